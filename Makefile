@@ -1,0 +1,58 @@
+# Everything runs in .venv, which the first target that needs it makes. Another Python: make test PYTHON=python3.13
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint bench docs soak clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.demo
+	@$(BIN)/python examples/orders_demo.py
+
+test: lint
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+soak: .venv/.test
+	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: .venv/.bench
+	$(BIN)/python -m tests.bench
+
+docs: .venv/.test
+	$(BIN)/python -m mkdocs build --strict
+
+clean:
+	rm -rf .venv site dist build demo.db* demo-ledger.db* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+
+# A half-made environment would look finished to the next call: it is removed again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'stepflow needs Python 3.11 or newer; name one: make PYTHON=python3.11'; exit 1; }
+	@echo 'Making the environment .venv'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo 'python3 has no venv module: install it (Debian, Ubuntu: apt install python3-venv) and try again'; exit 1; }
+
+.venv/.demo: pyproject.toml | $(BIN)/python
+	@echo 'Installing stepflow'
+	@$(PIP) --editable '.[cli]'
+	@touch $@
+
+# Dependency groups need a recent pip.
+.venv/.pip: | $(BIN)/python
+	@$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
+
+.venv/.test: pyproject.toml .venv/.pip
+	@echo 'Installing the tools for tests, types and docs'
+	@$(PIP) --editable '.[cli,testing]' --group test --group docs
+	@touch $@ .venv/.demo
+
+.venv/.bench: pyproject.toml .venv/.pip
+	@echo 'Installing the peers to compare with'
+	@$(PIP) --editable '.[cli]' --group bench
+	@touch $@

@@ -1,0 +1,222 @@
+"""The architecture as rules: each function takes a source tree and returns what breaks its rule."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from statistics import median, quantiles
+
+from tests.house.source_tree import PACKAGE, Module, Tree
+
+_LOW = {"errors", "model"}
+_MIDDLE = _LOW | {"steps", "replay", "drivers"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "model": {"errors"},
+    "steps": _LOW,
+    "replay": _LOW,
+    "drivers": _LOW,
+    "engine": _MIDDLE,
+    "wire": _MIDDLE | {"engine"},
+    "testing": _MIDDLE | {"engine"},
+    "server": _MIDDLE | {"engine", "wire"},
+    "cli": _MIDDLE | {"engine", "wire", "testing", "server"},
+    "": _MIDDLE | {"engine"},
+    "__main__": {"cli"},
+}
+PURE = {"model", "steps", "replay"}
+CLOCK_FILE = "stepflow.engine.clock"
+IMPURE_MODULES = {
+    "asyncio", "fcntl", "http", "io", "logging", "os", "pathlib", "random", "secrets", "select", "shutil", "signal",
+    "socket", "sqlite3", "subprocess", "sys", "tempfile", "threading", "time", "urllib",
+}  # fmt: skip
+IMPURE_NAMES = {"open", "print", "input", "uuid.uuid1", "uuid.uuid4", "uuid.uuid7"}
+CLOCK_READS = re.compile(
+    r"^time\.(time|monotonic|perf_counter|process_time|thread_time|localtime|gmtime|clock_gettime)(_ns)?$"
+    r"|^datetime\.datetime\.(now|utcnow|today)$|^datetime\.date\.today$|(^|\.)_?loop\.time$"
+)
+SQL_CLOCK = re.compile(
+    r"\bnow\s*\(\s*\)|CURRENT_TIME|julianday|unixepoch|'now'|clock_timestamp|statement_timestamp", re.I
+)
+EXTRAS = {
+    "click",
+    "rich",
+    "hypothesis",
+    "pytest",
+    "starlette",
+    "uvicorn",
+    "psycopg",
+    "rocksdict",
+    "sqlalchemy",
+    "opentelemetry",
+    "xxhash",
+}
+MAX_FILE, MEDIAN_FILE = 300, 150
+MAX_FUNCTION, P90_FUNCTION, MEDIAN_FUNCTION = 60, 30, 8
+
+
+def _inside(tree: Tree, module: Module) -> Iterator[tuple[str, int]]:
+    """The package's own modules that `module` imports, with the line."""
+    for item in module.imports:
+        if item.target.split(".")[0] == PACKAGE:
+            yield tree.resolve(item.target), item.line
+
+
+def upward_arrows(tree: Tree) -> list[str]:
+    """Imports that leave the direction `errors, model <- steps, replay, drivers <- engine <- … <- cli`."""
+    wrong = []
+    for module in tree.modules.values():
+        for target, line in _inside(tree, module):
+            part = tree.modules[target].part
+            if part and part != module.part and part not in MAY_IMPORT.get(module.part, set()):
+                wrong.append(f"{module.path}:{line} imports {target}: {module.part or 'the door'} may not use {part}")
+    return wrong
+
+
+def unknown_parts(tree: Tree) -> list[str]:
+    """Top-level parts that the layer table does not know."""
+    return sorted(
+        {f"{m.path}: put {m.part!r} into the layer table" for m in tree.modules.values() if m.part not in MAY_IMPORT}
+    )
+
+
+def cycles(tree: Tree) -> list[str]:
+    """One cycle of imports, if there is any."""
+    graph = {name: {t for t, _ in _inside(tree, m) if t != name} for name, m in tree.modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" -> ".join(error.args[1])]
+    return []
+
+
+def door_from_inside(tree: Tree) -> list[str]:
+    """Imports of the public door, which nobody inside may use."""
+    return [
+        f"{m.path}:{line} imports the door; import from the module that defines the name"
+        for m in tree.modules.values()
+        for target, line in _inside(tree, m)
+        if target == PACKAGE and m.name != PACKAGE
+    ]
+
+
+def shadowing_door_names(tree: Tree) -> list[str]:
+    """Names in the door that are also a module of the package."""
+    door = tree.modules[PACKAGE]
+    names = {n.partition(".")[2] for n in tree.modules if n.count(".") == 1}
+    return sorted(f"the door exports {a!r}, which is also stepflow.{a}" for a in names & set(door.aliases))
+
+
+def impure(tree: Tree) -> list[str]:
+    """Clocks, chance and I/O in the pure packages."""
+    wrong = []
+    for module in tree.modules.values():
+        if module.part in PURE:
+            wrong += [
+                f"{module.path}:{i.line} imports {i.target}: {module.part} is pure"
+                for i in module.imports
+                if i.target.split(".")[0] in IMPURE_MODULES
+            ]
+            wrong += [
+                f"{module.path}:{line} uses {name}: {module.part} is pure"
+                for name, line in module.uses()
+                if name in IMPURE_NAMES
+            ]
+    return wrong
+
+
+def clock_reads(tree: Tree) -> list[str]:
+    """Clock reads outside the one file that may do it, also those in SQL texts."""
+    wrong = []
+    for module in tree.modules.values():
+        if module.name == CLOCK_FILE:
+            continue
+        wrong += [
+            f"{module.path}:{line} reads a clock: {name}" for name, line in module.uses() if CLOCK_READS.search(name)
+        ]
+        if module.part == "drivers":
+            wrong += [
+                f"{module.path}:{line} asks the store for the time"
+                for text, line in _texts(module)
+                if SQL_CLOCK.search(text)
+            ]
+    return wrong
+
+
+def _texts(module: Module) -> Iterator[tuple[str, int]]:
+    """String constants that are no docstrings."""
+    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docs = {
+        id(n.body[0].value)
+        for n in ast.walk(module.tree)
+        if isinstance(n, holders) and n.body and isinstance(n.body[0], ast.Expr)
+    }
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value, node.lineno
+
+
+def inner_imports(tree: Tree) -> list[str]:
+    """Imports inside functions of anything but an optional extra, or a module of ours that needs one."""
+    return [
+        f"{m.path}:{i.line} imports {i.target} inside a function"
+        for m in tree.modules.values()
+        for i in m.imports
+        if i.inner and not _needs_extra(tree, i.target, frozenset())
+    ]
+
+
+def _needs_extra(tree: Tree, target: str, seen: frozenset[str]) -> bool:
+    if target.split(".", maxsplit=1)[0] in EXTRAS:
+        return True
+    name = tree.resolve(target)
+    if not name or name == PACKAGE or name in seen:
+        return False
+    return any(_needs_extra(tree, i.target, seen | {name}) for i in tree.modules[name].imports if not i.inner)
+
+
+def missing_jobs(tree: Tree) -> list[str]:
+    """Files whose first docstring line does not say their one job, or says that of another file."""
+    wrong, jobs = [], {}
+    for module in tree.modules.values():
+        job = (ast.get_docstring(module.tree) or "").split("\n")[0]
+        if len(job) < 15 or not job.endswith((".", ":", ";")):
+            wrong.append(f"{module.path}: the first docstring line {job!r} does not say its job in a sentence")
+        elif job in jobs:
+            wrong.append(f"{module.path}: same job as {jobs[job]}")
+        jobs[job] = module.path
+    return wrong
+
+
+def leftovers(tree: Tree) -> list[str]:
+    """Stubs, marked gaps and hidden state: what a finished file does not have."""
+    gap = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|raise NotImplementedError|^\s*global \w", re.M)
+    return [f"{m.path}: {found.group().strip()}" for m in tree.modules.values() if (found := gap.search(m.text))]
+
+
+def too_large(tree: Tree) -> list[str]:
+    """Files and functions over their budgets, and medians over theirs."""
+    files = [m.lines for m in tree.modules.values() if m.lines > 5]
+    functions = [(f.end_lineno or 0) - f.lineno + 1 for m in tree.modules.values() for f in m.functions]
+    wrong = [f"{m.path}: {m.lines} lines, at most {MAX_FILE}" for m in tree.modules.values() if m.lines > MAX_FILE]
+    wrong += [
+        f"{m.path}:{f.lineno} {f.name}: {size} lines, at most {MAX_FUNCTION}"
+        for m in tree.modules.values()
+        for f in m.functions
+        if (size := (f.end_lineno or 0) - f.lineno + 1) > MAX_FUNCTION
+    ]
+    if files and median(files) > MEDIAN_FILE:
+        wrong.append(f"the median file has {median(files)} lines, at most {MEDIAN_FILE}")
+    if functions and median(functions) > MEDIAN_FUNCTION:
+        wrong.append(f"the median function has {median(functions)} lines, at most {MEDIAN_FUNCTION}")
+    if len(functions) > 1 and (p90 := quantiles(functions, n=10)[-1]) > P90_FUNCTION:
+        wrong.append(f"one function in ten has more than {p90:.0f} lines, at most {P90_FUNCTION}")
+    return wrong
+
+
+RULES = (
+    upward_arrows, unknown_parts, cycles, door_from_inside, shadowing_door_names, impure, clock_reads, inner_imports,
+    missing_jobs, leftovers, too_large,
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""The source tree as data: modules, their imports, calls and functions, for the architecture rules."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from attrs import define, frozen
+
+PACKAGE = "stepflow"
+
+
+@frozen
+class Import:
+    """One import: `target` is the module (or name in a module) as written in full, `inner` true inside a function."""
+
+    target: str
+    line: int
+    inner: bool
+
+
+@define(slots=False)
+class Module:
+    """One source file under its dotted name; `stepflow` itself is the door."""
+
+    name: str
+    path: str
+    text: str
+    is_package: bool = False
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    @property
+    def part(self) -> str:
+        """The top-level part of the package that it belongs to, e.g. `engine`; empty for the door."""
+        return self.name.split(".")[1] if "." in self.name else ""
+
+    @property
+    def lines(self) -> int:
+        return len(self.text.splitlines())
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        """Every import, also those inside functions and `if TYPE_CHECKING`."""
+        inner = {id(n) for f in self.functions for n in ast.walk(f)}
+        found = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found += [Import(a.name, node.lineno, id(node) in inner) for a in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = self._base(node)
+                found += [Import(f"{base}.{a.name}", node.lineno, id(node) in inner) for a in node.names]
+        return found
+
+    def _base(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        here = self.name.split(".") if self.is_package else self.name.split(".")[:-1]
+        up = here[: len(here) - node.level + 1]
+        return ".".join([*up, node.module] if node.module else up)
+
+    @cached_property
+    def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+        return [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """Local name -> full name, for everything imported anywhere in the file."""
+        names: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                names |= {
+                    a.asname or a.name.split(".")[0]: (a.asname and a.name) or a.name.split(".")[0] for a in node.names
+                }
+            elif isinstance(node, ast.ImportFrom):
+                names |= {a.asname or a.name: f"{self._base(node)}.{a.name}" for a in node.names}
+        return names
+
+    def uses(self) -> Iterator[tuple[str, int]]:
+        """Every name or dotted name that is read, spelled in full through the imports, with its line."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name | ast.Attribute) and (name := self._full(node)):
+                yield name, node.lineno
+
+    def _full(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Attribute):
+            base = self._full(node.value)
+            return f"{base}.{node.attr}" if base else ""
+        return self.aliases.get(node.id, node.id) if isinstance(node, ast.Name) else ""
+
+
+@define(slots=False)
+class Tree:
+    """All modules of the package, by dotted name."""
+
+    modules: dict[str, Module]
+
+    @classmethod
+    def read(cls, root: Path) -> Tree:
+        """The package below `root`, a directory that holds `stepflow/`."""
+        return cls.of({str(p.relative_to(root)): p.read_text() for p in sorted((root / PACKAGE).rglob("*.py"))})
+
+    @classmethod
+    def of(cls, files: dict[str, str]) -> Tree:
+        """A tree from path -> text, e.g. `{"stepflow/model/x.py": "..."}`."""
+        modules = {}
+        for path, text in files.items():
+            parts = path.removesuffix(".py").split("/")
+            is_package = parts[-1] == "__init__"
+            name = ".".join(parts[:-1] if is_package else parts)
+            modules[name] = Module(name, path, text, is_package)
+        return cls(modules)
+
+    def resolve(self, target: str) -> str:
+        """The longest known module that `target` names, empty for foreign ones."""
+        while target and target not in self.modules:
+            target = target.rpartition(".")[0]
+        return target

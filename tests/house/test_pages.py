@@ -1,0 +1,98 @@
+"""Every Python block of the README and the docs runs and prints what the page says, and the docs build."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from stepflow.cli.app import app
+from tests.house.pages import ROOT, blocks_of, matches, problems_of
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_page_runs_as_written(path, tmp_path):
+    assert problems_of(path.read_text(), tmp_path) == []
+
+
+def test_the_docs_build_without_a_warning(tmp_path):
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "site" / "quickstart" / "index.html").exists()
+
+
+PAGE = """
+```python
+x = 20
+print("twenty", x)
+```
+
+It prints
+
+```text
+{expected}
+```
+
+1. in a list
+
+   ```python
+   print(x + 1)
+   ```
+   ```text
+   21
+   ```
+"""
+
+
+def test_a_page_with_the_right_output_has_no_problem(tmp_path):
+    assert problems_of(PAGE.format(expected="twen... 20"), tmp_path) == []
+
+
+def test_a_wrong_output_is_found_and_shown(tmp_path):
+    (problem,) = problems_of(PAGE.format(expected="twenty 21"), tmp_path)
+    assert problem.startswith("line 2: expected\ntwenty 21")
+
+
+def test_an_error_is_shown_with_the_line_of_the_page(tmp_path):
+    (problem,) = problems_of("text\n\n```python\nok = 1\n1 / 0\n```\n", tmp_path)
+    assert "line 5" in problem
+    assert "ZeroDivisionError" in problem
+
+
+def test_other_languages_are_not_run():
+    assert [b.language for b in blocks_of("```console\n$ ls\n```\n\n```py\nnot run\n```\n")] == ["console", "py"]
+
+
+def test_dots_stand_for_anything_but_the_rest_must_be_equal():
+    assert matches("a ... c\nd", "a b\nb c\nd  \n")
+    assert not matches("a ... c", "a b c d")
+
+
+def commands_of(path) -> list[list[str]]:
+    """Every `stepflow …` line in the console blocks of a page, as words."""
+    lines = [line for b in blocks_of(path.read_text()) if b.language == "console" for line in b.text.splitlines()]
+    words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
+    return [w[1:] for w in words if w and w[0].endswith("stepflow") and "pip" not in w]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_on_the_page_exists_with_its_options(path):
+    for verb, *rest in commands_of(path):
+        command = app.commands[verb]
+        command.make_context(verb, rest)
+
+
+def test_the_pages_show_commands():
+    assert len([c for path in PAGES for c in commands_of(path)]) > 15
+
+
+def test_every_make_target_that_is_named_exists():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    pages = [*PAGES, ROOT / "CONTRIBUTING.md"]
+    assert {m for path in pages for m in re.findall(r"(?:`|\$ )make ([a-z]+)", path.read_text())} <= targets
