@@ -1,0 +1,111 @@
+"""StateCtx: the working copy of a State that flow functions and callers edit; only a commit makes edits durable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from attrs import Factory, define
+
+from stepflow.errors import StepflowError
+from stepflow.model.data import Data
+from stepflow.model.state import PARKED, State, Transition
+
+DELAY_UNTIL = "flowstate.delay.until"  # transition annotation: RFC 3339
+
+
+@define(eq=False)
+class StateCtx:
+    """Edit `labels` and `annotations` in place; change where the State goes by commands (`transit`, `park`, ...).
+
+    `committed` is the State as last persisted: its `rev` is what a commit expects to find. `transitions` are those left
+    behind since then, the oldest first. `datas` are the blobs loaded or set, by alias. `rev` and `committed_at` (microseconds
+    UTC) tell which revision the edits began from.
+    """
+
+    id: str
+    labels: dict[str, str] = Factory(dict)
+    annotations: dict[str, str] = Factory(dict)
+    transition: Transition = PARKED
+    committed: State = Factory(lambda: State(""))
+    transitions: list[Transition] = Factory(list)
+    datas: dict[str, Data] = Factory(dict)
+    rev: int = 0
+    committed_at: int = 0
+
+    @classmethod
+    def of(cls, state: State) -> StateCtx:
+        """A working copy of a stored State."""
+        ctx = cls(state.id)
+        ctx.reset(state)
+        return ctx
+
+    @property
+    def current(self) -> State:
+        """The State as edited, at the revision it is based on."""
+        labels, annotations = dict(self.labels), dict(self.annotations)
+        return State(self.id, self.rev, self.transition, labels, annotations, self.committed_at)
+
+    @property
+    def parked(self) -> bool:
+        """True when the State goes nowhere."""
+        return not self.transition.to
+
+    @property
+    def delayed_until(self) -> datetime | None:
+        """When the delay was due that brought the State here; None if no delay did."""
+        text = self.transition.annotations.get(DELAY_UNTIL)
+        return datetime.fromisoformat(text) if text else None
+
+    def reset(self, state: State) -> None:
+        """Take over a stored State, forgetting all edits."""
+        self.id, self.transition, self.committed = state.id, state.transition, state
+        self.rev, self.committed_at = state.rev, state.committed_at
+        self.labels, self.annotations, self.transitions = dict(state.labels), dict(state.annotations), []
+
+    def move(self, to: str, annotations: Mapping[str, str]) -> None:
+        """Leave the present transition behind for a new one; empty `to` parks."""
+        self.transitions.append(self.transition)
+        self.transition = Transition(to, dict(annotations))
+
+    def copy(self) -> StateCtx:
+        """An independent copy, with its edits and data."""
+        twin = StateCtx(self.id, dict(self.labels), dict(self.annotations), self.transition, self.committed)
+        twin.transitions, twin.rev, twin.committed_at = list(self.transitions), self.rev, self.committed_at
+        twin.datas = {alias: Data(d.blob, d.rev, dict(d.annotations)) for alias, d in self.datas.items()}
+        return twin
+
+    def fork(self, id: str) -> StateCtx:  # noqa: A002
+        """A copy under another id that was never committed, so its first commit creates it."""
+        twin = self.copy()
+        twin.id, twin.committed, twin.rev, twin.committed_at = id, State(""), 0, 0
+        return twin
+
+    def annotation(self, name: str) -> str:
+        """The transition's annotation if it has one of this name, else the State's, else empty."""
+        found = self.transition.annotations.get(name)
+        return self.annotations.get(name, "") if found is None else found
+
+    def data(self, alias: str) -> Data:
+        """A blob that was loaded or set; StepflowError if it was not."""
+        if alias not in self.datas:
+            known = ", ".join(sorted(self.datas)) or "none"
+            raise StepflowError(
+                f"data {alias!r} of {self.id!r} is not loaded ({known} is): do get_data(ctx, {alias!r}) first"
+            )
+        return self.datas[alias]
+
+    def set_data(self, alias: str, blob: bytes | str, *, binary: bool = False) -> Data:
+        """Put a blob under an alias; `store_data(ctx, alias)` makes it durable. Text is encoded as UTF-8."""
+        if not alias:
+            raise StepflowError("alias is empty: give the name under which the data is known to the State")
+        raw = blob.encode() if isinstance(blob, str) else bytes(blob)
+        known = self.datas.setdefault(alias, Data())
+        known.blob = raw
+        if binary:
+            known.annotations["binary"] = "true"
+        return known
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StateCtx:
+        return self.copy()

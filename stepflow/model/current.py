@@ -1,0 +1,41 @@
+"""current(): which run, step and attempt the calling code belongs to."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+from attrs import define
+
+
+@define
+class Current:
+    """The step that is being executed: live view, valid until the step returns.
+
+    `attempt` counts from 1 and grows with every retry and every crash of this step.
+    """
+
+    run_id: str
+    flow: str
+    step: str = ""
+    attempt: int = 1
+
+    @property
+    def key(self) -> str:
+        """`flow/run/step`: the same over retries and crashes, so it can serve as an idempotency key for other systems."""
+        return f"{self.flow}/{self.run_id}/{self.step}"
+
+
+_current: ContextVar[Current] = ContextVar("stepflow_current")
+
+
+def current() -> Current:
+    """The run and step that this code is executed for; raises LookupError outside of a step."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError("current() was called outside of a step: only an engine that runs a step sets it") from None
+
+
+def enter(value: Current) -> None:
+    """Make `value` the current step of this thread or task."""
+    _current.set(value)

@@ -1,0 +1,88 @@
+"""State and Transition: the durable record of a run at one revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from types import MappingProxyType
+from typing import NamedTuple
+
+from attrs import frozen
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+# Transition annotations that the library writes. Users' own annotations may have any other name.
+POSITION = "stepflow.state"  # JSON list of strings, the position of a step flow
+STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" once the run ended
+ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here
+WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": what the run waits for at this position
+DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
+ATTEMPT = "stepflow.attempt"  # decimal: which attempt of the run's own retry policy is next (from 2 on)
+
+
+def encode_map(mapping: Mapping[str, str]) -> str:
+    """The canonical JSON text of a string map: keys sorted, no spaces, `{}` when empty."""
+    if not mapping:
+        return "{}"
+    return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+@frozen
+class Transition:
+    """Where a State is going: `to` names a flow, empty means parked. A new transition replaces the last one wholesale.
+
+    Transitions are immutable and shared between runs, so their derived texts are computed once.
+    """
+
+    to: str = ""
+    annotations: Mapping[str, str] = EMPTY
+
+    @cached_property
+    def text(self) -> str:
+        """The stored form, canonical JSON `{"annotations":{…},"to":"…"}`."""
+        return f'{{"annotations":{encode_map(self.annotations)},"to":{json.dumps(self.to, ensure_ascii=False)}}}'
+
+    @cached_property
+    def status(self) -> str:
+        """`completed`, `failed` or `cancelled` when the run ended here, else empty."""
+        return self.annotations.get(STATUS, "")
+
+    @cached_property
+    def event(self) -> str:
+        """Name of the event that the run waits for at this transition, else empty."""
+        waiting = self.annotations.get(WAITING, "")
+        return waiting.removeprefix("event:") if waiting.startswith("event:") else ""
+
+    @classmethod
+    def parse(cls, text: str) -> Transition:
+        """Read the stored form back."""
+        raw = json.loads(text)
+        return cls(raw["to"], raw["annotations"])
+
+    def noting(self, **annotations: str) -> Transition:
+        """A copy with `stepflow.<name>` annotations added."""
+        extra = {f"stepflow.{name}": value for name, value in annotations.items()}
+        return Transition(self.to, {**self.annotations, **extra})
+
+
+PARKED = Transition()
+
+
+class State(NamedTuple):
+    """One revision of a run: `rev` is store-wide and strictly increasing, 0 means not stored yet.
+
+    `labels` are indexed and can be queried, `annotations` are not; `committed_at` is integer microseconds UTC.
+    """
+
+    id: str
+    rev: int = 0
+    transition: Transition = PARKED
+    labels: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = EMPTY
+    committed_at: int = 0
+
+    @property
+    def parked(self) -> bool:
+        """True when the State goes nowhere: never started, parked, or ended."""
+        return not self.transition.to

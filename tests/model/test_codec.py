@@ -1,0 +1,216 @@
+"""Codec: what goes in comes out, what cannot be stored is refused with a remedy, nothing unknown is dropped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from typing import Any, TypedDict
+from uuid import UUID
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepflow.errors import CodecError, TooLarge
+from stepflow.model.codec import MAX_BYTES, Codec, UnknownFields
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Row(TypedDict):
+    a: int
+
+
+@dataclass
+class Line:
+    sku: str
+    price: Decimal = Decimal(0)
+
+
+@attrs.define
+class Everything:
+    id: UUID
+    at: datetime
+    day: date
+    noon: time
+    span: timedelta
+    raw: bytes
+    colour: Colour
+    price: Decimal
+    lines: list[Line] = attrs.Factory(list)
+    by_name: dict[str, Line] = attrs.Factory(dict)
+    maybe: Line | None = None
+    row: Row | None = None
+    pair: tuple[int, str] = (0, "")
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+lines = st.builds(Line, texts, st.decimals(allow_nan=False, allow_infinity=False))
+everything = st.builds(
+    Everything,
+    id=st.uuids(),
+    at=st.datetimes(timezones=zones),
+    day=st.dates(),
+    noon=st.times(),
+    span=st.timedeltas(min_value=timedelta(days=-10000), max_value=timedelta(days=10000)),
+    raw=st.binary(),
+    colour=st.just(Colour.RED),
+    price=st.decimals(allow_nan=False, allow_infinity=False),
+    lines=st.lists(lines, max_size=3),
+    by_name=st.dictionaries(texts, lines, max_size=3),
+    maybe=st.none() | lines,
+    row=st.none() | st.fixed_dictionaries({"a": st.integers()}),
+    pair=st.tuples(st.integers(), texts),
+)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(everything)
+def test_typed_values_come_back(value: Everything):
+    codec = Codec(Everything)
+    text = codec.encode(value)
+    assert codec.decode(text) == value
+    assert codec.encode(codec.decode(text)) == text
+
+
+@given(plain)
+def test_plain_values_come_back_and_their_digest_ignores_the_order_of_keys(value: Any):
+    codec = Codec[Any]()
+    text = codec.encode(value)
+    assert codec.decode(text) == value
+    assert codec.digest(value) == codec.digest(json.loads(json.dumps(value, sort_keys=True)))
+
+
+def test_literal_texts():
+    assert Codec[Any]().encode({"b": [1, "ä"], "a": None}) == '{"b":[1,"ä"],"a":null}'
+    line = Line("x", Decimal("1.50"))
+    assert Codec(Line).encode(line) == '{"sku":"x","price":"1.50"}'
+    at = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
+    assert Codec(datetime).encode(at) == '"2024-05-06T07:08:00+00:00"'
+    assert Codec(timedelta).encode(timedelta(minutes=1.5)) == "90.0"
+    assert Codec(Line).encode(None) == "null"  # type: ignore[arg-type]
+    assert Codec(Line).decode("null") is None
+
+
+def test_no_class_name_is_stored():
+    assert "Everything" not in Codec(list[Line]).encode([Line("x")])
+    assert "Line" not in Codec(list[Line]).encode([Line("x")])
+
+
+@pytest.mark.parametrize(
+    ("codec", "value", "says"),
+    [
+        (Codec(), float("nan"), "nan is not JSON: use None or a string"),
+        (Codec(), {"a": float("inf")}, "cannot be stored as JSON"),
+        (Codec(), object(), "cannot be stored as JSON"),
+        (Codec(), {"a": {1, 2}}, "cannot be stored as JSON"),
+        (Codec(), b"x", "cannot be stored as JSON"),
+        (Codec(Line), 3, "3 cannot be stored as JSON"),
+        (Codec(datetime), datetime(2024, 1, 1), "has no time zone: give one"),  # noqa: DTZ001
+    ],
+)
+def test_what_cannot_be_stored_is_refused(codec, value, says):
+    with pytest.raises(CodecError, match=says):
+        codec.encode(value)
+    with pytest.raises(CodecError):
+        codec.digest(value)
+
+
+def test_the_hint_is_part_of_the_refusal():
+    with pytest.raises(CodecError, match="name the type"):
+        Codec[Any](hint="name the type").encode(object())
+
+
+def test_a_value_that_contains_itself_is_refused():
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(CodecError):
+        Codec[Any]().encode(circle)
+
+
+def test_half_a_surrogate_pair_is_refused():
+    with pytest.raises(CodecError, match="surrogates not allowed"):
+        Codec[Any]().encode({"name": "\ud800"})
+    assert Codec[Any]().encode("\U0001f600") == '"\U0001f600"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "3", '{"price":"1"}', '{"sku":"x","price":"much"}', "[]", '{"sku":"x","price":{}}', "nul"],
+)
+def test_a_stored_text_that_does_not_fit(text):
+    with pytest.raises(CodecError, match="the stored value does not fit Line: ") as caught:
+        Codec(Line).decode(text)
+    assert not isinstance(caught.value, UnknownFields)
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        (Line, '{"sku":"x","colour":"red"}'),
+        (list[Line], '[{"sku":"x","colour":"red"}]'),
+        (dict[str, Line], '{"k":{"sku":"x","colour":"red"}}'),
+    ],
+)
+def test_an_unknown_field_is_an_error_of_its_own(type_, text):
+    with pytest.raises(UnknownFields, match="colour"):
+        Codec(type_).decode(text)
+
+
+def test_upgrade_sees_the_raw_value_first():
+    def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
+        return {"sku": raw.pop("name"), **raw}
+
+    assert Codec(Line, upgrade=upgrade).decode('{"name":"x"}') == Line("x")
+    with pytest.raises(CodecError, match="KeyError"):
+        Codec(Line, upgrade=upgrade).decode("{}")
+
+
+def test_the_digest_omits_defaults():
+    @dataclass
+    class Wider(Line):
+        tags: list[str] = field(default_factory=list)
+        note: str = ""
+
+    assert Codec(Wider).digest(Wider("x")) == Codec(Line).digest(Line("x"))
+    assert Codec(Wider).digest(Wider("x", note="n")) != Codec(Line).digest(Line("x"))
+    assert Codec(Line).digest(Line("x")) != Codec(Line).digest(Line("y"))
+    assert len(Codec(Line).digest(None)) == 64  # type: ignore[arg-type]
+
+
+def test_ten_megabytes_work_and_twenty_name_the_limit():
+    codec = Codec[Any]()
+    ten = "x" * 10_000_000
+    assert codec.decode(codec.encode(ten)) == ten
+    with pytest.raises(
+        TooLarge, match=rf"takes 20,000,002 bytes as JSON, the limit is {MAX_BYTES:,}: keep large things"
+    ):
+        codec.encode("x" * 20_000_000)
+
+
+def test_the_limit_counts_bytes_not_characters():
+    codec = Codec[Any](limit=10)
+    assert codec.encode("12345678") == '"12345678"'
+    with pytest.raises(TooLarge):
+        codec.encode("123456789")
+    assert codec.encode("ääää") == '"ääää"'
+    with pytest.raises(TooLarge, match="takes 12 bytes"):
+        codec.encode("äääää")
+
+
+def test_payload_types():
+    assert Codec(int).decode(Codec(int).encode(7)) == 7
+    assert Codec(Line | None).decode("null") is None
+    with pytest.raises(CodecError):
+        Codec(int).decode('"seven"')
