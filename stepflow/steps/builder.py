@@ -1,0 +1,183 @@
+"""Steps: the immutable chain that a flow is written in; every method returns a new, longer one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Generic, TypeVar, overload
+
+from stepflow.errors import DefinitionError
+from stepflow.model.retry import RetryPolicy
+from stepflow.steps.case import Case
+from stepflow.steps.chain import Chain
+from stepflow.steps.do import Do
+from stepflow.steps.flow import StepFlow
+from stepflow.steps.invalid import Invalid
+from stepflow.steps.loop_until import LoopUntil
+from stepflow.steps.options import read_options
+from stepflow.steps.place import Node
+from stepflow.steps.retry import Retry
+from stepflow.steps.sequence import Child, Sequence
+from stepflow.steps.table import compile_table
+from stepflow.steps.wait_event import WaitEvent
+from stepflow.steps.wait_for import WaitFor
+
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
+P = TypeVar("P")
+Duration = float | timedelta
+Verdict = bool | Awaitable[bool]
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Steps(Generic[E_contra]):
+    """A chain of steps over an exchange of type `E`: `Steps(E)` begins a fragment, `named(name, E)` a flow.
+
+    A chain never changes: every method returns a new one, so a fragment can be used in many places and extended in many
+    ways. Nothing is checked before `compile`, which reports all mistakes together.
+
+    Functions may be sync or async. They take the exchange or leave it out: what counts is the number of *required
+    positional* parameters, so `lambda i=i: send(i)` is a step without exchange, and `*args` takes everything. They
+    change the exchange in place; what a step returns is ignored, and a condition must return a bool.
+    """
+
+    __slots__ = ("_chain",)
+
+    @overload
+    def __init__(self: Steps[object]) -> None: ...
+    @overload
+    def __init__(self, exchange: type[E_contra]) -> None: ...
+    def __init__(self, exchange: Any = None) -> None:
+        self._chain = Chain("steps", exchange)
+
+    def __repr__(self) -> str:
+        return f"<Steps {self._chain.name}: {len(self._chain.children())} children>"
+
+    @property
+    def chain(self) -> Chain:
+        """What was said so far: name, exchange type and children."""
+        return self._chain
+
+    @classmethod
+    def of(cls, chain: Chain) -> Steps[E_contra]:
+        """The Steps that say what `chain` says."""
+        steps = cls.__new__(cls)
+        steps._chain = chain  # noqa: SLF001 - its own class
+        return steps
+
+    def do(self, name: str, fn: Callable[[E_contra], object] | Callable[[], object]) -> Steps[E_contra]:
+        """Call `fn(exchange)` once. Scope `<parent>/<name>`."""
+        return self._and(name, Do(fn))
+
+    def wait_for(
+        self,
+        name: str,
+        condition: Callable[[E_contra], Verdict] | Callable[[], Verdict],
+        every: Duration = 1.0,
+        timeout: Duration | None = None,
+    ) -> Steps[E_contra]:
+        """Ask `condition(exchange) -> bool` every `every` seconds until it is True. Scope `<parent>/<name>WaitFor`.
+
+        `timeout` (seconds or timedelta, counted from the arrival at this step) raises TimedOut here, which an enclosing
+        retry group sees. Plain `apply` checks once per call and never times out; `wait_s` tells it the interval.
+        """
+        return self._and(name, WaitFor(condition, every, timeout))
+
+    def wait_event(
+        self,
+        name: str,
+        event: str,
+        type: type[P],  # noqa: A002 - the payload's type, as pinned
+        then: Callable[[E_contra, P], object] | Callable[[P], object],
+        timeout: Duration | None = None,
+        *,
+        latch: bool = False,
+    ) -> Steps[E_contra]:
+        """Wait until `event` is published to the run, then call `then(exchange, payload)`. Scope `<parent>/<name>WaitEvent`.
+
+        Each event is taken once, in the order of publishing; with `latch` only the newest one is kept. `timeout` raises
+        TimedOut here. Needs an engine: plain `apply` raises NeedsEngine.
+        """
+        return self._and(name, WaitEvent(event, type, then, timeout, latch))
+
+    def steps(self, name: str, inner: Steps[E_contra]) -> Steps[E_contra]:
+        """Run `inner` as a group. Scope `<parent>/<name>`; the children are directly below."""
+        return self._and(name, _node(inner))
+
+    def case(
+        self, name: str, condition: Callable[[E_contra], Verdict] | Callable[[], Verdict], inner: Steps[E_contra]
+    ) -> Steps[E_contra]:
+        """Run `inner` if `condition(exchange)` is True. Scope `<parent>/<name>Case`, children below `…Case/steps`."""
+        return self._and(name, Case(condition, _node(inner)))
+
+    def retry(
+        self,
+        name: str,
+        on_error: Callable[[E_contra, Exception], Verdict] | Callable[[Exception], Verdict] | RetryPolicy,
+        inner: Steps[E_contra],
+    ) -> Steps[E_contra]:
+        """Run `inner`; begin it anew when something in it raised and `on_error(exchange, error)` is True.
+
+        With a RetryPolicy the attempts are counted in the position. When the answer is no, the error goes to the next
+        retry group around, and out of `apply` in the end; an error raised by the handler replaces it. Scope
+        `<parent>/<name>Retry`, children directly below.
+        """
+        return self._and(name, Retry(on_error, _node(inner)))
+
+    def loop_until(
+        self, name: str, condition: Callable[[E_contra], Verdict] | Callable[[], Verdict], inner: Steps[E_contra]
+    ) -> Steps[E_contra]:
+        """Run `inner`, at least once, until `condition(exchange)` is True.
+
+        Scope `<parent>/<name>LoopUntil`, children below `…LoopUntil/steps`.
+        """
+        return self._and(name, LoopUntil(condition, _node(inner)))
+
+    def compile(
+        self,
+        concurrency: int | None = None,
+        retry: RetryPolicy | None = None,
+        hung_after: Duration | None = None,
+        max_crashes: int = 3,
+        upgrade: Upgrade | None = None,
+    ) -> StepFlow[E_contra]:
+        """The runnable flow. Raises one DefinitionError that lists every mistake with its path.
+
+        `concurrency` limits the runs that one worker advances at a time, `retry` tries a run again whose step raised,
+        `hung_after` (seconds or timedelta) takes a claim away that made no commit for so long, `max_crashes` is how many
+        processes a run may take down before it fails, `upgrade(raw) -> raw` changes a stored exchange of an older
+        version before it is restored.
+        """
+        chain = self._chain
+        options, problems = read_options(chain.name, concurrency, retry, hung_after, max_crashes, upgrade)
+        if isinstance(chain.exchange, str):
+            problems.append(
+                f"{chain.name}: {chain.exchange!r} is no type of exchange: a name goes into named(name, type)"
+            )
+        try:
+            table = compile_table(chain.name, _node(self))
+        except DefinitionError as error:
+            raise DefinitionError([*error.problems, *problems]) from None
+        if problems:
+            raise DefinitionError(problems)
+        return StepFlow(table, chain.exchange, options)
+
+    def _and(self, name: str, node: Node) -> Steps[E_contra]:
+        return self.of(self._chain.longer(Child(name, node)))
+
+
+@overload
+def named(name: str) -> Steps[object]: ...
+@overload
+def named(name: str, exchange: type[E]) -> Steps[E]: ...
+def named(name: str, exchange: Any = None) -> Steps[Any]:
+    """Begin a flow: `name` is the first part of all positions, e.g. "deploy.v1"; it may contain "/" but no ":".
+
+    `exchange` is the type of the object that the steps are handed. Without it, the one type that the functions'
+    annotations agree on is stored, else plain JSON values.
+    """
+    return Steps.of(Chain(name, exchange))
+
+
+def _node(inner: Any) -> Node:
+    return Sequence(inner.chain.children()) if isinstance(inner, Steps) else Invalid(inner)

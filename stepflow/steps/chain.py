@@ -1,0 +1,32 @@
+"""Chain: the persistent list behind Steps; adding a child takes constant time and shares everything before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.steps.sequence import Child
+
+
+@frozen(eq=False, repr=False)
+class Chain:
+    """A root name, an exchange type (None: not declared), and the last child with the chain before it."""
+
+    name: Any
+    exchange: Any = None
+    child: Child | None = None
+    before: Chain | None = None
+
+    def longer(self, child: Child) -> Chain:
+        """This chain and one more child."""
+        return Chain(self.name, self.exchange, child, self)
+
+    def children(self) -> tuple[Child, ...]:
+        """All children in order."""
+        found = []
+        chain: Chain | None = self
+        while chain is not None and chain.child is not None:
+            found.append(chain.child)
+            chain = chain.before
+        return tuple(reversed(found))

@@ -1,0 +1,137 @@
+"""StepFlow: a compiled chain. Call `apply` in a loop of your own, or give it to an engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar, overload
+
+from stepflow.errors import UnknownState
+from stepflow.model.codec import Codec
+from stepflow.model.flow import Flow, FlowOptions, Move
+from stepflow.model.state import POSITION, Transition
+from stepflow.steps.check import Finding, check
+from stepflow.steps.diagram import Format, diagram
+from stepflow.steps.exchange import code_text, exchange_type, stored_fields
+from stepflow.steps.introspect import Edge, edges, fingerprint
+from stepflow.steps.machine import Machine
+from stepflow.steps.position import read_position
+from stepflow.steps.table import Table
+from stepflow.steps.tasks import Plan
+
+E_contra = TypeVar("E_contra", contravariant=True)
+
+
+class StepFlow(Flow[E_contra]):
+    """A chain of steps, compiled by `Steps.compile`; immutable, so share it between threads and runs.
+
+    `name` is the root name and the first part of all positions.
+    """
+
+    kind: ClassVar[str] = "steps"
+
+    def __init__(self, table: Table, declared: Any, options: FlowOptions) -> None:
+        self.name, self.options = table.name, options
+        self._table, self._declared = table, declared
+        self._machine = Machine(table)
+        self._callable = self._machine.callable
+        self._finished = [table.completed]
+        self.inline = not any(row.awaits for row in table.rows)
+
+    def __repr__(self) -> str:
+        return f"<StepFlow {self.name}: {len(self._table.rows)} steps>"
+
+    @overload
+    def apply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
+    @overload
+    def apply(self, state: list[str] | None, exchange: E_contra) -> list[str]: ...
+    def apply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
+        """Call the user function that is due at `state` and return the next position, a new list.
+
+        `state` is what the last apply returned, e.g. `["completed:order/pay"]`; None and `[]` begin. A finished position
+        is returned as it is. Raises what the function raised (with the step's path as a note), and then `state` is still
+        good: apply it again. Raises UnknownState for a position of another flow, NeedsEngine at a wait_event, and
+        NeedsAwait (a StepflowError) at an async step.
+        """
+        try:
+            # whatever is not a list of one known event, None too, goes the long way
+            row = self._callable[state[0]] if len(state) == 1 else None  # type: ignore[index,arg-type]
+        except (KeyError, TypeError):
+            row = None
+        if row is None:
+            return [*self._machine.advance(state, exchange).position]
+        try:
+            value = row.call(exchange)
+        except Exception as error:  # noqa: BLE001 - raised again unless a retry group takes it
+            return [*self._machine.recovered(row, error, exchange, ()).position]
+        return [row.exits[row.judge(value, exchange)].event]
+
+    @overload
+    async def aapply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
+    @overload
+    async def aapply(self, state: list[str] | None, exchange: E_contra) -> list[str]: ...
+    async def aapply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
+        """`apply` for chains with async functions; sync functions are called as they are."""
+        return [*(await self._machine.aadvance(state, exchange)).position]
+
+    def is_completed(self, state: list[str] | None) -> bool:
+        """True only for `["completed:<name>"]`."""
+        return isinstance(state, (list, tuple)) and [*state] == self._finished
+
+    def wait_s(self, state: list[str] | None) -> float:
+        """Seconds that an external loop should wait before it applies `state`: poll interval, back-off, or 0."""
+        return self._machine.wait_s(read_position(self._table, state))
+
+    @cached_property
+    def transitions(self) -> tuple[Edge, ...]:
+        """Every transition in the order of definition: source, destinations with reasons."""
+        return edges(self._table)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of all transitions: equal if and only if the positions and their order are the same."""
+        return fingerprint(self._table)
+
+    def diagram(self, format: Format = "mermaid", state: list[str] | None = None) -> str:  # noqa: A002
+        """The chain as Mermaid, Graphviz DOT or text; the step that is due at `state` is highlighted if one is given."""
+        return diagram(self._table, format, None if state is None else read_position(self._table, state))
+
+    def check(self) -> list[Finding]:
+        """What deserves a look: steps that only an engine can do, unreachable steps and dead ends; empty if nothing does."""
+        return check(self._table)
+
+    @cached_property
+    def _exchange(self) -> Any:
+        return exchange_type(self._table, self._declared)
+
+    @cached_property
+    def codec(self) -> Codec[Any]:  # type: ignore[override]  # made on first use: plain apply never needs it
+        """Reads and writes the exchange. Raises CodecError if the type cannot be stored."""
+        hint = "" if self._declared is not None else f'name the type of the exchange, e.g. named("{self.name}", Order)'
+        return Codec(self._exchange, upgrade=self.options.upgrade, hint=hint)
+
+    @cached_property
+    def definition(self) -> str:  # type: ignore[override]
+        """SHA-256 (hex) of the fingerprint, of the fields that the stored exchange has, and of `upgrade`."""
+        parts = [self.fingerprint, code_text(self.options.upgrade), *stored_fields(self._exchange)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return Plan(self._table)
+
+    def first(self) -> Move:
+        """Where a new run begins: position `["start:<name>"]`."""
+        return self._plan.first
+
+    def resume(self, transition: Transition) -> Move:
+        """The Move of a stored transition; without a position it begins anew. Raises UnknownState."""
+        stored = transition.annotations.get(POSITION)
+        try:
+            state = None if stored is None else json.loads(stored)
+        except ValueError as error:
+            raise UnknownState(
+                f"annotation {POSITION} of {self.name} holds {stored!r:.200}, not a JSON list"
+            ) from error
+        return self._plan.at(read_position(self._table, state), transition)

@@ -1,0 +1,35 @@
+"""The options of compile, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepflow.model.flow import FlowOptions
+from stepflow.model.retry import RetryPolicy
+from stepflow.steps.durations import seconds
+
+
+def read_options(
+    name: str, concurrency: Any, retry: Any, hung_after: Any, max_crashes: Any, upgrade: Any
+) -> tuple[FlowOptions, list[str]]:
+    """(the options, what is wrong with them)."""
+    problems = []
+    if concurrency is not None and not _count(concurrency):
+        problems.append(f"concurrency={concurrency!r}: give a whole number of runs, at least 1, or None")
+    if not _count(max_crashes):
+        problems.append(f"max_crashes={max_crashes!r}: give a whole number of crashes, at least 1")
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        problems.append(f"retry={retry!r}: give a RetryPolicy, or None")
+    if upgrade is not None and not callable(upgrade):
+        problems.append(f"upgrade={upgrade!r} is not callable: give a function from dict to dict, or None")
+    hung_after_s: float | None = None
+    if hung_after is not None:
+        hung_after_s, problem = seconds("hung_after", hung_after)
+        problems += [problem] if problem else []
+    if problems:
+        return FlowOptions(), [f"{name}: {problem}" for problem in problems]
+    return FlowOptions(concurrency, retry, hung_after_s, max_crashes, upgrade), []
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,65 @@
+"""What a user function may return: nothing for a step, a bool for a condition; everything else is told apart here."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from stepflow.errors import DefinitionError
+from stepflow.steps.values import Judge
+
+
+class BadReturn(DefinitionError):
+    """A user function returned what it must not; no retry helps, so no handler is asked."""
+
+
+def step_judge(scope: str) -> Judge:
+    """Judge of a step: any value but another exchange is fine and ignored; always exit 0."""
+
+    def judge(value: Any, exchange: Any) -> int:
+        if value is not None and value is not exchange:
+            refuse_lost_value(scope, value, exchange)
+        return 0
+
+    return judge
+
+
+def condition_judge(scope: str, met: int) -> Judge:
+    """Judge of a condition: exit `met` for True, the other one of 0 and 1 for False."""
+    unmet = 1 - met
+
+    def judge(value: Any, _exchange: Any) -> int:
+        if value is True:
+            return met
+        if value is False:
+            return unmet
+        raise bad_bool(scope, "the condition", value)
+
+    return judge
+
+
+def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
+    """Raise BadReturn if `value` is an unawaited result, or a second exchange whose content would be lost."""
+    if inspect.isawaitable(value):
+        raise _unawaited(scope, value)
+    if isinstance(value, type(exchange)):
+        kind = type(exchange).__name__
+        raise BadReturn(
+            f"{scope}: the function returned another {kind}, which would be lost: change the {kind} it was given in place "
+            "and return nothing"
+        )
+
+
+def bad_bool(scope: str, who: str, value: Any) -> BadReturn:
+    """The error for something that had to answer True or False and did not."""
+    if inspect.isawaitable(value):
+        return _unawaited(scope, value)
+    return BadReturn(f"{scope}: {who} returned {value!r:.100}, it must return True or False: write bool(...) around it")
+
+
+def _unawaited(scope: str, value: Any) -> BadReturn:
+    if inspect.iscoroutine(value):
+        value.close()
+    return BadReturn(
+        f"{scope}: the function is not async but returned an awaitable: make it `async def` and await inside"
+    )

@@ -1,0 +1,113 @@
+"""Shapes of user functions: with or without the exchange, sync or async; read once at compile time.
+
+A function is called by its *required positional* parameters: with one fewer than the full shape it is called without
+the exchange, so `lambda i=i: send(i)` is a step without exchange. `*args` takes everything. Required keyword-only
+parameters, generators and any other number of parameters are mistakes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.steps.values import Fn
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@frozen
+class Shape:
+    """The full list of arguments, the exchange first; `what` and `example` are for messages."""
+
+    what: str
+    arguments: tuple[str, ...]
+
+    @property
+    def example(self) -> str:
+        """Both legal forms, e.g. `fn(exchange, error) or fn(error)`."""
+        return f"fn({', '.join(self.arguments)}) or fn({', '.join(self.arguments[1:])})"
+
+
+STEP = Shape("a step", ("exchange",))
+CONDITION = Shape("a condition", ("exchange",))
+HANDLER = Shape("an error handler", ("exchange", "error"))
+THEN = Shape("an event's function", ("exchange", "payload"))
+
+
+def _never(*_args: Any) -> None:
+    """Stands in for a function that was refused; the compile fails before anything could call it."""
+
+
+def read_function(given: Any, shape: Shape) -> tuple[Fn, str]:
+    """(the function as the machine calls it, what is wrong or "")."""
+    problem = _refusal(given)
+    if not problem:
+        try:
+            parameters = list(inspect.signature(given).parameters.values())
+        except (ValueError, TypeError):
+            problem = f"the parameters of {given!r} cannot be read: wrap it in a lambda or def"
+        else:
+            problem = _misfit(given, parameters, shape)
+            if not problem:
+                return _adapt(given, _count(parameters, shape) == len(shape.arguments), shape), ""
+    return Fn(given, _never, False, False), problem
+
+
+def _refusal(given: Any) -> str:
+    if inspect.iscoroutine(given):
+        given.close()  # it was never going to run; closing keeps Python from warning about that as well
+        return f"{given.__qualname__}() was called here: give the function itself, without ()"
+    if not callable(given):
+        return f"{given!r} is not callable: give a function"
+    for check in (inspect.isgeneratorfunction, inspect.isasyncgenfunction):
+        if check(given):
+            return f"{_name(given)} is a generator, so calling it runs nothing: remove the yield"
+    return ""
+
+
+def _count(parameters: list[inspect.Parameter], shape: Shape) -> int:
+    """Required positional parameters; `*args` counts as all that can be given."""
+    required = sum(p.kind in _POSITIONAL and p.default is p.empty for p in parameters)
+    takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return max(required, len(shape.arguments)) if takes_rest else required
+
+
+def _misfit(given: Any, parameters: list[inspect.Parameter], shape: Shape) -> str:
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if keywords:
+        return f"{_name(given)} requires keyword {', '.join(keywords)}: give it a default or bind it, e.g. with functools.partial"
+    count, full = _count(parameters, shape), len(shape.arguments)
+    if full - 1 <= count <= full:
+        return ""
+    taken = ", ".join(str(p) for p in parameters)
+    return (
+        f"{_name(given)}({taken}) has {count} required parameters; {shape.what} is {shape.example}: "
+        "bind the rest, e.g. with functools.partial or a bound method"
+    )
+
+
+def _adapt(given: Any, full: bool, shape: Shape) -> Fn:
+    call: Callable[..., Any] = given
+    if not full:
+        call = _without_exchange(given) if len(shape.arguments) == 1 else _without_first(given)
+    return Fn(given, call, full, is_async(given))
+
+
+def _without_exchange(fn: Callable[[], Any]) -> Callable[[Any], Any]:
+    return lambda _exchange: fn()
+
+
+def _without_first(fn: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda _exchange, value: fn(value)
+
+
+def is_async(given: Any) -> bool:
+    """Whether calling it gives an awaitable: `async def`, a partial of one, or an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(type(given), "__call__", None))  # noqa: B004
+
+
+def _name(given: Any) -> str:
+    return getattr(given, "__qualname__", None) or repr(given)

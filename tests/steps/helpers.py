@@ -1,0 +1,90 @@
+"""Helpers of the step tests: run a flow to its end and keep what happened."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from stepflow.model.flow import Call, Move, Task
+from stepflow.model.state import POSITION
+from stepflow.steps import StepFlow
+from stepflow.steps.machine import Machine
+from stepflow.steps.place import Node
+from stepflow.steps.table import Table, compile_table
+
+
+class Fail(Exception):
+    """What the functions of these tests raise."""
+
+
+def history(flow: StepFlow[Any], exchange: Any = None, *, limit: int = 100) -> list[str]:
+    """The single string of the position after each apply until the flow is completed, starting from None."""
+    state: list[str] | None = None
+    seen: list[str] = []
+    while not flow.is_completed(state):
+        assert len(seen) < limit, f"not completed after {limit} applies: {seen}"
+        state = flow.apply(state, exchange)
+        assert len(state) == 1
+        seen.append(state[0])
+    return seen
+
+
+class Core:
+    """A machine whose root is any node, in the scope `test`: the layer below the chain."""
+
+    def __init__(self, root: Node, name: str = "test") -> None:
+        self.table: Table = compile_table(name, root)
+        self.machine = Machine(self.table)
+
+    def history(self, *, limit: int = 50) -> list[str]:
+        """The position after each advance until the root is completed."""
+        position, seen = ["start:" + self.table.name], []
+        while position != [self.table.completed]:
+            assert len(seen) < limit
+            position = [*self.machine.advance(position, None).position]
+            seen.append(position[0])
+        return seen
+
+    def destinations(self, source: str) -> list[tuple[str, str]]:
+        """(event, reason) of all ways out of a source."""
+        found = self.table.by_source[source]
+        return [(way.event, way.reason) for way in found.exits]
+
+
+def position(move: Move) -> list[str]:
+    found = json.loads(move.transition.annotations[POSITION])
+    assert isinstance(found, list)
+    return found
+
+
+def task_of(move: Move) -> Task:
+    assert move.task is not None
+    return move.task
+
+
+def step(move: Move, exchange: Any = None, *payload: Any) -> Move:
+    """What an engine does for one task."""
+    task = task_of(move)
+    try:
+        value = task.call(exchange, *payload)
+    except Exception as error:
+        return decided(task, error, exchange)
+    return task.settle(value, exchange)
+
+
+def decided(task: Task, error: Exception, exchange: Any) -> Move:
+    asking = task.recover(error, exchange)
+    try:
+        call = next(asking)
+        while True:
+            assert isinstance(call, Call)
+            assert not call.is_async
+            try:
+                answer = call.fn(*call.args)
+            except Exception as replacement:
+                call = asking.throw(replacement)
+            else:
+                call = asking.send(answer)
+    except StopIteration as stop:
+        move: Move = stop.value
+        return move

@@ -1,0 +1,172 @@
+"""Which type the exchange is stored as, and what belongs to a flow's definition."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+
+import attrs
+import pytest
+
+from stepflow.errors import CodecError
+from stepflow.steps import Steps, named
+
+if TYPE_CHECKING:
+    from somewhere import Elsewhere  # type: ignore[import-not-found]
+
+
+@dataclass
+class Line:
+    sku: str
+
+
+@dataclass
+class Order:
+    id: str
+    lines: list[Line] = field(default_factory=list)
+
+
+@attrs.frozen
+class Parcel:
+    weight: int
+    order: Order | None = None
+
+
+class Row(TypedDict):
+    a: int
+
+
+class HasId(Protocol):
+    id: str
+
+
+T = TypeVar("T")
+
+
+def on_order(order: Order) -> bool:
+    return True
+
+
+def on_order_again(something: Order) -> None: ...
+def on_parcel(parcel: Parcel) -> None: ...
+def on_anything(x: Any) -> None: ...
+def on_object(x: object) -> None: ...
+def on_elsewhere(x: Elsewhere) -> None: ...
+def on_protocol(x: HasId) -> None: ...
+def on_type_variable(x: T) -> T:
+    return x
+
+
+def unannotated(x): ...
+def handler(order: Order, error: Exception) -> bool:
+    return True
+
+
+def handler_without(error: Exception) -> bool:
+    return True
+
+
+def take(order: Order, payload: Parcel) -> None: ...
+def with_default(parcel: Parcel = Parcel(1)) -> None: ...
+
+
+class Client:
+    def send(self, order: Order) -> None: ...
+    def __call__(self, order: Order) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("chain", "type_"),
+    [
+        (named("x", Parcel).do("a", on_order), Parcel),
+        (named("x").do("a", on_order), Order),
+        (named("x").do("a", on_order).do("b", on_order_again), Order),
+        (named("x").do("a", on_order).do("b", on_parcel), Any),
+        (named("x").do("a", unannotated).do("b", on_anything).do("c", on_object), Any),
+        (named("x").do("a", on_anything).do("b", on_order).do("c", on_protocol).do("d", on_type_variable), Order),
+        (named("x").do("a", on_elsewhere).do("b", on_order), Order),
+        (named("x").do("a", Client().send), Order),
+        (named("x").do("a", Client()), Order),
+        (named("x").do("a", functools.partial(on_order)), Order),
+        (named("x").do("a", with_default), Any),
+        (named("x").wait_for("a", on_order), Order),
+        (named("x").case("a", on_order, Steps()), Order),
+        (named("x").loop_until("a", on_order, Steps()), Order),
+        (named("x").steps("g", Steps().steps("g", Steps().do("a", on_order))), Order),
+        (named("x").retry("a", handler, Steps().do("b", unannotated)), Order),
+        (named("x").retry("a", handler_without, Steps().do("b", unannotated)), Any),
+        (named("x").wait_event("a", "e", Parcel, take), Order),
+        (named("x"), Any),
+        (named("x", dict[str, int]), dict[str, int]),
+    ],
+)
+def test_the_type_is_named_or_agreed_on(chain, type_):
+    assert chain.compile().codec.type == type_
+
+
+def test_the_codec_restores_the_exchange():
+    codec = named("x").do("a", on_order).compile().codec
+    assert codec.decode(codec.encode(Order("1", [Line("s")]))) == Order("1", [Line("s")])
+
+
+def test_without_a_type_plain_json_passes_and_another_object_is_told_how_to_be_named():
+    codec = named("x").do("a", unannotated).compile().codec
+    assert codec.decode(codec.encode({"a": [1, None]})) == {"a": [1, None]}
+    with pytest.raises(CodecError, match=r'name the type of the exchange, e\.g\. named\("x", Order\)'):
+        codec.encode(Order("1"))
+
+
+def test_upgrade_runs_before_the_type_is_restored():
+    def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
+        return {"id": raw["number"]}
+
+    codec = named("x", Order).compile(upgrade=upgrade).codec
+    assert codec.decode('{"number": "7"}') == Order("7")
+
+
+def test_plain_apply_takes_any_object_as_exchange():
+    class Live:
+        def __init__(self) -> None:
+            self.connection = object()
+            self.done = False
+
+    def work(live: Live) -> None:
+        live.done = True
+
+    live = Live()
+    named("x", Live).do("a", work).compile().apply([], live)
+    assert live.done
+
+
+def test_the_definition_is_the_fingerprint_and_the_stored_fields():
+    @dataclass
+    class Wider:
+        id: str
+        lines: list[Line]
+        note: str = ""
+
+    def definition(exchange: Any, step: str = "a") -> str:
+        return named("x", exchange).do(step, unannotated).compile().definition
+
+    assert definition(Order) == definition(Order)
+    kinds = [definition(t) for t in (Order, Wider, Parcel, Row, Line, dict[str, Any])]
+    assert len({*kinds, definition(Order, "b")}) == len(kinds) + 1
+
+
+def test_the_definition_sees_fields_of_nested_types():
+    def make(name: str) -> Any:
+        inner = attrs.make_class("Inner", {name: attrs.field(type=int)})
+        return attrs.make_class("Outer", {"inner": attrs.field(type=list[inner] | None)})  # type: ignore[valid-type]
+
+    one, two = (named("x", make(name)).compile().definition for name in ("a", "b"))
+    assert one != two
+
+
+def test_a_type_that_contains_itself():
+    assert len(named("x", Tree).compile().definition) == 64
+
+
+@dataclass
+class Tree:
+    children: list[Tree]
