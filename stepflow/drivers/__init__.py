@@ -1,0 +1,1 @@
+"""Storage implementations behind one port (`base.py`), chosen by URL (`urls.py`)."""

@@ -1,0 +1,63 @@
+"""MemoryDriver: opens sessions on a store that lives as long as the driver object."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.memory.session import Memory, MemoryStore
+from stepflow.drivers.values import Owner
+
+
+class MemoryDriver(Driver):
+    """A store in this process's memory; engines on the same driver object share it, nothing survives the process."""
+
+    url = "memory://"
+
+    def __init__(self) -> None:
+        self._memory = Memory()
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
+        """Open a session; there is no schema to be checked."""
+        return MemoryStore(self._memory, namespace, owner)
+
+    def maintenance(self, namespace: str) -> Maintenance:
+        """Open the maintenance port."""
+        return MemoryMaintenance(self._memory, namespace)
+
+
+class MemoryMaintenance(Maintenance):
+    """Pruning and checking of a memory store."""
+
+    def __init__(self, memory: Memory, namespace: str) -> None:
+        self._memory = memory
+        self._space = memory.space(namespace)
+
+    def prune(self, before: int, limit: int) -> int:
+        with self._memory.changed:
+            space = self._space
+            delayed = {run.state.id for run in space.pending.values()}
+            ended = [
+                run_id
+                for run_id, run in space.runs.items()
+                if run.state.transition.status and run.state.committed_at < before and run.row is None
+                if run_id not in delayed
+            ][:limit]
+            gone = set(ended)
+            for run_id in ended:
+                del space.runs[run_id]
+            if gone:
+                space.log[:] = [revision for revision in space.log if revision.state.id not in gone]
+                space.attached.forget(gone)
+            return len(ended)
+
+    def check(self) -> list[str]:
+        with self._memory.changed:
+            problems = []
+            for run_id, run in self._space.runs.items():
+                if run.revisions[-1].state != run.state:
+                    problems.append(f"run {run_id!r}: its State is not the newest of its history")
+            revs = [revision.state.rev for revision in self._space.log]
+            if any(a >= b for a, b in pairwise(revs)):
+                problems.append("the history is not in ascending order of its revisions")
+            return problems

@@ -1,0 +1,80 @@
+"""Answers the queries of the port from the memory tables."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from itertools import islice
+
+from stepflow.drivers.attached import DataQuery, DelayQuery
+from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.memory.space import Run, Space
+from stepflow.drivers.values import HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery
+from stepflow.errors import NotFound
+from stepflow.model.lifecycle import status_of
+
+
+def answer(space: Space, query: Query) -> Answer:
+    """The rows that the query asks for."""
+    match query:
+        case HistoryQuery():
+            return _history(space, query)
+        case RunQuery():
+            return _runs(space, query)
+        case TallyQuery():
+            return _tally(space, query)
+        case DelayQuery():
+            return space.attached.read_delays(query)
+        case DataQuery():
+            return space.attached.read_data(query)
+
+
+def _history(space: Space, query: HistoryQuery) -> list[Revision]:
+    run = None if query.id is None else space.runs.get(query.id)
+    log = space.log if query.id is None else (run.revisions if run else [])
+    end = len(log) if query.until_rev is None else _after(log, query.until_rev)
+    window = range(_after(log, query.since_rev), end)
+    order = reversed(window) if query.last else window
+    found = list(islice((log[i] for i in order if _matches(space, log[i], query)), max(query.limit, 0)))
+    return found[::-1] if query.last else found
+
+
+def _after(log: list[Revision], rev: int) -> int:
+    return bisect_right(log, rev, key=lambda revision: revision.state.rev)
+
+
+def _matches(space: Space, revision: Revision, query: HistoryQuery) -> bool:
+    state = revision.state
+    if query.latest_only and space.runs[state.id].state.rev != state.rev:
+        return False
+    if state.committed_at < query.since:
+        return False
+    return not query.labels or any(group.items() <= state.labels.items() for group in query.labels)
+
+
+def _age(run: Run) -> tuple[int, str]:
+    return run.born.created_at, run.state.id
+
+
+def _fits(run: Run, query: RunQuery) -> bool:
+    labels = run.state.labels
+    return (
+        (query.flow is None or run.born.flow == query.flow)
+        and all(labels.get(name) == value for name, value in (query.labels or {}).items())
+        and (query.status is None or status_of(run.state, run.row, query.now).value == query.status)
+    )
+
+
+def _runs(space: Space, query: RunQuery) -> list[Record]:
+    runs = sorted(space.runs.values(), key=_age, reverse=True)
+    if query.after is not None:
+        if query.after not in space.runs:
+            raise NotFound(f"after={query.after!r}: there is no such run any more; ask for the first page again")
+        last = _age(space.runs[query.after])
+        runs = [run for run in runs if _age(run) < last]
+    return [run.record(full=False) for run in runs if _fits(run, query)][: query.limit]
+
+
+def _tally(space: Space, query: TallyQuery) -> list[Tally]:
+    counts = Counter((run.born.flow, status_of(run.state, run.row, query.now).value) for run in space.runs.values())
+    return [Tally(flow, status, number) for (flow, status), number in sorted(counts.items())]

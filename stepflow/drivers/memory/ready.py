@@ -1,0 +1,94 @@
+"""Which unowned queue rows come next: heaps per flow, so that sleeping rows cost a claim nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+
+from stepflow.model.lifecycle import QueueRow
+
+SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+
+Look = Callable[[str], QueueRow | None]
+
+
+class Lane:
+    """The unowned rows of one flow: `later` by due time, `ready` by claim order.
+
+    Entries are not removed when their row changes; one whose epoch is not the row's any more is skipped when met.
+    """
+
+    def __init__(self) -> None:
+        self.later: list[tuple[int, str, int]] = []
+        self.ready: list[tuple[int, int, str, int]] = []
+
+    def promote(self, now: int, look: Look) -> None:
+        """Move the rows that became due to `ready`."""
+        while self.later and self.later[0][0] <= now:
+            due, run_id, epoch = heappop(self.later)
+            row = look(run_id)
+            if row is not None and row.epoch == epoch:
+                heappush(self.ready, (row.priority, due, run_id, epoch))
+
+    def drain(self, now: int, look: Look) -> Iterator[tuple[str, QueueRow]]:
+        """Take ready rows out in claim order; the taker puts back with `ReadyQueue.add` what it does not want."""
+        self.promote(now, look)
+        while self.ready:
+            _priority, due, run_id, epoch = heappop(self.ready)
+            row = look(run_id)
+            if row is None or row.epoch != epoch:
+                continue
+            if due > now:  # the clock went back
+                heappush(self.later, (due, run_id, epoch))
+            else:
+                yield run_id, row
+
+    def head(self, look: Look) -> int | None:
+        """The earliest due time of this lane, or that of a ready row when there is one."""
+        while self.ready and not _alive(look(self.ready[0][2]), self.ready[0][3]):
+            heappop(self.ready)
+        if self.ready:
+            return self.ready[0][1]
+        while self.later and not _alive(look(self.later[0][1]), self.later[0][2]):
+            heappop(self.later)
+        return self.later[0][0] if self.later else None
+
+
+def _alive(row: QueueRow | None, epoch: int) -> bool:
+    return row is not None and row.epoch == epoch
+
+
+class ReadyQueue:
+    """All unowned rows of a namespace; blocked and suspect ones are few and kept apart by id."""
+
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
+        self._special: dict[str, int] = {}  # id -> epoch
+
+    def add(self, run_id: str, row: QueueRow) -> None:
+        """Note a row that has no owner and a new epoch."""
+        if row.blocked_by or row.crashes >= SUSPECT:
+            self._special[run_id] = row.epoch
+        else:
+            heappush(self._lanes[row.flow].later, (row.due, run_id, row.epoch))
+
+    def special(self) -> list[tuple[str, QueueRow]]:
+        """The unowned rows that are blocked or suspect."""
+        found = []
+        for run_id, epoch in list(self._special.items()):
+            row = self._look(run_id)
+            if row is not None and row.epoch == epoch:
+                found.append((run_id, row))
+            else:
+                del self._special[run_id]
+        return found
+
+    def drain(self, flow: str, now: int) -> Iterator[tuple[str, QueueRow]]:
+        """Take the plain due rows of a flow out, in claim order."""
+        return self._lanes[flow].drain(now, self._look)
+
+    def head(self, flow: str) -> int | None:
+        """The earliest due time of a plain row of the flow, or that of a ready one."""
+        return self._lanes[flow].head(self._look)

@@ -1,0 +1,227 @@
+"""A session on the memory store: the port over a Space, one lock around everything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from threading import Condition
+from typing import Any
+
+from attrs import define, evolve, field
+
+from stepflow.drivers.base import Query, Store
+from stepflow.drivers.memory.query import answer
+from stepflow.drivers.memory.ready import SUSPECT
+from stepflow.drivers.memory.space import Counters, Space
+from stepflow.drivers.values import (
+    Claim,
+    Commit,
+    CommitResult,
+    Fence,
+    Horizon,
+    Owner,
+    Peer,
+    Pulse,
+    Record,
+    Release,
+)
+from stepflow.errors import StoreError
+from stepflow.model.lifecycle import QueueRow
+
+
+@define
+class Memory:
+    """The content of one memory store, shared by its sessions."""
+
+    counters: Counters = field(factory=Counters)
+    spaces: dict[str, Space] = field(factory=dict)
+    changed: Condition = field(factory=Condition)
+    changes: int = 0
+
+    def space(self, namespace: str) -> Space:
+        """The tables of a namespace, made at first use."""
+        if namespace not in self.spaces:
+            self.spaces[namespace] = Space(self.counters)
+        return self.spaces[namespace]
+
+
+class MemoryStore(Store):
+    """One engine's session; a lock makes every call atomic."""
+
+    def __init__(self, memory: Memory, namespace: str, owner: Owner) -> None:
+        self._memory, self._owner = memory, owner
+        self._space = memory.space(namespace)
+        self._closed = False
+        self._elsewhere = memory.changes  # changes that this session need not be told of
+
+    def _open(self) -> None:
+        if self._closed:
+            raise StoreError("this session on memory:// is closed: open the engine again")
+
+    def _touch(self) -> None:
+        """Tell the other sessions, not this one."""
+        self._memory.changes += 1
+        self._elsewhere += 1
+        self._memory.changed.notify_all()
+
+    def close(self) -> None:
+        with self._memory.changed:
+            if self._closed:
+                return
+            for run_id in sorted(self._space.held[self._owner.id]):
+                row = self._space.row(run_id)
+                assert row is not None
+                self._space.unown(run_id, row, row.due)
+            self._space.owners.pop(self._owner.id, None)
+            self._closed = True
+            self._touch()
+
+    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        with self._memory.changed:
+            self._open()
+            results = [self._space.commit(commit, now, self._owner.id) for commit in batch]
+            if self._space.held.get(self._owner.id):
+                self._space.owners.setdefault(self._owner.id, self._owner)
+            self._touch()
+            return results
+
+    def claim(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim]:
+        with self._memory.changed:
+            self._open()
+            self._space.owners.setdefault(self._owner.id, self._owner)
+            found = [
+                (row.priority, row.due, run_id, row)
+                for run_id, row in self._space.queue.special()
+                if _claimable(row, flows, now) and (row.crashes >= SUSPECT) is suspects and run_id not in skip
+            ]
+            if not suspects:
+                for flow in flows:
+                    found += self._plain(flow, now, limit, skip)
+            found.sort(key=lambda item: item[:3])
+            for _priority, _due, run_id, row in found[limit:]:
+                self._space.queue.add(run_id, row)
+            claims = [self._take(run_id, row) for _priority, _due, run_id, row in found[:limit]]
+            if claims:
+                self._touch()
+            return claims
+
+    def _plain(self, flow: str, now: int, limit: int, skip: Collection[str]) -> list[tuple[int, int, str, QueueRow]]:
+        found: list[tuple[int, int, str, QueueRow]] = []
+        passed = []
+        for run_id, row in self._space.queue.drain(flow, now):
+            if run_id in skip:
+                passed.append((run_id, row))
+                continue
+            found.append((row.priority, row.due, run_id, row))
+            if len(found) >= limit:
+                break
+        for run_id, row in passed:
+            self._space.queue.add(run_id, row)
+        return found
+
+    def _take(self, run_id: str, row: QueueRow) -> Claim:
+        entry = self._space.entry(run_id)
+        assert entry is not None
+        rev = entry.state.rev
+        epoch = next(self._memory.counters.epochs)
+        row = QueueRow(row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel)
+        self._space.place(run_id, row)
+        return Claim(Fence(run_id, epoch), row)
+
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        with self._memory.changed:
+            self._open()
+            results = [self._release(release, now) for release in batch]
+            self._touch()
+            return results
+
+    def _release(self, release: Release, now: int) -> bool:
+        run_id = release.fence.id
+        if self._space.fenced(run_id, release.fence.epoch) is not None:
+            return False
+        run = self._space.entry(run_id)
+        assert run is not None
+        row = run.row
+        assert row is not None
+        cancel = row.cancel and not run.state.transition.status
+        due = release.due
+        if cancel or (release.event and run.awaited(release.event)):
+            due = now if due is None else min(due, now)
+        if due is None:
+            self._space.place(run_id, None)
+            return True
+        crashes = row.crashes if release.crashes is None else release.crashes
+        row = evolve(row, blocked=release.blocked, blocked_by=release.blocked_by, crashes=crashes)
+        self._space.unown(run_id, row, due)
+        return True
+
+    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+        with self._memory.changed:
+            self._open()
+            space = self._space
+            mine = space.owners.get(self._owner.id, self._owner)
+            space.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1)
+            buried = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._bury(owner, now)]
+            if buried:
+                self._touch()
+            peers = tuple(Peer(owner) for owner in space.owners.values() if owner.id != self._owner.id)
+            held = sorted(space.held.get(self._owner.id, ()))
+            return Pulse(peers, tuple(run_id for run_id in held if space.row(run_id).cancel))  # type: ignore[union-attr]
+
+    def _bury(self, owner: str, now: int) -> bool:
+        known = self._space.owners.pop(owner, None) is not None
+        ids = sorted(self._space.held[owner])
+        for run_id in ids:
+            run = self._space.entry(run_id)
+            assert run is not None
+            assert run.row is not None
+            crashes = run.row.crashes + 1 if run.state.rev == run.row.claim_rev else 0
+            self._space.unown(run_id, evolve(run.row, crashes=crashes), now)
+        return known or bool(ids)
+
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        with self._memory.changed:
+            self._open()
+            return [self._space.load(run_id) for run_id in ids]
+
+    def read(self, query: Query) -> Any:
+        with self._memory.changed:
+            self._open()
+            return answer(self._space, query)
+
+    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+        with self._memory.changed:
+            self._open()
+            queue = self._space.queue
+            special = [row for _id, row in queue.special() if row.flow in flows and row.blocked_by != flows[row.flow]]
+            dues = [due for flow in flows if (due := queue.head(flow)) is not None]
+            dues += [row.due for row in special]
+            suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
+            return Horizon(min(dues, default=None), suspects, self._held(flows), self._memory.counters.head)
+
+    def _held(self, flows: Mapping[str, str]) -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        for owner, ids in self._space.held.items():
+            rows = [self._space.row(run_id) for run_id in ids]
+            counts[owner] = sum(row is not None and row.flow in flows for row in rows)
+        return {owner: number for owner, number in counts.items() if number}
+
+    def post(self, tx: Any, commit: Commit) -> None:
+        raise StoreError(
+            f"tx={tx!r:.100}: memory:// has no transactions of its own that {len(commit.writes)} starts and "
+            f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// store"
+        )
+
+    def wait_for_change(self, token: int, timeout_s: float) -> int:
+        with self._memory.changed:
+            self._memory.changed.wait_for(lambda: self._closed or self._news() != token, timeout_s)
+            return self._news()
+
+    def _news(self) -> int:
+        return self._memory.changes - self._elsewhere
+
+
+def _claimable(row: QueueRow, flows: Mapping[str, str], now: int) -> bool:
+    return row.due <= now and row.flow in flows and row.blocked_by != flows[row.flow]

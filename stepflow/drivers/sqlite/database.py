@@ -1,0 +1,160 @@
+"""Connections to one SQLite file: one that writes, in turns with other processes, and a pool of those that read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+
+from stepflow.drivers.sqlite.locks import Turns
+from stepflow.drivers.sqlite.problems import translate, translated
+from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
+
+LOG_BYTES = 64 * 1024 * 1024  # to which the log is cut back after a burst
+LOCKS = "-locks"  # suffix of the directory of lock files
+
+
+def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection without implicit transactions that any thread may use, one at a time.
+
+    `patience_s` is how long it waits for writers that know nothing of turns: other programs, a caller's transaction.
+    """
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        timeout=patience_s,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        uri=True,
+    )
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-16384")  # KiB
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Database:
+    """One session's connections. Reads may go on in other threads while one writes."""
+
+    def __init__(self, path: Path, patience_s: float, *, read_only: bool = False) -> None:
+        self.path, self.read_only, self._patience_s = path, read_only, patience_s
+        self.locks = path.with_name(path.name + LOCKS)
+        self._writing, self._pooling = Lock(), Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        with translated(path):
+            self._writer = self.connect()
+        self._turns: Turns | None = None
+
+    def connect(self) -> sqlite3.Connection:
+        """One more connection to the file, for the caller to close."""
+        return connect(self.path, self._patience_s, read_only=self.read_only)
+
+    def use_wal(self) -> None:
+        """Make the file a WAL database and the lock files ready. Raises StoreError where that is impossible."""
+        with translated(self.path):
+            self.locks.mkdir(exist_ok=True)
+        self._turns = Turns(self.locks, self._patience_s)
+        with self._turns.turn(), translated(self.path):
+            mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
+        if mode != "wal":
+            raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed at the end of the block, rolled back when it raises."""
+        with self._writing:
+            turns = self._ready()
+            with turns.turn():
+                writer = self._writer
+                try:
+                    writer.execute("BEGIN IMMEDIATE")
+                    yield writer
+                except BaseException:
+                    _roll_back(writer)
+                    with translated(self.path):
+                        raise
+                self._commit(writer)
+
+    def _ready(self) -> Turns:
+        if self._closed:
+            raise StoreError(f"{self.path}: this session is closed; open the engine again")
+        if self._turns is None:
+            raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
+        return self._turns
+
+    def _commit(self, writer: sqlite3.Connection) -> None:
+        try:
+            writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            _roll_back(writer)
+            if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:
+                raise OutcomeUnknown(
+                    f"{self.path}: {error} inside COMMIT; check the disk, then open it again"
+                ) from error
+            raise translate(error, self.path) from error
+
+    def version(self) -> int:
+        """A number that changes when somebody else than this session's writer changed the file."""
+        with self._writing, translated(self.path):
+            return 0 if self._closed else int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection with a consistent view of what is committed."""
+        with translated(self.path):
+            reader = self._take()
+            try:
+                reader.execute("BEGIN")
+                yield reader
+                reader.execute("COMMIT")
+            except BaseException:
+                reader.close()
+                raise
+            self._give(reader)
+
+    def _take(self) -> sqlite3.Connection:
+        with self._pooling:
+            if self._closed:
+                raise StoreError(f"{self.path}: this session is closed; open the engine again")
+            if self._idle:
+                return self._idle.pop()
+        return self.connect()
+
+    def _give(self, reader: sqlite3.Connection) -> None:
+        with self._pooling:
+            if not self._closed:
+                self._idle.append(reader)
+                return
+        reader.close()
+
+    def close(self) -> None:
+        """Close every connection that is not in use; the others close when their use ends."""
+        with self._writing, self._pooling:
+            self._closed = True
+            for connection in (*self._idle, self._writer):
+                connection.close()
+            self._idle.clear()
+            if self._turns is not None:
+                self._turns.close()
+                self._turns = None
+
+
+def _roll_back(writer: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # SQLite did it already after some errors
+        if writer.in_transaction:
+            writer.execute("ROLLBACK")
+
+
+def restart(writer: sqlite3.Connection, verb: str) -> None:
+    """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn."""
+    if writer.in_transaction:
+        writer.execute(verb)
+    writer.execute("BEGIN IMMEDIATE")

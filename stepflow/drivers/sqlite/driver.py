@@ -1,0 +1,62 @@
+"""SqliteDriver: opens sessions on one SQLite file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.sqlite import schema
+from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.maintenance import SqliteMaintenance
+from stepflow.drivers.sqlite.session import SqliteStore
+from stepflow.drivers.values import Owner
+from stepflow.errors import StoreError, Unavailable
+
+
+class SqliteDriver(Driver):
+    """A store in one SQLite file, shared by any number of processes of one machine.
+
+    `read_only` opens it for looking only: the file must exist, and every write raises ReadOnly. `patience_s` is how many
+    seconds a write waits for another process before it raises Unavailable.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, patience_s: float = 10.0) -> None:
+        if str(path) in ("", ":memory:"):
+            raise StoreError(f"path={str(path)!r}: SQLite stores are files, e.g. sqlite:///orders.db; or use memory://")
+        self.path, self.read_only, self.patience_s = Path(path).absolute(), read_only, patience_s
+        self.url = f"sqlite:///{path}" + ("?mode=ro" if read_only else "")
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
+        """Open a session; a new file gets the schema, an older schema is migrated."""
+        database = self._open()
+        try:
+            return SqliteStore(database, namespace, owner)
+        except BaseException:
+            database.close()
+            raise
+
+    def maintenance(self, namespace: str) -> Maintenance:
+        """Open the maintenance port; each of its calls uses connections of its own."""
+        return SqliteMaintenance(self._open, namespace)
+
+    def _open(self) -> Database:
+        schema.require_sqlite()
+        if not self.path.parent.is_dir():
+            raise Unavailable(f"{self.path}: there is no directory {self.path.parent}; create it, or use another path")
+        if self.path.is_dir():
+            raise Unavailable(f"{self.path} is a directory: name a file in it, e.g. {self.path / 'stepflow.db'}")
+        database = Database(self.path, self.patience_s, read_only=self.read_only)
+        try:
+            with database.reading() as connection:
+                current = schema.check(connection, self.path)
+            if self.read_only:
+                return database
+            database.use_wal()
+            if not current:
+                with database.writing() as writer:
+                    schema.migrate(writer)
+        except BaseException:
+            database.close()
+            raise
+        return database

@@ -1,0 +1,235 @@
+"""The hot path: many commits of the two usual shapes in a constant number of statements.
+
+A *step* is a fence and one write of the fenced run (and perhaps the end of its queue row, or its next due time); a
+*birth* is one new run and its queue row. Both go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts serve all batch sizes, and
+the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked for rolls back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, polls, printable
+from stepflow.drivers.values import Commit, Dequeue, Enqueue, Release
+
+MOST = 256  # rows of one statement
+
+# One look-up per row finds the old row and replaces it. created_at is not updated, so it carries the expected revision;
+# other labels than before are left to the slow path, which keeps their index.
+STEP = (
+    "INSERT INTO stepflow_states (shard, id, created_at, rev, transition, labels, annotations, status, event,"
+    " polls, exchange_rev, committed_at, flow, input_hash)"
+    " SELECT ?1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, ?2, '', ''"
+    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q ON q.shard = ?1 AND q.id = column2 AND q.epoch = column1"
+    " WHERE true"
+    " ON CONFLICT (shard, id) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
+    " annotations = excluded.annotations, status = excluded.status, event = excluded.event, polls = excluded.polls,"
+    " committed_at = excluded.committed_at,"
+    " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
+    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+)
+HISTORY = (
+    "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at, exchange)"
+    " SELECT column1, ?1, column2, column3, column4, column5, column6, ?2, column7 FROM (VALUES {rows})"
+)
+END = "DELETE FROM stepflow_queue WHERE shard = ?1 AND id IN (VALUES {rows})"
+BIRTH = (
+    "INSERT INTO stepflow_states (id, rev, flow, input_hash, created_at, transition, labels, annotations, status,"
+    " event, polls, exchange_rev, priority, shard, committed_at)"
+    " SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11,"
+    " column2, column12, ?1, ?2 FROM (VALUES {rows})"
+)
+QUEUE = (
+    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
+)
+LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
+
+
+# For a row that STEP found fenced. One with a cancel mark, or with another priority, is left to the slow path.
+LATER = (
+    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, lane = excluded.lane,"
+    " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
+    " WHERE cancel = 0 AND priority = excluded.priority"
+)
+RELEASE = (
+    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, lane)"
+    " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7,"
+    " CASE WHEN ifnull(column5, q.crashes) >= ?3 THEN 2 WHEN column7 <> '' OR column3 <= ?2 THEN 1 ELSE 0 END"
+    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q"
+    " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET due = excluded.due, epoch = excluded.epoch, owner = '',"
+    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, lane = excluded.lane"
+)
+
+
+@lru_cache(maxsize=128)
+def _text(template: str, width: int, rows: int) -> str:
+    return template.format(rows=", ".join([f"({', '.join('?' * width)})"] * rows))
+
+
+def many(connection: sqlite3.Connection, template: str, width: int, values: list[object], *head: object) -> int:
+    """Run a statement over rows of `width` values each after the values `head`; how many rows were changed."""
+    done, before = 0, connection.total_changes
+    left = len(values) // width
+    while left:
+        rows = min(MOST, 1 << (left.bit_length() - 1))
+        part = values if rows * width == len(values) else values[done : done + rows * width]
+        connection.execute(_text(template, width, rows), (*head, *part))
+        done += rows * width
+        left -= rows
+    return connection.total_changes - before
+
+
+def is_step(commit: Commit) -> bool:
+    """Whether this is a fenced write of an existing run, with nothing else but a change of its queue row."""
+    fence, writes = commit.fence, commit.writes
+    if fence is None or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
+        return False
+    if commit.delays or commit.data or commit.resolve:
+        return False
+    state, queue = writes[0].state, commit.queue
+    if state.id != fence.id or not state.rev:
+        return False
+    if not queue:
+        return True
+    if len(queue) > 1 or queue[0].id != fence.id:
+        return False
+    part = queue[0]
+    return not part.owned if isinstance(part, Enqueue) else state.transition.status != ""
+
+
+def is_birth(commit: Commit) -> bool:
+    """Whether this creates one run, with nothing else but its queue row."""
+    writes, queue = commit.writes, commit.queue
+    if commit.fence or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
+        return False
+    if commit.delays or commit.data or commit.resolve:
+        return False
+    if writes[0].state.rev or writes[0].born is None or len(queue) > 1:
+        return False
+    return not queue or _is_plain(queue[0], writes[0].state.id)
+
+
+def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
+    return isinstance(part, Enqueue) and part.id == run_id and not part.owned
+
+
+def steps(
+    connection: sqlite3.Connection,
+    shard: str,
+    batch: Sequence[Commit],
+    now: int,
+    rev: int,
+    epochs: Callable[[int], int],
+) -> bool:
+    """Write steps with the revisions after `rev`; False when one of them may not be applied: roll back."""
+    rows: list[object] = []
+    history: list[object] = []
+    ended: list[object] = []
+    later: list[Enqueue] = []
+    for commit in batch:
+        rev += 1
+        write = commit.writes[0]
+        state, exchange = write.state, write.exchange
+        run_id, last, transition = state.id, state.rev, state.transition
+        text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
+        changed = 0 if exchange is None else rev
+        rows += (
+            commit.fence.epoch,  # type: ignore[union-attr]
+            run_id,
+            last,
+            rev,
+            text,
+            labels,
+            annotations,
+            transition.status,
+            transition.event,
+            polls(transition),
+            changed,
+        )
+        history += (rev, run_id, last, text, labels, annotations, exchange)
+        if commit.queue:
+            part = commit.queue[0]
+            if isinstance(part, Enqueue):
+                later.append(part)
+            else:
+                ended.append(run_id)
+    if many(connection, STEP, 11, rows, shard, now) != len(batch):
+        return False
+    many(connection, HISTORY, 7, history, shard, now)
+    if ended and many(connection, END, 1, ended, shard) != len(ended):
+        return False
+    return not later or _put_off(connection, shard, later, now, epochs(len(later)))
+
+
+def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:
+    rows: list[object] = []
+    for number, part in enumerate(later):
+        rows += (part.id, part.flow, part.due, part.priority, lane(part.due, now), epoch + number)
+    return many(connection, LATER, 6, rows, shard) == len(later)
+
+
+def releases(
+    connection: sqlite3.Connection, shard: str, batch: Sequence[Release], now: int, epochs: Callable[[int], int]
+) -> bool:
+    """Give claims back; False when one is lost, or not of the plain kind: roll back."""
+    if any(release.due is None or release.event for release in batch):
+        return False
+    if len({release.fence.id for release in batch}) < len(batch):
+        return False
+    rows: list[object] = []
+    epoch = epochs(len(batch))
+    for number, release in enumerate(batch):
+        fence = release.fence
+        rows += (fence.id, fence.epoch, release.due, epoch + number)
+        rows += (release.crashes, printable(release.blocked), release.blocked_by)
+    return many(connection, RELEASE, 7, rows, shard, now, SUSPECT) == len(batch)
+
+
+def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], now: int, rev: int, epoch: int) -> None:
+    """Write new runs with the revisions after `rev` and the epochs after `epoch`; IntegrityError when an id exists."""
+    rows: list[object] = []
+    history: list[object] = []
+    queue: list[object] = []
+    names: list[object] = []
+    for commit in batch:
+        rev += 1
+        epoch += 1
+        write = commit.writes[0]
+        state, born, transition = write.state, write.born, write.state.transition
+        assert born is not None
+        text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
+        priority = 0
+        for part in commit.queue:
+            assert isinstance(part, Enqueue)
+            priority = part.priority
+            queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch)
+        for name, value in state.labels.items():
+            names += (name, value, state.id)
+        rows += (state.id, rev, born.flow, born.input_hash, born.created_at, text, labels, annotations)
+        rows += (transition.status, transition.event, polls(transition), priority)
+        history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
+    many(connection, BIRTH, 12, rows, shard, now)
+    many(connection, HISTORY, 7, history, shard, now)
+    many(connection, QUEUE, 6, queue, shard)
+    many(connection, LABEL, 3, names, shard)
+
+
+def many_rows(
+    connection: sqlite3.Connection, template: str, values: Sequence[object], *head: object
+) -> list[tuple[Any, ...]]:
+    """The rows of a query over single values, in its order within each group of up to 256 values."""
+    found: list[tuple[Any, ...]] = []
+    done = 0
+    while done < len(values):
+        rows = min(MOST, 1 << ((len(values) - done).bit_length() - 1))
+        part = values[done : done + rows]
+        found += connection.execute(_text(template, 1, rows), (*head, *part)).fetchall()
+        done += rows
+    return found

@@ -1,0 +1,117 @@
+"""Pruning and checking of a SQLite store."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from stepflow.drivers.base import Maintenance
+from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.query import HEAD
+from stepflow.errors import Corrupt
+from stepflow.model.shard import shard_of
+
+# A run ended after it was created, so the index by creation time bounds the search.
+ENDED = (
+    "SELECT s.id FROM stepflow_states AS s WHERE s.shard = ?1 AND s.status <> '' AND s.created_at < ?2"
+    " AND s.committed_at < ?2 AND NOT EXISTS"
+    " (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id) AND NOT EXISTS"
+    " (SELECT 1 FROM stepflow_delays AS d WHERE d.shard = s.shard AND d.run_id = s.id AND d.fired = 0) LIMIT ?3"
+)
+CHAIN = (
+    "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?2"
+    " UNION ALL SELECT h.prev FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev WHERE h.prev > 0)"
+)
+DELETIONS = (
+    f"{CHAIN} DELETE FROM stepflow_history WHERE rev IN (SELECT rev FROM chain)",
+    "DELETE FROM stepflow_events WHERE shard = ?1 AND run_id = ?2",
+    "DELETE FROM stepflow_labels WHERE shard = ?1 AND id = ?2",
+    "DELETE FROM stepflow_past_labels WHERE shard = ?1 AND id = ?2",
+    "DELETE FROM stepflow_delays WHERE shard = ?1 AND run_id = ?2",
+    "DELETE FROM stepflow_data WHERE shard = ?1 AND run_id = ?2",
+    "DELETE FROM stepflow_states WHERE shard = ?1 AND id = ?2",
+)
+
+CHECKS: Mapping[str, str] = MappingProxyType(
+    {
+        "run {} has no history of its revision": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
+        " ON h.rev = s.rev AND h.shard = s.shard AND h.id = s.id WHERE h.rev IS NULL",
+        "run {} has no stored exchange": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
+        " ON h.rev = s.exchange_rev AND h.id = s.id WHERE h.exchange IS NULL",
+        "the State of run {} differs from its history": "SELECT s.id FROM stepflow_states AS s JOIN stepflow_history AS h"
+        " ON h.rev = s.rev WHERE h.transition <> s.transition OR h.labels <> s.labels OR h.annotations <> s.annotations",
+        "revision {} follows one that is missing": "SELECT h.rev FROM stepflow_history AS h LEFT JOIN stepflow_history AS p"
+        " ON p.rev = h.prev AND p.shard = h.shard AND p.id = h.id WHERE h.prev > 0 AND p.rev IS NULL",
+        "revision {} belongs to no run": "SELECT h.rev FROM stepflow_history AS h LEFT JOIN stepflow_states AS s"
+        " ON s.shard = h.shard AND s.id = h.id WHERE s.id IS NULL",
+        "the queue row of {} belongs to no run": "SELECT q.id FROM stepflow_queue AS q LEFT JOIN stepflow_states AS s"
+        " ON s.shard = q.shard AND s.id = q.id LEFT JOIN stepflow_delays AS d ON d.shard = q.shard AND d.key = q.id"
+        " AND d.fired = 0 WHERE s.id IS NULL AND d.key IS NULL",
+        "delay {} has no stored exchange": "SELECT d.number FROM stepflow_delays AS d LEFT JOIN stepflow_history AS h"
+        " ON h.rev = d.exchange_rev AND h.id = d.run_id WHERE d.fired = 0 AND d.exchange_rev > 0 AND h.exchange IS NULL",
+        "delay {} has a number that is given again": "SELECT d.number FROM stepflow_delays AS d"
+        " LEFT JOIN stepflow_counters AS c ON c.shard = d.shard AND c.name = 'delays' WHERE d.number > ifnull(c.last, 0)",
+        "data {} has a number that is given again": "SELECT d.rev FROM stepflow_data AS d"
+        " LEFT JOIN stepflow_counters AS c ON c.shard = d.shard AND c.name = 'data' WHERE d.rev > ifnull(c.last, 0)",
+        "a former label of run {} belongs to no run": "SELECT l.id FROM stepflow_past_labels AS l"
+        " LEFT JOIN stepflow_states AS s ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
+        "run {} is queued in the wrong lane": "SELECT id FROM stepflow_queue WHERE owner = ''"
+        " AND (crashes >= 2) <> (lane = 2) OR owner = '' AND blocked_by <> '' AND lane = 0",
+        "an event of run {} belongs to no run": "SELECT e.run_id FROM stepflow_events AS e LEFT JOIN stepflow_states AS s"
+        " ON s.shard = e.shard AND s.id = e.run_id WHERE s.id IS NULL",
+        "a label of run {} belongs to no run": "SELECT l.id FROM stepflow_labels AS l LEFT JOIN stepflow_states AS s"
+        " ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
+    }
+)
+"""Problem -> query that finds the things that have it."""
+
+SHOWN = 10  # things listed of one problem
+
+
+class SqliteMaintenance(Maintenance):
+    """Upkeep of one namespace; `check` looks at the whole file."""
+
+    def __init__(self, open_database: Callable[[], Database], namespace: str) -> None:
+        self._open, self._shard = open_database, shard_of(namespace, "", 1)
+
+    @contextmanager
+    def _database(self) -> Iterator[Database]:
+        database = self._open()
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def prune(self, before: int, limit: int) -> int:
+        with self._database() as database, database.writing() as writer:
+            ended = [row[0] for row in writer.execute(ENDED, (self._shard, before, limit))]
+            if ended:  # its newest revision may go, and must not be given again
+                writer.execute(f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'")
+            for run_id in ended:
+                self._delete(writer, run_id)
+            return len(ended)
+
+    def _delete(self, writer: sqlite3.Connection, run_id: str) -> None:
+        for statement in DELETIONS:
+            writer.execute(statement, (self._shard, run_id))
+
+    def check(self) -> list[str]:
+        try:
+            return self._problems()
+        except Corrupt as error:
+            return [str(error)]
+
+    def _problems(self) -> list[str]:
+        with self._database() as database, database.reading() as reader:
+            found = [row[0] for row in reader.execute("PRAGMA quick_check")]
+            problems = [f"SQLite: {text}" for text in found if text != "ok"]
+            if problems:
+                return problems
+            for text, query in CHECKS.items():
+                things = reader.execute(f"{query} LIMIT {SHOWN}")
+                problems += [text.format(repr(row[0])) for row in things]
+            return problems

@@ -1,0 +1,75 @@
+"""The owner rows: this session's own beat, the others and whether their lock files are free."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from pathlib import Path
+
+from attrs import evolve
+
+from stepflow.drivers.sqlite.locks import LockFile, clear, look, owner_path
+from stepflow.drivers.sqlite.ready import ReadyRows
+from stepflow.drivers.values import Owner, Peer, Pulse
+from stepflow.errors import Unavailable
+
+
+class Owners:
+    """The owners of one shard; `me` gets its row and its lock when it first beats or claims."""
+
+    def __init__(self, folder: Path, shard: str, me: Owner) -> None:
+        self._folder, self._shard, self.me = folder, shard, me
+        self._lock: LockFile | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether this owner may have a row."""
+        return self._lock is not None
+
+    def appear(self, writer: sqlite3.Connection) -> None:
+        """Make sure that the own row is there, and the lock is held before anybody can see the row."""
+        if self._lock is None:
+            lock = LockFile(owner_path(self._folder, self.me.id))
+            if not lock.try_lock():
+                lock.close()
+                raise Unavailable(
+                    f"{lock.path} is locked: another engine has the owner id {self.me.id!r}; use a new id"
+                )
+            self._lock = lock
+        row = (self._shard, self.me.id, self.me.host, self.me.pid, self.me.beat)
+        writer.execute(
+            "INSERT INTO stepflow_owners (shard, id, host, pid, beat) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (shard, id) DO NOTHING",
+            row,
+        )
+
+    def beat(self, writer: sqlite3.Connection, now: int, dead: Collection[str]) -> Pulse:
+        """Move the own beat, bury the dead, read the others and the marks on the own runs."""
+        self.appear(writer)
+        key = (self._shard, self.me.id)
+        writer.execute("UPDATE stepflow_owners SET beat = beat + 1 WHERE shard = ? AND id = ?", key)
+        for owner in sorted(set(dead) - {self.me.id}):
+            ReadyRows(writer, self._shard, now).bury(owner)
+        others = writer.execute("SELECT id, host, pid, beat FROM stepflow_owners WHERE shard = ? AND id <> ?", key)
+        peers = tuple(Peer(Owner(*row)) for row in others.fetchall())
+        marked = writer.execute(
+            "SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_owned"
+            " WHERE shard = ? AND owner = ? AND owner <> '' AND cancel = 1 ORDER BY id",
+            key,
+        )
+        return Pulse(peers, tuple(row[0] for row in marked.fetchall()))
+
+    def judge(self, pulse: Pulse, dead: Collection[str]) -> Pulse:
+        """Add what the lock files tell, and tidy up those of the buried."""
+        for owner in set(dead) - {self.me.id}:
+            if look(self._folder, owner) == "free":
+                clear(self._folder, owner)
+        peers = tuple(evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in pulse.peers)
+        return evolve(pulse, peers=peers)
+
+    def close(self) -> None:
+        """Let the lock go and delete its file."""
+        if self._lock is not None:
+            clear(self._folder, self.me.id)
+            self._lock.close()
+            self._lock = None

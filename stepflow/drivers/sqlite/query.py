@@ -1,0 +1,256 @@
+"""Answers the queries of the port from the tables, on a reading connection."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import define
+
+from stepflow.drivers.attached import DataQuery, DelayQuery
+from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.sqlite.attached import DELAY, Attachments, read_delay
+from stepflow.drivers.sqlite.fast import many_rows
+from stepflow.drivers.sqlite.history import Search, is_plain
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, read_event, read_queue, read_state
+from stepflow.drivers.values import (
+    Born,
+    Event,
+    HistoryQuery,
+    Horizon,
+    Record,
+    Revision,
+    RunQuery,
+    Tally,
+    TallyQuery,
+)
+from stepflow.errors import NotFound
+from stepflow.model.lifecycle import Status
+from stepflow.model.state import State
+
+RUNS = (
+    f"SELECT {STATE}, s.flow, s.input_hash, s.created_at, {QUEUE}{{more}} FROM stepflow_states AS s"
+    " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
+)
+LOAD = (
+    RUNS.format(more=", (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
+    + " WHERE s.shard = ?1 AND s.id IN (VALUES {rows})"
+)
+EVENTS = (
+    f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
+)
+
+# The same decisions as `model.lifecycle.status_of`, in the same order; :now is the only parameter.
+STATUS = (
+    "CASE WHEN s.status <> '' THEN s.status"
+    " WHEN q.id IS NULL THEN CASE WHEN s.event <> '' THEN 'waiting' ELSE 'parked' END"
+    " WHEN q.owner <> '' THEN 'running'"
+    " WHEN q.blocked <> '' THEN 'blocked'"
+    " WHEN q.due <= :now THEN 'queued'"
+    " WHEN s.polls THEN 'waiting' ELSE 'sleeping' END"
+)
+# A run's history is a chain from its State backwards; ?2 is the revision after which to stop.
+CHAIN = (
+    "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?3 AND rev > ?2"
+    " UNION ALL SELECT h.prev FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev"
+    " WHERE h.prev > ?2{limit})"
+)
+REVISION = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at, s.prev, s.exchange"
+REVISIONS = f"SELECT {REVISION} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
+LOAD_DELAY = (
+    f"SELECT {DELAY}, r.flow, ifnull(r.input_hash, ''), ifnull(r.created_at, s.due), {QUEUE},"
+    " ifnull((SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev), 'null')"
+    " FROM (SELECT *, run_id AS id FROM stepflow_delays WHERE shard = ?1 AND key = ?2 AND fired = 0) AS s"
+    " LEFT JOIN stepflow_states AS r ON r.shard = s.shard AND r.id = s.id"
+    " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.key"
+)
+
+
+@define
+class Reader:
+    """The queries of one shard on one connection."""
+
+    connection: sqlite3.Connection
+    shard: str
+
+    def answer(self, query: Query) -> Answer:
+        """The rows that the query asks for."""
+        match query:
+            case HistoryQuery():
+                return self._history(query) if is_plain(query) else self._search(query)
+            case RunQuery():
+                return self._runs(query)
+            case TallyQuery():
+                return self._tally(query)
+            case DelayQuery():
+                return Attachments(self.connection, self.shard).read_delays(query)
+            case DataQuery():
+                return Attachments(self.connection, self.shard).read_data(query)
+
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        """Full records in the order of `ids`."""
+        events: dict[str, list[Event]] = {}
+        for row in many_rows(self.connection, EVENTS, ids, self.shard):
+            events.setdefault(row[0], []).append(read_event(row))
+        found: dict[str, Record] = {}
+        for row in many_rows(self.connection, LOAD, ids, self.shard):
+            found[row[0]] = _record(row, row[-1], tuple(events.get(row[0], ())))
+        return [found.get(run_id) or self._delay(run_id) for run_id in ids]
+
+    def _delay(self, key: str) -> Record | None:
+        """The record of a pending delay."""
+        row = self.connection.execute(LOAD_DELAY, (self.shard, key)).fetchone() if "\0" in key else None
+        if row is None:
+            return None
+        delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
+        born = Born(delay.state.transition.to if flow is None else flow, digest, created_at)
+        return Record(delay.state, born, row[-1], read_queue(row[13:23]), delay=delay)
+
+    def _runs(self, query: RunQuery) -> list[Record]:
+        where = ["s.shard = :shard"]
+        values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}
+        if query.flow is not None:
+            where.append("s.flow = :flow")
+            values["flow"] = query.flow
+        if query.status is not None:
+            where += _with_status(query.status)
+        for number, (name, value) in enumerate((query.labels or {}).items()):
+            where.append(
+                "s.id IN (SELECT id FROM stepflow_labels"
+                f" WHERE shard = :shard AND name = :name{number} AND value = :value{number})"
+            )
+            values |= {f"name{number}": name, f"value{number}": value}
+        if query.after is not None:
+            where.append("(s.created_at, s.id) < (:created_at, :after)")
+            values |= {"after": query.after, "created_at": self._created_at(query.after)}
+        order = " ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
+        text = f"{RUNS.format(more='')} WHERE {' AND '.join(where)}{order}"
+        return [_record(row) for row in self.connection.execute(text, values)]
+
+    def _created_at(self, run_id: str) -> int:
+        query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ?"
+        row = self.connection.execute(query, (self.shard, run_id)).fetchone()
+        if row is None:
+            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
+        return int(row[0])
+
+    def _tally(self, query: TallyQuery) -> list[Tally]:
+        rows = self.connection.execute(
+            f"SELECT s.flow, {STATUS}, count(*) FROM stepflow_states AS s"
+            " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
+            " WHERE s.shard = :shard GROUP BY 1, 2 ORDER BY 1, 2",
+            {"shard": self.shard, "now": query.now},
+        )
+        return [Tally(*row) for row in rows]
+
+    def _history(self, query: HistoryQuery) -> list[Revision]:
+        order = "DESC" if query.last else "ASC"
+        if query.id is None:
+            source = f"stepflow_history AS s WHERE s.shard = ?1 AND s.rev > ?2 AND ?3 IS NULL ORDER BY s.rev {order}"
+            text = f"SELECT {REVISION} FROM {source} LIMIT ?4"
+        else:
+            chain = CHAIN.format(limit=" LIMIT ?4" if query.last else "")
+            source = "chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
+            text = f"{chain} SELECT {REVISION} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
+        limit = max(query.limit, 0)
+        rows = self.connection.execute(text, (self.shard, query.since_rev, query.id, limit)).fetchall()
+        return self._revisions(sorted(rows, key=lambda row: int(row[1])))
+
+    def _search(self, query: HistoryQuery) -> list[Revision]:
+        revs = Search(self.connection, self.shard, query, head(self.connection)).revs()
+        rows = many_rows(self.connection, REVISIONS, revs, self.shard)
+        return self._revisions(sorted(rows, key=lambda row: int(row[1])))
+
+    def _revisions(self, rows: list[tuple[Any, ...]]) -> list[Revision]:
+        """Fill in the exchanges that did not change, from the run's revision before."""
+        known: dict[int, str] = {}
+        found = []
+        for row in rows:
+            state, prev, exchange = read_state(row[:6]), row[6], row[7]
+            if exchange is None:
+                exchange = known[prev] if prev in known else self._exchange(state.id, prev)
+            known[state.rev] = exchange
+            found.append(Revision(state, exchange))
+        return found
+
+    def _exchange(self, run_id: str, rev: int) -> str:
+        """The exchange as of a revision: usually the one that the run has now, else the last one that was set before."""
+        query = "SELECT exchange_rev FROM stepflow_states WHERE shard = ? AND id = ?"
+        newest = self.connection.execute(query, (self.shard, run_id)).fetchone()[0]
+        exchange, prev = None, min(rev, newest)
+        while exchange is None:
+            query = "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
+            exchange, prev = self.connection.execute(query, (prev,)).fetchone()
+        return str(exchange)
+
+    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+        """What is due when."""
+        dues: list[int] = []
+        suspects = 0
+        for flow, definition in flows.items():
+            *found, due_suspects = self.connection.execute(HORIZON, (self.shard, flow, definition, now)).fetchone()
+            dues += [due for due in found if due is not None]
+            suspects += due_suspects
+        return Horizon(min(dues, default=None), suspects, self._owned(flows), head(self.connection))
+
+    def _owned(self, flows: Mapping[str, str]) -> dict[str, int]:
+        owned: dict[str, int] = {}
+        rows = self.connection.execute(
+            "SELECT owner, flow, count(*) FROM stepflow_queue INDEXED BY stepflow_queue_owned"
+            " WHERE shard = ? AND owner <> '' GROUP BY 1, 2",
+            (self.shard,),
+        )
+        for owner, flow, number in rows:
+            if flow in flows:
+                owned[owner] = owned.get(owner, 0) + number
+        return owned
+
+
+_READY = (
+    "(SELECT {what} FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane}{where})"
+)
+
+
+def _ready(what: str, lane: int, where: str = "") -> str:
+    return _READY.format(what=what, index=("later", "next", "suspect")[lane], lane=lane, where=where)
+
+
+HORIZON = ", ".join(
+    (
+        "SELECT " + _ready("min(due)", 0),
+        _ready("due", 1, " AND blocked_by = '' ORDER BY priority, due LIMIT 1"),
+        _ready("min(due)", 1, " AND blocked_by > '' AND blocked_by < ?3"),
+        _ready("min(due)", 1, " AND blocked_by > '' AND blocked_by > ?3"),
+        _ready("min(due)", 2, " AND blocked_by <> ?3"),
+        _ready("count(*)", 2, " AND blocked_by <> ?3 AND due <= ?4"),
+    )
+)
+
+
+def head(connection: sqlite3.Connection) -> int:
+    """The newest revision of the store."""
+    return int(connection.execute(HEAD).fetchone()[0])
+
+
+HEAD = (
+    "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
+    " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
+)
+
+
+def _with_status(status: str) -> list[str]:
+    """Terms for one status. Those that end a run are served by an index that needs to see them."""
+    if status not in Status._value2member_map_:
+        return ["false"]
+    if Status(status).final:
+        return ["s.status <> ''", f"s.status = '{status}'"]
+    return ["s.status = ''", f"{STATUS} = '{status}'"]
+
+
+def _record(row: tuple[Any, ...], exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
+    state: State = read_state(row[:6])
+    return Record(state, Born(*row[6:9]), exchange, read_queue(row[9:19]), events)

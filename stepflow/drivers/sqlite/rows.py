@@ -1,0 +1,72 @@
+"""Between table rows and the port's values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from stepflow.drivers.values import Event
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
+
+SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+
+STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
+QUEUE = "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by"
+EVENT = "run_id, name, id, payload, published_at, seq"
+
+_encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
+
+
+def map_text(mapping: Mapping[str, str]) -> str:
+    """The stored form of labels or annotations; most runs have a few that do not change."""
+    return str(_encode_items(tuple(mapping.items()))) if mapping else "{}"
+
+
+def read_map(text: str) -> Mapping[str, str]:
+    """Labels or annotations from their stored form."""
+    return EMPTY if text == "{}" else json.loads(text)
+
+
+def polls(transition: Transition) -> bool:
+    """The column `polls` of a transition: whether it waits for something else than time."""
+    return transition.annotations.get(WAITING, "") not in ("", "delay")
+
+
+@lru_cache(maxsize=1024)
+def read_transition(text: str) -> Transition:
+    """A transition from its stored form; runs share most of them."""
+    return Transition.parse(text)
+
+
+def read_state(row: tuple[Any, ...]) -> State:
+    """A State from the columns `STATE`."""
+    run_id, rev, transition, labels, annotations, committed_at = row
+    return State(run_id, rev, read_transition(transition), read_map(labels), read_map(annotations), committed_at)
+
+
+def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
+    """A queue row from the columns `QUEUE`; None where a left join found none."""
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by = row
+    if flow is None:
+        return None
+    return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), blocked, blocked_by)
+
+
+def read_event(row: tuple[Any, ...]) -> Event:
+    """An event from the columns `EVENT`."""
+    return Event(*row)
+
+
+def printable(text: str) -> str:
+    """The text of an error, fit to be stored whatever bytes went into it."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
+    """Which part of the ready queue an unowned row is in: 0 sleeps, 1 due or blocked, 2 suspect."""
+    if crashes >= SUSPECT:
+        return 2
+    return 1 if blocked_by or due <= now else 0

@@ -1,0 +1,75 @@
+"""The schema's numbered migrations, applied when a store is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from stepflow.drivers.sqlite.attached import remember
+from stepflow.errors import SchemaMismatch, StoreError
+
+SHARDS = 1  # SQLite has one writer: more shards would not help it
+PAST_LABELS = 2  # the migration that brings the table of former labels
+OLDEST = (3, 33, 0)  # UPDATE … FROM
+
+
+def migrations() -> list[tuple[int, str]]:
+    """(number, SQL) of every migration in order."""
+    folder = files("stepflow.drivers.sqlite") / "migrations"
+    found = [(int(file.name.partition("_")[0]), file.read_text("utf-8")) for file in folder.iterdir()]
+    return sorted(found)
+
+
+def statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit the transaction it runs in."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The number of the last migration that the file had, 0 for none."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'stepflow_meta'").fetchone()
+    return meta(connection, "schema") if found else 0
+
+
+def meta(connection: sqlite3.Connection, name: str) -> int:
+    """A number of the table `stepflow_meta`."""
+    return int(connection.execute("SELECT value FROM stepflow_meta WHERE name = ?", (name,)).fetchone()[0])
+
+
+def check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file has the newest schema. Raises SchemaMismatch when it has one that is newer still."""
+    last, newest = version(connection), migrations()[-1][0]
+    if last > newest:
+        raise SchemaMismatch(
+            f"{path} has schema {last}, this version of stepflow knows {newest}: "
+            "update stepflow here, or use another file; nothing was changed"
+        )
+    if last and meta(connection, "shards") != SHARDS:
+        raise SchemaMismatch(f"{path} has {meta(connection, 'shards')} shards, SQLite stores have {SHARDS}")
+    return last == newest
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date, inside the caller's write transaction."""
+    last = version(connection)
+    for number, script in migrations():
+        if number > last:
+            for statement in statements(script):
+                connection.execute(statement)
+            if number == PAST_LABELS:
+                remember(connection)
+            connection.execute("UPDATE stepflow_meta SET value = ? WHERE name = 'schema'", (number,))
+
+
+def require_sqlite() -> None:
+    """Raises StoreError when Python's SQLite library is too old."""
+    if sqlite3.sqlite_version_info < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise StoreError(f"Python is linked with SQLite {sqlite3.sqlite_version}; stepflow needs {wanted} or newer")

@@ -1,0 +1,158 @@
+"""A session on a SQLite file: the port, in terms of transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from stepflow.drivers.base import Query, Store
+from stepflow.drivers.sqlite import fast, inbox
+from stepflow.drivers.sqlite.apply import Applier
+from stepflow.drivers.sqlite.changes import Changes
+from stepflow.drivers.sqlite.database import Database, restart
+from stepflow.drivers.sqlite.owners import Owners
+from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
+from stepflow.drivers.sqlite.query import Reader, head
+from stepflow.drivers.sqlite.ready import ReadyRows
+from stepflow.drivers.values import (
+    Claim,
+    Commit,
+    CommitResult,
+    Dequeue,
+    Enqueue,
+    Horizon,
+    Owner,
+    Pulse,
+    Record,
+    Release,
+)
+from stepflow.model.shard import shard_of
+
+
+class SqliteStore(Store):
+    """One engine's session on one file."""
+
+    def __init__(self, database: Database, namespace: str, owner: Owner) -> None:
+        self._database = database
+        self._shard = shard_of(namespace, "", 1)
+        self._owners = Owners(database.locks, self._shard, owner)
+        self._changes = Changes(database)
+        self._closed = False
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._changes.close()
+        try:
+            if self._owners.known:
+                with self._database.writing() as writer:
+                    ReadyRows(writer, self._shard, 0).leave(self._owners.me.id)
+        finally:
+            self._database.close()
+            self._owners.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A write transaction that begins after what others posted has been applied."""
+        with self._database.writing() as writer:
+            if inbox.waiting(writer):
+                inbox.drain(writer)
+                restart(writer, "COMMIT")
+            yield writer
+
+    @contextmanager
+    def _reading(self) -> Iterator[Reader]:
+        """A view of the tables as of now, with all that was posted."""
+        with self._database.reading() as connection:
+            posted = inbox.waiting(connection) and not self._database.read_only
+            if not posted:
+                yield Reader(connection, self._shard)
+                return
+        with self._writing():
+            pass
+        with self._database.reading() as connection:
+            yield Reader(connection, self._shard)
+
+    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        with self._writing() as writer:
+            try:
+                results = self._together(writer, batch, now)
+            except MEMBER_ERRORS:
+                results = None
+            if results is None:  # one by one, so that each gets its own answer
+                restart(writer, "ROLLBACK")
+                applier = self._applier(writer, batch, now, head(writer))
+                results = [applier.apply(commit) for commit in batch]
+        return results
+
+    def _applier(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int, rev: int) -> Applier:
+        if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
+            self._owners.appear(writer)
+        return Applier(writer, self._shard, now, rev, self._owners.me.id)
+
+    def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
+        rev = head(writer)
+        steps = [index for index, commit in enumerate(batch) if fast.is_step(commit)]
+        births = [index for index, commit in enumerate(batch) if fast.is_birth(commit)]
+        order = steps + births
+        epochs = ReadyRows(writer, self._shard, now).epochs
+        if steps and not fast.steps(writer, self._shard, [batch[index] for index in steps], now, rev, epochs):
+            return None
+        if births:
+            epoch = epochs(len(births)) - 1
+            fast.births(writer, self._shard, [batch[index] for index in births], now, rev + len(steps), epoch)
+        results: list[CommitResult] = [()] * len(batch)
+        for index in order:
+            rev += 1
+            results[index] = (rev,)
+        if len(order) < len(batch):
+            applier = self._applier(writer, batch, now, rev)
+            for index in sorted(set(range(len(batch))).difference(order)):
+                results[index] = applier.apply(batch[index])
+        return results
+
+    def claim(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim]:
+        with self._writing() as writer:
+            self._owners.appear(writer)
+            return ReadyRows(writer, self._shard, now).claim(self._owners.me.id, flows, limit, suspects, skip)
+
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        with self._writing() as writer:
+            rows = ReadyRows(writer, self._shard, now)
+            if fast.releases(writer, self._shard, batch, now, rows.epochs):
+                return [True] * len(batch)
+            restart(writer, "ROLLBACK")
+            return [rows.release(release) for release in batch]
+
+    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+        with self._database.writing() as writer:
+            pulse = self._owners.beat(writer, now, dead)
+        return self._owners.judge(pulse, dead)
+
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        with self._reading() as reader:
+            return reader.load(ids)
+
+    def read(self, query: Query) -> Any:
+        with self._reading() as reader:
+            return reader.answer(query)
+
+    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+        with self._reading() as reader:
+            return reader.horizon(flows, now)
+
+    def post(self, tx: Any, commit: Commit) -> None:
+        inbox.post(tx, self._database.path, self._shard, commit)
+
+    def wait_for_change(self, token: int, timeout_s: float) -> int:
+        return self._changes.wait(token, timeout_s)
+
+
+def _is_owned(part: Enqueue | Dequeue) -> bool:
+    return isinstance(part, Enqueue) and part.owned

@@ -1,0 +1,77 @@
+"""driver_for: from a store's URL, or a driver object, to its driver; a driver's code is loaded when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from urllib.parse import unquote
+
+from stepflow.drivers.base import Driver
+from stepflow.errors import StoreError
+
+
+def _load(name: str) -> Callable[..., Driver]:
+    """The driver class `<module>:<class>` below this package."""
+    module, _colon, kind = name.partition(":")
+    driver: Callable[..., Driver] = getattr(import_module(f"stepflow.drivers.{module}"), kind)
+    return driver
+
+
+def _memory(url: str, rest: str) -> Driver:
+    if rest:
+        raise StoreError(
+            f"{url!r}: memory:// takes no path; every engine that is to share it needs the same MemoryDriver"
+        )
+    return _load("memory:MemoryDriver")()
+
+
+def _place(url: str, rest: str, what: str, example: str) -> tuple[str, bool]:
+    """The path of a store on disk, and whether it is only to be looked at."""
+    path, _mark, options = rest.partition("?")
+    host, slash, name = path.partition("/")
+    scheme = url.partition("://")[0]
+    if host or not slash or not name:
+        raise StoreError(f"{url!r} names no {what}: write {scheme}:///{example} or {scheme}:////absolute/{example}")
+    if options not in ("", "mode=ro"):
+        raise StoreError(f"{url!r}: unknown option {options!r}; there is only ?mode=ro, for looking without writing")
+    return unquote(name), options != ""
+
+
+def _sqlite(url: str, rest: str) -> Driver:
+    path, read_only = _place(url, rest, "file", "relative.db")
+    return _load("sqlite:SqliteDriver")(path, read_only=read_only)
+
+
+def _rocksdb(url: str, rest: str) -> Driver:
+    path, read_only = _place(url, rest, "directory", "relative")
+    return _load("rocksdb:RocksdbDriver")(path, read_only=read_only)
+
+
+def _postgres(url: str, rest: str) -> Driver:  # noqa: ARG001
+    try:
+        return _load("postgres:PostgresDriver")(url)
+    except ImportError as error:
+        raise StoreError(f"PostgreSQL stores need psycopg: pip install 'stepflow[postgres]' ({error})") from error
+
+
+DRIVERS: Mapping[str, Callable[[str, str], Driver]] = MappingProxyType(
+    {"memory": _memory, "sqlite": _sqlite, "rocksdb": _rocksdb, "postgresql": _postgres, "postgres": _postgres}
+)
+"""Scheme -> maker of the driver from the URL and what follows its `://`."""
+
+FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, rocksdb:///relative, postgresql://user@host/database"
+
+
+def driver_for(store: str | Driver) -> Driver:
+    """The driver of a URL (`memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`); a Driver passes through."""
+    if isinstance(store, Driver):
+        return store
+    if not isinstance(store, str):
+        raise StoreError(f"store={store!r:.100} is neither a URL nor a Driver; stores are: {FORMS}")
+    scheme, found, rest = store.partition("://")
+    if not found:
+        raise StoreError(f"{store!r} is no store URL: write its scheme and path, e.g. sqlite:///orders.db")
+    if scheme not in DRIVERS:
+        raise StoreError(f"{store!r}: there is no driver for {scheme}://; stores are: {FORMS}")
+    return DRIVERS[scheme](store, rest)

@@ -1,0 +1,53 @@
+"""The SQLite driver keeps every law, and answers like the memory model."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from stepflow.drivers.base import Driver
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.testing.conformance.laws import DriverLaws
+from stepflow.testing.conformance.machine import DriverMachine
+from stepflow.testing.conformance.processes import ProcessLaws
+
+
+def fast_folder() -> Path:
+    """A folder in memory where there is one: nothing here pulls the plug, so waiting for a disk tells nothing."""
+    return Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+
+class TestSqlite(DriverLaws, ProcessLaws):
+    @pytest.fixture
+    def driver(self) -> Iterator[SqliteDriver]:
+        folder = fast_folder()
+        yield SqliteDriver(folder / "store.db")
+        shutil.rmtree(folder)
+
+    def begin(self, driver: Driver) -> Any:
+        assert isinstance(driver, SqliteDriver)
+        tx = sqlite3.connect(driver.path)
+        tx.execute("BEGIN")
+        return tx
+
+
+class SqliteMachine(DriverMachine):
+    def make_driver(self) -> SqliteDriver:
+        self.folder = fast_folder()
+        return SqliteDriver(self.folder / "store.db")
+
+    def end_driver(self) -> None:
+        shutil.rmtree(getattr(self, "folder", "nowhere"), ignore_errors=True)
+
+
+TestSqliteMachine = SqliteMachine.TestCase
+TestSqliteMachine.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)

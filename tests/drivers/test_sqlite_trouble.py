@@ -1,0 +1,283 @@
+"""A SQLite file that is damaged, locked, full, read-only or newer: a clear error, and nothing is lost."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite.locks import LockFile
+from stepflow.drivers.values import HistoryQuery
+from stepflow.errors import Corrupt, Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
+from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, make, record, write
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "orders.db"
+
+
+@pytest.fixture
+def desk(path: Path) -> Iterator[Desk]:
+    desk = Desk(SqliteDriver(path, patience_s=0.05))
+    yield desk
+    desk.close()
+
+
+def test_no_database(path: Path, desk: Desk) -> None:
+    path.write_bytes(b"this is a letter, no database\n" * 100)
+    with pytest.raises(Corrupt, match=r"orders.db.*no SQLite database.*backup"):
+        desk.session()
+    assert path.read_bytes().startswith(b"this is a letter")
+
+
+def test_damaged_pages(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    make(store, *[birth(f"r{n}", exchange='"x"' * 100) for n in range(200)])
+    desk.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 2 :] = b"\xa5" * (len(content) - 4096 * 2)
+    path.write_bytes(content)
+    with pytest.raises(Corrupt, match=r"orders.db.*backup"):
+        desk.session().load(["r5"])
+    assert desk.driver.maintenance("").check()
+
+
+def test_check_finds_what_does_not_fit_together(path: Path, desk: Desk) -> None:
+    make(desk.session(), birth("a", labels={"k": "v"}), birth("b"))
+    desk.close()
+    with sqlite3.connect(path) as other:
+        other.execute("DELETE FROM stepflow_states WHERE id = 'a'")
+        other.execute("DELETE FROM stepflow_history WHERE id = 'b'")
+    other.close()
+    problems = desk.driver.maintenance("").check()
+    said = [
+        "run 'b' has no history",
+        "queue row of 'a' belongs to no run",
+        "label of run 'a'",
+        "revision 1 belongs to no",
+    ]
+    assert [[text for text in problems if words in text][:1] == [] for words in said] == [False] * len(said)
+
+
+def test_looking_without_writing(path: Path, desk: Desk) -> None:
+    make(desk.session(), birth("a", labels={"k": "v"}))
+    looking = Desk(SqliteDriver(path, read_only=True))
+    store = looking.session()
+    assert record(store, "a").state.id == "a"
+    assert len(store.read(HistoryQuery())) == 1
+    assert store.horizon(FLOWS, NOW).next_due == NOW
+    for write_something in (
+        lambda: store.commit([birth("b")], NOW),
+        lambda: store.claim(FLOWS, NOW, 1),
+        lambda: store.beat(NOW),
+        lambda: looking.driver.maintenance("").prune(NOW, 1),
+    ):
+        with pytest.raises(ReadOnly, match=r"orders.db.*mode=ro"):
+            write_something()
+    looking.close()
+    assert desk.session().load(["b"]) == [None]
+
+
+def test_the_file_system_refuses_writes(desk: Desk) -> None:
+    store = desk.session()
+    store._database._writer.execute("PRAGMA query_only = ON")  # what SQLite then raises is SQLITE_READONLY
+    with pytest.raises(ReadOnly, match=r"orders.db.*writable"):
+        store.commit([birth("a")], NOW)
+    store._database._writer.execute("PRAGMA query_only = OFF")
+    make(store, birth("a"))
+
+
+def test_looking_at_nothing(path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"orders.db"):
+        Desk(SqliteDriver(path, read_only=True)).session()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("made", ["missing/orders.db", "folder"])
+def test_no_place_for_a_file(tmp_path: Path, made: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Unavailable, match=r"create it|is a directory"):
+        Desk(SqliteDriver(tmp_path / made)).session()
+
+
+def test_a_place_where_files_cannot_be_made() -> None:
+    with pytest.raises(StoreError, match=r"/proc/orders.db"):
+        Desk(SqliteDriver("/proc/orders.db")).session()
+
+
+def test_the_lock_files_cannot_be_made(path: Path, desk: Desk) -> None:
+    desk.session()
+    desk.close()
+    shutil.rmtree(f"{path}-locks")
+    Path(f"{path}-locks").write_text("in the way")
+    with pytest.raises(StoreError, match=r"orders.db-locks"):
+        desk.session()
+
+
+def test_the_lock_files_were_deleted(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    shutil.rmtree(f"{path}-locks")
+    with pytest.raises(Unavailable, match=r"orders.db-locks.*check that its directory exists"):
+        store.beat(NOW)
+
+
+def test_another_program_holds_the_file(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    make(store, birth("a"))
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for call in (lambda: store.commit([birth("b")], NOW), lambda: store.claim(FLOWS, NOW, 1), lambda: store.beat(NOW)):
+        with pytest.raises(Unavailable, match=r"orders.db.*end it, then try again"):
+            call()
+    assert record(store, "a").state.id == "a"  # reading goes on
+    other.execute("ROLLBACK")
+    other.close()
+    make(store, birth("b"))
+    assert set(claim(store)) == {"a", "b"}
+
+
+def test_another_program_has_the_file_for_itself(path: Path, desk: Desk) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("CREATE TABLE business (id)")
+    with pytest.raises(Unavailable, match=r"orders.db"):
+        desk.session()
+    other.close()
+    make(desk.session(), birth("a"))
+
+
+def test_a_process_that_does_not_end_its_turn(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    turn = LockFile(path.with_name("orders.db-locks") / "turn")
+    assert turn.try_lock()
+    with pytest.raises(Unavailable, match=r"turn.*stopped"):
+        store.commit([birth("a")], NOW)
+    turn.close()
+    make(store, birth("a"))
+
+
+def test_a_newer_schema(path: Path, desk: Desk) -> None:
+    make(desk.session(), birth("a"))
+    desk.close()
+    _meta(path, "schema", 99)
+    with pytest.raises(SchemaMismatch, match=r"schema 99.*knows 2.*update stepflow"):
+        desk.session()
+    _meta(path, "schema", 2)
+    assert record(desk.session(), "a").state.id == "a"
+
+
+def test_another_number_of_shards(path: Path, desk: Desk) -> None:
+    desk.session()
+    desk.close()
+    _meta(path, "shards", 8)
+    with pytest.raises(SchemaMismatch, match="8 shards"):
+        desk.session()
+
+
+def _meta(path: Path, name: str, value: int) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE stepflow_meta SET value = ? WHERE name = ?", (value, name))
+    other.close()
+
+
+def test_the_disk_is_full(desk: Desk) -> None:
+    store = desk.session()
+    make(store, birth("a"))
+    held = claim(store)["a"]
+    writer = store._database._writer
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages + 1}")
+    batch = [birth(f"r{n}", exchange='"' + "x" * 5000 + '"') for n in range(20)]
+    with pytest.raises(Full, match=r"orders.db.*free some disk space"):
+        store.commit(batch, NOW)
+    assert store.load(["a", "r0", "r19"])[1:] == [None, None]
+    assert desk.driver.maintenance("").check() == []
+    writer.execute("PRAGMA max_page_count = 1000000")
+    make(store, *batch)
+    assert record(store, "a").row == held.row
+
+
+def test_a_business_table_in_the_same_file(path: Path, desk: Desk) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE states (id)")
+        other.execute("CREATE TABLE business (id)")
+    other.close()
+    make(desk.session(), birth("a"))
+
+
+def test_two_engines_with_one_owner_id(desk: Desk) -> None:
+    one, two = desk.session(owner="me"), desk.session(owner="me")
+    one.beat(NOW)
+    with pytest.raises(Unavailable, match=r"me.*use a new id"):
+        two.beat(NOW)
+
+
+def test_posting_to_another_file(tmp_path: Path, desk: Desk) -> None:
+    store = desk.session()
+    for target in (tmp_path / "other.db", ":memory:"):
+        other = sqlite3.connect(target)
+        other.execute("CREATE TABLE business (id)")
+        with pytest.raises(StoreError, match=r"both must be one file"):
+            store.post(other, birth("a"))
+        other.close()
+
+
+def test_what_was_posted_has_the_time_of_the_post(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    tx = sqlite3.connect(path)
+    store.post(tx, birth("a", created_at=NOW + 7, due=None))
+    tx.commit()
+    tx.close()
+    assert record(store, "a").state.committed_at == NOW + 7
+
+
+def test_posting_without_a_transaction(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    other = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(StoreError, match="begin one"):
+        store.post(other, birth("a"))
+    other.close()
+
+
+def test_posting_through_wrapped_connections(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    tx = sqlite3.connect(path)
+    wrapped = SimpleNamespace(connection=SimpleNamespace(driver_connection=tx))  # as a SQLAlchemy Connection
+    session = SimpleNamespace(connection=lambda: wrapped)  # as a SQLAlchemy Session
+    store.post(wrapped, birth("a"))
+    store.post(session, birth("b"))
+    tx.commit()
+    tx.close()
+    assert set(claim(store)) == {"a", "b"}
+
+
+def test_commits_from_many_threads_of_one_session(desk: Desk) -> None:
+    store = desk.session()
+
+    def work(number: int) -> None:
+        for turn in range(10):
+            rev = make(store, birth(f"{number}-{turn}", due=None))[0]
+            make(store, write(f"{number}-{turn}", rev, ended()))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store.read(HistoryQuery(limit=1000))) == 80
+
+
+def test_a_copied_file_is_a_store(path: Path, tmp_path: Path, desk: Desk) -> None:
+    make(desk.session(), birth("a"))
+    desk.close()
+    shutil.copy(path, tmp_path / "copy.db")
+    copy = Desk(SqliteDriver(tmp_path / "copy.db"))
+    assert record(copy.session(), "a").state.id == "a"
+    copy.close()
