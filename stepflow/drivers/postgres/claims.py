@@ -1,0 +1,220 @@
+"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking.
+
+A promoter moves rows that became due to the lane of those that are ready, whose index has the order of claims. So
+neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a lane of their own.
+"""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from heapq import nsmallest
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.dial import Connection
+from stepflow.drivers.postgres.link import Link, Statement, fetch_all
+from stepflow.drivers.postgres.look import BEGIN, POSTED, Posted
+from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.values import Claim, Fence
+from stepflow.model.lifecycle import QueueRow
+
+PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
+
+PROMOTE = """
+with c as materialized (
+    select id from stepflow.queue where shard = $1 and lane = 0 and flow = any($2::text[]) and due <= $3
+    order by due limit $4 for update skip locked
+)
+update stepflow.queue q set lane = 1 from c where q.shard = $1 and q.id = c.id
+"""
+
+# $2 flow, $3 now, $4 ids to be left, $5 limit, $6 the claimer's definition, $7 suspects or not, $8 owner.
+_READY = "{q}.lane = 1 and $6::text is not null and $7::boolean is not null"
+_SPECIAL = (
+    "{q}.lane = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text) and ({q}.crashes >= 2) = $7::boolean"
+)
+_DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::text[]) and "
+CANDIDATES = (
+    "select q.priority, q.due, q.id from stepflow.queue q where {due}{kind} order by q.priority, q.due, q.id limit $5"
+)
+TAKE = """
+with c as materialized (
+    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
+    where {due}{kind} order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
+), s as (
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
+    returning t.id, t.rev, t.epoch
+)
+update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+from s where q.shard = $1 and q.id = s.id
+returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
+"""
+
+
+def _texts(special: bool) -> tuple[str, str]:
+    kind = (_SPECIAL if special else _READY).format(q="q")
+    due = _DUE.format(q="q")
+    return CANDIDATES.format(due=due, kind=kind), TAKE.format(due=due, kind=kind)
+
+
+READY_TEXTS, SPECIAL_TEXTS = _texts(special=False), _texts(special=True)
+# The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
+# (unless $10: it did what it could). Else nothing is taken, and the flags say why. Whoever was buried appears again.
+TAKE_PLAIN = """
+with f as materialized (
+    select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
+        exists (select 1 from stepflow.queue x where {special}) as special,
+        exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.lane = 0 and y.due <= $3) as late,
+        pg_advisory_xact_lock_shared($9) is not null as held
+), o as (
+    insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
+    on conflict (shard, id) do nothing
+), c as materialized (
+    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
+    where {due}{ready} and (select not posted and not special and (not late or $10::boolean) and held from f)
+    order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
+), s as (
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
+    returning t.id, t.rev, t.epoch
+), taken as (
+    update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+    from s where q.shard = $1 and q.id = s.id
+    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
+)
+select taken.*, f.posted, f.special, f.late from f left join taken on true
+""".format(special=_DUE.format(q="x") + _SPECIAL.format(q="x"), due=_DUE.format(q="q"), ready=_READY.format(q="q"))
+MINE = """
+select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
+from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
+where q.shard = any($1::text[]) and q.lane = 3 and q.owner = $2 and s.epoch > $3
+"""
+
+
+@frozen
+class Request:
+    """What is to be claimed."""
+
+    flows: Mapping[str, str]
+    now: int
+    limit: int
+    suspects: bool
+    skip: Collection[str]
+
+
+@frozen
+class Lane:
+    """Rows that are claimed in one order: of one shard and flow, the ready ones or the special ones."""
+
+    shard: str
+    flow: str
+    special: bool
+
+
+class Claims:
+    """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs."""
+
+    def __init__(self, link: Link, shards: Shards, owners: Owners, lock: Statement) -> None:
+        self._link, self._shards, self._owners, self._owner = link, shards, owners, owners.me.id
+        self._lock = (link.sql(lock[0]), lock[1])
+        self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
+
+    def know(self, epoch: int) -> None:
+        """Rows up to this epoch are no claims whose answer got lost."""
+        self._newest = max(self._newest, epoch)
+
+    def claim(self, request: Request) -> list[Claim]:
+        """Take what is due, in order. Raises Posted, and takes nothing, when the inbox must be applied first."""
+        if not request.flows or request.limit < 1:
+            return []
+        rows = self._link.run(lambda c: self._take(c, request), self._lost)
+        found = [self._read(row) for row in rows]
+        self._newest = max([self._newest, *(claim.fence.epoch for claim in found)])
+        return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
+
+    def _read(self, row: Sequence[Any]) -> Claim:
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel = row
+        taken = QueueRow(restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel)
+        return Claim(Fence(restored(run_id), epoch), taken)
+
+    def _lost(self, connection: Connection) -> list[Any] | None:
+        """The rows of a claim that was done before its connection broke."""
+        key = (texts(self._shards.all), stored(self._owner), self._newest)
+        return connection.execute(self._link.sql(MINE), key).fetchall() or None
+
+    def _take(self, connection: Connection, request: Request) -> list[Any]:
+        if len(request.flows) == 1 and self._shards.number == 1 and not request.suspects:
+            rows = self._take_plain(connection, request)
+            if rows is not None:
+                return rows
+        counts = self._count(connection, request)
+        if not counts:
+            return []
+        takes = [self._take_of(lane, request, number) for lane, number in counts.items()]
+        found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
+        return [row for rows in found[2:-1] for row in rows]
+
+    def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
+        """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
+        (flow,) = request.flows
+        values = self._values(Lane(self._shards.all[0], flow, special=False), request, request.limit)
+        values += (stored(self._owner), *self._lock[1])
+        first, _me, *rest = self._owners.appearing()[1]
+        row = (first, *rest)
+        for promoted in (False, True):
+            text = self._link.sql(TAKE_PLAIN)
+            rows = connection.execute(text, (*values, promoted, *row), prepare=True).fetchall()
+            *_row, posted, special, late = rows[0]
+            if posted:
+                raise Posted
+            if special:
+                return None
+            if not late or promoted:
+                break
+            fetch_all(connection, *self._promotions(request))
+        return [row[:-3] for row in rows if row[0] is not None]
+
+    def _count(self, connection: Connection, request: Request) -> Counter[Lane]:
+        """How many rows of each lane belong to the first ones of all."""
+        lanes = [
+            Lane(shard, flow, special)
+            for shard in self._shards.all
+            for flow in request.flows
+            for special in ((True,) if request.suspects else (False, True))
+        ]
+        looks = [self._look_at(lane, request) for lane in lanes]
+        text, row = self._owners.appearing()
+        appear = (self._link.sql(text), row)
+        posted, _me, *found = fetch_all(connection, self._posted(), appear, *self._promotions(request), *looks)
+        if posted[0][0]:
+            raise Posted
+        candidates: list[Any] = [
+            (*row, number) for number, rows in enumerate(found[self._shards.number :]) for row in rows
+        ]
+        return Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
+
+    def _posted(self) -> Statement:
+        return self._link.sql(POSTED), (texts(self._shards.all),)
+
+    def _promotions(self, request: Request) -> list[Statement]:
+        flows = texts(list(request.flows))
+        return [(self._link.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
+
+    def _look_at(self, lane: Lane, request: Request) -> Statement:
+        text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[0]
+        return self._link.sql(text), self._values(lane, request, request.limit)
+
+    def _take_of(self, lane: Lane, request: Request, number: int) -> Statement:
+        text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[1]
+        return self._link.sql(text), (*self._values(lane, request, number), stored(self._owner))
+
+    def _values(self, lane: Lane, request: Request, limit: int) -> tuple[object, ...]:
+        definition = request.flows[lane.flow]
+        skip = texts(sorted(request.skip))
+        flow = stored(lane.flow)
+        return lane.shard, flow, request.now, skip, limit, stored(definition), request.suspects

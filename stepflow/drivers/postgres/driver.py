@@ -1,0 +1,52 @@
+"""PostgresDriver: opens sessions on one schema of a PostgreSQL database."""
+
+from __future__ import annotations
+
+import psycopg
+
+from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.postgres import schema
+from stepflow.drivers.postgres.dial import Connection, Dialer
+from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.maintenance import PostgresMaintenance
+from stepflow.drivers.postgres.problems import translate
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.session import PostgresStore
+from stepflow.drivers.postgres.url import place_of
+from stepflow.drivers.values import Owner
+
+
+class PostgresDriver(Driver):
+    """A store in one schema of a PostgreSQL database, for any number of processes and machines.
+
+    The URL is that of libpq, with these options besides its own: `schema` (default `stepflow`), `shards` (when the store
+    is made; default 1), `connections` per engine (at least 2, default 4) and `pooler=transaction` behind a pooler of
+    that kind. Raises StoreError where an option is not understood.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._place = place_of(url)
+        Dialer(self._place)  # what the client library does not understand is told at once
+        self.url = self._place.url
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
+        """Open a session; the schema is made or migrated if needed, under a lock."""
+        dialer = Dialer(self._place)
+        link = Link(dialer, self._place.connections - 1)
+        link.pool.adopt(dialer.first())
+        try:
+            shards, store = link.run(self._prepare)
+            return PostgresStore(link, dialer, Shards(namespace, shards), owner, store)
+        except BaseException as error:
+            link.pool.close()
+            if isinstance(error, psycopg.Error):
+                raise translate(error, self.url) from error
+            raise
+
+    def _prepare(self, connection: Connection) -> tuple[int, int]:
+        """The number of shards and the number of the store."""
+        return schema.prepare(connection, self._place), schema.store_id(connection, self._place)
+
+    def maintenance(self, namespace: str) -> Maintenance:
+        """Open the maintenance port; each of its calls uses a connection of its own."""
+        return PostgresMaintenance(self._place, namespace)

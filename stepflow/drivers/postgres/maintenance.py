@@ -1,0 +1,131 @@
+"""Pruning and checking of a PostgreSQL store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from stepflow.drivers.base import Maintenance
+from stepflow.drivers.postgres import schema
+from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.dial import Connection, Dialer
+from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.look import BEGIN
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.url import Place
+
+# A run ended after it was created, so the index by creation time bounds the search.
+ENDED = (
+    "select s.id from stepflow.states s where s.shard = $1 and s.status <> '' and s.created_at < $2"
+    " and s.committed_at < $2 and s.epoch is null"
+    " and not exists (select 1 from stepflow.delays d where d.shard = s.shard and d.run_id = s.id and not d.fired)"
+    " limit $3 for no key update skip locked"
+)
+# Asked once the runs are locked: a delay may have been set since they were looked for.
+DELAYED = "select run_id from stepflow.delays where shard = $1 and run_id = any($2::text[]) and not fired"
+CHAIN = """
+with recursive chain (rev) as (
+    select rev from stepflow.states where shard = $1 and id = any($2::text[])
+    union all
+    select h.prev from chain c join stepflow.history h on h.shard = $1 and h.rev = c.rev where h.prev > 0
+)
+"""
+# A revision that was pruned stays the newest if it was that.
+FLOOR = """
+insert into stepflow.meta (name, value)
+select 'floor', max(rev) from stepflow.states where shard = $1 and id = any($2::text[])
+on conflict (name) do update set value = greatest(meta.value, excluded.value)
+"""
+DELETIONS = (
+    FLOOR,
+    f"{CHAIN}delete from stepflow.history where shard = $1 and rev in (select rev from chain)",  # noqa: S608
+    "delete from stepflow.events where shard = $1 and run_id = any($2::text[])",
+    "delete from stepflow.delays where shard = $1 and run_id = any($2::text[])",
+    "delete from stepflow.data where shard = $1 and run_id = any($2::text[])",
+    "delete from stepflow.labels where shard = $1 and id = any($2::text[])",
+    "delete from stepflow.states where shard = $1 and id = any($2::text[])",
+)
+
+CHECKS: Mapping[str, str] = MappingProxyType(
+    {
+        "run {} has no history of its revision": "select s.id from stepflow.states s left join stepflow.history h"
+        " on h.shard = s.shard and h.rev = s.rev and h.id = s.id where h.rev is null and s.delay is null",
+        "run {} has no stored exchange": "select s.id from stepflow.states s left join stepflow.history h"
+        " on h.shard = s.shard and h.rev = s.exchange_rev and h.id = s.id where h.exchange is null and s.delay is null",
+        "the State of run {} differs from its history": "select s.id from stepflow.states s join stepflow.history h"
+        " on h.shard = s.shard and h.rev = s.rev where s.delay is null and (h.transition <> s.transition or h.labels <> s.labels"
+        " or h.annotations <> s.annotations or h.exchange_rev <> s.exchange_rev)",
+        "revision {} follows one that is missing": "select h.rev::text from stepflow.history h left join stepflow.history p"
+        " on p.shard = h.shard and p.rev = h.prev and p.id = h.id where h.prev > 0 and p.rev is null",
+        "revision {} belongs to no run": "select h.rev::text from stepflow.history h left join stepflow.states s"
+        " on s.shard = h.shard and s.id = h.id where s.id is null",
+        "run {} and its queue row disagree on there being one": "select coalesce(s.id, q.id) from stepflow.states s"
+        " full join stepflow.queue q on q.shard = s.shard and q.id = s.id"
+        " where s.id is null or (q.id is null) <> (s.epoch is null)",
+        "run {} is queued in the wrong lane": "select id from stepflow.queue where (lane = 3) <> (owner <> '')"
+        " or lane <> 3 and (lane = 2) <> (crashes >= 2 or blocked_by <> '')",
+        "an event of run {} belongs to no run": "select e.run_id from stepflow.events e left join stepflow.states s"
+        " on s.shard = e.shard and s.id = e.run_id where s.id is null",
+        "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"
+        " from (select * from stepflow.delays where not fired) d full join (select * from stepflow.states where delay is not null)"
+        " s on s.shard = d.shard and s.delay = d.number where d.number is null or s.id is null",
+        "a label of run {} belongs to no run": "select l.id from stepflow.labels l left join stepflow.states s"
+        " on s.shard = l.shard and s.id = l.id where s.id is null",
+    }
+)
+"""Problem -> query that finds the things that have it."""
+
+SHOWN = 10  # things listed of one problem
+
+
+class PostgresMaintenance(Maintenance):
+    """Upkeep of one namespace; `check` looks at the whole schema."""
+
+    def __init__(self, place: Place, namespace: str) -> None:
+        self._place, self._namespace = place, namespace
+
+    @contextmanager
+    def _link(self) -> Iterator[tuple[Link, Shards]]:
+        dialer = Dialer(self._place)
+        with dialer.first() as connection:
+            shards = schema.prepare(connection, self._place)
+        link = Link(dialer, 1)
+        try:
+            yield link, Shards(self._namespace, shards)
+        finally:
+            link.pool.close()
+
+    def prune(self, before: int, limit: int) -> int:
+        deleted = 0
+        with self._link() as (link, shards):
+            for shard in shards.all:
+                left = limit - deleted
+                if left > 0:
+                    deleted += link.run(lambda c, args=(shard, before, left): _prune(link, c, *args))  # type: ignore[misc]
+        return deleted
+
+    def check(self) -> list[str]:
+        with self._link() as (link, _shards):
+            return link.run(lambda connection: _check(link, connection))
+
+
+def _prune(link: Link, connection: Connection, shard: str, before: int, limit: int) -> int:
+    connection.execute(BEGIN)
+    found = [row[0] for row in connection.execute(link.sql(ENDED), (shard, before, limit))]
+    delayed = {row[0] for row in connection.execute(link.sql(DELAYED), (shard, found))}
+    ended = [run_id for run_id in found if run_id not in delayed]
+    for statement in DELETIONS if ended else ():
+        connection.execute(link.sql(statement), (shard, ended))
+    connection.execute("commit")
+    return len(ended)
+
+
+def _check(link: Link, connection: Connection) -> list[str]:
+    problems = []
+    connection.execute("begin isolation level repeatable read, read only")
+    for text, query in CHECKS.items():
+        rows = connection.execute(link.sql(f"{query} limit {SHOWN}")).fetchall()
+        problems += [text.format(repr(restored(row[0]))) for row in rows]
+    connection.execute("commit")
+    return problems

@@ -1,0 +1,144 @@
+"""The owners of one namespace: this session's own row and beat, the others, and the rows of those that left or died."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.dial import Connection
+from stepflow.drivers.postgres.link import Link, Statement, fetch_all
+from stepflow.drivers.postgres.look import BEGIN
+from stepflow.drivers.postgres.patience import Patience
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.values import Owner, Peer, Pulse
+
+APPEAR = (
+    "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
+    " on conflict (shard, id) do nothing"
+)
+BEAT = (
+    "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5 + 1, $6)"
+    " on conflict (shard, id) do update set beat = owners.beat + 1, locks = excluded.locks"
+)
+PEERS = "select id, host, pid, beat, locks from stepflow.owners where shard = $1 and id <> $2 order by id"
+MARKED = (
+    "select id from stepflow.queue where shard = any($1::text[]) and lane = 3 and owner = $2 and cancel order by id"
+)
+BOOT = "select pg_postmaster_start_time()::text"
+FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
+
+HELD = "select id from stepflow.queue where shard = $1 and lane = 3 and owner = $2"
+GUARD = "select id from stepflow.states where shard = $1 and id = any($2::text[]) order by id for no key update{skip}"
+# $4: when they are due, null as before; $5: whether they are given up by a death.
+FREED = """
+with s as (
+    update stepflow.states t set epoch = nextval('stepflow.epochs')
+    where t.shard = $1 and t.id = any($2::text[]) and exists (
+        select 1 from stepflow.queue q where q.shard = $1 and q.id = t.id and q.lane = 3 and q.owner = $3)
+    returning t.id, t.rev
+)
+update stepflow.queue q set owner = '', due = coalesce($4::bigint, q.due), crashes = c.crashes,
+    lane = case when c.crashes >= 2 or q.blocked_by <> '' then 2 else 1 end
+from s, lateral (select case when not $5::boolean then x.crashes when s.rev = x.claim_rev then x.crashes + 1 else 0 end
+    from stepflow.queue x where x.shard = $1 and x.id = s.id) as c (crashes)
+where q.shard = $1 and q.id = s.id and q.owner = $3
+"""
+GONE = "delete from stepflow.owners where shard = $1 and id = $2"
+
+
+class Owners:
+    """The owner rows are in the namespace's first shard; `locks` tells whether the own lock proves life."""
+
+    def __init__(self, link: Link, shards: Shards, me: Owner, lock: Statement, *, locks: bool) -> None:
+        self._link, self._shards, self.me, self._lock, self._locks = link, shards, me, lock, locks
+        self._patience = Patience()
+        self._known = False
+        self._tried = False
+
+    def key(self) -> int:
+        """The key of the own lock."""
+        return self._key_of(self.me.id)
+
+    def _key_of(self, owner: str) -> int:
+        return lock_key(self._link.place.schema, f"owner/{self._shards.all[0]}/{owner}")
+
+    def _row(self) -> tuple[object, ...]:
+        me = self.me
+        return self._shards.all[0], stored(me.id), stored(me.host), me.pid, me.beat, self._locks
+
+    def appear(self) -> None:
+        """Make sure that the own row is there."""
+        if not self._known:
+            self._link.run(lambda c: fetch_all(c, (self._link.sql(APPEAR), self._row())))
+            self._known = True
+
+    def appearing(self) -> Statement:
+        """The statement that makes sure of the own row, within a transaction."""
+        self._tried = True
+        return APPEAR, self._row()
+
+    def beat(self, now: int, dead: Collection[str]) -> Pulse:
+        """Move the own beat, bury the dead, read the others and the marks on the own runs."""
+        for owner in sorted(set(dead) - {self.me.id}):
+            self._link.run(lambda c, owner=owner: self._free(c, owner, now, died=True))  # type: ignore[misc]
+        return self._link.run(self._pulse)
+
+    def _pulse(self, connection: Connection) -> Pulse:
+        sql, first, me = self._link.sql, self._shards.all[0], stored(self.me.id)
+        _beat, others, marked, boot = fetch_all(
+            connection,
+            (sql(BEAT), self._row()),
+            (sql(PEERS), (first, me)),
+            (sql(MARKED), (texts(self._shards.all), me)),
+            (BOOT, ()),
+        )
+        self._known = True
+        peers = self._judged(connection, others, str(boot[0][0]))
+        return Pulse(peers, tuple(restored(row[0]) for row in marked))
+
+    def _judged(self, connection: Connection, others: Sequence[Sequence[Any]], boot: str) -> tuple[Peer, ...]:
+        """What the locks tell: one is free only while its owner's beat stands still as well.
+
+        A restart of the server frees all locks at once, and everybody needs a moment to take them again.
+        """
+        owners = [Owner(restored(row[0]), restored(row[1]), row[2], row[3]) for row in others]
+        still = self._patience.observe(boot, {owner.id: owner.beat for owner in owners})
+        keys = {self._key_of(owner.id): owner.id for owner, row in zip(owners, others, strict=True) if row[4]}
+        if not keys:
+            return tuple(Peer(owner) for owner in owners)
+        (found,) = fetch_all(connection, (FREE, (numbers(keys),)))
+        free = {keys[key]: flag for key, flag in found}
+        return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still)) for owner in owners)
+
+    def leave(self) -> None:
+        """Give back what is held and take the own row away."""
+        self._patience.close()
+        if self._known or self._tried:
+            self._link.run(lambda c: self._free(c, self.me.id, None, died=False))
+
+    def _free(self, connection: Connection, owner: str, due: int | None, *, died: bool) -> None:
+        """Make the rows of an owner unowned. Those that a stopped process still locks are left for the next time."""
+        sql, name = self._link.sql, stored(owner)
+        connection.execute(BEGIN)
+        connection.execute(self._lock[0], self._lock[1])
+        left = 0
+        for shard in self._shards.all:
+            held = [row[0] for row in connection.execute(sql(HELD), (shard, name))]
+            if held:
+                guard = sql(GUARD.format(skip=" skip locked" if died else ""))
+                mine = connection.execute(guard, (shard, held)).fetchall()
+                left += len(held) - len(mine)
+                connection.execute(sql(FREED), (shard, [row[0] for row in mine], name, due, died))
+        if not left:
+            connection.execute(sql(GONE), (self._shards.all[0], name))
+        connection.execute("commit")
+
+
+def _lock_of(free: object, still: bool) -> Any:
+    if free is None:
+        return "unknown"
+    if not free:
+        return "held"
+    return "free" if still else "unknown"

@@ -1,0 +1,106 @@
+"""Finds revisions: all of a namespace or those of one run, filtered by labels, time, newest only."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import define, field
+
+from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.dial import Connection
+from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.rows import Shards, read_state
+from stepflow.drivers.values import HistoryQuery, Revision
+
+REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at, x.exchange"
+TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"
+FEED = (
+    f"select {REVISION} from stepflow.history h {TEXTS} where h.shard = any($1::text[])"
+    " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
+)
+# A run's history is a chain from its State backwards; $2 is the revision after which to stop.
+CHAIN = """
+with recursive chain (rev) as (
+    select rev from stepflow.states where shard = $1 and id = $5 and rev > $2
+    union all
+    select h.prev from chain c join stepflow.history h on h.shard = $1 and h.rev = c.rev where h.prev > $2
+)
+"""
+OF_RUN = (
+    f"select {REVISION} from (select rev from chain{{first}}) c"
+    f" join stepflow.history h on h.shard = $1 and h.rev = c.rev {TEXTS}"
+    " where h.rev <= $3{more} order by h.rev {order} limit $4"
+)
+NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
+ENDLESS = 2**63 - 1
+
+
+@define
+class Search:
+    """One query on one connection, up to the revision `head`."""
+
+    link: Link
+    shards: Shards
+    connection: Connection
+    query: HistoryQuery
+    head: int = ENDLESS
+    _values: list[object] = field(factory=list)
+
+    def revisions(self) -> list[Revision]:
+        """The revisions that the query asks for, ascending."""
+        query = self.query
+        low, high = query.since_rev, self.head if query.until_rev is None else min(query.until_rev, self.head)
+        limit = max(query.limit, 0)
+        self._values = [texts(self.shards.all), low, high, limit]
+        if query.id is not None:
+            self._values = [self.shards.of(query.id), low, high, limit, stored(query.id)]
+        text = self.link.sql(self._text())
+        found: list[Revision] = []
+        while True:
+            rows = self.connection.execute(text, self._values).fetchall()
+            found += [revision for row in rows if self._fits(revision := _revision(row))][: limit - len(found)]
+            if len(found) >= limit or len(rows) < limit:
+                return found[::-1] if query.last else found
+            # What is stored looked like the labels and was not: look on behind it.
+            self._values[2 if query.last else 1] = rows[-1][1] - query.last
+
+    def _text(self) -> str:
+        query, more = self.query, self._filters()
+        order = "desc" if query.last else "asc"
+        if query.id is None:
+            return FEED.format(more=more, order=order)
+        plain = query.last and not more and query.until_rev is None
+        return CHAIN + OF_RUN.format(first=" limit $4" if plain else "", more=more, order=order)
+
+    def _filters(self) -> str:
+        query = self.query
+        more = NEWEST if query.latest_only else ""
+        if query.since:
+            more += f" and h.committed_at >= {self._value(query.since)}"
+        if query.labels and all(query.labels):
+            groups = (
+                " and ".join(f"strpos(h.labels, {self._value(_part(*item))}) > 0" for item in group.items())
+                for group in query.labels
+            )
+            more += f" and ({' or '.join(f'({group})' for group in groups)})"
+        return more
+
+    def _value(self, value: object) -> str:
+        self._values.append(value)
+        return f"${len(self._values)}{'::text' if isinstance(value, str) else '::bigint'}"
+
+    def _fits(self, revision: Revision) -> bool:
+        groups = self.query.labels
+        return not groups or any(group.items() <= revision.state.labels.items() for group in groups)
+
+
+def _part(name: str, value: str) -> str:
+    """What the stored text of labels holds if this is one of them; it may hold it for another reason."""
+    return stored(f"{json.dumps(name, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)}")
+
+
+def _revision(row: tuple[Any, ...]) -> Revision:
+    return Revision(read_state(row[:6]), restored(row[6]))

@@ -1,0 +1,115 @@
+"""Between table rows and the port's values; which shard a run is in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from stepflow.drivers.attached import Delay
+from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.values import Born, Event, Record
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.shard import shard_of
+from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
+
+SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+LATER, READY, SPECIAL, OWNED = range(4)  # the lanes of the queue
+LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
+
+STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
+BORN = "s.flow, s.input_hash, s.created_at"
+QUEUE = "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by"
+
+_encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
+
+
+def run_of(key: str) -> str:
+    """The id of the run whose delay has this key; empty if it is no key of a delay."""
+    run_id, _nul, offset = key.rpartition("\0")
+    return run_id if offset.isdecimal() else ""
+
+
+class Shards:
+    """The shards of one namespace; a delay is in that of its run."""
+
+    def __init__(self, namespace: str, number: int) -> None:
+        self.number = number
+        self.all = tuple(f"{namespace}/{k}" for k in range(number))
+        self.of = lru_cache(maxsize=65_536)(lambda run_id: shard_of(namespace, run_of(run_id) or run_id, number))
+
+    def split(self, ids: Iterable[str]) -> Mapping[str, Sequence[str]]:
+        """The ids by shard, each once and in a fixed order, so that no two transactions lock them crosswise."""
+        if self.number == 1:
+            found = sorted(set(ids))
+            return {self.all[0]: found} if found else {}
+        parts: defaultdict[str, list[str]] = defaultdict(list)
+        for run_id in sorted(set(ids)):
+            parts[self.of(run_id)].append(run_id)
+        return dict(sorted(parts.items()))
+
+
+def map_text(mapping: Mapping[str, str]) -> str:
+    """The stored form of labels or annotations; most runs have a few that do not change."""
+    return str(_encode_items(tuple(mapping.items()))) if mapping else "{}"
+
+
+def waiting(transition: Transition) -> str:
+    """The column `waiting` of a transition."""
+    return transition.annotations.get(WAITING, "") if transition.annotations else ""
+
+
+@lru_cache(maxsize=4096)
+def label_key(name: str, value: str) -> str:
+    """The indexed form of one label."""
+    text = json.dumps([name, value], ensure_ascii=False)
+    return text if len(text) <= LONGEST_LABEL else hashlib.sha256(text.encode()).hexdigest()
+
+
+def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
+    """The lane of an unowned row."""
+    if crashes >= SUSPECT or blocked_by:
+        return SPECIAL
+    return READY if due <= now else LATER
+
+
+def read_map(text: str) -> Mapping[str, str]:
+    """Labels or annotations from their stored form."""
+    return EMPTY if text == "{}" else json.loads(text)
+
+
+@lru_cache(maxsize=1024)
+def read_transition(text: str) -> Transition:
+    """A transition from its stored form; runs share most of them."""
+    return Transition.parse(text)
+
+
+def read_state(row: tuple[Any, ...]) -> State:
+    """A State from the columns `STATE`."""
+    run_id, rev, transition, labels, annotations, committed_at = row
+    return State(
+        restored(run_id), rev, read_transition(transition), read_map(labels), read_map(annotations), committed_at
+    )
+
+
+def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
+    """A queue row from the columns `QUEUE`; None where a left join found none."""
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by = row
+    if flow is None:
+        return None
+    return QueueRow(
+        restored(flow), due, restored(owner), epoch, claim_rev, priority, crashes, cancel, restored(blocked),
+        restored(blocked_by),
+    )  # fmt: skip
+
+
+def read_record(
+    row: tuple[Any, ...], exchange: str = "", events: tuple[Event, ...] = (), delay: Delay | None = None
+) -> Record:
+    """A record from the columns `STATE`, `BORN` and `QUEUE`."""
+    flow, input_hash, created_at = row[6:9]
+    born = Born(restored(flow), input_hash, created_at)
+    return Record(read_state(row[:6]), born, exchange, read_queue(row[9:19]), events, delay)

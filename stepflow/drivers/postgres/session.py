@@ -1,0 +1,147 @@
+"""A session on a PostgreSQL store: the port, in terms of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from stepflow.drivers.base import Query, Store
+from stepflow.drivers.postgres import horizon, inbox
+from stepflow.drivers.postgres.arrays import texts
+from stepflow.drivers.postgres.changes import queue_statements
+from stepflow.drivers.postgres.claims import Claims, Request
+from stepflow.drivers.postgres.commits import Commits
+from stepflow.drivers.postgres.decide import decide_release
+from stepflow.drivers.postgres.dial import Connection, Dialer
+from stepflow.drivers.postgres.drain import Drain
+from stepflow.drivers.postgres.head import Head
+from stepflow.drivers.postgres.link import Link, fetch_all
+from stepflow.drivers.postgres.look import POSTED, Posted, look
+from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.problems import concerns_member, member_error
+from stepflow.drivers.postgres.queries import Reader
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.postgres.tokens import Tokens
+from stepflow.drivers.postgres.watch import Station, Watch
+from stepflow.drivers.postgres.writer import Writer
+from stepflow.drivers.postgres.writes import LOCK
+from stepflow.drivers.values import (
+    Claim,
+    Commit,
+    CommitResult,
+    Horizon,
+    Owner,
+    Pulse,
+    Record,
+    Release,
+)
+
+T = TypeVar("T")
+
+
+class PostgresStore(Store):
+    """One engine's session: a connection for the lock and the news, and a small pool for the rest."""
+
+    def __init__(self, link: Link, dialer: Dialer, shards: Shards, owner: Owner, store: int) -> None:
+        place = dialer.place
+        self._link = link
+        self._shards, self._store = shards, store
+        self._closed = False
+        key = lock_key(place.schema, "revs")
+        lock = (LOCK, (key,))
+        self._head = Head(link, key)
+        self._owners = Owners(link, shards, owner, lock, locks=not place.pooled)
+        tokens, writer = Tokens(link), Writer(link, shards, self._owners, lock)
+        self._writer = writer
+        self._drain = Drain(link, shards, tokens, writer)
+        self._claims = Claims(link, shards, self._owners, lock)
+        self._commits = Commits(link, shards, tokens, writer, self._drain, self._claims.know)
+        self._watch = Watch(Station(dialer, shards, owner.id, self._owners.key()))
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with self._watch.writing():
+                self._owners.leave()
+        finally:
+            self._head.close()
+            self._watch.close()
+            self._link.closing.set()
+            self._link.pool.close()
+
+    def _drained(self, work: Callable[[], T]) -> T:
+        """Do something that must see what was posted."""
+        while True:
+            try:
+                return work()
+            except Posted:
+                with self._watch.writing():
+                    self._drain()
+            except Exception as error:
+                if concerns_member(error):
+                    raise member_error(error) from error
+                raise
+
+    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        with self._watch.writing():
+            return self._commits.commit(batch, now)
+
+    def claim(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim]:
+        request = Request(flows, now, limit, suspects, skip)
+        self._owners.appear()
+        with self._watch.writing():
+            return self._drained(lambda: self._claims.claim(request))
+
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        with self._watch.writing():
+            return self._drained(lambda: self._link.run(lambda c: self._release(c, batch, now))) if batch else []
+
+    def _release(self, connection: Connection, batch: Sequence[Release], now: int) -> list[bool]:
+        runs, _none = look(self._link, connection, self._shards, [release.fence.id for release in batch])
+        results = [decide_release(release, runs[release.fence.id], now) for release in batch]
+        statements = queue_statements(self._shards, runs, now)
+        self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)
+        return results
+
+    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+        if not dead:
+            return self._owners.beat(now, dead)
+        with self._watch.writing():
+            return self._owners.beat(now, dead)
+
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        if not ids:
+            return []
+        return self._drained(lambda: self._link.run(lambda c: self._reader(c).load(ids)))
+
+    def read(self, query: Query) -> Any:
+        return self._drained(lambda: self._link.run(lambda c: self._answer(c, query)))
+
+    def _answer(self, connection: Connection, query: Query) -> Any:
+        ((posted,),) = fetch_all(connection, (self._link.sql(POSTED), (texts(self._shards.all),)))
+        if posted[0]:
+            raise Posted
+        return self._reader(connection).answer(query)
+
+    def _reader(self, connection: Connection) -> Reader:
+        return Reader(self._link, self._shards, self._head, connection)
+
+    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+        def ask(connection: Connection) -> Horizon:
+            return horizon.horizon(self._link, connection, self._shards, self._head, flows, now)
+
+        return self._drained(lambda: self._link.run(ask))
+
+    def post(self, tx: Any, commit: Commit) -> None:
+        body = inbox.body_of(commit)
+        ids = [write.state.id for write in commit.writes] + [event.run_id for event in commit.publish]
+        shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
+        inbox.post(tx, self._link.place, self._store, shard, body)
+
+    def wait_for_change(self, token: int, timeout_s: float) -> int:
+        return self._watch.wait(token, timeout_s)

@@ -1,0 +1,77 @@
+"""Stands between a session and the server, and cuts a connection just after the server did what it was told."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+READY = b"Z\x00\x00\x00\x05I"  # for the next statement, outside of a transaction
+DONE = (b"SELECT ", b"COMMIT\x00")  # tags of what was executed, and not only prepared
+
+
+class Proxy:
+    """Listens on a socket of its own; `cut(needle)` ends the next connection that sends these bytes, before the answer."""
+
+    def __init__(self, upstream: Path) -> None:
+        self._upstream = str(upstream / ".s.PGSQL.5432")
+        self.folder = Path(tempfile.mkdtemp(prefix="stepflow-proxy-"))
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(self.folder / ".s.PGSQL.5432"))
+        self._socket.listen()
+        self._needle = b""
+        self._refusing = self._then_refuse = False
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, needle: bytes, *, then_refuse: bool = False) -> None:
+        """Cut once; with `then_refuse` there is no new connection afterwards either."""
+        self._needle, self._then_refuse = needle, then_refuse
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _address = self._socket.accept()
+            except OSError:
+                return
+            if self._refusing:
+                client.close()
+                continue
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._upstream)
+            cutting = threading.Event()
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, target, client, cutting), daemon=True).start()
+
+    def _pump(
+        self, source: socket.socket, target: socket.socket, client: socket.socket, cutting: threading.Event
+    ) -> None:
+        seen = b""
+        try:
+            while data := source.recv(1 << 16):
+                if source is client:
+                    if self._needle and self._needle in data:
+                        self._needle = b""
+                        cutting.set()
+                elif cutting.is_set():
+                    seen += data
+                    if not seen.endswith(READY):
+                        continue
+                    if any(tag in seen for tag in DONE):
+                        self.cuts += 1
+                        self._refusing = self._then_refuse
+                        return
+                    data, seen = seen, b""
+                target.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, target):  # shut down: the other thread waits at the same sockets
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+                end.close()
+
+    def close(self) -> None:
+        self._socket.close()

