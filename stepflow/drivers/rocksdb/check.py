@@ -1,0 +1,156 @@
+"""Checks a store: every index key must follow from a run or row, and each of theirs must be there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+from stepflow.drivers.rocksdb.attached import DATA, DELAYS, last, load, parse_data, timed
+from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.index import row_entry, run_entries
+from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.space import Space
+
+CHUNK = 200  # keys looked at while the lock is held
+NUMBER = 8
+
+
+class Inspection:
+    """One look through a namespace; commits go on meanwhile."""
+
+    def __init__(self, database: Database, namespace: str) -> None:
+        self._database, self._namespace = database, namespace
+        with database.changed:
+            self._keys = database.space(namespace).keys
+
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        keys = self._keys
+        found = list(self._counted())
+        for prefix, look in (
+            (keys.runs, self._run),
+            (keys.revs, self._revision),
+            (keys.queue, self._row),
+            (keys.ages, self._indexed),
+            (keys.labels, self._indexed),
+            (keys.ended, self._indexed),
+            (keys.lanes, self._queued),
+            (keys.held, self._queued),
+            (keys.delays, self._delay),
+            (keys.dues, self._timed),
+            (keys.data, self._data),
+            (keys.blobs, self._blob),
+        ):
+            for space, key in self._each(prefix):
+                found += look(space, key)
+        return found
+
+    def _each(self, prefix: bytes) -> Iterator[tuple[Space, bytes]]:
+        """The keys that are there at their turn, each under the lock."""
+        start = prefix
+        while True:
+            with self._database.changed:
+                space = self._database.space(self._namespace)
+                chunk = [key for key, _ in islice(space.disk.scan(start, after(prefix)), CHUNK)]
+                for key in chunk:
+                    yield space, key
+                space.trim()
+            if not chunk:
+                return
+            start = chunk[-1] + b"\0"
+
+    def _counted(self) -> Iterator[str]:
+        keys = self._keys
+        with self._database.changed:
+            space = self._database.space(self._namespace)
+            kept = +space.counts
+            rows = space.disk.scan(keys.ages, after(keys.ages))
+        real: Counter[tuple[str, str]] = Counter()
+        for key, _mark in rows:
+            group, at = read_text(key, len(keys.ages))
+            real[group, read_text(key, at)[0]] += 1
+        for group, flow in sorted(kept.keys() | real.keys()):
+            if kept[group, flow] != real[group, flow]:
+                yield f"flow {flow!r}: {real[group, flow]} runs are {group}, the counter says {kept[group, flow]}"
+
+    def _run(self, space: Space, key: bytes) -> Iterator[str]:
+        run_id = read_text(key, len(self._keys.runs))[0]
+        run = space.run(run_id)
+        if run is None:
+            yield f"run {run_id!r} has no history"
+            return
+        for entry, value in run_entries(self._keys, run, space.row(run_id)).items():
+            if space.disk.get(entry) != value:
+                yield f"run {run_id!r} is missing in an index: {entry!r}"
+
+    def _revision(self, space: Space, key: bytes) -> Iterator[str]:
+        rev = read_number(key, len(self._keys.revs))
+        code = (space.disk.get(key) or b"")[NUMBER:]
+        if rev > self._database.head.rev:
+            yield f"revision {rev} is above the newest one, {self._database.head.rev}"
+        if space.disk.get(self._keys.history + code + number(rev)) is None:
+            yield f"revision {rev} is missing in the history of its run {code!r}"
+
+    def _row(self, space: Space, key: bytes) -> Iterator[str]:
+        name = read_text(key, len(self._keys.queue))[0]
+        row = space.row(name)
+        if row is not None and space.disk.get(row_entry(self._keys, row, text(name))) is None:
+            yield f"the queue row of run {name!r} is missing in its lane"
+
+    def _indexed(self, space: Space, key: bytes) -> Iterator[str]:
+        run_id = _indexed_id(self._keys, key)
+        run = space.run(run_id)
+        if run is None or key not in run_entries(self._keys, run, space.row(run_id)):
+            yield f"an index names run {run_id!r} where it is not: {key!r}"
+
+    def _queued(self, space: Space, key: bytes) -> Iterator[str]:
+        name = _queued_name(self._keys, key)
+        row = space.row(name)
+        if row is None or row_entry(self._keys, row, text(name)) != key:
+            yield f"a lane names run {name!r} where it is not: {key!r}"
+
+    def _delay(self, space: Space, key: bytes) -> Iterator[str]:
+        run_id, at = read_text(key, len(self._keys.delays))
+        offset = read_number(key, at)
+        record = space.disk.get(key)
+        delay = None if record is None else load(record, run_id, offset).delay
+        if delay is not None and space.disk.get(timed(self._keys, delay)) is None:
+            yield f"delay {offset} of run {run_id!r} is missing in the index by time"
+        if offset > last(space, self._keys, DELAYS):
+            yield f"delay {offset} of run {run_id!r} is above the last one, {last(space, self._keys, DELAYS)}"
+
+    def _timed(self, space: Space, key: bytes) -> Iterator[str]:
+        at = len(self._keys.dues) + 1 + NUMBER
+        (run_id, _end), offset = read_text(key, at + NUMBER), read_number(key, at)
+        record = space.disk.get(self._keys.delays + text(run_id) + number(offset))
+        if record is None or timed(self._keys, load(record, run_id, offset).delay) != key:
+            yield f"the index by time names delay {offset} of run {run_id!r} where it is not: {key!r}"
+
+    def _data(self, space: Space, key: bytes) -> Iterator[str]:
+        rev = read_number(key, len(self._keys.data))
+        record = space.disk.get(key)
+        run_id = None if record is None else parse_data(record)[0]
+        if run_id is not None and space.disk.get(self._keys.blobs + text(run_id) + number(rev)) is None:
+            yield f"data {rev} is missing in the index of run {run_id!r}"
+        if rev > last(space, self._keys, DATA):
+            yield f"data {rev} is above the last one, {last(space, self._keys, DATA)}"
+
+    def _blob(self, space: Space, key: bytes) -> Iterator[str]:
+        run_id, at = read_text(key, len(self._keys.blobs))
+        if space.disk.get(self._keys.data + key[at:]) is None:
+            yield f"data {read_number(key, at)} of run {run_id!r} is missing"
+
+
+def _indexed_id(keys: Keys, key: bytes) -> str:
+    at = len(keys.ages)  # all kinds are one letter
+    if not key.startswith(keys.ended):
+        at = read_text(key, read_text(key, at)[1])[1]
+    return read_text(key, at + NUMBER)[0]
+
+
+def _queued_name(keys: Keys, key: bytes) -> str:
+    _first, at = read_text(key, len(keys.held))
+    if key.startswith(keys.lanes):
+        at = read_text(key, at + 1)[1] + 2 * NUMBER
+    return read_text(key, at)[0]

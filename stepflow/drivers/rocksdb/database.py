@@ -1,0 +1,65 @@
+"""What the sessions of one directory share: its disk, its counters, the tables in use, and who is open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Condition
+
+from stepflow.drivers.rocksdb.disk import Disk
+from stepflow.drivers.rocksdb.draft import Draft, Head
+from stepflow.drivers.rocksdb.keys import HEAD_KEY
+from stepflow.drivers.rocksdb.records import dump, parse
+from stepflow.drivers.rocksdb.space import Space
+
+
+class Database:
+    """A RocksDB directory while this process has it open; whoever uses it holds `changed`."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.disk = Disk(path, read_only=read_only)
+        self.changed = Condition()
+        self.changes = 0
+        self.users = 0
+        self.live: set[tuple[str, str]] = set()  # namespace and owner id of the open sessions
+        self._spaces: dict[str, Space] = {}
+        self._generation = 0
+        self._head = Head()
+
+    def space(self, namespace: str) -> Space:
+        """The tables of a namespace."""
+        self.disk.ready()
+        if self._generation != self.disk.generation:
+            self._spaces.clear()
+            self._head = Head(*parse(self.disk.get(HEAD_KEY) or dump()))
+            self._generation = self.disk.generation
+        space = self._spaces.get(namespace)
+        if space is None:
+            space = self._spaces[namespace] = Space(self.disk, namespace)
+        return space
+
+    @property
+    def head(self) -> Head:
+        """The last numbers that were given; as of the last `space`."""
+        return self._head
+
+    def draft(self, space: Space) -> Draft:
+        """An empty change of a namespace."""
+        return Draft(space, self._head.copy())
+
+    def doubt(self) -> None:
+        """Memory may be ahead of the disk: read it anew at the next use."""
+        self._generation = 0
+
+    def apply(self, space: Space, draft: Draft) -> None:
+        """Write the change and make it visible, or raise a StoreError."""
+        try:
+            change = space.entries(draft)
+            if change or draft.head != self._head:
+                head = draft.head
+                change[HEAD_KEY] = dump(head.rev, head.epoch, head.seq)
+                self.disk.write(change)
+        except BaseException:
+            self.doubt()
+            raise
+        space.adopt(draft)
+        self._head = draft.head

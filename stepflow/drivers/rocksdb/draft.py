@@ -1,0 +1,110 @@
+"""Draft: what a batch is about to change, in layers, so that one member can be dropped alone."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import define, evolve
+
+from stepflow.drivers.rocksdb.records import Run
+from stepflow.model.lifecycle import QueueRow
+
+
+@define
+class Head:
+    """The last revision, epoch and event seq that were given, for all namespaces."""
+
+    rev: int = 0
+    epoch: int = 0
+    seq: int = 0
+
+    def copy(self) -> Head:
+        """A Head of its own."""
+        return Head(self.rev, self.epoch, self.seq)
+
+    def back(self, to: Head) -> None:
+        """Forget what was given since `to` was copied."""
+        self.rev, self.epoch, self.seq = to.rev, to.epoch, to.seq
+
+
+class Below(Protocol):
+    """What lies under a draft: another draft, or the tables."""
+
+    def run(self, run_id: str) -> Run | None:
+        """The run of that id."""
+
+    def row(self, key: str) -> QueueRow | None:
+        """The queue row of that key."""
+
+    def value(self, key: bytes) -> bytes | None:
+        """The record at a key."""
+
+    def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
+        """The records from number `start` on whose keys begin with `prefix`, in their order."""
+
+
+class Draft:
+    """Changed runs, queue rows and records over what is `below`; `puts` holds new values by key, None deletes.
+
+    `loose` are records that are looked for by prefix (events), `gone` runs to be forgotten.
+    """
+
+    __slots__ = ("below", "gone", "head", "loose", "puts", "rows", "runs")
+
+    def __init__(self, below: Below, head: Head) -> None:
+        self.below, self.head = below, head
+        self.runs: dict[str, Run] = {}
+        self.rows: dict[str, QueueRow | None] = {}
+        self.puts: dict[bytes, bytes | None] = {}
+        self.loose: dict[bytes, bytes | None] = {}
+        self.gone: set[str] = set()
+
+    def member(self) -> Draft:
+        """A layer over this one, to be absorbed or forgotten; the numbers of `head` are given for both."""
+        return Draft(self, self.head)
+
+    def absorb(self, member: Draft) -> None:
+        """Take over what a member changed."""
+        self.puts.update(member.puts)
+        self.runs.update(member.runs)
+        self.rows.update(member.rows)
+        if member.loose:
+            self.loose.update(member.loose)
+
+    def run(self, run_id: str) -> Run | None:
+        """The run of that id, as this draft leaves it."""
+        found = self.runs.get(run_id)
+        return self.below.run(run_id) if found is None else found
+
+    def row(self, key: str) -> QueueRow | None:
+        """The queue row of that key, as this draft leaves it."""
+        return self.rows[key] if key in self.rows else self.below.row(key)
+
+    def value(self, key: bytes) -> bytes | None:
+        """The record at a key, as this draft leaves it."""
+        return self.puts[key] if key in self.puts else self.below.value(key)
+
+    def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
+        """The loose records from number `start` on whose keys begin with `prefix`, as this draft leaves them, in order."""
+        found = self.below.beneath(prefix, start)
+        for key, value in self.loose.items():
+            if key.startswith(prefix):
+                if value is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = value
+        return found
+
+    def twin(self, run: Run) -> Run:
+        """A copy of a run, which this draft changes."""
+        changed = self.runs[run.id] = run.twin()
+        return changed
+
+    def epoch(self) -> int:
+        """A new epoch."""
+        self.head.epoch += 1
+        return self.head.epoch
+
+    def unown(self, key: str, row: QueueRow, due: int) -> None:
+        """Give a row back to the queue with a new epoch."""
+        self.rows[key] = evolve(row, owner="", due=due, epoch=self.epoch())

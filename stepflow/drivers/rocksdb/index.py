@@ -1,0 +1,118 @@
+"""Which index keys follow from a run and from its queue row; a change writes the difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
+from stepflow.drivers.rocksdb.records import Run
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import WAITING
+
+Entry = tuple[bytes, bytes]
+"""An index key and its record."""
+
+Side = tuple[Run | None, QueueRow | None]
+"""A run and its queue row, before or after a change."""
+
+SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+LIVE = "live"  # the group of runs with a queue row, whose status depends on the time
+RUNNING, BLOCKED, SLEEPS, WAITS = b"R", b"B", b"S", b"V"
+
+
+def group_of(run: Run, row: QueueRow | None) -> str:
+    """The final status; `live` with a queue row, else `waiting` for an event or `parked`."""
+    transition = run.transition
+    if transition.status:
+        return transition.status
+    if row is not None:
+        return LIVE
+    return "waiting" if transition.event else "parked"
+
+
+def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
+    """The group and creating flow under which a run is counted and listed."""
+    return group_of(run, row), run.born.flow
+
+
+def _mark(run: Run, row: QueueRow) -> bytes:
+    """What the status of a live run follows from: a letter, and the due time."""
+    if row.owner:
+        return RUNNING
+    waits = run.transition.annotations.get(WAITING, "")
+    letter = BLOCKED if row.blocked else SLEEPS if waits in ("", "delay") else WAITS
+    return b"%b%d" % (letter, row.due)
+
+
+def status_at(mark: bytes, now: int) -> str:
+    """The status of a live run at `now`, from its index record."""
+    letter = mark[:1]
+    if letter in (RUNNING, BLOCKED):
+        return "running" if letter == RUNNING else "blocked"
+    if int(mark[1:]) <= now:
+        return "queued"
+    return "sleeping" if letter == SLEEPS else "waiting"
+
+
+def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:
+    """Where a run is listed by age, and the record there."""
+    group = group_of(run, row)
+    mark = _mark(run, row) if row is not None and group == LIVE else b""
+    return keys.group(group, run.born.flow) + number(run.born.created_at) + run.code, mark
+
+
+def label_keys(keys: Keys, run: Run) -> set[bytes]:
+    """Where a run is listed by its labels."""
+    age = number(run.born.created_at) + run.code
+    return {keys.labels + text(name) + text(value) + age for name, value in run.labels.items()}
+
+
+def ended_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry | None:
+    """Where a run is listed that may be pruned."""
+    if row is not None or not run.transition.status:
+        return None
+    return keys.ended + number(run.committed_at) + run.code, b""
+
+
+def run_entries(keys: Keys, run: Run, row: QueueRow | None) -> dict[bytes, bytes]:
+    """All index records of a run."""
+    found = (age_entry(keys, run, row), ended_entry(keys, run, row))
+    return {**dict(entry for entry in found if entry), **dict.fromkeys(label_keys(keys, run), b"")}
+
+
+def lane_prefix(keys: Keys, row: QueueRow) -> bytes:
+    """The lane of a row that has no owner: rows of one flow and priority that the same workers may claim."""
+    return keys.lane(row.flow, row.crashes >= SUSPECT, row.blocked_by, row.priority)
+
+
+def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:
+    """The index key of a queue row: under its owner, or at its place in its lane."""
+    if row.owner:
+        return keys.owned(row.owner) + code
+    return lane_prefix(keys, row) + number(row.due) + code
+
+
+def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, before: Side, after: Side) -> None:
+    """Write the difference that a change of a run and its row makes to the indexes and counts."""
+    (old, old_row), (run, row) = before, after
+    if old is not run and (old is None or run is None or old.labels != run.labels):
+        was = set() if old is None else label_keys(keys, old)
+        now = set() if run is None else label_keys(keys, run)
+        out.update(dict.fromkeys(was - now))
+        out.update(dict.fromkeys(now - was, b""))
+    _move(out, age_entry(keys, old, old_row) if old else None, age_entry(keys, run, row) if run else None)
+    _move(out, ended_entry(keys, old, old_row) if old else None, ended_entry(keys, run, row) if run else None)
+    if old is not None:
+        groups[age_of(old, old_row)] -= 1
+    if run is not None:
+        groups[age_of(run, row)] += 1
+
+
+def _move(out: Change, old: Entry | None, new: Entry | None) -> None:
+    """Replace an index record by another one."""
+    if old == new:
+        return
+    if old is not None and (new is None or old[0] != new[0]):
+        out[old[0]] = None
+    if new is not None:
+        out[new[0]] = new[1]

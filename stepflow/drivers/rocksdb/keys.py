@@ -1,0 +1,89 @@
+"""Keys: texts and numbers as bytes that sort as they do, every key beginning with its shard."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+
+from stepflow.model.shard import shard_of
+
+BIAS = 1 << 63
+_eight = Struct(">Q")
+META = b"\xff"  # no UTF-8 text begins with it, so no shard does
+FORMAT_KEY = META + b"format"
+HEAD_KEY = META + b"head"
+
+Change = dict[bytes, bytes | None]
+"""Keys and their new values; None deletes."""
+
+
+def text(value: str) -> bytes:
+    """A text of any characters, ended so that another part can follow; sorts by code points."""
+    return value.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + b"\0\1"
+
+
+def number(value: int) -> bytes:
+    """A signed 64-bit number; struct.error when it has more bits."""
+    return _eight.pack(value + BIAS)
+
+
+def read_text(key: bytes, start: int) -> tuple[str, int]:
+    """The text that begins at `start` of a key, and where the next part begins."""
+    end = key.index(b"\0\1", start)
+    return key[start:end].replace(b"\0\xff", b"\0").decode("utf-8", "surrogatepass"), end + 2
+
+
+def read_number(key: bytes, start: int) -> int:
+    """The number at `start` of a key."""
+    value: int = _eight.unpack_from(key, start)[0]
+    return value - BIAS
+
+
+def after(prefix: bytes) -> bytes:
+    """The first key that sorts behind all keys with this prefix."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,))
+
+
+KNOWN = 1024  # prefixes of each kind that are remembered
+
+
+class Keys:
+    """The tables of one namespace: `shard, kind, parts…`; the kinds are one letter each."""
+
+    def __init__(self, namespace: str) -> None:
+        self.shard = shard = text(shard_of(namespace, "", 1))
+        self.runs = shard + b"h"  # id -> what is fixed of a run
+        self.history = shard + b"y"  # id, rev -> the State of that revision
+        self.revs = shard + b"r"  # rev -> committed_at, id
+        self.tagged = shard + b"k"  # label, value, rev
+        self.queue = shard + b"q"  # queue key -> its row
+        self.lanes = shard + b"l"  # flow, suspect, blocked by, priority, due, queue key: what has no owner
+        self.held = shard + b"o"  # owner, queue key
+        self.ages = shard + b"i"  # group, flow, created at, id: every run once
+        self.labels = shard + b"b"  # label, value, created at, id
+        self.ended = shard + b"z"  # committed at, id: what may be pruned
+        self.events = shard + b"e"  # id, seq -> an event that no wait took yet
+        self.published = shard + b"u"  # id, publish id
+        self.owners = shard + b"w"  # owner
+        self.counts = shard + b"c"  # group, flow -> how many runs
+        self.delays = shard + b"d"  # id, offset -> a delay
+        self.dues = shard + b"f"  # fired or not, due, offset, id: every delay by time
+        self.data = shard + b"t"  # data revision -> a blob
+        self.blobs = shard + b"g"  # id, data revision
+        self.numbers = shard + b"n"  # the last delay offset and data revision
+        self.group = lru_cache(KNOWN)(self._group)
+        self.lane = lru_cache(KNOWN)(self._lane)
+        self.owned = lru_cache(KNOWN)(self._owned)
+
+    def _group(self, group: str, flow: str) -> bytes:
+        """The prefix of the runs of a group and creating flow, by age."""
+        return self.ages + text(group) + text(flow)
+
+    def _lane(self, flow: str, suspect: bool, blocked_by: str, priority: int) -> bytes:
+        """The prefix of a lane."""
+        return self.lanes + text(flow) + (b"1" if suspect else b"0") + text(blocked_by) + number(priority)
+
+    def _owned(self, owner: str) -> bytes:
+        """The prefix of the rows of an owner."""
+        return self.held + text(owner)

@@ -1,0 +1,161 @@
+"""Answers the queries for runs: a consistent walk through the indexes, then the records, some at a time under the lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from threading import Condition
+
+from stepflow.drivers.attached import DataQuery, DelayQuery
+from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.rocksdb import attached, rows
+from stepflow.drivers.rocksdb.draft import Draft, Head
+from stepflow.drivers.rocksdb.history import History
+from stepflow.drivers.rocksdb.index import LIVE, status_at
+from stepflow.drivers.rocksdb.keys import after, number, read_text, text
+from stepflow.drivers.rocksdb.records import Run
+from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.rocksdb.walk import common
+from stepflow.drivers.values import Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery
+from stepflow.errors import NotFound
+from stepflow.model.lifecycle import status_of
+
+CHUNK = 64  # records read at once, so that commits do not wait for long
+NUMBER = 8
+FIRST = b"\xff" * 9  # sorts before everything when walking backwards
+GROUPS = {
+    "waiting": ("waiting", LIVE), "running": (LIVE,), "blocked": (LIVE,), "queued": (LIVE,), "sleeping": (LIVE,),
+}  # fmt: skip
+"""Status -> the groups in which such runs are; any other status is a group of its own."""
+
+Candidate = tuple[bytes, str]
+"""Age (created at, id) as in keys, and the status."""
+
+
+class Reader:
+    """Reads of one namespace. Everything that several keys must agree on is read while `lock` is held."""
+
+    def __init__(self, space: Space, lock: Condition) -> None:
+        self._space, self._lock = space, lock
+
+    def answer(self, query: Query) -> Answer:
+        """The rows that the query asks for."""
+        match query:
+            case HistoryQuery():
+                return History(self._space).answer(query, self._lock)
+            case RunQuery():
+                return self._runs(query)
+            case TallyQuery():
+                return self._tally(query)
+            case DelayQuery():
+                with self._lock:  # a delay that fires meanwhile would be seen twice
+                    return attached.read_delays(self._space, query)
+            case DataQuery():
+                return attached.read_data(self._space, query)
+
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        """The full records in the order of `ids`."""
+        with self._lock:
+            space = self._space
+            space.warm(ids)
+            runs = [space.run(run_id) for run_id in ids]
+            texts = History(space).exchanges((run.code, run.exchange_rev) for run in runs if run is not None)
+            found = [
+                self._delay(key) if run is None else self._record(run, texts[run.code, run.exchange_rev])
+                for key, run in zip(ids, runs, strict=True)
+            ]
+            space.trim()
+            return found
+
+    def _delay(self, key: str) -> Record | None:
+        """The record of a delay that has not fired; it is born as its run was."""
+        space = self._space
+        kept = attached.waiting(space, space.keys, key)
+        if kept is None:
+            return None
+        delay, state, run = kept.delay, kept.delay.state, space.run(kept.delay.state.id)
+        born = Born(state.transition.to, "", delay.due) if run is None else run.born
+        place = (text(state.id), kept.exchange_rev)
+        exchange = History(space).exchanges([place])[place] if kept.exchange_rev else "null"
+        return Record(state, born, exchange, space.row(key), (), delay)
+
+    def _record(self, run: Run, exchange: str) -> Record:
+        space = self._space
+        events = tuple(rows.pending(Draft(space, Head()), space.keys, run))
+        return Record(run.state(), run.born, exchange, space.row(run.id), events)
+
+    def _runs(self, query: RunQuery) -> list[Record]:
+        with self._lock:
+            start = FIRST if query.after is None else self._age(query.after)
+            walk = self._labelled(query.labels, start) if query.labels else self._aged(query, start)
+        if query.after is not None:
+            walk = (age for age in walk if age < start)
+        found: list[Record] = []
+        while len(found) < query.limit and (chunk := list(islice(walk, min(CHUNK, query.limit)))):
+            found += self._fitting(query, chunk)
+        return found[: max(query.limit, 0)]
+
+    def _age(self, run_id: str) -> bytes:
+        run = self._space.run(run_id)
+        if run is None:
+            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
+        return number(run.born.created_at) + run.code
+
+    def _labelled(self, labels: Mapping[str, str], start: bytes) -> Iterator[bytes]:
+        space = self._space
+        prefixes = [space.keys.labels + text(name) + text(value) for name, value in labels.items()]
+        return common([space.disk.cursor(prefix, back=True) for prefix in prefixes], start)
+
+    def _aged(self, query: RunQuery, start: bytes) -> Iterator[bytes]:
+        """The ages of runs of the wanted status and flow, the newest first."""
+        space, status = self._space, query.status
+        groups = None if status is None else GROUPS.get(status, (status,))
+        walks = []
+        for (group, flow), count in space.counts.items():
+            if count and (groups is None or group in groups) and query.flow in (None, flow):
+                prefix = space.keys.group(group, flow)
+                found = space.disk.scan_back(prefix + start + b"\0", prefix)
+                walks.append(_ages(found, len(prefix), group, status, query.now))
+        return merge(*walks, reverse=True)
+
+    def _fitting(self, query: RunQuery, ages: Sequence[bytes]) -> list[Record]:
+        """The records of those ages that fit the query now."""
+        with self._lock:
+            space = self._space
+            ids = [read_text(age, NUMBER)[0] for age in ages]
+            space.warm(ids)
+            runs = [run for run in map(space.run, ids) if run is not None]
+            found = [Record(run.state(), run.born, "", space.row(run.id)) for run in runs]
+            space.trim()
+        return [record for record in found if _fits(record, query)]
+
+    def _tally(self, query: TallyQuery) -> list[Tally]:
+        space = self._space
+        with self._lock:
+            kept = [item for item in space.counts.items() if item[1]]
+            prefixes = {flow: space.keys.group(LIVE, flow) for (group, flow), _count in kept if group == LIVE}
+            live = {flow: space.disk.scan(prefix, after(prefix)) for flow, prefix in prefixes.items()}
+        counts = Counter({(flow, group): count for (group, flow), count in kept if group != LIVE})
+        for flow, found in live.items():
+            for mark, count in Counter(mark for _key, mark in found).items():
+                counts[flow, status_at(mark, query.now)] += count
+        return [Tally(flow, status, count) for (flow, status), count in sorted(counts.items())]
+
+
+def _ages(
+    found: Iterator[tuple[bytes, bytes]], start: int, group: str, status: str | None, now: int
+) -> Iterator[bytes]:
+    for key, mark in found:
+        if status is None or group != LIVE or status_at(mark, now) == status:
+            yield key[start:]
+
+
+def _fits(record: Record, query: RunQuery) -> bool:
+    labels = record.state.labels
+    return (
+        (query.flow is None or record.born.flow == query.flow)
+        and all(labels.get(name) == value for name, value in (query.labels or {}).items())
+        and (query.status is None or status_of(record.state, record.row, query.now).value == query.status)
+    )

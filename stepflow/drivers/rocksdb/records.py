@@ -1,0 +1,161 @@
+"""Records: how values are stored, each with a format number in front."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from attrs import define
+
+from stepflow.drivers.values import Born, Event, Owner
+from stepflow.errors import SchemaMismatch
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import EMPTY, State, Transition, encode_map
+
+FORMAT = 1
+
+_quote = json.encoder.encode_basestring_ascii  # formatting by hand takes a third of the time of an encoder
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@define
+class Run:
+    """What a commit must know of a run. One that a draft changed is a `twin`; a step changes the remembered one itself.
+
+    `code` is the id as part of a key, `exchange_rev` the revision that holds the exchange's text, `pending` the number
+    of events that no wait took yet, `oldest` a seq that none of them is below.
+    """
+
+    id: str
+    code: bytes
+    born: Born
+    rev: int
+    transition: Transition
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    committed_at: int
+    exchange_rev: int
+    priority: int = 0
+    pending: int = 0
+    oldest: int = 0
+
+    def state(self) -> State:
+        """The State of the newest revision."""
+        return State(self.id, self.rev, self.transition, self.labels, self.annotations, self.committed_at)
+
+    def twin(self) -> Run:
+        """A copy to be changed."""
+        parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
+        return Run(self.id, self.code, self.born, self.rev, *parts, self.priority, self.pending, self.oldest)
+
+    def moved(self, state: State, rev: int, now: int) -> None:
+        """Take over the position, labels and annotations of `state` as revision `rev`."""
+        self.rev, self.transition, self.committed_at = rev, state.transition, now
+        if state.labels is not self.labels:  # a copy: later changes by the caller do not reach the store
+            self.labels = dict(state.labels)
+        if state.annotations is not self.annotations:
+            self.annotations = dict(state.annotations)
+
+
+def dump(*values: Any) -> bytes:
+    """A record of JSON values."""
+    return _dump((FORMAT, *values)).encode()
+
+
+def parse(record: bytes) -> list[Any]:
+    """The values of a record that `dump` made. Raises SchemaMismatch for one of a later format."""
+    values: list[Any] = json.loads(record)
+    if values[0] != FORMAT:
+        raise _newer(values[0])
+    return values[1:]
+
+
+def _newer(found: object) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"a record has format {found!r}, this version of stepflow knows {FORMAT}: update stepflow here"
+    )
+
+
+def fixed(run: Run) -> tuple[Born, int, int, int]:
+    """What is stored once per run, beside its history."""
+    return run.born, run.priority, run.pending, run.oldest
+
+
+def dump_run(run: Run) -> bytes:
+    """The record of what is `fixed`."""
+    born = run.born
+    return (
+        f"[{FORMAT},{_quote(born.flow)},{_quote(born.input_hash)},{born.created_at},"
+        f"{run.priority},{run.pending},{run.oldest}]"
+    ).encode()
+
+
+def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> Run:
+    """The run of a record, and of that of its newest revision."""
+    flow, input_hash, created_at, priority, pending, oldest = parse(record)
+    state, exchange_rev, _text = parse_revision(revision, run_id, rev)
+    born = Born(flow, input_hash, created_at)
+    parts = (state.transition, state.labels, state.annotations, state.committed_at)
+    return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest)
+
+
+def dump_revision(run: Run, prev: int, exchange: str) -> bytes:
+    """A row of the history: texts that hold no NUL, and the exchange last, which may."""
+    labels, annotations = encode_map(run.labels), encode_map(run.annotations)
+    return (
+        f"{FORMAT}\0{prev}\0{run.exchange_rev}\0{run.committed_at}\0{run.transition.text}\0{labels}\0{annotations}"
+        f"\0{exchange}"
+    ).encode("utf-8", "surrogatepass")
+
+
+_transition = lru_cache(maxsize=1024)(Transition.parse)
+
+
+def _map(text: str) -> Any:
+    return EMPTY if text == "{}" else json.loads(text)
+
+
+def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, str]:
+    """A State, the revision that holds its exchange, and the exchange's text if it is that one."""
+    fields = record.decode("utf-8", "surrogatepass").split("\0", 7)
+    if fields[0] != str(FORMAT):
+        raise _newer(fields[0])
+    _format, _prev, exchange_rev, at, transition, labels, annotations, exchange = fields
+    state = State(run_id, rev, _transition(transition), _map(labels), _map(annotations), int(at))
+    return state, int(exchange_rev), exchange
+
+
+def dump_row(row: QueueRow) -> bytes:
+    """A row of the ready queue."""
+    return (
+        f"[{FORMAT},{_quote(row.flow)},{row.due},{_quote(row.owner)},{row.epoch},{row.claim_rev},{row.priority},"
+        f"{row.crashes},{'true' if row.cancel else 'false'},{_quote(row.blocked)},{_quote(row.blocked_by)}]"
+    ).encode()
+
+
+def parse_row(record: bytes) -> QueueRow:
+    """The queue row of a record."""
+    return QueueRow(*parse(record))
+
+
+def dump_event(event: Event) -> bytes:
+    """An event; its run and seq are in the key."""
+    return dump(event.name, event.id, event.payload, event.published_at)
+
+
+def parse_event(record: bytes, run_id: str, seq: int) -> Event:
+    """The event of a record."""
+    name, event_id, payload, published_at = parse(record)
+    return Event(run_id, name, event_id, payload, published_at, seq)
+
+
+def dump_owner(owner: Owner) -> bytes:
+    """An owner; its id is in the key, its beat is not worth a write: nobody else can read it while it lives."""
+    return dump(owner.host, owner.pid)
+
+
+def parse_owner(record: bytes, owner_id: str) -> Owner:
+    """The owner of a record."""
+    return Owner(owner_id, *parse(record))

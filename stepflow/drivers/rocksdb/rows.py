@@ -1,0 +1,158 @@
+"""What happens to queue rows and pending events: enqueue, wake, claim, release, bury."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from stepflow.drivers.rocksdb import attached
+from stepflow.drivers.rocksdb.draft import Draft
+from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
+from stepflow.drivers.rocksdb.records import Run, dump_owner, parse_event
+from stepflow.drivers.values import Claim, Enqueue, Event, Fence, Owner, Release
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.state import Transition
+
+
+def pending(draft: Draft, keys: Keys, run: Run) -> list[Event]:
+    """The events of a run that no wait took yet, in order of seq."""
+    if not run.pending:
+        return []
+    prefix = keys.events + run.code
+    found = draft.beneath(prefix, run.oldest)
+    return [parse_event(record, run.id, read_number(key, len(prefix))) for key, record in found.items()]
+
+
+def awaited(draft: Draft, keys: Keys, run: Run, name: str) -> bool:
+    """Whether an event of this name is there."""
+    return name != "" and any(event.name == name for event in pending(draft, keys, run))
+
+
+def consume(draft: Draft, keys: Keys, run_id: str, seqs: tuple[int, ...]) -> None:
+    """Take events away; they are there."""
+    run = draft.run(run_id)
+    assert run is not None
+    used = set(seqs)
+    left = [event.seq for event in pending(draft, keys, run) if event.seq not in used]
+    for seq in used:
+        draft.loose[keys.events + run.code + number(seq)] = None
+    run = draft.twin(run)
+    run.pending, run.oldest = len(left), min(left, default=0)
+
+
+def appear(draft: Draft, keys: Keys, me: Owner) -> None:
+    """Make the owner known, so that its rows can be freed if this process dies."""
+    draft.puts[keys.owners + text(me.id)] = dump_owner(me)
+
+
+def _put(draft: Draft, run: Run, flow: str, due: int, cancel: bool = False) -> None:
+    draft.rows[run.id] = QueueRow(flow, due, "", draft.epoch(), priority=run.priority, cancel=cancel)
+
+
+def _cancelled(draft: Draft, run: Run) -> bool:
+    row = draft.row(run.id)
+    return row is not None and row.cancel and not run.transition.status
+
+
+def enqueue(draft: Draft, keys: Keys, part: Enqueue, now: int, me: Owner) -> tuple[int, ...]:
+    """Give a run that is there a queue row; the epoch if the committer owns it."""
+    run = draft.run(part.id)
+    assert run is not None
+    text(part.flow), number(part.due), number(part.priority)  # parts of index keys, as in a birth
+    if run.priority != part.priority:
+        run = draft.twin(run)
+        run.priority = part.priority
+    if part.owned:
+        appear(draft, keys, me)
+        return (_hold(draft, run, part, me),)
+    cancel = _cancelled(draft, run)
+    _put(draft, run, part.flow, min(part.due, now) if cancel else part.due, cancel)
+    return ()
+
+
+def _hold(draft: Draft, run: Run, part: Enqueue, me: Owner) -> int:
+    """Give a row to the committer, as if it had claimed it; a wish to cancel stays. The epoch."""
+    last, epoch = draft.row(part.id), draft.epoch()
+    cancel = last is not None and last.cancel
+    draft.rows[part.id] = QueueRow(part.flow, part.due, me.id, epoch, run.rev, part.priority, cancel=cancel)
+    return epoch
+
+
+def dequeue(draft: Draft, keys: Keys, run_id: str, now: int) -> None:
+    """Take a queue row away, unless the run is to be cancelled or the event that it waits for came meanwhile."""
+    run = draft.run(run_id)
+    if run is None:
+        kept = attached.waiting(draft, keys, run_id)
+        if kept is not None:
+            attached.fire(draft, keys, kept)
+        return
+    row, cancel = draft.row(run_id), _cancelled(draft, run)
+    if cancel or awaited(draft, keys, run, run.transition.event):
+        _put(draft, run, row.flow if row else run.transition.to, now, cancel)
+    elif row is not None:
+        draft.rows[run_id] = None
+
+
+def wake(draft: Draft, run: Run, name: str, now: int) -> None:
+    """Make a run due that waits for an event of this name."""
+    transition = run.transition
+    if transition.event != name or transition.status:
+        return
+    row = draft.row(run.id)
+    if row is None:
+        _put(draft, run, transition.to, now)
+    elif not row.owner and row.due > now:
+        draft.unown(run.id, row, now)
+
+
+def mark(draft: Draft, run_id: str) -> None:
+    """Ask the holder of a run to stop."""
+    row = draft.row(run_id)
+    assert row is not None
+    draft.rows[run_id] = evolve(row, cancel=True)
+
+
+def _standing(draft: Draft, keys: Keys, key: str) -> tuple[int, Transition]:
+    """Revision and transition of a run, or of the snapshot of a delay."""
+    run = draft.run(key)
+    if run is not None:
+        return run.rev, run.transition
+    kept = attached.waiting(draft, keys, key)
+    return (0, Transition()) if kept is None else (kept.delay.state.rev, kept.delay.state.transition)
+
+
+def take(draft: Draft, keys: Keys, key: str, owner: str) -> Claim:
+    """Give a row to an owner."""
+    row = draft.row(key)
+    assert row is not None
+    rev, _transition = _standing(draft, keys, key)
+    row = QueueRow(row.flow, row.due, owner, draft.epoch(), rev, row.priority, row.crashes, row.cancel)
+    draft.rows[key] = row
+    return Claim(Fence(key, row.epoch), row)
+
+
+def release(draft: Draft, keys: Keys, given: Release, now: int) -> bool:
+    """Give a claim back; False if it had been lost."""
+    key = given.fence.id
+    row, run = draft.row(key), draft.run(key)
+    if row is None or row.epoch != given.fence.epoch:
+        return False
+    due = given.due
+    cancel = row.cancel and not _standing(draft, keys, key)[1].status
+    if cancel or (run is not None and awaited(draft, keys, run, given.event)):
+        due = now if due is None else min(due, now)
+    if due is None:
+        draft.rows[key] = None
+        return True
+    number(due)
+    crashes = row.crashes if given.crashes is None else given.crashes
+    row = evolve(row, blocked=given.blocked, blocked_by=given.blocked_by, crashes=crashes)
+    draft.unown(key, row, due)
+    return True
+
+
+def bury(draft: Draft, keys: Keys, key: str, now: int) -> None:
+    """Free a row whose owner died."""
+    row = draft.row(key)
+    assert row is not None
+    rev, _transition = _standing(draft, keys, key)
+    draft.unown(key, evolve(row, crashes=row.crashes + 1 if rev == row.claim_rev else 0), now)

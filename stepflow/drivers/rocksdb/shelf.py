@@ -1,0 +1,54 @@
+"""The stores that this process has open, by path: RocksDB locks a directory for the process, so its sessions share it."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+
+from stepflow.drivers.rocksdb.database import Database
+
+
+class Shelf:
+    """Hands out one Database per directory, opened by the first user and closed by the last."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open: dict[tuple[Path, bool], Database] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+
+    def _forked(self) -> None:
+        """What is open belongs to the parent."""
+        self._lock = Lock()
+        for database in self._open.values():
+            database.disk.disown()
+        self._open.clear()
+
+    def take(self, path: Path, *, read_only: bool) -> Database:
+        """The database of a directory, for one more user."""
+        place = (path.resolve(), read_only)
+        with self._lock:
+            database = self._open.get(place)
+            if database is None or read_only:  # who only looks wants the newest view
+                database = self._open[place] = Database(place[0], read_only=read_only)
+            database.users += 1
+            return database
+
+    def give(self, database: Database) -> None:
+        """One user less."""
+        with self._lock, database.changed:
+            database.users -= 1
+            if database.users:
+                return
+            place = (database.disk.path, database.disk.read_only)
+            if self._open.get(place) is database:
+                del self._open[place]
+            database.disk.close()
+
+
+@lru_cache(maxsize=1)
+def shelf() -> Shelf:
+    """The shelf of this process; there can be only one, as there is only one lock."""
+    return Shelf()

@@ -1,0 +1,35 @@
+"""The RocksDB driver keeps every law, and answers like the memory model."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.testing.conformance.laws import DriverLaws
+from stepflow.testing.conformance.machine import DriverMachine
+
+
+class TestRocksdb(DriverLaws):
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> RocksdbDriver:
+        return RocksdbDriver(tmp_path / "store")
+
+
+class RocksdbMachine(DriverMachine):
+    def make_driver(self) -> RocksdbDriver:
+        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        return RocksdbDriver(self.folder / "store")
+
+    def end_driver(self) -> None:
+        shutil.rmtree(getattr(self, "folder", "nowhere"), ignore_errors=True)
+
+
+TestRocksdbMachine = RocksdbMachine.TestCase
+TestRocksdbMachine.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
