@@ -1,0 +1,166 @@
+"""Durable workflows in plain Python: runs that finish, whatever happens to the process. The public door, nothing else.
+
+A name is loaded when it is first used, so that a program that only applies chains does not pay for engines.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepflow.drivers.memory import MemoryDriver
+    from stepflow.engine.async_engine import AsyncEngine, Idle
+    from stepflow.engine.engine import Engine, Run
+    from stepflow.engine.functions import Conflict, Delayed, Done, Parked
+    from stepflow.engine.runs import AsyncRun
+    from stepflow.engine.sync_verbs import SyncWatch
+    from stepflow.engine.views import HistoryEntry, RunError, RunInfo
+    from stepflow.engine.watch import Watch
+    from stepflow.errors import (
+        CodecError,
+        Corrupt,
+        DefinitionError,
+        Full,
+        LostClaim,
+        NeedsEngine,
+        NotFound,
+        OutcomeUnknown,
+        ReadOnly,
+        ResultTimeout,
+        RevMismatch,
+        RunCancelled,
+        RunExists,
+        RunFailed,
+        SchemaMismatch,
+        StepflowError,
+        Stopping,
+        StoreError,
+        TimedOut,
+        TooLarge,
+        Unavailable,
+        UnknownFlow,
+        UnknownState,
+    )
+    from stepflow.model.commands import (
+        Execute,
+        GetData,
+        GetDelayedStates,
+        GetStateByID,
+        GetStateByLabels,
+        GetStates,
+        Noop,
+        Stack,
+        StoreData,
+        Unstack,
+        commit,
+        delay,
+        park,
+        transit,
+    )
+    from stepflow.model.ctx import StateCtx
+    from stepflow.model.current import Current, current
+    from stepflow.model.function import flow
+    from stepflow.model.lifecycle import Status
+    from stepflow.model.retry import RetryPolicy
+    from stepflow.model.state import State, Transition
+    from stepflow.steps import StepFlow, Steps, named
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "stepflow.drivers.memory": "MemoryDriver",
+    "stepflow.engine.async_engine": "AsyncEngine Idle",
+    "stepflow.engine.engine": "Engine Run",
+    "stepflow.engine.functions": "Conflict Delayed Done Parked",
+    "stepflow.engine.runs": "AsyncRun",
+    "stepflow.engine.sync_verbs": "SyncWatch",
+    "stepflow.engine.views": "HistoryEntry RunError RunInfo",
+    "stepflow.engine.watch": "Watch",
+    "stepflow.errors": "CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ResultTimeout RevMismatch RunCancelled RunExists RunFailed SchemaMismatch StepflowError Stopping StoreError TimedOut TooLarge Unavailable UnknownFlow UnknownState",
+    "stepflow.model.commands": "Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
+    "stepflow.model.ctx": "StateCtx",
+    "stepflow.model.current": "Current current",
+    "stepflow.model.function": "flow",
+    "stepflow.model.lifecycle": "Status",
+    "stepflow.model.retry": "RetryPolicy",
+    "stepflow.model.state": "State Transition",
+    "stepflow.steps": "StepFlow Steps named",
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
+
+__all__ = [
+    "AsyncEngine",
+    "AsyncRun",
+    "CodecError",
+    "Conflict",
+    "Corrupt",
+    "Current",
+    "DefinitionError",
+    "Delayed",
+    "Done",
+    "Engine",
+    "Execute",
+    "Full",
+    "GetData",
+    "GetDelayedStates",
+    "GetStateByID",
+    "GetStateByLabels",
+    "GetStates",
+    "HistoryEntry",
+    "Idle",
+    "LostClaim",
+    "MemoryDriver",
+    "NeedsEngine",
+    "Noop",
+    "NotFound",
+    "OutcomeUnknown",
+    "Parked",
+    "ReadOnly",
+    "ResultTimeout",
+    "RetryPolicy",
+    "RevMismatch",
+    "Run",
+    "RunCancelled",
+    "RunError",
+    "RunExists",
+    "RunFailed",
+    "RunInfo",
+    "SchemaMismatch",
+    "Stack",
+    "State",
+    "StateCtx",
+    "Status",
+    "StepFlow",
+    "StepflowError",
+    "Steps",
+    "Stopping",
+    "StoreData",
+    "StoreError",
+    "SyncWatch",
+    "TimedOut",
+    "TooLarge",
+    "Transition",
+    "Unavailable",
+    "UnknownFlow",
+    "UnknownState",
+    "Unstack",
+    "Watch",
+    "commit",
+    "current",
+    "delay",
+    "flow",
+    "named",
+    "park",
+    "transit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'stepflow' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Advances runs: claims, group commit, timers, owners and the public Engine and AsyncEngine."""

@@ -1,0 +1,249 @@
+"""AsyncEngine: starts, finds and advances durable runs on one store, on the caller's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from attrs import frozen
+
+from stepflow.drivers.base import Driver
+from stepflow.drivers.urls import driver_for
+from stepflow.drivers.values import Commit, RunQuery, TallyQuery
+from stepflow.engine import views
+from stepflow.engine.checks import (
+    checked_age,
+    checked_at,
+    checked_flow,
+    checked_id,
+    checked_labels,
+    checked_limit,
+    checked_priority,
+    checked_status,
+)
+from stepflow.engine.client import planned_start
+from stepflow.engine.clock import SECOND, Clock, SystemClock, VirtualClock, moment, uuid7
+from stepflow.engine.portal import uninterrupted
+from stepflow.engine.runs import AsyncRun
+from stepflow.engine.session import GRACE_S, Session
+from stepflow.engine.verbs import AsyncVerbs
+from stepflow.engine.views import RunInfo
+from stepflow.errors import DefinitionError, RunExists, StepflowError
+from stepflow.model.codec import Codec
+from stepflow.model.flow import Flow
+
+E = TypeVar("E")
+_PLAIN: Codec[Any] = Codec(Any)
+
+
+@frozen
+class Idle:
+    """Why `run_until_idle` came back: runs that it saw end, runs that wait or sleep, and when the next of them is due."""
+
+    completed: int
+    failed: int
+    waiting: int
+    next_due: datetime | None
+
+
+class AsyncEngine(AsyncVerbs):
+    """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
+
+    `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
+    same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`.
+    """
+
+    def __init__(
+        self,
+        store: str | Driver,
+        *,
+        clock: Clock | None = None,
+        namespace: str = "",
+        concurrency: int = 64,
+        retention: timedelta | None = timedelta(days=30),
+    ) -> None:
+        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+            raise StepflowError(
+                f"concurrency={concurrency!r}: give the number of runs to advance at the same time, e.g. 64"
+            )
+        self._clock = clock or SystemClock()
+        self._session = Session(driver_for(store), self._clock, namespace, concurrency, retention)
+        super().__init__(self._session)
+
+    async def __aenter__(self) -> AsyncEngine:
+        await self._session.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close(GRACE_S if error is None else 0.0)
+
+    def register(self, *flows: Flow[Any]) -> None:
+        """This process advances the runs of these flows."""
+        session = self._session
+        known = dict(session.flows)
+        for flow in flows:
+            name = checked_flow(flow, "register").name
+            if name in known and known[name].definition != flow.definition:
+                raise DefinitionError(f"another flow {name!r} is registered: give the new one another name")
+            known[name] = flow
+        session.flows.update(known)
+        if session.pid:
+            session.worker.expect(0)
+
+    async def start(
+        self,
+        flow: Flow[E],
+        exchange: E | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        tx: Any = None,
+    ) -> AsyncRun[E]:
+        """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
+
+        `at` delays the first step, a lower `priority` goes first. With `tx`, the caller's open transaction on the same
+        store, the run begins to exist when that transaction commits. Raises RunExists if the id belongs to another flow
+        or input, CodecError or TooLarge for an exchange that cannot be stored.
+        """
+        if tx is not None:
+            return self.post(tx, flow, exchange, id=id, labels=labels, at=at, priority=priority)
+        commit = self._planned(flow, exchange, id, labels, at, priority)
+        run = self._handle(commit.writes[0].state.id, flow.codec)
+        found, born = await self._session.client.create(commit), commit.writes[0].born
+        if found is not None and born is not None and (found.flow, found.input_hash) != (born.flow, born.input_hash):
+            what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
+            raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
+        return run
+
+    def post(
+        self,
+        tx: Any,
+        flow: Flow[E],
+        exchange: E | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+    ) -> AsyncRun[E]:
+        """What `start(tx=...)` does, in the calling thread: create a run in the caller's own transaction."""
+        commit = self._planned(flow, exchange, id, labels, at, priority)
+        self._session.store.post(tx, commit)
+        return self._handle(commit.writes[0].state.id, flow.codec)
+
+    @overload
+    def get(self, flow: str, id: None = None) -> AsyncRun[Any]: ...
+    @overload
+    def get(self, flow: Flow[E], id: str) -> AsyncRun[E]: ...
+    def get(self, flow: Flow[Any] | str, id: str | None = None) -> AsyncRun[Any]:  # noqa: A002
+        """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
+        if isinstance(flow, Flow):
+            return self._handle(checked_id(id), flow.codec)
+        if id is not None:
+            raise StepflowError(f"get({flow!r:.80}, {id!r:.80}): give the flow itself, or the id alone")
+        return self._handle(checked_id(flow), _PLAIN)
+
+    async def runs(
+        self,
+        *,
+        flow: str | None = None,
+        status: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> list[RunInfo]:
+        """Runs, the newest first; `after` is the last id of the page before."""
+        self._session.check_open()
+        now = self._clock.now()
+        query = RunQuery(now, flow, checked_status(status), checked_labels(labels), after, checked_limit(limit))
+        return [views.info_of(record, now) for record in await self._session.read(self._session.store.read, query)]
+
+    async def tally(self) -> dict[str, dict[str, int]]:
+        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
+        self._session.check_open()
+        counts: dict[str, dict[str, int]] = {}
+        for row in await self._session.read(self._session.store.read, TallyQuery(self._clock.now())):
+            counts.setdefault(row.flow, {})[row.status] = row.count
+        return counts
+
+    async def prune(self, older_than: timedelta) -> int:
+        """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
+        self._session.check_open()
+        return await self._session.sweeper.sweep(checked_age(older_than))
+
+    async def run_until_idle(self, advance: bool = False) -> Idle:
+        """Advance runs until nothing registered is due, nothing runs here, and nobody who may be dead holds a run.
+
+        With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
+        """
+        session = self._session
+        if advance and not isinstance(self._clock, VirtualClock):
+            raise StepflowError("run_until_idle(advance=True) needs a virtual clock: Engine(..., clock=VirtualClock())")
+        async with session.at_work():
+            session.ended.clear()
+            await session.desk.give_back()
+            while await session.worker.run(until_idle=True) and advance and isinstance(self._clock, VirtualClock):
+                if (due := await session.next_due()) is None:
+                    break
+                self._clock.advance(max(0, due - self._clock.now()) / SECOND)
+                await session.desk.give_back()
+        due, tally, ended = await session.next_due(), await self.tally(), session.ended
+        waiting = sum(tally.get(name, {}).get(s, 0) for name in session.flows for s in ("waiting", "sleeping"))
+        return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
+
+    async def run_forever(self) -> None:
+        """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then hand back what is held."""
+        session = self._session
+        session.check_open()
+        handled = []
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError, RuntimeError):  # not the main thread: whoever started us stops us
+                session.loop.add_signal_handler(signum, session.worker.quit)
+                handled.append(signum)
+        try:
+            async with session.at_work():
+                await session.worker.run(until_idle=False)
+        finally:
+            for signum in handled:
+                session.loop.remove_signal_handler(signum)
+
+    def quit(self) -> None:
+        """Let `run_forever` hand back what it holds and return; call it on the engine's loop."""
+        self._session.worker.quit()
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[None]:
+        """`async with engine.worker():` advances runs in the background meanwhile."""
+        async with self._session.at_work():
+            task = asyncio.create_task(uninterrupted(self._session.worker.run(until_idle=False)))
+            try:
+                yield
+            finally:
+                self._session.worker.quit()
+                await asyncio.wait([task])
+        if (interrupt := task.result()[1]) is not None:
+            raise interrupt
+
+    def _planned(
+        self, flow: Flow[E], exchange: E | None, run_id: Any, labels: Any, at: datetime | None, priority: int
+    ) -> Commit:
+        self._session.check_open()
+        now = self._clock.now()
+        checked = checked_id(uuid7(self._clock) if run_id is None else run_id)
+        due = now if at is None else checked_at(at)
+        flow, labels, priority = checked_flow(flow, "start"), checked_labels(labels), checked_priority(priority)
+        return planned_start(flow, exchange, checked, labels, due, priority, now)
+
+    def _handle(self, run_id: str, codec: Codec[E]) -> AsyncRun[E]:
+        session = self._session
+        session.check_open()
+        return AsyncRun(session.client, self._clock, session.driver.url, session.flows, run_id, codec)

@@ -1,0 +1,105 @@
+"""Checks what callers hand to an engine, before anything is written: each refusal says what was given and what to give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from stepflow.engine.clock import timestamp
+from stepflow.errors import DefinitionError, StepflowError
+from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
+
+MAX_PRIORITY = 2**31 - 1
+
+
+def checked_flow(flow: Any, verb: str) -> Flow[Any]:
+    """A compiled flow; `verb` is the method that was called."""
+    if isinstance(flow, Flow):
+        return flow
+    hint = "call .compile() on the chain first" if hasattr(flow, "compile") else "give a compiled flow"
+    raise DefinitionError(f"{verb}({flow!r:.200}): not a flow; {hint}")
+
+
+def checked_id(run_id: Any) -> str:
+    """A run's id."""
+    if not isinstance(run_id, str) or not run_id or len(run_id) > 512 or "\0" in run_id:
+        raise StepflowError(f"id={run_id!r:.80}: give a non-empty text of at most 512 characters without NUL")
+    return _encodable("id", run_id)
+
+
+def checked_labels(labels: Any) -> dict[str, str]:
+    """Labels as a dict of their own."""
+    if labels is not None and not isinstance(labels, Mapping):
+        raise StepflowError(f'labels={labels!r:.80}: give a dict of texts, e.g. {{"tenant": "a"}}')
+    checked = dict(labels or {})
+    for key, value in checked.items():
+        if not isinstance(key, str) or not isinstance(value, str) or not key:
+            raise StepflowError(f"labels: {key!r:.80}: {value!r:.80}: keys and values must be texts, keys not empty")
+        _encodable("labels", key + value)
+    return checked
+
+
+def checked_notes(annotations: Any) -> None:
+    """Annotations: a mapping of texts to texts."""
+    if not isinstance(annotations, Mapping):
+        raise StepflowError(f"annotations={annotations!r:.80}: give a dict of texts")
+    for key, value in annotations.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise StepflowError(f"annotations: {key!r:.80}: {value!r:.80}: keys and values must be texts, e.g. str(3)")
+        _encodable("annotations", key + value)
+
+
+def checked_at(at: Any) -> int:
+    """A start time as microseconds UTC."""
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        wrong = "it has no time zone: " if isinstance(at, datetime) else ""
+        raise StepflowError(
+            f"at={at!r:.80}: {wrong}give an aware datetime, e.g. datetime.now(UTC) + timedelta(hours=1)"
+        )
+    return timestamp(at)
+
+
+def checked_priority(priority: Any) -> int:
+    """A priority."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise StepflowError(f"priority={priority!r:.80}: give a whole number, low ones go first; 0 is usual")
+    return priority
+
+
+def checked_limit(limit: Any) -> int:
+    """How many things are asked for."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise StepflowError(f"limit={limit!r:.80}: give a whole number from 1 on, e.g. 50")
+    return limit
+
+
+def checked_status(status: Any) -> str | None:
+    """One of the statuses, or None for all."""
+    if status is None:
+        return None
+    try:
+        return Status(status).value
+    except ValueError:
+        raise StepflowError(f"status={status!r:.80}: the statuses are {', '.join(Status)}") from None
+
+
+def checked_age(older_than: Any) -> timedelta:
+    """An age."""
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        raise StepflowError(
+            f"older_than={older_than!r:.80}: give a timedelta that is not negative, e.g. timedelta(days=30)"
+        )
+    return older_than
+
+
+def _encodable(what: str, text: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise StepflowError(
+                f"{what}={text!r:.80}: half of a surrogate pair is no text: decode it with the right encoding"
+            ) from None
+    return text

@@ -1,0 +1,120 @@
+"""Daemon threads for sync steps: as many as steps that block at the same time, and one if none does.
+
+Work that becomes ready together is done by one thread without any switch; only when a step blocks does another thread go
+on with the rest. Daemons, because a step that never returns must not keep the process from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+FORKED = 70  # exit code, EX_SOFTWARE of sysexits.h
+log = logging.getLogger("stepflow")
+
+
+class ThreadPool:
+    """Threads made when needed and kept until `close`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
+        self._loop, self._name = loop, name
+        self._pid = os.getpid()
+        self._guard = threading.Lock()
+        self._ready: deque[Callable[[], None]] = deque()
+        self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
+        self._waking = False  # one thread at a time is on its way to the ready work, or all would wake for nothing
+        self._threads = 0
+        self._closed = False
+
+    def push(self, work: Callable[[], None]) -> None:
+        """Let a thread call `work`, which must not raise; from any thread."""
+        with self._guard:
+            self._ready.append(work)
+            self._wake()
+
+    def submit(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Call `fn` in a thread; must be called on the event loop, whose future is returned."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def work() -> None:
+            try:
+                self.answer(future, fn(*args))
+            except BaseException as error:  # noqa: BLE001 - handed to the waiter
+                self.answer(future, error)
+
+        self.push(work)
+        return future
+
+    def answer(self, future: asyncio.Future[Any], result: Any) -> None:
+        """Give a future of the event loop its value, or its exception; from any thread."""
+        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            self._loop.call_soon_threadsafe(_answer, future, result)
+
+    def later(self, delay_s: float, work: Callable[[], None]) -> None:
+        """Call `work` on the event loop after so many seconds; from any thread."""
+        with suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end after their call."""
+        with self._guard:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().release()
+
+    def _wake(self) -> None:
+        if self._waking or self._closed:
+            return
+        self._waking = True
+        if self._idle:
+            self._idle.pop().release()
+        else:
+            self._threads += 1
+            threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
+
+    def _run(self) -> None:
+        parked = threading.Lock()
+        parked.acquire()
+        self._arrived()
+        while not self._closed:
+            with self._guard:
+                work = self._ready.popleft() if self._ready else None
+                if work is None:
+                    self._idle.append(parked)
+                elif self._ready:
+                    self._wake()
+            if work is None:
+                parked.acquire()
+                self._arrived()
+            else:
+                work()
+                end_if_forked(self._pid)
+
+    def _arrived(self) -> None:
+        with self._guard:
+            self._waking = False
+
+
+def end_if_forked(pid: int) -> None:
+    """End this process at once if it is a child that a step forked: it must not go on as a second, lockless worker."""
+    if os.getpid() != pid:
+        log.critical("a step forked, and its child process returned from the step: end the child with os._exit()")
+        os._exit(FORKED)
+
+
+def _answer(future: asyncio.Future[Any], result: Any) -> None:
+    if future.done():
+        return  # its waiter was cancelled
+    if isinstance(result, StopIteration):  # a future cannot carry it
+        result = RuntimeError(f"StopIteration: {result}")
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

@@ -1,0 +1,271 @@
+"""Session: the parts of an open engine and how they are wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+from stepflow.drivers.base import Driver
+from stepflow.drivers.values import Claim, Owner, Pulse, Record
+from stepflow.engine.claimed import Claimed
+from stepflow.engine.client import Client
+from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
+from stepflow.engine.desk import Desk
+from stepflow.engine.function_attempt import FunctionAttempt
+from stepflow.engine.functions import Runner
+from stepflow.engine.hub import Hub, Scout
+from stepflow.engine.lane import GroupLane, InlineLane, Lane
+from stepflow.engine.owners import BEAT_S, Heart
+from stepflow.engine.retention import Sweeper
+from stepflow.engine.settling import Settler
+from stepflow.engine.sync_verbs import Verbs, blocking, inline
+from stepflow.engine.verbs import AsyncVerbs
+from stepflow.engine.watch import Tail
+from stepflow.engine.worker import STUBBORN_S, Worker
+from stepflow.errors import StepflowError, StoreError
+from stepflow.model.flow import Flow
+
+REST_S = 2.0  # for a worker that was stopped to come to its end
+GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
+
+
+class Session:
+    """An engine's store, lane, worker and threads, from `open` to `close`; lives on one event loop of one process."""
+
+    def __init__(self, driver: Driver, clock: Clock, namespace: str, concurrency: int, keep: timedelta | None) -> None:
+        self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
+        self.flows: dict[str, Flow[Any]] = {}
+        self.ended: Counter[str] = Counter()
+        self.sweeper = Sweeper(driver.maintenance, namespace, clock, keep)
+        self.pid = 0
+        self._working = self._closing = False
+        self._keeping: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Connect; raises the StoreErrors of the driver."""
+        if self.pid:
+            raise StepflowError("this engine is open already: make another Engine for a second session")
+        self.loop, clock = asyncio.get_running_loop(), self.clock
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+        owner = Owner(uuid7(SystemClock()), socket.gethostname(), os.getpid())
+        if clock.virtual:
+            self.store = self.driver.connect(self.namespace, owner, clock.now())
+        else:
+            self.store = await asyncio.to_thread(self.driver.connect, self.namespace, owner, clock.now())
+        self.pid = os.getpid()
+        self.lane: Lane = InlineLane(self.store, clock) if clock.virtual else GroupLane(self.store, clock, self.loop)
+        self.hub = Hub(self.watch)
+        self._scout = Scout(self.store, self.loop, self._changed)
+        self.heart = Heart(self.store, clock, self._pulsed)
+        self.worker = Worker(
+            self.store, clock, self.lane, self.heart, owner.id, self.flows, self.concurrency, self._over
+        )
+        self.client = Client(
+            self.store,
+            clock,
+            self.lane,
+            self.hub,
+            self.read,
+            self.worker.expect,
+            self.check_open,
+            lambda: self._working,
+        )
+        self.client.on_cancel = self.worker.cancel
+        self.tail = Tail(self.store, clock, self.read, self._watched)
+        self.desk = Desk(self.store, clock, self.lane, self.read, self._moved)
+        self.runner = Runner(self.desk, self.flows, self.worker.call)
+        self.settler = Settler(self.runner, self.lane, clock)
+        self.runner.engine = AsyncVerbs(self)
+        self.runner.sync_engine = Verbs(self.runner.engine, inline if clock.virtual else blocking(self.loop))
+        self.worker.functions, self.worker.on_quit = self._function_attempt, self.tail.wake
+        self.worker.busy_elsewhere = self._busy
+        if isinstance(clock, VirtualClock):
+            clock.subscribe(self._clock_moved)
+
+    async def close(self, grace_s: float) -> None:
+        """Hand back what is held, finish what was submitted, end the threads; in a forked child nothing of that is ours."""
+        if not self.forked:
+            await undisturbed(self._close(grace_s))
+
+    async def _close(self, grace_s: float) -> None:
+        self._closing = True
+        await self.tail.close()
+        await self.worker.stop(grace_s)
+        with suppress(TimeoutError):  # of whoever works in another task or thread
+            await asyncio.wait_for(self._at_rest.wait(), REST_S)
+        await self._end_background(grace_s)
+        await self.desk.leave()
+        if self._keeping is not None:
+            self._keeping.cancel()
+        if isinstance(self.clock, VirtualClock):
+            self.clock.unsubscribe(self._clock_moved)
+        self.pid = 0
+        await asyncio.to_thread(self._shut)
+
+    async def _end_background(self, grace_s: float) -> None:
+        if not self._background:
+            return
+        _done, late = await asyncio.wait(self._background, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=STUBBORN_S)
+
+    def closing(self) -> bool:
+        """Whether executions should come to an end."""
+        return self._closing
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child process of the one that opened the engine."""
+        return self.pid not in (0, os.getpid())
+
+    def check_open(self) -> None:
+        """Raise StepflowError unless this process opened the engine and did not close it."""
+        if not self.pid:
+            raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
+        if self.forked:
+            raise StepflowError("the engine was opened before fork: open one in each process")
+
+    async def read(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Call a reading method of the store off the loop."""
+        self.check_open()
+        return fn(*args) if self.clock.virtual else await asyncio.to_thread(fn, *args)
+
+    async def next_due(self) -> int | None:
+        """When the next run of a registered flow is due, microseconds UTC."""
+        definitions = {name: flow.definition for name, flow in self.flows.items()}
+        horizon = await self.read(self.store.horizon, definitions, self.clock.now())
+        due: int | None = horizon.next_due
+        return due
+
+    def watch(self) -> None:
+        """Hear of other processes' changes from now on."""
+        if not self.clock.virtual:
+            self._scout.start()
+
+    def _watched(self) -> None:
+        """Somebody watches States: let them know of every batch of commits."""
+        self.lane.on_batch = self.tail.tell
+        self.watch()
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """While this engine may hold claims: it beats, watches for changes, and prunes what ended long ago."""
+        self.check_open()
+        if self._working:
+            raise StepflowError("this engine is at work already: open another one for a second worker")
+        self._working, sweeping = True, None
+        self._at_rest.clear()
+        self.worker.ready()
+        try:
+            await self.lane.call(self.heart.beat)
+            if not self.clock.virtual:
+                self.heart.start(lambda: self.worker.busy)
+                self.watch()
+                sweeping = asyncio.create_task(self.sweeper.run())
+            yield
+        finally:
+            if not self.forked:
+                await undisturbed(self._rest(sweeping))
+
+    async def _rest(self, sweeping: asyncio.Task[None] | None) -> None:
+        await self.worker.stop(GRACE_S)
+        if sweeping is not None:
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
+        await asyncio.to_thread(self.heart.stop)
+        self._working = False
+        self._at_rest.set()
+
+    def _shut(self) -> None:
+        self.heart.stop()
+        self._scout.stop()
+        self.worker.close()
+        self.lane.close()
+        self.store.close()
+        self._scout.join()
+
+    def _function_attempt(self, flow: Flow[Any], claim: Claim, record: Record) -> FunctionAttempt:
+        return FunctionAttempt(flow, claim, record, self.clock, lane=self.lane, runner=self.runner)
+
+    def _moved(self, ids: Sequence[str]) -> None:
+        """A commit of ours moved these States; some may be left in our hands."""
+        for run_id in ids:
+            self.hub.tell(run_id)
+        self.tail.tell()
+        self.worker.expect(0)
+        if self._keeping is None and not self.clock.virtual:
+            self._keeping = self.loop.create_task(self._keep())
+
+    async def _keep(self) -> None:
+        """While we hold States that a commit of ours moved: beat, and give back what nobody executed in time."""
+        try:
+            while self.desk.kept or self.runner.at_work:
+                with suppress(StoreError):
+                    if not self._working:
+                        await self.lane.call(self.heart.beat)
+                    await self.desk.give_back()
+                await asyncio.sleep(BEAT_S)
+        finally:
+            self._keeping = None
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Take an execution that nobody waits for."""
+        task = self.loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_over)
+
+    def _background_over(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        self.worker.expect(0)
+
+    def _busy(self) -> bool:
+        """Whether an execution in the background does more than wait for news."""
+        waiting = sum(execution.waiting for execution in self.runner.at_work)
+        return len(self._background) > waiting
+
+    def _over(self, attempt: Claimed) -> None:
+        if attempt.ended:
+            self.ended[attempt.ended] += 1
+        self.tail.tell()
+        self.hub.tell(attempt.state.id)
+
+    def _changed(self) -> None:
+        self.hub.tell_all()
+        self.tail.tell()
+        self.worker.expect(0)
+
+    def _clock_moved(self) -> None:
+        """From whichever thread moved it."""
+        with suppress(RuntimeError):  # the loop was closed
+            self.loop.call_soon_threadsafe(self.worker.expect, 0)
+
+    def _pulsed(self, pulse: Pulse, freed: bool) -> None:
+        """From the heart's thread."""
+        for run_id in pulse.cancels:
+            self.worker.cancel(run_id)
+        if freed:
+            with suppress(RuntimeError):  # the loop was closed
+                self.loop.call_soon_threadsafe(self.worker.expect, 0)
+
+
+async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end even if the caller is cancelled meanwhile; the cancellation is passed on after that."""
+    task, cancelled = asyncio.ensure_future(work), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    task.result()

@@ -1,0 +1,35 @@
+"""Stores that outlive their engines, a virtual clock, and an engine on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stepflow import Engine, MemoryDriver
+from stepflow.drivers.base import Driver
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.testing import VirtualClock
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
+    """A driver; engines that are opened on it one after the other, or side by side, share what it keeps."""
+    return MemoryDriver() if request.param == "memory" else SqliteDriver(tmp_path / "runs.db")
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> SqliteDriver:
+    return SqliteDriver(tmp_path / "runs.db")
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def engine(store: Driver, clock: VirtualClock) -> Iterator[Engine]:
+    with Engine(store, clock=clock) as engine:
+        yield engine

@@ -1,0 +1,81 @@
+"""Exchanges, steps and chains that several tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+
+from stepflow import HistoryEntry, Run, StepFlow, Steps, current, named
+
+
+@define
+class Order:
+    """An order that remembers what was done with it."""
+
+    amount: int = 1
+    log: list[str] = field(factory=list)
+
+
+def note(text: str) -> Any:
+    """A step that writes `text` into the order's log."""
+
+    def step(order: Order) -> None:
+        order.log.append(text)
+
+    return step
+
+
+def anote(text: str) -> Any:
+    """The async twin of `note`."""
+
+    async def step(order: Order) -> None:
+        order.log.append(text)
+
+    return step
+
+
+def attempts_into(seen: list[tuple[str, str, int]]) -> Any:
+    """A step that notes what `current()` tells."""
+
+    def step(order: Order) -> None:
+        here = current()
+        seen.append((here.key, here.step, here.attempt))
+
+    return step
+
+
+class Broken(Exception):
+    """What the steps of the tests raise."""
+
+
+class Flaky:
+    """A step that raises `error` in its first `failures` calls."""
+
+    def __init__(self, failures: int, error: type[BaseException] = Broken) -> None:
+        self.left, self.error, self.calls = failures, error, 0
+
+    def __call__(self, order: Order) -> None:
+        self.calls += 1
+        order.log.append(f"try {self.calls}")
+        if self.left:
+            self.left -= 1
+            raise self.error(f"call {self.calls}")
+
+
+def chain(name: str, *texts: str) -> StepFlow[Order]:
+    """A flow that notes each text."""
+    steps: Steps[Order] = named(name, Order)
+    for text in texts:
+        steps = steps.do(text, note(text))
+    return steps.compile()
+
+
+def positions(run: Run[Any]) -> list[str]:
+    """The first string of every position in the run's history."""
+    return [entry.position[0] for entry in run.history()]
+
+
+def told(entry: HistoryEntry) -> tuple[list[str], Any, str]:
+    """What a revision says, without its number and time."""
+    return entry.position, entry.exchange, entry.status

@@ -1,0 +1,105 @@
+"""Arbitrary chains: an engine does what plain `apply` in a loop does, and so does one that is reopened all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stepflow import Engine, MemoryDriver, Status, StepFlow
+from stepflow.drivers.base import Driver
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.testing import VirtualClock
+from stepflow.testing.script import Boom, Script, chain_of
+from stepflow.testing.strategies import scripts
+
+BOUND = 100  # of applies: longer scenarios show nothing new
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def applied(flow: StepFlow[Any]) -> tuple[list[list[str]], Any, bool]:
+    """Positions, final exchange and whether it ended, by plain `apply`; an error that nobody retries is the end."""
+
+    async def go() -> tuple[list[list[str]], Any, bool]:
+        state: list[str] = []
+        exchange: dict[str, Any] = {"calls": []}
+        positions: list[list[str]] = [["start:script"]]
+        if flow.first().task is None:  # nothing to call: such a run ends where it begins
+            return [["completed:script"]], exchange, True
+        while not flow.is_completed(state) and len(positions) < BOUND:
+            before = list(exchange["calls"])
+            try:
+                state = await flow.aapply(state, exchange)
+            except Boom:
+                return positions, {"calls": before}, False
+            positions.append(state)
+        if flow.is_completed(state):
+            del positions[-2]  # the engine commits the closing hops together with the last step
+        return positions, exchange, flow.is_completed(state)
+
+    return asyncio.run(go())
+
+
+def run_through(flow: StepFlow[Any], store: Driver, clock: VirtualClock) -> tuple[list[list[str]], Any, bool]:
+    """The same, by an engine."""
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        engine.start(flow, {"calls": []}, id="one")
+        engine.run_until_idle(advance=True)
+        return outcome(engine)
+
+
+def outcome(engine: Engine) -> tuple[list[list[str]], Any, bool]:
+    run = engine.get("one")
+    history = run.history(10 * BOUND)
+    return [e.position for e in history if e.status != "failed"], run.exchange(), run.status() is Status.COMPLETED
+
+
+@SETTINGS
+@given(scripts(sync=None))
+def test_an_engine_does_what_apply_does(script: Script):
+    flow = chain_of(script, "script").compile()
+    expected = applied(flow)
+    if len(expected[0]) < BOUND:
+        assert run_through(flow, MemoryDriver(), VirtualClock()) == expected
+
+
+@SETTINGS
+@given(scripts(depth=2, width=3), st.integers(1, 4), st.booleans())
+def test_an_engine_that_is_reopened_after_every_few_commits_does_the_same(script: Script, every: int, sqlite: bool):
+    flow = chain_of(script, "script").compile()
+    expected = applied(flow)
+    if len(expected[0]) >= (25 if sqlite else BOUND):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        store: Driver = SqliteDriver(Path(folder) / "runs.db") if sqlite else MemoryDriver()
+        clock = VirtualClock()
+        with Engine(store, clock=clock) as engine:
+            engine.start(flow, {"calls": []}, id="one")
+        for _ in range(BOUND + 1):
+            if advance(flow, store, clock, every):
+                break
+        with Engine(store, clock=clock) as engine:
+            assert outcome(engine) == expected
+
+
+def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: int) -> bool:
+    """Open an engine, let it make so many commits, and close it; True when nothing is left to do."""
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        lane = engine._engine._session.lane
+        worker = engine._engine._session.worker
+        made = [0]
+
+        async def submit(commit: Any) -> Any:
+            made[0] += 1
+            if made[0] >= commits:
+                worker.quit()
+            return await type(lane).submit(lane, commit)
+
+        lane.submit = submit  # type: ignore[method-assign]
+        return engine.run_until_idle(advance=True).next_due is None and made[0] < commits

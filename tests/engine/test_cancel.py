@@ -1,0 +1,158 @@
+"""Cancelling runs that wait, sleep, or are held by this engine or another one; and closing under fire."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stepflow import Engine, RetryPolicy, RunCancelled, Status, StepflowError, Steps, current, named
+from stepflow.drivers.values import Owner
+from tests.engine.flows import Flaky, Order, chain, note
+
+WAIT_S = 30.0
+
+
+@pytest.mark.parametrize("wait", ["event", "event with time-out", "poll", "start"])
+def test_a_run_that_waits_is_cancelled_at_once(engine, clock, wait):
+    base: Any = named("x", Order).do("a", note("a"))
+    flow = {
+        "event": base.wait_event("w", "paid", int, lambda _o, _p: None),
+        "event with time-out": base.wait_event("w", "paid", int, lambda _o, _p: None, timeout=60),
+        "poll": base.wait_for("w", lambda: False, every=5),
+        "start": base,
+    }[wait].compile()
+    engine.register(flow)
+    at = clock.datetime() + timedelta(hours=1) if wait == "start" else None
+    run = engine.start(flow, Order(), at=at)
+    engine.run_until_idle()
+    run.cancel()
+    assert (run.status(), run.info().due, run.info().waiting_for) == (Status.CANCELLED, None, "")
+    run.publish("paid", 1)
+    idle = engine.run_until_idle(advance=True)
+    assert (idle.waiting, idle.next_due) == (0, None)
+    assert run.status() is Status.CANCELLED
+    with pytest.raises(RunCancelled):
+        run.result()
+
+
+def test_the_holder_learns_of_another_engines_cancel_by_its_heart(store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step(order: Order) -> None:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+        order.log.append("a")
+
+    flow = named("x", Order).do("a", step).do("b", note("b")).compile()
+    with Engine(store) as worker, Engine(store) as client:
+        worker.register(flow)
+        run = client.start(flow, Order())
+        with worker.worker():
+            assert begun.wait(WAIT_S)
+            run.cancel()
+            assert run.status() is Status.RUNNING
+            worker._engine._session.heart.beat()
+            go_on.set()
+            with pytest.raises(RunCancelled):
+                run.result(timeout=WAIT_S)
+        assert run.exchange().log == ["a"]  # its step was finished
+
+
+def test_a_cancel_that_comes_while_the_last_step_runs_comes_too_late(store):
+    handle: list[Any] = []
+
+    def cancel_myself() -> None:
+        handle[0].cancel()
+
+    flow = named("x", Order).do("a", cancel_myself).compile()
+    with Engine(store) as engine:
+        engine.register(flow)
+        handle.append(engine.start(flow, Order()))
+        engine.run_until_idle()
+        assert handle[0].status() is Status.COMPLETED
+
+
+def test_a_mark_is_kept_when_the_holder_gives_the_run_back(store, clock):
+    flow = chain("x", "a")
+    with Engine(store, clock=clock) as engine:
+        run = engine.start(flow, Order(), id="one")
+        holder = store.connect("", Owner("holder", "host", 1), clock.now())
+        assert len(holder.claim({"x": flow.definition}, clock.now(), 1)) == 1
+        run.cancel()
+        holder.close()
+        engine.register(flow)
+        engine.run_until_idle()
+        assert run.status() is Status.CANCELLED
+
+
+def test_a_held_run_that_cannot_be_read_is_cancelled_all_the_same(store, clock):
+    flow = chain("x", "a")
+    with Engine(store, clock=clock) as engine:
+        run = engine.start(flow, Order(), id="one")
+        holder = store.connect("", Owner("holder", "host", 1), clock.now())
+        assert len(holder.claim({"x": flow.definition}, clock.now(), 1)) == 1
+        run.cancel()
+        holder.close()
+        narrow: Any = named("x", int).do("a", lambda: None).compile()
+        engine.register(narrow)
+        engine.run_until_idle()
+        assert run.status() is Status.CANCELLED
+
+
+def test_closing_under_fire_ends_every_call(store):
+    engine, ends, started = Engine(store), [], threading.Barrier(5)
+    flow = chain("x", "a")
+
+    def fire() -> None:
+        started.wait(WAIT_S)
+        for n in range(10_000):
+            try:
+                engine.start(flow, Order(n)).status()
+            except StepflowError as error:
+                ends.append(str(error))
+                return
+
+    threads = [threading.Thread(target=fire) for _ in range(4)]
+    with engine:
+        for thread in threads:
+            thread.start()
+        started.wait(WAIT_S)
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(ends) == 4
+
+
+@pytest.mark.parametrize("wait", ["sleep", "poll", "event"])
+def test_priority_is_kept_over_waits(engine, wait):
+    seen: list[str] = []
+    flaky = {name: Flaky(1) for name in ("low", "high")}
+
+    def fail_once(order: Order) -> None:
+        flaky[current().run_id](order)
+
+    polls: dict[str, int] = {"low": 0, "high": 0}
+
+    def ready() -> bool:
+        polls[current().run_id] += 1
+        return polls[current().run_id] > 1
+
+    base: Any = named("x", Order)
+    waits = {
+        "sleep": base.retry("r", RetryPolicy(delay=5, jitter=0), Steps(Order).do("f", fail_once)),
+        "poll": base.wait_for("w", ready, every=5),
+        "event": base.wait_event("w", "go", int, lambda _o, _p: None),
+    }
+    flow = waits[wait].do("look", lambda: seen.append(current().run_id)).compile()
+    engine.register(flow)
+    runs = [engine.start(flow, Order(), id=name, priority=p) for name, p in (("low", 9), ("high", 1))]
+    engine.run_until_idle()
+    if wait == "event":
+        for run in runs:
+            run.publish("go", 1)
+    assert [run.info().priority for run in runs] == [9, 1]
+    assert engine.run_until_idle(advance=True).completed == 2
+    assert seen == ["high", "low"]

@@ -1,0 +1,243 @@
+"""The write lane: what is ready together commits together, one commit per run and batch, each waiter its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from stepflow import Full, LostClaim, MemoryDriver, NotFound, RevMismatch, StepflowError
+from stepflow.drivers.memory.session import Memory, MemoryStore
+from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Fence, Owner, Release, Write
+from stepflow.engine.clock import SystemClock
+from stepflow.engine.lane import MAX_BATCH, GroupLane, InlineLane, Lane
+from stepflow.model.state import State, Transition
+
+
+class WatchedStore(MemoryStore):
+    """A memory store that notes its batches and can be held up, so that what comes meanwhile piles up."""
+
+    def __init__(self) -> None:
+        super().__init__(Memory(), "", Owner("me", "host", 1))
+        self.batches: list[list[Any]] = []
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        self.full = False
+
+    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        self.entered.set()
+        assert self.go_on.wait(20)
+        self.batches.append(list(batch))
+        if self.full:
+            raise Full("no room; make some")
+        return super().commit(batch, now)
+
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        self.batches.append(list(batch))
+        return super().release(batch, now)
+
+
+def create(run_id: str) -> Commit:
+    state = State(run_id, 0, Transition("x"))
+    return Commit(writes=(Write(state, "1", Born("x", "", 0)),), queue=(Enqueue(run_id, "x", 0),))
+
+
+def publish(run_id: str, event_id: str) -> Commit:
+    return Commit(publish=(Event(run_id, "paid", event_id, "1", 0),))
+
+
+def on_lane(test: Callable[[WatchedStore, Lane], Coroutine[Any, Any, None]]) -> WatchedStore:
+    store = WatchedStore()
+
+    async def go() -> None:
+        lane = GroupLane(store, SystemClock(), asyncio.get_running_loop())
+        await test(store, lane)
+        store.go_on.set()
+        await asyncio.to_thread(lane.close)
+
+    asyncio.run(go())
+    return store
+
+
+async def held_up(store: WatchedStore, lane: Lane) -> asyncio.Task[Any]:
+    """The writer is in a commit now, and stays there until `go_on` is set."""
+    store.go_on.clear()
+    store.entered.clear()
+    task = asyncio.create_task(submit(lane, create("first")))
+    await asyncio.to_thread(store.entered.wait, 20)
+    return task
+
+
+async def submit(lane: Lane, commit: Commit) -> tuple[int, ...]:
+    return await lane.submit(commit)
+
+
+async def all_of(lane: Lane, commits: Sequence[Commit], store: WatchedStore) -> list[Any]:
+    """Hold the writer up, submit everything, let it go; the answers or errors."""
+    first = await held_up(store, lane)
+    tasks = [asyncio.create_task(submit(lane, commit)) for commit in commits]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.go_on.set()
+    await first
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_what_piled_up_is_one_batch():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        answers = await all_of(lane, [create(f"run-{n}") for n in range(50)], store)
+        assert sorted(answers) == [(n,) for n in range(2, 52)]
+
+    store = on_lane(test)
+    assert [len(batch) for batch in store.batches] == [1, 50]
+
+
+def test_tasks_that_are_ready_together_commit_together():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        await asyncio.gather(*(submit(lane, create(f"run-{n}")) for n in range(20)))
+
+    assert [len(batch) for batch in on_lane(test).batches] == [20]
+
+
+def test_a_batch_has_a_run_once_and_keeps_the_order():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        commits = [create("a"), publish("a", "1"), create("b"), publish("a", "2"), publish("b", "1"), create("c")]
+        answers = await all_of(lane, commits, store)
+        assert not any(isinstance(answer, Exception) for answer in answers)
+
+    store = on_lane(test)
+    assert [len(batch) for batch in store.batches] == [1, 3, 2, 1]
+    events = [e.id for batch in store.batches for c in batch for e in c.publish if e.run_id == "a"]
+    assert events == ["1", "2"]
+
+
+def test_members_fail_alone():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        stale = Commit(writes=(Write(State("first", 99, Transition("x"))),))
+        lost = Commit(Fence("gone", 5), writes=(Write(State("gone", 0, Transition("x")), "1"),))
+        good, no_run, mismatch, no_claim = await all_of(
+            lane, [create("good"), publish("nobody", "1"), stale, lost], store
+        )
+        assert good == (2,)
+        assert isinstance(no_run, NotFound)
+        assert isinstance(mismatch, RevMismatch)
+        assert mismatch.ids == ["first"]
+        assert isinstance(no_claim, LostClaim)
+
+    assert len(on_lane(test).batches) == 2
+
+
+def test_an_error_of_the_store_reaches_every_waiter_and_the_lane_goes_on():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        landed: list[Any] = []
+        done = threading.Event()
+        await held_up(store, lane)
+        tasks = [asyncio.create_task(submit(lane, create(f"run-{n}"))) for n in range(5)]
+        lane.post(create("posted"), lambda result: (landed.append(result), done.set()))  # type: ignore[func-returns-value]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        store.full = True
+        store.go_on.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert await asyncio.to_thread(done.wait, 20)
+        assert all(isinstance(answer, Full) for answer in [*answers, *landed])
+        store.full = False
+        assert await lane.submit(create("later")) == (1,)
+
+    on_lane(test)
+
+
+def test_releases_go_with_the_batch_and_tell_what_was_lost():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        await lane.submit(create("a"))
+        (claim,) = await lane.call(store.claim, {"x": ""}, 1, 9)
+        assert await asyncio.gather(lane.release(Release(claim.fence, 0)), submit(lane, create("b"))) == [True, (2,)]
+        assert await lane.release(Release(claim.fence, 0)) is False
+
+    on_lane(test)
+
+
+def test_calls_happen_between_batches_in_order():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        first = await held_up(store, lane)
+        before = asyncio.create_task(submit(lane, create("before")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        seen = asyncio.create_task(lane.call(lambda: store.load(["first", "before", "after"])))
+        await asyncio.sleep(0)
+        after = asyncio.create_task(submit(lane, create("after")))
+        store.go_on.set()
+        await asyncio.gather(first, before, after)
+        assert [record is not None for record in await seen] == [True, True, False]
+        with pytest.raises(ZeroDivisionError):
+            await lane.call(lambda: 1 / 0)
+
+    on_lane(test)
+
+
+def test_a_huge_pile_is_cut():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        first = await held_up(store, lane)
+        tasks = []
+        for part in range(3):
+            tasks += [asyncio.create_task(submit(lane, create(f"{part}-{n}"))) for n in range(MAX_BATCH)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        store.go_on.set()
+        await asyncio.gather(first, *tasks)
+
+    assert [len(batch) for batch in on_lane(test).batches] == [1, MAX_BATCH, MAX_BATCH, MAX_BATCH]
+
+
+def test_close_finishes_what_was_submitted_and_refuses_the_rest():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        first = await held_up(store, lane)
+        tasks = [asyncio.create_task(submit(lane, create(f"run-{n}"))) for n in range(5)]
+        await asyncio.sleep(0)
+        closing = asyncio.create_task(asyncio.to_thread(lane.close))
+        await asyncio.sleep(0)
+        store.go_on.set()
+        await closing
+        assert len(await asyncio.gather(first, *tasks)) == 6
+        for late in (submit(lane, create("late")), lane.call(lambda: 1)):
+            with pytest.raises(StepflowError, match="closed meanwhile"):
+                await late
+
+    on_lane(test)
+
+
+def test_a_waiter_that_was_cancelled_harms_nobody():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        first = await held_up(store, lane)
+        gone, stays = (asyncio.create_task(submit(lane, create(name))) for name in ("gone", "stays"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        store.go_on.set()
+        await asyncio.gather(first, stays)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        records = await lane.call(store.load, ["gone", "stays"])
+        assert records[1] is not None
+
+    on_lane(test)
+
+
+def test_the_inline_lane_answers_at_once():
+    store = MemoryDriver().connect("", Owner("me", "host", 1), 0)
+    lane = InlineLane(store, SystemClock())
+
+    async def go() -> None:
+        assert await lane.submit(create("a")) == (1,)
+        with pytest.raises(NotFound):
+            await lane.submit(publish("nobody", "1"))
+        (claim,) = await lane.call(store.claim, {"x": ""}, 1, 9)
+        assert await lane.release(Release(claim.fence, 0)) is True
+        landed: list[Any] = []
+        lane.post(create("b"), landed.append)
+        assert landed == [(2,)]
+
+    asyncio.run(go())
+    lane.close()

@@ -1,0 +1,135 @@
+"""Every status, and what `info`, `explain`, `runs` and `tally` tell at that stage."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stepflow import AsyncEngine, RetryPolicy, Status, Steps, named
+from stepflow.drivers.values import Commit, Dequeue
+from tests.engine.flows import Flaky, Order, chain
+
+
+def show(engine: Any, run: Any, flow: str) -> Status:
+    """The status, after a look whether all views agree on it."""
+    status = run.status()
+    assert run.info().status is status
+    assert f"is {status} at" in run.explain()
+    assert [info.id for info in engine.runs(status=status)] == [run.id]
+    assert engine.tally() == {flow: {str(status): 1}}
+    return status
+
+
+def test_queued_then_completed(engine):
+    flow = chain("x", "a")
+    run = engine.start(flow, Order(), id="one")
+    assert show(engine, run, "x") is Status.QUEUED
+    assert "stepflow worker MODULE" in run.explain()
+    assert "has not registered flow 'x'" in run.explain()
+    engine.register(flow)
+    assert "has not registered" not in run.explain()
+    engine.run_until_idle()
+    assert show(engine, run, "x") is Status.COMPLETED
+    assert run.info().waiting_for == ""
+
+
+def test_sleeping_until_its_start(engine, clock):
+    flow = chain("x", "a")
+    engine.register(flow)
+    start = clock.datetime() + timedelta(days=90)
+    run = engine.start(flow, Order(), at=start)
+    assert show(engine, run, "x") is Status.SLEEPING
+    assert run.info().due == start
+    assert start.isoformat() in run.explain()
+    idle = engine.run_until_idle()
+    assert (idle.completed, idle.waiting, idle.next_due) == (0, 1, start)
+    clock.advance(timedelta(days=90))
+    assert show(engine, run, "x") is Status.QUEUED
+    assert engine.run_until_idle().completed == 1
+
+
+def test_sleeping_between_two_tries(engine):
+    flow = named("x", Order).retry("pay", RetryPolicy(delay=9, jitter=0), Steps(Order).do("pay", Flaky(1))).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    engine.run_until_idle()
+    assert show(engine, run, "x") is Status.SLEEPING
+    info = run.info()
+    assert (info.waiting_for, info.attempt, info.error.type) == ("delay", 2, "Broken")
+    assert "attempt 2 after Broken: call 1" in run.explain()
+
+
+def test_waiting_for_a_poll(engine, clock):
+    flow = named("x", Order).wait_for("ready", lambda: False, every=5, timeout=60).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    engine.run_until_idle()
+    assert show(engine, run, "x") is Status.WAITING
+    info = run.info()
+    assert (info.waiting_for, info.due) == ("poll", clock.datetime() + timedelta(seconds=5))
+    assert info.deadline == clock.datetime() + timedelta(seconds=60)
+    assert "it polls its condition" in run.explain()
+    assert "it times out at" in run.explain()
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+def test_waiting_for_an_event(engine, clock, timeout):
+    flow = named("x", Order).wait_event("ok", "approved", str, lambda _o, _p: None, timeout=timeout).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    assert show(engine, run, "x") is Status.WAITING
+    info = run.info()
+    assert info.waiting_for == "event:approved"
+    assert info.due == (clock.datetime() + timedelta(seconds=60) if timeout else None)
+    assert info.deadline == info.due
+    assert "stepflow publish 'one'" in run.explain()
+    assert engine.run_until_idle().waiting == 1
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_running_while_a_step_runs(store, clock, real):
+    seen: list[Any] = []
+
+    async def look(_order: Order) -> None:
+        run = handles[0]
+        info = await run.info()
+        seen.append((info.status, info.owner != "", await run.explain()))
+        seen.append(await run.status())
+
+    handles: list[Any] = []
+    flow = named("x", Order).do("look", look).compile()
+
+    async def go() -> None:
+        async with AsyncEngine(store, clock=None if real else clock) as engine:
+            engine.register(flow)
+            handles.append(await engine.start(flow, Order(), id="one"))
+            await engine.run_until_idle()
+
+    asyncio.run(go())
+    (status, owned, explained), second = seen
+    assert (status, owned, second) == (Status.RUNNING, True, Status.RUNNING)
+    assert "holds it" in explained
+
+
+def test_failed_and_cancelled(engine):
+    flow = named("x", Order).do("pay", Flaky(1)).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    assert show(engine, run, "x") is Status.FAILED
+    assert "Broken: call 1" in run.explain()
+    assert "stepflow retry 'one'" in run.explain()
+    run.redrive()
+    run.cancel()
+    assert show(engine, run, "x") is Status.CANCELLED
+
+
+def test_parked_without_a_queue_row(engine, store, clock):
+    run = engine.start(chain("x", "a"), Order(), id="one")
+    session = engine._engine._session.store
+    session.commit([Commit(queue=(Dequeue("one"),))], clock.now())
+    assert show(engine, run, "x") is Status.PARKED

@@ -1,0 +1,163 @@
+"""tx=: starting and publishing inside the caller's own transaction on the same SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, Status, StoreError, named
+from tests.engine.flows import Order, chain
+
+
+@pytest.fixture
+def engine(sqlite, clock) -> Iterator[Engine]:
+    with Engine(sqlite, clock=clock) as engine:
+        yield engine
+
+
+@pytest.fixture
+def business(sqlite, engine) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(sqlite.path)) as connection:
+        connection.execute("CREATE TABLE orders (id TEXT PRIMARY KEY)")
+        connection.commit()
+        yield connection
+
+
+def count(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("SELECT count(*) FROM orders").fetchone()[0]
+    return found
+
+
+def test_a_commit_brings_the_run_and_the_business_row(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        run = engine.start(flow, Order(5), id="one", labels={"tenant": "a"}, priority=4, tx=business)
+        with pytest.raises(NotFound):
+            run.status()
+    assert run.info().labels == {"tenant": "a"}
+    assert run.status() is Status.QUEUED
+    assert engine.run_until_idle().completed == 1
+    assert run.result() == Order(5, ["a"])
+    assert count(business) == 1
+
+
+def test_a_rollback_brings_neither(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    business.execute("INSERT INTO orders VALUES ('one')")
+    run = engine.start(flow, Order(), id="one", tx=business)
+    business.rollback()
+    assert engine.run_until_idle().completed == 0
+    with pytest.raises(NotFound):
+        run.status()
+    assert count(business) == 0
+    assert engine.start(flow, Order(99), id="one").status() is Status.QUEUED  # the id is free
+
+
+def test_a_publish_happens_with_the_commit(engine, business):
+    flow = named("x", Order).wait_event("w", "paid", int, lambda o, p: o.log.append(str(p))).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    business.execute("INSERT INTO orders VALUES ('one')")
+    run.publish("paid", 1, id="evt", tx=business)
+    engine.get("one").publish("paid", 2, id="evt", tx=business)
+    business.rollback()
+    engine.run_until_idle()
+    assert run.status() is Status.WAITING
+    business.execute("INSERT INTO orders VALUES ('one')")
+    run.publish("paid", 3, id="evt", tx=business)
+    assert run.status() is Status.WAITING
+    business.commit()
+    assert engine.run_until_idle().completed == 1
+    assert run.result().log == ["3"]
+
+
+def test_start_and_publish_in_one_transaction(engine, business):
+    flow = named("x", Order).wait_event("w", "paid", int, lambda o, p: o.log.append(str(p))).compile()
+    engine.register(flow)
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        run = engine.start(flow, Order(), tx=business)
+        run.publish("paid", 3, tx=business)
+    assert engine.run_until_idle().completed == 1
+
+
+def test_an_id_that_exists_is_dropped(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    engine.start(flow, Order(1), id="one")
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        engine.start(flow, Order(2), id="one", tx=business)
+    engine.run_until_idle()
+    assert engine.get(flow, "one").result() == Order(1, ["a"])
+
+
+def test_at_is_kept(engine, business, clock):
+    flow = chain("x", "a")
+    engine.register(flow)
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        run = engine.start(flow, Order(), at=clock.datetime() + timedelta(hours=1), tx=business)
+    assert engine.run_until_idle().completed == 0
+    assert run.status() is Status.SLEEPING
+    assert engine.run_until_idle(advance=True).completed == 1
+
+
+def test_the_async_engine_takes_it_too(sqlite, business):
+    flow = chain("x", "a")
+
+    async def go() -> Any:
+        async with AsyncEngine(sqlite) as engine:
+            engine.register(flow)
+            business.execute("INSERT INTO orders VALUES ('one')")
+            run = await engine.start(flow, Order(), id="one", tx=business)
+            await run.publish("nobody waits", tx=business)
+            business.commit()
+            await engine.run_until_idle()
+            return await run.result()
+
+    assert asyncio.run(go()) == Order(1, ["a"])
+
+
+def test_a_working_engine_notices_the_commit_of_another_connection(sqlite, business):
+    flow = chain("x", "a")
+    with Engine(sqlite) as engine:
+        engine.register(flow)
+        with engine.worker():
+            with business:
+                business.execute("INSERT INTO orders VALUES ('one')")
+                run = engine.start(flow, Order(), tx=business)
+            assert run.result(timeout=20) == Order(1, ["a"])
+
+
+@pytest.mark.parametrize("tx", ["orders.db", 5, object()])
+def test_something_else_is_refused(engine, tx):
+    with pytest.raises(StoreError, match=r"is no sqlite3 connection: give a sqlite3\.Connection"):
+        engine.start(chain("x", "a"), Order(), tx=tx)
+    with pytest.raises(StoreError, match="is no sqlite3 connection"):
+        engine.get("one").publish("paid", tx=tx)
+    assert engine.runs() == []
+
+
+def test_another_file_is_refused(engine, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE orders (id TEXT)")
+        with pytest.raises(StoreError, match="both must be one file"):
+            engine.start(chain("x", "a"), Order(), tx=other)
+
+
+def test_memory_has_no_transactions(clock):
+    connection = closing(sqlite3.connect(":memory:"))
+    refused = pytest.raises(StoreError, match="use a sqlite:// store")
+    with Engine(MemoryDriver(), clock=clock) as engine, connection as tx, refused:
+        engine.start(chain("x", "a"), Order(), tx=tx)

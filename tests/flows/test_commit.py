@@ -1,0 +1,176 @@
+"""Commits: what may stand inside, that all or nothing happens, and that the callers' objects know nothing of a failure."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepflow import (
+    Engine,
+    Execute,
+    GetDelayedStates,
+    GetStateByID,
+    GetStates,
+    Noop,
+    NotFound,
+    RevMismatch,
+    Stack,
+    StateCtx,
+    StepflowError,
+    StoreData,
+    Unstack,
+    commit,
+    delay,
+    park,
+    transit,
+)
+from stepflow.errors import CodecError
+
+EMPTY = StateCtx("")
+REFUSED = {
+    "nothing to do": ((), "no commands to do"),
+    "nothing to commit": ((commit(),), "no commands to commit"),
+    "a commit in a commit": (
+        (commit(commit(park(StateCtx("s")))),),
+        "commit command not allowed inside another commit",
+    ),
+    "execute": ((commit(Execute(StateCtx("s"))),), "execute command not allowed inside commit"),
+    "get states": ((commit(GetStates()),), "get states command not allowed inside commit"),
+    "get delayed": ((commit(GetDelayedStates()),), "get delayed states command not allowed inside commit"),
+    "transit without flow": ((transit(StateCtx("s"), ""),), "flow id empty"),
+    "transit without flow in a commit": ((commit(transit(StateCtx("s"), "")),), "flow id empty"),
+    "delay without flow": ((delay(StateCtx("s"), "", 1),), "flow id empty"),
+    "no id": ((commit(park(StateCtx(""))),), "state id empty"),
+    "delay without id": ((delay(StateCtx(""), "f", 1),), "state id empty"),
+    "NUL in the id": ((commit(park(StateCtx("a\0b"))),), "NUL"),
+    "labels of another type": ((commit(park(StateCtx("s", {"a": 1}))),), "labels"),
+    "annotations of another type": ((commit(park(StateCtx("s", {}, {"a": 1}))),), "annotations"),
+    "transition of another type": ((commit(transit(StateCtx("s"), "f", a=1)),), "annotations"),
+    "no command": (("park",), "'park' is no command"),
+    "no command in a commit": ((commit(None),), "None is no command"),
+    "no State": ((commit(park("s")),), "'s' is no StateCtx"),
+    "stack without a name": ((Stack(StateCtx("a"), StateCtx("b"), ""),), "stack annotation name empty"),
+    "stack twice": ((Stack(StateCtx("a", {}, {"x": "1"}), StateCtx("b"), "x"),), "stack annotation 'x' already set"),
+    "unstack nothing": ((Unstack(StateCtx("a"), EMPTY, "x"),), "stack annotation value empty"),
+    "unstack garbage": ((Unstack(StateCtx("a", {}, {"x": "?"}), EMPTY, "x"),), "is no stacked State"),
+    "unstack another message": ((Unstack(StateCtx("a", {}, {"x": "CgIIAQ=="}), EMPTY, "x"),), "is no stacked State"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_malformed_command_is_refused_and_nothing_happens(engine, name):
+    commands, error = REFUSED[name]
+    with pytest.raises(StepflowError, match=error):
+        engine.do(*commands)
+    assert engine.states().states == ()
+
+
+def test_a_stacked_state_that_is_no_text_is_a_codec_error(engine):
+    with pytest.raises(CodecError):
+        engine.do(Unstack(StateCtx("a", {}, {"x": "?"}), StateCtx(""), "x"))
+
+
+def test_do_is_not_atomic_and_stops_at_the_first_error(engine):
+    one, two = StateCtx("one"), StateCtx("two")
+    with pytest.raises(StepflowError, match="flow id empty"):
+        engine.do(commit(park(one)), commit(transit(two, "")), commit(park(two)))
+    assert [state.id for state in engine.states().states] == ["one"]
+
+
+def test_after_a_commit_current_and_committed_are_equal(engine):
+    ctx = StateCtx("s", {"l": "1"}, {"a": "2"})
+    engine.do(transit(ctx, "f"), transit(ctx, "g", x="y"))
+    assert [t.to for t in ctx.transitions] == ["", "f"]
+    engine.do(commit(park(ctx, state="locked")))
+    assert ctx.current == ctx.committed
+    assert ctx.transitions == []
+    assert (ctx.rev > 0, ctx.committed_at > 0, ctx.annotation("state")) == (True, True, "locked")
+    assert engine.get_state("s").committed == ctx.committed
+
+
+def snapshot(ctx: StateCtx):
+    return ctx.current, ctx.committed, list(ctx.transitions), dict(ctx.datas)
+
+
+def test_a_conflict_names_all_states_and_leaves_the_callers_objects_alone(engine):
+    fresh, stale, exists, another = (StateCtx(i) for i in ("fresh", "stale", "exists", "another"))
+    engine.do(commit(park(stale), park(exists), park(another)))
+    moved, again = stale.copy(), StateCtx("exists")
+    engine.do(commit(park(moved)))
+    another.set_data("d", "x")
+    states = [fresh, stale, again, another]
+    before = [snapshot(ctx) for ctx in states]
+    commands = [park(fresh), transit(stale, "f"), park(again), StoreData(another, "d"), park(another)]
+    commands += [Stack(fresh, another, "put"), delay(another, "f", 1)]
+    with pytest.raises(RevMismatch) as caught:
+        engine.do(commit(*commands))
+    assert caught.value.ids == ["exists", "stale"]
+    assert str(caught.value) == "rev mismatch: exists, stale"
+    assert [snapshot(ctx) for ctx in states] == before
+    assert another.data("d").rev == 0
+    assert engine.do(GetDelayedStates(until=None)) == []
+    with pytest.raises(NotFound):
+        engine.get_state("fresh")
+    engine.do(commit(park(fresh), park(another)))
+    assert fresh.rev > 0
+
+
+def test_the_same_state_twice_in_one_commit_is_refused(engine):
+    ctx = StateCtx("s")
+    for commands in ((park(ctx), park(ctx)), (park(ctx), park(ctx.copy()))):
+        with pytest.raises(StepflowError, match="'s' is written twice in one commit"):
+            engine.do(commit(*commands))
+    assert engine.states().states == ()
+    assert ctx.rev == 0
+
+
+def test_a_later_command_of_a_commit_sees_the_new_revision(engine):
+    ctx, carrier, back = StateCtx("inner"), StateCtx("carrier"), StateCtx("")
+    engine.do(commit(park(ctx), Stack(carrier, ctx, "p"), delay(ctx, "f", 60), park(carrier)))
+    engine.do(Unstack(carrier, back, "p"))
+    assert back.committed == ctx.committed
+    assert carrier.annotations == {"p": ""}
+    engine.do(commit(park(back)))
+    with pytest.raises(RevMismatch):
+        engine.do(commit(park(ctx)))
+
+
+def test_revisions_of_one_commit_follow_the_order_of_its_commands(engine):
+    states = [StateCtx(f"s{i}") for i in range(4)]
+    engine.do(commit(Noop(), *(park(ctx) for ctx in reversed(states))))
+    assert [ctx.rev for ctx in states] == [4, 3, 2, 1]
+
+
+def test_reads_and_stacks_alone_need_no_write(engine):
+    engine.do(commit(park(StateCtx("s", {"a": "b"}))))
+    found, carrier = StateCtx(""), StateCtx("c")
+    engine.do(commit(GetStateByID(found, "s"), Stack(carrier, found, "x"), Noop()))
+    assert found.labels == {"a": "b"}
+    assert carrier.annotations["x"]
+    assert len(engine.states().states) == 1
+
+
+def test_labels_and_annotations_can_be_taken_away(engine):
+    ctx = StateCtx("s", {"a": "1", "b": "2"}, {"c": "3"})
+    engine.do(commit(park(ctx)))
+    del ctx.labels["a"], ctx.annotations["c"]
+    engine.do(commit(park(ctx)))
+    assert (engine.get_state("s").labels, engine.get_state("s").annotations) == ({"b": "2"}, {})
+    assert engine.states({"a": "1"}).states[-1].rev == 1
+
+
+def test_a_fork_of_a_committed_state_can_be_committed(engine):
+    ctx = StateCtx("s", {"a": "1"})
+    engine.do(commit(park(ctx)))
+    fork = ctx.fork("t")
+    assert (fork.rev, fork.committed.rev, fork.labels) == (0, 0, {"a": "1"})
+    engine.do(commit(park(fork)))
+    assert fork.rev == 2
+
+
+def test_only_one_of_two_engines_wins(store):
+    with Engine(store) as one, Engine(store) as two:
+        one.do(commit(park(StateCtx("s"))))
+        a, b = one.get_state("s"), two.get_state("s")
+        one.do(commit(park(a)))
+        with pytest.raises(RevMismatch):
+            two.do(commit(park(b)))

@@ -1,0 +1,219 @@
+"""A watch delivers every revision once, whoever commits; at once; and survives a store that fails for a while."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from statistics import median
+
+import pytest
+
+from stepflow import AsyncEngine, Engine, MemoryDriver, RevMismatch, StateCtx, StepflowError, commit, park
+from stepflow.drivers.base import Driver, Store
+from stepflow.engine import watch as watching
+from stepflow.errors import Stopping, Unavailable
+from tests.flows.tracker import on_loop
+from tests.processes.harness import Nursery
+
+LIMIT_S = 0.05
+
+
+def committer(driver, number, count):
+    """Commits several States at once in an engine of its own; some are shared with the others."""
+
+    async def run():
+        async with AsyncEngine(driver) as engine:
+            for i in range(count):
+                own, shared = StateCtx(f"{number}-{i}", {"n": str(i % 3)}), StateCtx(f"shared-{i % 5}")
+                found = await engine.states({"id": shared.id}, since_rev=-1)
+                if found.states:
+                    shared.reset(found.states[0])
+                shared.labels["id"] = shared.id
+                try:
+                    await engine.do(commit(park(shared), park(own)))
+                except RevMismatch:
+                    continue
+
+    return threading.Thread(target=lambda: asyncio.run(run()))
+
+
+@on_loop
+async def test_nothing_is_missed_or_repeated_under_eight_threads(store):
+    async with AsyncEngine(store) as engine:
+        seen, labelled = [], []
+        threads = [committer(store, number, 25) for number in range(8)]
+        all_states, some = engine.watch(), engine.watch({"n": "1"}, {"id": "shared-3"})
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            if (state := await all_states.next(0.05)) is not None:
+                seen.append(state)
+            if (state := await some.next(0.001)) is not None:
+                labelled.append(state)
+        while (state := await all_states.next(0.5)) is not None:
+            seen.append(state)
+        while (state := await some.next(0.5)) is not None:
+            labelled.append(state)
+        stored = [state async for state in engine.iterate()]
+        assert len(stored) > 100
+        assert [s.rev for s in seen] == [s.rev for s in stored]
+        assert seen == stored
+        wanted = [s.rev for s in stored if s.labels.get("n") == "1" or s.labels.get("id") == "shared-3"]
+        assert [s.rev for s in labelled] == wanted
+
+
+def test_nothing_is_missed_or_repeated_under_four_processes(tmp_path):
+    nursery = Nursery(tmp_path)
+    try:
+        with Engine(nursery.url) as engine:
+            watch, seen = engine.watch(), []
+            for i in range(4):
+                nursery.run(f"p{i}", "-m", "tests.flows.child", "storms", nursery.url, f"p{i}", "25")
+            while len(nursery.log.entries("over")) < 4:
+                if (state := watch.next(0.2)) is not None:
+                    seen.append(state.rev)
+                assert not any(child.ended() and child.wait() for child in nursery.children)
+            while (state := watch.next(1)) is not None:
+                seen.append(state.rev)
+            assert seen == [state.rev for state in engine.iterate()]
+    finally:
+        nursery.close()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["own commits", "commits of another engine"])
+@on_loop
+async def test_push(store, elsewhere):
+    """Well within the second after which a watch would look by itself."""
+    async with AsyncEngine(store) as engine, AsyncEngine(store) as other:
+        watch, delays = engine.watch(), []
+        await watch.next(0.01)
+        for i in range(9):
+            waiting = asyncio.ensure_future(watch.next(5))
+            await asyncio.wait([waiting], timeout=0.02)
+            await (other if elsewhere else engine).do(commit(park(StateCtx(f"s{i}"))))
+            committed = time.monotonic()
+            assert (await waiting).id == f"s{i}"
+            delays.append(time.monotonic() - committed)
+        assert median(delays) < LIMIT_S
+
+
+@on_loop
+async def test_a_hundred_watchers_get_everything(store):
+    async with AsyncEngine(store) as engine:
+        watches = [engine.watch(*([{"n": str(i % 2)}] if i % 3 else [])) for i in range(100)]
+
+        async def collect(i):
+            return [(await watches[i].next(20)).rev for _ in range(30 if i % 3 else 60)]
+
+        collecting = [asyncio.ensure_future(collect(i)) for i in range(100)]
+        for i in range(60):
+            await engine.do(commit(park(StateCtx(f"s{i}", {"n": str(i % 2)}))))
+        found = await asyncio.gather(*collecting)
+    for i, revs in enumerate(found):
+        assert revs == [rev for rev in range(1, 61) if not i % 3 or (rev - 1) % 2 == i % 2]
+
+
+@on_loop
+async def test_a_watcher_that_lags_far_behind_reads_the_store(store, monkeypatch):
+    monkeypatch.setattr(watching, "KEPT", 20)
+    monkeypatch.setattr(watching, "PAGE", 7)
+    async with AsyncEngine(store) as engine:
+        slow, fast = engine.watch(), engine.watch()
+        assert await slow.next(0.01) is None
+        for i in range(100):
+            await engine.do(commit(park(StateCtx(f"s{i}", {"n": str(i % 2)}))))
+            assert (await fast.next(10)).rev == i + 1
+        assert [(await slow.next(10)).rev for _ in range(100)] == list(range(1, 101))
+        odd = engine.watch({"n": "1"}, since=10)
+        assert [(await odd.next(10)).rev for _ in range(45)] == list(range(12, 101, 2))
+
+
+class Flaky(Driver):
+    """A memory store whose reads fail while `broken` is set."""
+
+    url = "memory://"
+
+    def __init__(self) -> None:
+        self._driver, self.broken, self.failed = MemoryDriver(), threading.Event(), threading.Event()
+
+    def connect(self, namespace, owner, now) -> Store:
+        store = self._driver.connect(namespace, owner, now)
+        for name in ("read", "horizon", "wait_for_change"):
+            setattr(store, name, self._guarded(getattr(store, name)))
+        return store
+
+    def maintenance(self, namespace):
+        return self._driver.maintenance(namespace)
+
+    def _guarded(self, method):
+        def call(*args):
+            if self.broken.is_set():
+                self.failed.set()
+                raise Unavailable("the store is away")
+            return method(*args)
+
+        return call
+
+
+@on_loop
+async def test_a_watch_survives_a_store_that_fails(caplog):
+    driver = Flaky()
+    async with AsyncEngine(driver) as engine, AsyncEngine(driver) as other:
+        watch = engine.watch()
+        for i in range(3):
+            await other.do(commit(park(StateCtx(f"before{i}"))))
+        assert [(await watch.next(10)).rev for _ in range(3)] == [1, 2, 3]
+        driver.broken.set()
+        waiting = asyncio.ensure_future(watch.next(20))
+        for i in range(3):
+            await other.do(commit(park(StateCtx(f"meanwhile{i}"))))
+        assert await asyncio.to_thread(driver.failed.wait, 10)
+        driver.broken.clear()
+        assert (await waiting).rev == 4
+        assert [(await watch.next(10)).rev for _ in range(2)] == [5, 6]
+    assert "watching goes on after an error of the store: the store is away" in caplog.text
+
+
+def test_a_sync_watch_ends_with_its_engine(store):
+    with Engine(store) as engine:
+        engine.do(commit(park(StateCtx("s"))))
+        watch, ended = engine.watch(), []
+        assert next(watch).id == "s"
+        assert watch.next(0.01) is None
+
+        def wait():
+            try:
+                next(watch)
+            except StepflowError as error:
+                ended.append(type(error))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert ended in ([Stopping], [StepflowError])
+    with pytest.raises(StepflowError, match="not open"):
+        next(watch)
+
+
+def test_a_sync_watch_may_be_left_at_any_time(store):
+    with Engine(store) as engine:
+        engine.do(commit(park(StateCtx("s"))))
+        for state in engine.watch():
+            assert state.id == "s"
+            break
+
+
+def test_what_a_dead_process_committed_is_taken_over_within_two_seconds(tmp_path):
+    nursery = Nursery(tmp_path)
+    try:
+        nursery.run("worker", "-m", "tests.flows.child", "works", nursery.url, "worker", "0")
+        nursery.log.wait(what="ready")
+        nursery.run("client", "-m", "tests.flows.child", "commits_and_dies", nursery.url, "c", "5")
+        (committed,) = nursery.log.wait(what="committed")
+        steps = nursery.log.wait(5, what="step")
+        assert sorted(step.run for step in steps) == [f"c-{i}" for i in range(5)]
+        assert (max(step.at for step in steps) - committed.at) / 1e9 < 6  # two, on a machine that does nothing else
+    finally:
+        nursery.close()

@@ -1,0 +1,193 @@
+"""What a process of the tests does: `python -m tests.processes.child VERB '{"url": ..., "flows": [...]}'`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from contextlib import suppress
+from typing import Any
+
+from stepflow import AsyncEngine, Engine, StepflowError
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.engine import async_engine, attempt, owners, session, worker
+from tests.processes import flows as definitions
+from tests.processes import shop
+from tests.processes.flows import Count, report
+
+# Long waits of the engine that a test may shorten by an option of the same name.
+CONSTANTS = {
+    "SILENCE_S": (owners,),
+    "GRACE_S": (session, async_engine),
+    "BLOCKED_RETRY": (attempt,),
+    "FULL_LOOK_S": (worker,),
+}
+
+
+def opened(options: dict[str, Any]) -> Engine:
+    store: Any = options["url"]
+    if patience_s := options.get("patience_s"):
+        store = SqliteDriver(store.removeprefix("sqlite:///"), patience_s=patience_s)
+    engine = Engine(store, concurrency=options.get("concurrency", 64))
+    engine.register(*chosen(options))
+    return engine
+
+
+def chosen(options: dict[str, Any]) -> list[Any]:
+    return [getattr(definitions, name, None) or getattr(shop, name) for name in options["flows"]]
+
+
+def until_idle(options: dict[str, Any]) -> None:
+    with opened(options) as engine:
+        report("open")
+        idle = engine.run_until_idle()
+    report("idle", note=[idle.completed, idle.failed, idle.waiting])
+
+
+def forever(options: dict[str, Any]) -> None:
+    with opened(options) as engine:
+        report("ready")
+        engine.run_forever()
+    report("over")
+
+
+def aforever(options: dict[str, Any]) -> None:
+    async def work() -> None:
+        async with AsyncEngine(options["url"], concurrency=options.get("concurrency", 64)) as engine:
+            engine.register(*chosen(options))
+            report("ready")
+            await engine.run_forever()
+        report("over")
+
+    asyncio.run(work())
+
+
+def signalled_early(options: dict[str, Any]) -> None:
+    """SIGTERM while `run_forever` still prepares its work."""
+
+    async def work() -> None:
+        async with AsyncEngine(options["url"]) as engine:
+            engine.register(*chosen(options))
+            forever = asyncio.create_task(engine.run_forever())
+            await asyncio.sleep(0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await forever
+
+    asyncio.run(work())
+
+
+def signalled_at_once(options: dict[str, Any]) -> None:
+    """SIGTERM as soon as there is a handler for it, in many rounds."""
+
+    def send() -> None:
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sys.setswitchinterval(1e-6)
+    with opened(options) as engine:
+        for _ in range(30):
+            threading.Thread(target=send).start()
+            engine.run_forever()
+
+
+def left_at_once(options: dict[str, Any]) -> None:
+    """A worker whose body ends before it began."""
+    with opened(options) as engine, engine.worker():
+        pass
+
+
+def use_after_fork(options: dict[str, Any]) -> None:
+    """The child of a fork tries what it must not; its parent then does the work."""
+    with opened(options) as engine:
+        run = engine.start(definitions.sync_chain, Count(), id="run")
+        if (child := os.fork()) == 0:
+            for use in (run.info, engine.run_until_idle, engine.tally, lambda: run.publish("x")):
+                refused(use)
+            return
+        assert os.waitpid(child, 0)[1] == 0
+        with engine.worker():
+            run.result(30)
+        report("still mine", note=["running", 0, 0])
+
+
+async def _ause_after_fork(options: dict[str, Any]) -> None:
+    async with AsyncEngine(options["url"]) as engine:
+        engine.register(*chosen(options))
+        run = await engine.start(definitions.sync_chain, Count(), id="run")
+        if (child := os.fork()) == 0:
+            for use in (run.info, engine.run_until_idle, engine.tally, lambda: run.publish("x")):
+                try:
+                    await use()
+                except StepflowError as error:
+                    report("refused", note=str(error))
+            os._exit(0)  # an event loop that was inherited must not be closed: it is the parent's
+        assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+        async with engine.worker():
+            await run.result(30)
+        report("still mine", note=["running", 0, 0])
+
+
+def ause_after_fork(options: dict[str, Any]) -> None:
+    asyncio.run(_ause_after_fork(options))
+
+
+def refused(use: Any) -> None:
+    try:
+        use()
+    except StepflowError as error:
+        report("refused", note=str(error))
+
+
+def interrupted(options: dict[str, Any]) -> None:
+    """`run_until_idle` is cancelled at random moments, then done to the end on the same engine."""
+
+    async def work() -> None:
+        chance, times = random.Random(3), 0
+        async with AsyncEngine(options["url"]) as engine:
+            engine.register(*chosen(options))
+            while (await engine.tally())["async_chain"].get("completed", 0) < 200:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(engine.run_until_idle(), chance.random() * 0.2)
+                times += 1
+            await engine.run_until_idle()
+            assert (await engine.tally())["async_chain"] == {"completed": 300}
+        report("interrupted", note=times)
+
+    asyncio.run(work())
+
+
+VERBS = {
+    verb.__name__: verb
+    for verb in (
+        until_idle,
+        forever,
+        aforever,
+        signalled_early,
+        signalled_at_once,
+        left_at_once,
+        use_after_fork,
+        ause_after_fork,
+        interrupted,
+    )
+}
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO)
+    verb, options = sys.argv[1], json.loads(sys.argv[2])
+    for name, modules in CONSTANTS.items():
+        if name in options:
+            for module in modules:
+                setattr(module, name, options[name])
+    report("born")
+    VERBS[verb](options)
+
+
+if __name__ == "__main__":
+    main()

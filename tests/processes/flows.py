@@ -1,0 +1,212 @@
+"""The flows that worker processes of the tests advance; their steps report to the pipe that the test listens to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import select
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import define
+
+from stepflow import Steps, current, named
+
+LOG_FD = int(os.environ.get("TEST_LOG", "-1"))
+GATE_FD = int(os.environ.get("TEST_GATE", "-1"))
+WHO = os.environ.get("TEST_WHO", "")
+CHAIN = 12
+
+
+@define
+class Count:
+    """An exchange that shows in every revision how many steps were taken."""
+
+    n: int = 0
+    poison: str = ""
+
+
+def report(what: str, **fields: Any) -> None:
+    """One line to the test, atomic; nothing when there is no test."""
+    if LOG_FD >= 0:
+        entry = {"at": time.monotonic_ns(), "who": WHO, "what": what, **fields}
+        os.write(LOG_FD, json.dumps(entry).encode() + b"\n")
+
+
+class Reporter(logging.Handler):
+    """Lets the test hear what the library logs, in whatever process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        report("log", note=record.getMessage())
+
+
+logging.getLogger("stepflow").addHandler(Reporter())
+logging.getLogger("stepflow").setLevel(logging.INFO)
+
+
+def tell(what: str = "step") -> None:
+    """Report the step that is being executed."""
+    here = current()
+    report(what, run=here.run_id, step=here.step, attempt=here.attempt)
+
+
+def pass_gate() -> None:
+    """Block until the test opens the gate once more."""
+    os.read(GATE_FD, 1)
+
+
+def count(exchange: Count) -> None:
+    tell()
+    exchange.n += 1
+
+
+async def acount(exchange: Count) -> None:
+    tell()
+    await asyncio.sleep(0)
+    exchange.n += 1
+
+
+def guarded(exchange: Count) -> None:
+    """A step that shows where it begins and ends, and waits at the gate in between."""
+    tell("begin")
+    pass_gate()
+    exchange.n += 1
+    tell("end")
+
+
+async def apass_gate() -> None:
+    """The same on the event loop, without a thread."""
+    loop, opened = asyncio.get_running_loop(), asyncio.Event()
+    file = os.dup(GATE_FD)
+    loop.add_reader(file, opened.set)
+    try:
+        while not select.select([GATE_FD], [], [], 0)[0]:
+            await opened.wait()
+            opened.clear()
+    finally:
+        loop.remove_reader(file)
+        os.close(file)
+    pass_gate()
+
+
+async def aguarded(exchange: Count) -> None:
+    tell("begin")
+    await apass_gate()
+    exchange.n += 1
+    tell("end")
+
+
+async def stubborn_step(exchange: Count) -> None:
+    """Does not let itself be cancelled."""
+    tell("begin")
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+
+def chain(name: str, step: Any, length: int) -> Steps[Count]:
+    steps = named(name, Count)
+    for i in range(length):
+        steps = steps.do(f"s{i:02}", step)
+    return steps
+
+
+sync_chain = chain("sync_chain", count, CHAIN).compile(max_crashes=1000)
+async_chain = chain("async_chain", acount, CHAIN).compile(max_crashes=1000)
+gated = chain("gated", guarded, 3).compile()
+one_by_one = chain("one_by_one", guarded, 3).compile(concurrency=1)
+agated = chain("agated", aguarded, 3).compile()
+stubborn = chain("stubborn", stubborn_step, 1).compile()
+
+
+def mine(exchange: Count) -> None:
+    """Kills its process, if it is poisoned and nobody has mended it; the others wait for the gate."""
+    tell("begin")
+    if exchange.poison and not Path(exchange.poison).exists():
+        os._exit(9)
+    if not exchange.poison:
+        pass_gate()
+    exchange.n += 1
+    tell("end")
+
+
+def spin(exchange: Count) -> None:
+    """Uses the processor until the test opens the gate."""
+    tell("begin")
+    while not select.select([GATE_FD], [], [], 0)[0]:
+        exchange.n = sum(range(2000)) % 2
+    pass_gate()
+    tell("end")
+
+
+def take(exchange: Count, payload: int) -> None:
+    tell("taken")
+    exchange.n += payload
+
+
+async def aturn(exchange: Count) -> None:
+    """One round of a loop that nothing but a cancellation ends."""
+    exchange.n += 1
+    if exchange.n == 1:
+        tell("turning")
+
+
+def never() -> bool:
+    return False
+
+
+def fork_and_end() -> None:
+    """The child ends as `multiprocessing` ends its children: at once, without cleaning up."""
+    tell("begin")
+    if (child := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    tell("forked")
+
+
+def fork_and_wait(exchange: Count) -> None:
+    fork_and_end()
+    pass_gate()
+    exchange.n += 1
+
+
+async def afork_and_wait(exchange: Count) -> None:
+    fork_and_end()
+    await apass_gate()
+    exchange.n += 1
+
+
+def leave_a_child(exchange: Count) -> None:
+    tell("begin")
+    if os.fork() == 0:
+        pass_gate()
+        os._exit(0)
+    tell("forked")
+    pass_gate()
+    exchange.n += 1
+
+
+def forget_to_exit(exchange: Count) -> None:
+    """A mistake: the child returns from the step as its parent does."""
+    exchange.n += 1
+    if exchange.n == 1 and (child := os.fork()):
+        report("child ended", note=os.waitpid(child, 0)[1])
+
+
+async def aforget_to_exit(exchange: Count) -> None:
+    forget_to_exit(exchange)
+
+
+poisoned = chain("poisoned", mine, 2).compile()
+spinning = chain("spinning", spin, 1).compile()
+waiting = named("waiting", Count).do("first", count).wait_event("news", "news", int, take).compile()
+endless = named("endless", Count).loop_until("turns", never, Steps(Count).do("turn", aturn)).compile()
+forking = chain("forking", fork_and_wait, 1).compile()
+aforking = chain("aforking", afork_and_wait, 1).compile()
+leaving_a_child = chain("leaving_a_child", leave_a_child, 1).compile()
+forgetful = chain("forgetful", forget_to_exit, 2).compile()
+aforgetful = chain("aforgetful", aforget_to_exit, 2).compile()

@@ -1,0 +1,49 @@
+"""The verdict over other owners, for arbitrary histories of heartbeats and looks."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepflow.drivers.values import Owner, Peer
+from stepflow.engine.owners import ALIVE_S, SILENCE_S, Verdicts
+
+GAP_S = 2.0
+looks = st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=40)  # seconds since the last, beaten?
+
+
+@given(looks)
+def test_only_silence_that_was_watched_means_death(looks: list[tuple[float, bool]]) -> None:
+    judge, mono, beat, watched = Verdicts(GAP_S), 100.0, 1, 0.0
+    changed = False
+    for number, (gap, beaten) in enumerate(looks):
+        mono += gap
+        beat += beaten
+        if number:
+            watched = 0.0 if beaten else watched + min(gap, GAP_S)
+            changed = changed or beaten
+        verdict = judge.observe([Peer(Owner("other", "host", 1, beat), "held")], mono)["other"]
+        if watched >= SILENCE_S + 0.001:
+            assert verdict == "dead"
+        elif watched <= SILENCE_S - 0.001:
+            assert verdict != "dead"
+            assert verdict == "unknown" or (changed and watched < ALIVE_S)
+
+
+@given(looks)
+def test_a_free_lock_means_death_at_once_and_a_steady_beat_means_life(looks: list[tuple[float, bool]]) -> None:
+    judge, mono, verdict = Verdicts(GAP_S), 0.0, ""
+    for number, (gap, _beaten) in enumerate(looks):
+        mono += gap
+        verdict = judge.observe([Peer(Owner("other", "host", 1, number), "held")], mono)["other"]
+        assert verdict == ("alive" if number else "unknown")
+    assert judge.observe([Peer(Owner("other", "host", 1, len(looks)), "free")], mono)["other"] == "dead"
+
+
+def test_an_owner_that_is_new_is_given_all_of_its_time() -> None:
+    judge = Verdicts(GAP_S)
+    for second in range(30):
+        judge.observe([], float(second))
+    old = Peer(Owner("other", "host", 1, 7), "unknown")
+    verdicts = [judge.observe([old], 30.0 + second)["other"] for second in range(12)]
+    assert verdicts == ["unknown"] * 10 + ["dead"] * 2
