@@ -1,0 +1,15 @@
+"""The conformance kit: the laws of `stepflow.drivers.base` as tests that any driver can run.
+
+In a test module of a driver, with `DriverLaws` and `ProcessLaws` of `.laws` and `.processes`, `DriverMachine` of `.machine`:
+
+    class TestMyDriver(DriverLaws, ProcessLaws):
+        @pytest.fixture
+        def driver(self, tmp_path): return MyDriver(tmp_path / "store")
+
+    class MyMachine(DriverMachine):
+        def make_driver(self): return MyDriver(mkdtemp())
+
+    TestMyMachine = MyMachine.TestCase
+
+This module imports nothing: the processes that the tests start would pay for it.
+"""

@@ -1,0 +1,139 @@
+"""Short words for writing the laws down: births, steps, sessions and what a run looks like from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+
+from stepflow.drivers.base import Driver, Store
+from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.errors import StepflowError
+from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
+
+FLOW = "order"
+FLOWS: Mapping[str, str] = {FLOW: "d1"}
+NOW = 1_000_000
+
+
+class Desk:
+    """Opens sessions on a driver, each as an owner of its own, and closes them in the end."""
+
+    def __init__(self, driver: Driver, prefix: str = "owner") -> None:
+        self.driver = driver
+        self._numbers = count(1)
+        self._prefix = prefix
+        self._open: list[Store] = []
+
+    def session(self, namespace: str = "", owner: str = "") -> Store:
+        """A new session; `owner` is its id."""
+        name = owner or f"{self._prefix}-{next(self._numbers)}"
+        store = self.driver.connect(namespace, Owner(name, "host", 1), NOW)
+        self._open.append(store)
+        return store
+
+    def close(self) -> None:
+        """Close every session that was opened here."""
+        while self._open:
+            self._open.pop().close()
+
+
+def going(step: str = "start") -> Transition:
+    """A transition of a run that is on its way."""
+    return Transition(FLOW, {POSITION: f'["{step}"]'})
+
+
+def awaiting(event: str) -> Transition:
+    """A transition of a run that waits for an event."""
+    return Transition(FLOW, {POSITION: '["wait"]', WAITING: f"event:{event}"})
+
+
+def ended(status: str = "completed") -> Transition:
+    """A transition of a run that ended."""
+    return Transition("", {POSITION: '["end"]', STATUS: status})
+
+
+def birth(
+    run_id: str,
+    *,
+    due: int | None = NOW,
+    exchange: str | None = "{}",
+    labels: Mapping[str, str] = EMPTY,
+    annotations: Mapping[str, str] = EMPTY,
+    transition: Transition | None = None,
+    flow: str = FLOW,
+    priority: int = 0,
+    created_at: int = NOW,
+) -> Commit:
+    """The commit that creates a run; with `due` None it gets no queue row."""
+    state = State(run_id, 0, transition or going(), labels, annotations)
+    queue = () if due is None else (Enqueue(run_id, flow, due, priority),)
+    return Commit(writes=(Write(state, exchange, Born(flow, "hash", created_at)),), queue=queue)
+
+
+def step(
+    claim: Claim | Fence,
+    rev: int,
+    transition: Transition | None = None,
+    exchange: str | None = None,
+    *,
+    labels: Mapping[str, str] = EMPTY,
+    end: bool = False,
+) -> Commit:
+    """The commit of one step of a claimed run; with `end` its queue row goes away."""
+    fence = claim.fence if isinstance(claim, Claim) else claim
+    state = State(fence.id, rev, transition or going("next"), labels)
+    return Commit(fence, writes=(Write(state, exchange),), queue=(Dequeue(fence.id),) if end else ())
+
+
+def write(run_id: str, rev: int, transition: Transition | None = None, exchange: str | None = None) -> Commit:
+    """A write without a fence."""
+    return Commit(writes=(Write(State(run_id, rev, transition or going("moved")), exchange),))
+
+
+def publish(run_id: str, name: str, event_id: str, payload: str = "1") -> Commit:
+    """The commit that publishes an event."""
+    return Commit(publish=(Event(run_id, name, event_id, payload, NOW),))
+
+
+def make(store: Store, *commits: Commit, now: int = NOW) -> list[int]:
+    """Apply commits of which none may be refused; the last revision of each, 0 if it made none."""
+    results = store.commit(commits, now)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return [result[-1] if isinstance(result, tuple) and result else 0 for result in results]
+
+
+def numbers(store: Store, commit: Commit, now: int = NOW) -> tuple[int, ...]:
+    """The answer to a commit that may not be refused."""
+    (result,) = store.commit([commit], now)
+    if not isinstance(result, tuple):
+        raise result
+    return result
+
+
+def refused(store: Store, commit: Commit) -> StepflowError:
+    """The answer to a commit that must be refused."""
+    (result,) = store.commit([commit], NOW)
+    assert isinstance(result, StepflowError), result
+    return result
+
+
+def claim(store: Store, limit: int = 100, now: int = NOW, *, suspects: bool = False) -> dict[str, Claim]:
+    """Claim runs of the usual flow, by id."""
+    return {found.fence.id: found for found in store.claim(FLOWS, now, limit, suspects=suspects)}
+
+
+def record(store: Store, run_id: str) -> Record:
+    """The record of a run that exists."""
+    (found,) = store.load([run_id])
+    if found is None:
+        raise AssertionError(f"there is no run {run_id!r}")
+    return found
+
+
+def begun(store: Store, run_id: str) -> tuple[Claim, int]:
+    """Create a run and claim it: the claim and the run's revision."""
+    make(store, birth(run_id))
+    found = claim(store)[run_id]
+    return found, found.row.claim_rev
