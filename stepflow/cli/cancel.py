@@ -1,0 +1,17 @@
+"""The verb `cancel`: ends runs as cancelled."""
+
+from __future__ import annotations
+
+import click
+
+from stepflow.cli.each import each
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.runs import AsyncRun
+
+
+@click.command("cancel")
+@click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
+@with_store
+def command(target: Target, run_ids: tuple[str, ...]) -> int:
+    """Cancel runs: at once, or after the present step when a worker holds it. A run that has ended stays as it is."""
+    return each(target, run_ids, AsyncRun.cancel, "cancel requested")

@@ -1,0 +1,95 @@
+"""The verb `check`: whether the flows of a module know the open runs of a store; to be asked before a deploy."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from difflib import get_close_matches
+from typing import Any
+
+import click
+from attrs import frozen
+
+from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.views import RunInfo
+from stepflow.errors import CodecError, UnknownState
+from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
+from stepflow.model.state import POSITION, Transition
+from stepflow.steps import StepFlow
+
+PAGE = 500
+
+
+@frozen
+class Row:
+    """So many open runs of a flow are at one position: `verdict` is ok, unknown or unreadable, `remedy` what to do."""
+
+    flow: str
+    position: list[str]
+    runs: int
+    verdict: str
+    remedy: str = ""
+    example: str = ""
+
+
+@click.command("check", help=f"Check MODULE against the open runs of the store.\n\nMODULE is {MODULE_HELP}.")
+@click.argument("module")
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(0), help="Exchanges to read per position.")
+@with_store
+def command(target: Target, module: str, sample: int) -> int:
+    """Exit code 3 if a run could not go on with these definitions."""
+    flows = flows_of(module)
+
+    async def work(engine: AsyncEngine) -> list[Row]:
+        return [row for flow in flows for row in await _rows(engine, flow, sample)]
+
+    rows = target.run(work)
+    if target.out.json:
+        target.out.value(rows)
+    else:
+        table = ((r.flow, " ".join(r.position), r.runs, r.verdict, r.remedy, r.example) for r in rows)
+        target.out.table(("flow", "position", "runs", "verdict", "remedy", "e.g. run"), table)
+    return 0 if all(row.verdict == "ok" for row in rows) else 3
+
+
+async def _rows(engine: AsyncEngine, flow: Flow[Any], sample: int) -> list[Row]:
+    at: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    async for run in _open_runs(engine, flow.name):
+        at[tuple(run.position)].append(run.id)
+    return [await _judge(engine, flow, list(position), ids, sample) for position, ids in sorted(at.items())]
+
+
+async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
+    """Every run of the flow that has not ended; one that moves on meanwhile may be seen at either place."""
+    for status in Status:
+        after: str | None = None
+        while not status.final:
+            page = await engine.runs(flow=flow, status=status, limit=PAGE, after=after)
+            for run in page:
+                yield run
+            if len(page) < PAGE:
+                break
+            after = page[-1].id
+
+
+async def _judge(engine: AsyncEngine, flow: Flow[Any], position: list[str], ids: list[str], sample: int) -> Row:
+    try:
+        flow.resume(Transition(flow.name, {POSITION: json.dumps(position)} if position else {}))
+    except UnknownState:
+        return Row(flow.name, position, len(ids), "unknown", _nearest(flow, position), ids[0])
+    for run_id in ids[:sample]:
+        try:
+            await engine.get(flow, run_id).exchange()
+        except CodecError as error:
+            return Row(flow.name, position, len(ids), "unreadable", str(error), run_id)
+    return Row(flow.name, position, len(ids), "ok", "", ids[0])
+
+
+def _nearest(flow: Flow[Any], position: list[str]) -> str:
+    known = [edge.source for edge in flow.transitions] if isinstance(flow, StepFlow) else []
+    near = get_close_matches(position[0], known, n=1)
+    return f"keep that step until these runs have passed it; nearest: {near[0]}" if near else "keep the old flow, too"

@@ -1,0 +1,73 @@
+"""Finds flow definitions in the user's modules: `shop.flows` or `shop.flows:order_flow`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from difflib import get_close_matches
+from types import ModuleType
+from typing import Any
+
+import click
+
+from stepflow.errors import StepflowError
+from stepflow.model.flow import Flow
+
+MODULE_HELP = "a module such as shop.flows, or one name in it such as shop.flows:order_flow"
+
+
+def flows_of(target: str) -> list[Flow[Any]]:
+    """Every definition at the top level of a module, or the one that `module:name` names."""
+    name, _, attribute = target.partition(":")
+    module = _import(name)
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
+    if attribute:
+        return [_named(module, attribute, found)]
+    if not found:
+        chains = [key for key, value in vars(module).items() if callable(getattr(value, "compile", None))]
+        hint = f"; {', '.join(chains)}: call .compile() on the chain" if chains else ""
+        raise click.UsageError(f"{target} defines no flow at its top level{hint}")
+    return list({id(flow): flow for flow in found.values()}.values())
+
+
+def flow_of(target: str) -> Flow[Any]:
+    """The one definition that `target` names."""
+    flows = flows_of(target)
+    if len(flows) > 1:
+        names = ", ".join(sorted(flow.name for flow in flows))
+        raise click.UsageError(f"{target} defines several flows ({names}): name one, e.g. {target}:order_flow")
+    return flows[0]
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module as `python -m` would, the current directory first."""
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds texts
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name and (name == missing.name or name.startswith(f"{missing.name}.")):
+            raise click.UsageError(f"there is no module {name!r} in {os.getcwd()} or on PYTHONPATH") from None  # noqa: PTH109
+        raise _broken(name, missing) from missing
+    except StepflowError:  # a wrong definition: its message says where
+        raise
+    except Exception as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> click.ClickException:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return click.ClickException(
+        f"{name} cannot be imported: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
+    )
+
+
+def _named(module: ModuleType, attribute: str, found: dict[str, Flow[Any]]) -> Flow[Any]:
+    by_name = found | {flow.name: flow for flow in found.values()}
+    if attribute not in by_name:
+        near = get_close_matches(attribute, by_name, n=1)
+        hint = f": did you mean {near[0]}?" if near else f"; it defines {', '.join(sorted(found)) or 'none'}"
+        raise click.UsageError(f"{module.__name__} has no flow {attribute!r}{hint}")
+    return by_name[attribute]

@@ -1,0 +1,36 @@
+"""The verb `diagram`: draws a flow, or a run in its flow."""
+
+from __future__ import annotations
+
+import click
+
+from stepflow.cli.definitions import MODULE_HELP, flow_of
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.steps import StepFlow
+from stepflow.steps.diagram import Format
+
+FORMATS: tuple[Format, ...] = ("text", "mermaid", "dot")
+
+
+@click.command("diagram", help=f"Draw FLOW.\n\nFLOW is {MODULE_HELP}.")
+@click.argument("flow")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to draw with."
+)
+@click.option("--run", "run_id", metavar="ID", help="Highlight where this run is; needs --store.")
+@with_store(needed=False)
+def command(target: Target, flow: str, form: Format, run_id: str | None) -> None:
+    """Draw the chain, with the position of a run if one is named."""
+    definition = flow_of(flow)
+    if not isinstance(definition, StepFlow):
+        raise click.UsageError(f"{flow} is no step flow: only those have a diagram")
+    position = None if run_id is None else target.run(lambda engine: _position(engine, run_id))
+    drawn = definition.diagram(form, state=position)
+    if target.out.json:
+        return target.out.value({"flow": definition.name, "format": form, "position": position, "diagram": drawn})
+    return target.out.line(drawn.rstrip("\n"))
+
+
+async def _position(engine: AsyncEngine, run_id: str) -> list[str]:
+    return (await engine.get(run_id).info()).position

@@ -1,0 +1,62 @@
+"""The verb `doctor`: looks whether this environment, and the store, are in order."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import sys
+from importlib.metadata import version
+
+import click
+from attrs import frozen
+
+from stepflow.cli.target import Target, with_store
+from stepflow.drivers.urls import driver_for
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.errors import StepflowError
+
+
+@frozen
+class Finding:
+    """One thing that was looked at; `ok` is false if it needs care."""
+
+    what: str
+    ok: bool
+    found: str
+
+
+@click.command("doctor")
+@with_store(needed=False)
+def command(target: Target) -> int:
+    """Look at versions and, with a store, at its health. Exit code 3 if something needs care."""
+    findings = _environment() + (_store(target) if target.store else [])
+    if target.out.json:
+        target.out.value(findings)
+    else:
+        target.out.table(("what", "state", "found"), ((f.what, "ok" if f.ok else "look", f.found) for f in findings))
+    return 0 if all(f.ok for f in findings) else 3
+
+
+def _environment() -> list[Finding]:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("attrs", "cattrs", "click", "rich"))
+    return [
+        Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
+        Finding("packages", True, packages),
+        Finding("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
+    ]
+
+
+def _store(target: Target) -> list[Finding]:
+    try:
+        numbers = target.run(AsyncEngine.tally)
+        problems = driver_for(target.store).maintenance(target.namespace).check()
+    except StepflowError as error:
+        return [Finding("store", False, str(error))]
+    runs = sum(n for statuses in numbers.values() for n in statuses.values())
+    blocked = sum(statuses.get("blocked", 0) for statuses in numbers.values())
+    return [
+        Finding("store", not problems, "; ".join(problems) or f"{target.store} is sound, {runs} runs"),
+        Finding(
+            "blocked runs", not blocked, f"{blocked}" + (": see stepflow list --status blocked" if blocked else "")
+        ),
+    ]

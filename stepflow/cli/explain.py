@@ -1,0 +1,23 @@
+"""The verb `explain`: why a run is where it is, and what would move it on."""
+
+from __future__ import annotations
+
+import click
+
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+
+
+@click.command("explain")
+@click.argument("run_id", metavar="ID")
+@with_store
+def command(target: Target, run_id: str) -> None:
+    """Say why a run does not move, since when, and which command would move it."""
+
+    async def work(engine: AsyncEngine) -> str:
+        return await engine.get(run_id).explain()
+
+    text = target.run(work)
+    if target.out.json:
+        return target.out.value({"id": run_id, "explanation": text})
+    return target.out.line(text)

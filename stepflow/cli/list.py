@@ -1,0 +1,63 @@
+"""The verb `list`: runs with their status and position, or only their numbers."""
+
+from __future__ import annotations
+
+import click
+
+from stepflow.cli.target import Target, with_store
+from stepflow.cli.values import label
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.views import RunInfo
+from stepflow.model.lifecycle import Status
+
+COLUMNS = ("id", "flow", "status", "position", "why", "updated")
+
+
+@click.command("list")
+@click.option("--flow", help="Only runs of this flow.")
+@click.option("--status", type=click.Choice([str(s) for s in Status]), help="Only runs that are in this status.")
+@click.option(
+    "--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="Only runs with this label; all must fit."
+)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--after", metavar="ID", help="Go on after this run, the last one of the page before.")
+@click.option("--count", is_flag=True, help="Print how many runs each flow has in each status.")
+@with_store
+def command(
+    target: Target,
+    flow: str | None,
+    status: str | None,
+    labels: tuple[tuple[str, str], ...],
+    limit: int,
+    after: str | None,
+    count: bool,
+) -> None:
+    """List runs, the newest first."""
+    if count:
+        return _count(target)
+
+    async def work(engine: AsyncEngine) -> list[RunInfo]:
+        return await engine.runs(flow=flow, status=status, labels=dict(labels) or None, limit=limit, after=after)
+
+    runs = target.run(work)
+    if target.out.json:
+        return target.out.value(runs)
+    target.out.table(COLUMNS, ([r.id, r.flow, r.status, " ".join(r.position), why(r), r.updated_at] for r in runs))
+    if len(runs) == limit:
+        target.out.line(f"more: --after {runs[-1].id}")
+    return None
+
+
+def _count(target: Target) -> None:
+    numbers = target.run(AsyncEngine.tally)
+    if target.out.json:
+        return target.out.value(numbers)
+    rows = ((flow, status, n) for flow, statuses in sorted(numbers.items()) for status, n in sorted(statuses.items()))
+    return target.out.table(("flow", "status", "runs"), rows)
+
+
+def why(run: RunInfo) -> str:
+    """What the run waits for or failed with, in a few words."""
+    if run.error is not None:
+        return f"{run.error.type}: {run.error.message}"
+    return run.blocked or run.waiting_for

@@ -1,0 +1,88 @@
+"""Output: the same facts as a table on a terminal, as tab-separated lines in a pipe, or as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import attrs
+import click
+from attrs import frozen
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLOURS: Mapping[str, str] = {
+    "completed": "green",
+    "failed": "red",
+    "blocked": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "waiting": "magenta",
+    "sleeping": "blue",
+}
+
+
+@frozen
+class Output:
+    """Prints to stdout; `json` says whether machines read it."""
+
+    json: bool = False
+
+    def value(self, value: Any) -> None:
+        """One JSON document in one line."""
+        _write(json.dumps(plain(value), ensure_ascii=False))
+
+    def line(self, text: str) -> None:
+        """A sentence for people; nothing for machines."""
+        if not self.json:
+            _write(text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Rows under their headings; cells may be anything that `cell` knows."""
+        texts = [[cell(value) for value in row] for row in rows]
+        if not sys.stdout.isatty():
+            for row in [list(columns), *texts]:
+                self.line("\t".join(" ".join(text.split()) for text in row))
+            return
+        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in texts:
+            table.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in row))
+        Console(highlight=False).print(table)
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone, e.g. `head`: there is nobody to tell the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(0) from None
+
+
+def cell(value: Any) -> str:
+    """A value as people read it: times to the second in UTC, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, dict | list):
+        return json.dumps(plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it: attrs objects as objects, times as ISO 8601 with offset."""
+    if attrs.has(type(value)):
+        return {a.name: plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value if isinstance(value, int | float | None) else str(value)

@@ -1,0 +1,33 @@
+"""The verb `prune`: deletes runs that ended long ago."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from stepflow.cli.target import Target, with_store
+from stepflow.cli.values import duration
+from stepflow.engine.async_engine import AsyncEngine
+
+
+@click.command("prune")
+@click.option(
+    "--older-than",
+    type=duration,
+    metavar="DURATION",
+    default="30d",
+    show_default=True,
+    help="Ended longer ago than this.",
+)
+@with_store
+def command(target: Target, older_than: timedelta) -> None:
+    """Delete runs that ended long ago, with their history. Open and parked runs are never deleted."""
+
+    async def work(engine: AsyncEngine) -> int:
+        return await engine.prune(older_than)
+
+    deleted = target.run(work)
+    if target.out.json:
+        return target.out.value({"deleted": deleted})
+    return target.out.line(f"{deleted} runs deleted")

@@ -1,0 +1,29 @@
+"""The verb `publish`: gives a run an event."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stepflow.cli.target import Target, with_store
+from stepflow.cli.values import json_text
+from stepflow.engine.async_engine import AsyncEngine
+
+
+@click.command("publish")
+@click.argument("run_id", metavar="ID")
+@click.argument("event")
+@click.argument("payload", type=json_text, default="null")
+@click.option("--id", "event_id", help="Id of the event; the same one again is stored once.")
+@with_store
+def command(target: Target, run_id: str, event: str, payload: str, event_id: str | None) -> None:
+    """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID."""
+
+    async def work(engine: AsyncEngine) -> None:
+        await engine.get(run_id).publish(event, json.loads(payload), id=event_id)
+
+    target.run(work)
+    if target.out.json:
+        return target.out.value({"id": run_id, "event": event})
+    return target.out.line(f"{run_id}: {event} is published")

@@ -1,0 +1,17 @@
+"""The verb `retry`: lets failed runs go on at the step that failed."""
+
+from __future__ import annotations
+
+import click
+
+from stepflow.cli.each import each
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.runs import AsyncRun
+
+
+@click.command("retry")
+@click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
+@with_store
+def command(target: Target, run_ids: tuple[str, ...]) -> int:
+    """Let failed runs go on at the step that failed, after the cause was mended."""
+    return each(target, run_ids, AsyncRun.redrive, "goes on")

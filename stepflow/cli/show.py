@@ -1,0 +1,52 @@
+"""The verb `show`: everything that is known of one run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from stepflow.cli.list import why
+from stepflow.cli.output import cell
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.views import HistoryEntry, RunInfo
+
+
+@click.command("show")
+@click.argument("run_id", metavar="ID")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest revisions to show.")
+@with_store
+def command(target: Target, run_id: str, limit: int) -> None:
+    """Show a run: status, position, exchange and history."""
+
+    async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry]]:
+        run = engine.get(run_id)
+        return await run.info(), await run.exchange(), await run.history(limit)
+
+    info, exchange, history = target.run(work)
+    if target.out.json:
+        return target.out.value({"info": info, "exchange": exchange, "history": history})
+    facts = [
+        ("run", info.id),
+        ("flow", info.flow),
+        ("status", info.status),
+        ("position", " ".join(info.position)),
+        ("why", why(info)),
+        ("labels", " ".join(f"{k}={v}" for k, v in info.labels.items())),
+        ("created", info.created_at),
+        ("updated", info.updated_at),
+        ("due", info.due),
+        ("times out", info.deadline),
+        ("exchange", exchange),
+    ]
+    for name, value in facts:
+        if text := cell(value):
+            target.out.line(f"{name:10}{text}")
+    target.out.line("")
+    return target.out.table(("rev", "at", "position", "note"), map(_row, history))
+
+
+def _row(entry: HistoryEntry) -> tuple[Any, ...]:
+    note = entry.status if entry.error is None else f"{entry.status} {entry.error.type}: {entry.error.message}".strip()
+    return entry.rev, entry.at, " ".join(entry.position), note

@@ -1,0 +1,58 @@
+"""The verb `start`: creates a run of a flow."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+
+from stepflow.cli.definitions import MODULE_HELP, flow_of
+from stepflow.cli.target import Target, with_store
+from stepflow.cli.values import json_text, label, moment
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.errors import CodecError
+from stepflow.model.flow import Flow
+
+
+@click.command("start", help=f"Start a run of FLOW with INPUT, JSON text or - for stdin.\n\nFLOW is {MODULE_HELP}.")
+@click.argument("flow")
+@click.argument("input", type=json_text, required=False)
+@click.option("--id", "run_id", help="Id of the run; the same id and input again gives the same run.")
+@click.option("--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="May be given several times.")
+@click.option("--at", type=moment, metavar="TIME", help="When the first step may begin.")
+@click.option("--priority", default=0, show_default=True, help="Lower goes first.")
+@with_store
+def command(
+    target: Target,
+    flow: str,
+    input: str | None,  # noqa: A002 - the name in the help
+    run_id: str | None,
+    labels: tuple[tuple[str, str], ...],
+    at: datetime | None,
+    priority: int,
+) -> None:
+    """Start and print the id."""
+    definition = flow_of(flow)
+    exchange = None if input is None else _read(definition, input)
+
+    async def work(engine: AsyncEngine) -> str:
+        run = await engine.start(definition, exchange, id=run_id, labels=dict(labels), at=at, priority=priority)
+        return run.id
+
+    started = target.run(work, create=True)
+    if target.out.json:
+        return target.out.value({"id": started, "flow": definition.name})
+    target.out.line(started)
+    if sys.stdout.isatty():
+        target.out.line(f"a worker will take it: stepflow worker {flow} --store {target.store}")
+    return None
+
+
+def _read(flow: Flow[Any], text: str) -> Any:
+    try:
+        return flow.codec.decode(text)
+    except CodecError as error:
+        why = str(error).replace("the stored value does", "it does")
+        raise CodecError(f"the input is not one of flow {flow.name!r}: {why}") from error

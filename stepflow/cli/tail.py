@@ -1,0 +1,56 @@
+"""The verb `tail`: follows a run until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from stepflow.cli.output import cell
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.runs import AsyncRun
+from stepflow.engine.views import HistoryEntry
+
+PAGE = 64
+
+
+@click.command("tail")
+@click.argument("run_id", metavar="ID")
+@click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Seconds between two looks.")
+@click.option("--no-follow", is_flag=True, help="Print what there is and return.")
+@with_store
+def command(target: Target, run_id: str, every: float, no_follow: bool) -> None:
+    """Print each revision of a run as it is made, one line each (JSON lines with --json)."""
+
+    async def work(engine: AsyncEngine) -> None:
+        run, seen = engine.get(run_id), 0
+        while True:
+            for entry in await _newer(run, seen):
+                _print(target, entry)
+                seen = entry.rev
+            if no_follow or (await run.status()).final:
+                break
+            await asyncio.sleep(every)
+        for entry in await _newer(run, seen):
+            _print(target, entry)
+
+    target.run(work)
+
+
+async def _newer(run: AsyncRun[object], seen: int) -> list[HistoryEntry]:
+    """All revisions after `seen`, however many were made meanwhile."""
+    limit = PAGE
+    while True:
+        entries = await run.history(limit)
+        if len(entries) < limit or entries[0].rev <= seen:
+            return [entry for entry in entries if entry.rev > seen]
+        limit *= 4
+
+
+def _print(target: Target, entry: HistoryEntry) -> None:
+    if target.out.json:
+        return target.out.value(entry)
+    error = "" if entry.error is None else f"{entry.error.type}: {entry.error.message}"
+    words = (cell(entry.at), str(entry.rev), " ".join(entry.position), entry.status, error)
+    return target.out.line("  ".join(word for word in words if word))

@@ -1,0 +1,76 @@
+"""Target: the store that a verb works on, taken from its options or the environment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from attrs import frozen
+
+from stepflow.cli.output import Output
+from stepflow.drivers.urls import driver_for
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.errors import StoreError
+
+T = TypeVar("T")
+SQLITE = "sqlite:///"
+
+
+@frozen
+class Target:
+    """A store URL and a namespace; `out` prints in the form that was asked for."""
+
+    store: str
+    namespace: str
+    out: Output
+
+    def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, concurrency: int = 64) -> T:
+        """Open an engine, await `work(engine)`, close it. Without `create` a missing SQLite file is an error."""
+        if not self.store:
+            raise _missing()
+        if not create:
+            self.must_exist()
+
+        async def session() -> T:
+            async with AsyncEngine(self.store, namespace=self.namespace, concurrency=concurrency) as engine:
+                return await work(engine)
+
+        driver_for(self.store)  # a wrong URL is told before a loop is started
+        return asyncio.run(session())
+
+    def must_exist(self) -> None:
+        """Raises StoreError when the store is a SQLite file that is not there: looking must not create it."""
+        path = Path(self.store.removeprefix(SQLITE))
+        if self.store.startswith(SQLITE) and not path.exists():
+            raise StoreError(f"there is no store at {path.absolute()}: check --store, or start a run to create it")
+
+
+def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> Callable[..., Any]:
+    """Adds `--store`, `--namespace` and `--json`; the verb gets a Target as its first argument.
+
+    With `needed=False` the store may be left out; `store` is empty then.
+    """
+    if fn is None:
+        return lambda verb: with_store(verb, needed=needed)
+
+    @click.option(
+        "--store", envvar="STEPFLOW_STORE", metavar="URL", help="e.g. sqlite:///orders.db  [env: STEPFLOW_STORE]"
+    )
+    @click.option("--namespace", envvar="STEPFLOW_NAMESPACE", default="", help="Set of runs  [env: STEPFLOW_NAMESPACE]")
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @wraps(fn)
+    def verb(*args: Any, store: str | None, namespace: str, as_json: bool, **options: Any) -> Any:
+        if needed and not store:
+            raise _missing()
+        return fn(Target(store or "", namespace, Output(as_json)), *args, **options)
+
+    return verb
+
+
+def _missing() -> click.UsageError:
+    hint = "; there is a demo.db here: --store sqlite:///demo.db" if Path("demo.db").exists() else ""
+    return click.UsageError(f"no store given: add --store sqlite:///orders.db or set STEPFLOW_STORE{hint}")

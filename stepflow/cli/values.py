@@ -1,0 +1,52 @@
+"""Types of command line values: JSON, durations, labels and points in time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import datetime, timedelta
+
+import click
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def json_text(value: str) -> str:
+    """JSON text, or `-` to read it from stdin; returned as it is, checked."""
+    text = sys.stdin.read() if value == "-" else value
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text[:60]!r} is not JSON: {error}; a text needs double quotes of its own: '\"Ada\"'"
+        ) from error
+    return text
+
+
+def duration(value: str) -> timedelta:
+    """A number with a unit: 90s, 15m, 12h, 30d, 2w."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r}: give a number and a unit: 90s, 15m, 12h, 30d, 2w")
+    return timedelta(**{UNITS[found[2]]: float(found[1])})
+
+
+def label(value: str) -> tuple[str, str]:
+    """`key=value` as a pair."""
+    key, equals, text = value.partition("=")
+    if not key or not equals:
+        raise click.BadParameter(f"{value!r}: give key=value")
+    return key, text
+
+
+def moment(value: str) -> datetime:
+    """A point in time, ISO 8601 with an offset: 2030-01-31T08:00+01:00."""
+    wrong = click.BadParameter(f"{value!r}: give a time with its offset, e.g. 2030-01-31T08:00+01:00")
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        raise wrong from None
+    if found.tzinfo is None:
+        raise wrong
+    return found

@@ -1,0 +1,41 @@
+"""The verb `worker`: advances the runs of every flow in a module until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.target import Target, with_store
+from stepflow.engine.async_engine import AsyncEngine
+
+SWITCH_S = 0.0005  # a step that spins on the CPU must not keep the committing thread waiting for 5 ms each time
+
+
+@click.command(
+    "worker", help=f"Advance the runs of the flows in MODULES until SIGTERM or Ctrl-C.\n\nMODULE is {MODULE_HELP}."
+)
+@click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
+@click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
+@click.option("--until-idle", is_flag=True, help="Return when nothing is due, instead of waiting for more.")
+@with_store
+def command(target: Target, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
+    """Import, register, run; what is held at the end is handed back."""
+    flows = [flow for module in modules for flow in flows_of(module)]
+    sys.setswitchinterval(SWITCH_S)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def work(engine: AsyncEngine) -> None:
+        engine.register(*flows)
+        target.out.line(f"worker on {target.store}: {', '.join(sorted(flow.name for flow in flows))}")
+        if not until_idle:
+            return await engine.run_forever()
+        idle = await engine.run_until_idle()
+        if target.out.json:
+            target.out.value(idle)
+        target.out.line(f"idle: {idle.completed} completed, {idle.failed} failed, {idle.waiting} waiting")
+        return None
+
+    target.run(work, create=True, concurrency=concurrency)

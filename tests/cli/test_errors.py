@@ -1,0 +1,80 @@
+"""Wrong input is told in one line that names the fix, with the documented exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+FLOWS = {
+    "broken": "import json\n1 / 0\n",
+    "needy": "import there_is_no_such_module\n",
+    "chain": "from stepflow import named\norder = named('order.v1').do('a', print)\n",
+    "empty": "",
+    "wrong": "from stepflow import named\nnamed('a').do('', print).do('b', 3).compile()\n",
+    "two": "from stepflow import named\na = named('a').compile()\nb = named('b').compile()\n",
+}
+CASES = [
+    (["show", "nobody"], 1, "no run 'nobody'"),
+    (["start", "shop", '{"number": 1}', "--id", ""], 1, "non-empty text"),
+    (["start", "shop", '{"number": "x"}'], 1, "the input is not one of flow 'order.v1'"),
+    (["start", "shop", '{"number": 1, "colour": 2}'], 1, "colour"),
+    (["start", "shop", "{"], 2, "is not JSON"),
+    (["start", "shop", "{}", "--at", "2030-01-31"], 2, "with its offset"),
+    (["start", "shop", "{}", "--label", "tenant"], 2, "give key=value"),
+    (["start", "shop:order_flo", "{}"], 2, "did you mean order_flow?"),
+    (["start", "two", "{}"], 2, "name one, e.g. two:order_flow"),
+    (["publish", "order-1", "approved", "Ada"], 2, "'\"Ada\"'"),
+    (["prune", "--older-than", "30"], 2, "30d"),
+    (["list", "--status", "lost"], 2, "'lost' is not one of"),
+    (["list", "--store", "mysql://x"], 1, "no driver for mysql://"),
+    (["list", "--store", "shop.db"], 1, "no store URL"),
+    (["worker", "nothing"], 2, "there is no module 'nothing'"),
+    (["worker", "empty"], 2, "defines no flow"),
+    (["worker", "chain"], 2, "order: call .compile()"),
+    (["worker", "broken"], 1, "ZeroDivisionError: division by zero (/"),
+    (["worker", "needy"], 1, "there_is_no_such_module"),
+    (["worker", "wrong"], 1, "a: a step has the name ''"),
+    (["worker", "shop", "--concurrency", "0"], 2, "concurrency"),
+    (["tial", "order-1"], 2, "No such command 'tial'"),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "message"), CASES, ids=lambda v: " ".join(v) if isinstance(v, list) else "")
+def test_the_message_names_the_fix(stepflow, tmp_path, args, code, message):
+    for name, text in FLOWS.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    stepflow("start", "shop", '{"number": 1}', "--id", "order-1")
+    assert stepflow(*args) == ""
+    assert (stepflow.code, message in stepflow.err) == (code, True), stepflow.err
+    assert "Traceback" not in stepflow.err
+    assert [line for line in stepflow.err.splitlines() if line.lower().startswith("error:")] == [
+        stepflow.err.splitlines()[-1]
+    ]
+
+
+def test_looking_at_a_store_that_is_not_there_does_not_create_it(stepflow, tmp_path):
+    assert stepflow("list") == ""
+    assert (stepflow.code, f"there is no store at {tmp_path / 'shop.db'}" in stepflow.err) == (1, True)
+    assert not (tmp_path / "shop.db").exists()
+
+
+def test_without_a_store_the_message_names_both_ways_and_the_demo(stepflow, tmp_path, monkeypatch):
+    monkeypatch.delenv("STEPFLOW_STORE")
+    stepflow("list")
+    assert stepflow.code == 2
+    assert "--store sqlite:///orders.db or set STEPFLOW_STORE" in stepflow.err
+    assert "demo.db" not in stepflow.err
+    (tmp_path / "demo.db").touch()
+    stepflow("list")
+    assert "--store sqlite:///demo.db" in stepflow.err
+
+
+def test_another_input_for_the_same_id_is_refused(waiting):
+    waiting("start", "shop", '{"number": 2}', "--id", "order-1")
+    assert (waiting.code, "another input" in waiting.err) == (1, True)
+
+
+def test_help_lists_every_verb_and_the_exit_codes(stepflow):
+    text = stepflow("--help")
+    assert stepflow.code == 0
+    for word in ("worker", "list", "show", "tail", "explain", "start", "publish", "cancel", "retry", "doctor", "130"):
+        assert word in text

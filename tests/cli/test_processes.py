@@ -1,0 +1,111 @@
+"""The command as a real process: signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.house.pages import ROOT
+
+SPIN = """
+from stepflow import Steps, named
+
+def turn() -> None:
+    print("turn", flush=True)
+
+spin = named("spin.v1").loop_until("forever", lambda: False, Steps().do("turn", turn)).compile()
+"""
+
+
+@pytest.fixture
+def spawn(tmp_path):
+    """Start `python -m stepflow ...` in a folder with a flow that never ends."""
+    (tmp_path / "spin.py").write_text(SPIN)
+    env = os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "120"}
+
+    def start(*args: str, **options) -> subprocess.Popen[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+        process = subprocess.Popen([sys.executable, "-m", "stepflow", *args], cwd=tmp_path, env=env, **options)
+        started.append(process)
+        return process
+
+    started: list[subprocess.Popen[str]] = []
+    yield start
+    for process in started:
+        with process:  # closes its pipes
+            process.kill()
+
+
+def output(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return out
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_told_to_stop_hands_its_run_back(spawn, signum):
+    output(spawn("start", "spin", "--id", "run-1"))
+    worker = spawn("worker", "spin")
+    assert worker.stdout.readline() == "worker on sqlite:///spin.db: spin.v1\n"
+    assert worker.stdout.readline() == "turn\n"
+    worker.send_signal(signum)
+    output(worker)
+    info = json.loads(output(spawn("show", "run-1", "--json")))["info"]
+    assert (info["status"], info["owner"], info["crashes"]) == ("queued", "", 0)
+
+
+def test_tail_follows_until_the_run_ends(spawn):
+    output(spawn("start", "spin", "--id", "run-1"))
+    tail = spawn("tail", "run-1", "--every", "0.05", "--json")
+    assert json.loads(tail.stdout.readline())["position"] == ["start:spin.v1"]
+    output(spawn("cancel", "run-1"))
+    assert json.loads(output(tail).splitlines()[-1])["status"] == "cancelled"
+
+
+def test_an_interrupted_tail_ends_with_130(spawn):
+    output(spawn("start", "spin", "--id", "run-1"))
+    tail = spawn("tail", "run-1")
+    tail.stdout.readline()
+    tail.send_signal(signal.SIGINT)
+    _, err = tail.communicate(timeout=30)
+    assert (tail.returncode, err.strip()) == (130, "")
+
+
+def test_a_reader_that_goes_away_is_no_error(spawn):
+    output(spawn("start", "spin", "--id", "run-1"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = spawn("list", stdout=writer)
+    os.close(writer)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_on_a_terminal_there_is_a_table(spawn):
+    output(spawn("start", "spin", "--id", "run-1"))
+    ours, theirs = pty.openpty()
+    process = spawn("list", stdout=theirs)
+    process.wait(30)
+    os.close(theirs)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "\t" not in text
+    assert "run-1" in text
+
+
+def test_the_worker_shares_the_interpreter_fairly(spawn, tmp_path):
+    (tmp_path / "fair.py").write_text(
+        SPIN.replace('print("turn", flush=True)', "import sys; print(sys.getswitchinterval(), flush=True)")
+    )
+    output(spawn("start", "fair", "--id", "run-1"))
+    worker = spawn("worker", "fair")
+    worker.stdout.readline()
+    assert worker.stdout.readline() == "0.0005\n"
+    worker.terminate()
+    output(worker)

@@ -1,0 +1,149 @@
+"""Every verb does its job on a real store, for people and for machines."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_start_prints_the_id_and_is_idempotent(stepflow):
+    assert stepflow("start", "shop:order_flow", '{"number": 1}', "--id", "order-1") == "order-1\n"
+    assert stepflow("start", "shop", '{"number": 1, "approved_by": ""}', "--id", "order-1") == "order-1\n"
+    assert stepflow.json("list", "--count") == {"order.v1": {"queued": 1}}
+
+
+def test_start_takes_labels_a_time_and_a_priority(stepflow):
+    options = ["--label", "a=1", "--label", "b=x=y", "--priority", "7", "--at", "2999-01-31T08:00+01:00"]
+    assert stepflow.json("start", "shop", '{"number": 2}', "--id", "o", *options) == {"id": "o", "flow": "order.v1"}
+    info = stepflow.json("show", "o")["info"]
+    assert (info["labels"], info["priority"], info["status"]) == ({"a": "1", "b": "x=y"}, 7, "sleeping")
+    assert info["due"] == "2999-01-31T07:00:00+00:00"
+
+
+def test_worker_until_idle_tells_what_it_did(stepflow):
+    stepflow("start", "shop", '{"number": 1}')
+    stepflow("start", "shop", '{"number": -1}')
+    idle = stepflow.json("worker", "shop", "--until-idle")
+    assert (idle["completed"], idle["failed"], idle["waiting"], idle["next_due"]) == (0, 1, 1, None)
+
+
+def test_list_filters_by_flow_status_and_label(waiting):
+    assert [run["id"] for run in waiting.json("list")] == ["order--1", "order-1"]
+    assert [run["id"] for run in waiting.json("list", "--status", "failed")] == ["order--1"]
+    assert [run["id"] for run in waiting.json("list", "--label", "tenant=acme")] == ["order-1"]
+    assert waiting.json("list", "--flow", "other") == []
+    assert [run["id"] for run in waiting.json("list", "--limit", "1", "--after", "order--1")] == ["order-1"]
+
+
+def test_list_in_a_pipe_is_tab_separated_and_one_line_each(waiting):
+    lines = waiting("list").splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["id", "order--1", "order-1"]
+    assert lines[1].split("\t")[4].startswith("ValueError: no such order")
+    assert lines[2].split("\t")[2:5] == ["waiting", "completed:order.v1/check", "event:order.approved"]
+
+
+def test_list_says_when_there_is_more(waiting):
+    assert waiting("list", "--limit", "1").splitlines()[-1] == "more: --after order--1"
+    assert "more" not in waiting("list", "--limit", "3")
+
+
+def test_show_has_the_facts_the_exchange_and_the_history(waiting):
+    shown = waiting.json("show", "order-1")
+    assert shown["exchange"] == {"number": 1, "approved_by": ""}
+    assert shown["history"][0]["position"] == ["start:order.v1"]
+    text = waiting("show", "order-1")
+    assert "status    waiting\n" in text
+    assert "labels    tenant=acme\n" in text
+
+
+def test_publish_lets_the_run_go_on_and_tail_prints_all_of_it(waiting):
+    assert waiting("publish", "order-1", "order.approved", '"Ada"') == "order-1: order.approved is published\n"
+    waiting("worker", "shop", "--until-idle")
+    assert waiting.json("show", "order-1")["exchange"]["approved_by"] == "Ada"
+    lines = waiting("tail", "order-1").splitlines()
+    assert lines[-1].endswith("completed:order.v1  completed")
+    assert len(lines) == len(waiting.json("show", "order-1")["history"])
+
+
+def test_tail_without_following_returns_while_the_run_waits(waiting):
+    assert "completed:order.v1/check" in waiting("tail", "order-1", "--no-follow")
+
+
+def test_explain_names_the_command_that_moves_the_run(waiting):
+    assert "stepflow publish 'order-1'" in waiting("explain", "order-1")
+    assert "stepflow retry 'order--1'" in waiting.json("explain", "order--1")["explanation"]
+
+
+def test_cancel_ends_runs_and_goes_on_after_one_that_is_not_there(waiting):
+    out = waiting("cancel", "nobody", "order-1")
+    assert (out, waiting.code) == ("order-1: cancel requested, now cancelled\n", 1)
+    assert "no run 'nobody'" in waiting.err
+    assert waiting.json("show", "order-1")["info"]["status"] == "cancelled"
+
+
+def test_retry_redrives_only_what_failed(waiting):
+    assert waiting("retry", "order--1") == "order--1: goes on, now queued\n"
+    assert waiting("retry", "order-1") == ""
+    assert (waiting.code, "did not fail" in waiting.err) == (1, True)
+
+
+def test_diagram_draws_the_flow_and_where_a_run_is(waiting):
+    plain = waiting("diagram", "shop")
+    placed = waiting("diagram", "shop", "--run", "order-1")
+    assert "check" in plain
+    assert plain != placed
+    assert waiting("diagram", "shop", "--format", "mermaid").startswith("flowchart")
+    assert waiting("diagram", "shop", "--format", "dot").startswith("digraph")
+    assert waiting.json("diagram", "shop", "--run", "order-1")["position"] == ["completed:order.v1/check"]
+
+
+def test_prune_keeps_what_is_young_or_open(waiting):
+    assert waiting("prune", "--older-than", "30d") == "0 runs deleted\n"
+    assert waiting.json("prune", "--older-than", "0s") == {"deleted": 1}
+    assert [run["id"] for run in waiting.json("list")] == ["order-1"]
+
+
+def test_doctor_looks_at_the_environment_and_the_store(waiting, monkeypatch):
+    assert "2 runs" in waiting("doctor")
+    assert waiting.code == 0
+    monkeypatch.delenv("STEPFLOW_STORE")
+    assert [finding["what"] for finding in waiting.json("doctor")] == ["python", "packages", "sqlite"]
+
+
+def test_doctor_finds_a_broken_store(stepflow, tmp_path):
+    (tmp_path / "shop.db").write_bytes(b"this is no database, but it is long enough to be looked at" * 99)
+    assert "store\tlook" in stepflow("doctor")
+    assert stepflow.code == 3
+
+
+def test_namespaces_keep_runs_apart(stepflow):
+    stepflow("start", "shop", '{"number": 1}', "--namespace", "test")
+    assert stepflow.json("list") == []
+    assert len(stepflow.json("list", "--namespace", "test")) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "remedy"),
+    [
+        (("named", "named"), "ok", ""),
+        (('do("check"', 'do("checks"'), "unknown", "nearest: completed:order.v1/checks"),
+        (("    number: int\n", "    number: bytes\n    size: int\n"), "unreadable", "does not fit"),
+    ],
+)
+def test_check_tells_before_a_deploy(waiting, tmp_path, change, verdict, remedy):
+    new = (tmp_path / "shop.py").read_text().replace(*change).replace("order.number < 0", "False")
+    (tmp_path / "shop2.py").write_text(new)
+    (row,) = waiting.json("check", "shop2")
+    assert (row["runs"], row["verdict"], row["example"]) == (1, verdict, "order-1")
+    assert remedy in row["remedy"]
+    assert waiting.code == (0 if verdict == "ok" else 3)
+
+
+def test_tail_prints_every_revision_of_a_long_run(stepflow, tmp_path):
+    flow = "named('long.v1', dict).loop_until('end', lambda d: d['n'] == 150, Steps(dict).do('add', add)).compile()"
+    code = f"from stepflow import Steps, named\ndef add(d): d['n'] += 1\nlong = {flow}\n"
+    (tmp_path / "long.py").write_text(code)
+    stepflow("start", "long", '{"n": 0}', "--id", "run-1")
+    stepflow("worker", "long", "--until-idle")
+    revisions = [int(line.split()[2]) for line in stepflow("tail", "run-1").splitlines()]
+    assert len(revisions) > 300
+    assert revisions == sorted(set(revisions))
