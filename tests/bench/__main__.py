@@ -1,0 +1,93 @@
+"""Benchmark: `python -m tests.bench` measures raw limits, peers and stepflow side by side and prints one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+from tests.bench import machine, probe, report
+from tests.bench.bars import ALSO, BARS, Bar, judge
+from tests.bench.rows import ROWS
+
+DISTRIBUTIONS = ("dbos", "burr", "langgraph", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine")
+DISK = Path("/var/tmp")  # unlike /tmp never kept in memory, where nothing would have to be made durable
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE")
+    parser.add_argument(
+        "--only", metavar="NAMES", help="rows to measure, e.g. 'raw.*,async.64'; bars whose rows are in"
+    )
+    parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs per bar (default 5; 0: no bars)")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of runs per sample (default 1)")
+    parser.add_argument("--dir", type=Path, help="where the stores are written (default /var/tmp)")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--probe", nargs=3, metavar=("PROBE", "FOLDER", "PARAMS"), help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def _chosen(only: str | None) -> list[str]:
+    if only is None:
+        return list(ROWS)
+    patterns = [p.strip() for p in only.split(",")]
+    chosen = [name for name in ROWS if any(fnmatch(name, p) for p in patterns)]
+    if not chosen:
+        sys.exit(f"--only {only!r} names no row; there are: {', '.join(ROWS)}")
+    return chosen
+
+
+def _within(bar: Bar, names: Sequence[str]) -> bool:
+    return bar.row in names and (not bar.against or any(n in names for n in bar.against))
+
+
+def _tell(text: str) -> None:
+    print(f"… {text}", file=sys.stderr, flush=True)
+
+
+def _measure(base: Path, names: Sequence[str], options: argparse.Namespace) -> int:
+    facts = machine.describe(base, DISTRIBUTIONS)
+    sampler = probe.Sampler(base, options.scale)
+    for name in names:
+        _tell(ROWS[name].label)
+        sampler.sample(ROWS[name])
+    found, also = (
+        [judge(b, sampler, options.pairs, _tell) for b in bars if options.pairs and _within(b, names)]
+        for bars in (BARS, ALSO)
+    )
+    print("\n".join(f"{key}: {value}" for key, value in facts.items()), end="\n\n")
+    print("\n".join(report.table(names, sampler)), end="\n\n")
+    for title, verdicts in (("bar", found), ("for information", also)):
+        if verdicts:
+            print("\n".join(report.verdicts(title, verdicts)), end="\n\n")
+    if options.json:
+        options.json.write_text(json.dumps(report.document(facts, names, sampler, [*found, *also]), indent=2) + "\n")
+    broken = {name: text for name, text in sampler.failed.items() if text != "not installed"}
+    for name, text in broken.items():
+        print(f"{name} {text}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print; 1 if something could not be measured, however the bars turn out."""
+    options = _arguments(argv)
+    if options.probe:
+        name, folder, params = options.probe
+        probe.call(name, Path(folder), json.loads(params))
+        return 0
+    names = _chosen(options.only)
+    if options.list:
+        print("\n".join(f"{name:18} {ROWS[name].group}: {ROWS[name].label}" for name in names))
+        return 0
+    folder = options.dir or (DISK if DISK.is_dir() else Path(gettempdir()))
+    with TemporaryDirectory(prefix="stepflow-bench-", dir=folder) as base:
+        return _measure(Path(base), names, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

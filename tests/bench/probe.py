@@ -1,0 +1,87 @@
+"""Takes one sample: a probe in a process and a folder of its own, so that no sample feels the one before."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.bench.rows import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "figures: "
+LIMIT_S = 600
+
+
+class ProbeFailed(Exception):
+    """A probe ended without figures, or did not find all of its steps; the message has the end of its output."""
+
+
+def version_of(distribution: str) -> str:
+    """The installed version, empty when it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def call(probe: str, folder: Path, params: dict[str, Any]) -> None:
+    """In the child: run the probe and print its figures as one line."""
+    module, _, function = probe.partition(":")
+    figures = getattr(importlib.import_module(f"tests.bench.{module}"), function)(folder, **params)
+    print(MARK + json.dumps(figures), flush=True)
+
+
+def run(probe: str, base: Path, params: dict[str, Any]) -> dict[str, Any]:
+    """Run a probe in a new interpreter; its figures. Raises ProbeFailed."""
+    with TemporaryDirectory(prefix="sample-", dir=base) as folder:
+        command = [sys.executable, "-m", "tests.bench", "--probe", probe, folder, json.dumps(params)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    if done.returncode or not lines:
+        raise ProbeFailed(f"{probe} {params} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+    figures: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
+    if figures["steps"] != figures["expected"]:
+        raise ProbeFailed(f"{probe} {params}: {figures['steps']} of {figures['expected']} steps were found afterwards")
+    return figures
+
+
+class Sampler:
+    """Samples rows below the folder `base`, at a scale; keeps what it measured."""
+
+    def __init__(self, base: Path, scale: float) -> None:
+        self._base, self._scale = base, scale
+        self._templates: dict[int, Path] = {}
+        self.samples: dict[str, list[dict[str, Any]]] = {}
+        self.failed: dict[str, str] = {}
+
+    def sample(self, row: Row) -> float | None:
+        """One more sample of the row: its value, or None when the row could not be measured."""
+        if row.name in self.failed:
+            return None
+        if row.needs and not version_of(row.needs):
+            self.failed[row.name] = "not installed"
+            return None
+        params = row.params(self._scale)
+        try:
+            if row.beside:
+                params["template"] = str(self._template(round(row.beside * self._scale)))
+            figures = run(row.probe, self._base, params)
+        except (ProbeFailed, subprocess.TimeoutExpired) as error:
+            self.failed[row.name] = f"failed: {error}"
+            return None
+        self.samples.setdefault(row.name, []).append(figures)
+        return float(figures["value"])
+
+    def _template(self, runs: int) -> Path:
+        """A store with so many sleeping runs, made once."""
+        if runs not in self._templates:
+            path = self._base / f"sleepers-{runs}.db"
+            run("ours:sleepers", self._base, {"runs": runs, "target": str(path)})
+            self._templates[runs] = path
+        return self._templates[runs]
