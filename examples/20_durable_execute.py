@@ -1,0 +1,26 @@
+"""Durable execute: once the State is committed, its function runs even if this process dies before it gets to it."""
+
+from stepflow import Engine, StateCtx, commit, flow, park, transit
+
+
+@flow("greet")
+def greet(ctx: StateCtx):
+    print("hello", ctx.annotation("name"))
+    return commit(park(ctx, greeted="yes"))
+
+
+with Engine("sqlite:///greetings.db") as engine:
+    engine.register(greet)
+    ada = StateCtx("ada", annotations={"name": "Ada"})
+    engine.do(commit(transit(ada, "greet")))
+    print(engine.execute(ada))
+
+with Engine("sqlite:///greetings.db") as engine:  # a client that goes away before it executes
+    bob = StateCtx("bob", annotations={"name": "Bob"})
+    engine.do(commit(transit(bob, "greet")))
+
+with Engine("sqlite:///greetings.db") as engine:
+    engine.register(greet)
+    engine.run_until_idle()
+    for state in engine.states(latest_only=True).states:
+        print(state.id, state.transition.annotations)

@@ -1,0 +1,50 @@
+"""A mutex: a State that is locked by putting it away inside of the State that holds it, in one commit."""
+
+import asyncio
+
+from stepflow import AsyncEngine, Execute, RevMismatch, Stack, StateCtx, Unstack, commit, flow, park, transit
+
+
+@flow("lock")
+async def lock(ctx, engine):
+    async for state in engine.watch({"mutex": "printer"}, since="latest"):
+        mutex, mine = StateCtx.of(state), ctx.copy()
+        if mutex.annotation("state") == "unlocked":
+            try:
+                await engine.do(commit(park(mutex, state="locked"), Stack(mine, mutex, "held"), transit(mine, "print")))
+            except RevMismatch:
+                continue  # somebody else was faster: wait for the next revision
+            return Execute(mine)
+
+
+@flow("print")
+def print_pages(ctx):
+    log.append("begin")
+    log.append("end")
+    return transit(ctx, "unlock")
+
+
+@flow("unlock")
+def unlock(ctx):
+    mutex = StateCtx("")
+    return commit(Unstack(ctx, mutex, "held"), park(mutex, state="unlocked"), park(ctx, state="printed"))
+
+
+log: list[str] = []
+
+
+async def main():
+    async with AsyncEngine("memory://") as engine:
+        engine.register(lock, print_pages, unlock)
+        await engine.do(commit(park(StateCtx("printer", {"mutex": "printer"}), state="unlocked")))
+        jobs = [StateCtx(f"job-{i}") for i in range(3)]
+        await engine.do(commit(*(transit(job, "lock") for job in jobs)), *map(Execute, jobs))
+        printed = 0
+        async for state in engine.watch():
+            printed += state.transition.annotations.get("state") == "printed"
+            if printed == len(jobs):
+                break
+    print(log)
+
+
+asyncio.run(main())

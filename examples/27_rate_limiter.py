@@ -1,0 +1,46 @@
+"""A rate limiter: it watches the States that wait, and lets one go on per tenth of a second."""
+
+import asyncio
+
+from stepflow import AsyncEngine, Execute, StateCtx, commit, flow, park, transit
+
+WAITING = {"limiter": "api"}
+
+
+@flow("limiter")
+async def limiter(ctx, engine):
+    async for state in engine.watch(WAITING):
+        if state.parked:
+            call = StateCtx.of(state)
+            del call.labels["limiter"]
+            await engine.do(commit(transit(call, "call", state="resumed")), Execute(call))
+            await asyncio.sleep(0.1)
+
+
+@flow("call")
+def call_api(ctx):
+    if ctx.annotation("state") != "resumed":
+        ctx.labels.update(WAITING)
+        return commit(park(ctx))
+    print("call", ctx.id)
+    return commit(park(ctx, state="called"))
+
+
+async def main():
+    async with AsyncEngine("memory://") as engine:
+        engine.register(limiter, call_api)
+        api, begun = StateCtx("api"), asyncio.get_running_loop().time()
+        await engine.do(commit(transit(api, "limiter")), Execute(api))
+        for i in range(4):
+            ctx = StateCtx(f"request-{i}")
+            await engine.do(commit(transit(ctx, "call")))
+            await engine.execute(ctx)
+        called = 0
+        async for state in engine.watch():
+            called += state.transition.annotations.get("state") == "called"
+            if called == 4:
+                break
+        print("it took 0.3 s or more:", asyncio.get_running_loop().time() - begun >= 0.3)
+
+
+asyncio.run(main())
