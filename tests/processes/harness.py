@@ -135,12 +135,12 @@ class Child:
 
 
 class Nursery:
-    """Starts processes on one SQLite file and leaves none behind."""
+    """Starts processes on one store, a SQLite file unless `url` names another, and leaves none behind."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.folder, self.log, self.gate = folder, Log(), Gate()
         self.path = folder / "runs.db"
-        self.url = f"sqlite:///{self.path}"
+        self.url = url or f"sqlite:///{self.path}"
         self.children: list[Child] = []
         self._number = 0
 

@@ -3,75 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sqlite3
-from pathlib import Path
 
 import pytest
 
 from stepflow import Engine
-from stepflow.drivers.sqlite.locks import LockFile
 from tests.processes import flows
 from tests.processes.flows import Count
-from tests.processes.harness import Child, Nursery, seconds
-
-
-def stop_outside_of_writes(nursery: Nursery, child: Child) -> None:
-    """SIGSTOP, but not while the process holds the write lock: then everybody would wait for it."""
-    for _ in range(100):
-        child.stop()
-        if _writable(nursery.path):
-            return
-        child.send(signal.SIGCONT)
-    raise AssertionError(f"{child.name} writes all the time")
-
-
-def _writable(path: Path) -> bool:
-    locks = [LockFile(path.with_name(f"{path.name}-locks") / name) for name in ("gate", "turn")]
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-    try:
-        if not all(lock.try_lock() for lock in locks):
-            return False
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
-    except sqlite3.OperationalError:
-        return False
-    else:
-        return True
-    finally:
-        connection.close()
-        for lock in locks:
-            lock.close()
-
-
-def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
-    options = {} if silence is None else {"SILENCE_S": silence}
-    flow = getattr(flows, name)
-    with Engine(nursery.url) as engine:
-        run = engine.start(flow, Count(), id="stolen")
-        first = nursery.spawn("forever", name, **options)
-        nursery.log.wait(what="begin")
-        stop_outside_of_writes(nursery, first)
-        second = nursery.spawn("forever", name, **options)
-        again = nursery.log.wait(what="begin", who=second.name)[0]
-        nursery.gate.open(3)
-        assert run.result(30) == Count(3)
-        history = run.history()
-        print(f"taken over {seconds(second.born, again.at):.2f} s after the second worker was started")
-
-        nursery.gate.open(1)  # the first worker's step ends now, long after its claim was lost
-        first.send(signal.SIGCONT)
-        nursery.log.wait(what="end", who=first.name)
-        other = engine.start(flow, Count(), id="next")  # by whichever of the two; both are alive
-        nursery.gate.open(3)
-        assert other.result(30) == Count(3)
-        for child in (first, second):
-            child.send(signal.SIGTERM)
-            assert child.wait() == 0, child.stderr()
-        assert "run stolen was taken over" in first.stderr()
-        assert run.history() == history
-        assert [e.exchange["n"] for e in history] == [0, 1, 2, 3]
-        assert again.attempt == 2
-        assert len(nursery.log.entries("begin", first.name)) in (1, 1 + 3)  # it never began another step of that run
+from tests.processes.harness import Nursery
+from tests.processes.stops import stop_outside_of_writes, take_over
 
 
 @pytest.mark.parametrize("name", ["gated", "agated"])

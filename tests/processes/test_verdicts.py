@@ -47,3 +47,21 @@ def test_an_owner_that_is_new_is_given_all_of_its_time() -> None:
     old = Peer(Owner("other", "host", 1, 7), "unknown")
     verdicts = [judge.observe([old], 30.0 + second)["other"] for second in range(12)]
     assert verdicts == ["unknown"] * 10 + ["dead"] * 2
+
+
+def doubts(*looks: tuple[str, int]) -> list[bool]:
+    """After each look at one owner: whether the next one is worth while soon; given its lock and its beat."""
+    judge, found = Verdicts(GAP_S), []
+    for second, (lock, beat) in enumerate(looks):
+        judge.observe([Peer(Owner("other", "host", 1, beat), lock)], float(second))  # type: ignore[arg-type]
+        found.append(judge.doubtful)
+    return found
+
+
+def test_a_lock_that_is_held_no_more_is_looked_at_again_soon() -> None:
+    assert doubts(("held", 1), ("held", 2), ("unknown", 2), ("unknown", 2), ("free", 2)) == [0, 0, 1, 1, 0]
+    assert doubts(("held", 1), ("unknown", 1), ("held", 2)) == [0, 1, 0]
+
+
+def test_where_no_lock_tells_anything_only_new_owners_are_looked_at_soon() -> None:
+    assert doubts(("unknown", 1), ("unknown", 1), ("unknown", 2), ("unknown", 2)) == [1, 1, 0, 0]

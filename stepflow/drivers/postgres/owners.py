@@ -110,6 +110,7 @@ class Owners:
             return tuple(Peer(owner) for owner in owners)
         (found,) = fetch_all(connection, (FREE, (numbers(keys),)))
         free = {keys[key]: flag for key, flag in found}
+        self._patience.held([owner for owner, flag in free.items() if not flag])
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still)) for owner in owners)
 
     def leave(self) -> None:

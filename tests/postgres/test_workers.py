@@ -1,0 +1,65 @@
+"""Workers on real servers: any of them may be killed or stopped, and the others go on in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres.server import Server
+from tests.processes.harness import Nursery
+from tests.processes.shares import share, succession
+from tests.processes.stops import take_over
+
+
+@pytest.fixture(params=["server", "older_server"])
+def nursery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nursery]:
+    """Processes on a server of each version."""
+    server: Server = request.getfixturevalue(request.param)
+    nursery = Nursery(tmp_path, server.url())
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def pooled(server: Server, tmp_path: Path) -> Iterator[Nursery]:
+    """Processes that talk to the server as through a pooler of transactions."""
+    nursery = Nursery(tmp_path, server.url(pooler="transaction"))
+    yield nursery
+    nursery.close()
+
+
+def test_four_workers_share_the_runs_and_any_may_be_killed(nursery: Nursery) -> None:
+    share(nursery, "async_chain", runs=120, workers=4, kills=3, seed=11)
+
+
+@pytest.mark.parametrize("nursery", ["server"], indirect=True)
+def test_the_runs_of_a_killed_worker_go_on_at_once(nursery: Nursery) -> None:
+    succession(nursery, within=6)  # two, on a machine that does nothing else
+
+
+@pytest.mark.parametrize("nursery", ["server"], indirect=True)
+def test_a_stopped_worker_is_taken_over_and_its_late_write_is_refused(nursery: Nursery) -> None:
+    take_over(nursery, "gated", silence=2.0)
+
+
+def test_through_a_pooler_only_silence_tells(pooled: Nursery) -> None:
+    (taken,) = succession(pooled, within=10, SILENCE_S=2.0)
+    assert taken > 1
+
+
+@pytest.mark.soak
+def test_through_a_pooler_the_heartbeat_limit_holds(pooled: Nursery) -> None:
+    succession(pooled, rounds=3, within=12)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["sync_chain", "async_chain"])
+def test_workers_storm(nursery: Nursery, name: str) -> None:
+    share(nursery, name, runs=1500, workers=5, kills=25, seed=3)
+
+
+@pytest.mark.soak
+def test_takeovers(nursery: Nursery) -> None:
+    succession(nursery, rounds=8, within=3)
