@@ -1,0 +1,27 @@
+"""The numbered cases of the engine, on the memory and the SQLite driver."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.testing.conformance.cases import EngineCases
+from tests.drivers.test_sqlite import fast_folder
+
+
+class TestMemoryCases(EngineCases):
+    @pytest.fixture
+    def driver(self) -> MemoryDriver:
+        return MemoryDriver()
+
+
+class TestSqliteCases(EngineCases):
+    @pytest.fixture
+    def driver(self) -> Iterator[SqliteDriver]:
+        folder = fast_folder()
+        yield SqliteDriver(folder / "store.db")
+        shutil.rmtree(folder)
