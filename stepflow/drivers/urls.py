@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 from urllib.parse import unquote
 
 from stepflow.drivers.base import Driver
@@ -60,11 +61,14 @@ DRIVERS: Mapping[str, Callable[[str, str], Driver]] = MappingProxyType(
 )
 """Scheme -> maker of the driver from the URL and what follows its `://`."""
 
+PLUGINS = "stepflow.drivers"
+"""Group of the entry points by which other packages add drivers: the name is a scheme, the object takes a URL."""
+
 FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, rocksdb:///relative, postgresql://user@host/database"
 
 
 def driver_for(store: str | Driver) -> Driver:
-    """The driver of a URL (`memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`); a Driver passes through."""
+    """The driver of a URL (`memory://`, `sqlite:///relative.db`, a scheme of another package); a Driver passes through."""
     if isinstance(store, Driver):
         return store
     if not isinstance(store, str):
@@ -72,6 +76,21 @@ def driver_for(store: str | Driver) -> Driver:
     scheme, found, rest = store.partition("://")
     if not found:
         raise StoreError(f"{store!r} is no store URL: write its scheme and path, e.g. sqlite:///orders.db")
-    if scheme not in DRIVERS:
-        raise StoreError(f"{store!r}: there is no driver for {scheme}://; stores are: {FORMS}")
-    return DRIVERS[scheme](store, rest)
+    if scheme in DRIVERS:
+        return DRIVERS[scheme](store, rest)
+    # Loaded here because it takes longer than the drivers, and only other packages' drivers need it.
+    for entry in import_module("importlib.metadata").entry_points(group=PLUGINS, name=scheme):
+        return _foreign(entry, store)
+    raise StoreError(f"{store!r}: there is no driver for {scheme}://; stores are: {FORMS}")
+
+
+def _foreign(entry: Any, url: str) -> Driver:
+    """What another package's entry point makes of the URL."""
+    try:
+        make = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise StoreError(f"{entry.name}:// - its driver {entry.value!r} cannot be loaded: {error}; install it anew") from error
+    driver = make(url)
+    if not isinstance(driver, Driver):
+        raise StoreError(f"{entry.name}:// - {entry.value!r} gave {driver!r:.100}, which is no stepflow.drivers.base.Driver")
+    return driver
