@@ -1,0 +1,205 @@
+"""Takeover: what a worker leaves behind, by leaving, dying or hanging, is carried on by another; and what ends for good."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from stepflow.drivers.base import Driver
+from stepflow.drivers.values import Commit as Change
+from stepflow.drivers.values import Enqueue, Owner, Write
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.clock import VirtualClock
+from stepflow.engine.functions import Parked
+from stepflow.engine.owners import SILENCE_S
+from stepflow.engine.recovery import RETRY_AFTER
+from stepflow.engine.sync_verbs import Verbs
+from stepflow.errors import StepflowError
+from stepflow.model.commands import Command, Noop, commit, park, transit
+from stepflow.model.ctx import StateCtx
+from stepflow.model.function import HUNG_AFTER_S, FlowFunction, flow
+from stepflow.model.lifecycle import Status
+from stepflow.model.state import State, Transition
+from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, stage
+from stepflow.testing.conformance.cases.recovery import DISABLED, HOUR, NAME, pass_time, statuses
+from stepflow.testing.conformance.kit import make
+
+
+def counting(calls: Counter[str]) -> FlowFunction:
+    """A function that parks its State and counts its calls by id."""
+
+    @flow(NAME)
+    def fn(ctx: StateCtx) -> Command:
+        calls[ctx.id] += 1
+        return commit(park(ctx))
+
+    return fn
+
+
+class Ghost:
+    """An owner of another process that shows life once and is never seen again."""
+
+    def __init__(self, driver: Driver, clock: VirtualClock, name: str = "ghost") -> None:
+        self._clock = clock
+        self._session = driver.connect("", Owner(name, "elsewhere", 1), clock.now())
+        self._session.beat(clock.now())
+
+    def commit(self, *ids: str, **annotations: str) -> None:
+        """Commit States on their way, as a caller does who is about to execute them."""
+        now = self._clock.now()
+        for run_id in ids:
+            write = Write(State(run_id, 0, Transition(NAME), {}, annotations))
+            make(self._session, Change(writes=(write,), queue=(Enqueue(run_id, NAME, now, owned=True),)), now=now)
+
+    def take(self, run_id: str, *, suspects: bool) -> None:
+        """Claim a State."""
+        (found,) = self._session.claim({NAME: "any"}, self._clock.now(), 1, suspects=suspects)
+        assert found.fence.id == run_id
+
+    def close(self) -> None:
+        """Free what the session holds on to."""
+        self._session.close()
+
+
+async def bury(engine: AsyncEngine, clock: VirtualClock) -> None:
+    """Let the engine see that an owner has been silent for too long."""
+    await engine.run_until_idle()
+    clock.advance(SILENCE_S)
+    await engine.run_until_idle()
+
+
+class TakeoverCases:
+    """Recovery from workers that leave, die or hang."""
+
+    @on_loop
+    async def test_one_of_two_workers_goes_and_the_other_carries_on(self, driver: Driver) -> None:
+        clock, one, two = VirtualClock(), Counter[str](), Counter[str]()
+        async with stage(driver, clock=clock) as client, stage(driver, counting(two), clock=clock) as second:
+            async with stage(driver, counting(one), clock=clock) as first:
+                for number in range(8):  # the first worker is asked first and leaves after four minutes
+                    await client.do(commit(transit(StateCtx(f"s{number}"), NAME)))
+                    await pass_time(clock, 30, client, first, second)
+            assert 0 < len(one) < 8
+            for number in range(8, 30):
+                await client.do(commit(transit(StateCtx(f"s{number}"), NAME)))
+                await pass_time(clock, 30, client, second)
+            await pass_time(clock, 300, client, second)
+            assert one + two == Counter({f"s{number}": 1 for number in range(30)})
+            assert len(two) > 20
+
+    @on_loop
+    async def test_what_a_dead_worker_held_is_executed_by_another(self, driver: Driver) -> None:
+        clock, calls, ids = VirtualClock(), Counter[str](), {f"s{n}" for n in range(30)}
+        ghost = Ghost(driver, clock)
+        async with stage(driver, counting(calls), clock=clock) as engine:
+            ghost.commit(*ids)
+            await engine.run_until_idle()
+            assert calls == {}  # a silence of no time proves nothing
+            await bury(engine, clock)
+            assert calls == Counter(ids)
+            assert await statuses(engine) == {"parked": 30}
+            ghost.close()
+
+    @on_loop
+    async def test_two_workers_call_each_function_once(self, driver: Driver) -> None:
+        clock, calls = VirtualClock(), Counter[str]()
+        async with (
+            stage(driver, counting(calls), clock=clock) as one,
+            stage(driver, counting(calls), clock=clock) as two,
+        ):
+            for number in range(30):
+                ctx = StateCtx(f"s{number}")
+                await one.do(commit(transit(ctx, NAME)))
+                if number % 2:
+                    assert await one.execute(ctx) == Parked()
+            for _ in range(10):
+                await pass_time(clock, 60, one, two)
+                await pass_time(clock, 60, two, one)
+            assert calls == Counter(f"s{number}" for number in range(30))
+
+    @pytest.mark.parametrize(("text", "wait"), [("1m0s", 60), ("90s", 90), ("1.5m", 90), ("nonsense", 120)])
+    @on_loop
+    async def test_an_annotation_says_when_it_is_given_back(self, driver: Driver, text: str, wait: float) -> None:
+        clock, calls = VirtualClock(), Counter[str]()
+        async with stage(driver, counting(calls), clock=clock) as engine:
+            await engine.do(commit(transit(StateCtx("s", {}, {RETRY_AFTER: text}), NAME)))
+            await pass_time(clock, wait - 0.000_001, engine)
+            assert calls == {}
+            clock.advance(0.000_001)
+            await engine.run_until_idle()
+            assert calls == {"s": 1}
+
+    @on_loop
+    async def test_a_state_with_recovery_disabled_is_left_alone_when_its_process_dies(self, driver: Driver) -> None:
+        clock, calls = VirtualClock(), Counter[str]()
+        ghost = Ghost(driver, clock)
+        async with stage(driver, counting(calls), clock=clock) as engine:
+            ghost.commit("dead", **DISABLED)
+            await bury(engine, clock)
+            await pass_time(clock, 600, engine)
+            assert calls == {}
+            ctx = await engine.get_state("dead")
+            assert ctx.transition.to == NAME
+            assert await engine.execute(ctx) == Parked()  # whoever asks for it may
+            assert calls == {"dead": 1}
+            ghost.close()
+
+    @on_loop
+    async def test_a_state_that_takes_its_processes_down_ends_with_the_reason_and_can_be_redriven(
+        self, driver: Driver
+    ) -> None:
+        clock, calls = VirtualClock(), Counter[str]()
+        async with stage(driver, counting(calls), clock=clock) as engine:
+            run = await engine.start(counting(calls), id="s")
+            for number in range(3):
+                ghost = Ghost(driver, clock, f"ghost{number}")
+                ghost.take("s", suspects=number >= 2)
+                async with stage(driver, clock=clock) as observer:
+                    await bury(observer, clock)
+                ghost.close()
+            assert (await engine.run_until_idle()).failed == 1
+            assert calls == {}
+            info = await run.info()
+            assert (info.status, info.to) == (Status.FAILED, NAME)
+            assert info.error is not None
+            assert info.error.type == "Crashed"
+            assert f"3 processes died while they held this run at {NAME}" in info.error.message
+            assert [i.id for i in await engine.runs(status="failed")] == ["s"]
+            clock.advance(HOUR)
+            await engine.run_until_idle()
+            assert calls == {}  # a dead letter stays one
+            await run.redrive()
+            await engine.run_until_idle()
+            assert (calls, await run.status()) == ({"s": 1}, Status.PARKED)
+
+    @on_loop
+    async def test_a_function_that_hangs_loses_its_claim_and_its_late_commit(self, driver: Driver) -> None:
+        track, going_on, late = Tracker(), threading.Event(), list[str]()
+
+        @flow("hangs", hung_after=timedelta(seconds=0.2))
+        def hangs(ctx: StateCtx, engine: Verbs) -> Command:
+            track(ctx)
+            if track.count("hangs") > 1:
+                return commit(park(ctx, who="second"))
+            assert going_on.wait(WITHIN_S)
+            try:
+                engine.do(commit(park(ctx, who="first")))
+            except StepflowError as error:
+                late.append(type(error).__name__)
+            track.note("late")
+            return Noop()
+
+        async with stage(driver, hangs) as engine:
+            run = await engine.start(hangs)
+            await track.until(2)
+            watch = engine.watch(since="latest")
+            while (state := await watch.next(WITHIN_S)) is not None and not state.parked:
+                pass
+            going_on.set()
+            await track.until(3)
+            assert late in (["RevMismatch"], ["LostClaim"])
+            assert (await engine.get_state(run.id)).annotation("who") == "second"
+        assert HUNG_AFTER_S == 120 == counting(Counter()).options.hung_after_s  # unless the flow says otherwise
