@@ -1,0 +1,67 @@
+"""Watchers of one schema in several processes, while commits are hindered: every revision once, and soon."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from stepflow import Engine
+from tests.postgres.server import Server
+from tests.processes.harness import Nursery
+from tests.processes.watched import hearing, watch_storm
+
+# Between the drawing of a revision and its commit some time passes; some transactions are taken back by the server.
+HINDER = """
+create function {schema}.hinder() returns trigger language plpgsql as $$ begin
+    perform pg_sleep(random() * 0.01);
+    if random() < 0.03 then
+        raise exception 'in the way' using errcode = case when random() < 0.5 then '40001' else '40P01' end;
+    end if;
+    return null;
+end $$;
+create trigger hinder after insert on {schema}.history for each statement execute function {schema}.hinder()
+"""
+
+
+@pytest.fixture(params=["server"])
+def nursery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nursery]:
+    """Processes on a server, with a schema that is ready."""
+    server: Server = request.getfixturevalue(request.param)
+    nursery = Nursery(tmp_path, server.url())
+    with Engine(nursery.url):
+        yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def hindered(nursery: Nursery, request: pytest.FixtureRequest) -> Nursery:
+    """The same where transactions get into each other's way."""
+    server: Server = request.getfixturevalue(request.node.callspec.params["nursery"])
+    server.execute(HINDER.format(schema=nursery.url.rpartition("schema=")[2]))
+    return nursery
+
+
+def test_watchers_in_other_processes_neither_miss_nor_repeat(hindered: Nursery) -> None:
+    watch_storm(hindered, committers=8, count=12, engines=1)
+
+
+def test_a_commit_is_heard_at_once_here_and_soon_elsewhere(nursery: Nursery) -> None:
+    here, there = hearing(nursery, 25)
+    assert median(here) < 0.1  # a few ms, and at most 50 elsewhere, on a machine that does nothing else
+    assert median(there) < 0.3
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("nursery", ["server", "older_server"], indirect=True)
+def test_watchers_storm(hindered: Nursery) -> None:
+    watch_storm(hindered, committers=8, count=300, engines=2)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("nursery", ["server", "older_server"], indirect=True)
+def test_hearing(nursery: Nursery) -> None:
+    _here, there = hearing(nursery, 300)
+    assert median(there) < 0.05

@@ -1,0 +1,31 @@
+"""Watchers of one SQLite file in several processes: every revision once, and soon."""
+
+from __future__ import annotations
+
+from statistics import median
+
+import pytest
+
+from tests.processes.harness import Nursery
+from tests.processes.watched import hearing, watch_storm
+
+
+def test_watchers_in_other_processes_neither_miss_nor_repeat(nursery: Nursery) -> None:
+    watch_storm(nursery, committers=4, count=15, engines=1)
+
+
+def test_a_commit_is_heard_at_once_here_and_soon_elsewhere(nursery: Nursery) -> None:
+    here, there = hearing(nursery, 25)
+    assert median(here) < 0.1  # a few ms, and at most 50 elsewhere, on a machine that does nothing else
+    assert median(there) < 0.3
+
+
+@pytest.mark.soak
+def test_watchers_storm(nursery: Nursery) -> None:
+    watch_storm(nursery, committers=8, count=500, engines=2)
+
+
+@pytest.mark.soak
+def test_hearing(nursery: Nursery) -> None:
+    _here, there = hearing(nursery, 300)
+    assert median(there) < 0.05
