@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from stepflow import Engine, MemoryDriver
-from stepflow.drivers.base import Driver
+from stepflow.drivers.base import Driver, Store
 from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.values import Owner
 from stepflow.testing import VirtualClock
 
 
@@ -33,3 +35,10 @@ def clock() -> VirtualClock:
 def engine(store: Driver, clock: VirtualClock) -> Iterator[Engine]:
     with Engine(store, clock=clock) as engine:
         yield engine
+
+
+@pytest.fixture
+def session(store: Driver, clock: VirtualClock) -> Iterator[Callable[[str], Store]]:
+    """`session("victim")`: another owner's session on the store, without an engine; closed when the test is over."""
+    with ExitStack() as opened:
+        yield lambda name: opened.enter_context(closing(store.connect("", Owner(name, "host", 1), clock.now())))

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from stepflow import Engine, MemoryDriver, RunFailed, Status, current, named
-from stepflow.drivers.base import Driver
+from stepflow.drivers.base import Store
 from stepflow.drivers.values import Commit, Owner, Write
 from stepflow.model.state import State
 from stepflow.testing import VirtualClock
@@ -17,17 +17,17 @@ from tests.engine.clocks import ManualClock
 from tests.engine.flows import Order, chain, note
 
 Die = Callable[..., None]
+Session = Callable[[str], Store]
 
 
 @pytest.fixture
-def die(store: Driver, clock: VirtualClock) -> Die:
+def die(session: Session, clock: VirtualClock) -> Die:
     """`die(flow, "id")`: an owner claims a run of the flow (with `commit=True` also commits a step) and is judged dead."""
     deaths = iter(range(1000))
 
     def die(flow: Any, run_id: str, commit: bool = False) -> None:
         name = f"victim-{next(deaths)}"
-        victim = store.connect("", Owner(name, "host", 1), clock.now())
-        judge = store.connect("", Owner(f"judge-of-{name}", "host", 1), clock.now())
+        victim, judge = session(name), session(f"judge-of-{name}")
         definitions = {flow.name: flow.definition}
         for suspects in (False, True):
             claims = victim.claim(definitions, clock.now(), 99, suspects=suspects)
@@ -94,15 +94,15 @@ def test_at_the_limit_it_is_failed_with_the_reason(engine, die, limit):
     assert engine.run_until_idle().completed == 1
 
 
-def test_a_cancel_is_kept_over_a_death(engine, die, store, clock):
+def test_a_cancel_is_kept_over_a_death(engine, session, clock):
     flow = chain("x", "a")
     engine.register(flow)
     run = engine.start(flow, Order(), id="one")
-    victim = store.connect("", Owner("victim", "host", 1), clock.now())
+    victim = session("victim")
     assert len(victim.claim({"x": flow.definition}, clock.now(), 1)) == 1
     run.cancel()
     assert run.status() is Status.RUNNING  # its holder is asked to stop
-    judge = store.connect("", Owner("judge", "host", 1), clock.now())
+    judge = session("judge")
     judge.beat(clock.now(), dead=["victim"])
     judge.close()
     engine.run_until_idle()
@@ -189,13 +189,13 @@ def test_an_owner_without_a_lock_to_look_at_is_taken_over_after_ten_silent_secon
         assert engine.run_until_idle().completed == 1
 
 
-def test_run_until_idle_waits_for_the_verdict_over_a_silent_owner(store):
+def test_run_until_idle_waits_for_the_verdict_over_a_silent_owner(store, session):
     clock = ManualClock()
     flow = chain("x", "a")
     with Engine(store, clock=clock) as engine:
         engine.register(flow)
         run = engine.start(flow, Order(), id="one")
-        silent = store.connect("", Owner("silent", "host", 1), clock.now())
+        silent = session("silent")
         assert len(silent.claim({"x": flow.definition}, clock.now(), 1)) == 1
         for _ in range(6):  # it is seen, and never changes
             engine._engine._session.heart.beat()
