@@ -10,6 +10,7 @@ import pytest
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance.cases import EngineCases
+from stepflow.testing.conformance.crashes import CrashLaws
 from tests.drivers.test_sqlite import fast_folder
 
 
@@ -19,9 +20,18 @@ class TestMemoryCases(EngineCases):
         return MemoryDriver()
 
 
-class TestSqliteCases(EngineCases):
+class Sqlite:
     @pytest.fixture
     def driver(self) -> Iterator[SqliteDriver]:
         folder = fast_folder()
         yield SqliteDriver(folder / "store.db")
         shutil.rmtree(folder)
+
+
+class TestSqliteCases(Sqlite, EngineCases, CrashLaws):
+    pass
+
+
+@pytest.mark.soak
+class TestSqliteAtEveryMoment(Sqlite, CrashLaws):
+    deaths_per_call = 1_000_000

@@ -6,10 +6,20 @@ import pytest
 
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance.cases import EngineCases
+from stepflow.testing.conformance.crashes import CrashLaws
 from tests.postgres.server import Server
 
 
-class TestPostgresCases(EngineCases):
+class Postgres:
     @pytest.fixture
     def driver(self, server: Server) -> PostgresDriver:
         return PostgresDriver(server.empty())
+
+
+class TestPostgresCases(Postgres, EngineCases, CrashLaws):
+    pass
+
+
+@pytest.mark.soak
+class TestPostgresAtEveryMoment(Postgres, CrashLaws):
+    deaths_per_call = 1_000_000

@@ -9,12 +9,22 @@ import pytest
 
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance.cases import EngineCases
+from stepflow.testing.conformance.crashes import CrashLaws
 from tests.drivers.test_sqlite import fast_folder
 
 
-class TestRocksdbCases(EngineCases):
+class Rocksdb:
     @pytest.fixture
     def driver(self) -> Iterator[RocksdbDriver]:
         folder = fast_folder()
         yield RocksdbDriver(folder / "store")
         shutil.rmtree(folder)
+
+
+class TestRocksdbCases(Rocksdb, EngineCases, CrashLaws):
+    pass
+
+
+@pytest.mark.soak
+class TestRocksdbAtEveryMoment(Rocksdb, CrashLaws):
+    deaths_per_call = 1_000_000
