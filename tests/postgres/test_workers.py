@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -11,6 +12,7 @@ from tests.postgres.server import Server
 from tests.processes.harness import Nursery
 from tests.processes.shares import share, succession
 from tests.processes.stops import take_over
+from tests.processes.timers import fire
 
 
 @pytest.fixture(params=["server", "older_server"])
@@ -47,6 +49,16 @@ def test_a_stopped_worker_is_taken_over_and_its_late_write_is_refused(nursery: N
 def test_through_a_pooler_only_silence_tells(pooled: Nursery) -> None:
     (taken,) = succession(pooled, within=10, SILENCE_S=2.0)
     assert taken > 1
+
+
+@pytest.mark.parametrize("nursery", ["server"], indirect=True)
+def test_delays_fire_once_and_soon_with_four_workers(nursery: Nursery) -> None:
+    assert median(fire(nursery, delays=40, workers=4, apart_s=0.05)) < 0.3
+
+
+@pytest.mark.soak
+def test_many_delays(nursery: Nursery) -> None:
+    assert median(fire(nursery, delays=600, workers=4, apart_s=0.1)) < 0.05
 
 
 @pytest.mark.soak

@@ -9,12 +9,13 @@ import os
 import select
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from attrs import define
 
-from stepflow import Steps, current, named
+from stepflow import StateCtx, Steps, current, flow, named, park
 
 LOG_FD = int(os.environ.get("TEST_LOG", "-1"))
 GATE_FD = int(os.environ.get("TEST_GATE", "-1"))
@@ -199,6 +200,14 @@ def forget_to_exit(exchange: Count) -> None:
 
 async def aforget_to_exit(exchange: Count) -> None:
     forget_to_exit(exchange)
+
+
+@flow("late")
+def late(ctx: StateCtx) -> Any:
+    """Reports how many seconds after its time it is called."""
+    assert ctx.delayed_until is not None
+    report("fired", run=ctx.id, note=(datetime.now(UTC) - ctx.delayed_until).total_seconds())
+    return park(ctx)
 
 
 poisoned = chain("poisoned", mine, 2).compile()
