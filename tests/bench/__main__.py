@@ -14,7 +14,10 @@ from tests.bench import machine, probe, report
 from tests.bench.bars import ALSO, BARS, Bar, judge
 from tests.bench.rows import ROWS
 
-DISTRIBUTIONS = ("dbos", "burr", "langgraph", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine")
+DISTRIBUTIONS = (
+    "psycopg", "rocksdict", "dbos", "burr", "langgraph", "langgraph-checkpoint-sqlite", "pgqueuer", "asyncpg",
+    "transitions", "python-statemachine",
+)  # fmt: skip
 DISK = Path("/var/tmp")  # unlike /tmp never kept in memory, where nothing would have to be made durable
 
 
@@ -27,19 +30,22 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=5, help="interleaved pairs per bar (default 5; 0: no bars)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of runs per sample (default 1)")
     parser.add_argument("--dir", type=Path, help="where the stores are written (default /var/tmp)")
+    parser.add_argument("--long", action="store_true", help="also the rows that take minutes")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--probe", nargs=3, metavar=("PROBE", "FOLDER", "PARAMS"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
-def _chosen(only: str | None) -> list[str]:
+def chosen(only: str | None, *, long: bool) -> list[str]:
+    """The names of the rows to measure, in the order of the table."""
+    names = [name for name, row in ROWS.items() if long or not row.long]
     if only is None:
-        return list(ROWS)
+        return names
     patterns = [p.strip() for p in only.split(",")]
-    chosen = [name for name in ROWS if any(fnmatch(name, p) for p in patterns)]
-    if not chosen:
-        sys.exit(f"--only {only!r} names no row; there are: {', '.join(ROWS)}")
-    return chosen
+    found = [name for name in names if any(fnmatch(name, p) for p in patterns)]
+    if not found:
+        sys.exit(f"--only {only!r} names no row; there are: {', '.join(names)}")
+    return found
 
 
 def _within(bar: Bar, names: Sequence[str]) -> bool:
@@ -53,13 +59,18 @@ def _tell(text: str) -> None:
 def _measure(base: Path, names: Sequence[str], options: argparse.Namespace) -> int:
     facts = machine.describe(base, DISTRIBUTIONS)
     sampler = probe.Sampler(base, options.scale)
-    for name in names:
-        _tell(ROWS[name].label)
-        sampler.sample(ROWS[name])
-    found, also = (
-        [judge(b, sampler, options.pairs, _tell) for b in bars if options.pairs and _within(b, names)]
-        for bars in (BARS, ALSO)
-    )
+    try:
+        for name in names:
+            _tell(f"{name}: {ROWS[name].label}")
+            sampler.sample(ROWS[name])
+        found, also = (
+            [judge(b, sampler, options.pairs, _tell) for b in bars if options.pairs and _within(b, names)]
+            for bars in (BARS, ALSO)
+        )
+        if sampler.places.server is not None:
+            facts["PostgreSQL"] = sampler.places.server.facts()
+    finally:
+        sampler.places.close()
     print("\n".join(f"{key}: {value}" for key, value in facts.items()), end="\n\n")
     print("\n".join(report.table(names, sampler)), end="\n\n")
     for title, verdicts in (("bar", found), ("for information", also)):
@@ -80,9 +91,9 @@ def main(argv: Sequence[str]) -> int:
         name, folder, params = options.probe
         probe.call(name, Path(folder), json.loads(params))
         return 0
-    names = _chosen(options.only)
+    names = chosen(options.only, long=options.long)
     if options.list:
-        print("\n".join(f"{name:18} {ROWS[name].group}: {ROWS[name].label}" for name in names))
+        print("\n".join(f"{name:22} {ROWS[name].group}: {ROWS[name].label}" for name in names))
         return 0
     folder = options.dir or (DISK if DISK.is_dir() else Path(gettempdir()))
     with TemporaryDirectory(prefix="stepflow-bench-", dir=folder) as base:

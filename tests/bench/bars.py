@@ -8,12 +8,14 @@ from typing import Any
 
 from attrs import frozen
 
+from tests.bench.driver_rows import BESIDE, STORES
 from tests.bench.probe import Sampler
 from tests.bench.rows import ROWS, SLEEPERS
 
 PEERS_64 = ("dbos.64", "burr.64", "langgraph.64")
 PEERS_1 = ("dbos.1", "burr.1", "langgraph.1")
 TUNED_64 = ("dbos-wal.64", "burr-wal.64", "burr-async.64", "burr-async-wal.64", "langgraph.64")
+CLAIMS = [(kind, 3 if kind == "mixed" else 1.5, beside) for kind, (beside, _fill) in BESIDE.items() if kind != "empty"]
 TUNED_1 = ("dbos-wal.1", "burr-wal.1", "langgraph.1")
 
 
@@ -56,6 +58,23 @@ BARS = (
     Bar("beside a spinning step: 5,000 steps/s", "spin.64", 5000),
     Bar("apply: 10 x transitions", "apply", 10, ("transitions",)),
     Bar("memory driver: 1.5 x SQLite", "memory.64", 1.5, ("async.64",)),
+    Bar("PostgreSQL, 64 at a time: 30 % of its raw limit", "postgres.64", 0.3, ("raw.postgres.64",)),
+    Bar("RocksDB, 64 at a time: SQLite", "rocksdb.64", 1, ("async.64",)),
+    Bar("starts on PostgreSQL: half of PgQueuer's batch enqueue", "many.postgres", 0.5, ("pgqueuer.enqueue",)),
+    Bar("5,000 runs of one step on PostgreSQL: half of PgQueuer's drain", "short.postgres", 0.5, ("pgqueuer.drain",)),
+    *(Bar(f"100 watchers, {STORES[s]}: 50,000 deliveries/s", f"watch.{s}", 50_000) for s in ("sqlite", "postgres")),
+    *(
+        Bar(
+            f"claim, {name}, beside {beside}: {most} x",
+            f"claim.{store}.{kind}",
+            most,
+            (f"claim.{store}.empty",),
+            at_most=True,
+        )
+        for store, name in STORES.items()
+        if store != "memory"
+        for kind, most, beside in CLAIMS
+    ),
     Bar("import: 150 ms", "import", 150, at_most=True),
 )
 ALSO = (

@@ -15,6 +15,7 @@ from typing import Any
 
 from stepflow import AsyncEngine, named
 from tests.bench.ours import start_all
+from tests.bench.target import target
 
 
 def _resident_mb() -> float:
@@ -23,13 +24,13 @@ def _resident_mb() -> float:
     return pages * resource.getpagesize() / 1e6
 
 
-def waiting(folder: Path, *, runs: int, warm: int = 1000) -> dict[str, Any]:
+def waiting(folder: Path, *, store: str, place: str, runs: int, warm: int = 1000) -> dict[str, Any]:
     """Megabytes that the process grows while `runs` runs are started and come to wait for an event."""
-    path = folder / "ours.db"
+    at = target(store, place)
 
     async def work() -> tuple[float, int]:
         flow = named("bench").wait_event("go", "go", int, lambda payload: None).compile()
-        async with AsyncEngine(f"sqlite:///{path}") as engine:
+        async with AsyncEngine(at.driver) as engine:
             engine.register(flow)
             await start_all(engine, flow, (f"warm-{n}" for n in range(warm)))
             await engine.run_until_idle()
@@ -41,7 +42,7 @@ def waiting(folder: Path, *, runs: int, warm: int = 1000) -> dict[str, Any]:
     grown, found = asyncio.run(work())
     return {
         "value": grown,
-        "file_mb": path.stat().st_size / 1e6 * runs / (runs + warm),
+        "file_mb": Path(place).stat().st_size / 1e6 * runs / (runs + warm),
         "steps": found,
         "expected": runs,
     }

@@ -1,21 +1,18 @@
-"""Stepflow itself: runs of ten no-op steps drained by one engine, and counted by a fresh connection afterwards."""
+"""Stepflow itself: runs of no-op steps drained by one engine, and counted by a fresh connection afterwards."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
 import statistics
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from stepflow import AsyncEngine, MemoryDriver, StepFlow, Steps, named
-from stepflow.drivers.values import HistoryQuery, Owner
-from tests.bench.store import count_rows
+from stepflow import AsyncEngine, StepFlow, Steps, named
+from tests.bench.target import target
 
 STEPS = 10
 Figures = dict[str, Any]
@@ -29,17 +26,17 @@ def _sync_step() -> None:
     return None
 
 
-def _chain(name: str, step: Callable[[], Any], last: Callable[[], Any]) -> StepFlow[Any]:
+def _chain(name: str, step: Callable[[], Any], last: Callable[[], Any], steps: int = STEPS) -> StepFlow[Any]:
     chain: Steps[Any] = named(name)
-    for n in range(STEPS - 1):
+    for n in range(steps - 1):
         chain = chain.do(f"s{n}", step)
-    return chain.do(f"s{STEPS - 1}", last).compile()
+    return chain.do(f"s{steps - 1}", last).compile()
 
 
-def flow_of(style: str) -> StepFlow[Any]:
+def flow_of(style: str, steps: int = STEPS) -> StepFlow[Any]:
     """The measured flow, `bench`, with steps of that style: "async" or "sync"."""
     step: Callable[[], Any] = _async_step if style == "async" else _sync_step
-    return _chain("bench", step, step)
+    return _chain("bench", step, step, steps)
 
 
 async def start_all(engine: AsyncEngine, flow: StepFlow[Any], ids: Iterable[str], width: int = 512, **how: Any) -> None:
@@ -57,11 +54,6 @@ def _ids(runs: int) -> list[str]:
     return [f"run-{n:06}" for n in range(runs)]
 
 
-def _counted(path: Path, runs: int) -> int:
-    """Finished steps found after a reopen: all revisions of the measured runs but their first."""
-    return count_rows(path, "stepflow_history", "id glob 'run-*'") - runs
-
-
 async def _timed(work: Awaitable[Any]) -> float:
     gc.collect()
     began = perf_counter()
@@ -69,65 +61,38 @@ async def _timed(work: Awaitable[Any]) -> float:
     return perf_counter() - began
 
 
-async def _drain(store: Any, runs: int, width: int, style: str) -> float:
-    flow = flow_of(style)
+async def _drain(store: Any, runs: int, width: int, flow: StepFlow[Any]) -> float:
     async with AsyncEngine(store, concurrency=width) as engine:
         engine.register(flow)
         await start_all(engine, flow, _ids(runs))
         return await _timed(engine.run_until_idle())
 
 
-def drain(folder: Path, *, runs: int, width: int, style: str, template: str = "") -> Figures:
-    """Steps per second of draining `runs` started runs, `width` at a time; `template`: a store to begin with."""
-    path = folder / "ours.db"
-    if template:
-        shutil.copyfile(template, path)
-    spent = asyncio.run(_drain(f"sqlite:///{path}", runs, width, style))
-    steps = _counted(path, runs)
-    return {"value": steps / spent, "steps": steps, "expected": runs * STEPS}
+def drain(folder: Path, *, store: str, place: str, runs: int, width: int, style: str, steps: int = STEPS) -> Figures:
+    """Steps per second of draining `runs` started runs of so many steps, `width` at a time."""
+    at = target(store, place)
+    spent = asyncio.run(_drain(at.driver, runs, width, flow_of(style, steps)))
+    found = at.revisions() - runs
+    return {"value": found / spent, "steps": found, "expected": runs * steps}
 
 
-def drain_memory(folder: Path, *, runs: int, width: int, style: str) -> Figures:
-    """The same on the memory driver, counted by a second session on it."""
-    driver = MemoryDriver()
-    spent = asyncio.run(_drain(driver, runs, width, style))
-    store = driver.connect("", Owner("reader", "", 0), 0)
-    steps = len(store.read(HistoryQuery(limit=runs * (STEPS + 2)))) - runs
-    store.close()
-    return {"value": steps / spent, "steps": steps, "expected": runs * STEPS}
-
-
-def sleepers(folder: Path, *, runs: int, target: str) -> Figures:
-    """Make the store `target` with `runs` sleeping runs of the measured flow; the value is starts per second."""
-
-    async def fill() -> float:
-        flow = flow_of("async")
-        async with AsyncEngine(f"sqlite:///{target}") as engine:
-            engine.register(flow)
-            due = datetime.now(UTC) + timedelta(days=30)
-            return await _timed(start_all(engine, flow, (f"sleeper-{n:06}" for n in range(runs)), at=due))
-
-    spent = asyncio.run(fill())
-    return {"value": runs / spent, "steps": count_rows(Path(target), "stepflow_queue"), "expected": runs}
-
-
-def starts(folder: Path, *, runs: int, width: int) -> Figures:
+def starts(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figures:
     """Acknowledged starts per second by `width` clients."""
-    path = folder / "ours.db"
+    at = target(store, place)
 
     async def work() -> float:
         flow = flow_of("async")
-        async with AsyncEngine(f"sqlite:///{path}") as engine:
+        async with AsyncEngine(at.driver) as engine:
             return await _timed(start_all(engine, flow, _ids(runs), width))
 
     spent = asyncio.run(work())
-    found = count_rows(path, "stepflow_states")
+    found = at.runs()
     return {"value": found / spent, "steps": found, "expected": runs}
 
 
-def latency(folder: Path, *, runs: int, width: int, style: str) -> Figures:
+def latency(folder: Path, *, store: str, place: str, runs: int, width: int, style: str) -> Figures:
     """`width` clients that each start a run, await its result, and start the next: seconds per run, and steps/s."""
-    path = folder / "ours.db"
+    at = target(store, place)
     spans: list[float] = []
 
     async def client(engine: AsyncEngine, flow: StepFlow[Any], todo: Iterable[str]) -> None:
@@ -139,7 +104,7 @@ def latency(folder: Path, *, runs: int, width: int, style: str) -> Figures:
 
     async def work() -> float:
         flow = flow_of(style)
-        async with AsyncEngine(f"sqlite:///{path}", concurrency=width) as engine:
+        async with AsyncEngine(at.driver, concurrency=width) as engine:
             engine.register(flow)
             async with engine.worker():
                 todo = iter(_ids(runs))
@@ -147,15 +112,15 @@ def latency(folder: Path, *, runs: int, width: int, style: str) -> Figures:
                 return await _timed(asyncio.gather(*clients))
 
     spent = asyncio.run(work())
-    steps = _counted(path, runs)
+    steps = at.revisions() - runs
     cuts = statistics.quantiles(spans, n=100, method="inclusive")
     figures = {"p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "steps_per_s": steps / spent}
     return {"value": figures["p50_ms"], **figures, "steps": steps, "expected": runs * STEPS}
 
 
-def spin(folder: Path, *, runs: int, width: int) -> Figures:
+def spin(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figures:
     """Steps per second of async runs while one sync step of another run uses all the CPU time it can get."""
-    path = folder / "ours.db"
+    at = target(store, place)
     left = [runs]
 
     async def last() -> None:
@@ -167,7 +132,7 @@ def spin(folder: Path, *, runs: int, width: int) -> Figures:
 
     async def work() -> float:
         flow, spinner = _chain("bench", _async_step, last), named("spin").do("spin", spinning).compile()
-        async with AsyncEngine(f"sqlite:///{path}", concurrency=width + 1) as engine:
+        async with AsyncEngine(at.driver, concurrency=width + 1) as engine:
             engine.register(flow, spinner)
             await engine.start(spinner, id="spin", priority=-1)
             await start_all(engine, flow, _ids(runs))
@@ -179,5 +144,5 @@ def spin(folder: Path, *, runs: int, width: int) -> Figures:
         spent = asyncio.run(work())
     finally:
         sys.setswitchinterval(before)
-    steps = _counted(path, runs)
+    steps = at.revisions() - runs
     return {"value": steps / spent, "steps": steps, "expected": runs * STEPS}

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.bench.rows import Row
+from tests.bench.places import Places
+from tests.bench.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "figures: "
@@ -37,11 +38,10 @@ def call(probe: str, folder: Path, params: dict[str, Any]) -> None:
     print(MARK + json.dumps(figures), flush=True)
 
 
-def run(probe: str, base: Path, params: dict[str, Any]) -> dict[str, Any]:
+def run(probe: str, folder: Path, params: dict[str, Any]) -> dict[str, Any]:
     """Run a probe in a new interpreter; its figures. Raises ProbeFailed."""
-    with TemporaryDirectory(prefix="sample-", dir=base) as folder:
-        command = [sys.executable, "-m", "tests.bench", "--probe", probe, folder, json.dumps(params)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    command = [sys.executable, "-m", "tests.bench", "--probe", probe, str(folder), json.dumps(params)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not lines:
         raise ProbeFailed(f"{probe} {params} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
@@ -56,7 +56,7 @@ class Sampler:
 
     def __init__(self, base: Path, scale: float) -> None:
         self._base, self._scale = base, scale
-        self._templates: dict[int, Path] = {}
+        self.places = Places(base, lambda params: run("fill:make", base, params))
         self.samples: dict[str, list[dict[str, Any]]] = {}
         self.failed: dict[str, str] = {}
 
@@ -64,24 +64,21 @@ class Sampler:
         """One more sample of the row: its value, or None when the row could not be measured."""
         if row.name in self.failed:
             return None
-        if row.needs and not version_of(row.needs):
+        if not all(map(version_of, row.needs)):
             self.failed[row.name] = "not installed"
             return None
-        params = row.params(self._scale)
         try:
-            if row.beside:
-                params["template"] = str(self._template(round(row.beside * self._scale)))
-            figures = run(row.probe, self._base, params)
+            figures = self._figures(row)
         except (ProbeFailed, subprocess.TimeoutExpired) as error:
             self.failed[row.name] = f"failed: {error}"
             return None
         self.samples.setdefault(row.name, []).append(figures)
         return float(figures["value"])
 
-    def _template(self, runs: int) -> Path:
-        """A store with so many sleeping runs, made once."""
-        if runs not in self._templates:
-            path = self._base / f"sleepers-{runs}.db"
-            run("ours:sleepers", self._base, {"runs": runs, "target": str(path)})
-            self._templates[runs] = path
-        return self._templates[runs]
+    def _figures(self, row: Row) -> dict[str, Any]:
+        params = row.params(self._scale)
+        with TemporaryDirectory(prefix="sample-", dir=self._base) as folder:
+            if not row.store:
+                return run(row.probe, Path(folder), params)
+            with self.places.of(row, self._scale, Path(folder)) as where:
+                return run(row.probe, Path(folder), {**params, **where})

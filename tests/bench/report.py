@@ -8,10 +8,12 @@ from typing import Any
 
 from tests.bench.bars import Verdict
 from tests.bench.probe import Sampler
-from tests.bench.rows import ROWS, Row
+from tests.bench.row import Row
+from tests.bench.rows import ROWS
 
 EXTRAS = {
     "p99_ms": "p99 {:.2f} ms",
+    "horizon_ms": "look ahead {:.2f} ms",
     "steps_per_s": "{:,.0f} steps/s with starts",
     "file_mb": "{:,.0f} MB on disk",
     "bare_ms": "bare interpreter {:.0f} ms",

@@ -1,37 +1,14 @@
-"""The rows of the table: what is measured, by which probe, at which size."""
+"""The rows of the table, in its order; those about the other drivers are in `driver_rows`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from tests.bench import driver_rows
+from tests.bench.row import Fill, Row
 
 SLEEPERS = 100_000
-
-
-@frozen
-class Row:
-    """One line of the table. `probe` is `module:function` below `tests.bench`; its parameters are `size` and `how`.
-
-    `runs` is the number of runs at scale 1. `needs` is the distribution that must be installed, if any. `beside` says
-    that the store begins with so many sleeping runs. `better` is +1 when more is better, -1 when less is.
-    """
-
-    name: str
-    group: str
-    label: str
-    probe: str
-    runs: int
-    unit: str = "steps/s"
-    how: Mapping[str, Any] = {}
-    needs: str = ""
-    beside: int = 0
-    size: str = "runs"
-
-    def params(self, scale: float) -> dict[str, Any]:
-        """The keyword arguments of the probe."""
-        return {self.size: max(2, round(self.runs * scale)), **self.how}
 
 
 def _raw() -> Iterator[Row]:
@@ -46,7 +23,7 @@ def _raw() -> Iterator[Row]:
 
 def _peer(name: str, label: str, runs: int, group: str, **how: Any) -> Row:
     module = name.partition(".")[0].partition("-")[0]
-    needs = "langgraph-checkpoint-sqlite" if module == "langgraph" else module
+    needs = ("langgraph-checkpoint-sqlite" if module == "langgraph" else module,)
     label += ", one at a time" if how["width"] == 1 else f", {how['width']} at a time"
     return Row(name, group, label, f"peers.{module}:measure", runs, how=how, needs=needs)
 
@@ -81,9 +58,9 @@ def _machines() -> Iterator[Row]:
         ("transitions-call", "transitions, one callback each", True),
     ):
         how = {"callback": callback}
-        yield Row(name, "in memory", label, "inmemory:transitions", 5000, unit, how, needs="transitions")
+        yield Row(name, "in memory", label, "inmemory:transitions", 5000, unit, how, needs=("transitions",))
     label = "python-statemachine, no callback"
-    yield Row("statemachine", "in memory", label, "inmemory:statemachine", 500, unit, needs="python-statemachine")
+    yield Row("statemachine", "in memory", label, "inmemory:statemachine", 500, unit, needs=("python-statemachine",))
     yield Row("apply", "in memory", "stepflow apply, one user call each", "inmemory:applies", 30_000, "applies/s")
 
 
@@ -93,16 +70,18 @@ def _ours() -> Iterator[Row]:
         for width, runs in sizes.items():
             how = {"width": width, "style": style}
             label = f"{style} steps, {width} run{'s' * (width > 1)} at a time"
-            yield Row(f"{style}.{width}", "stepflow, SQLite, FULL", label, "ours:drain", runs, how=how)
+            yield Row(f"{style}.{width}", "stepflow, SQLite, FULL", label, "ours:drain", runs, how=how, store="sqlite")
 
 
 def _beside() -> Iterator[Row]:
     group, how = "stepflow, SQLite, FULL", {"width": 64, "style": "async"}
     label = f"async steps, 64 at a time, beside {SLEEPERS:,} sleeping runs"
-    yield Row("sleepers.64", group, label, "ours:drain", 6400, how=how, beside=SLEEPERS)
+    fill = Fill("sleepers", SLEEPERS)
+    yield Row("sleepers.64", group, label, "ours:drain", 6400, how=how, store="sqlite", fill=fill)
     label = "async steps, 64 at a time, beside one spinning sync step"
-    yield Row("spin.64", group, label, "ours:spin", 1600, how={"width": 64})
-    yield Row("memory.64", "stepflow, memory", "async steps, 64 runs at a time", "ours:drain_memory", 6400, how=how)
+    yield Row("spin.64", group, label, "ours:spin", 1600, how={"width": 64}, store="sqlite")
+    label = "async steps, 64 runs at a time"
+    yield Row("memory.64", "stepflow, memory", label, "ours:drain", 6400, how=how, store="memory")
 
 
 def _runs() -> Iterator[Row]:
@@ -110,18 +89,33 @@ def _runs() -> Iterator[Row]:
     for width, runs in ((1, 300), (64, 3200)):
         label = "one client" if width == 1 else f"{width} clients"
         how = {"width": width, "style": "async"}
-        yield Row(f"latency.{width}", group, f"start to result, {label}: p50", "ours:latency", runs, "ms", how)
+        yield Row(
+            f"latency.{width}", group, f"start to result, {label}: p50", "ours:latency", runs, "ms", how, store="sqlite"
+        )
     for width, runs in ((1, 1000), (64, 6400)):
         label = "one client" if width == 1 else f"{width} clients"
-        yield Row(f"start.{width}", group, f"start, {label}", "ours:starts", runs, "starts/s", {"width": width})
+        how = {"width": width}
+        yield Row(f"start.{width}", group, f"start, {label}", "ours:starts", runs, "starts/s", how, store="sqlite")
 
 
 def _footprint() -> Iterator[Row]:
     group, label = "stepflow, footprint", f"memory that {SLEEPERS:,} waiting runs take"
-    yield Row("waiting", group, label, "footprint:waiting", SLEEPERS, "MB")
+    yield Row("waiting", group, label, "footprint:waiting", SLEEPERS, "MB", store="sqlite")
     yield Row("import", group, "import stepflow", "footprint:importing", 10, "ms", size="tries")
 
 
-ROWS: dict[str, Row] = {
-    row.name: row for part in (_raw, _peers, _machines, _ours, _beside, _runs, _footprint) for row in part()
-}
+PARTS = (
+    _raw,
+    driver_rows.raw_limits,
+    _peers,
+    _machines,
+    _ours,
+    _beside,
+    driver_rows.drains,
+    driver_rows.queues,
+    driver_rows.watching,
+    driver_rows.claims,
+    _runs,
+    _footprint,
+)
+ROWS: dict[str, Row] = {row.name: row for part in PARTS for row in part()}

@@ -5,33 +5,113 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from attrs import evolve
 
-from tests.bench import report
-from tests.bench.bars import BARS, Bar, Verdict, judge
+from stepflow.drivers.attached import Delay, DelayQuery, delay_key
+from stepflow.drivers.values import HistoryQuery, TallyQuery
+from stepflow.engine.client import planned_start
+from tests.bench import fill, report
+from tests.bench.__main__ import chosen
+from tests.bench.bars import ALSO, BARS, Bar, Verdict, judge
+from tests.bench.ours import flow_of
+from tests.bench.places import Places
 from tests.bench.probe import MARK, ROOT, ProbeFailed, Sampler, call, run
+from tests.bench.row import Fill, Row
 from tests.bench.rows import ROWS
+from tests.bench.target import Target, target
 
-OWN = [row for row in ROWS.values() if not row.needs and row.name != "import"]
+YEAR = 365 * 24 * 3600 * 1_000_000
+STEP = 1000
+PEERS = {"dbos", "burr", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine", "pgqueuer"}
+OWN = {
+    (row.probe, row.store, row.how.get("moving"), row.how.get("batch")): row
+    for row in ROWS.values()
+    if not PEERS.intersection(row.needs) and row.name != "import"
+}
+SCALE = 0.00002  # of the stores that are filled
 
 
-@pytest.mark.parametrize("row", OWN, ids=lambda row: row.name)
+@pytest.fixture(scope="module")
+def places() -> Iterator[Places]:
+    """Places of this module, in a folder that the server's user can enter."""
+    with TemporaryDirectory(prefix="stepflow-bench-") as base:
+        found = Places(Path(base), _fill)
+        yield found
+        found.close()
+
+
+def _fill(params: dict[str, Any]) -> dict[str, Any]:
+    facts = fill.make(Path(), **params)
+    assert facts["steps"] == facts["expected"] > 0
+    return facts
+
+
+@pytest.mark.parametrize("row", OWN.values(), ids=lambda row: row.name)
 def test_every_probe_of_our_own_finds_what_it_counted(
-    row: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    row: Row, places: Places, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params: dict[str, Any] = {**row.how, row.size: 3}
-    if row.beside:
-        params["template"] = str(tmp_path / "sleepers.db")
-        call("ours:sleepers", tmp_path, {"runs": 5, "target": params["template"]})
-    if row.name == "waiting":
-        params["warm"] = 2
-    call(row.probe, tmp_path, params)
+    params: dict[str, Any] = {**row.params(0), row.size: 3, **({"warm": 2} if row.name == "waiting" else {})}
+    with places.of(row, SCALE, tmp_path) if row.store else nullcontext({}) as where:
+        call(row.probe, tmp_path, {**params, **where})
     figures = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix(MARK))
     assert figures["steps"] == figures["expected"] > 0
     assert isinstance(figures["value"], float)
+
+
+def _seen(at: Target, now: int) -> tuple[Any, ...]:
+    """What a worker sees of a store a year later: every claim in order, and how many runs have which status."""
+    flow = flow_of("async")
+    with at.session(now) as session:
+        tally = {(row.flow, row.status): row.count for row in session.read(TallyQuery(now))}
+        claims = session.claim({flow.name: flow.definition}, now + YEAR, 1000)
+        first = claims[0].row.due
+        return tally, [(claim.fence.id, claim.row.priority, claim.row.due // STEP - first // STEP) for claim in claims]
+
+
+@pytest.mark.parametrize("kind", ["asleep", "finished", "delays", "mixed"])
+def test_a_store_that_was_filled_by_copies_is_what_stepflow_writes(kind: str, places: Places, tmp_path: Path) -> None:
+    """RocksDB is filled by stepflow itself."""
+    row = Row("", "", "", "", 1, fill=Fill(kind, 1_000_000), shared=True)
+    seen = {}
+    for store in ("sqlite", "postgres", "rocksdb"):
+        with places.of(evolve(row, store=store), SCALE, tmp_path) as where:
+            at = target(store, where["place"])
+            assert at.driver.maintenance("").check() == []
+            seen[store] = _seen(at, where["now"])
+            assert at.driver.maintenance("").check() == []
+    assert seen["sqlite"] == seen["rocksdb"]
+    assert seen["postgres"] == seen["rocksdb"]
+
+
+@pytest.mark.parametrize("kind", ["asleep", "finished", "delays", "mixed"])
+@pytest.mark.parametrize("store", ["sqlite", "postgres"])
+def test_no_number_of_a_copy_is_given_again(kind: str, store: str, places: Places, tmp_path: Path) -> None:
+    row = Row("", "", "", "", 1, store=store, fill=Fill(kind, 1_000_000), shared=True)
+    with places.of(row, SCALE, tmp_path) as where, target(store, where["place"]).session() as session:
+        found = [revision.state for revision in session.read(HistoryQuery(limit=10_000))]
+        delays = session.read(DelayQuery(where["now"] + YEAR, limit=1000))
+        ids = {state.id for state in found} | {delay_key(delay.state.id, delay.offset) for delay in delays}
+        epochs = [record.row.epoch for record in session.load(sorted(ids)) if record and record.row]
+        last = max((delay.offset for delay in delays), default=0)
+        birth = planned_start(flow_of("async"), None, f"new-{last}", {}, 0, -1, 0)
+        (made,) = session.commit([birth._replace(delays=(Delay(found[0], where["now"] + YEAR),))], 0)
+        (claim,) = session.claim({"bench": "x"}, 1, 1)
+    assert isinstance(made, tuple)
+    assert made == (max(state.rev for state in found) + 1, last + 1)
+    assert claim.fence.id == f"new-{last}"
+    assert claim.fence.epoch > max(epochs)
+
+
+def test_bars_and_rows_agree() -> None:
+    for bar in (*BARS, *ALSO):
+        assert {bar.row, *bar.against} <= set(ROWS)
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
@@ -56,6 +136,21 @@ def test_a_peer_that_is_missing_is_listed_as_such(tmp_path: Path) -> None:
     assert (verdict.figure, verdict.passed) == (None, None)
     assert "not installed" in "\n".join(report.table(["dbos.1"], sampler))
     assert "not measured" in "\n".join(report.verdicts("bar", [verdict]))
+
+
+def test_a_row_whose_package_is_missing_is_listed_as_such(tmp_path: Path) -> None:
+    sampler = Sampler(tmp_path, 1.0)
+    row = evolve(ROWS["postgres.64"], needs=("psycopg", "no-such-distribution"))
+    assert sampler.sample(row) is None
+    assert sampler.failed == {"postgres.64": "not installed"}
+
+
+def test_long_rows_are_measured_only_when_they_are_asked_for() -> None:
+    long = {name for name, row in ROWS.items() if row.long}
+    assert long
+    assert long.isdisjoint(chosen(None, long=False))
+    assert set(chosen(None, long=True)) == set(ROWS)
+    assert chosen("raw.64.*, apply", long=False) == ["raw.64.full", "raw.64.normal", "apply"]
 
 
 def test_steps_that_are_not_found_afterwards_are_an_error(tmp_path: Path) -> None:

