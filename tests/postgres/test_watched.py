@@ -9,21 +9,10 @@ from statistics import median
 import pytest
 
 from stepflow import Engine
+from tests.postgres.hinder import hinder
 from tests.postgres.server import Server
 from tests.processes.harness import Nursery
 from tests.processes.watched import hearing, watch_storm
-
-# Between the drawing of a revision and its commit some time passes; some transactions are taken back by the server.
-HINDER = """
-create function {schema}.hinder() returns trigger language plpgsql as $$ begin
-    perform pg_sleep(random() * 0.01);
-    if random() < 0.03 then
-        raise exception 'in the way' using errcode = case when random() < 0.5 then '40001' else '40P01' end;
-    end if;
-    return null;
-end $$;
-create trigger hinder after insert on {schema}.history for each statement execute function {schema}.hinder()
-"""
 
 
 @pytest.fixture(params=["server"])
@@ -40,7 +29,7 @@ def nursery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nursery]
 def hindered(nursery: Nursery, request: pytest.FixtureRequest) -> Nursery:
     """The same where transactions get into each other's way."""
     server: Server = request.getfixturevalue(request.node.callspec.params["nursery"])
-    server.execute(HINDER.format(schema=nursery.url.rpartition("schema=")[2]))
+    hinder(server, nursery.url)
     return nursery
 
 
