@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import typing
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from functools import lru_cache
+from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, cast
-from uuid import UUID
-
-from cattrs import BaseValidationError, ForbiddenExtraKeysError, transform_error
-from cattrs.preconf.json import JsonConverter, make_converter
 
 from stepflow.errors import CodecError, TooLarge
+from stepflow.model.converter import Misfit, converter, field_names, has_fields
+from stepflow.model.refusal import culprit, expected, explain, has_unknown_fields, name_of, shown
 
 T = TypeVar("T")
 
@@ -30,60 +26,12 @@ class UnknownFields(CodecError):
     """The stored value has fields that the type lacks; they are kept, never dropped."""
 
 
-def _aware(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise CodecError(
-            f"{value!r} has no time zone: give one, e.g. datetime.now(UTC), so that it means the same everywhere"
-        )
-    return value.isoformat()
-
-
-def _read_aware(text: str, _type: object) -> datetime:
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise ValueError(f"{text!r} has no UTC offset")
-    return value
-
-
-@lru_cache(maxsize=2)
-def _converter(omit_defaults: bool) -> JsonConverter:
-    converter = make_converter(forbid_extra_keys=True, omit_if_default=omit_defaults)
-    for type_ in (Decimal, UUID):
-        converter.register_unstructure_hook(type_, str)
-        converter.register_structure_hook(type_, lambda text, t: t(text))
-    converter.register_unstructure_hook(timedelta, lambda value: value.total_seconds())
-    converter.register_structure_hook(timedelta, lambda seconds, _t: timedelta(seconds=seconds))
-    converter.register_unstructure_hook(time, lambda value: value.isoformat())
-    converter.register_structure_hook(time, lambda text, _t: time.fromisoformat(text))
-    converter.register_unstructure_hook(date, lambda value: value.isoformat())
-    converter.register_structure_hook(date, lambda text, _t: date.fromisoformat(text))
-    converter.register_unstructure_hook(datetime, _aware)
-    converter.register_structure_hook(datetime, _read_aware)
-    return converter
-
-
-def _name(type_: Any) -> str:
-    return getattr(type_, "__qualname__", None) or str(type_)
-
-
-def _explain(error: Exception) -> str:
-    """The validation errors of cattrs, or any other error, in one line."""
-    if isinstance(error, BaseValidationError):
-        return "; ".join(transform_error(error, path="$"))
-    return f"{type(error).__name__}: {error}"
-
-
-def _has_unknown_fields(error: BaseException) -> bool:
-    if isinstance(error, ForbiddenExtraKeysError):
-        return True
-    return isinstance(error, BaseExceptionGroup) and any(_has_unknown_fields(e) for e in error.exceptions)
-
-
 class Codec(Generic[T]):
     """Reads and writes values of one type; `Any` (or None as `type_`) means plain JSON values.
 
     attrs classes, dataclasses, typed dicts, enums, datetimes with a time zone, UUID, Decimal, timedelta, bytes and
-    containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored.
+    containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored. None passes only where the type
+    takes it.
     """
 
     def __init__(
@@ -96,18 +44,25 @@ class Codec(Generic[T]):
     ) -> None:
         self.type, self.limit, self.hint = type_, limit, hint
         self._upgrade = upgrade
-        self.plain = type_ is Any
+        self.plain = type_ is Any or type_ is object
+        self._none = takes_none(type_)
+        self._class: Any = (typing.get_origin(type_) or type_) if has_fields(type_) else None
         self._dump: Callable[[Any], Any] | None = None
-        if not self.plain and type_ is not None and type_ is not type(None):
+        if not self.plain and type_ is not None and type_ is not NoneType:
             try:
-                self._dump = _converter(False).get_unstructure_hook(type_)
+                converter(False).get_structure_hook(type_)
+                self._dump = converter(False).get_unstructure_hook(type_)
             except Exception as error:
-                raise CodecError(f"{_name(type_)} cannot be stored as JSON: {_explain(error)}") from error
+                raise CodecError(f"{name_of(type_)} cannot be stored as JSON: {explain(error)}") from error
 
     def encode(self, value: T) -> str:
         """The JSON text of `value`. Raises CodecError or TooLarge; the message says what to change."""
         if value is None:
+            if not self._none:
+                raise self._missing()
             return "null"
+        if self._class is not None and type(value) is not self._class:
+            self._check_class(value)
         try:
             text = _encode(value if self._dump is None else self._dump(value))
             if not text.isascii():
@@ -115,7 +70,7 @@ class Codec(Generic[T]):
         except Exception as error:
             raise self._refusal(value, error) from error
         if len(text) * 4 > self.limit or not text.isascii():  # a character has at most 4 bytes
-            self._check_text(text)
+            self._check_size(text)
         return text
 
     def decode(self, text: str) -> T:
@@ -124,31 +79,59 @@ class Codec(Generic[T]):
             raw = json.loads(text)
             if self._upgrade is not None and isinstance(raw, dict):
                 raw = self._upgrade(raw)
-            if self.plain or raw is None:
-                return cast(T, raw)
-            return cast(T, _converter(False).structure(raw, self.type))
+            return self._restored(raw)
         except Exception as error:
-            kind = UnknownFields if _has_unknown_fields(error) else CodecError
-            raise kind(f"the stored value does not fit {_name(self.type)}: {_explain(error)}") from error
+            kind = UnknownFields if has_unknown_fields(error) else CodecError
+            raise kind(f"the stored value does not fit {name_of(self.type)}: {explain(error)}") from error
 
     def digest(self, value: T) -> str:
-        """SHA-256 (hex) of the canonical JSON of `value`, default-valued fields omitted."""
+        """SHA-256 (hex) of the canonical JSON of `value`, default-valued fields omitted.
+
+        Raises CodecError also when the stored value would not come back as the type, e.g. for a text in an `int` field:
+        whoever starts a run learns that at once.
+        """
         raw: Any = value
+        if value is None and not self._none:
+            raise self._missing()
         try:
             if self._dump is not None and value is not None:
-                raw = _converter(True).unstructure(value, self.type)
-            return hashlib.sha256(_canonical(raw).encode()).hexdigest()
+                raw = converter(True).unstructure(value, self.type)
+            stored = _canonical(raw).encode()
         except Exception as error:
             raise self._refusal(value, error) from error
+        if self._dump is not None:
+            try:
+                self._restored(raw)
+            except Exception as error:
+                raise CodecError(
+                    f"{shown(value)} could be stored but not come back as {name_of(self.type)}: {explain(error)}"
+                ) from error
+        return hashlib.sha256(stored).hexdigest()
 
-    def _check_text(self, text: str) -> None:
-        try:
-            size = len(text.encode())
-        except UnicodeEncodeError as error:
-            where = text[max(0, error.start - 20) : error.end]
+    def _restored(self, raw: Any) -> T:
+        if self.plain or (raw is None and self._none):
+            return cast(T, raw)
+        if self._class is not None and not isinstance(raw, dict):
+            raise Misfit(f"{expected(self.type)}, found {shown(raw)}")
+        return cast(T, converter(False).structure(raw, self.type))
+
+    def _missing(self) -> CodecError:
+        name = name_of(self.type)
+        return CodecError(f"None is no {name}: give one, or declare the type as {name} | None")
+
+    def _check_class(self, value: Any) -> None:
+        name = name_of(self.type)
+        if not isinstance(value, self._class):
+            raise CodecError(f"{shown(value)} is no {name}: give one")
+        lost = set(field_names(type(value)) if has_fields(type(value)) else ()) - set(field_names(self._class))
+        if lost:
             raise CodecError(
-                f"...{where!r}: half of a surrogate pair is no text: decode the bytes it came from with the right encoding"
-            ) from None
+                f"{shown(value)} has fields that {name} lacks ({', '.join(sorted(lost))}) and that would be lost: "
+                f"declare {name_of(type(value))} as the type, or give an object of {name} itself"
+            )
+
+    def _check_size(self, text: str) -> None:
+        size = len(text.encode())
         if size > self.limit:
             raise TooLarge(
                 f"the value takes {size:,} bytes as JSON, the limit is {self.limit:,}: "
@@ -158,6 +141,20 @@ class Codec(Generic[T]):
     def _refusal(self, value: Any, error: Exception) -> CodecError:
         if isinstance(error, CodecError):
             return error
-        if isinstance(value, float) and not math.isfinite(value):
-            return CodecError(f"{value!r} is not JSON: use None or a string")
-        return CodecError(f"{value!r:.200} cannot be stored as JSON: {_explain(error)}{self.hint and '; ' + self.hint}")
+        try:
+            why = culprit(value if self._dump is None or value is None else self._dump(value))
+        except Exception:  # noqa: BLE001 - then the first error says it
+            why = ""
+        return CodecError(
+            f"{shown(value)} cannot be stored as JSON: {why or explain(error)}{self.hint and '; ' + self.hint}"
+        )
+
+
+def takes_none(type_: Any) -> bool:
+    """Whether None is a value of the type."""
+    origin, args = typing.get_origin(type_), typing.get_args(type_)
+    if origin is typing.Annotated:
+        return takes_none(args[0])
+    if origin in (typing.Union, UnionType):
+        return any(map(takes_none, args))
+    return type_ in (Any, object, None, NoneType) or (origin is typing.Literal and None in args)

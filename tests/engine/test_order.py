@@ -22,11 +22,11 @@ def test_low_priority_numbers_go_first_then_due_then_id(engine, clock):
     flow = order_of(seen)
     engine.register(flow)
     now = clock.datetime()
-    engine.start(flow, id="late", priority=5)
-    engine.start(flow, id="c", at=now - timedelta(seconds=1))
-    engine.start(flow, id="b")
-    engine.start(flow, id="a")
-    engine.start(flow, id="urgent", priority=-1)
+    engine.start(flow, Order(), id="late", priority=5)
+    engine.start(flow, Order(), id="c", at=now - timedelta(seconds=1))
+    engine.start(flow, Order(), id="b")
+    engine.start(flow, Order(), id="a")
+    engine.start(flow, Order(), id="urgent", priority=-1)
     engine.run_until_idle()
     assert seen == ["urgent", "c", "a", "b", "late"]
 
@@ -36,7 +36,7 @@ def test_flows_do_not_go_before_each_other(engine):
     limited, free = order_of(seen, "limited", concurrency=1), order_of(seen, "free")
     engine.register(free, limited)
     for n in range(4):
-        engine.start((free, limited)[n // 2], id=f"run-{n}")
+        engine.start((free, limited)[n // 2], Order(), id=f"run-{n}")
     engine.run_until_idle()
     assert seen == ["run-0", "run-1", "run-2", "run-3"]
 
@@ -47,7 +47,7 @@ def test_a_start_time_in_the_future_is_kept(engine, clock):
     engine.register(flow)
     start = clock.datetime()
     for n in (3, 1, 2):
-        engine.start(flow, id=f"run-{n}", at=start + timedelta(hours=n))
+        engine.start(flow, Order(), id=f"run-{n}", at=start + timedelta(hours=n))
     assert engine.run_until_idle().next_due == start + timedelta(hours=1)
     assert seen == []
     idle = engine.run_until_idle(advance=True)
@@ -59,7 +59,7 @@ def test_a_start_time_in_the_future_is_kept(engine, clock):
 def test_a_start_time_in_the_past_is_now(engine, clock):
     flow = order_of([])
     engine.register(flow)
-    engine.start(flow, at=clock.datetime() - timedelta(days=9))
+    engine.start(flow, Order(), at=clock.datetime() - timedelta(days=9))
     assert engine.run_until_idle().completed == 1
 
 

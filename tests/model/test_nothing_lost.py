@@ -1,0 +1,236 @@
+"""What a codec stores comes back as it was, or is refused before anything is stored: no value is bent to fit."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepflow.errors import CodecError
+from stepflow.model.codec import Codec, UnknownFields, takes_none
+
+T = TypeVar("T")
+Sku = NewType("Sku", str)
+
+
+class Row(TypedDict):
+    a: int
+
+
+@dataclass
+class Order:
+    n: int = 0
+    tags: list[str] = field(default_factory=list)
+    total: int = field(init=False, default=7)
+
+
+@attrs.define
+class Parcel:
+    weight: float
+    order: Order = attrs.Factory(Order)
+    seen: int = attrs.field(init=False, default=0)
+
+
+@dataclass
+class Big(Order):
+    extra: int = 1
+
+
+@dataclass
+class Same(Order):
+    """No field of its own."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    n: int
+    twice: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "twice", self.n * 2)
+
+
+@attrs.frozen
+class FixedParcel:
+    n: int
+    twice: int = attrs.field(init=False)
+
+    @twice.default
+    def _twice(self) -> int:
+        return self.n * 2
+
+
+@dataclass
+class Box(Generic[T]):
+    inside: T
+
+
+class Plain:
+    pass
+
+
+@dataclass
+class Locked:
+    lock: threading.Lock
+
+
+@pytest.mark.parametrize(
+    ("type_", "text"),
+    [
+        (int, "1.7"),
+        (int, '"x"'),
+        (int, "1e400"),
+        (int, "[]"),
+        (bool, '"false "'),
+        (bool, "0"),
+        (float, '"x"'),
+        (float, '"nan"'),
+        (float, "Infinity"),
+        (str, "3"),
+        (str, "null"),
+        (str, "true"),
+        (list[str], '"abc"'),
+        (list[int], '{"1": 2}'),
+        (Sequence[str], '"abc"'),
+        (dict[str, list[str]], '{"a": "abc"}'),
+        (int | None, "1.5"),
+        (Sku, "3"),
+        (Box[int], '{"inside": "x"}'),
+        (Row, '{"a": "x"}'),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_never_bent(type_, text):
+    with pytest.raises(CodecError, match="the stored value does not fit"):
+        Codec(type_).decode(text)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        (dict[int, str], {1: "a", -20: "b"}),
+        (dict[float, str], {1.5: "a"}),
+        (dict[bool, str], {True: "a", False: "b"}),
+        (float, 3.0),
+        (int | str, "1"),
+        (int | None, None),
+        (list[Order | None], [Order(1), None]),
+        (tuple[int, str], (1, "x")),
+        (set[int], {1, 2}),
+        (Box[int], Box(3)),
+        (Box[list[str]], Box(["a"])),
+        (Sku, Sku("x")),
+        (Literal["a", "b"], "b"),
+        (bytes, b"\x00\xff"),
+        (Row, {"a": 3}),
+    ],
+)
+def test_what_json_writes_in_another_way_comes_back(type_, value):
+    codec: Codec[Any] = Codec(type_)
+    codec.digest(value)
+    back = codec.decode(codec.encode(value))
+    assert back == value
+    assert type(back) is type(value)
+
+
+@given(st.integers(), st.integers(), st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=3))
+def test_fields_that_the_constructor_does_not_take_are_kept(n: int, total: int, tags: list[str]):
+    order = Order(n, tags)
+    order.total = total
+    parcel = Parcel(1.5, order)
+    parcel.seen = n
+    codec = Codec(Parcel)
+    back = codec.decode(codec.encode(parcel))
+    assert back == parcel
+    assert (back.seen, back.order.total) == (n, total)
+    assert (codec.digest(parcel) == codec.digest(Parcel(1.5, Order(n, tags)))) == (total == 7 and n == 0)
+
+
+def test_such_a_field_may_be_missing_in_what_an_older_version_stored():
+    assert Codec(Order).decode('{"n":1,"tags":[]}') == Order(1)
+
+
+@pytest.mark.parametrize("value", [Fixed(3), FixedParcel(3)])
+def test_in_a_frozen_class_such_a_field_is_computed_again(value):
+    codec = Codec(type(value))
+    assert codec.encode(value) == '{"n":3}'
+    assert codec.decode('{"n":3}').twice == 6
+
+
+def test_an_object_of_a_wider_class_is_refused_and_names_what_would_be_lost():
+    with pytest.raises(CodecError, match=r"fields that Order lacks \(extra\) and that would be lost: declare Big"):
+        Codec(Order).encode(Big(1))
+    assert Codec(Order).decode(Codec(Order).encode(Same(1))) == Order(1)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "says"),
+    [
+        (Order, Order("x"), r"could be stored but not come back as Order: expected int, found 'x' @ \$\.n"),  # type: ignore[arg-type]
+        (Order, Order(1, "ab"), "cannot be stored as JSON: expected a list, found 'ab'"),  # type: ignore[arg-type]
+        (Order, Order(1, [None]), r"expected str, found None @ \$\.tags\[0\]"),  # type: ignore[list-item]
+        (Parcel, Parcel(1, 3), "is no Order|cannot be stored as JSON"),  # type: ignore[arg-type]
+        (int, "seven", "expected int, found 'seven'"),
+    ],
+)
+def test_the_digest_of_an_input_refuses_what_would_not_come_back(type_, value, says):
+    with pytest.raises(CodecError, match=says):
+        Codec(type_).digest(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1]", r"expected an object with the fields of Parcel \(weight, order, seen\), found \[1\]"),
+        ("null", "expected an object with the fields of Parcel"),
+        ('{"weight": 1, "order": 3}', r"expected an object with the fields of Order \(n, tags, total\) @ \$\.order"),
+        ('{"weight": 1, "order": []}', r"expected an object with the fields of Order .* @ \$\.order"),
+        ('{"weight": 1, "order": {"n": 1.5, "tags": [1]}}', r"found 1\.5 @ \$\.order\.n; .*found 1 @ \$\.order\.tags\[0\]"),
+        ("{}", r"required field missing @ \$\.weight"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_told_with_its_place(text, says):
+    with pytest.raises(CodecError, match=says) as caught:
+        Codec(Parcel).decode(text)
+    assert not isinstance(caught.value, UnknownFields)
+
+
+@pytest.mark.parametrize("type_", [Plain, list[Plain], Locked, Box[Plain], 3, "int", threading.Lock, Plain()])
+def test_a_type_that_cannot_come_back_is_refused_before_a_value_is_stored(type_):
+    with pytest.raises(
+        CodecError, match=r"cannot be stored as JSON: .*cannot be restored from JSON; what can are data"
+    ):
+        Codec(type_)
+
+
+def test_none_passes_only_where_the_type_takes_it():
+    takers = [Any, object, None, type(None), int | None, Order | None, Annotated[int | None, "x"], Literal["a", None]]
+    assert all(map(takes_none, takers))
+    assert not any(map(takes_none, [int, Order, list[None], dict[str, None], Annotated[int, None], Literal["a"], Sku]))
+    for type_ in takers[:-1]:
+        assert Codec(type_).decode(Codec(type_).encode(None)) is None
+    for type_ in (int, str, Order, list[int], Row):
+        with pytest.raises(CodecError, match="None is no "):
+            Codec(type_).encode(None)
+        with pytest.raises(CodecError, match="the stored value does not fit"):
+            Codec(type_).decode("null")
+
+
+class Rude:
+    def __repr__(self) -> str:
+        raise ValueError("no repr today")
+
+
+def test_a_value_that_cannot_even_be_shown_is_refused_all_the_same():
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(CodecError, match=r"a value of type list cannot be stored as JSON: .* is nested more than"):
+        Codec[Any]().encode(deep)
+    with pytest.raises(CodecError, match=r"\$\.a is a value of type Rude: Rude is no type of JSON"):
+        Codec[Any]().encode({"a": Rude()})
