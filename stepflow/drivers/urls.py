@@ -89,8 +89,12 @@ def _foreign(entry: Any, url: str) -> Driver:
     try:
         make = entry.load()
     except (ImportError, AttributeError) as error:
-        raise StoreError(f"{entry.name}:// - its driver {entry.value!r} cannot be loaded: {error}; install it anew") from error
+        raise StoreError(
+            f"{entry.name}:// - its driver {entry.value!r} cannot be loaded: {error}; install it anew"
+        ) from error
     driver = make(url)
     if not isinstance(driver, Driver):
-        raise StoreError(f"{entry.name}:// - {entry.value!r} gave {driver!r:.100}, which is no stepflow.drivers.base.Driver")
+        raise StoreError(
+            f"{entry.name}:// - {entry.value!r} gave {driver!r:.100}, which is no stepflow.drivers.base.Driver"
+        )
     return driver
