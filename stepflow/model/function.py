@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from stepflow.errors import DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow, FlowOptions, Move
+from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import Transition
 
@@ -61,8 +62,11 @@ def flow(
     """
     if not isinstance(name, str) or not name:
         raise DefinitionError('flow(): give the flow\'s name, a non-empty text, e.g. @flow("mutex.v1")')
-    hung_s = hung_after.total_seconds() if isinstance(hung_after, timedelta) else hung_after
-    options = FlowOptions(concurrency, retry or RetryPolicy(), hung_s, max_crashes)
+    if retry is None:
+        retry = RetryPolicy()
+    options, problems = read_options(name, concurrency, retry, hung_after, max_crashes)
+    if problems:
+        raise DefinitionError(problems)
     return lambda fn: FlowFunction(name, fn, options)
 
 

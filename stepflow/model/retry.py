@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from datetime import timedelta
+from math import inf, isfinite
+from typing import Any
 
 from attrs import field, frozen
+
+from stepflow.model.durations import seconds
 
 
 def _positive_attempts(_instance: object, _attribute: object, value: int) -> None:
@@ -12,10 +17,35 @@ def _positive_attempts(_instance: object, _attribute: object, value: int) -> Non
         raise ValueError(f"max_attempts={value!r}: give a whole number of attempts, the first included, e.g. 3")
 
 
-def _not_negative(_instance: object, attribute: object, value: float) -> None:
-    if not value >= 0 or value == float("inf"):
-        name = getattr(attribute, "name", "value")
-        raise ValueError(f"{name}={value!r}: give a finite number that is not negative")
+def _seconds(name: str, value: Any) -> float:
+    found, problem = seconds(name, value, zero=True)
+    if problem:
+        raise ValueError(problem)
+    return found
+
+
+def _delay(value: float | timedelta) -> float:
+    return _seconds("delay", value)
+
+
+def _max_delay(value: float | timedelta) -> float:
+    return _seconds("max_delay", value)
+
+
+def _is_number(value: object, most: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value) and 0 <= value <= most
+
+
+def _factor(_instance: object, _attribute: object, value: float) -> None:
+    if not _is_number(value, inf):
+        raise ValueError(f"factor={value!r}: give a finite number that is not negative, e.g. 2")
+
+
+def _share(_instance: object, _attribute: object, value: float) -> None:
+    if not _is_number(value, 1):
+        raise ValueError(
+            f"jitter={value!r}: give the share of the delay, from 0 to 1, by which it may be moved, e.g. 0.1"
+        )
 
 
 def _error_types(_instance: object, _attribute: object, value: object) -> None:
@@ -28,16 +58,16 @@ def _error_types(_instance: object, _attribute: object, value: object) -> None:
 class RetryPolicy:
     """Exponential back-off with a limit; the same class serves groups, steps and whole runs.
 
-    `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)` seconds, at most
-    `max_delay`, moved by up to ± `jitter` (a share, 0.1 = 10 %). `on` is the exception class, or a tuple of classes, that
+    `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)`, at most `max_delay`
+    (both are given in seconds or as a timedelta, and kept in seconds), moved by up to ± `jitter` (a share, 0.1 = 10 %). `on` is the exception class, or a tuple of classes, that
     may be retried. The policy is pure: its jitter is derived from the key that the caller gives.
     """
 
     max_attempts: int = field(default=3, validator=_positive_attempts)
-    delay: float = field(default=1.0, validator=_not_negative)
-    factor: float = field(default=2.0, validator=_not_negative)
-    max_delay: float = field(default=60.0, validator=_not_negative)
-    jitter: float = field(default=0.1, validator=_not_negative)
+    delay: float = field(default=1.0, converter=_delay)
+    factor: float = field(default=2.0, validator=_factor)
+    max_delay: float = field(default=60.0, converter=_max_delay)
+    jitter: float = field(default=0.1, validator=_share)
     on: type[Exception] | tuple[type[Exception], ...] = field(default=Exception, validator=_error_types)
 
     def allows(self, attempt: int, error: BaseException) -> bool:

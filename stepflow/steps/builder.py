@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
 from stepflow.errors import DefinitionError
+from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.case import Case
 from stepflow.steps.chain import Chain
@@ -14,7 +15,6 @@ from stepflow.steps.do import Do
 from stepflow.steps.flow import StepFlow
 from stepflow.steps.invalid import Invalid
 from stepflow.steps.loop_until import LoopUntil
-from stepflow.steps.options import read_options
 from stepflow.steps.place import Node
 from stepflow.steps.retry import Retry
 from stepflow.steps.sequence import Child, Sequence

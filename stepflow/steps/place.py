@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from attrs import evolve, field, frozen
 
-from stepflow.steps.durations import seconds
+from stepflow.model.durations import seconds
 from stepflow.steps.shape import Shape, read_function
 from stepflow.steps.values import Exit, Fn, Guard, Hop, Row
 

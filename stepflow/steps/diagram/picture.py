@@ -7,7 +7,7 @@ from typing import Literal
 
 from attrs import Factory, define, frozen
 
-from stepflow.steps.durations import spoken
+from stepflow.model.durations import spoken
 from stepflow.steps.position import Position
 from stepflow.steps.table import Table
 from stepflow.steps.values import Guard, Hop, Row

@@ -1,16 +1,16 @@
-"""The options of compile, checked."""
+"""The options with which a flow is made, checked."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from stepflow.model.durations import seconds
 from stepflow.model.flow import FlowOptions
 from stepflow.model.retry import RetryPolicy
-from stepflow.steps.durations import seconds
 
 
 def read_options(
-    name: str, concurrency: Any, retry: Any, hung_after: Any, max_crashes: Any, upgrade: Any
+    name: str, concurrency: Any, retry: Any, hung_after: Any, max_crashes: Any, upgrade: Any = None
 ) -> tuple[FlowOptions, list[str]]:
     """(the options, what is wrong with them)."""
     problems = []
