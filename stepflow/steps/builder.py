@@ -12,6 +12,7 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.steps.case import Case
 from stepflow.steps.chain import Chain
 from stepflow.steps.do import Do
+from stepflow.steps.exchange import type_problem
 from stepflow.steps.flow import StepFlow
 from stepflow.steps.invalid import Invalid
 from stepflow.steps.loop_until import LoopUntil
@@ -150,10 +151,8 @@ class Steps(Generic[E_contra]):
         """
         chain = self._chain
         options, problems = read_options(chain.name, concurrency, retry, hung_after, max_crashes, upgrade)
-        if isinstance(chain.exchange, str):
-            problems.append(
-                f"{chain.name}: {chain.exchange!r} is no type of exchange: a name goes into named(name, type)"
-            )
+        if problem := type_problem(chain.exchange):
+            problems.append(f"{chain.name}: {problem}, as in named({chain.name!r}, Order)")
         try:
             table = compile_table(chain.name, _node(self))
         except DefinitionError as error:

@@ -12,10 +12,21 @@ from typing import Any
 
 import attrs
 
+from stepflow.model.refusal import shown
 from stepflow.steps.table import Table
 from stepflow.steps.values import Fn
 
 _NO_TYPE = (Any, object, None, type(None))
+_FORMS = ("typing", "types", "typing_extensions")  # modules whose objects stand for types, e.g. dict[str, int]
+
+
+def type_problem(given: Any) -> str:
+    """What is wrong with it as a type, empty if nothing is."""
+    if given is None or isinstance(given, type) or type(given).__module__ in _FORMS:
+        return ""
+    if isinstance(given, str):
+        return f"{given!r:.80} is a text: give the type itself"
+    return f"{shown(given)} is an object: give its type"
 
 
 def exchange_type(table: Table, declared: Any) -> Any:

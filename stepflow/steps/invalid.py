@@ -7,7 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
+from stepflow.model.flow import Flow
 from stepflow.steps.place import Node, Place, Visit
+
+_REMEDY = "give e.g. Steps().do('name', function)"
 
 
 @frozen(eq=False)
@@ -17,5 +20,6 @@ class Invalid(Node):
     given: Any
 
     def expand(self, at: Place) -> Iterator[Visit]:
-        at.problem(f"{self.given!r:.200} is no chain of steps: give e.g. Steps().do('name', function)")
+        remedy = "give the chain before compile()" if isinstance(self.given, Flow) else _REMEDY
+        at.problem(f"{self.given!r:.200} is no chain of steps: {remedy}")
         return iter(())

@@ -8,6 +8,8 @@ from typing import Any
 from stepflow.errors import DefinitionError
 from stepflow.steps.values import Judge
 
+_FIXED = (str, bytes, int, float, tuple, frozenset)
+
 
 class BadReturn(DefinitionError):
     """A user function returned what it must not; no retry helps, so no handler is asked."""
@@ -44,10 +46,10 @@ def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
         raise _unawaited(scope, value)
     if isinstance(value, type(exchange)):
         kind = type(exchange).__name__
-        raise BadReturn(
-            f"{scope}: the function returned another {kind}, which would be lost: change the {kind} it was given in place "
-            "and return nothing"
-        )
+        remedy = f"change the {kind} it was given in place and return nothing"
+        if isinstance(exchange, _FIXED):
+            remedy = f"a {kind} cannot be changed in place, so make the exchange a class or a dict that holds it"
+        raise BadReturn(f"{scope}: the function returned another {kind}, which would be lost: {remedy}")
 
 
 def bad_bool(scope: str, who: str, value: Any) -> BadReturn:

@@ -13,6 +13,7 @@ from typing import Any
 
 from attrs import frozen
 
+from stepflow.model.flow import Flow
 from stepflow.steps.values import Fn
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -60,8 +61,12 @@ def _refusal(given: Any) -> str:
     if inspect.iscoroutine(given):
         given.close()  # it was never going to run; closing keeps Python from warning about that as well
         return f"{given.__qualname__}() was called here: give the function itself, without ()"
+    if isinstance(given, Flow):
+        return f"{given!r} is compiled: give the chain that it was made of to .steps(name, chain)"
+    if callable(getattr(given, "compile", None)) and not callable(given):
+        return f"{given!r} is a chain: use .steps(name, chain)"
     if not callable(given):
-        return f"{given!r} is not callable: give a function"
+        return f"{given!r:.200} is not callable: give a function"
     for check in (inspect.isgeneratorfunction, inspect.isasyncgenfunction):
         if check(given):
             return f"{_name(given)} is a generator, so calling it runs nothing: remove the yield"

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec
+from stepflow.steps.exchange import type_problem
 from stepflow.steps.place import Node, Place
 from stepflow.steps.returned import step_judge
 from stepflow.steps.shape import THEN
@@ -47,6 +48,9 @@ class WaitEvent(Node):
         )
 
     def _codec(self, at: Place) -> Codec[Any]:
+        if problem := type_problem(self.payload):
+            at.problem(f"type={problem}, e.g. dict")
+            return Codec()
         try:
             return Codec(self.payload)
         except CodecError as error:

@@ -234,6 +234,13 @@ def test_another_exchange_would_be_lost_and_is_refused():
         wrong.apply([], Order())
 
 
+@pytest.mark.parametrize("exchange", ["x", 1, 1.5, b"x", (1,)])
+def test_an_exchange_that_cannot_change_in_place_gets_another_remedy(exchange):
+    wrong = named("x").do("a", lambda given: given * 2).compile()
+    with pytest.raises(StepflowError, match="cannot be changed in place, so make the exchange a class or a dict"):
+        wrong.apply([], exchange)
+
+
 @pytest.mark.parametrize("value", [None, 1, 0, "yes", [], "False"])
 @pytest.mark.parametrize("kind", ["wait_for", "case", "loop_until"])
 def test_a_condition_must_return_a_bool(kind, value):

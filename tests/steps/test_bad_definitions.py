@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from datetime import timedelta
-from typing import Any
+from typing import Any, NewType
 
 import pytest
 
@@ -225,8 +225,51 @@ def test_bad_options(options, says):
     assert says in found
 
 
-def test_a_name_where_a_type_belongs():
-    assert problems(Steps("deploy"))[0] == "steps: 'deploy' is no type of exchange: a name goes into named(name, type)"  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("deploy", "'deploy' is a text: give the type itself, as in named('x', Order)"),
+        ({"a": 1}, "{'a': 1} is an object: give its type, as in named('x', Order)"),
+        (3, "3 is an object: give its type"),
+        (RetryPolicy(), "RetryPolicy(max_attempts=3"),
+    ],
+)
+def test_an_object_where_the_exchange_s_type_belongs(given, says):
+    assert problems(named("x", given))[0].startswith(f"x: {says}")
+
+
+@pytest.mark.parametrize("given", ["int", 3, {}])
+def test_an_object_where_the_payload_s_type_belongs(given):
+    (found,) = problems(named("x").wait_event("w", "e", given, lambda payload: None))
+    assert found.startswith("x/wWaitEvent: type=")
+    assert "type" in found.split("give ")[1]
+
+
+class Plain:
+    """Neither a dataclass nor an attrs class."""
+
+
+@pytest.mark.parametrize("given", [Plain, list[Plain]])
+def test_a_payload_that_could_not_be_restored(given):
+    (found,) = problems(named("x").wait_event("w", "e", given, lambda payload: None))
+    assert "cannot be the type of a payload: " in found
+    assert "Plain cannot be restored from JSON; what can are dataclasses, attrs classes" in found
+
+
+@pytest.mark.parametrize(
+    "type_", [dict[str, int], list[int], int | None, Any, None, type(None), NewType("Sku", str), Plain]
+)
+def test_every_form_of_a_type_is_a_type(type_):
+    named("x", type_).do("a", nothing).compile()
+
+
+def test_a_chain_or_a_flow_where_a_function_belongs():
+    chain = Steps().do("a", nothing)
+    assert problems(named("x").do("a", chain)) == [f"x/a: {chain!r} is a chain: use .steps(name, chain)"]  # type: ignore[arg-type]
+    (found,) = problems(named("x").case("c", chain.compile(), chain))  # type: ignore[arg-type]
+    assert found.endswith("is compiled: give the chain that it was made of to .steps(name, chain)")
+    (found,) = problems(named("x").steps("g", chain.compile()))  # type: ignore[arg-type]
+    assert found.endswith("is no chain of steps: give the chain before compile()")
 
 
 def test_nothing_is_checked_before_compile():
