@@ -10,14 +10,42 @@ import sys
 import pytest
 
 from stepflow.cli.app import app
-from tests.house.pages import ROOT, blocks_of, matches, problems_of
+from tests.house.pages import ROOT, blocks_of, matches, problems_of, tests_of
+from tests.postgres.server import Server
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+SERVED = "DATABASE_URL"  # a page that names it is run with a database of its own
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server(18)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def more(request, path):
+    if SERVED not in path.read_text():
+        return {}
+    server, name = request.getfixturevalue("server"), re.sub(r"\W", "_", path.stem)
+    server.execute(f"create database {name}")
+    return {SERVED: server.uri.replace("/postgres?", f"/{name}?")}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_page_runs_as_written(path, tmp_path):
-    assert problems_of(path.read_text(), tmp_path) == []
+def test_the_page_runs_as_written(path, more, tmp_path):
+    assert problems_of(path.read_text(), tmp_path, more) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if len(tests_of(blocks_of(p.read_text()))) > 1], ids=lambda p: p.stem
+)
+def test_all_tests_on_the_page_pass(path, tmp_path):
+    assert problems_of(path.read_text(), tmp_path, thorough=True) == []
 
 
 def test_the_docs_build_without_a_warning(tmp_path):
@@ -63,6 +91,43 @@ def test_an_error_is_shown_with_the_line_of_the_page(tmp_path):
     (problem,) = problems_of("text\n\n```python\nok = 1\n1 / 0\n```\n", tmp_path)
     assert "line 5" in problem
     assert "ZeroDivisionError" in problem
+
+
+def test_a_block_with_a_title_is_a_file_that_others_can_use(tmp_path):
+    page = '```python title="helper.py"\nprint("loaded")\nx = 1\n```\n```python\nfrom helper import x\nprint(x)\n```\n'
+    assert problems_of(page + "```text\nloaded\n1\n```\n", tmp_path) == []
+    assert len(problems_of(page + "```text\n1\n```\n", tmp_path)) == 1
+
+
+def test_a_page_gets_what_it_needs_from_the_environment(tmp_path):
+    page = '```python\nimport os\nprint(os.environ["NEEDED"])\n```\n```text\n42\n```\n'
+    assert problems_of(page, tmp_path, {"NEEDED": "42"}) == []
+    assert "KeyError" in problems_of(page, tmp_path)[0]
+
+
+def test_tests_on_a_page_are_run_in_its_project(tmp_path):
+    page = """```toml title="pyproject.toml"
+[project]
+name = "thing"
+version = "1.0"
+[project.entry-points.things]
+"a+b" = "thing:make"
+```
+```python title="test_thing.py"
+from importlib.metadata import entry_points
+
+def test_it():
+    assert [e.value for e in entry_points(group="things", name="a+b")] == ["{value}"]
+```
+```console
+$ pytest test_thing.py
+```
+"""
+    for folder in ("good", "bad"):
+        (tmp_path / folder).mkdir()
+    assert problems_of(page.replace("{value}", "thing:make"), tmp_path / "good") == []
+    (problem,) = problems_of(page.replace("{value}", "thing:other"), tmp_path / "bad")
+    assert "1 failed" in problem
 
 
 def test_other_languages_are_not_run():
