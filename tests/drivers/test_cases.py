@@ -33,5 +33,5 @@ class TestSqliteCases(Sqlite, EngineCases, CrashLaws):
 
 
 @pytest.mark.soak
-class TestSqliteAtEveryMoment(Sqlite, CrashLaws):
-    deaths_per_call = 1_000_000
+class TestSqliteAtManyMoments(Sqlite, CrashLaws):
+    deaths_per_call = 40

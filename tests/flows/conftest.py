@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,13 +12,19 @@ from stepflow import Engine, MemoryDriver
 from stepflow.drivers.base import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+from tests.drivers.test_sqlite import fast_folder
 from tests.flows.tracker import Tracker
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
+def store(request: pytest.FixtureRequest) -> Iterator[Driver]:
     """A driver; engines that are opened on it one after the other, or side by side, share what it keeps."""
-    return MemoryDriver() if request.param == "memory" else SqliteDriver(tmp_path / "runs.db")
+    if request.param == "memory":
+        yield MemoryDriver()
+        return
+    folder = fast_folder()
+    yield SqliteDriver(folder / "runs.db")
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

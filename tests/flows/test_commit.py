@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from stepflow import (
-    Engine,
     Execute,
     GetDelayedStates,
     GetStateByID,
@@ -134,12 +133,6 @@ def test_a_later_command_of_a_commit_sees_the_new_revision(engine):
         engine.do(commit(park(ctx)))
 
 
-def test_revisions_of_one_commit_follow_the_order_of_its_commands(engine):
-    states = [StateCtx(f"s{i}") for i in range(4)]
-    engine.do(commit(Noop(), *(park(ctx) for ctx in reversed(states))))
-    assert [ctx.rev for ctx in states] == [4, 3, 2, 1]
-
-
 def test_reads_and_stacks_alone_need_no_write(engine):
     engine.do(commit(park(StateCtx("s", {"a": "b"}))))
     found, carrier = StateCtx(""), StateCtx("c")
@@ -149,15 +142,6 @@ def test_reads_and_stacks_alone_need_no_write(engine):
     assert len(engine.states().states) == 1
 
 
-def test_labels_and_annotations_can_be_taken_away(engine):
-    ctx = StateCtx("s", {"a": "1", "b": "2"}, {"c": "3"})
-    engine.do(commit(park(ctx)))
-    del ctx.labels["a"], ctx.annotations["c"]
-    engine.do(commit(park(ctx)))
-    assert (engine.get_state("s").labels, engine.get_state("s").annotations) == ({"b": "2"}, {})
-    assert engine.states({"a": "1"}).states[-1].rev == 1
-
-
 def test_a_fork_of_a_committed_state_can_be_committed(engine):
     ctx = StateCtx("s", {"a": "1"})
     engine.do(commit(park(ctx)))
@@ -165,12 +149,3 @@ def test_a_fork_of_a_committed_state_can_be_committed(engine):
     assert (fork.rev, fork.committed.rev, fork.labels) == (0, 0, {"a": "1"})
     engine.do(commit(park(fork)))
     assert fork.rev == 2
-
-
-def test_only_one_of_two_engines_wins(store):
-    with Engine(store) as one, Engine(store) as two:
-        one.do(commit(park(StateCtx("s"))))
-        a, b = one.get_state("s"), two.get_state("s")
-        one.do(commit(park(a)))
-        with pytest.raises(RevMismatch):
-            two.do(commit(park(b)))

@@ -6,6 +6,7 @@ import pytest
 
 from stepflow import (
     AsyncEngine,
+    Conflict,
     DefinitionError,
     Delayed,
     Done,
@@ -202,3 +203,20 @@ def test_a_sync_engine_of_another_store_can_be_used_inside_a_function(store):
         engine.run_until_idle()
         assert other.get_state("s").rev == 1
         assert engine.get_state("s").parked
+
+
+@on_loop
+async def test_a_commit_that_meets_a_conflict_ends_the_execution_with_the_ids(store):
+    @flow("slow")
+    async def slow(ctx, engine):
+        await engine.do(commit(park(await engine.get_state("other"))))
+        return commit(park(ctx), park(others[0]))
+
+    others = []
+    async with AsyncEngine(store) as engine:
+        engine.register(slow)
+        await engine.do(commit(park(StateCtx("other"))))
+        others.append(await engine.get_state("other"))
+        ctx = StateCtx("mine")
+        await engine.do(commit(transit(ctx, "slow")))
+        assert await engine.execute(ctx) == Conflict(("other",))

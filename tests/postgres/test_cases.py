@@ -21,5 +21,5 @@ class TestPostgresCases(Postgres, EngineCases, CrashLaws):
 
 
 @pytest.mark.soak
-class TestPostgresAtEveryMoment(Postgres, CrashLaws):
-    deaths_per_call = 1_000_000
+class TestPostgresAtManyMoments(Postgres, CrashLaws):
+    deaths_per_call = 40

@@ -26,5 +26,5 @@ class TestRocksdbCases(Rocksdb, EngineCases, CrashLaws):
 
 
 @pytest.mark.soak
-class TestRocksdbAtEveryMoment(Rocksdb, CrashLaws):
-    deaths_per_call = 1_000_000
+class TestRocksdbAtManyMoments(Rocksdb, CrashLaws):
+    deaths_per_call = 40
