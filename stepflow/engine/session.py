@@ -55,7 +55,9 @@ class Session:
         self.loop, clock = asyncio.get_running_loop(), self.clock
         self._at_rest = asyncio.Event()
         self._at_rest.set()
-        owner = Owner(uuid7(SystemClock()), socket.gethostname(), os.getpid())
+        host = socket.gethostname()
+        # It says who holds a run: the host, the process, and which of its engines.
+        owner = Owner(f"{host}:{os.getpid()}:{uuid7(SystemClock())[-12:]}", host, os.getpid())
         if clock.virtual:
             self.store = self.driver.connect(self.namespace, owner, clock.now())
         else:

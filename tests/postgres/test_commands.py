@@ -1,0 +1,50 @@
+"""The command line on PostgreSQL: several workers, and what the other verbs tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.postgres.server import Server
+from tests.processes import flows
+from tests.processes.checks import start_many
+from tests.processes.commands import doctor, share_by_command, tell_everything, tell_of_a_block
+from tests.processes.harness import Nursery
+
+
+@pytest.fixture
+def nursery(server: Server, tmp_path: Path) -> Iterator[Nursery]:
+    """Processes on a schema of their own."""
+    nursery = Nursery(tmp_path, server.url())
+    yield nursery
+    nursery.close()
+
+
+def test_workers_started_by_command_share_without_doing_anything_twice(nursery: Nursery) -> None:
+    share_by_command(nursery, runs=60, workers=3)
+
+
+def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) -> None:
+    tell_everything(nursery)
+
+
+def test_explain_and_doctor_tell_of_a_definition_that_is_missing(nursery: Nursery) -> None:
+    tell_of_a_block(nursery)
+
+
+def test_the_doctor_finds_what_is_missing_in_a_schema(server: Server, nursery: Nursery) -> None:
+    ids = start_many(nursery.url, flows.sync_chain, 3)
+    assert doctor(nursery.url)["store"]["found"].endswith("is sound, 3 runs")
+    server.execute(f"delete from {nursery.url.rpartition('schema=')[2]}.history where id = '{ids[1]}'")
+    found = doctor(nursery.url, code=3)["store"]
+    assert not found["ok"]
+    assert f"run '{ids[1]}' has no history of its revision" in found["found"]
+
+
+def test_the_doctor_names_a_server_that_is_away(server: Server) -> None:
+    away = server.url().replace(server.uri.partition("host=")[2], "/nowhere", 1)
+    found = doctor(away, code=3)["store"]
+    assert "/nowhere" in found["found"]
+    assert "check that the server runs and can be reached" in found["found"]
