@@ -46,6 +46,14 @@ class RevMismatch(StepflowError):
         super().__init__(f"rev mismatch: {', '.join(self.ids)}")
 
 
+class Duplicate(StepflowError):
+    """A run with this deduplication key was started a while ago: it is `run_id`. Nothing was written."""
+
+    def __init__(self, key: str, run_id: str) -> None:
+        self.key, self.run_id = key, run_id
+        super().__init__(f"deduplication key {key!r}: run {run_id!r} was started with it, and its window is not over")
+
+
 class LostClaim(StepflowError):
     """This engine no longer holds the run: another one took over. Nothing was written; stop working on it."""
 

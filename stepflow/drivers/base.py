@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as fifteen numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as seventeen numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time and may read from others meanwhile. No method reads a clock: `now`
@@ -26,10 +26,12 @@ from stepflow.drivers.values import (
     RunQuery,
     Tally,
     TallyQuery,
+    TrafficQuery,
 )
+from stepflow.model.limits import Traffic
 
-Query = HistoryQuery | RunQuery | TallyQuery | DelayQuery | DataQuery
-Answer = list[Revision] | list[Record] | list[Tally] | list[Delay] | list[StoredData]
+Query = HistoryQuery | RunQuery | TallyQuery | DelayQuery | DataQuery | TrafficQuery
+Answer = list[Revision] | list[Record] | list[Tally] | list[Delay] | list[StoredData] | list[Traffic]
 
 
 class Store(ABC):
@@ -62,6 +64,11 @@ class Store(ABC):
     14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
     15. *Queries* of revisions are exact: groups of labels, since, latest_only (the newest of the id, whatever its labels)
         and limit combine; ascending by rev; a label value is compared whole.
+    16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
+        begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
+        with its first claim. However many sessions claim at once, no limit is exceeded.
+    17. *Once.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
+        is there. A commit that is refused for another reason does not count.
     """
 
     @abstractmethod
@@ -70,13 +77,13 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
-        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9)."""
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17)."""
 
     @abstractmethod
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
-        """Take up to `limit` due runs of `flows` (name -> definition hash) except ids in `skip` (laws 4, 5).
+        """Take up to `limit` due runs of `flows` (name -> definition hash) except ids in `skip` (laws 4, 5, 16).
 
         With `suspects` only rows with two crashes or more, otherwise only the others.
         """
@@ -103,9 +110,11 @@ class Store(ABC):
     def read(self, query: DelayQuery) -> list[Delay]: ...
     @overload
     def read(self, query: DataQuery) -> list[StoredData]: ...
+    @overload
+    def read(self, query: TrafficQuery) -> list[Traffic]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
-        """Answer a query (laws 11, 13-15); the records of a RunQuery have `exchange` and `events` left empty."""
+        """Answer a query (laws 11, 13-16); the records of a RunQuery have `exchange` and `events` left empty."""
 
     @abstractmethod
     def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:

@@ -13,6 +13,8 @@ from stepflow.model.state import State, Transition
 def dump(commit: Commit) -> str:
     """The JSON text of a commit. Raises StoreError for one that cannot be posted."""
     rows = [part for part in commit.queue if isinstance(part, Enqueue)]
+    if commit.once is not None:
+        raise StoreError("tx= and dedup_key= exclude each other: nobody could tell you of the earlier run; use id=")
     if commit.delays or commit.data or commit.resolve or any(row.owned for row in rows):
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
     if commit.fence or commit.unowned or commit.consume or commit.cancel or len(rows) < len(commit.queue):
@@ -21,7 +23,7 @@ def dump(commit: Commit) -> str:
         raise StoreError("tx= can start a run, it cannot write one that exists already: do that without tx=")
     raw = {
         "writes": [_dump_write(write) for write in commit.writes],
-        "queue": [[row.id, row.flow, row.due, row.priority] for row in rows],
+        "queue": [[row.id, row.flow, row.due, row.priority, False, row.limits] for row in rows],
         "publish": [[e.run_id, e.name, e.id, e.payload, e.published_at] for e in commit.publish],
     }
     return json.dumps(raw, ensure_ascii=False)

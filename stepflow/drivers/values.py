@@ -45,7 +45,8 @@ class Fence:
 class Enqueue:
     """Give a run a queue row due at `due`, with a new epoch; whatever row it had is replaced.
 
-    The row is unowned, or with `owned` held by the committing session, as if it had claimed it.
+    The row is unowned, or with `owned` held by the committing session, as if it had claimed it. `limits` is the text of
+    the limits of a run that is created here; later rows of the run have what still holds of it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Enqueue:
     due: int
     priority: int = 0
     owned: bool = False
+    limits: str = ""
 
 
 @frozen
@@ -78,6 +80,18 @@ class Event:
     payload: str
     published_at: int
     seq: int = 0
+
+
+@frozen
+class Once:
+    """Let one commit of this `key` happen until `until` (microseconds UTC): the one that made the run `run_id`.
+
+    While that run is there, later ones are refused (Duplicate).
+    """
+
+    key: str
+    run_id: str
+    until: int
 
 
 @frozen
@@ -110,11 +124,12 @@ class Commit(NamedTuple):
     delays: tuple[Delay, ...] = ()
     data: tuple[DataWrite, ...] = ()
     resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit] | None = None
+    once: Once | None = None
 
 
 CommitResult = tuple[int, ...] | StepflowError
 """The new revisions, one per write in order, then the revisions of the data, the offsets of the delays, and the epochs of
-the enqueues that are `owned`; or RevMismatch, LostClaim, NotFound, TooLarge, …: nothing was applied."""
+the enqueues that are `owned`; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was applied."""
 
 
 @frozen
@@ -230,6 +245,14 @@ class Tally:
     flow: str
     status: str
     count: int
+
+
+@frozen
+class TrafficQuery:
+    """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one Traffic."""
+
+    limits: str
+    now: int
 
 
 @frozen

@@ -40,7 +40,7 @@ class QueueRow:
     """A run's row in the ready queue: `due` is integer microseconds UTC, `owner` is empty while nobody holds it.
 
     `crashes` counts the owners that died holding it without a commit in between; `blocked` says why a worker whose
-    definition hash is `blocked_by` gave it back.
+    definition hash is `blocked_by` gave it back. `limits` is the text of the limits that a claim must respect.
     """
 
     flow: str
@@ -53,6 +53,7 @@ class QueueRow:
     cancel: bool = False
     blocked: str = ""
     blocked_by: str = ""
+    limits: str = ""
 
 
 def status_of(state: State, row: QueueRow | None, now: int) -> Status:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.base import Driver
 from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.testing.conformance.control_machine import ControlMachine
 from stepflow.testing.conformance.laws import DriverLaws
 from stepflow.testing.conformance.machine import DriverMachine
 from stepflow.testing.conformance.processes import ProcessLaws
@@ -51,3 +52,11 @@ TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class SqliteControl(ControlMachine):
+    make_driver, end_driver = SqliteMachine.make_driver, SqliteMachine.end_driver
+
+
+TestSqliteControl = SqliteControl.TestCase
+TestSqliteControl.settings = TestSqliteMachine.settings

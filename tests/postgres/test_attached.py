@@ -60,8 +60,9 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     desk = Desk(PostgresDriver(server.url(schema)))
     rev = make(desk.session(), birth("a", labels={"k": "v"}))[0]
     desk.close()
-    server.execute(f"alter table {schema}.states drop column delay")
-    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data")
+    server.execute(f"alter table {schema}.states drop column delay, drop column limits")
+    server.execute(f"alter table {schema}.queue drop column limits")
+    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.once")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
     store = desk.session()
     assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from stepflow.drivers.base import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance import processes
+from stepflow.testing.conformance.control_machine import ControlMachine
 from stepflow.testing.conformance.kit import NOW
 from stepflow.testing.conformance.laws import DriverLaws
 from stepflow.testing.conformance.machine import DriverMachine
@@ -60,9 +61,18 @@ class ShardedMachine(DriverMachine):
         return PostgresDriver(self.server.empty("sharded", shards=3))
 
 
+class PostgresControl(ControlMachine):
+    """Three shards; the order of claims is that of all shards together."""
+
+    server: Server
+
+    def make_driver(self) -> PostgresDriver:
+        return PostgresDriver(self.server.empty("sharded", shards=3))
+
+
 @pytest.fixture
 def at_the_server(server: Server) -> None:
-    PostgresMachine.server = ShardedMachine.server = server
+    PostgresMachine.server = ShardedMachine.server = PostgresControl.server = server
 
 
 TestPostgresMachine = pytest.mark.usefixtures("at_the_server")(PostgresMachine.TestCase)
@@ -73,3 +83,5 @@ TestShardedMachine = pytest.mark.usefixtures("at_the_server")(ShardedMachine.Tes
 TestShardedMachine.settings = settings(
     max_examples=5, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestPostgresControl = pytest.mark.usefixtures("at_the_server")(PostgresControl.TestCase)
+TestPostgresControl.settings = TestPostgresMachine.settings

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.testing.conformance.control_machine import ControlMachine
 from stepflow.testing.conformance.laws import DriverLaws
 from stepflow.testing.conformance.machine import DriverMachine
 
@@ -33,3 +34,11 @@ TestRocksdbMachine = RocksdbMachine.TestCase
 TestRocksdbMachine.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class RocksdbControl(ControlMachine):
+    make_driver, end_driver = RocksdbMachine.make_driver, RocksdbMachine.end_driver
+
+
+TestRocksdbControl = RocksdbControl.TestCase
+TestRocksdbControl.settings = TestRocksdbMachine.settings

@@ -44,6 +44,7 @@ class MemoryMaintenance(Maintenance):
                 if run_id not in delayed
             ][:limit]
             gone = set(ended)
+            space.control.forget(before)
             for run_id in ended:
                 del space.runs[run_id]
             if gone:

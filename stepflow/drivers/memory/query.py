@@ -8,8 +8,9 @@ from itertools import islice
 
 from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Answer, Query
-from stepflow.drivers.memory.space import Run, Space
-from stepflow.drivers.values import HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery
+from stepflow.drivers.memory.run import Run
+from stepflow.drivers.memory.space import Space
+from stepflow.drivers.values import HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
@@ -27,6 +28,8 @@ def answer(space: Space, query: Query) -> Answer:
             return space.attached.read_delays(query)
         case DataQuery():
             return space.attached.read_data(query)
+        case TrafficQuery():
+            return [space.traffic().of(query.limits, query.now)]
 
 
 def _history(space: Space, query: HistoryQuery) -> list[Revision]:

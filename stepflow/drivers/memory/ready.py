@@ -64,7 +64,7 @@ class ReadyQueue:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._lanes: defaultdict[str, Lane] = defaultdict(Lane)
+        self._lanes: defaultdict[str, defaultdict[str, Lane]] = defaultdict(lambda: defaultdict(Lane))
         self._special: dict[str, int] = {}  # id -> epoch
 
     def add(self, run_id: str, row: QueueRow) -> None:
@@ -72,7 +72,7 @@ class ReadyQueue:
         if row.blocked_by or row.crashes >= SUSPECT:
             self._special[run_id] = row.epoch
         else:
-            heappush(self._lanes[row.flow].later, (row.due, run_id, row.epoch))
+            heappush(self._lanes[row.flow][row.limits].later, (row.due, run_id, row.epoch))
 
     def special(self) -> list[tuple[str, QueueRow]]:
         """The unowned rows that are blocked or suspect."""
@@ -85,10 +85,16 @@ class ReadyQueue:
                 del self._special[run_id]
         return found
 
-    def drain(self, flow: str, now: int) -> Iterator[tuple[str, QueueRow]]:
-        """Take the plain due rows of a flow out, in claim order."""
-        return self._lanes[flow].drain(now, self._look)
+    def drain(self, flow: str, limits: str, now: int) -> Iterator[tuple[str, QueueRow]]:
+        """Take the plain due rows of a flow with these limits out, in claim order."""
+        return self._lanes[flow][limits].drain(now, self._look)
 
-    def head(self, flow: str) -> int | None:
-        """The earliest due time of a plain row of the flow, or that of a ready one."""
-        return self._lanes[flow].head(self._look)
+    def heads(self, flow: str) -> dict[str, int]:
+        """For each text of limits, the earliest due time of a plain row of the flow, or that of a ready one."""
+        found = {}
+        for limits, lane in list(self._lanes[flow].items()):
+            if (due := lane.head(self._look)) is None:
+                del self._lanes[flow][limits]
+            else:
+                found[limits] = due
+        return found

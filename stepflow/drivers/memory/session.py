@@ -27,6 +27,7 @@ from stepflow.drivers.values import (
 )
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import admit, due_of, room, standing
 
 
 @define
@@ -91,42 +92,49 @@ class MemoryStore(Store):
         with self._memory.changed:
             self._open()
             self._space.owners.setdefault(self._owner.id, self._owner)
-            found = [
-                (row.priority, row.due, run_id, row)
+            found = {
+                run_id: row
                 for run_id, row in self._space.queue.special()
                 if _claimable(row, flows, now) and (row.crashes >= SUSPECT) is suspects and run_id not in skip
-            ]
-            if not suspects:
-                for flow in flows:
-                    found += self._plain(flow, now, limit, skip)
-            found.sort(key=lambda item: item[:3])
-            for _priority, _due, run_id, row in found[limit:]:
+            }
+            traffic = self._space.traffic()
+            for flow in () if suspects else flows:
+                for limits in self._space.queue.heads(flow):
+                    most = min(limit, room(limits, traffic, now).free)
+                    found |= self._plain(flow, limits, now, most, skip)
+            order = (((row.priority, row.due, run_id), run_id, row.limits) for run_id, row in found.items())
+            taken = admit(order, traffic, now, limit)
+            claims = [self._take(run_id, found.pop(run_id), now) for run_id in taken]
+            for run_id, row in found.items():
                 self._space.queue.add(run_id, row)
-            claims = [self._take(run_id, row) for _priority, _due, run_id, row in found[:limit]]
             if claims:
                 self._touch()
             return claims
 
-    def _plain(self, flow: str, now: int, limit: int, skip: Collection[str]) -> list[tuple[int, int, str, QueueRow]]:
-        found: list[tuple[int, int, str, QueueRow]] = []
+    def _plain(self, flow: str, limits: str, now: int, most: int, skip: Collection[str]) -> dict[str, QueueRow]:
+        found: dict[str, QueueRow] = {}
         passed = []
-        for run_id, row in self._space.queue.drain(flow, now):
+        for run_id, row in self._space.queue.drain(flow, limits, now) if most > 0 else ():
             if run_id in skip:
                 passed.append((run_id, row))
                 continue
-            found.append((row.priority, row.due, run_id, row))
-            if len(found) >= limit:
+            found[run_id] = row
+            if len(found) >= most:
                 break
         for run_id, row in passed:
             self._space.queue.add(run_id, row)
         return found
 
-    def _take(self, run_id: str, row: QueueRow) -> Claim:
+    def _take(self, run_id: str, row: QueueRow, now: int) -> Claim:
         entry = self._space.entry(run_id)
         assert entry is not None
         rev = entry.state.rev
         epoch = next(self._memory.counters.epochs)
-        row = QueueRow(row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel)
+        self._space.control.begins(row.limits, now)
+        limits = standing(row.limits)
+        row = QueueRow(
+            row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits
+        )
         self._space.place(run_id, row)
         return Claim(Fence(run_id, epoch), row)
 
@@ -196,8 +204,10 @@ class MemoryStore(Store):
             self._open()
             queue = self._space.queue
             special = [row for _id, row in queue.special() if row.flow in flows and row.blocked_by != flows[row.flow]]
-            dues = [due for flow in flows if (due := queue.head(flow)) is not None]
-            dues += [row.due for row in special]
+            traffic = self._space.traffic()
+            lines = [line for flow in flows for line in queue.heads(flow).items()]
+            lines += [(row.limits, row.due) for row in special]
+            dues = [due for limits, head in lines if (due := due_of(head, limits, traffic, now)) is not None]
             suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
             return Horizon(min(dues, default=None), suspects, self._held(flows), self._memory.counters.head)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from attrs import define, evolve, field
 
 from stepflow.drivers.attached import Delay, delay_key
 from stepflow.drivers.memory.attached import Attached
+from stepflow.drivers.memory.control import Control
 from stepflow.drivers.memory.ready import ReadyQueue
+from stepflow.drivers.memory.run import Run, own
 from stepflow.drivers.values import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Owner, Record, Revision, Write
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import Traffic, standing
 from stepflow.model.state import State
 
 Resolve = Callable[[tuple[int, ...], tuple[int, ...], int], Commit]
@@ -29,39 +32,6 @@ class Counters:
     head: int = 0
 
 
-@define
-class Run:
-    """Everything of one run. `events` maps publish ids to the event, or to None once it was consumed."""
-
-    state: State
-    born: Born
-    exchange: str
-    row: QueueRow | None = None
-    priority: int = 0
-    revisions: list[Revision] = field(factory=list)
-    events: dict[str, Event | None] = field(factory=dict)
-    delay: Delay | None = None
-
-    def pending(self) -> list[Event]:
-        """The events that no wait took yet, in order of seq."""
-        return [event for event in self.events.values() if event is not None]
-
-    def awaited(self, name: str) -> bool:
-        """Whether an event of this name is there."""
-        return any(event.name == name for event in self.pending())
-
-    def record(self, full: bool = True) -> Record:
-        """The run as others see it."""
-        if full:
-            return Record(self.state, self.born, self.exchange, self.row, tuple(self.pending()), self.delay)
-        return Record(self.state, self.born, "", self.row)
-
-
-def _own(mapping: Mapping[str, str], last: Mapping[str, str]) -> Mapping[str, str]:
-    """A copy, so that the caller's later changes do not reach the store; unchanged maps are shared."""
-    return last if mapping is last else dict(mapping)
-
-
 class Space:
     """The runs, queue and owners of a namespace."""
 
@@ -72,7 +42,7 @@ class Space:
         self.owners: dict[str, Owner] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
         self.queue = ReadyQueue(self.row)
-        self.attached = Attached()
+        self.attached, self.control = Attached(), Control()
         self.pending: dict[str, Run] = {}  # delays that have not fired, by the key of their queue row
 
     def entry(self, key: str) -> Run | None:
@@ -107,6 +77,11 @@ class Space:
         else:
             self.queue.add(run_id, row)
 
+    def traffic(self) -> Traffic:
+        """What stands against limits now."""
+        held = ((run_id, row) for ids in self.held.values() for run_id in sorted(ids) if (row := self.row(run_id)))
+        return self.control.traffic(held)
+
     def unown(self, run_id: str, row: QueueRow, due: int) -> None:
         """Give a row back to the queue with a new epoch."""
         self.place(run_id, evolve(row, owner="", due=due, epoch=next(self.counters.epochs)))
@@ -122,9 +97,11 @@ class Space:
 
     def commit(self, commit: Commit, now: int, owner: str) -> CommitResult:
         """Apply one commit of the session of this owner, or answer why not."""
-        problem = self._problem(commit)
+        problem = self._problem(commit, now)
         if problem is not None:
             return problem
+        if commit.once is not None:
+            self.control.promised[commit.once.key] = commit.once
         if commit.resolve is not None:
             try:
                 commit = self._resolved(commit, commit.resolve, now)
@@ -155,15 +132,19 @@ class Space:
         self.place(key, QueueRow(flow, delay.due, "", epoch))
         return delay.offset
 
-    def _problem(self, commit: Commit) -> StepflowError | None:
-        fence = commit.fence
+    def _problem(self, commit: Commit, now: int) -> StepflowError | None:
+        fence, once = commit.fence, commit.once
         if fence is not None and (lost := self.fenced(fence.id, fence.epoch)) is not None:
             return lost
         for run_id in commit.unowned:
             row = self.row(run_id)
             if row is not None and row.owner:
                 return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
-        return self._stale(commit.writes) or self._missing(commit)
+        return (
+            self._stale(commit.writes)
+            or self._missing(commit)
+            or (None if once is None else self.control.duplicate(once, now, self.runs))
+        )
 
     def _stale(self, writes: tuple[Write, ...]) -> RevMismatch | None:
         if len(writes) == 1:  # the usual case
@@ -210,7 +191,7 @@ class Space:
             run = self.runs[new.id] = Run(state, born, "null" if write.exchange is None else write.exchange)
         else:
             last = run.state
-            labels, annotations = _own(new.labels, last.labels), _own(new.annotations, last.annotations)
+            labels, annotations = own(new.labels, last.labels), own(new.annotations, last.annotations)
             run.state = State(new.id, rev, new.transition, labels, annotations, now)
             if write.exchange is not None:
                 run.exchange = write.exchange
@@ -245,9 +226,10 @@ class Space:
     def _hold(self, part: Enqueue, owner: str) -> int:
         """Give a row to the committer, as if it had claimed it."""
         run, epoch = self.runs[part.id], next(self.counters.epochs)
-        run.priority = part.priority
-        cancel = run.row is not None and run.row.cancel
-        row = QueueRow(part.flow, part.due, owner, epoch, run.state.rev, part.priority, cancel=cancel)
+        cancel, limits = run.row is not None and run.row.cancel, run.limited(part)
+        row = QueueRow(
+            part.flow, part.due, owner, epoch, run.state.rev, part.priority, cancel=cancel, limits=standing(limits)
+        )
         self.place(part.id, row)
         return epoch
 
@@ -258,14 +240,13 @@ class Space:
         run = self.runs.get(part.id)
         if run is None:
             return
-        if isinstance(part, Enqueue):
-            run.priority = part.priority
+        limits = run.limited(part) if isinstance(part, Enqueue) else run.now_limited()
         cancel = run.row is not None and run.row.cancel and not run.state.transition.status
         event = run.state.transition.event
         if isinstance(part, Enqueue):
-            self._enqueue(run, part.flow, min(part.due, now) if cancel else part.due, cancel)
+            self._enqueue(run, part.flow, min(part.due, now) if cancel else part.due, limits, cancel)
         elif cancel or (event and run.awaited(event)):  # published since the holder looked
-            self._enqueue(run, run.row.flow if run.row else run.state.transition.to, now, cancel)
+            self._enqueue(run, run.row.flow if run.row else run.state.transition.to, now, limits, cancel)
         else:
             self.place(part.id, None)
 
@@ -275,9 +256,9 @@ class Space:
         assert delay is not None
         self.attached.fire(delay.offset)
 
-    def _enqueue(self, run: Run, flow: str, due: int, cancel: bool = False) -> None:
+    def _enqueue(self, run: Run, flow: str, due: int, limits: str, cancel: bool = False) -> None:
         epoch = next(self.counters.epochs)
-        self.place(run.state.id, QueueRow(flow, due, "", epoch, priority=run.priority, cancel=cancel))
+        self.place(run.state.id, QueueRow(flow, due, "", epoch, priority=run.priority, cancel=cancel, limits=limits))
 
     def _publish(self, event: Event, now: int) -> None:
         run = self.runs[event.run_id]
@@ -287,6 +268,6 @@ class Space:
         if run.state.transition.event != event.name or run.state.transition.status:
             return
         if run.row is None:
-            self._enqueue(run, run.state.transition.to, now)
+            self._enqueue(run, run.state.transition.to, now, run.limits)
         elif not run.row.owner and run.row.due > now:
             self.unown(event.run_id, run.row, now)

@@ -162,6 +162,6 @@ def _read_delay(row: tuple[Any, ...]) -> Delay:
 
 def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record]:
     """The key and record of a pending delay, from a row of `LOAD`."""
-    key, *rest, exchange = row[19:]
+    key, *rest, exchange = row[20:]
     delay = _read_delay((*row[:6], *rest))
-    return restored(key), read_record(row[:19], restored(exchange), delay=delay)
+    return restored(key), read_record(row[:20], restored(exchange), delay=delay)

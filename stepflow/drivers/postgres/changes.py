@@ -16,16 +16,18 @@ PLACE = """
 with u as materialized (
     select coalesce(t.given, nextval('stepflow.epochs')) as epoch, t.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::bigint[],
-        $13::text[], $14::bigint[])
-        as t (id, flow, due, lane, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given)
+        $13::text[], $14::bigint[], $15::text[], $16::text[])
+        as t (id, flow, due, lane, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given, limits,
+            kept_limits)
 ), s as (
-    update stepflow.states t set epoch = u.epoch, priority = u.kept from u where t.shard = $1 and t.id = u.id
+    update stepflow.states t set epoch = u.epoch, priority = u.kept, limits = u.kept_limits from u where t.shard = $1 and t.id = u.id
 )
-insert into stepflow.queue (shard, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by)
-select $1, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by from u
+insert into stepflow.queue (shard, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by,
+    limits)
+select $1, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from u
 on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, lane = excluded.lane,
     owner = excluded.owner, claim_rev = excluded.claim_rev, priority = excluded.priority, crashes = excluded.crashes,
-    cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by
+    cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits
 """
 REMOVE = """
 with q as (delete from stepflow.queue where shard = $1 and id = any($2::text[]))
@@ -53,7 +55,7 @@ def queue_statements(shards: Shards, runs: Mapping[str, Seen], now: int) -> list
     """The queue rows that were placed, removed or marked."""
     found: list[Statement] = []
     for shard, ids in shards.split(run_id for run_id, run in runs.items() if run.placed or run.marked).items():
-        placed = [(run_id, run.row, run.priority) for run_id in ids if (run := runs[run_id]).placed and run.row]
+        placed = [(run_id, run.row, run) for run_id in ids if (run := runs[run_id]).placed and run.row]
         removed = [run_id for run_id in ids if (run := runs[run_id]).placed and not run.row and not run.fired]
         marked = [run_id for run_id in ids if runs[run_id].marked and not runs[run_id].placed]
         if placed:
@@ -62,23 +64,25 @@ def queue_statements(shards: Shards, runs: Mapping[str, Seen], now: int) -> list
     return found
 
 
-def _place(shard: str, placed: Sequence[tuple[str, QueueRow, int]], now: int) -> Statement:
-    rows = [row for _id, row, _kept in placed]
+def _place(shard: str, placed: Sequence[tuple[str, QueueRow, Seen]], now: int) -> Statement:
+    rows = [row for _id, row, _run in placed]
     return PLACE, (
         shard,
-        texts([run_id for run_id, _row, _kept in placed]),
+        texts([run_id for run_id, _row, _run in placed]),
         texts([row.flow for row in rows]),
         numbers([row.due for row in rows]),
-        numbers([OWNED if row.owner else lane(row.due, now, row.crashes, row.blocked_by) for row in rows]),
+        numbers([OWNED if row.owner else lane(row.due, now, row.crashes, row.blocked_by, row.limits) for row in rows]),
         numbers([row.claim_rev for row in rows]),
         numbers([row.priority for row in rows]),
         numbers([row.crashes for row in rows]),
         flags([row.cancel for row in rows]),
         texts([row.blocked for row in rows]),
         texts([row.blocked_by for row in rows]),
-        numbers([kept for _id, _row, kept in placed]),
+        numbers([run.priority for _id, _row, run in placed]),
         texts([row.owner for row in rows]),
         numbers([row.epoch if row.owner else None for row in rows]),
+        texts([row.limits for row in rows]),
+        texts([run.limits for _id, _row, run in placed]),
     )
 
 

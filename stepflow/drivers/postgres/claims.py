@@ -1,22 +1,18 @@
-"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking.
-
-A promoter moves rows that became due to the lane of those that are ready, whose index has the order of claims. So
-neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a lane of their own.
-"""
+"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from heapq import nsmallest
 from typing import Any
 
-from attrs import frozen
-
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.dial import Connection
+from stepflow.drivers.postgres.lanes import DUE, MET, PLAIN, PROMOTE, PROMOTED, Lane, Request, look_at, take_of, values
+from stepflow.drivers.postgres.limited import Limited
 from stepflow.drivers.postgres.link import Link, Statement, fetch_all
 from stepflow.drivers.postgres.look import BEGIN, POSTED, Posted
 from stepflow.drivers.postgres.owners import Owners
@@ -24,52 +20,18 @@ from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.values import Claim, Fence
 from stepflow.model.lifecycle import QueueRow
 
-PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
-
-PROMOTE = """
-with c as materialized (
-    select id from stepflow.queue where shard = $1 and lane = 0 and flow = any($2::text[]) and due <= $3
-    order by due limit $4 for update skip locked
+ANY_LIMITED = (
+    "select exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 4)"
+    " or exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 2"
+    " and limits <> '')"
 )
-update stepflow.queue q set lane = 1 from c where q.shard = $1 and q.id = c.id
-"""
-
-# $2 flow, $3 now, $4 ids to be left, $5 limit, $6 the claimer's definition, $7 suspects or not, $8 owner.
-_READY = "{q}.lane = 1 and $6::text is not null and $7::boolean is not null"
-_SPECIAL = (
-    "{q}.lane = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text) and ({q}.crashes >= 2) = $7::boolean"
-)
-_DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::text[]) and "
-CANDIDATES = (
-    "select q.priority, q.due, q.id from stepflow.queue q where {due}{kind} order by q.priority, q.due, q.id limit $5"
-)
-TAKE = """
-with c as materialized (
-    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
-    where {due}{kind} order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
-), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
-    returning t.id, t.rev, t.epoch
-)
-update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
-from s where q.shard = $1 and q.id = s.id
-returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
-"""
-
-
-def _texts(special: bool) -> tuple[str, str]:
-    kind = (_SPECIAL if special else _READY).format(q="q")
-    due = _DUE.format(q="q")
-    return CANDIDATES.format(due=due, kind=kind), TAKE.format(due=due, kind=kind)
-
-
-READY_TEXTS, SPECIAL_TEXTS = _texts(special=False), _texts(special=True)
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
 # (unless $10: it did what it could). Else nothing is taken, and the flags say why. Whoever was buried appears again.
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
-        exists (select 1 from stepflow.queue x where {special}) as special,
+        exists (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4)
+        or exists (select 1 from stepflow.queue x where {special}) as special,
         exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.lane = 0 and y.due <= $3) as late,
         pg_advisory_xact_lock_shared($9) is not null as held
 ), o as (
@@ -85,35 +47,15 @@ with f as materialized (
 ), taken as (
     update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
     from s where q.shard = $1 and q.id = s.id
-    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
+    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 )
 select taken.*, f.posted, f.special, f.late from f left join taken on true
-""".format(special=_DUE.format(q="x") + _SPECIAL.format(q="x"), due=_DUE.format(q="q"), ready=_READY.format(q="q"))
+""".format(special=DUE.format(q="x") + MET.format(q="x"), due=DUE.format(q="q"), ready=PLAIN.format(q="q"))
 MINE = """
-select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel
+select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
 where q.shard = any($1::text[]) and q.lane = 3 and q.owner = $2 and s.epoch > $3
 """
-
-
-@frozen
-class Request:
-    """What is to be claimed."""
-
-    flows: Mapping[str, str]
-    now: int
-    limit: int
-    suspects: bool
-    skip: Collection[str]
-
-
-@frozen
-class Lane:
-    """Rows that are claimed in one order: of one shard and flow, the ready ones or the special ones."""
-
-    shard: str
-    flow: str
-    special: bool
 
 
 class Claims:
@@ -122,6 +64,7 @@ class Claims:
     def __init__(self, link: Link, shards: Shards, owners: Owners, lock: Statement) -> None:
         self._link, self._shards, self._owners, self._owner = link, shards, owners, owners.me.id
         self._lock = (link.sql(lock[0]), lock[1])
+        self._limited = Limited(link, shards, self._owner, self._lock)
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
     def know(self, epoch: int) -> None:
@@ -138,8 +81,10 @@ class Claims:
         return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
 
     def _read(self, row: Sequence[Any]) -> Claim:
-        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel = row
-        taken = QueueRow(restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel)
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits = row
+        taken = QueueRow(
+            restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
+        )
         return Claim(Fence(restored(run_id), epoch), taken)
 
     def _lost(self, connection: Connection) -> list[Any] | None:
@@ -152,23 +97,27 @@ class Claims:
             rows = self._take_plain(connection, request)
             if rows is not None:
                 return rows
-        counts = self._count(connection, request)
+        lanes = self._lanes(request)
+        candidates, limited = self._look(connection, request, lanes)
+        if limited:
+            return self._limited.take(connection, request, lanes)
+        counts = Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
         if not counts:
             return []
-        takes = [self._take_of(lane, request, number) for lane, number in counts.items()]
+        takes = [take_of(self._link, lane, request, number, self._owner) for lane, number in counts.items()]
         found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
         return [row for rows in found[2:-1] for row in rows]
 
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
         """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
         (flow,) = request.flows
-        values = self._values(Lane(self._shards.all[0], flow, special=False), request, request.limit)
-        values += (stored(self._owner), *self._lock[1])
+        wanted = values(Lane(self._shards.all[0], flow, special=False), request, request.limit)
+        wanted += (stored(self._owner), *self._lock[1])
         first, _me, *rest = self._owners.appearing()[1]
         row = (first, *rest)
         for promoted in (False, True):
             text = self._link.sql(TAKE_PLAIN)
-            rows = connection.execute(text, (*values, promoted, *row), prepare=True).fetchall()
+            rows = connection.execute(text, (*wanted, promoted, *row), prepare=True).fetchall()
             *_row, posted, special, late = rows[0]
             if posted:
                 raise Posted
@@ -179,24 +128,28 @@ class Claims:
             fetch_all(connection, *self._promotions(request))
         return [row[:-3] for row in rows if row[0] is not None]
 
-    def _count(self, connection: Connection, request: Request) -> Counter[Lane]:
-        """How many rows of each lane belong to the first ones of all."""
-        lanes = [
+    def _lanes(self, request: Request) -> list[Lane]:
+        return [
             Lane(shard, flow, special)
             for shard in self._shards.all
             for flow in request.flows
             for special in ((True,) if request.suspects else (False, True))
         ]
-        looks = [self._look_at(lane, request) for lane in lanes]
+
+    def _look(self, connection: Connection, request: Request, lanes: Sequence[Lane]) -> tuple[list[Any], bool]:
+        """Order and lane of the first rows without limits of each lane, and whether there are rows with limits."""
         text, row = self._owners.appearing()
         appear = (self._link.sql(text), row)
-        posted, _me, *found = fetch_all(connection, self._posted(), appear, *self._promotions(request), *looks)
+        any_limited = (self._link.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
+        looks = [look_at(self._link, lane, request) for lane in lanes]
+        posted, _me, *found = fetch_all(
+            connection, self._posted(), appear, *self._promotions(request), any_limited, *looks
+        )
         if posted[0][0]:
             raise Posted
-        candidates: list[Any] = [
-            (*row, number) for number, rows in enumerate(found[self._shards.number :]) for row in rows
-        ]
-        return Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
+        (limited, *rows) = found[self._shards.number :]
+        candidates = [(*row, number) for number, some in enumerate(rows) for row in some]
+        return candidates, bool(limited[0][0])
 
     def _posted(self) -> Statement:
         return self._link.sql(POSTED), (texts(self._shards.all),)
@@ -204,17 +157,3 @@ class Claims:
     def _promotions(self, request: Request) -> list[Statement]:
         flows = texts(list(request.flows))
         return [(self._link.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
-
-    def _look_at(self, lane: Lane, request: Request) -> Statement:
-        text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[0]
-        return self._link.sql(text), self._values(lane, request, request.limit)
-
-    def _take_of(self, lane: Lane, request: Request, number: int) -> Statement:
-        text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[1]
-        return self._link.sql(text), (*self._values(lane, request, number), stored(self._owner))
-
-    def _values(self, lane: Lane, request: Request, limit: int) -> tuple[object, ...]:
-        definition = request.flows[lane.flow]
-        skip = texts(sorted(request.skip))
-        flow = stored(lane.flow)
-        return lane.shard, flow, request.now, skip, limit, stored(definition), request.suspects

@@ -10,9 +10,10 @@ from stepflow.drivers.attached import DataWrite, Delay
 from stepflow.drivers.postgres.arrays import printable
 from stepflow.drivers.postgres.attached import too_large
 from stepflow.drivers.postgres.look import Seen
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Write
-from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
+from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Once, Release, Write
+from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import standing
 
 Slot = tuple[int, int]
 """Which commit of the batch, and which of its writes."""
@@ -36,6 +37,8 @@ class Changes:
     data: dict[int, DataWrite] = field(factory=dict)
     delays: dict[int, Delay] = field(factory=dict)
     numbers: dict[int, tuple[int, ...]] = field(factory=dict)
+    promised: dict[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
+    once: list[Once] = field(factory=list)  # those that hold from now on
     held: list[tuple[int, str]] = field(factory=list)  # commit and run of the rows that the committer holds now
 
 
@@ -63,7 +66,7 @@ def decide(
             commit = commit.resolve(tuple(revs), tuple(range(first, first + len(commit.data))), now)
         except StepflowError as error:
             return error
-    problem = problem or _missing(commit, runs) or too_large(commit.data)
+    problem = problem or _missing(commit, runs) or too_large(commit.data) or _again(commit.once, changes)
     if problem is not None:
         return problem
     for index, write in enumerate(commit.writes):
@@ -103,9 +106,23 @@ def _attach(commit: Commit, number: int, changes: Changes) -> None:
 
 def _hold(part: Enqueue, run: Seen, owner: str) -> None:
     """Give a row to the committer, as if it had claimed it; its epoch is drawn later."""
-    run.priority = part.priority
+    limits = _limited(run, part)
     cancel = run.row is not None and run.row.cancel
-    _place(run, QueueRow(part.flow, part.due, owner, 0, run.newest, part.priority, cancel=cancel))
+    row = QueueRow(part.flow, part.due, owner, 0, run.newest, part.priority, cancel=cancel, limits=standing(limits))
+    _place(run, row)
+
+
+def _limits(run: Seen) -> str:
+    """The limits of the run's present row, or of its next one."""
+    return run.limits if run.row is None else run.row.limits
+
+
+def _limited(run: Seen, part: Enqueue) -> str:
+    """The limits of the row that is put; the run keeps its priority, and what holds of the limits once it begins."""
+    run.priority = part.priority
+    if part.limits:
+        run.limits = standing(part.limits)
+    return part.limits or _limits(run)
 
 
 def _holds(run: Seen, epoch: int) -> bool:
@@ -122,6 +139,17 @@ def _lost(commit: Commit, runs: Mapping[str, Seen]) -> LostClaim | None:
         row = runs[run_id].row
         if row is not None and row.owner:
             return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
+    return None
+
+
+def _again(once: Once | None, changes: Changes) -> Duplicate | None:
+    """The refusal of a commit whose key holds; else it holds from now on."""
+    if once is None:
+        return None
+    if once.key in changes.promised:
+        return Duplicate(once.key, changes.promised[once.key])
+    changes.promised[once.key] = once.run_id
+    changes.once.append(once)
     return None
 
 
@@ -171,19 +199,18 @@ def _requeue(part: Enqueue | Dequeue, run: Seen, now: int) -> None:
         run.fired = True
     if not run.rev:
         return
-    if isinstance(part, Enqueue):
-        run.priority = part.priority
+    limits = _limited(run, part) if isinstance(part, Enqueue) else _limits(run)
     cancel = run.row is not None and run.row.cancel and not run.status
     if isinstance(part, Enqueue):
-        _enqueue(run, part.flow, min(part.due, now) if cancel else part.due, cancel)
+        _enqueue(run, part.flow, min(part.due, now) if cancel else part.due, limits, cancel)
     elif cancel or (run.event and run.event in run.pending.values()):  # published since the holder looked
-        _enqueue(run, run.row.flow if run.row else run.target, now, cancel)
+        _enqueue(run, run.row.flow if run.row else run.target, now, limits, cancel)
     else:
         _place(run, None)
 
 
-def _enqueue(run: Seen, flow: str, due: int, cancel: bool = False) -> None:
-    _place(run, QueueRow(flow, due, priority=run.priority, cancel=cancel))
+def _enqueue(run: Seen, flow: str, due: int, limits: str, cancel: bool = False) -> None:
+    _place(run, QueueRow(flow, due, priority=run.priority, cancel=cancel, limits=limits))
 
 
 def _publish(event: Event, run: Seen, now: int, changes: Changes) -> None:
@@ -194,7 +221,7 @@ def _publish(event: Event, run: Seen, now: int, changes: Changes) -> None:
     if run.event != event.name or run.status:
         return
     if run.row is None:
-        _enqueue(run, run.target, now)
+        _enqueue(run, run.target, now, run.limits)
     elif not run.row.owner and run.row.due > now:
         _place(run, evolve(run.row, due=now))
 

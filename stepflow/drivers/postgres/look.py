@@ -21,11 +21,11 @@ BEGIN = "begin isolation level read committed"
 POSTED = "select exists (select 1 from stepflow.inbox where shard = any($1::text[]))"
 DRAW = "select nextval('stepflow.revs') from generate_series(1, $1)"
 LOCKED = (
-    "select id, rev, epoch, status, transition, priority, labels, delay from stepflow.states"
+    "select id, rev, epoch, status, transition, priority, limits, labels, delay from stepflow.states"
     " where shard = $1 and id = any($2::text[]) order by id for no key update"
 )
 ROWS = (
-    "select id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by from stepflow.queue"
+    "select id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from stepflow.queue"
     " where shard = $1 and id = any($2::text[])"
 )
 PENDING = "select run_id, seq, name from stepflow.events where shard = $1 and run_id = any($2::text[]) and not taken order by seq"
@@ -45,6 +45,7 @@ class Seen:
     event: str = ""  # the name of the event that it waits for
     target: str = ""  # where its transition goes
     priority: int = 0
+    limits: str = ""  # what holds for its next queue row
     labels: str = "{}"
     row: QueueRow | None = None
     pending: dict[int, str] = field(factory=dict)  # seq -> name of the events that no wait took yet
@@ -112,16 +113,16 @@ def _ask(
 
 
 def _read(runs: Mapping[str, Seen], locked: Any, rows: Any, pending: Any, known: Any = ()) -> None:
-    for run_id, rev, epoch, status, transition, priority, labels, delay in locked:
+    for run_id, rev, epoch, status, transition, priority, limits, labels, delay in locked:
         run, move = runs[restored(run_id)], read_transition(transition)
         run.epoch, run.status, run.priority, run.labels = epoch, status or move.status, priority, labels
         run.rev, run.newest, run.delay = (0 if delay else rev), rev, delay or 0
-        run.event, run.target = move.event, move.to
-    for run_id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by in rows:
+        run.event, run.target, run.limits = move.event, move.to, restored(limits)
+    for run_id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits in rows:
         run = runs[restored(run_id)]
         run.row = QueueRow(
             restored(flow), due, restored(owner), run.epoch or 0, claim_rev, priority, crashes, cancel,
-            restored(blocked), restored(blocked_by),
+            restored(blocked), restored(blocked_by), restored(limits),
         )  # fmt: skip
     for run_id, seq, name in pending:
         runs[restored(run_id)].pending[seq] = restored(name)

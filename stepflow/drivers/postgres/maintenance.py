@@ -9,6 +9,7 @@ from types import MappingProxyType
 from stepflow.drivers.base import Maintenance
 from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.control import forget
 from stepflow.drivers.postgres.dial import Connection, Dialer
 from stepflow.drivers.postgres.link import Link
 from stepflow.drivers.postgres.look import BEGIN
@@ -64,7 +65,7 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " full join stepflow.queue q on q.shard = s.shard and q.id = s.id"
         " where s.id is null or (q.id is null) <> (s.epoch is null)",
         "run {} is queued in the wrong lane": "select id from stepflow.queue where (lane = 3) <> (owner <> '')"
-        " or lane <> 3 and (lane = 2) <> (crashes >= 2 or blocked_by <> '')",
+        " or lane <> 3 and (lane = 2) <> (crashes >= 2 or blocked_by <> '') or lane = 1 and limits <> '' or lane = 4 and limits = ''",
         "an event of run {} belongs to no run": "select e.run_id from stepflow.events e left join stepflow.states s"
         " on s.shard = e.shard and s.id = e.run_id where s.id is null",
         "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"
@@ -103,6 +104,7 @@ class PostgresMaintenance(Maintenance):
                 left = limit - deleted
                 if left > 0:
                     deleted += link.run(lambda c, args=(shard, before, left): _prune(link, c, *args))  # type: ignore[misc]
+            link.run(lambda c: forget(link, c, shards.all[0], before))
         return deleted
 
     def check(self) -> list[str]:

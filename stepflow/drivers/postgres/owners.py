@@ -40,7 +40,7 @@ with s as (
     returning t.id, t.rev
 )
 update stepflow.queue q set owner = '', due = coalesce($4::bigint, q.due), crashes = c.crashes,
-    lane = case when c.crashes >= 2 or q.blocked_by <> '' then 2 else 1 end
+    lane = case when c.crashes >= 2 or q.blocked_by <> '' then 2 when q.limits <> '' then 4 else 1 end
 from s, lateral (select case when not $5::boolean then x.crashes when s.rev = x.claim_rev then x.crashes + 1 else 0 end
     from stepflow.queue x where x.shard = $1 and x.id = s.id) as c (crashes)
 where q.shard = $1 and q.id = s.id and q.owner = $3

@@ -14,6 +14,7 @@ from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Answer, Query
 from stepflow.drivers.postgres import attached
 from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.control import traffic
 from stepflow.drivers.postgres.dial import Connection
 from stepflow.drivers.postgres.head import Head
 from stepflow.drivers.postgres.link import Link, fetch_all
@@ -28,7 +29,7 @@ from stepflow.drivers.postgres.rows import (
     read_record,
     run_of,
 )
-from stepflow.drivers.values import Event, HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery
+from stepflow.drivers.values import Event, HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import Status
 
@@ -81,6 +82,8 @@ class Reader:
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
+            case TrafficQuery():
+                return [traffic(self.link, self.connection, self.shards, [query.limits], query.now)]
             case DelayQuery():
                 return attached.read_delays(self.link, self.connection, self.shards, query)
             case DataQuery():

@@ -17,12 +17,14 @@ from stepflow.model.shard import shard_of
 from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
 
 SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
-LATER, READY, SPECIAL, OWNED = range(4)  # the lanes of the queue
+LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the lanes of the queue
 LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 BORN = "s.flow, s.input_hash, s.created_at"
-QUEUE = "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by"
+QUEUE = (
+    "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
+)
 
 _encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
 
@@ -69,11 +71,13 @@ def label_key(name: str, value: str) -> str:
     return text if len(text) <= LONGEST_LABEL else hashlib.sha256(text.encode()).hexdigest()
 
 
-def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
+def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "") -> int:
     """The lane of an unowned row."""
     if crashes >= SUSPECT or blocked_by:
         return SPECIAL
-    return READY if due <= now else LATER
+    if due > now:
+        return LATER
+    return LIMITED if limits else READY
 
 
 def read_map(text: str) -> Mapping[str, str]:
@@ -97,12 +101,12 @@ def read_state(row: tuple[Any, ...]) -> State:
 
 def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
     if flow is None:
         return None
     return QueueRow(
         restored(flow), due, restored(owner), epoch, claim_rev, priority, crashes, cancel, restored(blocked),
-        restored(blocked_by),
+        restored(blocked_by), restored(limits),
     )  # fmt: skip
 
 
@@ -112,4 +116,4 @@ def read_record(
     """A record from the columns `STATE`, `BORN` and `QUEUE`."""
     flow, input_hash, created_at = row[6:9]
     born = Born(restored(flow), input_hash, created_at)
-    return Record(read_state(row[:6]), born, exchange, read_queue(row[9:19]), events, delay)
+    return Record(read_state(row[:6]), born, exchange, read_queue(row[9:20]), events, delay)

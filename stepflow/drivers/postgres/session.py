@@ -9,12 +9,13 @@ from stepflow.drivers.base import Query, Store
 from stepflow.drivers.postgres import horizon, inbox
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.changes import queue_statements
-from stepflow.drivers.postgres.claims import Claims, Request
+from stepflow.drivers.postgres.claims import Claims
 from stepflow.drivers.postgres.commits import Commits
 from stepflow.drivers.postgres.decide import decide_release
 from stepflow.drivers.postgres.dial import Connection, Dialer
 from stepflow.drivers.postgres.drain import Drain
 from stepflow.drivers.postgres.head import Head
+from stepflow.drivers.postgres.lanes import Request
 from stepflow.drivers.postgres.link import Link, fetch_all
 from stepflow.drivers.postgres.look import POSTED, Posted, look
 from stepflow.drivers.postgres.owners import Owners

@@ -8,6 +8,7 @@ from attrs import define, evolve, field
 
 from stepflow.drivers.postgres.attached import data_statements, delay_statements, fire_statements, last_numbers
 from stepflow.drivers.postgres.changes import event_statements, label_statements, queue_statements
+from stepflow.drivers.postgres.control import promised, promises
 from stepflow.drivers.postgres.decide import Changes, Numbered, Slot, decide, ids_of
 from stepflow.drivers.postgres.dial import Connection
 from stepflow.drivers.postgres.link import Link, Statement, fetch_all, pipelined
@@ -37,6 +38,7 @@ class Batch:
     sent: bool = False
     broken: bool = False  # a connection broke: an earlier try may have been done
     last: Mapping[str, int] = field(factory=dict)  # numbers of data and delays given before, if they are locked
+    promised: Mapping[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
     changes: Changes = field(factory=Changes)  # what was decided last
     epochs: dict[int, tuple[int, ...]] = field(factory=dict)  # of the rows that the committer holds, by commit
 
@@ -69,6 +71,7 @@ class Writer:
         draws = (self._lock, len(slots)) if slots else None
         runs, revs = look(self._link, connection, self._shards, ids, publishes, draws, within=within)
         batch.drawn = dict(zip(slots, revs, strict=True))
+        batch.promised = promised(self._link, connection, self._shards, commits, batch.now)
         if any(commit.resolve or commit.delays or commit.data for commit in commits):
             batch.last = last_numbers(self._link, connection, self._shards)
         return runs
@@ -79,7 +82,10 @@ class Writer:
         """What these commits of the batch write, now that their runs were looked at; the others' problems are noted."""
         last = batch.last
         changes = batch.changes = Changes(
-            owner=self._owners.me.id, last_data=last.get("data", 0), last_delay=last.get("delays", 0)
+            owner=self._owners.me.id,
+            last_data=last.get("data", 0),
+            last_delay=last.get("delays", 0),
+            promised=dict(batch.promised),
         )
         labels = {run_id: run.labels for run_id, run in runs.items() if run.rev}
         batch.problems.clear()
@@ -97,6 +103,7 @@ class Writer:
             + fire_statements(self._shards, runs)
             + data_statements(self._shards, changes.data, batch.token)
             + delay_statements(self._shards, changes.delays, batch.now, batch.token)
+            + promises(self._shards, changes.once)
             + ([self._owners.appearing()] if changes.held else [])
         )
         return self.revisions(changes, batch, runs) + [(statement, ()) for statement in others]

@@ -86,7 +86,7 @@ def is_step(commit: Commit) -> bool:
     if fence is None or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
         return False
     state, queue = writes[0].state, commit.queue
-    if state.id != fence.id or not state.rev or commit.resolve or commit.delays or commit.data:
+    if state.id != fence.id or not state.rev or commit.resolve or commit.delays or commit.data or commit.once:
         return False
     if not queue:
         return state.transition.status == ""
@@ -102,9 +102,13 @@ def is_birth(commit: Commit) -> bool:
         return False
     if writes[0].state.rev or writes[0].born is None or len(queue) > 1:
         return False
-    if commit.resolve or commit.delays or commit.data:
+    if commit.resolve or commit.delays or commit.data or commit.once:
         return False
-    return not queue or (type(queue[0]) is Enqueue and queue[0].id == writes[0].state.id and not queue[0].owned)
+    return not queue or _is_plain(queue[0], writes[0].state.id)
+
+
+def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
+    return type(part) is Enqueue and part.id == run_id and not part.owned and not part.limits
 
 
 def steps(

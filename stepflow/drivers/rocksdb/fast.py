@@ -15,7 +15,7 @@ def is_step(commit: Commit) -> bool:
     fence, writes = commit.fence, commit.writes
     if fence is None or len(writes) != 1 or commit.queue or commit.publish or commit.consume:
         return False
-    if commit.resolve is not None or commit.delays or commit.data:
+    if commit.resolve is not None or commit.delays or commit.data or commit.once is not None:
         return False
     state = writes[0].state
     return state.id == fence.id and not state.transition.status and not commit.unowned and not commit.cancel

@@ -15,6 +15,10 @@ Entry = tuple[bytes, bytes]
 Side = tuple[Run | None, QueueRow | None]
 """A run and its queue row, before or after a change."""
 
+Kind = tuple[bytes, str]
+"""What decides who may claim a row: plain, or blocked by the definition named; the same of a suspect; or its limits."""
+
+PLAIN, SUSPECTED, LIMITED = b"0", b"1", b"2"
 SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 LIVE = "live"  # the group of runs with a queue row, whose status depends on the time
 RUNNING, BLOCKED, SLEEPS, WAITS = b"R", b"B", b"S", b"V"
@@ -80,9 +84,16 @@ def run_entries(keys: Keys, run: Run, row: QueueRow | None) -> dict[bytes, bytes
     return {**dict(entry for entry in found if entry), **dict.fromkeys(label_keys(keys, run), b"")}
 
 
+def kind_of(row: QueueRow) -> Kind:
+    """The kind of a row that has no owner; limits count there too if it is blocked or a suspect."""
+    if row.crashes >= SUSPECT:
+        return SUSPECTED, row.blocked_by
+    return (LIMITED, row.limits) if row.limits and not row.blocked_by else (PLAIN, row.blocked_by)
+
+
 def lane_prefix(keys: Keys, row: QueueRow) -> bytes:
-    """The lane of a row that has no owner: rows of one flow and priority that the same workers may claim."""
-    return keys.lane(row.flow, row.crashes >= SUSPECT, row.blocked_by, row.priority)
+    """The lane of a row that has no owner: rows of one flow, kind and priority."""
+    return keys.lane(row.flow, *kind_of(row), row.priority)
 
 
 def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.gaps import Gaps
-from stepflow.drivers.rocksdb.index import lane_prefix
+from stepflow.drivers.rocksdb.index import LIMITED, SUSPECTED, Kind, lane_prefix
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text
 from stepflow.model.lifecycle import QueueRow
 
@@ -57,10 +57,6 @@ class Lane:
         return None
 
 
-Kind = tuple[bool, str]
-"""Suspects or others, and by which definition blocked."""
-
-
 class Lanes:
     """All unowned rows of a namespace."""
 
@@ -75,10 +71,10 @@ class Lanes:
         while (first := next(self._disk.scan(start, stop), None)) is not None:
             key = first[0]
             flow, at = read_text(key, len(self._keys.lanes))
-            blocked_by, end = read_text(key, at + 1)
+            told, end = read_text(key, at + 1)
             prefix = key[: end + NUMBER]
             lane = Lane(prefix, key, read_number(key, end + NUMBER))
-            kind = (key[at : at + 1] == b"1", blocked_by)
+            kind = (key[at : at + 1], told)
             self._lanes[flow].setdefault(kind, {})[read_number(key, end)] = lane
             start = after(prefix)
 
@@ -90,21 +86,43 @@ class Lanes:
         lane.added(key, row.due)
 
     def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, Lane]]:
-        """Suspects or not, priority and lane, of all that a worker of this definition may claim."""
-        for (suspect, blocked_by), lanes in self._lanes[flow].items() if flow in self._lanes else ():
-            if blocked_by != definition:
+        """Suspects or not, priority and lane, of all without limits that a worker of this definition may claim."""
+        for (letter, told), lanes in self._lanes[flow].items() if flow in self._lanes else ():
+            if letter != LIMITED and told != definition:
                 for priority in lanes:
-                    yield suspect, priority, lanes[priority]
+                    yield letter == SUSPECTED, priority, lanes[priority]
+
+    def lines(self, flow: str, now: int) -> dict[str, int]:
+        """The earliest due time of the runs of a flow with each text of limits, as far as it is due at `now`."""
+        heads: dict[str, int] = {}
+        known = self._lanes.get(flow, {})
+        for (letter, told), lanes in list(known.items()):
+            if letter == LIMITED:
+                for priority in [priority for priority, lane in lanes.items() if lane.due <= now]:
+                    if (head := lanes[priority].head(self._disk)) is None:
+                        del lanes[priority]
+                    elif head <= now:
+                        heads[told] = min(head, heads.get(told, head))
+                if not lanes:
+                    del known[letter, told]
+        return heads
 
     def due(
         self, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
-        """Priority, due and key of the first `limit` rows in claim order."""
+        """Priority, due and key of the first `limit` rows without limits in claim order."""
         found: list[tuple[int, int, str]] = []
         for flow, definition in flows.items():
             lanes = [(p, lane) for suspect, p, lane in self._of(flow, definition) if suspect is suspects]
             found += self._first(sorted(lanes, key=lambda item: item[0]), now, limit, skip)
         return sorted(found)[:limit]
+
+    def limited(
+        self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]
+    ) -> list[tuple[int, int, str]]:
+        """The same of the rows of one flow with these limits."""
+        lanes = sorted(self._lanes[flow][LIMITED, limits].items())
+        return sorted(self._first(lanes, now, limit, skip))[:limit]
 
     def _first(
         self, lanes: list[tuple[int, Lane]], now: int, limit: int, skip: Collection[str]
@@ -125,9 +143,12 @@ class Lanes:
                     break
         return found
 
-    def next_due(self, flows: Mapping[str, str]) -> int | None:
-        """The earliest due time of a row that a worker of these flows may claim."""
+    def next_due(self, flows: Mapping[str, str], now: int) -> int | None:
+        """The earliest due time of a row that a worker of these flows may claim, of rows with limits if it is still to come."""
         lanes = [lane for flow, definition in flows.items() for _, _, lane in self._of(flow, definition)]
+        for flow in flows:
+            for (letter, _told), waiting in self._lanes.get(flow, {}).items():
+                lanes += [lane for lane in waiting.values() if letter == LIMITED and lane.due > now]
         best: int | None = None
         for lane in sorted(lanes, key=lambda lane: lane.due):
             if best is not None and lane.due >= best:

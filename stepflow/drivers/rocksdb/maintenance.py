@@ -10,6 +10,7 @@ from pathlib import Path
 from stepflow.drivers.base import Maintenance
 from stepflow.drivers.rocksdb.attached import delays_of
 from stepflow.drivers.rocksdb.check import Inspection
+from stepflow.drivers.rocksdb.control import over
 from stepflow.drivers.rocksdb.database import Database
 from stepflow.drivers.rocksdb.keys import number, read_text
 from stepflow.drivers.rocksdb.prune import forget
@@ -38,12 +39,13 @@ class RocksdbMaintenance(Maintenance):
             space = database.space(self._namespace)
             ended = space.keys.ended
             found = space.disk.scan(ended, ended + number(before))
-            over = (read_text(key, len(ended) + NUMBER)[0] for key, _none in found)
-            ids = list(islice((run_id for run_id in over if _is_done(space, run_id)), max(limit, 0)))
-            if ids:
-                draft = database.draft(space)
-                for run_id in ids:
-                    forget(draft, space, run_id)
+            names = (read_text(key, len(ended) + NUMBER)[0] for key, _none in found)
+            ids = list(islice((run_id for run_id in names if _is_done(space, run_id)), max(limit, 0)))
+            draft = database.draft(space)
+            draft.puts.update(over(space, before))
+            for run_id in ids:
+                forget(draft, space, run_id)
+            if draft.puts:
                 database.apply(space, draft)
             return len(ids)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.rocksdb import attached, rows
+from stepflow.drivers.rocksdb import attached, control, rows
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import Keys, number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
@@ -15,7 +15,7 @@ def apply(batch: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> Comm
     """Apply one commit whole to the draft of its batch, or answer why nothing of it was applied."""
     before, member = batch.head.copy(), batch.member()
     try:
-        result = _problem(member, keys, commit) or _changes(member, keys, commit, now, me)
+        result = _problem(member, keys, commit, now) or _changes(member, keys, commit, now, me)
     except StepflowError as error:
         result = error
     except MEMBER_ERRORS as error:
@@ -28,6 +28,8 @@ def apply(batch: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> Comm
 
 
 def _changes(member: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+    if commit.once is not None:
+        control.promise(member, keys, commit.once)
     if commit.resolve is not None:
         commit = _resolved(member, keys, commit, now)
     numbers = tuple([_write(member, keys, write, now) for write in commit.writes])
@@ -60,15 +62,16 @@ def lost(draft: Draft, key: str, epoch: int) -> LostClaim | None:
     return LostClaim(f"run {key!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it")
 
 
-def _problem(draft: Draft, keys: Keys, commit: Commit) -> StepflowError | None:
-    fence = commit.fence
+def _problem(draft: Draft, keys: Keys, commit: Commit, now: int) -> StepflowError | None:
+    fence, once = commit.fence, commit.once
     if fence is not None and (error := lost(draft, fence.id, fence.epoch)) is not None:
         return error
     for run_id in commit.unowned:
         row = draft.row(run_id)
         if row is not None and row.owner:
             return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
-    return _stale(draft, commit.writes) or _missing(draft, keys, commit)
+    problem = _stale(draft, commit.writes) or _missing(draft, keys, commit)
+    return problem or (None if once is None else control.duplicate(draft, keys, once, now))
 
 
 def _stale(draft: Draft, writes: tuple[Write, ...]) -> RevMismatch | None:

@@ -10,7 +10,7 @@ from threading import Condition
 
 from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Answer, Query
-from stepflow.drivers.rocksdb import attached, rows
+from stepflow.drivers.rocksdb import attached, control, rows
 from stepflow.drivers.rocksdb.draft import Draft, Head
 from stepflow.drivers.rocksdb.history import History
 from stepflow.drivers.rocksdb.index import LIVE, status_at
@@ -18,7 +18,7 @@ from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.records import Run
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.rocksdb.walk import common
-from stepflow.drivers.values import Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery
+from stepflow.drivers.values import Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
@@ -54,6 +54,9 @@ class Reader:
                     return attached.read_delays(self._space, query)
             case DataQuery():
                 return attached.read_data(self._space, query)
+            case TrafficQuery():
+                with self._lock:
+                    return [control.traffic(self._space, [query.limits], query.now)]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """The full records in the order of `ids`."""

@@ -40,6 +40,7 @@ class Run:
     priority: int = 0
     pending: int = 0
     oldest: int = 0
+    limits: str = ""
 
     def state(self) -> State:
         """The State of the newest revision."""
@@ -48,7 +49,9 @@ class Run:
     def twin(self) -> Run:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
-        return Run(self.id, self.code, self.born, self.rev, *parts, self.priority, self.pending, self.oldest)
+        return Run(
+            self.id, self.code, self.born, self.rev, *parts, self.priority, self.pending, self.oldest, self.limits
+        )
 
     def moved(self, state: State, rev: int, now: int) -> None:
         """Take over the position, labels and annotations of `state` as revision `rev`."""
@@ -78,9 +81,9 @@ def _newer(found: object) -> SchemaMismatch:
     )
 
 
-def fixed(run: Run) -> tuple[Born, int, int, int]:
+def fixed(run: Run) -> tuple[Born, int, int, int, str]:
     """What is stored once per run, beside its history."""
-    return run.born, run.priority, run.pending, run.oldest
+    return run.born, run.priority, run.pending, run.oldest, run.limits
 
 
 def dump_run(run: Run) -> bytes:
@@ -88,17 +91,22 @@ def dump_run(run: Run) -> bytes:
     born = run.born
     return (
         f"[{FORMAT},{_quote(born.flow)},{_quote(born.input_hash)},{born.created_at},"
-        f"{run.priority},{run.pending},{run.oldest}]"
+        f"{run.priority},{run.pending},{run.oldest}{_last(run.limits)}]"
     ).encode()
+
+
+def _last(limits: str) -> str:
+    """The end of a record: limits are there only when there are any."""
+    return f",{_quote(limits)}" if limits else ""
 
 
 def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> Run:
     """The run of a record, and of that of its newest revision."""
-    flow, input_hash, created_at, priority, pending, oldest = parse(record)
+    flow, input_hash, created_at, priority, pending, oldest, *limits = parse(record)
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
     born = Born(flow, input_hash, created_at)
     parts = (state.transition, state.labels, state.annotations, state.committed_at)
-    return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest)
+    return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
 def dump_revision(run: Run, prev: int, exchange: str) -> bytes:
@@ -131,7 +139,8 @@ def dump_row(row: QueueRow) -> bytes:
     """A row of the ready queue."""
     return (
         f"[{FORMAT},{_quote(row.flow)},{row.due},{_quote(row.owner)},{row.epoch},{row.claim_rev},{row.priority},"
-        f"{row.crashes},{'true' if row.cancel else 'false'},{_quote(row.blocked)},{_quote(row.blocked_by)}]"
+        f"{row.crashes},{'true' if row.cancel else 'false'},{_quote(row.blocked)},{_quote(row.blocked_by)}"
+        f"{_last(row.limits)}]"
     ).encode()
 
 

@@ -10,6 +10,7 @@ from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.records import Run, dump_owner, parse_event
 from stepflow.drivers.values import Claim, Enqueue, Event, Fence, Owner, Release
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import standing
 from stepflow.model.state import Transition
 
 
@@ -44,8 +45,15 @@ def appear(draft: Draft, keys: Keys, me: Owner) -> None:
     draft.puts[keys.owners + text(me.id)] = dump_owner(me)
 
 
-def _put(draft: Draft, run: Run, flow: str, due: int, cancel: bool = False) -> None:
-    draft.rows[run.id] = QueueRow(flow, due, "", draft.epoch(), priority=run.priority, cancel=cancel)
+def _put(draft: Draft, run: Run, flow: str, due: int, limits: str, cancel: bool = False) -> None:
+    row = QueueRow(flow, due, "", draft.epoch(), priority=run.priority, cancel=cancel, limits=limits)
+    draft.rows[run.id] = row
+
+
+def _limits(draft: Draft, run: Run) -> str:
+    """The limits of the run's present row, or of its next one."""
+    row = draft.row(run.id)
+    return run.limits if row is None else row.limits
 
 
 def _cancelled(draft: Draft, run: Run) -> bool:
@@ -58,22 +66,25 @@ def enqueue(draft: Draft, keys: Keys, part: Enqueue, now: int, me: Owner) -> tup
     run = draft.run(part.id)
     assert run is not None
     text(part.flow), number(part.due), number(part.priority)  # parts of index keys, as in a birth
-    if run.priority != part.priority:
+    if run.priority != part.priority or part.limits:
         run = draft.twin(run)
-        run.priority = part.priority
+        run.priority, run.limits = part.priority, standing(part.limits) if part.limits else run.limits
+    limits = part.limits or _limits(draft, run)
+    text(limits)
     if part.owned:
         appear(draft, keys, me)
-        return (_hold(draft, run, part, me),)
+        return (_hold(draft, run, part, me, standing(limits)),)
     cancel = _cancelled(draft, run)
-    _put(draft, run, part.flow, min(part.due, now) if cancel else part.due, cancel)
+    _put(draft, run, part.flow, min(part.due, now) if cancel else part.due, limits, cancel)
     return ()
 
 
-def _hold(draft: Draft, run: Run, part: Enqueue, me: Owner) -> int:
+def _hold(draft: Draft, run: Run, part: Enqueue, me: Owner, limits: str) -> int:
     """Give a row to the committer, as if it had claimed it; a wish to cancel stays. The epoch."""
     last, epoch = draft.row(part.id), draft.epoch()
     cancel = last is not None and last.cancel
-    draft.rows[part.id] = QueueRow(part.flow, part.due, me.id, epoch, run.rev, part.priority, cancel=cancel)
+    row = QueueRow(part.flow, part.due, me.id, epoch, run.rev, part.priority, cancel=cancel, limits=limits)
+    draft.rows[part.id] = row
     return epoch
 
 
@@ -87,7 +98,7 @@ def dequeue(draft: Draft, keys: Keys, run_id: str, now: int) -> None:
         return
     row, cancel = draft.row(run_id), _cancelled(draft, run)
     if cancel or awaited(draft, keys, run, run.transition.event):
-        _put(draft, run, row.flow if row else run.transition.to, now, cancel)
+        _put(draft, run, row.flow if row else run.transition.to, now, _limits(draft, run), cancel)
     elif row is not None:
         draft.rows[run_id] = None
 
@@ -99,7 +110,7 @@ def wake(draft: Draft, run: Run, name: str, now: int) -> None:
         return
     row = draft.row(run.id)
     if row is None:
-        _put(draft, run, transition.to, now)
+        _put(draft, run, transition.to, now, run.limits)
     elif not row.owner and row.due > now:
         draft.unown(run.id, row, now)
 
@@ -125,7 +136,8 @@ def take(draft: Draft, keys: Keys, key: str, owner: str) -> Claim:
     row = draft.row(key)
     assert row is not None
     rev, _transition = _standing(draft, keys, key)
-    row = QueueRow(row.flow, row.due, owner, draft.epoch(), rev, row.priority, row.crashes, row.cancel)
+    limits = standing(row.limits)
+    row = QueueRow(row.flow, row.due, owner, draft.epoch(), rev, row.priority, row.crashes, row.cancel, limits=limits)
     draft.rows[key] = row
     return Claim(Fence(key, row.epoch), row)
 

@@ -10,6 +10,8 @@ from attrs import evolve
 
 from stepflow.drivers.base import Query, Store
 from stepflow.drivers.rocksdb import member, rows
+from stepflow.drivers.rocksdb.choice import choose, next_due
+from stepflow.drivers.rocksdb.control import begins
 from stepflow.drivers.rocksdb.database import Database
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.fast import is_step, step
@@ -116,12 +118,13 @@ class RocksdbStore(Store):
     ) -> list[Claim]:
         with self._changed:
             space = self._space()
-            found = space.lanes.due(flows, now, limit, suspects, skip) if limit > 0 else []
             draft = self._database.draft(space)
             if self._owner.id not in space.owners:
                 rows.appear(draft, space.keys, self._owner)
-            space.warm([key for _priority, _due, key in found])
-            claims = [rows.take(draft, space.keys, key, self._owner.id) for _priority, _due, key in found]
+            claims = []
+            for key in choose(space, flows, now, limit, suspects, skip) if limit > 0 else ():
+                begins(draft, space, _limits(space, key), key, now)
+                claims.append(rows.take(draft, space.keys, key, self._owner.id))
             self._database.apply(space, draft)
             space.owners.setdefault(self._owner.id, self._owner)
             if claims:
@@ -178,10 +181,8 @@ class RocksdbStore(Store):
     def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
         with self._changed:
             space = self._space()
-            lanes = space.lanes
-            return Horizon(
-                lanes.next_due(flows), lanes.suspects(flows, now), _held(space, flows), self._database.head.rev
-            )
+            suspects = space.lanes.suspects(flows, now)
+            return Horizon(next_due(space, flows, now), suspects, _held(space, flows), self._database.head.rev)
 
     def post(self, tx: Any, commit: Commit) -> None:
         raise StoreError(
@@ -196,6 +197,11 @@ class RocksdbStore(Store):
 
     def _news(self) -> int:
         return self._database.changes - self._elsewhere
+
+
+def _limits(space: Space, key: str) -> str:
+    row = space.row(key)
+    return "" if row is None else row.limits
 
 
 def _held(space: Space, flows: Mapping[str, str]) -> dict[str, int]:

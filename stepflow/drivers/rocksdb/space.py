@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.draft import Draft
-from stepflow.drivers.rocksdb.index import SUSPECT, index_change, row_entry
+from stepflow.drivers.rocksdb.index import index_change, kind_of, row_entry
 from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.lanes import Lanes
 from stepflow.drivers.rocksdb.records import (
@@ -143,7 +143,7 @@ class Space:
             if row is not None and row.owner:
                 self.held[row.owner].add(key)
             elif row is not None:
-                self.lanes.added(row, (row.crashes >= SUSPECT, row.blocked_by), text(key))
+                self.lanes.added(row, kind_of(row), text(key))
         self._rows.update(draft.rows)
         self._runs.update(draft.runs)
         self._runs.update(dict.fromkeys(draft.gone))

@@ -9,6 +9,7 @@ from attrs import astuple, define
 
 from stepflow.drivers.attached import delay_key
 from stepflow.drivers.sqlite.attached import PAST, Attachments
+from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.ready import ReadyRows
 from stepflow.drivers.sqlite.rows import map_text, polls
@@ -56,7 +57,8 @@ class Applier:
         for run_id in commit.unowned:
             if self._queue.holder(run_id)[1]:
                 return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
-        return self._stale(commit.writes)
+        problem = self._stale(commit.writes)
+        return problem or (None if commit.once is None else self._control.duplicate(commit.once))
 
     def _stale(self, writes: Sequence[Write]) -> RevMismatch | None:
         met: set[str] = set()
@@ -79,6 +81,8 @@ class Applier:
                 commit = self._resolved(commit, commit.resolve)
             except StepflowError as error:
                 return error
+        if commit.once is not None:
+            self._control.promise(commit.once)
         numbers = tuple([self._write(write) for write in commit.writes])
         epochs: list[int] = []
         problem = self._consume(commit)
@@ -91,6 +95,10 @@ class Applier:
         if commit.delays or commit.data:
             numbers += self._attach(commit)
         return problem or (*numbers, *epochs)
+
+    @property
+    def _control(self) -> Control:
+        return Control(self.connection, self.shard, self.now)
 
     @property
     def _attached(self) -> Attachments:

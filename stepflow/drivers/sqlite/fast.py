@@ -91,7 +91,7 @@ def is_step(commit: Commit) -> bool:
     fence, writes = commit.fence, commit.writes
     if fence is None or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
         return False
-    if commit.delays or commit.data or commit.resolve:
+    if commit.delays or commit.data or commit.resolve or commit.once:
         return False
     state, queue = writes[0].state, commit.queue
     if state.id != fence.id or not state.rev:
@@ -101,7 +101,7 @@ def is_step(commit: Commit) -> bool:
     if len(queue) > 1 or queue[0].id != fence.id:
         return False
     part = queue[0]
-    return not part.owned if isinstance(part, Enqueue) else state.transition.status != ""
+    return not part.owned and not part.limits if isinstance(part, Enqueue) else state.transition.status != ""
 
 
 def is_birth(commit: Commit) -> bool:
@@ -109,7 +109,7 @@ def is_birth(commit: Commit) -> bool:
     writes, queue = commit.writes, commit.queue
     if commit.fence or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
         return False
-    if commit.delays or commit.data or commit.resolve:
+    if commit.delays or commit.data or commit.resolve or commit.once:
         return False
     if writes[0].state.rev or writes[0].born is None or len(queue) > 1:
         return False
@@ -117,7 +117,7 @@ def is_birth(commit: Commit) -> bool:
 
 
 def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
-    return isinstance(part, Enqueue) and part.id == run_id and not part.owned
+    return isinstance(part, Enqueue) and part.id == run_id and not part.owned and not part.limits
 
 
 def steps(

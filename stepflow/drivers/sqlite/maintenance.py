@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from stepflow.drivers.base import Maintenance
+from stepflow.drivers.sqlite.control import forget
 from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.query import HEAD
 from stepflow.errors import Corrupt
@@ -93,6 +94,7 @@ class SqliteMaintenance(Maintenance):
                 writer.execute(f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'")
             for run_id in ended:
                 self._delete(writer, run_id)
+            forget(writer, self._shard, before)
             return len(ended)
 
     def _delete(self, writer: sqlite3.Connection, run_id: str) -> None:

@@ -43,6 +43,14 @@ class Owners:
             row,
         )
 
+    def appear_if_holding(self, writer: sqlite3.Connection) -> None:
+        """Make sure of the same if a commit gave this owner rows."""
+        held = (
+            "SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_owned WHERE shard = ? AND owner = ? AND owner <> ''"
+        )
+        if writer.execute(f"{held} LIMIT 1", (self._shard, self.me.id)).fetchone():
+            self.appear(writer)
+
     def beat(self, writer: sqlite3.Connection, now: int, dead: Collection[str]) -> Pulse:
         """Move the own beat, bury the dead, read the others and the marks on the own runs."""
         self.appear(writer)

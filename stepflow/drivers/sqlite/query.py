@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define
@@ -13,6 +13,7 @@ from attrs import define
 from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Answer, Query
 from stepflow.drivers.sqlite.attached import DELAY, Attachments, read_delay
+from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many_rows
 from stepflow.drivers.sqlite.history import Search, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, read_event, read_queue, read_state
@@ -20,12 +21,12 @@ from stepflow.drivers.values import (
     Born,
     Event,
     HistoryQuery,
-    Horizon,
     Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
+    TrafficQuery,
 )
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import Status
@@ -89,6 +90,8 @@ class Reader:
                 return Attachments(self.connection, self.shard).read_delays(query)
             case DataQuery():
                 return Attachments(self.connection, self.shard).read_data(query)
+            case TrafficQuery():
+                return [Control(self.connection, self.shard, query.now).traffic([query.limits])]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""
@@ -107,7 +110,7 @@ class Reader:
             return None
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         born = Born(delay.state.transition.to if flow is None else flow, digest, created_at)
-        return Record(delay.state, born, row[-1], read_queue(row[13:23]), delay=delay)
+        return Record(delay.state, born, row[-1], read_queue(row[13:24]), delay=delay)
 
     def _runs(self, query: RunQuery) -> list[Record]:
         where = ["s.shard = :shard"]
@@ -186,50 +189,6 @@ class Reader:
             exchange, prev = self.connection.execute(query, (prev,)).fetchone()
         return str(exchange)
 
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
-        """What is due when."""
-        dues: list[int] = []
-        suspects = 0
-        for flow, definition in flows.items():
-            *found, due_suspects = self.connection.execute(HORIZON, (self.shard, flow, definition, now)).fetchone()
-            dues += [due for due in found if due is not None]
-            suspects += due_suspects
-        return Horizon(min(dues, default=None), suspects, self._owned(flows), head(self.connection))
-
-    def _owned(self, flows: Mapping[str, str]) -> dict[str, int]:
-        owned: dict[str, int] = {}
-        rows = self.connection.execute(
-            "SELECT owner, flow, count(*) FROM stepflow_queue INDEXED BY stepflow_queue_owned"
-            " WHERE shard = ? AND owner <> '' GROUP BY 1, 2",
-            (self.shard,),
-        )
-        for owner, flow, number in rows:
-            if flow in flows:
-                owned[owner] = owned.get(owner, 0) + number
-        return owned
-
-
-_READY = (
-    "(SELECT {what} FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
-    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane}{where})"
-)
-
-
-def _ready(what: str, lane: int, where: str = "") -> str:
-    return _READY.format(what=what, index=("later", "next", "suspect")[lane], lane=lane, where=where)
-
-
-HORIZON = ", ".join(
-    (
-        "SELECT " + _ready("min(due)", 0),
-        _ready("due", 1, " AND blocked_by = '' ORDER BY priority, due LIMIT 1"),
-        _ready("min(due)", 1, " AND blocked_by > '' AND blocked_by < ?3"),
-        _ready("min(due)", 1, " AND blocked_by > '' AND blocked_by > ?3"),
-        _ready("min(due)", 2, " AND blocked_by <> ?3"),
-        _ready("count(*)", 2, " AND blocked_by <> ?3 AND due <= ?4"),
-    )
-)
-
 
 def head(connection: sqlite3.Connection) -> int:
     """The newest revision of the store."""
@@ -253,4 +212,4 @@ def _with_status(status: str) -> list[str]:
 
 def _record(row: tuple[Any, ...], exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
     state: State = read_state(row[:6])
-    return Record(state, Born(*row[6:9]), exchange, read_queue(row[9:19]), events)
+    return Record(state, Born(*row[6:9]), exchange, read_queue(row[9:20]), events)

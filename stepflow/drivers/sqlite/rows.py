@@ -14,7 +14,9 @@ from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
 SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
-QUEUE = "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by"
+QUEUE = (
+    "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
+)
 EVENT = "run_id, name, id, payload, published_at, seq"
 
 _encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
@@ -49,10 +51,10 @@ def read_state(row: tuple[Any, ...]) -> State:
 
 def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
     if flow is None:
         return None
-    return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), blocked, blocked_by)
+    return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), blocked, blocked_by, limits)
 
 
 def read_event(row: tuple[Any, ...]) -> Event:

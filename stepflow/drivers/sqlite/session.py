@@ -11,7 +11,9 @@ from stepflow.drivers.base import Query, Store
 from stepflow.drivers.sqlite import fast, inbox
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.changes import Changes
+from stepflow.drivers.sqlite.claims import Claims
 from stepflow.drivers.sqlite.database import Database, restart
+from stepflow.drivers.sqlite.horizon import horizon
 from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
 from stepflow.drivers.sqlite.query import Reader, head
@@ -84,14 +86,11 @@ class SqliteStore(Store):
                 results = None
             if results is None:  # one by one, so that each gets its own answer
                 restart(writer, "ROLLBACK")
-                applier = self._applier(writer, batch, now, head(writer))
+                applier = Applier(writer, self._shard, now, head(writer), self._owners.me.id)
                 results = [applier.apply(commit) for commit in batch]
+            if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
+                self._owners.appear_if_holding(writer)
         return results
-
-    def _applier(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int, rev: int) -> Applier:
-        if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
-            self._owners.appear(writer)
-        return Applier(writer, self._shard, now, rev, self._owners.me.id)
 
     def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
@@ -110,7 +109,7 @@ class SqliteStore(Store):
             rev += 1
             results[index] = (rev,)
         if len(order) < len(batch):
-            applier = self._applier(writer, batch, now, rev)
+            applier = Applier(writer, self._shard, now, rev, self._owners.me.id)
             for index in sorted(set(range(len(batch))).difference(order)):
                 results[index] = applier.apply(batch[index])
         return results
@@ -120,7 +119,8 @@ class SqliteStore(Store):
     ) -> list[Claim]:
         with self._writing() as writer:
             self._owners.appear(writer)
-            return ReadyRows(writer, self._shard, now).claim(self._owners.me.id, flows, limit, suspects, skip)
+            rows = ReadyRows(writer, self._shard, now)
+            return Claims(rows, self._owners.me.id, flows).claim(limit, suspects, skip)
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._writing() as writer:
@@ -145,7 +145,7 @@ class SqliteStore(Store):
 
     def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
         with self._reading() as reader:
-            return reader.horizon(flows, now)
+            return horizon(reader.connection, self._shard, flows, now)
 
     def post(self, tx: Any, commit: Commit) -> None:
         inbox.post(tx, self._database.path, self._shard, commit)

@@ -63,10 +63,11 @@ def birth(
     flow: str = FLOW,
     priority: int = 0,
     created_at: int = NOW,
+    limits: str = "",
 ) -> Commit:
     """The commit that creates a run; with `due` None it gets no queue row."""
     state = State(run_id, 0, transition or going(), labels, annotations)
-    queue = () if due is None else (Enqueue(run_id, flow, due, priority),)
+    queue = () if due is None else (Enqueue(run_id, flow, due, priority, limits=limits),)
     return Commit(writes=(Write(state, exchange, Born(flow, "hash", created_at)),), queue=queue)
 
 

@@ -9,6 +9,7 @@ import pytest
 from stepflow.drivers.base import Driver
 from stepflow.testing.conformance.claims import ClaimLaws
 from stepflow.testing.conformance.commits import CommitLaws
+from stepflow.testing.conformance.control import ControlLaws
 from stepflow.testing.conformance.data import DataLaws
 from stepflow.testing.conformance.delays import DelayLaws
 from stepflow.testing.conformance.events import EventLaws
@@ -21,7 +22,17 @@ from stepflow.testing.conformance.searches import SearchLaws
 
 
 class DriverLaws(
-    CommitLaws, ClaimLaws, EventLaws, RecordLaws, QueryLaws, InboxLaws, RaceLaws, DelayLaws, DataLaws, SearchLaws
+    CommitLaws,
+    ClaimLaws,
+    EventLaws,
+    RecordLaws,
+    QueryLaws,
+    InboxLaws,
+    RaceLaws,
+    DelayLaws,
+    DataLaws,
+    SearchLaws,
+    ControlLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 

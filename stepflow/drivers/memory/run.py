@@ -1,0 +1,58 @@
+"""Run: everything that the memory store keeps of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define, field
+
+from stepflow.drivers.attached import Delay
+from stepflow.drivers.values import Born, Enqueue, Event, Record, Revision
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import standing
+from stepflow.model.state import State
+
+
+@define
+class Run:
+    """Everything of one run. `events` maps publish ids to the event, or to None once it was consumed."""
+
+    state: State
+    born: Born
+    exchange: str
+    row: QueueRow | None = None
+    priority: int = 0
+    limits: str = ""
+    revisions: list[Revision] = field(factory=list)
+    events: dict[str, Event | None] = field(factory=dict)
+    delay: Delay | None = None
+
+    def pending(self) -> list[Event]:
+        """The events that no wait took yet, in order of seq."""
+        return [event for event in self.events.values() if event is not None]
+
+    def awaited(self, name: str) -> bool:
+        """Whether an event of this name is there."""
+        return any(event.name == name for event in self.pending())
+
+    def now_limited(self) -> str:
+        """The limits of the run's present row, or of its next one."""
+        return self.limits if self.row is None else self.row.limits
+
+    def limited(self, part: Enqueue) -> str:
+        """The limits of the row that is put; the run keeps its priority, and what holds of the limits once it begins."""
+        self.priority = part.priority
+        if part.limits:
+            self.limits = standing(part.limits)
+        return part.limits or self.now_limited()
+
+    def record(self, full: bool = True) -> Record:
+        """The run as others see it."""
+        if full:
+            return Record(self.state, self.born, self.exchange, self.row, tuple(self.pending()), self.delay)
+        return Record(self.state, self.born, "", self.row)
+
+
+def own(mapping: Mapping[str, str], last: Mapping[str, str]) -> Mapping[str, str]:
+    """A copy, so that the caller's later changes do not reach the store; unchanged maps are shared."""
+    return last if mapping is last else dict(mapping)

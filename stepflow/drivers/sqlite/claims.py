@@ -1,0 +1,138 @@
+"""Claims: due rows are given to an owner in the order of priority, due time and id, as far as their limits allow."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from attrs import define
+
+from stepflow.drivers.sqlite.control import Control
+from stepflow.drivers.sqlite.fast import many
+from stepflow.drivers.sqlite.ready import ReadyRows
+from stepflow.drivers.sqlite.rows import QUEUE, read_queue
+from stepflow.drivers.values import Claim, Fence
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import admit, room, standing
+
+# Rows of a flow that one claim makes ready at most: a bound for its time. Of more rows that became due since the last
+# claim, those that were due first come first, whatever their priority.
+PROMOTED = 5_000
+
+# Promoted rows are in the order of priorities, in one line per text of limits (?6). Blocked ones are looked for on both sides
+# of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
+# is always that of its snapshot.
+CANDIDATES = (
+    f"SELECT q.id, ifnull(s.rev, q.claim_rev), {QUEUE} FROM stepflow_queue AS q INDEXED BY stepflow_queue_{{index}}"
+    " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
+)
+ORDER = " ORDER BY q.priority, q.due, q.id LIMIT ?4"
+READY = f"{CANDIDATES.format(index='next')} AND q.lane = 1 AND q.limits = ?5"
+PLAIN = f"{READY} AND q.blocked_by = ''{ORDER}"
+BELOW = f"{READY} AND q.blocked_by > '' AND q.blocked_by < ?6{ORDER}"
+ABOVE = f"{READY} AND q.blocked_by > ?6{ORDER}"
+SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.lane = 2 AND q.blocked_by <> ?5{ORDER}"
+
+_NEXT_LINE = (
+    "SELECT (SELECT limits FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2"
+    " AND owner = '' AND lane = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
+)
+# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
+LINES = (
+    f"WITH RECURSIVE line(text) AS ({_NEXT_LINE.format(last=chr(39) * 2)} UNION ALL"
+    f" {_NEXT_LINE.format(last='line.text')} FROM line WHERE line.text IS NOT NULL)"
+    " SELECT text FROM line WHERE text IS NOT NULL"
+)
+
+TAKE = (
+    "UPDATE stepflow_queue SET owner = ?1, epoch = ?2, blocked = '', blocked_by = '', claim_rev = ifnull("
+    "(SELECT rev FROM stepflow_states AS s WHERE s.shard = stepflow_queue.shard AND s.id = stepflow_queue.id), claim_rev)"
+    " WHERE shard = ?3 AND id IN (VALUES {rows})"
+)
+PROMOTE = (
+    "UPDATE stepflow_queue SET lane = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
+)
+
+Found = tuple[str, int, QueueRow]
+"""Id, revision and row of a candidate."""
+
+
+@define
+class Claims:
+    """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes."""
+
+    rows: ReadyRows
+    owner: str
+    flows: Mapping[str, str]
+
+    def claim(self, limit: int, suspects: bool, skip: Collection[str]) -> list[Claim]:
+        """Give due rows to the owner."""
+        if limit <= 0:
+            return []
+        found: list[Found] = []
+        for flow in self.flows:
+            found += self._suspects(flow, limit + len(skip)) if suspects else self._ready(flow, limit + len(skip))
+        found = [one for one in found if one[0] not in skip]
+        found.sort(key=lambda one: (one[2].priority, one[2].due, one[0]))
+        if any(row.limits for _id, _rev, row in found):
+            found = self._admitted(found, limit)
+        return self._take(found[:limit])
+
+    @property
+    def _control(self) -> Control:
+        return Control(self.rows.connection, self.rows.shard, self.rows.now)
+
+    def _ready(self, flow: str, limit: int) -> list[Found]:
+        """Enough candidates of every line, none of a line that has no room."""
+        execute, key = self.rows.connection.execute, (self.rows.shard, flow)
+        execute(PROMOTE, (*key, self.rows.now, max(limit, PROMOTED)))
+        found = self._line(flow, limit, "")
+        lines = [text for (text,) in execute(LINES, key)]
+        if lines:
+            traffic = self._control.traffic(lines)
+            for text in lines:
+                if room(text, traffic, self.rows.now).free:
+                    found += self._line(flow, limit, text)
+        return found
+
+    def _line(self, flow: str, limit: int, text: str) -> list[Found]:
+        execute, key = self.rows.connection.execute, (self.rows.shard, flow, self.rows.now, limit, text)
+        rows = execute(PLAIN, key).fetchall()
+        for query in (BELOW, ABOVE):
+            rows += execute(query, (*key, self.flows[flow])).fetchall()
+        return _read(rows)
+
+    def _suspects(self, flow: str, limit: int) -> list[Found]:
+        key = (self.rows.shard, flow, self.rows.now, limit, self.flows[flow])
+        return _read(self.rows.connection.execute(SUSPECTS, key).fetchall())
+
+    def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
+        """Those that their limits let go; it is noted which of them begin."""
+        control = self._control
+        traffic = control.traffic({row.limits for _id, _rev, row in found})
+        order = ((place, one[0], one[2].limits) for place, one in enumerate(found))
+        taken = set(admit(order, traffic, self.rows.now, limit))
+        found = [one for one in found if one[0] in taken]
+        for run_id, _rev, row in found:
+            control.begins(row.limits)
+            if (rest := standing(row.limits)) != row.limits:
+                self.rows.limit(run_id, rest)
+        return found
+
+    def _take(self, found: Sequence[Found]) -> list[Claim]:
+        if not found:
+            return []
+        epoch = self.rows.epochs()
+        ids: list[object] = [run_id for run_id, _rev, _row in found]
+        many(self.rows.connection, TAKE, 1, ids, self.owner, epoch, self.rows.shard)
+        return [Claim(Fence(run_id, epoch), self._taken(row, epoch, rev)) for run_id, rev, row in found]
+
+    def _taken(self, row: QueueRow, epoch: int, rev: int) -> QueueRow:
+        limits = standing(row.limits)
+        return QueueRow(row.flow, row.due, self.owner, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits)
+
+
+def _read(rows: Sequence[tuple[object, ...]]) -> list[Found]:
+    return [(row[0], row[1], queued) for row in rows if (queued := read_queue(row[2:]))]  # type: ignore[misc]

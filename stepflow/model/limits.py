@@ -1,0 +1,167 @@
+"""Flow control: what a run's limits are, and the one function that decides whether it may begin or go on now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any
+
+from attrs import define, field, frozen
+
+MICRO = 1_000_000
+LONGEST_KEY = 200  # characters
+LARGEST, LONGEST_S = 1_000_000, 31 * 86_400.0
+
+
+def _key(_instance: object, _attribute: object, value: Any) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_KEY or not value.isprintable():
+        raise ValueError(
+            f"key={value!r:.80}: give a printable text of 1 to {LONGEST_KEY} characters, e.g. 'tenant/acme'"
+        )
+
+
+def _number(_instance: object, attribute: Any, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST):
+        raise ValueError(f"{attribute.name}={value!r:.80}: give a whole number from 1 to {LARGEST:,}, or leave it out")
+
+
+def _seconds(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+def _period(_instance: object, _attribute: object, value: Any) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and 0.001 <= value <= LONGEST_S
+    if not good:
+        raise ValueError(f"per={value!r:.80}: give seconds or a timedelta, from a millisecond to 31 days")
+
+
+@frozen
+class Limit:
+    """A limit that all runs started with the same `key` share, over all flows and workers of a namespace.
+
+    `concurrency`: at most so many of them are held by workers at a time; one that sleeps, waits or is parked is not held.
+    `rate` and `per` (seconds or timedelta): at most `rate` of them begin within any `per` seconds. Raises ValueError.
+    """
+
+    key: str = field(validator=_key)
+    concurrency: int | None = field(default=None, validator=_number)
+    rate: int | None = field(default=None, validator=_number, kw_only=True)
+    per: float = field(default=1.0, converter=_seconds, validator=_period, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.concurrency is None and self.rate is None:
+            raise ValueError(f"Limit({self.key!r}) limits nothing: give concurrency=, or rate= and per=")
+
+    @property
+    def per_us(self) -> int:
+        """The period in microseconds."""
+        return round(self.per * MICRO)
+
+    def wider(self, other: Limit | None) -> Limit:
+        """A rate that reaches back as far, and counts as far, as this one and another one of the key."""
+        if other is None or other.rate is None or self.rate is None:
+            return self
+        return Limit(self.key, rate=max(self.rate, other.rate), per=max(self.per, other.per))
+
+
+def dump(limits: Iterable[Limit]) -> str:
+    """The canonical text of limits, sorted by key; empty for none. Runs of one text wait in one line."""
+    rows = [[one.key, one.concurrency, *(() if one.rate is None else (one.rate, one.per_us))] for one in limits]
+    return json.dumps(sorted(rows, key=lambda row: str(row[0])), ensure_ascii=False) if rows else ""
+
+
+@lru_cache(maxsize=16_384)
+def parse(text: str) -> tuple[Limit, ...]:
+    """The limits of a text."""
+    rows = json.loads(text) if text else ()
+    return tuple(Limit(row[0], row[1], **({"rate": row[2], "per": row[3] / MICRO} if row[2:] else {})) for row in rows)
+
+
+@lru_cache(maxsize=16_384)
+def standing(text: str) -> str:
+    """What still holds for a run that has begun: its rates are over, its shares of concurrency stay."""
+    return dump(Limit(limit.key, limit.concurrency) for limit in parse(text) if limit.concurrency is not None)
+
+
+@frozen
+class Room:
+    """How many more runs may be taken now. With none: the `limit` that refuses, and until when (None: until one is given back)."""
+
+    free: int
+    limit: Limit | None = None
+    until: int | None = None
+
+
+@define
+class Traffic:
+    """What the limits are held against: ids of the runs that are held, and times (microseconds) of the latest begins, by key."""
+
+    held: dict[str, list[str]] = field(factory=dict)
+    begun: dict[str, list[int]] = field(factory=dict)
+
+    def holds(self, text: str, run_id: str) -> None:
+        """A run with these limits is held."""
+        for limit in parse(text):
+            self.held.setdefault(limit.key, []).append(run_id)
+
+    def of(self, text: str, now: int) -> Traffic:
+        """That part of it that matters to these limits at `now`."""
+        held = {limit.key: self.held.get(limit.key, []) for limit in parse(text)}
+        since = {limit.key: now - limit.per_us for limit in rated(text)}
+        return Traffic(held, {key: [at for at in self.begun.get(key, ()) if at > since[key]] for key in since})
+
+    def takes(self, text: str, run_id: str, now: int) -> None:
+        """A run with these limits is taken now."""
+        self.holds(text, run_id)
+        for limit in rated(text):
+            self.begun.setdefault(limit.key, []).append(now)
+
+
+def rated(text: str) -> Sequence[Limit]:
+    """Those limits of a text that have a rate."""
+    return [limit for limit in parse(text) if limit.rate is not None] if text else ()
+
+
+def room(text: str, traffic: Traffic, now: int) -> Room:
+    """Decide how many runs with these limits may be taken at `now`. Everything that claims or explains asks this function."""
+    free, refusal = LARGEST, None
+    for limit in parse(text):
+        if limit.concurrency is not None:
+            left = limit.concurrency - len(traffic.held.get(limit.key, ()))
+            if left <= 0:
+                return Room(0, limit)
+            free = min(free, left)
+        if limit.rate is not None:
+            recent = sorted(at for at in traffic.begun.get(limit.key, ()) if at > now - limit.per_us)
+            left = limit.rate - len(recent)
+            if left <= 0:
+                until = recent[-limit.rate] + limit.per_us
+                if refusal is None or refusal.until is None or until > refusal.until:
+                    refusal = Room(0, limit, until)
+            free = min(free, left)
+    return refusal or Room(free)
+
+
+def due_of(head: int, text: str, traffic: Traffic, now: int) -> int | None:
+    """When the first of the runs with these limits, due at `head`, may be taken; None: when one is given back."""
+    if head > now or not text:
+        return head
+    found = room(text, traffic, now)
+    return head if found.free else found.until
+
+
+def admit(candidates: Iterable[tuple[Any, str, str]], traffic: Traffic, now: int, most: int) -> list[str]:
+    """Ids of the first `most` candidates (order, id, limits) that may be taken at `now`; `traffic` then knows of them.
+
+    Those that come first in order go first; one that is refused keeps nobody else from going.
+    """
+    taken: list[str] = []
+    for _order, run_id, text in sorted(candidates, key=lambda one: one[0]):
+        if len(taken) >= most:
+            break
+        if not text or room(text, traffic, now).free:
+            traffic.takes(text, run_id, now)
+            taken.append(run_id)
+    return taken

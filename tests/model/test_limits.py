@@ -1,0 +1,104 @@
+"""Limits: their texts, and the one function that decides, against plain counting."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stepflow import Limit
+from stepflow.model.limits import Traffic, admit, due_of, dump, parse, room, standing
+
+MS = 1_000
+limits = st.builds(
+    Limit, st.sampled_from("abc"), st.none() | st.integers(1, 3), rate=st.integers(1, 3), per=st.just(0.01)
+)
+several = st.lists(limits, max_size=3, unique_by=lambda limit: limit.key)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"key": ""}, "1 to 200"),
+        ({"key": "x" * 201, "concurrency": 1}, "1 to 200"),
+        ({"key": "a\0b", "concurrency": 1}, "printable"),
+        ({"key": 7, "concurrency": 1}, "printable"),
+        ({"key": "k"}, "limits nothing"),
+        ({"key": "k", "per": 3}, "limits nothing"),
+        ({"key": "k", "concurrency": 0}, "concurrency=0"),
+        ({"key": "k", "concurrency": True}, "concurrency=True"),
+        ({"key": "k", "concurrency": 1.5}, "concurrency=1.5"),
+        ({"key": "k", "rate": -1}, "rate=-1"),
+        ({"key": "k", "rate": 1, "per": 0}, "per=0"),
+        ({"key": "k", "rate": 1, "per": math.nan}, "per=nan"),
+        ({"key": "k", "rate": 1, "per": timedelta(days=32)}, "31 days"),
+        ({"key": "k", "rate": 1, "per": "10"}, "per='10'"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_says_so(arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Limit(**arguments)  # type: ignore[arg-type]
+
+
+@given(several)
+def test_a_text_is_canonical_and_comes_back(given: list[Limit]) -> None:
+    assert dump(reversed(given)) == dump(given)
+    assert sorted(parse(dump(given)), key=lambda limit: limit.key) == sorted(given, key=lambda limit: limit.key)
+
+
+def test_what_holds_of_a_run_that_has_begun() -> None:
+    text = dump([Limit("b", rate=3, per=timedelta(minutes=1)), Limit("a", 2, rate=1)])
+    assert text == '[["a", 2, 1, 1000000], ["b", null, 3, 60000000]]'
+    assert standing(text) == '[["a", 2]]'
+    assert standing(dump([Limit("b", rate=3)])) == standing("") == ""
+
+
+@given(
+    st.lists(st.tuples(several, st.integers(0, 1)), max_size=12),
+    st.dictionaries(st.sampled_from("abc"), st.integers(0, 3)),
+    st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(80 * MS, 100 * MS), max_size=5)),
+    st.integers(0, 12),
+)
+def test_admission_is_greedy_and_never_exceeds_a_limit(waiting, held, begun, most) -> None:
+    now = 100 * MS
+    traffic = Traffic({key: ["x"] * n for key, n in held.items()}, {key: list(times) for key, times in begun.items()})
+    rows = [((priority, number), f"r{number}", dump(given)) for number, (given, priority) in enumerate(waiting)]
+    share = dict(held)
+    recent = {key: sum(at > now - 10 * MS for at in times) for key, times in begun.items()}
+    expected = []
+    for _order, name, text in sorted(rows):
+        fits = all(
+            (one.concurrency is None or share.get(one.key, 0) < one.concurrency) and recent.get(one.key, 0) < one.rate
+            for one in parse(text)
+        )
+        if fits and len(expected) < most:
+            expected.append(name)
+            for one in parse(text):
+                share[one.key], recent[one.key] = share.get(one.key, 0) + 1, recent.get(one.key, 0) + 1
+    assert admit(reversed(rows), traffic, now, most) == expected
+
+
+@given(several, st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(80 * MS, 105 * MS), max_size=6)))
+def test_a_refusal_names_the_first_moment_at_which_it_is_over(given, begun) -> None:
+    text, traffic, now = dump(given), Traffic(begun=begun), 100 * MS
+    found = room(text, traffic, now)
+    if found.free:
+        assert due_of(now - 5, text, traffic, now) == now - 5
+    else:
+        assert found.limit in given
+        assert found.until is not None
+        assert found.until > now
+        assert not room(text, traffic, found.until - 1).free
+        assert room(text, traffic, found.until).free
+        assert due_of(now - 5, text, traffic, now) == found.until
+
+
+def test_a_refusal_over_a_share_is_over_when_one_is_given_back() -> None:
+    text = dump([Limit("k", 1, rate=1)])
+    traffic = Traffic(held={"k": ["x"]}, begun={"k": [0]})
+    assert room(text, traffic, 10).until is None
+    assert due_of(5, text, traffic, 10) is None
+    assert due_of(11, text, traffic, 10) == 11  # its own time comes first
