@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stepflow.drivers.memory import MemoryDriver
     from stepflow.engine.async_engine import AsyncEngine, Idle
-    from stepflow.engine.engine import Engine, Run
+    from stepflow.engine.engine import Engine
     from stepflow.engine.functions import Conflict, Delayed, Done, Parked
     from stepflow.engine.runs import AsyncRun
+    from stepflow.engine.sync_run import Run
     from stepflow.engine.sync_verbs import SyncWatch
     from stepflow.engine.views import HistoryEntry, RunError, RunInfo
     from stepflow.engine.watch import Watch
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from stepflow.model.current import Current, current
     from stepflow.model.function import flow
     from stepflow.model.lifecycle import Status
+    from stepflow.model.limits import Limit
     from stepflow.model.retry import RetryPolicy
     from stepflow.model.state import State, Transition
     from stepflow.steps import StepFlow, Steps, named
@@ -69,9 +71,10 @@ __version__ = "0.1.0"
 _HOME = {
     "stepflow.drivers.memory": "MemoryDriver",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
-    "stepflow.engine.engine": "Engine Run",
+    "stepflow.engine.engine": "Engine",
     "stepflow.engine.functions": "Conflict Delayed Done Parked",
     "stepflow.engine.runs": "AsyncRun",
+    "stepflow.engine.sync_run": "Run",
     "stepflow.engine.sync_verbs": "SyncWatch",
     "stepflow.engine.views": "HistoryEntry RunError RunInfo",
     "stepflow.engine.watch": "Watch",
@@ -81,6 +84,7 @@ _HOME = {
     "stepflow.model.current": "Current current",
     "stepflow.model.function": "flow",
     "stepflow.model.lifecycle": "Status",
+    "stepflow.model.limits": "Limit",
     "stepflow.model.retry": "RetryPolicy",
     "stepflow.model.state": "State Transition",
     "stepflow.steps": "StepFlow Steps named",
@@ -107,6 +111,7 @@ __all__ = [
     "GetStates",
     "HistoryEntry",
     "Idle",
+    "Limit",
     "LostClaim",
     "MemoryDriver",
     "NeedsEngine",

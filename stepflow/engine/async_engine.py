@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from stepflow.drivers.base import Driver
 from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import Commit, RunQuery, TallyQuery
+from stepflow.drivers.values import Born, Commit, RunQuery, TallyQuery
 from stepflow.engine import views
 from stepflow.engine.checks import (
     checked_age,
-    checked_at,
     checked_flow,
     checked_id,
     checked_labels,
     checked_limit,
-    checked_priority,
+    checked_limits,
     checked_status,
 )
-from stepflow.engine.client import planned_start
-from stepflow.engine.clock import SECOND, Clock, SystemClock, VirtualClock, moment, uuid7
+from stepflow.engine.clock import SECOND, Clock, SystemClock, VirtualClock, moment
 from stepflow.engine.portal import uninterrupted
 from stepflow.engine.runs import AsyncRun
 from stepflow.engine.session import GRACE_S, Session
+from stepflow.engine.starting import DEDUP_WINDOW, StartOptions, planned
 from stepflow.engine.verbs import AsyncVerbs
 from stepflow.engine.views import RunInfo
-from stepflow.errors import DefinitionError, RunExists, StepflowError
+from stepflow.errors import DefinitionError, Duplicate, RunExists, StepflowError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
+from stepflow.model.limits import Limit
 
 E = TypeVar("E")
 _PLAIN: Codec[Any] = Codec(Any)
@@ -106,37 +106,64 @@ class AsyncEngine(AsyncVerbs):
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         priority: int = 0,
+        limits: Limit | Iterable[Limit] = (),
+        dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW,
         tx: Any = None,
     ) -> AsyncRun[E]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
 
-        `at` delays the first step, a lower `priority` goes first. With `tx`, the caller's open transaction on the same
-        store, the run begins to exist when that transaction commits. Raises RunExists if the id belongs to another flow
-        or input, CodecError or TooLarge for an exchange that cannot be stored.
+        `at` delays the first step, a lower `priority` goes first, `limits` say how many runs may share a key. The same
+        `dedup_key` of a flow again within `dedup_window` (seconds or timedelta) starts nothing and returns the run that was
+        started with it. With `tx`, the caller's open transaction on the same store, the run begins to exist when that
+        transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
+        exchange that cannot be stored.
         """
+        options = StartOptions(
+            id=id,
+            labels=labels,
+            at=at,
+            priority=priority,
+            limits=limits,
+            dedup_key=dedup_key,
+            dedup_window=dedup_window,
+        )
         if tx is not None:
-            return self.post(tx, flow, exchange, id=id, labels=labels, at=at, priority=priority)
-        commit = self._planned(flow, exchange, id, labels, at, priority)
-        run = self._handle(commit.writes[0].state.id, flow.codec)
-        found, born = await self._session.client.create(commit), commit.writes[0].born
-        if found is not None and born is not None and (found.flow, found.input_hash) != (born.flow, born.input_hash):
-            what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
-            raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
-        return run
+            return self.post(tx, flow, exchange, options)
+        return await self.start_as(flow, exchange, options)
 
-    def post(
+    async def start_as(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> AsyncRun[E]:
+        """What `start` does, with its keyword arguments as one value."""
+        commit = self._planned(flow, exchange, options)
+        try:
+            found = await self._session.client.create(commit)
+        except Duplicate as earlier:
+            return self._handle(earlier.run_id, flow.codec)
+        return self._made(flow, commit, found)
+
+    async def start_many(
         self,
-        tx: Any,
         flow: Flow[E],
-        exchange: E | None = None,
+        runs: Iterable[tuple[str | None, E | None]],
         *,
-        id: str | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         priority: int = 0,
-    ) -> AsyncRun[E]:
+        limits: Limit | Iterable[Limit] = (),
+    ) -> list[AsyncRun[E]]:
+        """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
+
+        All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
+        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
+        """
+        shared = StartOptions(labels=labels, at=at, priority=priority, limits=checked_limits(limits))
+        commits = [self._planned(flow, exchange, evolve(shared, id=run_id)) for run_id, exchange in runs]
+        found = await self._session.client.create_many(commits)
+        return [self._made(flow, commit, born) for commit, born in zip(commits, found, strict=True)]
+
+    def post(self, tx: Any, flow: Flow[E], exchange: E | None, options: StartOptions) -> AsyncRun[E]:
         """What `start(tx=...)` does, in the calling thread: create a run in the caller's own transaction."""
-        commit = self._planned(flow, exchange, id, labels, at, priority)
+        commit = self._planned(flow, exchange, options)
         self._session.store.post(tx, commit)
         return self._handle(commit.writes[0].state.id, flow.codec)
 
@@ -233,15 +260,17 @@ class AsyncEngine(AsyncVerbs):
         if (interrupt := task.result()[1]) is not None:
             raise interrupt
 
-    def _planned(
-        self, flow: Flow[E], exchange: E | None, run_id: Any, labels: Any, at: datetime | None, priority: int
-    ) -> Commit:
+    def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
         self._session.check_open()
-        now = self._clock.now()
-        checked = checked_id(uuid7(self._clock) if run_id is None else run_id)
-        due = now if at is None else checked_at(at)
-        flow, labels, priority = checked_flow(flow, "start"), checked_labels(labels), checked_priority(priority)
-        return planned_start(flow, exchange, checked, labels, due, priority, now)
+        return planned(flow, exchange, options, self._clock)
+
+    def _made(self, flow: Flow[E], commit: Commit, found: Born | None) -> AsyncRun[E]:
+        """The run of a start, given how the run that was there already was born."""
+        run, born = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].born
+        if found is not None and born is not None and (found.flow, found.input_hash) != (born.flow, born.input_hash):
+            what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
+            raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
+        return run
 
     def _handle(self, run_id: str, codec: Codec[E]) -> AsyncRun[E]:
         session = self._session

@@ -10,8 +10,10 @@ from stepflow.engine.clock import timestamp
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
+from stepflow.model.limits import Limit
 
 MAX_PRIORITY = 2**31 - 1
+MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 
 def checked_flow(flow: Any, verb: str) -> Flow[Any]:
@@ -66,6 +68,42 @@ def checked_priority(priority: Any) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
         raise StepflowError(f"priority={priority!r:.80}: give a whole number, low ones go first; 0 is usual")
     return priority
+
+
+def checked_limits(limits: Any) -> list[Limit]:
+    """Limits of different keys."""
+    given = [limits] if isinstance(limits, Limit) else limits
+    try:
+        found = list(given)
+    except TypeError:
+        found = [given]
+    for one in found:
+        if not isinstance(one, Limit):
+            raise StepflowError(
+                f'limits={one!r:.80}: give a Limit or several, e.g. Limit("tenant/acme", concurrency=2)'
+            )
+    keys = [one.key for one in found]
+    if len(set(keys)) < len(keys):
+        raise StepflowError(f"limits: the keys are {keys!r:.200}: give each key once, a Limit can have both numbers")
+    if len(found) > MOST_LIMITS:
+        raise StepflowError(f"limits: {len(found)} were given: a run can have {MOST_LIMITS}")
+    return found
+
+
+def checked_key(key: Any) -> str:
+    """A deduplication key."""
+    if not isinstance(key, str) or not key or len(key) > MAX_KEY:
+        raise StepflowError(f"dedup_key={key!r:.80}: give a non-empty text of at most {MAX_KEY} characters")
+    return _encodable("dedup_key", key)
+
+
+def checked_window(window: Any) -> float:
+    """The window of a deduplication key in seconds."""
+    seconds = window.total_seconds() if isinstance(window, timedelta) else window
+    good = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_WINDOW_S
+    if not good:
+        raise StepflowError(f"dedup_window={window!r:.80}: give seconds or a timedelta, more than 0 and at most a year")
+    return float(seconds)
 
 
 def checked_limit(limit: Any) -> int:

@@ -8,14 +8,29 @@ from typing import Any, TypeVar
 
 from stepflow.drivers.attached import Delay, DelayQuery
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import Born, Cancel, Commit, Dequeue, Enqueue, Event, HistoryQuery, Record, Revision, Write
+from stepflow.drivers.values import (
+    Born,
+    Cancel,
+    Commit,
+    Dequeue,
+    Enqueue,
+    Event,
+    HistoryQuery,
+    Record,
+    Revision,
+    TrafficQuery,
+    Write,
+)
 from stepflow.engine import endings
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.hub import Hub
 from stepflow.engine.lane import Lane
+from stepflow.engine.views import RunInfo, refusal
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
+from stepflow.model.limits import dump, room
 from stepflow.model.state import State, Transition
 
 T = TypeVar("T")
@@ -23,7 +38,14 @@ FOREVER = (1 << 63) - 1  # microseconds
 
 
 def planned_start(
-    flow: Flow[Any], exchange: Any, run_id: str, labels: Mapping[str, str], due: int, priority: int, now: int
+    flow: Flow[Any],
+    exchange: Any,
+    run_id: str,
+    labels: Mapping[str, str],
+    due: int,
+    priority: int,
+    now: int,
+    limits: str = "",
 ) -> Commit:
     """The commit that creates a run; the exchange is turned into text here, so what cannot be stored is refused here."""
     move = flow.first()
@@ -33,7 +55,7 @@ def planned_start(
     text = flow.codec.encode(exchange)
     born = Born(flow.name, flow.codec.digest(exchange), now)
     write = Write(State(run_id, 0, transition, labels, {}, now), text, born)
-    queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority),)
+    queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority, limits=limits),)
     return Commit(writes=(write,), queue=queue)
 
 
@@ -66,6 +88,30 @@ class Client:
             if isinstance(row, Enqueue):
                 self._on_due(row.due)
         return None
+
+    async def create_many(self, commits: Sequence[Commit]) -> list[Born | None]:
+        """Make planned starts together, in as few transactions as they fit into; the answers of `create` in order.
+
+        One whose id exists, or is there twice, keeps nobody else from being made.
+        """
+        made = await asyncio.gather(*[self._lane.submit(commit) for commit in commits], return_exceptions=True)
+        failed = [error for error in made if isinstance(error, BaseException) and not isinstance(error, RevMismatch)]
+        if failed:
+            raise failed[0]
+        ids = [commit.writes[0].state.id for commit in commits]
+        known = [run_id for run_id, result in zip(ids, made, strict=True) if isinstance(result, RevMismatch)]
+        there = {record.state.id: record.born for record in await self._read(self._store.load, known) if record}
+        due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
+        self._on_due(min(due, default=FOREVER))
+        return [there.get(run_id) for run_id in ids]
+
+    async def kept_back(self, info: RunInfo) -> str:
+        """Why the limits of a run that is due keep it from being taken; empty if they do not."""
+        now, text = self._clock.now(), dump(info.limits)
+        if info.status is not Status.QUEUED or not text:
+            return ""
+        (traffic,) = await self._read(self._store.read, TrafficQuery(text, now))
+        return refusal(room(text, traffic, now), traffic)
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""

@@ -4,76 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from stepflow.drivers.base import Driver
 from stepflow.engine.async_engine import AsyncEngine, Idle
 from stepflow.engine.clock import Clock
 from stepflow.engine.portal import Portal
-from stepflow.engine.runs import AsyncRun
+from stepflow.engine.starting import DEDUP_WINDOW, StartOptions
+from stepflow.engine.sync_run import Run
 from stepflow.engine.sync_verbs import Verbs
-from stepflow.engine.views import HistoryEntry, RunInfo
+from stepflow.engine.views import RunInfo
 from stepflow.errors import RunExists, StepflowError
 from stepflow.model.flow import Flow
-from stepflow.model.lifecycle import Status
+from stepflow.model.limits import Limit
 
 E = TypeVar("E")
-
-
-class Run(Generic[E]):
-    """A handle on a run of a flow with exchange type `E`; see AsyncRun, whose methods it has without `await`."""
-
-    def __init__(self, portal: Portal, run: AsyncRun[E]) -> None:
-        self.id = run.id
-        self._portal, self._run = portal, run
-
-    def __repr__(self) -> str:
-        return f"Run({self.id!r})"
-
-    def result(self, timeout: float | None = None) -> E:
-        """Wait until the run has ended, at most `timeout` seconds; the exchange with which it completed.
-
-        Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
-        """
-        return self._portal.call(self._run.result(timeout))
-
-    def status(self) -> Status:
-        """What the run is doing now."""
-        return self._portal.call(self._run.status())
-
-    def info(self) -> RunInfo:
-        """Everything that is known of the run, except its exchange and its history."""
-        return self._portal.call(self._run.info())
-
-    def exchange(self) -> E:
-        """The exchange as of the last commit."""
-        return self._portal.call(self._run.exchange())
-
-    def history(self, limit: int = 1000) -> list[HistoryEntry]:
-        """The newest `limit` revisions, oldest first."""
-        return self._portal.call(self._run.history(limit))
-
-    def explain(self) -> str:
-        """Why the run does not move, since when, when it will, and the command that would move it."""
-        return self._portal.call(self._run.explain())
-
-    def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
-        """Give the run an event; it is kept until one wait of that name takes it. The same `id` twice is stored once."""
-        if tx is not None:
-            return self._run.post(tx, name, payload, id=id)
-        return self._portal.call(self._run.publish(name, payload, id=id))
-
-    def cancel(self) -> None:
-        """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""
-        self._portal.call(self._run.cancel())
-
-    def redrive(self) -> None:
-        """Let a failed run go on at the step that failed, or a blocked one be tried again at once."""
-        self._portal.call(self._run.redrive())
 
 
 class Engine(Verbs):
@@ -153,23 +102,60 @@ class Engine(Verbs):
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         priority: int = 0,
+        limits: Limit | Iterable[Limit] = (),
+        dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW,
         tx: Any = None,
     ) -> Run[E]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
 
-        `at` delays the first step, a lower `priority` goes first. With `tx`, the caller's open transaction on the same
-        store, the run begins to exist when that transaction commits. Raises RunExists if the id belongs to another flow
-        or input, CodecError or TooLarge for an exchange that cannot be stored.
+        `at` delays the first step, a lower `priority` goes first, `limits` say how many runs may share a key. The same
+        `dedup_key` of a flow again within `dedup_window` (seconds or timedelta) starts nothing and returns the run that was
+        started with it. With `tx`, the caller's open transaction on the same store, the run begins to exist when that
+        transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
+        exchange that cannot be stored.
+        """
+        options = StartOptions(
+            id=id,
+            labels=labels,
+            at=at,
+            priority=priority,
+            limits=limits,
+            dedup_key=dedup_key,
+            dedup_window=dedup_window,
+        )
+        if tx is not None:  # a connection may be bound to the caller's thread
+            return Run(self._portal, self._engine.post(tx, flow, exchange, options))
+        with self._handles():
+            return Run(self._portal, self._portal.call(self._engine.start_as(flow, exchange, options)))
+
+    def start_many(
+        self,
+        flow: Flow[E],
+        runs: Iterable[tuple[str | None, E | None]],
+        *,
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        limits: Limit | Iterable[Limit] = (),
+    ) -> list[Run[E]]:
+        """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
+
+        All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
+        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
         portal = self._portal
-        if tx is not None:  # a connection may be bound to the caller's thread
-            run = self._engine.post(tx, flow, exchange, id=id, labels=labels, at=at, priority=priority)
-            return Run(portal, run)
-        made = self._engine.start(flow, exchange, id=id, labels=labels, at=at, priority=priority)
+        made = self._engine.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits)
+        with self._handles():
+            return [Run(portal, run) for run in portal.call(made)]
+
+    @contextmanager
+    def _handles(self) -> Iterator[None]:
+        """The run that an error carries is given as a blocking one."""
         try:
-            return Run(portal, portal.call(made))
+            yield
         except RunExists as error:
-            raise RunExists(str(error), Run(portal, error.run)) from None
+            raise RunExists(str(error), Run(self._portal, error.run)) from None
 
     @overload
     def get(self, flow: str, id: None = None) -> Run[Any]: ...

@@ -54,7 +54,8 @@ class AsyncRun(Generic[E]):
 
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that would move it."""
-        return views.explain(await self.info(), self._store, self._flows)
+        info = await self.info()
+        return views.explain(info, self._store, self._flows, await self._client.kept_back(info))
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.

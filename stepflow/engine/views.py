@@ -15,7 +15,10 @@ from stepflow.engine.clock import moment
 from stepflow.engine.endings import FLOW
 from stepflow.engine.recovery import TRIED
 from stepflow.model.lifecycle import Status, status_of
+from stepflow.model.limits import Limit, Room, Traffic, parse
 from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, WAITING, Transition
+
+SHOWN = 5  # runs named in an explanation
 
 
 @frozen
@@ -34,7 +37,7 @@ class RunInfo:
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker gave it back;
-    `to` is the flow that it goes to, or went to when it ended.
+    `to` is the flow that it goes to, or went to when it ended; `limits` are those that a worker must respect to take it.
     """
 
     id: str
@@ -55,6 +58,7 @@ class RunInfo:
     crashes: int = 0
     blocked: str = ""
     to: str = ""
+    limits: tuple[Limit, ...] = ()
 
 
 @frozen
@@ -105,6 +109,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         crashes=0 if row is None else row.crashes,
         blocked="" if row is None else row.blocked,
         to=state.transition.to or notes.get(FLOW, ""),
+        limits=() if row is None else parse(row.limits),
     )
 
 
@@ -129,13 +134,28 @@ def _attempt(transition: Transition) -> int:
     return int(counted[-1] if counted else transition.annotations.get(ATTEMPT, "1"))
 
 
-def explain(info: RunInfo, store: str, flows: Mapping[str, Any]) -> str:
+def refusal(found: Room, traffic: Traffic) -> str:
+    """Which limit keeps a run from being taken, who uses it up, and until when; empty if none does."""
+    limit = found.limit
+    if limit is None:
+        return ""
+    if found.until is not None:
+        until = moment(found.until).isoformat()
+        return f"at most {limit.rate} runs of {limit.key!r} begin within {limit.per:g} s: the next one at {until}"
+    holders = traffic.held.get(limit.key, [])
+    names = ", ".join(repr(name) for name in holders[:SHOWN]) + (", …" if len(holders) > SHOWN else "")
+    return f"at most {limit.concurrency} runs of {limit.key!r} are held at a time, and these are: {names}; it waits for one"
+
+
+def explain(info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str = "") -> str:
     """Why the run is where it is, since when, and the command that would move it on."""
     where = info.position[0] if info.position else info.to or "its start"
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status} at {where} since {info.updated_at.isoformat()}"]
     command = f'stepflow {{}} {info.id!r} --store "{store}"'
     due = "" if info.due is None else info.due.isoformat()
-    if info.status is Status.QUEUED:
+    if kept_back:
+        lines.append(f"it is due since {due}; {kept_back}")
+    elif info.status is Status.QUEUED:
         lines.append(f"it is due since {due}; no worker has taken it: run `stepflow worker MODULE --store {store}`")
         if info.to not in flows:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")

@@ -59,6 +59,7 @@ class Worker:
         self._next_due = 0  # when a claim may find something, as far as is known here
         self._looked = float("-inf")
         self._stopping, self._patient = False, False
+        self._vain = False  # what seemed to be due could not be claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
 
@@ -163,14 +164,16 @@ class Worker:
             if self._suspects.due:
                 return True
         self._next_due = NEVER
-        more = False
+        more, taken = False, 0
         for flows, limit in portions(self._flows, self._held.values(), self._free()):
             if (room := min(limit, self._free())) > 0:
-                more = await self._claim(flows, room, suspects=False) == room or more
+                taken += (claimed := await self._claim(flows, room, suspects=False))
+                more = claimed == room or more
         if more:
             self._next_due = 0
         if not more or self._clock.monotonic() - self._looked > NAP_S:
             await self._look_ahead()
+        self._vain = not taken and self._next_due <= self._clock.now()
         return more and self._free() > 0
 
     def _free(self) -> int:
@@ -241,8 +244,8 @@ class Worker:
         finally:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
-            if attempt.flow.options.concurrency is not None:
-                self._next_due = 0  # its flow was perhaps left out of the last look ahead
+            if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
+                self._next_due = 0  # others may have been left out because of it
             self._on_end(attempt)
             self._wake.set()
 
@@ -275,7 +278,7 @@ class Worker:
         timeout = NAP_S
         if self._free():
             # a suspect is due all the time until there is room for it
-            floor = 0.05 if self._suspects.due else 0.001
+            floor = 0.05 if self._suspects.due or self._vain else 0.001
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
         if self._clock.virtual:
             await self._wake.wait()
