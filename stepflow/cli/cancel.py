@@ -14,4 +14,11 @@ from stepflow.engine.runs import AsyncRun
 @with_store
 def command(target: Target, run_ids: tuple[str, ...]) -> int:
     """Cancel runs: at once, or after the present step when a worker holds it. A run that has ended stays as it is."""
-    return each(target, run_ids, AsyncRun.cancel, "cancel requested")
+    return each(target, run_ids, _cancel)
+
+
+async def _cancel(run: AsyncRun[object]) -> str:
+    if (await run.status()).final:
+        return "had ended, nothing to cancel"
+    await run.cancel()
+    return "cancel requested"

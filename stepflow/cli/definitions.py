@@ -20,7 +20,9 @@ MODULE_HELP = "a module such as shop.flows, or one name in it such as shop.flows
 
 def flows_of(target: str) -> list[Flow[Any]]:
     """Every definition at the top level of a module, or the one that `module:name` names."""
-    name, _, attribute = target.partition(":")
+    name, colon, attribute = target.partition(":")
+    if colon and not attribute:
+        raise click.UsageError(f"{target!r} names nothing after the colon: give {name}, or {name}:order_flow")
     module = _import(name)
     found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if attribute:
@@ -43,6 +45,8 @@ def flow_of(target: str) -> Flow[Any]:
 
 def _import(name: str) -> ModuleType:
     """Import a module as `python -m` would, the current directory first."""
+    if problem := _name_problem(name):
+        raise click.UsageError(problem)
     if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds texts
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     try:
@@ -53,15 +57,27 @@ def _import(name: str) -> ModuleType:
         raise _broken(name, missing) from missing
     except StepflowError:  # a wrong definition: its message says where
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
 
 
-def _broken(name: str, error: Exception) -> click.ClickException:
+def _name_problem(name: str) -> str:
+    """What is wrong with a module's name, empty if nothing is."""
+    if name.endswith(".py") or "/" in name:
+        return f"{name!r} is a path: give the module's name, {name.removesuffix('.py').strip('./').replace('/', '.')}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        return f"{name!r} is no module's name: give one such as shop.flows"
+    return ""
+
+
+def _broken(name: str, error: Exception | SystemExit) -> click.ClickException:
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return click.ClickException(
-        f"{name} cannot be imported: {type(error).__name__}: {error} ({frame.filename}:{frame.lineno})"
-    )
+    where, what = f"{frame.filename}:{frame.lineno}", f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename:
+        where, what = f"{error.filename}:{error.lineno}", f"SyntaxError: {error.msg}"
+    if isinstance(error, SystemExit):
+        what = 'it ends the program: put what is not a definition under `if __name__ == "__main__":`'
+    return click.ClickException(f"{name} cannot be imported: {what} ({where})")
 
 
 def _named(module: ModuleType, attribute: str, found: dict[str, Flow[Any]]) -> Flow[Any]:

@@ -7,6 +7,7 @@ import click
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import Target, with_store
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.errors import StepflowError
 from stepflow.steps import StepFlow
 from stepflow.steps.diagram import Format
 
@@ -25,12 +26,15 @@ def command(target: Target, flow: str, form: Format, run_id: str | None) -> None
     definition = flow_of(flow)
     if not isinstance(definition, StepFlow):
         raise click.UsageError(f"{flow} is no step flow: only those have a diagram")
-    position = None if run_id is None else target.run(lambda engine: _position(engine, run_id))
+    position = None if run_id is None else target.run(lambda engine: _position(engine, run_id, definition.name))
     drawn = definition.diagram(form, state=position)
     if target.out.json:
         return target.out.value({"flow": definition.name, "format": form, "position": position, "diagram": drawn})
     return target.out.line(drawn.rstrip("\n"))
 
 
-async def _position(engine: AsyncEngine, run_id: str) -> list[str]:
-    return (await engine.get(run_id).info()).position
+async def _position(engine: AsyncEngine, run_id: str, flow: str) -> list[str]:
+    info = await engine.get(run_id).info()
+    if info.flow != flow:
+        raise StepflowError(f"run {run_id!r} is one of flow {info.flow!r}, not of {flow!r}: draw that flow")
+    return info.position

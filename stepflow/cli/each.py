@@ -11,17 +11,15 @@ from stepflow.engine.runs import AsyncRun
 from stepflow.errors import StepflowError, StoreError
 
 
-def each(
-    target: Target, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[None]], done: str
-) -> int:
-    """Act on every run and print its status; exit code 1 if any was refused."""
+def each(target: Target, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[str]]) -> int:
+    """Act on every run, print what came of it and its status; exit code 1 if any was refused."""
 
     async def work(engine: AsyncEngine) -> int:
         code = 0
         for run_id in run_ids:
             run = engine.get(run_id)
             try:
-                await act(run)
+                done = await act(run)
                 status = str(await run.status())
             except StoreError:
                 raise

@@ -40,7 +40,7 @@ class Output:
     def line(self, text: str) -> None:
         """A sentence for people; nothing for machines."""
         if not self.json:
-            _write(text)
+            _write(harmless(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Rows under their headings; cells may be anything that `cell` knows."""
@@ -64,15 +64,19 @@ def _write(line: str) -> None:
         raise click.exceptions.Exit(0) from None
 
 
+def harmless(text: str) -> str:
+    """The text without control characters: a user's text must not speak to the terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+
+
 def cell(value: Any) -> str:
     """A value as people read it: times to the second in UTC, nothing for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, dict | list):
-        return json.dumps(plain(value), ensure_ascii=False)
-    return str(value)
+    text = json.dumps(plain(value), ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return harmless(text)
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,10 @@ import click
 from stepflow.cli.target import Target, with_store
 from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.model.lifecycle import Status
+
+
+DEAF = (Status.COMPLETED, Status.CANCELLED)  # a failed run takes its events after a retry
 
 
 @click.command("publish")
@@ -20,10 +24,13 @@ from stepflow.engine.async_engine import AsyncEngine
 def command(target: Target, run_id: str, event: str, payload: str, event_id: str | None) -> None:
     """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID."""
 
-    async def work(engine: AsyncEngine) -> None:
-        await engine.get(run_id).publish(event, json.loads(payload), id=event_id)
+    async def work(engine: AsyncEngine) -> Status:
+        run = engine.get(run_id)
+        await run.publish(event, json.loads(payload), id=event_id)
+        return await run.status()
 
-    target.run(work)
+    status = target.run(work)
     if target.out.json:
-        return target.out.value({"id": run_id, "event": event})
-    return target.out.line(f"{run_id}: {event} is published")
+        return target.out.value({"id": run_id, "event": event, "status": status})
+    unheard = f", but nobody will take it: the run is {status}" if status in DEAF else ""
+    return target.out.line(f"{run_id}: {event} is published{unheard}")

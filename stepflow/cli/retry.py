@@ -14,4 +14,9 @@ from stepflow.engine.runs import AsyncRun
 @with_store
 def command(target: Target, run_ids: tuple[str, ...]) -> int:
     """Let failed runs go on at the step that failed, after the cause was mended."""
-    return each(target, run_ids, AsyncRun.redrive, "goes on")
+    return each(target, run_ids, _redrive)
+
+
+async def _redrive(run: AsyncRun[object]) -> str:
+    await run.redrive()
+    return "goes on"

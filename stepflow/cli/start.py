@@ -35,7 +35,7 @@ def command(
 ) -> None:
     """Start and print the id."""
     definition = flow_of(flow)
-    exchange = None if input is None else _read(definition, input)
+    exchange = _read(definition, "null" if input is None else input)
 
     async def work(engine: AsyncEngine) -> str:
         run = await engine.start(definition, exchange, id=run_id, labels=dict(labels), at=at, priority=priority)

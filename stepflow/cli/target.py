@@ -12,12 +12,13 @@ import click
 from attrs import frozen
 
 from stepflow.cli.output import Output
+from stepflow.drivers.base import Driver
+from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.urls import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StoreError
 
 T = TypeVar("T")
-SQLITE = "sqlite:///"
 
 
 @frozen
@@ -29,24 +30,29 @@ class Target:
     out: Output
 
     def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, concurrency: int = 64) -> T:
-        """Open an engine, await `work(engine)`, close it. Without `create` a missing SQLite file is an error."""
+        """Open an engine, await `work(engine)`, close it. Without `create` a missing file is an error."""
         if not self.store:
             raise _missing()
+        driver = driver_for(self.store)  # a wrong URL is told before a loop is started
+        if isinstance(driver, MemoryDriver):
+            raise click.UsageError(
+                f"{self.store} would be empty, and forgotten at the end of this command: give e.g. sqlite:///orders.db"
+            )
         if not create:
-            self.must_exist()
+            must_exist(driver)
 
         async def session() -> T:
-            async with AsyncEngine(self.store, namespace=self.namespace, concurrency=concurrency) as engine:
+            async with AsyncEngine(driver, namespace=self.namespace, concurrency=concurrency) as engine:
                 return await work(engine)
 
-        driver_for(self.store)  # a wrong URL is told before a loop is started
         return asyncio.run(session())
 
-    def must_exist(self) -> None:
-        """Raises StoreError when the store is a SQLite file that is not there: looking must not create it."""
-        path = Path(self.store.removeprefix(SQLITE))
-        if self.store.startswith(SQLITE) and not path.exists():
-            raise StoreError(f"there is no store at {path.absolute()}: check --store, or start a run to create it")
+
+def must_exist(driver: Driver) -> None:
+    """Raises StoreError when the store is a file or directory that is not there: looking must not create it."""
+    path = getattr(driver, "path", None)
+    if isinstance(path, Path) and not path.exists():
+        raise StoreError(f"there is no store at {path}: check --store, or start a run to create it")
 
 
 def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> Callable[..., Any]:

@@ -14,14 +14,19 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 
 def json_text(value: str) -> str:
     """JSON text, or `-` to read it from stdin; returned as it is, checked."""
-    text = sys.stdin.read() if value == "-" else value
+    text = value
     try:
-        json.loads(text)
-    except ValueError as error:
+        text = sys.stdin.read() if value == "-" else value
+        json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
         raise click.BadParameter(
             f"{text[:60]!r} is not JSON: {error}; a text needs double quotes of its own: '\"Ada\"'"
         ) from error
     return text
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"it has no {name}")
 
 
 def duration(value: str) -> timedelta:
@@ -29,7 +34,10 @@ def duration(value: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", value)
     if found is None:
         raise click.BadParameter(f"{value!r}: give a number and a unit: 90s, 15m, 12h, 30d, 2w")
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+    try:
+        return timedelta(**{UNITS[found[2]]: float(found[1])})
+    except OverflowError:
+        raise click.BadParameter(f"{value!r}: that is longer than any run is kept: give e.g. 30d") from None
 
 
 def label(value: str) -> tuple[str, str]:

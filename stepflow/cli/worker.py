@@ -23,7 +23,7 @@ SWITCH_S = 0.0005  # a step that spins on the CPU must not keep the committing t
 @with_store
 def command(target: Target, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
     """Import, register, run; what is held at the end is handed back."""
-    flows = [flow for module in modules for flow in flows_of(module)]
+    flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 
@@ -147,3 +149,74 @@ def test_tail_prints_every_revision_of_a_long_run(stepflow, tmp_path):
     revisions = [int(line.split()[2]) for line in stepflow("tail", "run-1").splitlines()]
     assert len(revisions) > 300
     assert revisions == sorted(set(revisions))
+
+
+def test_what_has_ended_is_not_said_to_be_cancelled(waiting):
+    waiting("cancel", "order-1")
+    out = waiting("cancel", "order-1", "order--1")
+    assert out.splitlines() == [
+        "order-1: had ended, nothing to cancel, now cancelled",
+        "order--1: had ended, nothing to cancel, now failed",
+    ]
+    assert waiting.code == 0
+
+
+def test_publish_says_when_nobody_will_take_the_event(waiting):
+    told = waiting("publish", "order--1", "order.approved", '"Ada"')
+    assert told == "order--1: order.approved is published\n"  # a failed run takes it after a retry
+    waiting("cancel", "order-1")
+    told = waiting("publish", "order-1", "order.approved", '"Ada"')
+    assert told == "order-1: order.approved is published, but nobody will take it: the run is cancelled\n"
+    assert waiting.json("publish", "order-1", "order.approved", '"Ada"')["status"] == "cancelled"
+
+
+EVERY_VERB = [
+    ["worker", "shop", "--until-idle"],
+    ["list"],
+    ["list", "--count"],
+    ["list", "--flow", "none"],
+    ["show", "order-1"],
+    ["tail", "order-1", "--no-follow"],
+    ["explain", "order-1"],
+    ["start", "shop", '{"number": 5}'],
+    ["publish", "order-1", "order.approved", '"Ada"'],
+    ["cancel", "order-1", "order--1"],
+    ["retry", "order--1"],
+    ["diagram", "shop"],
+    ["diagram", "shop", "--run", "order-1"],
+    ["check", "shop"],
+    ["prune"],
+    ["doctor"],
+]
+
+
+@pytest.mark.parametrize("args", EVERY_VERB, ids=" ".join)
+def test_machines_get_json_and_nothing_else_from_every_verb(waiting, args):
+    lines = waiting(*args, "--json").splitlines()
+    assert (waiting.code, waiting.err) == (0, "")
+    assert [json.loads(line) for line in lines] != []
+
+
+@pytest.mark.parametrize("args", EVERY_VERB, ids=" ".join)
+def test_no_verb_but_start_and_worker_makes_a_store(stepflow, tmp_path, args):
+    stepflow(*args)
+    made = (tmp_path / "shop.db").exists()
+    assert made == (args[0] in ("start", "worker"))
+
+
+def test_a_module_that_is_named_twice_is_one(waiting):
+    assert waiting("worker", "shop", "shop:order_flow", "--until-idle").splitlines()[0].endswith(": order.v1")
+
+
+def test_a_store_may_be_looked_at_without_being_written(waiting):
+    for args in (["list"], ["show", "order-1"], ["explain", "order-1"], ["tail", "order-1", "--no-follow"]):
+        assert "order" in waiting(*args, "--store", "sqlite:///shop.db?mode=ro")
+        assert waiting.code == 0
+
+
+def test_a_users_text_does_not_speak_to_the_terminal(waiting):
+    waiting("start", "shop", '{"number": 1, "approved_by": "\\u001b[31mred\\u0007"}', "--id", "esc\x1b[2J")
+    for args in (["list"], ["show", "esc\x1b[2J"], ["explain", "esc\x1b[2J"], ["cancel", "esc\x1b[2J"]):
+        out = waiting(*args)
+        assert "esc" in out
+        assert not set(out) & {"\x1b", "\x07"}
