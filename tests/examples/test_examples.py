@@ -5,14 +5,29 @@ from __future__ import annotations
 import pytest
 
 from tests.house.pages import ROOT, matches, run_script
+from tests.postgres.server import Server
 
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 EXPECTED = ROOT / "examples" / "expected"
+LONGEST = 60  # lines
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server(18)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def words(request, path):
+    """The arguments of an example: the URL of a store, for those that take it from there."""
+    return [request.getfixturevalue("server").url()] if "sys.argv" in path.read_text() else []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
-def test_the_example_prints_what_it_should(path, tmp_path):
-    done = run_script(path, tmp_path)
+def test_the_example_prints_what_it_should(path, words, tmp_path):
+    done = run_script(path, tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert all(line.startswith("taking over from") for line in done.stderr.splitlines()), done.stderr
     expected = (EXPECTED / f"{path.stem}.txt").read_text()
@@ -21,3 +36,7 @@ def test_the_example_prints_what_it_should(path, tmp_path):
 
 def test_every_expected_output_belongs_to_an_example():
     assert [p.stem for p in sorted(EXPECTED.glob("*.txt"))] == [p.stem for p in EXAMPLES]
+
+
+def test_every_example_fits_on_a_page():
+    assert [p.stem for p in EXAMPLES if len(p.read_text().splitlines()) >= LONGEST] == []

@@ -1,0 +1,53 @@
+"""The order pipeline on PostgreSQL: two worker processes share the runs, one is killed, and the other finishes.
+
+python examples/30_orders_on_postgres.py postgresql://user@host/database
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from orders_flow import order_flow, shop
+from orders_input import read_orders
+
+from stepflow import Engine
+
+HERE = Path(__file__).parent
+SETTLED = ("completed", "failed", "waiting")
+
+
+def worker(store: str) -> subprocess.Popen[bytes]:
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "stepflow", "worker", "orders_flow", "--store", store]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, **pipes)
+
+
+def main(store: str) -> None:
+    orders, _refused = read_orders(HERE / "orders.csv")
+    workers, owners, settled = [worker(store), worker(store)], set(), 0
+    for process in workers:
+        with process.stdout as says:
+            says.readline()  # it is ready
+    with Engine(store) as engine, ThreadPoolExecutor(32) as pool:  # a client: it starts runs and looks
+        list(pool.map(lambda order: engine.start(order_flow, order, id=f"order-{order.number}"), orders))
+        while settled < len(orders):
+            time.sleep(0.1)
+            owners |= {run.owner for run in engine.runs(status="running", limit=1000)}
+            tally = engine.tally()[order_flow.name]
+            settled = sum(tally.get(status, 0) for status in SETTLED)
+            if len(owners) == 2:
+                workers[0].kill()
+    for process in workers:
+        process.terminate()
+    ends = [signal.Signals(-code).name if code < 0 else "in order" for code in (p.wait() for p in workers)]
+    print(len(orders), "orders, shared by", len(owners), "workers, which ended:", *ends)
+    print(*(f"{tally[status]} {status}" for status in SETTLED), sep=", ")
+    print("effects in the ledger, each once:", shop.ledger.summary()[0])
+
+
+main(*sys.argv[1:])
