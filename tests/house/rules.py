@@ -35,7 +35,7 @@ IMPURE_MODULES = {
 IMPURE_NAMES = {"open", "print", "input", "uuid.uuid1", "uuid.uuid4", "uuid.uuid7"}
 CLOCK_READS = re.compile(
     r"^time\.(time|monotonic|perf_counter|process_time|thread_time|localtime|gmtime|clock_gettime)(_ns)?$"
-    r"|^datetime\.datetime\.(now|utcnow|today)$|^datetime\.date\.today$|(^|\.)_?loop\.time$"
+    r"|^datetime\.datetime\.(now|utcnow|today)$|^datetime\.date\.today$|(^|[._])loop(\(\))?\.time$"
 )
 SQL_CLOCK = re.compile(
     r"\bnow\s*\(\s*\)|CURRENT_TIME|julianday|unixepoch|'now'|clock_timestamp|statement_timestamp", re.I
@@ -55,6 +55,8 @@ EXTRAS = {
 }
 MAX_FILE, MEDIAN_FILE = 300, 150
 MAX_FUNCTION, P90_FUNCTION, MEDIAN_FUNCTION = 60, 30, 8
+MAX_PORT = 10
+PORT, KIT = "stepflow.drivers.base", "stepflow.testing.conformance"
 
 
 def _inside(tree: Tree, module: Module) -> Iterator[tuple[str, int]]:
@@ -216,7 +218,36 @@ def too_large(tree: Tree) -> list[str]:
     return wrong
 
 
+def wide_ports(tree: Tree) -> list[str]:
+    """Ports with more than ten methods to be implemented."""
+    return [
+        f"{module.path}:{node.lineno} {node.name}: {n} abstract methods, at most {MAX_PORT}"
+        for module in tree.modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef) and (n := sum(map(_is_abstract, node.body))) > MAX_PORT
+    ]
+
+
+def _is_abstract(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and any(
+        isinstance(mark, ast.Name) and mark.id == "abstractmethod" for mark in node.decorator_list
+    )
+
+
+def unproved_laws(tree: Tree) -> list[str]:
+    """Numbered laws of the port without a test in the conformance kit that is named after the number, and the reverse."""
+    port = tree.modules.get(PORT)
+    if port is None:
+        return []
+    stated = set(re.findall(r"^    (\d+)\. ", port.text, re.M))
+    kit = [m for name, m in tree.modules.items() if name.startswith(KIT)]
+    tested = {number for m in kit for f in m.functions for number in re.findall(r"^test_law_(\d+)_", f.name)}
+    return [
+        f"law {n} is stated in {port.path}, but no test of the kit is named after it" for n in sorted(stated - tested)
+    ] + [f"a test of the kit is named after law {n}, which {port.path} does not state" for n in sorted(tested - stated)]
+
+
 RULES = (
     upward_arrows, unknown_parts, cycles, door_from_inside, shadowing_door_names, impure, clock_reads, inner_imports,
-    missing_jobs, leftovers, too_large,
+    missing_jobs, leftovers, too_large, wide_ports, unproved_laws,
 )  # fmt: skip

@@ -87,6 +87,9 @@ class Module:
                 yield name, node.lineno
 
     def _full(self, node: ast.expr) -> str:
+        if isinstance(node, ast.Call):
+            base = self._full(node.func)
+            return f"{base}()" if base else ""
         if isinstance(node, ast.Attribute):
             base = self._full(node.value)
             return f"{base}.{node.attr}" if base else ""

@@ -13,9 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DOC = '"""Does the one thing that this test needs."""\n'
 
 
+@pytest.fixture(scope="module")
+def source() -> Tree:
+    return Tree.read(ROOT)
+
+
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda r: r.__name__)
-def test_the_source_obeys(rule):
-    assert rule(Tree.read(ROOT)) == []
+def test_the_source_obeys(rule, source):
+    assert rule(source) == []
 
 
 @pytest.mark.parametrize("folder", ["tests", "examples"])
@@ -25,6 +30,21 @@ def test_no_file_beside_the_package_is_too_long(folder):
     assert {str(p): n for p, n in files.items() if n > limit and not p.name.startswith("orders_")} == {}
 
 
+def test_no_migration_asks_the_store_for_the_time():
+    files = sorted((ROOT / "stepflow").rglob("*.sql"))
+    assert len(files) > 3
+    assert [str(p) for p in files if rules.SQL_CLOCK.search(p.read_text())] == []
+
+
+PORT = "from abc import abstractmethod\n\nclass Port:\n" + "    @abstractmethod\n    def f(self): ...\n" * 11
+LAWS = '''"""The port of the sound tree."""
+class Store:
+    """Laws:
+
+    1. *First.* Kept.
+    2. *Second.* Kept too.
+    """
+'''
 BAD = {
     "upward from model to engine": (rules.upward_arrows, "model/x.py", "from stepflow.engine.clock import now"),
     "upward inside a function": (rules.upward_arrows, "steps/x.py", "def f():\n    import stepflow.engine.clock"),
@@ -37,6 +57,11 @@ BAD = {
     ),
     "a new top-level part": (rules.unknown_parts, "helpers/x.py", ""),
     "a cycle": (rules.cycles, "engine/x.py", "from stepflow.engine import loop"),
+    "a cycle through an import in a function": (
+        rules.cycles,
+        "engine/x.py",
+        "def f():\n    from stepflow.engine import loop",
+    ),
     "the door": (rules.door_from_inside, "cli/x.py", "from stepflow import Engine"),
     "the door, plainly": (rules.door_from_inside, "cli/x.py", "import stepflow"),
     "a door name that is a package": (rules.shadowing_door_names, "__init__.py", "from stepflow.model import steps"),
@@ -47,14 +72,29 @@ BAD = {
     "a clock taken along": (rules.clock_reads, "cli/x.py", "from time import monotonic_ns\nX = monotonic_ns"),
     "today": (rules.clock_reads, "testing/x.py", "import datetime\nX = datetime.date.today()"),
     "the loop's clock": (rules.clock_reads, "engine/x.py", "def f(loop):\n    return loop.time()"),
+    "the running loop's clock": (
+        rules.clock_reads,
+        "cli/x.py",
+        "from asyncio import get_running_loop\nX = get_running_loop().time()",
+    ),
+    "a clock in a pure package": (rules.clock_reads, "steps/x.py", "from datetime import datetime\nX = datetime.now()"),
+    "a clock as a default": (rules.clock_reads, "engine/x.py", "import time\n\ndef f(now=time.time): ..."),
     "the store's clock": (rules.clock_reads, "drivers/x.py", "SQL = 'select now()'"),
     "an import inside a function": (rules.inner_imports, "engine/x.py", "def f():\n    import json"),
+    "a job that is no sentence": (rules.missing_jobs, "engine/x.py", "helpers"),
     "no docstring": (rules.missing_jobs, "engine/x.py", None),
     "the job of another file": (rules.missing_jobs, "engine/x.py", ""),
     "a gap": (rules.leftovers, "engine/x.py", "X = 1  # TO" + "DO later"),
     "hidden state": (rules.leftovers, "engine/x.py", "def f():\n    global X\n    X = 1"),
     "a long file": (rules.too_large, "engine/x.py", "X = 1\n" * 300),
     "a long function": (rules.too_large, "engine/x.py", "def f():\n" + "    x = 1\n" * 60),
+    "a tenth of long functions": (
+        rules.too_large,
+        "engine/x.py",
+        ("def f():\n    x = 1\n" * 5) + ("def f():\n" + "    x = 1\n" * 31) * 4,
+    ),
+    "a wide port": (rules.wide_ports, "drivers/x.py", PORT),
+    "a law that nothing proves": (rules.unproved_laws, "drivers/base.py", LAWS),
     "a wordy median": (rules.too_large, "engine/x.py", ("def f():\n" + "    x = 1\n" * 8) * 4),
 }
 SOUND = {
@@ -79,5 +119,26 @@ def test_the_rule_finds(case):
     rule, path, code = case
     text = "X = 1\n" if code is None else DOC + code
     if rule is rules.missing_jobs and code is not None:
-        text = SOUND["stepflow/engine/clock.py"]
+        text = f'"""{code}"""\n' if code else SOUND["stepflow/engine/clock.py"]
+    if rule is rules.unproved_laws:
+        text = code
     assert rule(Tree.of(SOUND | {f"stepflow/{path}": text})) != []
+
+
+def test_the_median_of_files_counts():
+    files = {
+        f"stepflow/engine/x{n}.py": f'"""File {n} of a tree of long ones."""\n' + "X = 1\n" * 160 for n in range(9)
+    }
+    (found,) = rules.too_large(Tree.of(SOUND | files))
+    assert found == "the median file has 161 lines, at most 150"
+
+
+def test_a_law_is_proved_by_a_test_that_is_named_after_it():
+    kit = "def test_law_{}_it_holds(self): ...\n"
+    path = "stepflow/testing/conformance/x.py"
+    whole = SOUND | {"stepflow/drivers/base.py": LAWS}
+    assert rules.unproved_laws(Tree.of(whole | {path: DOC + kit.format(1) + kit.format(2)})) == []
+    (missing,) = rules.unproved_laws(Tree.of(whole | {path: DOC + kit.format(1)}))
+    assert missing.startswith("law 2 is stated")
+    (unknown,) = rules.unproved_laws(Tree.of(whole | {path: DOC + "".join(map(kit.format, (1, 2, 3)))}))
+    assert unknown.startswith("a test of the kit is named after law 3")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,36 @@ def test_every_name_is_there(name):
     value = getattr(stepflow, name)
     assert getattr(value, "__name__", name) in (name, str(value))
     assert name in dir(stepflow)
+
+
+def undocumented(name: str, value: object) -> list[str]:
+    """The name itself, and every public method and property of a class, that has no docstring."""
+    missing = [] if inspect.getdoc(value) else [name]
+    if isinstance(value, type):
+        parts = {key: inspect.getattr_static(value, key) for key in dir(value) if not key.startswith("_")}
+        told = (property, functools.cached_property, staticmethod, classmethod)
+        parts = {key: part for key, part in parts.items() if isinstance(part, told) or inspect.isroutine(part)}
+        missing += [f"{name}.{key}" for key, part in parts.items() if not inspect.getdoc(part)]
+    return missing
+
+
+@pytest.mark.parametrize("name", stepflow.__all__)
+def test_every_name_and_all_that_it_offers_is_documented(name):
+    assert undocumented(name, getattr(stepflow, name)) == []
+
+
+def test_what_is_not_documented_is_found():
+    class Bare:
+        def method(self) -> None: ...
+
+        @property
+        def value(self) -> int:
+            return 1
+
+        def told(self) -> None:
+            """It is."""
+
+    assert undocumented("Bare", Bare) == ["Bare", "Bare.method", "Bare.value"]
 
 
 def test_an_unknown_name_is_an_attribute_error():
