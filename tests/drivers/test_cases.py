@@ -34,4 +34,4 @@ class TestSqliteCases(Sqlite, EngineCases, CrashLaws):
 
 @pytest.mark.soak
 class TestSqliteAtManyMoments(Sqlite, CrashLaws):
-    deaths_per_call = 40
+    deaths_per_call = 60

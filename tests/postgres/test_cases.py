@@ -17,9 +17,9 @@ class Postgres:
 
 
 class TestPostgresCases(Postgres, EngineCases, CrashLaws):
-    pass
+    deaths_per_call = 2  # each costs several connections
 
 
 @pytest.mark.soak
 class TestPostgresAtManyMoments(Postgres, CrashLaws):
-    deaths_per_call = 40
+    deaths_per_call = 60

@@ -27,4 +27,4 @@ class TestRocksdbCases(Rocksdb, EngineCases, CrashLaws):
 
 @pytest.mark.soak
 class TestRocksdbAtManyMoments(Rocksdb, CrashLaws):
-    deaths_per_call = 40
+    deaths_per_call = 60
