@@ -93,19 +93,14 @@ class Lanes:
                     yield letter == SUSPECTED, priority, lanes[priority]
 
     def lines(self, flow: str, now: int) -> dict[str, int]:
-        """The earliest due time of the runs of a flow with each text of limits, as far as it is due at `now`."""
-        heads: dict[str, int] = {}
-        known = self._lanes.get(flow, {})
-        for (letter, told), lanes in list(known.items()):
+        """The texts of limits of which runs of a flow may be due at `now`, and a time before which none of them is."""
+        found: dict[str, int] = {}
+        for (letter, told), lanes in self._lanes.get(flow, {}).items():
             if letter == LIMITED:
-                for priority in [priority for priority, lane in lanes.items() if lane.due <= now]:
-                    if (head := lanes[priority].head(self._disk)) is None:
-                        del lanes[priority]
-                    elif head <= now:
-                        heads[told] = min(head, heads.get(told, head))
-                if not lanes:
-                    del known[letter, told]
-        return heads
+                due = min((lane.due for lane in lanes.values()), default=now + 1)
+                if due <= now:
+                    found[told] = due
+        return found
 
     def due(
         self, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]
@@ -120,9 +115,12 @@ class Lanes:
     def limited(
         self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
-        """The same of the rows of one flow with these limits."""
-        lanes = sorted(self._lanes[flow][LIMITED, limits].items())
-        return sorted(self._first(lanes, now, limit, skip))[:limit]
+        """The same of the rows of one flow with these limits; their lanes are forgotten when they are empty."""
+        known, kind = self._lanes[flow], (LIMITED, limits)
+        found = sorted(self._first(sorted(known[kind].items()), now, limit, skip))[:limit]
+        if not found and all(lane.head(self._disk) is None for lane in known[kind].values()):
+            del known[kind]
+        return found
 
     def _first(
         self, lanes: list[tuple[int, Lane]], now: int, limit: int, skip: Collection[str]

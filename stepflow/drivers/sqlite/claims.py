@@ -38,12 +38,20 @@ _NEXT_LINE = (
     "SELECT (SELECT limits FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2"
     " AND owner = '' AND lane = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
 )
-# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
-LINES = (
+_LINE = (
     f"WITH RECURSIVE line(text) AS ({_NEXT_LINE.format(last=chr(39) * 2)} UNION ALL"
     f" {_NEXT_LINE.format(last='line.text')} FROM line WHERE line.text IS NOT NULL)"
-    " SELECT text FROM line WHERE text IS NOT NULL"
 )
+# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
+LINES = f"{_LINE} SELECT text FROM line WHERE text IS NOT NULL"
+# The same with the first row of each that is not blocked, if there is one.
+HEADS = (
+    f"{_LINE} SELECT line.text, ifnull(q.priority, ?3), ifnull(q.due, 0), ifnull(q.id, '') FROM line"
+    " LEFT JOIN stepflow_queue AS q ON q.rowid = (SELECT rowid FROM stepflow_queue AS x INDEXED BY stepflow_queue_next"
+    " WHERE x.shard = ?1 AND x.flow = ?2 AND x.owner = '' AND x.lane = 1 AND x.limits = line.text AND x.blocked_by = ''"
+    " ORDER BY x.priority, x.due, x.id LIMIT 1) WHERE line.text IS NOT NULL"
+)
+FIRST = -(1 << 62)  # the place of a line all of whose rows are blocked: some of them may be for this worker
 
 TAKE = (
     "UPDATE stepflow_queue SET owner = ?1, epoch = ?2, blocked = '', blocked_by = '', claim_rev = ifnull("
@@ -85,16 +93,17 @@ class Claims:
         return Control(self.rows.connection, self.rows.shard, self.rows.now)
 
     def _ready(self, flow: str, limit: int) -> list[Found]:
-        """Enough candidates of every line, none of a line that has no room."""
+        """Enough candidates: those without limits, and of the first lines that have room."""
         execute, key = self.rows.connection.execute, (self.rows.shard, flow)
         execute(PROMOTE, (*key, self.rows.now, max(limit, PROMOTED)))
         found = self._line(flow, limit, "")
-        lines = [text for (text,) in execute(LINES, key)]
+        lines = execute(HEADS, (*key, FIRST)).fetchall()
         if lines:
-            traffic = self._control.traffic(lines)
-            for text in lines:
-                if room(text, traffic, self.rows.now).free:
-                    found += self._line(flow, limit, text)
+            traffic = self._control.traffic([text for text, *_head in lines])
+            free = {text: room(text, traffic, self.rows.now).free for text, *_head in lines}
+            lines = sorted((line for line in lines if free[line[0]]), key=lambda line: line[1:])
+            for text, *_head in lines[:limit]:
+                found += self._line(flow, min(limit, free[text]), text)
         return found
 
     def _line(self, flow: str, limit: int, text: str) -> list[Found]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, polls, printable
 from stepflow.drivers.values import Commit, Dequeue, Enqueue, Release
+from stepflow.model.limits import standing
 
 MOST = 256  # rows of one statement
 
@@ -38,13 +39,13 @@ HISTORY = (
 END = "DELETE FROM stepflow_queue WHERE shard = ?1 AND id IN (VALUES {rows})"
 BIRTH = (
     "INSERT INTO stepflow_states (id, rev, flow, input_hash, created_at, transition, labels, annotations, status,"
-    " event, polls, exchange_rev, priority, shard, committed_at)"
+    " event, polls, exchange_rev, priority, limits, shard, committed_at)"
     " SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11,"
-    " column2, column12, ?1, ?2 FROM (VALUES {rows})"
+    " column2, column12, column13, ?1, ?2 FROM (VALUES {rows})"
 )
 QUEUE = (
-    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
-    " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
+    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, limits, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
 )
 LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
 
@@ -117,7 +118,7 @@ def is_birth(commit: Commit) -> bool:
 
 
 def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
-    return isinstance(part, Enqueue) and part.id == run_id and not part.owned and not part.limits
+    return isinstance(part, Enqueue) and part.id == run_id and not part.owned
 
 
 def steps(
@@ -205,19 +206,19 @@ def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], 
         state, born, transition = write.state, write.born, write.state.transition
         assert born is not None
         text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
-        priority = 0
+        priority, limits = 0, ""
         for part in commit.queue:
             assert isinstance(part, Enqueue)
-            priority = part.priority
-            queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch)
+            priority, limits = part.priority, part.limits and standing(part.limits)
+            queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch, part.limits)
         for name, value in state.labels.items():
             names += (name, value, state.id)
         rows += (state.id, rev, born.flow, born.input_hash, born.created_at, text, labels, annotations)
-        rows += (transition.status, transition.event, polls(transition), priority)
+        rows += (transition.status, transition.event, polls(transition), priority, limits)
         history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
-    many(connection, BIRTH, 12, rows, shard, now)
+    many(connection, BIRTH, 13, rows, shard, now)
     many(connection, HISTORY, 7, history, shard, now)
-    many(connection, QUEUE, 6, queue, shard)
+    many(connection, QUEUE, 7, queue, shard)
     many(connection, LABEL, 3, names, shard)
 
 
