@@ -30,6 +30,7 @@ flow = named("order", Order).do("a", note("a")).steps("g", Steps(Order).do("b", 
 
 
 def test_none_and_the_empty_list_both_begin():
+    """U3, reversed: the origin refuses an empty list."""
     for state in (None, []):
         order = Order()
         assert flow.apply(state, order) == ["completed:order/a"]
@@ -37,6 +38,7 @@ def test_none_and_the_empty_list_both_begin():
 
 
 def test_an_error_raises_and_leaves_the_position_good():
+    """U1, reversed: the origin returns a null state beside the error."""
     order = Order()
     state = flow.apply([], order)
     order.broken = True
@@ -120,6 +122,7 @@ def test_a_base_exception_is_no_business_of_a_retry():
     ],
 )  # fmt: skip
 def test_a_strange_position_is_refused_before_anything_is_called(state, says):
+    """U2, U8: positions that the table does not know, and more than one live string (the origin takes the first)."""
     order = Order()
     for ask in (flow.apply, lambda s, _o: flow.wait_s(s), lambda s, _o: flow.diagram("text", state=s)):
         with pytest.raises(UnknownState, match=says):
@@ -138,6 +141,7 @@ def test_every_source_is_a_good_position():
 
 
 def test_a_finished_flow_stays_finished_and_calls_nothing():
+    """U13."""
     order = Order()
     done = ["completed:order"]
     assert flow.apply(done, order) == done
@@ -151,6 +155,7 @@ def test_a_tuple_is_as_good_as_a_list():
 
 
 def test_a_hundred_and_twenty_nested_groups_are_left_in_two_applies():
+    """U4, reversed: the origin stops after 100 static hops without a sign and needs 4 applies."""
     chain = Steps().do("f", lambda: None)
     for _ in range(120):
         chain = Steps().steps("g", chain)
@@ -204,6 +209,7 @@ def test_the_wait_of_an_external_loop():
 
 
 def test_a_position_of_an_older_definition():
+    """U10."""
     old = named("x").do("a", lambda: None).do("c", lambda: None).compile()
     state = old.apply([])
     log: list[str] = []

@@ -94,6 +94,7 @@ def test_good_names(name):
     ],
 )
 def test_suffix_clashes(chain):
+    """U11."""
     (found,) = problems(chain)
     assert "is used twice" in found
     assert "counts with its suffix" in found

@@ -49,6 +49,7 @@ def every_kind() -> Steps[Any]:
 
 
 def test_the_transitions_of_every_kind_in_order():
+    """U12."""
     assert as_text(every_kind().compile().transitions) == [
         "start:R - start:R/do (static)",
         "start:R/do ! completed:R/do (completed)",
@@ -150,6 +151,7 @@ def test_check_finds_what_is_unreachable_and_what_leads_nowhere():
     ],
 )
 def test_a_table_that_cannot_work_is_refused(transitions, says):
+    """U5: two transitions with one source, among others."""
     with pytest.raises(DefinitionError, match=says):
         Table("R", transitions)
 

@@ -60,6 +60,7 @@ def test_a_handler_gets_the_exchange_and_the_error():
 
 
 def test_nested_inner_yes_restarts_the_inner_group_only():
+    """U6, with the two tests that follow."""
     log: list[str] = []
     inner = Steps().do("b", Broken(1))
     outer = Steps().do("a", lambda: None).retry("in", asked([True], log, "in"), inner)
@@ -94,6 +95,7 @@ def test_nested_an_error_of_the_inner_handler_goes_to_the_outer():
 
 @pytest.mark.parametrize("kind", ["wait_for", "case", "loop_until"])
 def test_conditions_inside_of_a_group_are_guarded_too(kind):
+    """U7."""
     failing = Broken(1)
 
     def condition() -> bool:
