@@ -11,7 +11,6 @@ from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.model.lifecycle import Status
 
-
 DEAF = (Status.COMPLETED, Status.CANCELLED)  # a failed run takes its events after a retry
 
 

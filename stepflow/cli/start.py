@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import Target, with_store
-from stepflow.cli.values import json_text, label, moment
+from stepflow.cli.values import duration, json_text, label, limit, moment
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.starting import StartOptions
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
+from stepflow.model.limits import Limit
 
 
 @click.command("start", help=f"Start a run of FLOW with INPUT, JSON text or - for stdin.\n\nFLOW is {MODULE_HELP}.")
@@ -23,6 +25,20 @@ from stepflow.model.flow import Flow
 @click.option("--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="May be given several times.")
 @click.option("--at", type=moment, metavar="TIME", help="When the first step may begin.")
 @click.option("--priority", default=0, show_default=True, help="Lower goes first.")
+@click.option(
+    "--limit",
+    "limits",
+    type=limit,
+    metavar="KEY=N[/TIME]",
+    multiple=True,
+    help="At most N of KEY at a time, or N begin in any TIME, e.g. 60s.",
+)
+@click.option(
+    "--dedup-key", help="Start nothing if the flow was started with this key within the window; print that run's id."
+)
+@click.option(
+    "--dedup-window", type=duration, metavar="TIME", default="5m", show_default=True, help="E.g. 90s, 15m, 12h."
+)
 @with_store
 def command(
     target: Target,
@@ -32,14 +48,25 @@ def command(
     labels: tuple[tuple[str, str], ...],
     at: datetime | None,
     priority: int,
+    limits: tuple[Limit, ...],
+    dedup_key: str | None,
+    dedup_window: timedelta,
 ) -> None:
     """Start and print the id."""
     definition = flow_of(flow)
     exchange = _read(definition, "null" if input is None else input)
 
     async def work(engine: AsyncEngine) -> str:
-        run = await engine.start(definition, exchange, id=run_id, labels=dict(labels), at=at, priority=priority)
-        return run.id
+        options = StartOptions(
+            id=run_id,
+            labels=dict(labels),
+            at=at,
+            priority=priority,
+            limits=limits,
+            dedup_key=dedup_key,
+            dedup_window=dedup_window,
+        )
+        return (await engine.start_as(definition, exchange, options)).id
 
     started = target.run(work, create=True)
     if target.out.json:

@@ -1,4 +1,4 @@
-"""Types of command line values: JSON, durations, labels and points in time."""
+"""Types of command line values: JSON, durations, labels, limits and points in time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from datetime import datetime, timedelta
 
 import click
+
+from stepflow.model.limits import Limit
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -46,6 +48,18 @@ def label(value: str) -> tuple[str, str]:
     if not key or not equals:
         raise click.BadParameter(f"{value!r}: give key=value")
     return key, text
+
+
+def limit(value: str) -> Limit:
+    """`key=3` for three runs at a time, `key=100/60s` for a hundred begins in any 60 seconds."""
+    key, _equals, numbers = value.partition("=")
+    number, slash, per = numbers.partition("/")
+    if not number.isdecimal():
+        raise click.BadParameter(f"{value!r}: give key=3 (at a time) or key=100/60s (begins in any 60 seconds)")
+    try:
+        return Limit(key, rate=int(number), per=duration(per)) if slash else Limit(key, int(number))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r}: {error}") from None
 
 
 def moment(value: str) -> datetime:

@@ -21,6 +21,18 @@ def test_start_takes_labels_a_time_and_a_priority(stepflow):
     assert info["due"] == "2999-01-31T07:00:00+00:00"
 
 
+def test_start_takes_limits_and_a_deduplication_key(stepflow):
+    options = ["--limit", "tenant/acme=1", "--limit", "api=1/60s", "--dedup-key", "k", "--dedup-window", "1h"]
+    assert stepflow("start", "shop", '{"number": 1}', "--id", "one", *options) == "one\n"
+    assert stepflow("start", "shop", '{"number": 2}', *options) == "one\n"
+    stepflow("start", "shop", '{"number": 2}', "--id", "two", *options[:4])
+    api, acme = stepflow.json("show", "two")["info"]["limits"]
+    assert (api["key"], api["rate"], api["per"]) == ("api", 1, 60.0)
+    assert (acme["key"], acme["concurrency"], acme["rate"]) == ("tenant/acme", 1, None)
+    stepflow("worker", "shop", "--until-idle")
+    assert "at most 1 runs of 'api' begin within 60 s" in stepflow("explain", "two")
+
+
 def test_worker_until_idle_tells_what_it_did(stepflow):
     stepflow("start", "shop", '{"number": 1}')
     stepflow("start", "shop", '{"number": -1}')
