@@ -16,8 +16,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-def mypy(folder: Path, *files: Path) -> set[int]:
-    """Lines that mypy complains about; an ignore that is not needed is a complaint too."""
+Place = tuple[str, int]
+"""A file, without its suffix, and a line."""
+
+
+def mypy(folder: Path, *files: Path) -> set[Place]:
+    """Places that mypy complains about; an ignore that is not needed is a complaint too."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--explicit-package-bases"]
     done = subprocess.run(
         [*command, "--cache-dir", str(folder / "cache"), *map(str, files)],
@@ -27,10 +31,10 @@ def mypy(folder: Path, *files: Path) -> set[int]:
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    return {int(line) for line in re.findall(r":(\d+): error:", done.stdout)}
+    return {(name, int(line)) for name, line in re.findall(r"(\w+)\.py:(\d+): error:", done.stdout)}
 
 
-def pyright(folder: Path, *files: Path) -> set[int]:
+def pyright(folder: Path, *files: Path) -> set[Place]:
     """The same for pyright, which must not look at mypy's ignores."""
     for file in files:
         (folder / file.name).write_text(file.read_text())  # pyright takes no paths outside of its folder
@@ -50,7 +54,8 @@ def pyright(folder: Path, *files: Path) -> set[int]:
     )
     report = json.loads(done.stdout)
     assert report["summary"]["filesAnalyzed"] == len(files)
-    return {found["range"]["start"]["line"] + 1 for found in report["generalDiagnostics"]}
+    found = report["generalDiagnostics"]
+    return {(Path(one["file"]).stem, one["range"]["start"]["line"] + 1) for one in found}
 
 
 CHECKERS = [(mypy, r"\s+# type: ignore\[.*?\]"), (pyright, r"\s+# pyright: ignore\[.*?\]")]
@@ -58,18 +63,24 @@ CHECKERS = [(mypy, r"\s+# type: ignore\[.*?\]"), (pyright, r"\s+# pyright: ignor
 
 @pytest.mark.parametrize(("checker", "mark"), CHECKERS, ids=["mypy", "pyright"])
 def test_right_programs_pass_and_wrong_ones_are_refused_as_marked(
-    checker: Callable[..., set[int]], mark: str, tmp_path: Path
+    checker: Callable[..., set[Place]], mark: str, tmp_path: Path
 ) -> None:
-    assert checker(tmp_path, HERE / "right.py", HERE / "wrong.py") == set()
+    files = sorted([*HERE.glob("right*.py"), *HERE.glob("wrong*.py")])
+    assert len(files) == 4
+    assert checker(tmp_path, *files) == set()
 
 
 @pytest.mark.parametrize(("checker", "mark"), CHECKERS, ids=["mypy", "pyright"])
 def test_without_the_marks_exactly_the_marked_lines_are_refused(
-    checker: Callable[..., set[int]], mark: str, tmp_path: Path
+    checker: Callable[..., set[Place]], mark: str, tmp_path: Path
 ) -> None:
-    lines = (HERE / "wrong.py").read_text().splitlines()
-    bare = tmp_path / "bare.py"
-    bare.write_text("\n".join(re.sub(mark, "", line) for line in lines))
-    marked = {number for number, line in enumerate(lines, 1) if re.search(mark, line)}
-    assert len(marked) > 35
-    assert checker(tmp_path, bare) == marked
+    marked: set[Place] = set()
+    bare: list[Path] = []
+    (tmp_path / "bare").mkdir()
+    for file in HERE.glob("wrong*.py"):
+        lines = file.read_text().splitlines()
+        bare.append(tmp_path / "bare" / file.name)
+        bare[-1].write_text("\n".join(re.sub(mark, "", line) for line in lines))
+        marked |= {(file.stem, number) for number, line in enumerate(lines, 1) if re.search(mark, line)}
+    assert len(marked) > 70
+    assert checker(tmp_path, *bare) == marked

@@ -1,0 +1,112 @@
+"""Right programs with engines: mypy --strict and pyright strict accept every line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, assert_type
+
+from stepflow import (
+    AsyncEngine,
+    AsyncRun,
+    Current,
+    Engine,
+    HistoryEntry,
+    Idle,
+    MemoryDriver,
+    RetryPolicy,
+    Run,
+    RunExists,
+    RunFailed,
+    RunInfo,
+    Status,
+    Steps,
+    current,
+    named,
+)
+from stepflow.testing import VirtualClock
+
+
+@dataclass
+class Order:
+    n: int = 0
+
+
+@dataclass
+class Payment:
+    cents: int
+
+
+def pay(order: Order, payment: Payment) -> None: ...
+def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
+    return {"n": raw.get("number", 0)}
+
+
+policy = RetryPolicy(delay=timedelta(seconds=5), max_delay=60, on=(ValueError, OSError))
+order_flow = (
+    named("order.v1", Order)
+    .wait_event("paid", "payment.received", Payment, pay, timeout=timedelta(days=7))
+    .retry("ship", policy, Steps(Order).do("label", lambda order: print(order.n)))
+    .compile(retry=policy, upgrade=upgrade)
+)
+bare_flow = named("bare").do("a", lambda: print("a")).compile()
+
+
+def sync_program() -> None:
+    clock = VirtualClock()
+    with Engine("sqlite:///orders.db", clock=clock, namespace="eu", concurrency=8, retention=None) as engine:
+        engine.register(order_flow, bare_flow)
+        run = engine.start(order_flow, Order(1), id="order-1", labels={"tenant": "acme"}, priority=-1)
+        assert_type(run, Run[Order])
+        assert_type(run.result(timeout=1.5), Order)
+        assert_type(run.exchange(), Order)
+        assert_type(engine.get(order_flow, "order-1"), Run[Order])
+        assert_type(engine.get("order-1"), Run[Any])
+        engine.start(bare_flow)
+        engine.start(order_flow, Order(), at=datetime.now(UTC) + timedelta(hours=1))
+        run.publish("payment.received", Payment(5), id="evt-1")
+        assert_type(run.status(), Status)
+        info = run.info()
+        assert_type(info, RunInfo)
+        assert_type(info.position, list[str])
+        assert_type(info.due, datetime | None)
+        assert_type(run.history(), list[HistoryEntry])
+        assert_type(run.explain(), str)
+        assert_type(engine.runs(flow="order.v1", status=Status.FAILED, limit=5), list[RunInfo])
+        idle = engine.run_until_idle(advance=True)
+        assert_type(idle, Idle)
+        assert_type(idle.next_due, datetime | None)
+        assert_type(engine.prune(timedelta(days=1)), int)
+        clock.advance(5)
+        with engine.worker():
+            run.cancel()
+            run.redrive()
+
+
+async def async_program() -> None:
+    async with AsyncEngine(MemoryDriver()) as engine:
+        engine.register(order_flow)
+        run = await engine.start(order_flow, Order(1))
+        assert_type(run, AsyncRun[Order])
+        assert_type(await run.result(), Order)
+        assert_type(engine.get(order_flow, "x"), AsyncRun[Order])
+        assert_type(await engine.run_until_idle(), Idle)
+        async with engine.worker():
+            assert_type(await run.status(), Status)
+
+
+def inside_of_a_step() -> None:
+    here = current()
+    assert_type(here, Current)
+    assert_type(here.key, str)
+    assert_type(here.attempt, int)
+
+
+def handle(engine: Engine) -> Order | None:
+    try:
+        return engine.start(order_flow, Order(2), id="order-1").result()
+    except RunExists as exists:
+        print(exists.run)
+    except RunFailed as failed:
+        assert_type(failed.traceback, str)
+    return None

@@ -1,0 +1,69 @@
+"""Wrong programs with engines: every line with an ignore is refused, for the reason it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stepflow import AsyncEngine, Engine, RetryPolicy, Run, named
+
+
+@dataclass
+class Order:
+    n: int = 0
+
+
+@dataclass
+class Other:
+    x: int = 0
+
+
+chain = named("order.v1", Order).do("a", lambda order: print(order.n))
+flow = chain.compile()
+
+
+def sync_program(engine: Engine) -> None:
+    engine.register(chain)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.register("order.v1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start(chain, Order())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start("order.v1", Order())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Order(), id=42)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Order(), labels={"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Order(), at="tomorrow")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Order(), priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.start(flow, Order(), "order-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.get(42)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    engine.get("order.v1", "order-1")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    run = engine.start(flow, Order())
+    other: Run[Other] = run  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    x: Other = run.result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    run.result(timeout="1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run.publish(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run.publish("paid", 5, "evt-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    run.resutl()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    run.info().position = []  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    run.info().stauts()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    engine.runs(limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.prune(30)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.run_until_idle().done()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    with engine.worker() as worker:
+        worker.stop()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    print(other, x)
+
+
+async def async_program(engine: AsyncEngine) -> None:
+    run = await engine.start(flow, Order())
+    engine.start(flow, Order())  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+    run.status().final()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    with engine.worker():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+
+
+Engine(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Engine("memory://", clock=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Engine("memory://", 64)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+RetryPolicy(delay="1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+RetryPolicy(on=ValueError())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+RetryPolicy(attempts=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+RetryPolicy(max_attempts=2.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+RetryPolicy().delay = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
