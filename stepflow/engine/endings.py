@@ -16,12 +16,20 @@ MAX_TEXT = 16_384  # characters of a message or traceback that are kept
 
 def describe(error: BaseException) -> str:
     """An exception as JSON `{"type", "message", "traceback"}`; long texts lose their middle."""
-    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
     text = "".join(traceback.format_exception(error))
     return json.dumps(
-        {"type": type(error).__qualname__, "message": _short(f"{error}{notes}"), "traceback": _short(text)},
+        {"type": type(error).__qualname__, "message": _short(_message(error)), "traceback": _short(text)},
         ensure_ascii=True,
     )
+
+
+def _message(error: BaseException) -> str:
+    """What it says, with its notes; an error whose `__str__` raises must not keep its run from failing."""
+    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
+    try:
+        return f"{error}{notes}"
+    except Exception as broken:  # noqa: BLE001 - it is user code like the step
+        return f"its message cannot be shown, __str__ raised {type(broken).__qualname__}{notes}"
 
 
 def crashed(crashes: int, state: State) -> str:

@@ -171,3 +171,33 @@ def test_cancelling_the_caller_hands_the_run_back(store):
             assert (await run.result()).log == ["a", "b"]
 
     asyncio.run(program())
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (Mute(), "its message cannot be shown, __str__ raised ValueError [in step x/a]"),
+        (ValueError("a\0b \ud800 \x1b[2J"), "a\0b \ud800 \x1b[2J [in step x/a]"),
+        (ExceptionGroup("many", [KeyError(1), ValueError(2)]), "many (2 sub-exceptions) [in step x/a]"),
+        (MemoryError(), " [in step x/a]"),
+    ],
+    ids=["mute", "awkward", "group", "empty"],
+)
+def test_an_error_fails_its_run_whatever_it_says(engine, error, message):
+    def raising() -> None:
+        raise error
+
+    flow = named("x").do("a", raising).compile()
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle().failed == 1
+    told = run.info().error
+    assert (told.type, told.message) == (type(error).__name__, message)
+    assert type(error).__name__ in told.traceback
+    run.redrive()
+    assert engine.run_until_idle().failed == 1
