@@ -43,6 +43,8 @@ def _forking(track: Tracker, *, commits: bool) -> FlowFunction:
         forked = ctx.fork("forkedTID")
         moves = together(commits, transit(ctx, "origin"), transit(forked, "forked"))
         await engine.do(*moves, Execute(ctx), Execute(forked))
+        for executed in (ctx, forked):
+            executed.annotations["late"] = "these are executed as copies"
         return Noop()
 
     return fork
@@ -50,7 +52,12 @@ def _forking(track: Tracker, *, commits: bool) -> FlowFunction:
 
 async def _fork(driver: Driver, *, commits: bool) -> None:
     track = Tracker()
-    flows = _forking(track, commits=commits), parking("origin", track), parking("forked", track)
+
+    def visit(ctx: StateCtx) -> None:
+        assert "late" not in ctx.annotations
+        track(ctx)
+
+    flows = _forking(track, commits=commits), parking("origin", visit), parking("forked", visit)
     async with stage(driver, *flows) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, "fork"))

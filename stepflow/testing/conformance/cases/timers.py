@@ -163,6 +163,7 @@ class TimerCases:
                 await _advance_to(engine, clock, at)
                 await engine.do(delay(StateCtx(f"s{number}"), "later", timedelta(seconds=wait)))
             await _advance_to(engine, clock, END)
+            assert sum(d.fired for d in await _all_delays(engine)) == len(expected)
         assert [seen[key] for key in sorted(seen)] == expected
 
     @pytest.mark.parametrize(
