@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -232,3 +233,27 @@ def test_a_users_text_does_not_speak_to_the_terminal(waiting):
         out = waiting(*args)
         assert "esc" in out
         assert not set(out) & {"\x1b", "\x07"}
+
+
+@pytest.mark.parametrize("run_id", ["order-1", "a b", "it's", "$HOME"])
+def test_the_command_that_explain_names_does_what_it_says(stepflow, run_id):
+    def named_command() -> list[str]:
+        (line,) = [line for line in stepflow("explain", run_id).splitlines() if "stepflow " in line]
+        command = line[line.index("stepflow ") :].strip("`")
+        return [{"PAYLOAD": '"Ada"', "MODULE": "shop"}.get(word, word) for word in shlex.split(command)[1:]]
+
+    stepflow("start", "shop", '{"number": -1}', "--id", run_id)
+    assert named_command()[0] == "worker"
+    stepflow(*named_command(), "--until-idle")
+    assert stepflow.json("show", run_id)["info"]["status"] == "failed"
+    assert named_command()[0] == "retry"
+    stepflow(*named_command())
+    assert stepflow.json("show", run_id)["info"]["status"] == "queued"
+
+
+def test_the_command_that_explain_names_publishes_the_event(waiting):
+    line = waiting("explain", "order-1").splitlines()[1]
+    words = shlex.split(line[line.index("stepflow ") :])
+    waiting(*[{"PAYLOAD": '"Ada"'}.get(word, word) for word in words[1:]])
+    waiting("worker", "shop", "--until-idle")
+    assert waiting.json("show", "order-1")["exchange"]["approved_by"] == "Ada"
