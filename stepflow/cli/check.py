@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -20,6 +19,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import POSITION, Transition
 from stepflow.steps import StepFlow
+from stepflow.steps.nearest import nearest
 
 PAGE = 500
 
@@ -90,6 +90,5 @@ async def _judge(engine: AsyncEngine, flow: Flow[Any], position: list[str], ids:
 
 
 def _nearest(flow: Flow[Any], position: list[str]) -> str:
-    known = [edge.source for edge in flow.transitions] if isinstance(flow, StepFlow) else []
-    near = get_close_matches(position[0], known, n=1)
-    return f"keep that step until these runs have passed it; nearest: {near[0]}" if near else "keep the old flow, too"
+    near = nearest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
+    return f"keep that step until these runs have passed it; nearest: {near}" if near else "keep the old flow, too"

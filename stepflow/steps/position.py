@@ -6,17 +6,18 @@ policy that failed since it was entered; they go when the group is left.
 
 from __future__ import annotations
 
-import difflib
 import json
 from typing import Any
 
 from attrs import frozen
 
 from stepflow.errors import UnknownState
+from stepflow.steps.nearest import nearest
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, Guard, Row
 
-_MAX_GUESSED = 300  # characters of an event that are compared to find the nearest name
+_MAX_SHOWN = 400  # characters of a string that a message repeats
+_MAX_DIGITS = 10
 
 
 @frozen
@@ -50,8 +51,8 @@ def read_position(table: Table, state: Any) -> Position:
 
 def _attempt(text: str) -> tuple[str, int]:
     _, number, scope = (*text.split(":", 2), "")[:3]
-    if not (number.isascii() and number.isdigit() and scope):
-        raise UnknownState(f"{text!r} is no attempt: it must look like 'attempt:2:order/payRetry'")
+    if not (number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS and int(number) > 0 and scope):
+        raise UnknownState(f"{_cut(text)} is no attempt: it must look like 'attempt:2:order/payRetry'")
     return scope, int(number)
 
 
@@ -60,16 +61,16 @@ def _unknown(table: Table, strange: list[str]) -> UnknownState:
         return UnknownState(
             f"the position has no event of {table.name}, only attempts: give the list that apply returned"
         )
-    given = strange[0]
-    near = difflib.get_close_matches(given[-_MAX_GUESSED:], _endings(table), n=1)
-    hint = f"; the nearest known one is {_endings(table)[near[0]]!r}" if near else ""
+    near = nearest(strange[0], table.next)
+    hint = f"; the nearest known one is {near!r}" if near else ""
     return UnknownState(
-        f"{given!r} is no position of {table.name}{hint}. Was a step renamed or removed, or does it belong to another flow?"
+        f"{_cut(strange[0])} is no position of {table.name}{hint}. Was a step renamed or removed, or does it belong to "
+        "another flow?"
     )
 
 
-def _endings(table: Table) -> dict[str, str]:
-    return {event[-_MAX_GUESSED:]: event for event in table.next}
+def _cut(text: str) -> str:
+    return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
 
 
 def kept(attempts: Attempts, guard: Guard | None) -> Attempts:

@@ -119,6 +119,9 @@ def test_a_base_exception_is_no_business_of_a_retry():
         (["start:order", "attempt:-1:order/a"], "is no attempt"),
         (["start:order", "attempt:²:order/a"], "is no attempt"),
         (["start:order", "attempt::order/a"], "is no attempt"),
+        (["start:order", "attempt:0:order/a"], "is no attempt"),
+        (["start:order", f"attempt:{'9' * 5000}:order/a"], "is no attempt"),
+        (["x" * 1_000_000], "^'x{400}'... is no position of order. Was a step renamed"),
     ],
 )  # fmt: skip
 def test_a_strange_position_is_refused_before_anything_is_called(state, says):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from time import process_time
 from typing import Any
 
 import pytest
 
+from stepflow.errors import UnknownState
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps import Steps, named
 
@@ -94,8 +96,6 @@ def test_ten_thousand_steps():
 
 @pytest.mark.timeout(60)
 def test_the_cost_grows_with_the_number_of_steps_only():
-    from time import process_time
-
     def cost(steps: int) -> float:
         begun = process_time()
         chain: Steps[Any] = named("wide")
@@ -108,3 +108,19 @@ def test_the_cost_grows_with_the_number_of_steps_only():
     cost(200)
     small, large = min(cost(1000) for _ in range(3)), cost(8000)
     assert large < small * 8 * 4  # linear with a wide margin; quadratic would be 64 times
+
+
+def test_the_nearest_of_very_many_names_is_found_at_once():
+    chain: Steps[Any] = named("wide.v1")
+    for n in range(WIDE):
+        chain = chain.do(f"step-{n}", yes)
+    flow = chain.compile()
+    begun = process_time()
+    for strange, near in {
+        "completed:wide.v1/stop-4711": "completed:wide.v1/step-4711",  # ends like it
+        "completed:wide.v1/step-4711b": "completed:wide.v1/step-4711",  # begins like it
+        "completed:wide.v2/step-4711": "completed:wide.v1/step-4711",
+    }.items():
+        with pytest.raises(UnknownState, match=f"the nearest known one is '{near}'"):
+            flow.apply([strange])
+    assert process_time() - begun < 3  # a comparison with each of them takes that long for one
