@@ -14,6 +14,7 @@ from stepflow.drivers.values import Commit, Enqueue, Fence, HistoryQuery, Releas
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.checksum import xxhash64
 from stepflow.engine.clock import Clock, microseconds
+from stepflow.engine.given import checked_page, checked_since
 from stepflow.engine.holding import Holding, acting
 from stepflow.engine.lane import Lane
 from stepflow.engine.planned import planned, queue_of, woken_by
@@ -24,6 +25,7 @@ from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
 
+MOST = 2**31 - 2  # States in one answer, in every store
 KEEP_S = 120.0  # for which a State that a commit of ours moved waits to be executed here
 
 
@@ -103,11 +105,11 @@ class Desk:
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""
-        checked_limit(command.limit)
+        limit = min(checked_limit(command.limit), MOST)
         newest = checked_since(command.since_rev) == -1
         query = HistoryQuery(
             since_rev=0 if newest else command.since_rev,
-            limit=1 if newest else command.limit + 1,
+            limit=1 if newest else limit + 1,
             last=newest,
             labels=groups(command.labels),
             since=0 if command.since is None else checked_at(command.since),
@@ -116,11 +118,11 @@ class Desk:
         found = [r.state for r in await self._read(self._store.read, query)]
         if not found:
             await self._reached(command.since_rev)
-        return c.States(tuple(found[: command.limit]), len(found) > command.limit)
+        return c.States(tuple(found[:limit]), len(found) > limit)
 
     async def start_of(self, labels: Sequence[Mapping[str, str]], since: int | datetime | Literal["latest"]) -> int:
         """The revision after which a watcher begins."""
-        if isinstance(since, int) and checked_since(since) != -1:
+        if not isinstance(since, datetime) and since != "latest" and checked_since(since) != -1:
             await self._reached(since)
             return since
         query = HistoryQuery(limit=1, labels=groups(labels), last=not isinstance(since, datetime))
@@ -147,9 +149,8 @@ class Desk:
         """Delays with `since < due <= until` (default: now) by due and offset."""
         until = self._clock.now() if command.until is None else checked_at(command.until)
         since = -1 if command.since is None else checked_at(command.since)
-        found: list[Delay] = await self._read(
-            self._store.read, DelayQuery(until, since, command.offset, command.limit or 500)
-        )
+        query = DelayQuery(until, since, *checked_page(command.offset, command.limit))
+        found: list[Delay] = await self._read(self._store.read, query)
         return found
 
     def take(self, ctx: StateCtx) -> Holding:
@@ -249,10 +250,3 @@ def _itself(ctx: StateCtx) -> StateCtx:
 def groups(labels: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:
     """Groups of labels as a query takes them; an empty group asks for nothing and is ignored."""
     return tuple(checked for group in labels if (checked := checked_labels(group)))
-
-
-def checked_since(rev: int) -> int:
-    """A revision to begin after; -1 is the newest."""
-    if isinstance(rev, bool) or not isinstance(rev, int) or rev < -1:
-        raise StepflowError(f"since_rev={rev!r:.80}: give a revision, 0 for the beginning or -1 for the newest")
-    return rev

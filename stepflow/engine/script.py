@@ -17,6 +17,7 @@ from stepflow.drivers.attached import DataQuery, DataWrite, Delay
 from stepflow.drivers.values import HistoryQuery
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
+from stepflow.engine.given import MAX_NUMBER, checked_data, checked_rev, checked_target, copy_of
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
@@ -111,13 +112,10 @@ class Script:
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
     def _transit(self, ctx: StateCtx, command: c.Transit) -> None:
-        if not command.to:
-            raise StepflowError("flow id empty: transit(ctx, to) needs the flow to go to; park(ctx) goes nowhere")
-        ctx.move(command.to, command.annotations)
+        ctx.move(checked_target(command.to, "transit"), command.annotations)
 
     def _delay(self, ctx: StateCtx, command: c.Delay, effects: Effects) -> None:
-        if not command.to:
-            raise StepflowError("flow id empty: delay(ctx, to, when) needs the flow to go to")
+        checked_target(command.to, "delay", ", when")
         state = checked_state(ctx.current)
         due = _due(command.when, self.now)
         notes = {**command.annotations, DELAY_UNTIL: moment(due).isoformat()}
@@ -143,9 +141,7 @@ class Script:
         carrier.annotations[annotation] = ""
 
     def _store_data(self, ctx: StateCtx, alias: str, data_revs: Sequence[int], effects: Effects) -> None:
-        data = ctx.data(alias)
-        if data.rev < 0:
-            raise StepflowError(f"data rev is negative ({data.rev}): only the store gives revisions")
+        data = checked_data(alias, ctx.data(alias))
         checksum = self.checksum(data.blob)
         if data.dirty(checksum):
             data.annotations[CHECKSUM] = checksum
@@ -158,7 +154,7 @@ class Script:
         known = ctx.datas.get(alias)
         if known is not None and known.rev == rev:
             return
-        found = self._read(index, DataQuery(rev))
+        found = self._read(index, DataQuery(rev)) if rev <= MAX_NUMBER else None
         if not found:
             raise StepflowError(f"data not found: revision {rev} of {alias!r}")
         ctx.datas[alias] = Data(found[0].blob, found[0].rev, dict(found[0].annotations))
@@ -185,9 +181,8 @@ def by_id(command: c.GetStateByID) -> HistoryQuery:
     """The query of a GetStateByID."""
     if not command.id:
         raise StepflowError("id is empty: name the State to read")
-    if command.rev < 0:
-        raise StepflowError(f"rev must be >= 0, not {command.rev}: 0 asks for the newest revision")
-    if command.rev == 0:
+    checked_id(command.id)
+    if checked_rev(command.rev) == 0:
         return HistoryQuery(command.id, limit=1, last=True)
     return HistoryQuery(command.id, since_rev=command.rev - 1, until_rev=command.rev, limit=1)
 
@@ -196,7 +191,7 @@ def by_labels(command: c.GetStateByLabels) -> HistoryQuery:
     """The query of a GetStateByLabels."""
     if not command.labels:
         raise StepflowError("labels are empty: name at least one, or read by id")
-    return HistoryQuery(labels=(command.labels,), limit=1, last=True)
+    return HistoryQuery(labels=(checked_labels(command.labels),), limit=1, last=True)
 
 
 def the_state(query: HistoryQuery, found: Sequence[State]) -> State:
@@ -236,11 +231,7 @@ def copies() -> View:
 
     def view(ctx: StateCtx) -> StateCtx:
         if id(ctx) not in made:
-            if not isinstance(ctx, StateCtx):
-                raise StepflowError(
-                    f"{ctx!r:.80} is no StateCtx: commands work on StateCtx(id) or engine.get_state(id)"
-                )
-            made[id(ctx)] = ctx.copy()
+            made[id(ctx)] = copy_of(ctx)
         return made[id(ctx)]
 
     return view

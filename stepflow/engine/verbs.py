@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from stepflow.drivers.attached import Delay
 from stepflow.engine.desk import Desk, groups
 from stepflow.engine.functions import Execution, Outcome
+from stepflow.engine.given import copy_of
 from stepflow.engine.holding import act, acting
 from stepflow.engine.settling import Settler
 from stepflow.engine.watch import Tail, Watch
@@ -58,7 +59,7 @@ class AsyncVerbs:
         answer: c.States | list[Delay] | None = None
         for command in commands:
             if isinstance(command, c.Execute):
-                at = self._begun(command.ctx.copy())
+                at = self._begun(copy_of(command.ctx))
                 self._parts.in_background(self._execute(at))
             else:
                 answer = await self._parts.desk.do(command)

@@ -100,6 +100,10 @@ class StateCtx:
         """Put a blob under an alias; `store_data(ctx, alias)` makes it durable. Text is encoded as UTF-8."""
         if not alias:
             raise StepflowError("alias is empty: give the name under which the data is known to the State")
+        if not isinstance(blob, str | bytes | bytearray | memoryview):
+            raise StepflowError(
+                f"data {alias!r}: {blob!r:.80} is neither bytes nor text: encode it first, e.g. as JSON"
+            )
         raw = blob.encode() if isinstance(blob, str) else bytes(blob)
         known = self.datas.setdefault(alias, Data())
         known.blob = raw
