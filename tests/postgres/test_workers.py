@@ -9,6 +9,7 @@ from statistics import median
 import pytest
 
 from tests.postgres.server import Server
+from tests.processes.crowds import crowd
 from tests.processes.harness import Nursery
 from tests.processes.shares import share, succession
 from tests.processes.stops import take_over
@@ -75,3 +76,10 @@ def test_workers_storm(nursery: Nursery, name: str) -> None:
 @pytest.mark.soak
 def test_takeovers(nursery: Nursery) -> None:
     succession(nursery, rounds=8, within=3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("nursery", ["server"], indirect=True)
+def test_urgent_runs_are_done_at_once_beside_a_million_others(nursery: Nursery) -> None:
+    assert median(crowd(nursery, rows=1_000_000, workers=2)) < 1

@@ -118,6 +118,7 @@ def chain(name: str, step: Any, length: int) -> Steps[Count]:
 
 sync_chain = chain("sync_chain", count, CHAIN).compile(max_crashes=1000)
 async_chain = chain("async_chain", acount, CHAIN).compile(max_crashes=1000)
+single = chain("single", acount, 1).compile()
 gated = chain("gated", guarded, 3).compile()
 one_by_one = chain("one_by_one", guarded, 3).compile(concurrency=1)
 agated = chain("agated", aguarded, 3).compile()
