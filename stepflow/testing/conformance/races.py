@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from threading import Barrier, Event
 
+import pytest
+
+from stepflow.drivers.attached import Delay, DelayQuery
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import HistoryQuery, Release
+from stepflow.drivers.values import Commit, HistoryQuery, Release
 from stepflow.errors import RevMismatch
-from stepflow.model.state import Transition
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, make, publish, record, step, write
+from stepflow.model.state import State, Transition
+from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, going, make, publish, record, step, write
 
 THREADS = 4
+WAIT_S = 30.0
+OVERTAKING_S = 0.2
 
 
 def _together(desk: Desk, work: Callable[[Store, int], list[int]]) -> list[int]:
@@ -27,6 +33,41 @@ def _together(desk: Desk, work: Callable[[Store, int], list[int]]) -> list[int]:
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [item for found in pool.map(one, range(THREADS)) for item in found]
+
+
+def _creation(run_id: str, delayed: bool, rev: int = 0) -> Commit:
+    """A run, perhaps with a delay of its own."""
+    delays = (Delay(State(run_id, rev, going()), NOW),) if delayed else ()
+    return Commit(writes=birth(run_id, due=None).writes, delays=delays)
+
+
+def _slow(delayed: bool, entered: Event, gate: Event) -> Commit:
+    """A commit that has its numbers and is not yet committed until the gate opens."""
+
+    def resolve(revs: tuple[int, ...], _data: tuple[int, ...], _now: int) -> Commit:
+        entered.set()
+        gate.wait(WAIT_S)
+        return _creation("slow", delayed, revs[0])
+
+    return _creation("slow", delayed)._replace(resolve=resolve)
+
+
+def _read_on(store: Store, bounded: bool) -> list[int]:
+    """Read from revision to revision, as watchers do, until both commits were seen."""
+    seen: list[int] = []
+    while len(seen) < 2:
+        until = store.horizon({}, NOW).head if bounded else None
+        found = store.read(HistoryQuery(since_rev=seen[-1] if seen else 0, until_rev=until))
+        seen += [revision.state.rev for revision in found]
+    return seen
+
+
+def _list_on(store: Store) -> list[int]:
+    """List delays from offset to offset until both were seen."""
+    seen: list[int] = []
+    while len(seen) < 2:
+        seen += [delay.offset for delay in store.read(DelayQuery(NOW, after=seen[-1] if seen else 0))]
+    return seen
 
 
 class RaceLaws:
@@ -65,6 +106,24 @@ class RaceLaws:
         seen = _together(desk, work)
         assert seen == sorted(set(seen))
         assert seen == [r.state.rev for r in desk.session().read(HistoryQuery(limit=10_000))]
+
+    @pytest.mark.parametrize("delayed", [False, True])
+    def test_law_3_a_commit_that_takes_long_is_not_overtaken(self, desk: Desk, delayed: bool) -> None:
+        entered, gate, opening = Event(), Event(), ExitStack()
+        slow, quick, *readers = (desk.session() for _ in range(5))
+        with ThreadPoolExecutor(5) as pool, opening:
+            opening.callback(gate.set)
+            first = pool.submit(slow.commit, [_slow(delayed, entered, gate)], NOW)
+            assert entered.wait(WAIT_S)
+            second = pool.submit(quick.commit, [_creation("fast", delayed)], NOW)
+            seen = [pool.submit(_read_on, readers[0], True), pool.submit(_read_on, readers[1], False)]
+            listed = pool.submit(_list_on, readers[2]) if delayed else None
+            wait([second], OVERTAKING_S)  # where commits are made one after the other, it waits for the first
+            gate.set()
+            assert [type(result) for one in (first, second) for result in one.result(WAIT_S)] == [tuple, tuple]
+            revs = [r.state.rev for r in desk.session().read(HistoryQuery())]
+            assert [one.result(WAIT_S) for one in seen] == [revs, revs]
+            assert listed is None or listed.result(WAIT_S) == [1, 2]
 
     def test_law_5_every_run_is_advanced_by_one_holder_at_a_time(self, desk: Desk) -> None:
         ids = [f"r{n}" for n in range(40)]
