@@ -104,7 +104,7 @@ def problems_of(page: str, folder: Path, more: Mapping[str, str] = NOTHING, *, t
         f"line {line}: expected\n{text}\nbut it printed\n{actual[line]}"
         for line, text in expected_of(blocks).items()
         if not matches(text, actual[line])
-    ] + [problem for words in tests_of(blocks)[: None if thorough else 1] for problem in failures_of(words, folder)]
+    ] + [problem for words in suites_of(blocks)[: None if thorough else 1] for problem in failures_of(words, folder)]
 
 
 def install(folder: Path) -> None:
@@ -118,7 +118,7 @@ def install(folder: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
-def tests_of(blocks: list[Block]) -> list[list[str]]:
+def suites_of(blocks: list[Block]) -> list[list[str]]:
     """Words of every `$ pytest …` line of a page."""
     lines = [line for block in blocks if block.language == "console" for line in block.text.splitlines()]
     return [shlex.split(line)[2:] for line in lines if line.startswith("$ pytest ")]

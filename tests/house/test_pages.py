@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
+import stepflow
+from stepflow import errors
 from stepflow.cli.app import app
-from tests.house.pages import ROOT, blocks_of, matches, problems_of, tests_of
+from tests.house.pages import ROOT, blocks_of, matches, problems_of, suites_of
 from tests.postgres.server import Server
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,7 +44,7 @@ def test_the_page_runs_as_written(path, more, tmp_path):
 
 @pytest.mark.soak
 @pytest.mark.parametrize(
-    "path", [p for p in PAGES if len(tests_of(blocks_of(p.read_text()))) > 1], ids=lambda p: p.stem
+    "path", [p for p in PAGES if len(suites_of(blocks_of(p.read_text()))) > 1], ids=lambda p: p.stem
 )
 def test_all_tests_on_the_page_pass(path, tmp_path):
     assert problems_of(path.read_text(), tmp_path, thorough=True) == []
@@ -53,6 +55,12 @@ def test_the_docs_build_without_a_warning(tmp_path):
     done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "site" / "quickstart" / "index.html").exists()
+
+
+def test_every_public_name_is_in_the_reference():
+    shown = {name for path in PAGES for name in re.findall(r"^::: stepflow\.(\w+)$", path.read_text(), re.M)}
+    told = {name for name in stepflow.__all__ if hasattr(errors, name)}  # on one page
+    assert set(stepflow.__all__) - told - shown == set()
 
 
 PAGE = """
