@@ -7,9 +7,8 @@ with `init=False` out. Here such a value is refused, and such a field is stored.
 from __future__ import annotations
 
 import dataclasses
-import math
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -18,17 +17,19 @@ from uuid import UUID
 
 import attrs
 from cattrs import BaseConverter
-from cattrs.cols import is_sequence, iterable_unstructure_factory, list_structure_factory
+from cattrs.cols import (
+    is_namedtuple,
+    iterable_unstructure_factory,
+    list_structure_factory,
+    namedtuple_structure_factory,
+    namedtuple_unstructure_factory,
+)
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from cattrs.preconf.json import JsonConverter, make_converter
 
-from stepflow.errors import CodecError
+from stepflow.model.scalars import Misfit, read_aware, read_bool, read_float, read_int, read_str, shown, write_aware
 
 _FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # what attrs gives to every frozen class
-
-
-class Misfit(ValueError):
-    """A stored value that its type does not take; the message says what was expected."""
 
 
 def has_fields(type_: Any) -> bool:
@@ -47,7 +48,7 @@ def field_names(type_: Any) -> list[str]:
 def converter(omit_defaults: bool) -> JsonConverter:
     """The one converter; with `omit_defaults` it leaves out fields that have their default."""
     made = make_converter(forbid_extra_keys=True, omit_if_default=omit_defaults)
-    for type_, hook in ((int, _int), (float, _float), (str, _str), (bool, _bool)):
+    for type_, hook in ((int, read_int), (float, read_float), (str, read_str), (bool, read_bool)):
         made.register_structure_hook(type_, hook)
     for scalar in (Decimal, UUID):
         made.register_unstructure_hook(scalar, str)
@@ -58,10 +59,12 @@ def converter(omit_defaults: bool) -> JsonConverter:
     made.register_structure_hook(time, lambda text, _t: time.fromisoformat(text))
     made.register_unstructure_hook(date, lambda value: value.isoformat())
     made.register_structure_hook(date, lambda text, _t: date.fromisoformat(text))
-    made.register_unstructure_hook(datetime, _aware)
-    made.register_structure_hook(datetime, _read_aware)
-    made.register_structure_hook_factory(is_sequence, _read_list)
-    made.register_unstructure_hook_factory(is_sequence, _write_list)
+    made.register_unstructure_hook(datetime, write_aware)
+    made.register_structure_hook(datetime, read_aware)
+    made.register_structure_hook_factory(_is_list, _read_list)
+    made.register_unstructure_hook_factory(_is_list, _write_list)
+    made.register_structure_hook_factory(is_namedtuple, _read_named)
+    made.register_unstructure_hook_factory(is_namedtuple, _write_named)
     made.register_structure_hook_factory(has_fields, _read_fields)
     made.register_unstructure_hook_factory(has_fields, _write_all_but_defaults if omit_defaults else _write_fields)
     return made
@@ -77,9 +80,28 @@ def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 
 def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
     owner = _resolved(type_)
-    return make_dict_unstructure_fn(
+    write = make_dict_unstructure_fn(
         type_, made, _cattrs_omit_if_default=omit_defaults, _cattrs_include_init_false=not _frozen(owner)
     )
+
+    def unstructure(value: Any) -> Any:
+        if type(value) is not owner:
+            _check_class(owner, value)
+        return write(value)
+
+    return unstructure
+
+
+def _check_class(owner: Any, value: Any) -> None:
+    """A subclass is welcome unless it has fields of its own: they would be lost."""
+    if not isinstance(value, owner):
+        raise Misfit(f"{shown(value)} is no {owner.__qualname__}: give one")
+    lost = set(field_names(type(value)) if has_fields(type(value)) else ()) - set(field_names(owner))
+    if lost:
+        raise Misfit(
+            f"{shown(value)} has fields that {owner.__qualname__} lacks ({', '.join(sorted(lost))}) and that would be lost: "
+            f"declare {type(value).__qualname__} as the type, or give an object of {owner.__qualname__} itself"
+        )
 
 
 def _write_all_but_defaults(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
@@ -87,10 +109,14 @@ def _write_all_but_defaults(type_: Any, made: BaseConverter) -> Callable[[Any], 
 
 
 def _resolved(type_: Any) -> Any:
-    """The class itself, its annotations no texts any more."""
+    """The class itself; no text is left in the annotations of its fields, not even inside as in `list["Node"]`."""
     owner = typing.get_origin(type_) or type_
     if attrs.has(owner):
         attrs.resolve_types(owner)
+    else:
+        hints = typing.get_type_hints(owner, include_extras=True)
+        for field in dataclasses.fields(owner):
+            field.type = hints[field.name]
     return owner
 
 
@@ -98,6 +124,20 @@ def _frozen(owner: Any) -> bool:
     """Whether its fields without `init` can only be computed from the others, and therefore need no storing."""
     made_by_dataclasses = getattr(owner, "__dataclass_params__", None)
     return bool(made_by_dataclasses.frozen) if made_by_dataclasses else owner.__setattr__ is _FROZEN_SETATTR
+
+
+def _read_named(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    type_.__annotations__.update(typing.get_type_hints(type_))
+    return namedtuple_structure_factory(type_, made)
+
+
+def _write_named(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
+    type_.__annotations__.update(typing.get_type_hints(type_))
+    return namedtuple_unstructure_factory(type_, made)
+
+
+def _is_list(type_: Any) -> bool:
+    return (typing.get_origin(type_) or type_) in (list, Sequence, MutableSequence)
 
 
 def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
@@ -124,54 +164,4 @@ def _write_list(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
 def _check_list(value: Any) -> None:
     """A text has letters, and an object keys, but they are not the elements of a list."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise Misfit(f"expected a list, found {value!r:.80}")
-
-
-def _int(value: Any, _type: Any) -> int:
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and value.removeprefix("-").isdecimal():  # keys of a JSON object are texts
-        return int(value)
-    raise Misfit(f"expected int, found {value!r:.80}")
-
-
-def _float(value: Any, _type: Any) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)  # a key, see above
-        except ValueError:
-            raise Misfit(f"expected float, found {value!r:.80}") from None
-    if isinstance(value, (int, float)) and math.isfinite(value):
-        return float(value)
-    raise Misfit(f"expected float, found {value!r:.80}")
-
-
-def _str(value: Any, _type: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise Misfit(f"expected str, found {value!r:.80}")
-
-
-def _bool(value: Any, _type: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):  # a key, see above
-        return bool(value == "true")
-    raise Misfit(f"expected bool, found {value!r:.80}")
-
-
-def _aware(value: datetime) -> str:
-    if value.tzinfo is None:
-        raise CodecError(
-            f"{value!r} has no time zone: give one, e.g. datetime.now(UTC), so that it means the same everywhere"
-        )
-    return value.isoformat()
-
-
-def _read_aware(text: str, _type: object) -> datetime:
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise Misfit(f"{text!r} has no UTC offset")
-    return value
+        raise Misfit(f"expected a list, found {shown(value)}")

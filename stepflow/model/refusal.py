@@ -10,7 +10,8 @@ from typing import Any
 from cattrs import BaseValidationError, ForbiddenExtraKeysError, StructureHandlerNotFoundError, transform_error
 from cattrs.v import format_exception
 
-from stepflow.model.converter import Misfit, field_names, has_fields
+from stepflow.model.converter import field_names, has_fields
+from stepflow.model.scalars import Misfit, shown
 
 _KINDS = "dataclasses, attrs classes, typed dicts, enums, and lists, dicts and scalars of JSON"
 _DEEP = 500  # levels; deeper values are cut off by the recursion limit of the JSON encoder sooner or later
@@ -21,20 +22,14 @@ def name_of(type_: Any) -> str:
     return str(type_) if typing.get_args(type_) else getattr(type_, "__qualname__", None) or str(type_)
 
 
-def shown(value: Any) -> str:
-    """The beginning of a value's repr; a repr that fails is no reason to fail here."""
-    try:
-        return f"{value!r:.200}"
-    except Exception:  # noqa: BLE001 - a broken __repr__, or one that recurses too deep
-        return f"a value of type {type(value).__qualname__}"
-
-
 def explain(error: BaseException) -> str:
     """The validation errors of cattrs, or any other error, in one line."""
     if isinstance(error, BaseValidationError):
         return "; ".join(transform_error(error, path="$", format_exception=_told))
     if isinstance(error, StructureHandlerNotFoundError):
         return f"{name_of(error.type_)} cannot be restored from JSON; what can are {_KINDS}"
+    if isinstance(error, NameError):
+        return f"{error}: define it at the top level of its module, not inside of a function or `if TYPE_CHECKING`"
     return str(error) if isinstance(error, Misfit) else f"{type(error).__name__}: {error}"
 
 

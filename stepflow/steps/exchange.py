@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from stepflow.model.refusal import shown
+from stepflow.model.scalars import shown
 from stepflow.steps.table import Table
 from stepflow.steps.values import Fn
 
