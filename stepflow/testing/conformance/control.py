@@ -147,6 +147,18 @@ class ControlLaws:
         end(store, "b")
         assert taken(store) == "a"
 
+    def test_law_16_a_parked_run_asks_for_its_share_again(self, desk: Desk) -> None:
+        store = desk.session()
+        born(store, "ab", ONE)
+        assert taken(store) == "a"
+        parked = step(fence(store, "a"), record(store, "a").state.rev)
+        make(store, parked._replace(queue=(Dequeue("a"),)))
+        assert taken(store) == "b"
+        make(store, Commit(unowned=("a",), queue=(Enqueue("a", FLOW, NOW),)))
+        assert taken(store) == ""
+        end(store, "b")
+        assert taken(store) == "a"
+
     def test_law_16_the_dead_hold_their_share_until_they_are_buried(self, desk: Desk) -> None:
         dead, store = desk.session(owner="dead"), desk.session()
         born(store, "ab", ONE)

@@ -13,15 +13,11 @@ from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOW, FLOWS, birth, ended, going
 
-IDS = [f"r{number}" for number in range(8)]
-ids = st.sampled_from(IDS)
-limits = st.lists(
-    st.builds(Limit, st.sampled_from("kl"), st.integers(1, 2))
-    | st.builds(Limit, st.sampled_from("kmn"), rate=st.integers(1, 2), per=st.just(3 / 1e3)),
-    max_size=2,
-    unique_by=lambda limit: limit.key,
-)
 PER = 3_000  # microseconds of every rate's period
+K, L = Limit("k", 1), Limit("l", 2)
+M, N = Limit("m", rate=1, per=PER / 1e6), Limit("n", rate=2, per=PER / 1e6)
+BOTH, WIDER = Limit("k", 2, rate=2, per=PER / 1e6), Limit("l", 3)
+limits = st.sampled_from([[], [K], [L], [M], [N], [K, N], [M, L], [BOTH], [WIDER, N]])  # few, so that runs meet
 TICK = 1_000
 
 
@@ -83,15 +79,16 @@ class ControlMachine(RuleBasedStateMachine):
         """The clock moves on."""
         self.now += forward * TICK
 
-    @rule(given=limits, priority=st.integers(0, 1), wait=st.integers(0, 2))
-    def start(self, given: list[Limit], priority: int, wait: int) -> None:
-        """Start a run."""
-        self.number += 1
-        name, due = f"r{self.number:03}", self.now + wait * TICK
-        commit = birth(name, due=due, priority=priority, limits=dump(given))
-        (result,) = self.sessions["one"].commit([commit], self.now)
-        assert isinstance(result, tuple)
-        self.runs[name] = Known(given, due, priority, rev=result[0])
+    @rule(given=limits, many=st.integers(1, 3), priority=st.integers(0, 1), wait=st.integers(0, 2))
+    def start(self, given: list[Limit], many: int, priority: int, wait: int) -> None:
+        """Start some runs."""
+        due = self.now + wait * TICK
+        names = [f"r{self.number + n:03}" for n in range(many)]
+        self.number += many
+        batch = [birth(name, due=due, priority=priority, limits=dump(given)) for name in names]
+        for name, result in zip(names, self.sessions["one"].commit(batch, self.now), strict=True):
+            assert isinstance(result, tuple)
+            self.runs[name] = Known(given, due, priority, rev=result[0])
 
     def waiting(self, suspects: bool) -> dict[str, Known]:
         """The runs that have a queue row and no owner."""
