@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint bench docs soak clean
+.PHONY: demo test lint bench bench-long docs soak clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo
@@ -22,6 +22,10 @@ soak: .venv/.test
 
 bench: .venv/.bench
 	$(BIN)/python -m tests.bench
+
+# Also beside a million rows on PostgreSQL and RocksDB.
+bench-long: .venv/.bench
+	$(BIN)/python -m tests.bench --long
 
 docs: .venv/.test
 	$(BIN)/python -m mkdocs build --strict

@@ -15,7 +15,6 @@ BESIDE = {
     "delays": ("1,000,000 pending delays", Fill("delays", 1_000_000)),
     "mixed": ("1,000,000 rows due or asleep at mixed priority", Fill("mixed", 1_000_000)),
 }
-QUEUE_NEEDS = (*NEEDS["postgres"], "pgqueuer", "asyncpg")
 
 
 def raw_limits() -> Iterator[Row]:
@@ -43,37 +42,16 @@ def drains() -> Iterator[Row]:
 
 def queues() -> Iterator[Row]:
     """A job queue and stepflow side by side on one server."""
-    group, needs = "beside a job queue, PostgreSQL, fsync on", NEEDS["postgres"]
-    label = "PgQueuer, batch enqueue, 1,000 at a time"
-    yield Row(
-        "pgqueuer.enqueue",
-        group,
-        label,
-        "peers.pgqueuer:enqueue",
-        20_000,
-        "jobs/s",
-        needs=QUEUE_NEEDS,
-        store="postgres",
-    )
-    label = "stepflow, starts, 1,000 at a time"
-    yield Row(
-        "many.postgres",
-        group,
-        label,
-        "many:measure",
-        20_000,
-        "starts/s",
-        {"batch": 1000},
-        needs=needs,
-        store="postgres",
-    )
-    label = "PgQueuer, drain of jobs"
-    yield Row(
-        "pgqueuer.drain", group, label, "peers.pgqueuer:drain", 5000, "jobs/s", needs=QUEUE_NEEDS, store="postgres"
-    )
-    label = "stepflow, drain of runs of one step, 512 at a time"
-    how = {"width": 512, "style": "async", "steps": 1}
-    yield Row("short.postgres", group, label, "ours:drain", 5000, "runs/s", how, needs=needs, store="postgres")
+    group, batch = "beside a job queue, PostgreSQL, fsync on", {"batch": 1000}
+    short = {"width": 512, "style": "async", "steps": 1}
+    for name, label, probe, runs, unit, how in (
+        ("pgqueuer.enqueue", "PgQueuer, 1,000 jobs in an enqueue", "peers.pgqueuer:enqueue", 20_000, "jobs/s", batch),
+        ("many.postgres", "stepflow, 1,000 runs in a start_many", "many:measure", 20_000, "runs/s", batch),
+        ("pgqueuer.drain", "PgQueuer, drain of jobs", "peers.pgqueuer:drain", 5000, "jobs/s", {}),
+        ("short.postgres", "stepflow, drain of runs of one step", "ours:drain", 5000, "runs/s", short),
+    ):
+        needs = NEEDS["postgres"] + (("pgqueuer", "asyncpg") if name.startswith("pgqueuer") else ())
+        yield Row(name, group, label, probe, runs, unit, how, needs=needs, store="postgres")
 
 
 def watching() -> Iterator[Row]:
@@ -92,6 +70,6 @@ def claims() -> Iterator[Row]:
             how = {"moving": kind == "mixed"}
             yield Row(
                 f"claim.{store}.{kind}", f"one claim of 64 runs, {STORES[store]}", f"beside {beside}", "claims:measure",
-                50, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
-                long=store == "rocksdb" and fill.rows > 100_000,
+                90, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
+                long=store != "sqlite" and fill.rows >= 1_000_000,
             )  # fmt: skip

@@ -23,10 +23,7 @@ def measure(folder: Path, *, store: str, place: str, runs: int, batch: int) -> d
             began = perf_counter()
             for first in range(0, runs, batch):
                 ids = [f"run-{n:06}" for n in range(first, min(first + batch, runs))]
-                if hasattr(engine, "start_many"):
-                    await engine.start_many(flow, [(run_id, None) for run_id in ids])
-                else:
-                    await asyncio.gather(*(engine.start(flow, id=run_id) for run_id in ids))
+                await engine.start_many(flow, [(run_id, None) for run_id in ids])
             return perf_counter() - began
 
     spent = asyncio.run(work())

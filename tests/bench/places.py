@@ -28,14 +28,14 @@ class Filled:
 class Places:
     """The places below `base`; `fill(params)` fills a store in a process of its own and tells what it did."""
 
-    def __init__(self, base: Path, fill: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self._base, self._fill = base, fill
+    def __init__(self, base: Path, fill: Callable[[dict[str, Any]], dict[str, Any]], *, durable: bool = True) -> None:
+        self._base, self._fill, self._durable = base, fill, durable
         self._filled: dict[tuple[str, Fill], Filled] = {}
         self.server: Server | None = None
 
     def _postgres(self) -> Server:
         if self.server is None:
-            self.server = Server(self._base)
+            self.server = Server(self._base, durable=self._durable)
         return self.server
 
     def close(self) -> None:

@@ -19,6 +19,8 @@ def _raw() -> Iterator[Row]:
             yield Row(
                 f"raw.{batch}.{level.lower()}", "raw limit", f"sqlite3, {label}, {level}", "raw:measure", runs, how=how
             )
+    label, how = "sqlite3, 64 steps per commit, FULL, with the check of the epoch", {"batch": 64, "fenced": True}
+    yield Row("raw.fenced.64", "raw limit", label, "raw:measure", 6400, how=how)
 
 
 def _peer(name: str, label: str, runs: int, group: str, **how: Any) -> Row:

@@ -31,7 +31,7 @@ YEAR = 365 * 24 * 3600 * 1_000_000
 STEP = 1000
 PEERS = {"dbos", "burr", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine", "pgqueuer"}
 OWN = {
-    (row.probe, row.store, row.how.get("moving"), row.how.get("batch")): row
+    (row.probe, row.store, *map(row.how.get, ("moving", "batch", "fenced"))): row
     for row in ROWS.values()
     if not PEERS.intersection(row.needs) and row.name != "import"
 }
@@ -42,7 +42,7 @@ SCALE = 0.00002  # of the stores that are filled
 def places() -> Iterator[Places]:
     """Places of this module, in a folder that the server's user can enter."""
     with TemporaryDirectory(prefix="stepflow-bench-") as base:
-        found = Places(Path(base), _fill)
+        found = Places(Path(base), _fill, durable=False)
         yield found
         found.close()
 

@@ -34,18 +34,18 @@ async def _connected(place: str, work: Callable[[AsyncpgDriver], Awaitable[float
         await connection.close()
 
 
-async def _enqueue(driver: AsyncpgDriver, jobs: int) -> float:
+async def _enqueue(driver: AsyncpgDriver, jobs: int, batch: int) -> float:
     queries = Queries(driver)
     began = perf_counter()
-    for first in range(0, jobs, BATCH):
-        many = min(BATCH, jobs - first)
+    for first in range(0, jobs, batch):
+        many = min(batch, jobs - first)
         payloads = [f"run-{n:06}".encode() for n in range(first, first + many)]
         await queries.enqueue(["bench"] * many, payloads, [0] * many)
     return perf_counter() - began
 
 
 async def _drain(driver: AsyncpgDriver, jobs: int) -> float:
-    await _enqueue(driver, jobs)
+    await _enqueue(driver, jobs, BATCH)
     queue = PgQueuer(driver)
 
     @queue.entrypoint("bench")
@@ -63,9 +63,9 @@ def _counted(place: str, query: str) -> int:
     return int(row[0]) if row else 0
 
 
-def enqueue(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any]:
-    """Jobs per second of one client that enqueues 1,000 at a time."""
-    spent = uvloop.run(_connected(place, lambda driver: _enqueue(driver, runs)))
+def enqueue(folder: Path, *, store: str, place: str, runs: int, batch: int) -> dict[str, Any]:
+    """Jobs per second of one client that enqueues `batch` at a time."""
+    spent = uvloop.run(_connected(place, lambda driver: _enqueue(driver, runs, batch)))
     found = _counted(place, "select count(*) from pgqueuer where status = 'queued'")
     return {"value": found / spent, "steps": found, "expected": runs}
 
