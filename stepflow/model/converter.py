@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequen
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -24,10 +25,10 @@ from cattrs.cols import (
     namedtuple_structure_factory,
     namedtuple_unstructure_factory,
 )
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.preconf.json import JsonConverter, make_converter
 
-from stepflow.model.scalars import Misfit, read_aware, read_bool, read_float, read_int, read_str, shown, write_aware
+from stepflow.model.scalars import SCALARS, Misfit, read_aware, shown, write_aware
 
 _FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # what attrs gives to every frozen class
 
@@ -40,16 +41,19 @@ def has_fields(type_: Any) -> bool:
 
 def field_names(type_: Any) -> list[str]:
     """The stored fields of such a class, in order."""
-    owner = typing.get_origin(type_) or type_
-    return [field.name for field in (attrs.fields(owner) if attrs.has(owner) else dataclasses.fields(owner))]
+    return [field.name for field in _fields(typing.get_origin(type_) or type_)]
+
+
+def _fields(owner: Any) -> Iterable[Any]:
+    return attrs.fields(owner) if attrs.has(owner) else dataclasses.fields(owner)
 
 
 @lru_cache(maxsize=2)
 def converter(omit_defaults: bool) -> JsonConverter:
     """The one converter; with `omit_defaults` it leaves out fields that have their default."""
     made = make_converter(forbid_extra_keys=True, omit_if_default=omit_defaults)
-    for type_, hook in ((int, read_int), (float, read_float), (str, read_str), (bool, read_bool)):
-        made.register_structure_hook(type_, hook)
+    for type_, read in SCALARS.items():
+        made.register_structure_hook(type_, read)
     for scalar in (Decimal, UUID):
         made.register_unstructure_hook(scalar, str)
         made.register_structure_hook(scalar, lambda text, t: t(text))
@@ -80,8 +84,15 @@ def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 
 def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
     owner = _resolved(type_)
+    scalars: dict[str, Any] = {
+        f.name: override(unstruct_hook=hook) for f in _fields(owner) if (hook := _scalar(owner, f.name, f.type))
+    }
     write = make_dict_unstructure_fn(
-        type_, made, _cattrs_omit_if_default=omit_defaults, _cattrs_include_init_false=not _frozen(owner)
+        type_,
+        made,
+        _cattrs_omit_if_default=omit_defaults,
+        _cattrs_include_init_false=not _frozen(owner),
+        **scalars,
     )
 
     def unstructure(value: Any) -> Any:
@@ -90,6 +101,26 @@ def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) 
         return write(value)
 
     return unstructure
+
+
+def _scalar(owner: Any, name: str, type_: Any) -> Callable[[Any], Any] | None:
+    """Refuses what would not come back, so that the step that put it there is told, and not the next claim of the run."""
+    args = typing.get_args(type_)
+    optional = len(args) == 2 and NoneType in args
+    base = next(arg for arg in args if arg is not NoneType) if optional else type_
+    read = SCALARS.get(base) if isinstance(base, type) else None
+    if read is None:
+        return None
+
+    def write(value: Any) -> Any:
+        if type(value) is not base and not (optional and value is None):
+            try:
+                read(value, base)
+            except Misfit as misfit:
+                raise Misfit(f"{owner.__qualname__}.{name}: {misfit}") from None
+        return value
+
+    return write
 
 
 def _check_class(owner: Any, value: Any) -> None:

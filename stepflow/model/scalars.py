@@ -61,6 +61,9 @@ def read_bool(value: Any, _type: Any) -> bool:
     raise Misfit(f"expected bool, found {shown(value)}")
 
 
+SCALARS = {int: read_int, float: read_float, str: read_str, bool: read_bool}
+
+
 def _as(type_: Any, base: type, value: Any) -> Any:
     """The value as a subclass of `base`, e.g. an IntEnum, if the type is one."""
     return type_(value) if type_ is not base and isinstance(type_, type) else value

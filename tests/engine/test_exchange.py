@@ -61,6 +61,10 @@ RICH = Rich(
 )
 
 
+def touch_log(order: Order) -> None:
+    order.log.append("touched")
+
+
 def touch(exchange: Any) -> None:
     exchange.touched += 1
 
@@ -164,6 +168,29 @@ def test_a_step_that_makes_the_exchange_unstorable_fails_at_that_step(engine):
         run.result()
     assert run.exchange() == {"touched": 1}
     assert run.info().position == ["completed:x/good"]
+
+
+def test_a_step_that_puts_another_type_into_a_field_fails_at_that_step(engine):
+    def spoil(order: Order) -> None:
+        order.amount = "many"  # type: ignore[assignment]
+
+    flow = named("x", Order).do("a", touch_log).do("spoil", spoil).do("b", touch_log).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    engine.run_until_idle()
+    with pytest.raises(RunFailed, match=r"Order\.amount: expected int, found 'many'"):
+        run.result()
+    assert run.info().position == ["completed:x/a"]
+    assert run.exchange() == Order(1, ["touched"])
+
+
+def test_a_forgotten_exchange_is_refused_at_start(engine):
+    flow = named("x", Order).do("a", lambda: None).compile()
+    with pytest.raises(CodecError, match="None is no Order: give one"):
+        engine.start(flow)
+    with pytest.raises(CodecError, match="None is no Order"):
+        engine.start(named("y").do("a", touch_log).compile())  # the annotations say so, too
+    assert engine.runs() == []
 
 
 def test_after_a_raise_the_last_commit_stands(engine):
