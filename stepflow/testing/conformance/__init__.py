@@ -1,8 +1,9 @@
 """The conformance kit: the laws of `stepflow.drivers.base` as tests that any driver can run.
 
-In a test module of a driver, with `DriverLaws` and `ProcessLaws` of `.laws` and `.processes`, `DriverMachine` of `.machine`:
+In a test module of a driver, with `DriverLaws` of `.laws`, `ProcessLaws` of `.processes` (several processes may open the
+store at once), `CrashLaws` of `.crashes` (it outlives its process), `EngineCases` of `.cases`, `DriverMachine` of `.machine`:
 
-    class TestMyDriver(DriverLaws, ProcessLaws):
+    class TestMyDriver(DriverLaws, ProcessLaws, CrashLaws, EngineCases):
         @pytest.fixture
         def driver(self, tmp_path): return MyDriver(tmp_path / "store")
 

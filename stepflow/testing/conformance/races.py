@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from threading import Barrier, Event
+from threading import Barrier, Condition, Event
 
 import pytest
 
@@ -19,7 +19,7 @@ from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, goi
 
 THREADS = 4
 WAIT_S = 30.0
-OVERTAKING_S = 0.2
+OVERTAKING_S = 0.3
 
 
 def _together(desk: Desk, work: Callable[[Store, int], list[int]]) -> list[int]:
@@ -52,22 +52,46 @@ def _slow(delayed: bool, entered: Event, gate: Event) -> Commit:
     return _creation("slow", delayed)._replace(resolve=resolve)
 
 
-def _read_on(store: Store, bounded: bool) -> list[int]:
-    """Read from revision to revision, as watchers do, until both commits were seen."""
-    seen: list[int] = []
-    while len(seen) < 2:
-        until = store.horizon({}, NOW).head if bounded else None
-        found = store.read(HistoryQuery(since_rev=seen[-1] if seen else 0, until_rev=until))
-        seen += [revision.state.rev for revision in found]
-    return seen
+class Reader:
+    """Reads from number to number, as watchers do, until it is told that it is over."""
+
+    def __init__(self, read: Callable[[int], list[int]]) -> None:
+        self._read = read
+        self._turned = Condition()
+        self._turns = 0
+        self.over = Event()
+
+    def follow(self) -> list[int]:
+        """All numbers that it meets."""
+        seen: list[int] = []
+        while True:
+            last = self.over.is_set()
+            seen += self._read(seen[-1] if seen else 0)
+            with self._turned:
+                self._turns += 1
+                self._turned.notify_all()
+            if last:
+                return seen
+
+    def look_again(self) -> None:
+        """Wait until it has read once more, from the beginning to the end."""
+        with self._turned:
+            now = self._turns
+            assert self._turned.wait_for(lambda: self._turns >= now + 2, WAIT_S)
 
 
-def _list_on(store: Store) -> list[int]:
-    """List delays from offset to offset until both were seen."""
-    seen: list[int] = []
-    while len(seen) < 2:
-        seen += [delay.offset for delay in store.read(DelayQuery(NOW, after=seen[-1] if seen else 0))]
-    return seen
+def _readers(one: Store, two: Store, three: Store) -> list[Reader]:
+    """Three ways to read on: all revisions, those up to the head, and delays by their offsets."""
+
+    def bounded(since: int) -> list[int]:
+        query = HistoryQuery(since_rev=since, until_rev=two.horizon({}, NOW).head)
+        return [revision.state.rev for revision in two.read(query)]
+
+    return [
+        Reader(lambda since: [revision.state.rev for revision in one.read(HistoryQuery(since_rev=since))]),
+        Reader(bounded),
+        Reader(lambda since: [delay.offset for delay in three.read(DelayQuery(NOW, after=since))]),
+    ]
 
 
 class RaceLaws:
@@ -110,20 +134,26 @@ class RaceLaws:
     @pytest.mark.parametrize("delayed", [False, True])
     def test_law_3_a_commit_that_takes_long_is_not_overtaken(self, desk: Desk, delayed: bool) -> None:
         entered, gate, opening = Event(), Event(), ExitStack()
-        slow, quick, *readers = (desk.session() for _ in range(5))
+        slow, quick, *others = (desk.session() for _ in range(5))
+        made = make(quick, birth("before", due=None))
+        readers = _readers(*others)
         with ThreadPoolExecutor(5) as pool, opening:
-            opening.callback(gate.set)
+            for event in (gate, *(reader.over for reader in readers)):
+                opening.callback(event.set)
             first = pool.submit(slow.commit, [_slow(delayed, entered, gate)], NOW)
             assert entered.wait(WAIT_S)
             second = pool.submit(quick.commit, [_creation("fast", delayed)], NOW)
-            seen = [pool.submit(_read_on, readers[0], True), pool.submit(_read_on, readers[1], False)]
-            listed = pool.submit(_list_on, readers[2]) if delayed else None
-            wait([second], OVERTAKING_S)  # where commits are made one after the other, it waits for the first
+            seen = [pool.submit(reader.follow) for reader in readers]
+            if wait([second], OVERTAKING_S).done:  # else commits are made one after the other
+                for reader in readers:
+                    reader.look_again()
             gate.set()
             assert [type(result) for one in (first, second) for result in one.result(WAIT_S)] == [tuple, tuple]
+            for reader in readers:
+                reader.over.set()
             revs = [r.state.rev for r in desk.session().read(HistoryQuery())]
-            assert [one.result(WAIT_S) for one in seen] == [revs, revs]
-            assert listed is None or listed.result(WAIT_S) == [1, 2]
+            assert (len(revs), revs[:1]) == (3, made)
+            assert [one.result(WAIT_S) for one in seen] == [revs, revs, [1, 2] if delayed else []]
 
     def test_law_5_every_run_is_advanced_by_one_holder_at_a_time(self, desk: Desk) -> None:
         ids = [f"r{n}" for n in range(40)]
