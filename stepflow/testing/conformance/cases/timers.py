@@ -13,7 +13,7 @@ import pytest
 from stepflow.drivers.attached import Delay
 from stepflow.drivers.base import Driver
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.clock import VirtualClock
+from stepflow.engine.clock import SystemClock, VirtualClock, moment
 from stepflow.engine.functions import Delayed
 from stepflow.engine.verbs import AsyncVerbs
 from stepflow.model.commands import Command, Execute, GetDelayedStates, Noop, commit, delay, park, transit
@@ -223,7 +223,7 @@ class TimerCases:
         async def later(ctx: StateCtx) -> Command:
             with guard:
                 calls[ctx.id] += 1
-                if ctx.delayed_until is None or ctx.delayed_until > datetime.now(UTC):
+                if ctx.delayed_until is None or ctx.delayed_until > moment(SystemClock().now()):
                     early.append(ctx.id)
             return commit(park(ctx))
 
