@@ -7,7 +7,21 @@ from collections.abc import Sequence
 
 import click
 
-from stepflow.cli import cancel, check, diagram, doctor, explain, prune, publish, retry, show, start, tail, worker
+from stepflow.cli import (
+    cancel,
+    check,
+    diagram,
+    doctor,
+    explain,
+    migrate,
+    prune,
+    publish,
+    retry,
+    show,
+    start,
+    tail,
+    worker,
+)
 from stepflow.cli import list as list_
 from stepflow.errors import DefinitionError, StepflowError
 
@@ -28,7 +42,7 @@ def app() -> None:
     """Durable workflows: start runs, advance them, look inside."""
 
 
-for verb in (worker, list_, show, tail, explain, start, publish, cancel, retry, diagram, check, prune, doctor):
+for verb in (worker, list_, show, tail, explain, start, publish, cancel, retry, diagram, check, prune, migrate, doctor):
     app.add_command(verb.command)
 
 

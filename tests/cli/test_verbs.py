@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -153,6 +155,18 @@ def test_check_tells_before_a_deploy(waiting, tmp_path, change, verdict, remedy)
     assert waiting.code == (0 if verdict == "ok" else 3)
 
 
+def test_check_tells_of_open_runs_that_no_module_defines(waiting, tmp_path):
+    (tmp_path / "other.py").write_text("from stepflow import named\nother = named('other').compile()\n")
+    (row,) = waiting.json("check", "other")
+    assert (row["flow"], row["runs"], row["verdict"]) == ("order.v1", 1, "elsewhere")
+    assert "not defined here" in row["remedy"]
+    assert waiting.code == 0
+    (row,) = waiting.json("check", "other", "shop")
+    assert (row["flow"], row["verdict"]) == ("order.v1", "ok")
+    waiting("cancel", "order-1")
+    assert waiting.json("check", "other") == []
+
+
 def test_tail_prints_every_revision_of_a_long_run(stepflow, tmp_path):
     flow = "named('long.v1', dict).loop_until('end', lambda d: d['n'] == 150, Steps(dict).do('add', add)).compile()"
     code = f"from stepflow import Steps, named\ndef add(d): d['n'] += 1\nlong = {flow}\n"
@@ -257,3 +271,22 @@ def test_the_command_that_explain_names_publishes_the_event(waiting):
     waiting(*[{"PAYLOAD": '"Ada"'}.get(word, word) for word in words[1:]])
     waiting("worker", "shop", "--until-idle")
     assert waiting.json("show", "order-1")["exchange"]["approved_by"] == "Ada"
+
+
+def test_migrate_prints_sql_that_makes_the_very_tables(stepflow, tmp_path):
+    script = stepflow("migrate", "--print")
+    assert not list(tmp_path.glob("*.db"))
+    assert stepflow("migrate").endswith("has schema 3\n")
+    (made,) = tmp_path.glob("*.db")
+    with closing(sqlite3.connect(":memory:")) as ours, closing(sqlite3.connect(made)) as theirs:
+        ours.executescript(script)
+        tables = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'stepflow%' ORDER BY name"
+        for query in (tables, "SELECT * FROM stepflow_meta ORDER BY name"):
+            assert ours.execute(query).fetchall() == theirs.execute(query).fetchall()
+    assert [one["number"] for one in stepflow.json("migrate", "--print")["scripts"]] == [1, 2, 3]
+
+
+def test_migrate_names_the_schema_of_a_server_without_asking_it(stepflow):
+    printed = stepflow("migrate", "--print", "--store", "postgresql://nobody@nowhere.invalid/db?schema=mine")
+    assert 'create table "mine".queue (' in printed
+    assert "stepflow." not in printed
