@@ -48,6 +48,7 @@ def main(store: str) -> None:
     print(len(orders), "orders, shared by", len(owners), "workers, which ended:", *ends)
     print(*(f"{tally[status]} {status}" for status in SETTLED), sep=", ")
     print("effects in the ledger, each once:", shop.ledger.summary()[0])
+    shop.ledger.close()
 
 
 main(*sys.argv[1:])

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def show_hints(waiting: str) -> None:
 if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_time=False, show_path=False)])
     try:
-        asyncio.run(main(*sys.argv[1:]))
+        with closing(shop.ledger):
+            asyncio.run(main(*sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit("Interrupted. Start it again, and it goes on where it was.")
     except StepflowError as error:
