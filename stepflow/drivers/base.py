@@ -156,3 +156,7 @@ class Driver(ABC):
     @abstractmethod
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port."""
+
+    def migrations(self) -> Sequence[tuple[int, str]]:
+        """(number, script) of what makes the schema, in order; `connect` applies those that are missing. Empty without a schema."""
+        return ()

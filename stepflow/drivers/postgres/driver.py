@@ -50,3 +50,7 @@ class PostgresDriver(Driver):
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port; each of its calls uses a connection of its own."""
         return PostgresMaintenance(self._place, namespace)
+
+    def migrations(self) -> list[tuple[int, str]]:
+        """The SQL that makes this store's schema, each script with the note of its number."""
+        return schema.scripts(self._place)

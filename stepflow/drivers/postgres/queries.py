@@ -116,8 +116,9 @@ class Reader:
         return self.connection.execute(self.link.sql(text), values).fetchall()
 
     def _runs(self, query: RunQuery) -> list[Record]:
-        values: list[object] = [query.now, texts(self.shards.all), max(query.limit, 0)]
-        where = ["s.shard = any($2::text[])", "s.delay is null", "$1::bigint is not null"]
+        limit = max(query.limit, 0)
+        values: list[object] = [query.now, "", limit]
+        where = ["s.shard = $2", "s.delay is null", "$1::bigint is not null"]
 
         def add(term: str, *more: object) -> None:
             numbers = [f"${len(values) + 1 + number}" for number in range(len(more))]
@@ -136,8 +137,12 @@ class Reader:
         if query.after is not None:
             add("(s.created_at, s.id) < ({}, {})", self._created_at(query.after), stored(query.after))
         order = " order by s.created_at desc, s.id desc limit $3"
-        text = f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}"
-        return [read_record(row) for row in self._rows(text, *values)]
+        text = self.link.sql(f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}")
+        # One shard at a time: its index has the order.
+        parts = fetch_all(self.connection, *((text, (values[0], shard, *values[2:])) for shard in self.shards.all))
+        found = [read_record(row) for rows in parts for row in rows]
+        found.sort(key=lambda record: (record.born.created_at, stored(record.state.id)), reverse=True)
+        return found[:limit]
 
     def _created_at(self, run_id: str) -> int:
         query = "select created_at from stepflow.states where shard = $1 and id = $2"

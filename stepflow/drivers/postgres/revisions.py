@@ -9,16 +9,17 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.link import Link, fetch_all
 from stepflow.drivers.postgres.rows import Shards, read_state
 from stepflow.drivers.values import HistoryQuery, Revision
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at, x.exchange"
 TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"
+# Asked of one shard at a time: its index has the order.
 FEED = (
-    f"select {REVISION} from stepflow.history h {TEXTS} where h.shard = any($1::text[])"
+    f"select {REVISION} from stepflow.history h {TEXTS} where h.shard = $1"
     " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 # A run's history is a chain from its State backwards; $2 is the revision after which to stop.
@@ -29,10 +30,11 @@ with recursive chain (rev) as (
     select h.prev from chain c join stepflow.history h on h.shard = $1 and h.rev = c.rev where h.prev > $2
 )
 """
+# `offset 0` keeps the chain in front: else the whole history might be read just because its index has the order.
 OF_RUN = (
-    f"select {REVISION} from (select rev from chain{{first}}) c"
-    f" join stepflow.history h on h.shard = $1 and h.rev = c.rev {TEXTS}"
-    " where h.rev <= $3{more} order by h.rev {order} limit $4"
+    f"select {REVISION} from (select rev from chain{{first}}) c cross join lateral"
+    " (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h"
+    f" {TEXTS} where h.rev <= $3{{more}} order by h.rev {{order}} limit $4"
 )
 NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
 ENDLESS = 2**63 - 1
@@ -51,21 +53,32 @@ class Search:
 
     def revisions(self) -> list[Revision]:
         """The revisions that the query asks for, ascending."""
-        query = self.query
+        query, limit = self.query, max(self.query.limit, 0)
+        shards = self.shards.all if query.id is None else (self.shards.of(query.id),)
         low, high = query.since_rev, self.head if query.until_rev is None else min(query.until_rev, self.head)
-        limit = max(query.limit, 0)
-        self._values = [texts(self.shards.all), low, high, limit]
+        self._values = [low, high, limit]
         if query.id is not None:
-            self._values = [self.shards.of(query.id), low, high, limit, stored(query.id)]
+            self._values.append(stored(query.id))
         text = self.link.sql(self._text())
-        found: list[Revision] = []
+        firsts = fetch_all(self.connection, *((text, (shard, *self._values)) for shard in shards))
+        found = [
+            revision
+            for shard, rows in zip(shards, firsts, strict=True)
+            for revision in self._of(text, shard, rows, limit)
+        ]
+        found.sort(key=lambda revision: revision.state.rev)
+        return found[-limit:] if query.last and limit else found[:limit]
+
+    def _of(self, text: str, shard: str, rows: list[Any], limit: int) -> list[Revision]:
+        """Those of one shard, whose first `rows` are known."""
+        values, found = [shard, *self._values], list[Revision]()
         while True:
-            rows = self.connection.execute(text, self._values).fetchall()
             found += [revision for row in rows if self._fits(revision := _revision(row))][: limit - len(found)]
             if len(found) >= limit or len(rows) < limit:
-                return found[::-1] if query.last else found
+                return found
             # What is stored looked like the labels and was not: look on behind it.
-            self._values[2 if query.last else 1] = rows[-1][1] - query.last
+            values[2 if self.query.last else 1] = rows[-1][1] - self.query.last
+            rows = self.connection.execute(text, values).fetchall()
 
     def _text(self) -> str:
         query, more = self.query, self._filters()
@@ -90,7 +103,7 @@ class Search:
 
     def _value(self, value: object) -> str:
         self._values.append(value)
-        return f"${len(self._values)}{'::text' if isinstance(value, str) else '::bigint'}"
+        return f"${len(self._values) + 1}{'::text' if isinstance(value, str) else '::bigint'}"
 
     def _fits(self, revision: Revision) -> bool:
         groups = self.query.labels

@@ -97,16 +97,24 @@ def _migrate(connection: Connection, place: Place) -> None:
         for number, script in migrations():
             if number > last:
                 connection.execute(for_schema(script, place.schema))
-        _note(connection, place, last)
+        for note in _notes(place, migrations()[-1][0], last):
+            connection.execute(note)
 
 
-def _note(connection: Connection, place: Place, last: int) -> None:
-    text = for_schema(
-        "insert into stepflow.meta (name, value) values ($1, $2) on conflict (name) do update set value = excluded.value",
-        place.schema,
-    )
-    connection.execute(text, ("schema", migrations()[-1][0]))
+def _notes(place: Place, number: int, last: int) -> list[str]:
+    """The statements that note which migration was the last, after those up to `last`; and for a new store, what it is."""
+    note = "insert into stepflow.meta (name, value) values ('{}', {}) on conflict (name) do update set value = excluded.value"
+    values = {"schema": str(number)}
     if not last:
-        connection.execute(text, ("shards", place.shards or 1))
-        draw = "insert into stepflow.meta (name, value) values ('store', (random() * 9e15)::bigint)"
-        connection.execute(for_schema(draw, place.schema))
+        values |= {"shards": str(place.shards or 1), "store": "(random() * 9e15)::bigint"}
+    return [for_schema(note.format(name, value), place.schema) for name, value in values.items()]
+
+
+def scripts(place: Place) -> list[tuple[int, str]]:
+    """The migrations for this place, each as one script that may be run by hand instead."""
+    found: list[tuple[int, str]] = []
+    for number, script in migrations():
+        before = [] if found else [f'create schema if not exists "{place.schema}"']
+        parts = [*before, for_schema(script, place.schema).rstrip().rstrip(";"), *_notes(place, number, number - 1)]
+        found.append((number, "".join(f"{part};\n" for part in parts)))
+    return found

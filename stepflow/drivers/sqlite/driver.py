@@ -40,6 +40,10 @@ class SqliteDriver(Driver):
         """Open the maintenance port; each of its calls uses connections of its own."""
         return SqliteMaintenance(self._open, namespace)
 
+    def migrations(self) -> list[tuple[int, str]]:
+        """The SQL that makes the schema, each script with the note of its number."""
+        return [(number, f"{script}\n{schema.note(number)};\n") for number, script in schema.migrations()]
+
     def _open(self) -> Database:
         schema.require_sqlite()
         if not self.path.parent.is_dir():

@@ -56,6 +56,11 @@ def check(connection: sqlite3.Connection, path: Path) -> bool:
     return last == newest
 
 
+def note(number: int) -> str:
+    """The statement that notes which migration was the last."""
+    return f"UPDATE stepflow_meta SET value = {number} WHERE name = 'schema'"  # noqa: S608 - an integer of ours
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the schema up to date, inside the caller's write transaction."""
     last = version(connection)
@@ -65,7 +70,7 @@ def migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
             if number == PAST_LABELS:
                 remember(connection)
-            connection.execute("UPDATE stepflow_meta SET value = ? WHERE name = 'schema'", (number,))
+            connection.execute(note(number))
 
 
 def require_sqlite() -> None:
