@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import cycle, product
 
 import pytest
 
@@ -61,6 +62,16 @@ async def _advance_to(engine: AsyncEngine, clock: VirtualClock, second: float) -
         if target <= _passed(clock):
             return
         clock.advance(timedelta(seconds=target) - timedelta(seconds=_passed(clock)))
+
+
+async def _advance_all(engines: Iterator[AsyncEngine], clock: VirtualClock, second: float) -> None:
+    """Let time pass up to then; whenever a delay is due another one of the engines works."""
+    while True:
+        due = (await next(engines).run_until_idle()).next_due
+        target = second if due is None else min(second, (due - START).total_seconds())
+        clock.advance(timedelta(seconds=target) - timedelta(seconds=_passed(clock)))
+        if target >= second:
+            return
 
 
 async def _set_delays(engine: AsyncEngine, worker: int, wait: float, name: str) -> None:
@@ -234,3 +245,23 @@ class TimerCases:
             await _see_parked(one, 2 * WORKERS * EACH)
             assert all(d.fired for d in await _all_delays(one))
         assert (len(calls), set(calls.values()), early) == (2 * WORKERS * EACH, {1}, [])
+
+    @on_loop
+    async def test_delays_of_many_workers_are_executed_once_each_at_its_time(self, driver: Driver) -> None:
+        clock, seen, expected, few = VirtualClock(START), dict[str, float](), dict[str, float](), 3
+        moments = []
+        for worker, wait in product(range(WORKERS), (60, -10)):
+            at = 0.0
+            for number in range(few):
+                at += 10 + worker + number  # seconds that it pauses
+                run_id = f"s{worker}-{number}{wait}"
+                moments.append((at, run_id, wait))
+                expected[run_id] = at + max(0, wait)
+        later = _noting(clock, seen)
+        async with stage(driver, later, clock=clock) as one, stage(driver, later, clock=clock) as two:
+            engines = cycle((one, two))
+            for at, run_id, wait in sorted(moments):
+                await _advance_all(engines, clock, at)
+                await next(engines).do(delay(StateCtx(run_id), "later", wait))
+            await _advance_all(engines, clock, 40 * MINUTE)
+        assert seen == expected
