@@ -41,10 +41,14 @@ def closure(requirements: list[str]) -> set[str]:
     return found
 
 
-def requires_of(wheel: Path) -> list[str]:
+def metadata_of(wheel: Path, field: str) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
-        return Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist") or []
+        return Parser().parsestr(archive.read(name).decode()).get_all(field) or []
+
+
+def requires_of(wheel: Path) -> list[str]:
+    return metadata_of(wheel, "Requires-Dist")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,11 @@ def run(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]
 
 def test_a_plain_install_brings_only_attrs_and_cattrs(wheel):
     assert closure(requires_of(wheel)) <= ALLOWED
+
+
+def test_the_readme_names_every_extra(wheel):
+    named = re.findall(r'pip install "\.\[(\w+)\]"', (ROOT / "README.md").read_text())
+    assert set(named) == set(metadata_of(wheel, "Provides-Extra"))
 
 
 def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel):
