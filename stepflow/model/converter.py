@@ -19,6 +19,7 @@ from uuid import UUID
 import attrs
 from cattrs import BaseConverter
 from cattrs.cols import (
+    is_any_set,
     is_namedtuple,
     iterable_unstructure_factory,
     list_structure_factory,
@@ -67,6 +68,7 @@ def converter(omit_defaults: bool) -> JsonConverter:
     made.register_structure_hook(datetime, read_aware)
     made.register_structure_hook_factory(_is_list, _read_list)
     made.register_unstructure_hook_factory(_is_list, _write_list)
+    made.register_unstructure_hook_factory(is_any_set, _write_set)
     made.register_structure_hook_factory(is_namedtuple, _read_named)
     made.register_unstructure_hook_factory(is_namedtuple, _write_named)
     made.register_structure_hook_factory(has_fields, _read_fields)
@@ -188,6 +190,20 @@ def _write_list(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
         if not isinstance(value, list):
             _check_list(value)
         return write(value)
+
+    return unstructure
+
+
+def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
+    """Sorted: the order of a set differs from process to process, and equal inputs must have equal texts."""
+    write = iterable_unstructure_factory(type_, made, unstructure_to=list)
+
+    def unstructure(value: Any) -> Any:
+        raw = write(value)
+        try:
+            return sorted(raw)
+        except TypeError:
+            return sorted(raw, key=repr)
 
     return unstructure
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -130,3 +133,38 @@ def test_what_json_writes_in_another_way_comes_back(type_, value):
     back = codec.decode(codec.encode(value))
     assert back == value
     assert type(back) is type(value)
+
+
+SETS = """
+from dataclasses import dataclass
+from stepflow.model.codec import Codec
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+
+for type_, value in (
+    (set[str], set("abcdef")),
+    (frozenset[str], frozenset("abcdef")),
+    (set, {"a", 1, None, "b"}),
+    (dict[str, set[str]], {"k": set("abcdef")}),
+    (set[Key], {Key("a"), Key("b"), Key("c")}),
+):
+    codec = Codec(type_)
+    print(codec.encode(value), codec.digest(value))
+"""
+
+
+def test_equal_sets_have_equal_texts_and_digests_in_every_process():
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", SETS],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+    assert told.pop().startswith('["a","b","c","d","e","f"] ')
