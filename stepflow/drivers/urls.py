@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -81,7 +82,8 @@ def driver_for(store: str | Driver) -> Driver:
     # Loaded here because it takes longer than the drivers, and only other packages' drivers need it.
     for entry in import_module("importlib.metadata").entry_points(group=PLUGINS, name=scheme):
         return _foreign(entry, store)
-    raise StoreError(f"{store!r}: there is no driver for {scheme}://; stores are: {FORMS}")
+    shown = re.sub(r"(://[^/?#@:]*):[^/?#]*@", r"\1:***@", store)  # nobody's password belongs into a log
+    raise StoreError(f"{shown!r}: there is no driver for {scheme}://; stores are: {FORMS}")
 
 
 def _foreign(entry: Any, url: str) -> Driver:

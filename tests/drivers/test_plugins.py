@@ -46,6 +46,12 @@ def test_the_driver_of_a_package_opens_its_urls():
         assert engine.runs() == []
 
 
+def test_a_password_is_not_shown():
+    with pytest.raises(StoreError, match=r"'mysql://me:\*\*\*@host/db': there is no driver for mysql://") as error:
+        driver_for("mysql://me:s3cr@t@host/db")
+    assert "cr@t" not in str(error.value)
+
+
 def test_no_package_takes_the_place_of_a_driver_of_ours():
     assert type(driver_for("memory://")) is MemoryDriver
 
