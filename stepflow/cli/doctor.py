@@ -55,7 +55,9 @@ def _store(target: Target) -> list[Finding]:
     runs = sum(n for statuses in numbers.values() for n in statuses.values())
     blocked = sum(statuses.get("blocked", 0) for statuses in numbers.values())
     return [
-        Finding("store", not problems, "; ".join(problems) or f"{target.store} is sound, {runs} runs"),
+        Finding(
+            "store", not problems, "; ".join(problems) or f"{target.store} is sound, {runs} run{'s' * (runs != 1)}"
+        ),
         Finding(
             "blocked runs", not blocked, f"{blocked}" + (": see stepflow list --status blocked" if blocked else "")
         ),

@@ -30,4 +30,4 @@ def command(target: Target, older_than: timedelta) -> None:
     deleted = target.run(work)
     if target.out.json:
         return target.out.value({"deleted": deleted})
-    return target.out.line(f"{deleted} runs deleted")
+    return target.out.line(f"{deleted} run{'s' * (deleted != 1)} deleted")
