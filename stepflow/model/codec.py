@@ -78,6 +78,8 @@ class Codec(Generic[T]):
             raw = json.loads(text)
             if self._upgrade is not None and isinstance(raw, dict):
                 raw = self._upgrade(raw)
+                if not isinstance(raw, dict):
+                    raise Misfit(f"upgrade returned {shown(raw)}: it must return the dict, changed or not")
             return self._restored(raw)
         except Exception as error:
             kind = UnknownFields if has_unknown_fields(error) else CodecError

@@ -181,6 +181,13 @@ def test_upgrade_sees_the_raw_value_first():
         Codec(Line, upgrade=upgrade).decode("{}")
 
 
+@pytest.mark.parametrize("type_", [Any, Line, dict[str, int], Line | None])
+def test_an_upgrade_that_forgets_to_return_loses_nothing(type_):
+    codec: Codec[Any] = Codec(type_, upgrade=lambda raw: raw.clear())  # type: ignore[arg-type, func-returns-value]
+    with pytest.raises(CodecError, match="upgrade returned None: it must return the dict, changed or not"):
+        codec.decode('{"sku":"x"}')
+
+
 def test_the_digest_omits_defaults():
     @dataclass
     class Wider(Line):
