@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from stepflow.model.durations import seconds
@@ -20,8 +21,8 @@ def read_options(
         problems.append(f"max_crashes={max_crashes!r}: give a whole number of crashes, at least 1")
     if retry is not None and not isinstance(retry, RetryPolicy):
         problems.append(f"retry={retry!r}: give a RetryPolicy, or None")
-    if upgrade is not None and not callable(upgrade):
-        problems.append(f"upgrade={upgrade!r} is not callable: give a function from dict to dict, or None")
+    if upgrade is not None and (problem := _misfit(upgrade)):
+        problems.append(f"upgrade={upgrade!r:.200} {problem}: give a function from dict to dict, or None")
     hung_after_s: float | None = None
     if hung_after is not None:
         hung_after_s, problem = seconds("hung_after", hung_after)
@@ -29,6 +30,21 @@ def read_options(
     if problems:
         return FlowOptions(), [f"{name}: {problem}" for problem in problems]
     return FlowOptions(concurrency, retry, hung_after_s, max_crashes, upgrade), []
+
+
+def _misfit(upgrade: Any) -> str:
+    """What is wrong with an upgrade, empty if nothing is."""
+    if not callable(upgrade):
+        return "is not callable"
+    if inspect.iscoroutinefunction(upgrade) or inspect.isgeneratorfunction(upgrade):
+        return "is async or a generator"
+    try:
+        inspect.signature(upgrade).bind({})
+    except TypeError:
+        return "does not take one argument"
+    except ValueError:
+        return ""  # a builtin whose parameters cannot be read
+    return ""
 
 
 def _count(value: Any) -> bool:

@@ -218,6 +218,9 @@ def test_good_durations():
         ({"retry": 3}, "retry=3: give a RetryPolicy"),
         ({"retry": RetryPolicy}, "give a RetryPolicy"),
         ({"upgrade": {}}, "upgrade={} is not callable"),
+        ({"upgrade": coroutine}, "is async or a generator: give a function from dict to dict"),
+        ({"upgrade": lambda: {}}, "does not take one argument: give a function from dict to dict"),
+        ({"upgrade": lambda raw, version: raw}, "does not take one argument"),
     ],
 )
 def test_bad_options(options, says):
