@@ -219,7 +219,7 @@ def test_good_durations():
         ({"retry": RetryPolicy}, "give a RetryPolicy"),
         ({"upgrade": {}}, "upgrade={} is not callable"),
         ({"upgrade": coroutine}, "is async or a generator: give a function from dict to dict"),
-        ({"upgrade": lambda: {}}, "does not take one argument: give a function from dict to dict"),
+        ({"upgrade": nothing}, "does not take one argument: give a function from dict to dict"),
         ({"upgrade": lambda raw, version: raw}, "does not take one argument"),
     ],
 )
