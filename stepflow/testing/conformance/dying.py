@@ -1,8 +1,8 @@
 """A process that does a short history again and again and dies where it is told: `python -m stepflow.testing.conformance.dying URL`.
 
 Each line `NAMESPACE CALL MOMENT` on its input makes it fork a child that does the history in that namespace and kills itself
-in call number CALL (from 1): at the MOMENT-th time that the driver calls a function or returns from one, or after the call
-and before anybody is told (MOMENT 0). It says `done CALL` for each call that is acknowledged, `moments N` for how many moments
+in call number CALL (from 1): at the MOMENT-th time that a function is called or returns in it, or after the call and before
+anybody is told (MOMENT 0). It says `done CALL` for each call that is acknowledged, `moments N` for how many moments
 the last call has, and `over` at the end. Forked, because a start of Python for each of many deaths would take minutes.
 """
 
@@ -109,19 +109,16 @@ def connect(driver: Driver, namespace: str, owner: str) -> Store:
 
 
 class Fuse:
-    """Counts the moments of a driver: calls that it makes or takes, and returns; at the `last` one the process is killed."""
+    """Counts moments: calls and returns of functions, also of those in C; at the `last` one the process is killed."""
 
-    def __init__(self, store: Store, last: int) -> None:
-        self._package = type(store).__module__.rpartition(".")[0]
+    def __init__(self, last: int) -> None:
         self._last = last
         self.moments = 0
 
-    def __call__(self, frame: FrameType, event: str, _called: Any) -> None:
-        caller = frame if event.startswith("c_") else frame.f_back
-        if any(f is not None and f.f_globals.get("__name__", "").startswith(self._package) for f in (frame, caller)):
-            self.moments += 1
-            if self.moments == self._last:
-                os.kill(os.getpid(), signal.SIGKILL)
+    def __call__(self, _frame: FrameType, _event: str, _called: Any) -> None:
+        self.moments += 1
+        if self.moments == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def say(*words: object) -> None:
@@ -133,7 +130,7 @@ def live(driver: Driver, namespace: str, call: int, moment: int) -> None:
     """Do the history and die."""
     store = connect(driver, namespace, f"{namespace}-child")
     for number, work in enumerate(HISTORY, 1):
-        fuse = Fuse(store, moment)
+        fuse = Fuse(moment)
         if number == call:
             sys.setprofile(fuse)
         work(store)
