@@ -1,0 +1,96 @@
+"""Reading costs what is asked for, not what the store holds: the server's own counters tell how many rows were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stepflow.drivers.base import Query
+from stepflow.drivers.postgres import PostgresDriver
+from stepflow.drivers.postgres.dial import Connection
+from stepflow.drivers.values import HistoryQuery, RunQuery
+from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, step
+from tests.postgres.server import Server
+
+RUNS, STEPS = 250, 3
+# Tuples of these tables that this connection read, by index or not.
+READ = (
+    "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_xact_user_tables"
+    " where schemaname = $1 and relname in ('history', 'states')"
+)
+
+
+@pytest.fixture(scope="module", params=[("server", 1, False), ("older_server", 1, False), ("server", 3, True)])
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """A store with some thousand revisions, of which the server has no statistics yet, or has them."""
+    version, shards, analyzed = request.param
+    server: Server = request.getfixturevalue(version)
+    desk = Desk(PostgresDriver(server.url(shards=shards)))
+    store = desk.session()
+    ids = [f"r{n:04}" for n in range(RUNS)]
+    labels = {"of": "all"}
+    revs = make(store, *[birth(run_id, labels=labels, created_at=NOW + n) for n, run_id in enumerate(ids)])
+    held = claim(store, RUNS)
+    for _turn in range(STEPS):
+        revs = make(store, *[step(held[run_id], rev, labels=labels) for run_id, rev in zip(ids, revs, strict=True)])
+    schema = store._link.place.schema  # type: ignore[attr-defined]
+    if analyzed:
+        server.execute(f"analyze {schema}.history, {schema}.states")
+    yield desk
+    desk.close()
+
+
+def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
+    """The answer to a query, and how many rows were read for it."""
+
+    def so_far(connection: Connection) -> int:
+        ((count,),) = connection.execute(READ, (store._link.place.schema,)).fetchall()
+        return int(count)
+
+    def work(connection: Connection) -> tuple[list[Any], int]:
+        connection.execute("begin")
+        before = so_far(connection)  # of earlier transactions: they are added up at leisure
+        found = store._reader(connection).answer(query)
+        count = so_far(connection) - before
+        connection.execute("rollback")
+        return found, count
+
+    return store._link.run(work)
+
+
+@pytest.mark.parametrize(
+    ("query", "number"),
+    [
+        (HistoryQuery("r0007", limit=50), STEPS + 1),
+        (HistoryQuery("r0007", limit=1, last=True), 1),
+        (HistoryQuery(limit=10), 10),
+        (HistoryQuery(since_rev=300, limit=10), 10),
+        (HistoryQuery(limit=10, last=True), 10),
+        (HistoryQuery(limit=10, labels=({"of": "all"},)), 10),
+        (RunQuery(NOW, limit=10), 10),
+        (RunQuery(NOW, limit=10, after="r0100"), 10),
+    ],
+)
+def test_a_page_reads_about_as_many_rows_as_it_has(desk: Desk, query: Query, number: int) -> None:
+    store = desk._open[0]
+    found, count = rows_read(store, query)
+    assert len(found) == number
+    assert count <= 3 * 4 * number + 20  # of at most three shards: the row, its exchange, the State
+
+
+def test_pages_of_several_shards_come_in_order(desk: Desk) -> None:
+    store, since, seen = desk._open[0], 0, []
+    while found := store.read(HistoryQuery(since_rev=since, limit=37)):
+        seen += [revision.state.rev for revision in found]
+        since = seen[-1]
+    assert seen == sorted(set(seen))
+    assert len(seen) == RUNS * (STEPS + 1)
+    newest = [revision.state.rev for revision in store.read(HistoryQuery(limit=37, last=True))]
+    assert newest == seen[-37:]
+    ids, after = [], None
+    while page := store.read(RunQuery(NOW, limit=37, after=after)):
+        ids += [record.state.id for record in page]
+        after = ids[-1]
+    assert ids == [f"r{n:04}" for n in reversed(range(RUNS))]
