@@ -37,12 +37,14 @@ def more(request, path):
     return {SERVED: server.uri.replace("/postgres?", f"/{name}?")}
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_page_runs_as_written(path, more, tmp_path):
     assert problems_of(path.read_text(), tmp_path, more) == []
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "path", [p for p in PAGES if len(suites_of(blocks_of(p.read_text()))) > 1], ids=lambda p: p.stem
 )
