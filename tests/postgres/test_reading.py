@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 
+from stepflow.drivers.attached import Delay, DelayQuery
 from stepflow.drivers.base import Query
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.values import HistoryQuery, RunQuery
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, step
+from stepflow.drivers.values import Commit, HistoryQuery, RunQuery
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, going, make, step
 from tests.postgres.server import Server
 
 RUNS, STEPS = 250, 3
 # Tuples of these tables that this connection read, by index or not.
 READ = (
     "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_xact_user_tables"
-    " where schemaname = $1 and relname in ('history', 'states')"
+    " where schemaname = $1 and relname in ('history', 'states', 'delays')"
 )
 
 
@@ -35,9 +37,10 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
     held = claim(store, RUNS)
     for _turn in range(STEPS):
         revs = make(store, *[step(held[run_id], rev, labels=labels) for run_id, rev in zip(ids, revs, strict=True)])
+    make(store, *[Commit(delays=(Delay(State(run_id, 0, going()), NOW + n),)) for n, run_id in enumerate(ids)])
     schema = store._link.place.schema  # type: ignore[attr-defined]
     if analyzed:
-        server.execute(f"analyze {schema}.history, {schema}.states")
+        server.execute(f"analyze {schema}.history, {schema}.states, {schema}.delays")
     yield desk
     desk.close()
 
@@ -70,6 +73,8 @@ def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
         (HistoryQuery(limit=10, last=True), 10),
         (HistoryQuery(limit=10, labels=({"of": "all"},)), 10),
         (RunQuery(NOW, limit=10), 10),
+        (DelayQuery(NOW + 1000, limit=10), 10),
+        (DelayQuery(NOW + 1000, since=NOW + 50, limit=10, pending=True), 10),
         (RunQuery(NOW, limit=10, after="r0100"), 10),
     ],
 )
@@ -89,6 +94,8 @@ def test_pages_of_several_shards_come_in_order(desk: Desk) -> None:
     assert len(seen) == RUNS * (STEPS + 1)
     newest = [revision.state.rev for revision in store.read(HistoryQuery(limit=37, last=True))]
     assert newest == seen[-37:]
+    delays = store.read(DelayQuery(NOW + 1000, limit=RUNS))
+    assert [delay.due for delay in delays] == [NOW + n for n in range(RUNS)]
     ids, after = [], None
     while page := store.read(RunQuery(NOW, limit=37, after=after)):
         ids += [record.state.id for record in page]

@@ -137,16 +137,20 @@ def fire_statements(shards: Shards, runs: Mapping[str, Seen]) -> list[Statement]
 
 def read_delays(link: Link, connection: Connection, shards: Shards, query: DelayQuery) -> list[Delay]:
     """The delays that the query asks for, by due time and offset."""
-    where = "d.shard = any($1::text[]) and d.due > $2 and d.due <= $3 and d.number > $4"
-    values: list[object] = [texts(shards.all), query.since, query.until, query.after, max(query.limit, 0)]
+    where, limit = "d.shard = $1 and d.due > $2 and d.due <= $3 and d.number > $4", max(query.limit, 0)
+    values: list[object] = [query.since, query.until, query.after, limit]
     if query.run_id is not None:
         where += " and d.run_id = $6"
-        values[0] = texts((shards.of(query.run_id),))
         values.append(stored(query.run_id))
     if query.pending:
         where += " and not d.fired"
-    rows = connection.execute(link.sql(DELAYS.format(where=where, limit="$5")), values)
-    return [_read_delay(row) for row in rows]
+    text = link.sql(DELAYS.format(where=where, limit="$5"))
+    # One shard at a time: its index has the order.
+    some = shards.all if query.run_id is None else (shards.of(query.run_id),)
+    parts = fetch_all(connection, *((text, (shard, *values)) for shard in some))
+    found = [_read_delay(row) for rows in parts for row in rows]
+    found.sort(key=lambda delay: (delay.due, delay.offset))
+    return found[:limit]
 
 
 def read_data(link: Link, connection: Connection, shards: Shards, query: DataQuery) -> list[StoredData]:
