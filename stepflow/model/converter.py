@@ -78,23 +78,24 @@ def converter(omit_defaults: bool) -> JsonConverter:
 
 def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     owner = _resolved(type_)
+    kept: dict[str, Any] = {f.name: override(omit=_computed(owner, f)) for f in _fields(owner)}
     read: Callable[..., Any] = make_dict_structure_fn(
-        type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=not _frozen(owner)
+        type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=True, **kept
     )
     return read
 
 
 def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
     owner = _resolved(type_)
-    scalars: dict[str, Any] = {
-        f.name: override(unstruct_hook=hook) for f in _fields(owner) if (hook := _scalar(owner, f.name, f.type))
+    kept: dict[str, Any] = {
+        f.name: override(omit=_computed(owner, f), unstruct_hook=_scalar(owner, f.name, f.type)) for f in _fields(owner)
     }
     write = make_dict_unstructure_fn(
         type_,
         made,
         _cattrs_omit_if_default=omit_defaults,
-        _cattrs_include_init_false=not _frozen(owner),
-        **scalars,
+        _cattrs_include_init_false=True,
+        **kept,
     )
 
     def unstructure(value: Any) -> Any:
@@ -153,10 +154,14 @@ def _resolved(type_: Any) -> Any:
     return owner
 
 
-def _frozen(owner: Any) -> bool:
-    """Whether its fields without `init` can only be computed from the others, and therefore need no storing."""
+def _computed(owner: Any, field: Any) -> bool:
+    """Whether it is a field without `init` that cannot be set: it is computed from the others, and needs no storing."""
+    if field.init:
+        return False
     made_by_dataclasses = getattr(owner, "__dataclass_params__", None)
-    return bool(made_by_dataclasses.frozen) if made_by_dataclasses else owner.__setattr__ is _FROZEN_SETATTR
+    if made_by_dataclasses:
+        return bool(made_by_dataclasses.frozen)
+    return owner.__setattr__ is _FROZEN_SETATTR or field.on_setattr is attrs.setters.frozen
 
 
 def _read_named(type_: Any, made: BaseConverter) -> Callable[..., Any]:

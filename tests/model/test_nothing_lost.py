@@ -127,8 +127,18 @@ def test_such_a_field_may_be_missing_in_what_an_older_version_stored():
     assert Codec(Order).decode('{"n":1,"tags":[]}') == Order(1)
 
 
-@pytest.mark.parametrize("value", [Fixed(3), FixedParcel(3)])
-def test_in_a_frozen_class_such_a_field_is_computed_again(value):
+@attrs.define
+class FixedField:
+    n: int
+    twice: int = attrs.field(init=False, on_setattr=attrs.setters.frozen)
+
+    @twice.default
+    def _twice(self) -> int:
+        return self.n * 2
+
+
+@pytest.mark.parametrize("value", [Fixed(3), FixedParcel(3), FixedField(3)])
+def test_such_a_field_that_is_frozen_is_computed_again(value):
     codec = Codec(type(value))
     assert codec.encode(value) == '{"n":3}'
     assert codec.decode('{"n":3}').twice == 6
