@@ -23,3 +23,19 @@ class TestPostgresCases(Postgres, EngineCases, CrashLaws):
 @pytest.mark.soak
 class TestPostgresAtManyMoments(Postgres, CrashLaws):
     deaths_per_call = 60
+
+
+@pytest.mark.soak
+class TestOlderPostgresCases(EngineCases, CrashLaws):
+    @pytest.fixture
+    def driver(self, older_server: Server) -> PostgresDriver:
+        return PostgresDriver(older_server.empty())
+
+
+@pytest.mark.soak
+class TestShardedPostgresCases(EngineCases, CrashLaws):
+    """Three shards, as on Citus."""
+
+    @pytest.fixture
+    def driver(self, server: Server) -> PostgresDriver:
+        return PostgresDriver(server.empty("sharded", shards=3))

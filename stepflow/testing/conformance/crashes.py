@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,9 +62,15 @@ def mortal(driver: Driver) -> Iterator[Mortal]:
 
 
 def picture(store: Store) -> Any:
-    """The whole content of a store, without the numbers that a refused or lost call may have used up."""
-    history = store.read(HistoryQuery(limit=1_000))
-    ranks = {revision.state.rev: number for number, revision in enumerate(history, 1)}
+    """The whole content of a store: instead of revisions, whose choice is the driver's, the how-manieth of its run each is."""
+    history = sorted(
+        store.read(HistoryQuery(limit=1_000)), key=lambda revision: (revision.state.id, revision.state.rev)
+    )
+    count: Counter[str] = Counter()
+    ranks: dict[int, int] = {}
+    for revision in history:
+        count[revision.state.id] += 1
+        ranks[revision.state.rev] = count[revision.state.id]
 
     def plain(state: State) -> Any:
         return state._replace(

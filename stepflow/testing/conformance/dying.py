@@ -27,7 +27,12 @@ WOKEN = delay_key("a", 1)
 
 
 def _births(store: Store) -> None:
-    make(store, birth("a", labels={"k": "v"}), birth("b", exchange="[1]"), birth("e", transition=awaiting("paid")))
+    make(
+        store,
+        birth("a", labels={"k": "v"}),
+        birth("b", exchange="[1]"),
+        birth("e", due=None, transition=awaiting("paid")),
+    )
 
 
 def _fork(store: Store) -> None:

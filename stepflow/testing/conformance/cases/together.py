@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import pairwise
 
 from stepflow.drivers.base import Driver
 from stepflow.engine.async_engine import AsyncEngine
@@ -205,7 +204,8 @@ class TogetherCases:
             await _begin(engine, "lock", "aTID0", "aTID1", "aTID2")
             await track.until(9)
         assert sorted(track.visited) == ["lock"] * 3 + ["protected"] * 3 + ["unlock"] * 3
-        assert all(then == "unlock" for visit, then in pairwise(track.visited) if visit == "protected")
+        # One that comes late may ask for the lock while another one is protected.
+        assert [visit for visit in track.visited if visit != "lock"] == ["protected", "unlock"] * 3
         async with stage(driver) as engine:
             last = (await engine.states(latest_only=True)).states
             assert {state.id: state.transition.to for state in last} == dict.fromkeys(
