@@ -57,8 +57,8 @@ def fork(store: Store) -> None:
     """Beat, and leave a forked child behind that waits for the parent's word."""
     store.beat(NOW)
     pid = os.fork()
-    if pid:
-        say("forked", pid)
+    if not pid:
+        say("forked")  # by the child: what it does first, right after the fork, is done then
     sys.stdin.readline()
     if not pid:
         os._exit(0)
