@@ -20,6 +20,11 @@ class TestMemoryCases(EngineCases):
         return MemoryDriver()
 
 
+def test_every_number_has_its_case():
+    numbers = {int(name.split("_")[2]) for name in dir(EngineCases) if name.startswith("test_case_")}
+    assert numbers == set(range(1, 39))
+
+
 class Sqlite:
     @pytest.fixture
     def driver(self) -> Iterator[SqliteDriver]:

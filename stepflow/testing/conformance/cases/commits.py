@@ -134,6 +134,26 @@ class CommitCases:
                 await engine.get_state("one", two.rev)
 
     @on_loop
+    async def test_a_bad_commit_among_many_is_refused_alone(self, driver: Driver) -> None:
+        async with stage(driver) as engine:
+            await parked(engine, StateCtx("stale"))
+            states = [StateCtx(f"s{n}", {"n": str(n)}) for n in range(30)]
+            states[7], states[13] = _expecting("stale", 99), StateCtx("stale")
+            states[21].labels["half"] = "half \ud800 pair"
+            work = (engine.do(commit(park(ctx))) for ctx in states)  # the committer takes them together
+            answers = await asyncio.gather(*work, return_exceptions=True)
+            refused = {n: answer for n, answer in enumerate(answers) if answer is not None}
+            assert {n: isinstance(answer, RevMismatch) for n, answer in refused.items()} == {
+                7: True,
+                13: True,
+                21: False,
+            }
+            assert isinstance(refused[21], StepflowError)
+            assert {state.id async for state in engine.iterate()} == {
+                "stale", *(f"s{n}" for n in range(30) if n not in refused),
+            }  # fmt: skip
+
+    @on_loop
     async def test_ten_workers_commit_to_one_state(self, driver: Driver) -> None:
         won: list[int] = []
         async with stage(driver) as one, stage(driver) as two:
