@@ -81,5 +81,5 @@ def _read(flow: Flow[Any], text: str) -> Any:
     try:
         return flow.codec.decode(text)
     except CodecError as error:
-        why = str(error).replace("the stored value does", "it does")
+        why = str(error).replace("the stored value does", "it does").removesuffix(f"; {flow.codec.remedy}")
         raise CodecError(f"the input is not one of flow {flow.name!r}: {why}") from error

@@ -32,7 +32,8 @@ class Codec(Generic[T]):
 
     attrs classes, dataclasses, typed dicts, enums, datetimes with a time zone, UUID, Decimal, timedelta, bytes and
     containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored. None passes only where the type
-    takes it.
+    takes it. `hint` goes into the message for a value that cannot be stored, `remedy` into that for a stored text that
+    does not fit.
     """
 
     def __init__(
@@ -42,8 +43,9 @@ class Codec(Generic[T]):
         limit: int = MAX_BYTES,
         upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         hint: str = "",
+        remedy: str = "",
     ) -> None:
-        self.type, self.limit, self.hint = type_, limit, hint
+        self.type, self.limit, self.hint, self.remedy = type_, limit, hint, remedy
         self._upgrade = upgrade
         self.plain = type_ is Any or type_ is object
         self._none = takes_none(type_)
@@ -83,7 +85,8 @@ class Codec(Generic[T]):
             return self._restored(raw)
         except Exception as error:
             kind = UnknownFields if has_unknown_fields(error) else CodecError
-            raise kind(f"the stored value does not fit {name_of(self.type)}: {explain(error)}") from error
+            remedy = self.remedy and f"; {self.remedy}"
+            raise kind(f"the stored value does not fit {name_of(self.type)}: {explain(error)}{remedy}") from error
 
     def digest(self, value: T) -> str:
         """SHA-256 (hex) of the canonical JSON of `value`, default-valued fields omitted.

@@ -21,6 +21,7 @@ from stepflow.steps.table import Table
 from stepflow.steps.tasks import Plan
 
 E_contra = TypeVar("E_contra", contravariant=True)
+_REMEDY = "change the type, or map the stored form to it in compile(upgrade=...)"
 
 
 class StepFlow(Flow[E_contra]):
@@ -109,7 +110,7 @@ class StepFlow(Flow[E_contra]):
     def codec(self) -> Codec[Any]:  # type: ignore[override]  # made on first use: plain apply never needs it
         """Reads and writes the exchange. Raises CodecError if the type cannot be stored."""
         hint = "" if self._declared is not None else f'name the type of the exchange, e.g. named("{self.name}", Order)'
-        return Codec(self._exchange, upgrade=self.options.upgrade, hint=hint)
+        return Codec(self._exchange, upgrade=self.options.upgrade, hint=hint, remedy=_REMEDY)
 
     @cached_property
     def definition(self) -> str:  # type: ignore[override]

@@ -117,6 +117,14 @@ def test_without_a_type_plain_json_passes_and_another_object_is_told_how_to_be_n
         codec.encode(Order("1"))
 
 
+def test_a_stored_exchange_that_does_not_fit_names_both_ways_out():
+    codec = named("x", Order).do("a", lambda: None).compile().codec
+    with pytest.raises(
+        CodecError, match=r"extra fields found \(zz\) @ \$; change the type, or map .* compile\(upgrade="
+    ):
+        codec.decode('{"zz": 1}')
+
+
 def test_upgrade_runs_before_the_type_is_restored():
     def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
         return {"id": raw["number"]}
