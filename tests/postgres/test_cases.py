@@ -39,3 +39,12 @@ class TestShardedPostgresCases(EngineCases, CrashLaws):
     @pytest.fixture
     def driver(self, server: Server) -> PostgresDriver:
         return PostgresDriver(server.empty("sharded", shards=3))
+
+
+@pytest.mark.soak
+class TestPooledPostgresCases(EngineCases):
+    """As behind a pooler that lends its connections for one transaction: no locks of a session, no news."""
+
+    @pytest.fixture
+    def driver(self, server: Server) -> PostgresDriver:
+        return PostgresDriver(server.empty("pooled", pooler="transaction"))
