@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 STUBBORN_S = 2.0  # for cancelled tasks to end
+LOOK_UP_S = 0.5
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
 
 
@@ -33,6 +34,20 @@ def _at_once(work: Coroutine[Any, Any, T]) -> T:
         return done.value  # type: ignore[no-any-return]
     work.close()
     raise StepflowError("a step cannot wait for other runs in virtual time: nothing else moves while it runs")
+
+
+def _answer(future: Future[T]) -> T:
+    """The future's result. The main thread looks up now and then.
+
+    A signal that the system hands to another thread does not wake it, and only the main thread can run its handler.
+    """
+    while threading.current_thread() is threading.main_thread():
+        try:
+            return future.result(LOOK_UP_S)
+        except TimeoutError:
+            if future.done():  # it was perhaps the work's own
+                break
+    return future.result()
 
 
 class Portal:
@@ -65,7 +80,7 @@ class Portal:
                 raise StepflowError("the engine is closed: open a new one")
             future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
         try:
-            result, interrupt = future.result()
+            result, interrupt = _answer(future)
         except CancelledError:
             work.close()  # it may not have begun
             raise StepflowError("the engine was closed meanwhile") from None

@@ -96,6 +96,20 @@ def signalled_at_once(options: dict[str, Any]) -> None:
             engine.run_forever()
 
 
+def signalled_elsewhere(options: dict[str, Any]) -> None:
+    """SIGTERM is handed to a thread that is not the main one, as the system may do."""
+    with opened(options) as engine:
+
+        def send() -> None:
+            while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+                pass
+            engine.tally()  # by now the main thread waits
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+        threading.Thread(target=send).start()
+        engine.run_forever()
+
+
 def left_at_once(options: dict[str, Any]) -> None:
     """A worker whose body ends before it began."""
     with opened(options) as engine, engine.worker():
@@ -170,6 +184,7 @@ VERBS = {
         aforever,
         signalled_early,
         signalled_at_once,
+        signalled_elsewhere,
         left_at_once,
         use_after_fork,
         ause_after_fork,

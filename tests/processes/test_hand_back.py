@@ -76,3 +76,7 @@ def test_a_signal_that_comes_before_the_first_claim_is_not_lost(nursery: Nursery
     assert nursery.spawn("signalled_early", "gated").wait(20) == 0
     assert nursery.spawn("signalled_at_once", "gated").wait(20) == 0
     assert nursery.spawn("left_at_once", "gated").wait(20) == 0
+
+
+def test_a_signal_that_the_system_hands_to_another_thread_is_heard(nursery: Nursery) -> None:
+    assert nursery.spawn("signalled_elsewhere", "gated").wait(20) == 0

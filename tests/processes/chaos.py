@@ -1,0 +1,108 @@
+"""A storm that lasts: workers are killed and stopped at random while runs are started, on whatever store."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from typing import Any
+
+from stepflow import AsyncEngine, Engine
+from tests.processes import flows
+from tests.processes.checks import check_chain, check_effects, histories
+from tests.processes.flows import Count
+from tests.processes.harness import Child, Nursery, eventually, seconds
+from tests.processes.shares import IN_FLIGHT, check_store
+
+WORKERS, SILENCE_S = 4, 4.0
+CHAINS = (flows.sync_chain, flows.async_chain)
+EACH = 100  # runs of each chain that are started per turn
+TURN_S = 0.7
+
+
+class Staff:
+    """Workers of which some stand still; who was killed or stopped is noted, as often as it happened."""
+
+    def __init__(self, nursery: Nursery, chance: random.Random) -> None:
+        self._nursery, self._chance = nursery, chance
+        self.hurt: list[str] = []
+        self._still: dict[Child, float] = {}
+        self.all = [self._hire() for _ in range(WORKERS)]
+
+    def _hire(self) -> Child:
+        names = [flow.name for flow in CHAINS]
+        return self._nursery.spawn("forever", *names, concurrency=IN_FLIGHT, SILENCE_S=SILENCE_S)
+
+    def turn(self) -> None:
+        """Let those go on that stood still for long enough, and hurt somebody."""
+        for child in [child for child, until in self._still.items() if time.monotonic() > until]:
+            child.send(signal.SIGCONT)
+            del self._still[child]
+        victim = self.all[self._chance.randrange(WORKERS)]
+        if victim in self._still:
+            return
+        self.hurt.append(victim.name)
+        if self._chance.random() < 0.5:
+            victim.kill()
+            self.all.remove(victim)
+            self.all.append(self._hire())
+        elif len(self._still) < 2:
+            victim.stop()  # anywhere, also within a transaction: the others then wait for it
+            self._still[victim] = time.monotonic() + SILENCE_S * (0.5 + self._chance.random())
+
+    def rest(self) -> None:
+        """All go on."""
+        for child in self._still:
+            child.send(signal.SIGCONT)
+
+    def dismiss(self) -> None:
+        """All end."""
+        for child in self.all:
+            self._nursery.log.wait(what="ready", who=child.name)
+            child.send(signal.SIGTERM)
+        for child in self.all:
+            assert child.wait(60) == 0, child.stderr()
+
+
+def chaos(nursery: Nursery, *, lasts_s: float, seed: int) -> None:
+    """Every run completes, and no step is done again that was not interrupted."""
+    chance = random.Random(seed)
+    ids: list[str] = []
+    with Engine(nursery.url):
+        pass  # the store is there
+    staff = Staff(nursery, chance)
+    nursery.log.wait(WORKERS, what="ready")
+    begun = time.monotonic_ns()
+    asyncio.run(_storm(nursery, staff, ids, lasts_s))
+    staff.rest()
+    with Engine(nursery.url) as engine:
+        wanted = {flow.name: {"completed": len(ids) // len(CHAINS)} for flow in CHAINS}
+        eventually(lambda: engine.tally() == wanted, 300)
+    took = seconds(begun, time.monotonic_ns())
+    staff.dismiss()
+    effects = nursery.log.entries("step")
+    again = check_effects(effects, ids, staff.hurt, IN_FLIGHT)
+    for run_id, entries in histories(nursery.url, chance.sample(ids, 300)).items():
+        check_chain(run_id.partition("-")[0], entries)
+    check_store(nursery.url)
+    refused = sum("was taken over" in str(entry.note) for entry in nursery.log.entries("log"))
+    print(
+        f"{took:.0f} s: {len(ids)} runs, {len(effects)} steps by {len(Counter(e.who for e in effects))} workers;"
+        f" {len(staff.hurt)} kills and stops, {again} steps repeated, {refused} late writes refused"
+    )
+    assert len(staff.hurt) > lasts_s / TURN_S / 3
+
+
+async def _storm(nursery: Nursery, staff: Staff, ids: list[str], lasts_s: float) -> None:
+    end = time.monotonic() + lasts_s
+    async with AsyncEngine(nursery.url) as engine:
+        number = 0
+        while time.monotonic() < end:
+            for flow in CHAINS:
+                some: list[tuple[str | None, Any]] = [(f"{flow.name}-{number}-{n}", Count()) for n in range(EACH)]
+                ids += [run.id for run in await engine.start_many(flow, some)]
+            number += 1
+            await asyncio.to_thread(nursery.log.pause, TURN_S)
+            await asyncio.to_thread(staff.turn)
