@@ -9,6 +9,7 @@ from statistics import median
 import pytest
 
 from tests.postgres.server import Server
+from tests.processes.chaos import chaos
 from tests.processes.crowds import crowd
 from tests.processes.harness import Nursery
 from tests.processes.shares import share, succession
@@ -83,3 +84,9 @@ def test_takeovers(nursery: Nursery) -> None:
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)
 def test_urgent_runs_are_done_at_once_beside_a_million_others(nursery: Nursery) -> None:
     assert median(crowd(nursery, rows=1_000_000, workers=2)) < 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_minute_of_storm(nursery: Nursery) -> None:
+    chaos(nursery, lasts_s=60, seed=3)
