@@ -220,6 +220,13 @@ def test_the_limit_counts_bytes_not_characters():
         codec.encode("äääää")
 
 
+def test_a_time_without_offset_is_not_read_and_whole_numbers_may_be_written_as_floats():
+    with pytest.raises(CodecError, match="'2024-05-06T07:08:00' has no UTC offset"):
+        Codec(datetime).decode('"2024-05-06T07:08:00"')
+    whole = Codec(int).decode("3.0")
+    assert (whole, type(whole)) == (3, int)
+
+
 def test_payload_types():
     assert Codec(int).decode(Codec(int).encode(7)) == 7
     assert Codec(Line | None).decode("null") is None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar
+from dataclasses import dataclass, field, make_dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import attrs
 import pytest
@@ -167,8 +168,34 @@ def test_the_definition_sees_fields_of_nested_types():
         inner = attrs.make_class("Inner", {name: attrs.field(type=int)})
         return attrs.make_class("Outer", {"inner": attrs.field(type=list[inner] | None)})  # type: ignore[valid-type]
 
-    one, two = (named("x", make(name)).compile().definition for name in ("a", "b"))
-    assert one != two
+    first, second = (named("x", make(name)).compile().definition for name in ("a", "b"))
+    assert first != second
+
+
+def one(name: str, type_: Any, **more: Any) -> Any:
+    return make_dataclass(name, [("x", type_, *([field(**more)] if more else []))])
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Enum("Colour", {"RED": "red"}), Enum("Colour", {"RED": "red", "BLUE": "blue"})),
+        (Enum("Colour", {"RED": "red"}), Enum("Colour", {"RED": "r"})),
+        (TypedDict("Row", {"a": int}), TypedDict("Row", {"a": int}, total=False)),
+        (TypedDict("Row", {"a": int}), TypedDict("Row", {"a": str})),
+        (NamedTuple("Pair", [("a", int)]), NamedTuple("Pair", [("a", int), ("b", int)])),
+        (one("Order", int), one("Order", str)),
+        (one("Order", int), one("Order", int, default=3)),
+        (one("Order", "Nowhere"), make_dataclass("Order", [("y", "Nowhere")])),
+    ],
+    ids=["member", "value", "required", "type", "tuple", "field", "default", "name"],
+)
+def test_the_definition_sees_what_decides_which_stored_texts_can_be_read(before, after):
+    def definition(type_: Any) -> str:
+        return named("x", dict[str, type_]).compile().definition
+
+    assert definition(before) != definition(after)
+    assert definition(before) == definition(before)
 
 
 def test_a_type_that_contains_itself():
