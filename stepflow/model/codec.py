@@ -138,9 +138,10 @@ class Codec(Generic[T]):
             why = culprit(value if self._dump is None or value is None else self._dump(value))
         except Exception:  # noqa: BLE001 - then the first error says it
             why = ""
-        return CodecError(
-            f"{shown(value)} cannot be stored as JSON: {why or explain(error)}{self.hint and '; ' + self.hint}"
-        )
+        why, what = why or explain(error), shown(value)
+        if not why.startswith(what):
+            why = f"{what} cannot be stored as JSON: {why}"
+        return CodecError(f"{why}{self.hint and '; ' + self.hint}")
 
 
 def takes_none(type_: Any) -> bool:

@@ -27,7 +27,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, BaseValidationError):
         return "; ".join(transform_error(error, path="$", format_exception=_told))
     if isinstance(error, StructureHandlerNotFoundError):
-        return f"{name_of(error.type_)} cannot be restored from JSON; what can are {_KINDS}"
+        return f"JSON cannot give {name_of(error.type_)} back: make it one of {_KINDS}"
     if isinstance(error, NameError):
         return f"{error}: define it at the top level of its module, not inside of a function or `if TYPE_CHECKING`"
     return str(error) if isinstance(error, Misfit) else f"{type(error).__name__}: {error}"

@@ -257,7 +257,7 @@ class Plain:
 def test_a_payload_that_could_not_be_restored(given):
     (found,) = problems(named("x").wait_event("w", "e", given, lambda payload: None))
     assert "cannot be the type of a payload: " in found
-    assert "Plain cannot be restored from JSON; what can are dataclasses, attrs classes" in found
+    assert "JSON cannot give Plain back: make it one of dataclasses, attrs classes" in found
 
 
 @pytest.mark.parametrize(
