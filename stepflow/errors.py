@@ -7,7 +7,17 @@ from typing import Any
 
 
 class StepflowError(Exception):
-    """Base of every error that stepflow raises on purpose."""
+    """Base of every error that stepflow raises on purpose; all of them survive pickling, as process pools need it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[StepflowError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StepflowError:
+    """The error as it was; its message is not made a second time from what is the message already."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class DefinitionError(StepflowError):
@@ -36,6 +46,10 @@ class RunExists(StepflowError):
     def __init__(self, message: str, run: Any = None) -> None:
         super().__init__(message)
         self.run = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        again, (kind, args, attributes) = super().__reduce__()
+        return again, (kind, args, {**attributes, "run": None})  # a handle is good in its own process only
 
 
 class RevMismatch(StepflowError):

@@ -1,0 +1,53 @@
+"""Errors: each says something, is found under its base, and survives pickling and copying whole."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import stepflow
+from stepflow import errors
+from stepflow.errors import StepflowError
+
+KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StepflowError)]
+ARGUMENTS = {
+    "DefinitionError": (["x/a: wrong", "x/b: wrong too"],),
+    "RevMismatch": (["b", "a"],),
+    "Duplicate": ("key", "run-1"),
+    "RunFailed": ("run-1", "ValueError", "no", "Traceback"),
+}
+
+
+def made(kind: type[StepflowError]) -> StepflowError:
+    error = kind(*ARGUMENTS.get(kind.__name__, ("what is wrong",)))
+    error.add_note("in step x/a")
+    return error
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("way", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_an_error_comes_back_whole(kind, way):
+    error = made(kind)
+    back = way(error)
+    assert type(back) is kind
+    assert (str(back), back.args, vars(back)) == (str(error), error.args, vars(error))
+    assert str(back)
+
+
+def test_the_handle_of_an_existing_run_stays_in_its_process():
+    error = errors.RunExists("run 'a' was started before", run=open)
+    assert error.run is open
+    back = pickle.loads(pickle.dumps(error))
+    assert (str(back), back.run) == ("run 'a' was started before", None)
+
+
+def test_errors_of_time_are_timeouts_for_everybody():
+    for kind in (errors.ResultTimeout, errors.TimedOut):
+        assert issubclass(kind, TimeoutError)
+        assert str(kind("late")) == "late"
+
+
+def test_the_door_has_every_error():
+    assert {kind.__name__ for kind in KINDS} - set(stepflow.__all__) == {"Duplicate"}  # between a driver and its engine
