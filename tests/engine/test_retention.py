@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from stepflow import Engine, NotFound, Status, named
+from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.values import Owner
 from stepflow.engine.clock import Clock
 from tests.engine.flows import Flaky, Order, chain
 
@@ -80,6 +83,29 @@ class LateClock(Clock):
         return self._clock.random_bytes(n)
 
 
+class Swept(Driver, Maintenance):
+    """Passes everything on to a driver, and tells when a sweep has found nothing more."""
+
+    def __init__(self, driver: Driver) -> None:
+        self.url, self._driver, self.over = driver.url, driver, threading.Event()
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:
+        return self._driver.connect(namespace, owner, now)
+
+    def maintenance(self, namespace: str) -> Maintenance:
+        self._port = self._driver.maintenance(namespace)
+        return self
+
+    def prune(self, before: int, limit: int) -> int:
+        deleted = self._port.prune(before, limit)
+        if not deleted:
+            self.over.set()
+        return deleted
+
+    def check(self) -> list[str]:
+        return self._port.check()
+
+
 @pytest.mark.parametrize(("keep", "days", "kept"), [(30, 31, False), (30, 29, True), (None, 999, True)])
 def test_a_worker_prunes_by_itself(store, keep, days, kept):
     flow = chain("x", "a")
@@ -88,8 +114,10 @@ def test_a_worker_prunes_by_itself(store, keep, days, kept):
         engine.register(flow)
         engine.start(flow, Order(), id="old")
         engine.run_until_idle()
-    with Engine(store, clock=LateClock(days), **options) as engine:
+    swept = Swept(store)
+    with Engine(swept, clock=LateClock(days), **options) as engine:
         engine.register(flow)
         with engine.worker():
             engine.start(flow, Order(), id="new").result(timeout=20)
+            assert keep is None or swept.over.wait(20)
         assert [run.id for run in engine.runs()] == (["new", "old"] if kept else ["new"])
