@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.house.pages import ROOT, matches, run_script
@@ -36,6 +38,11 @@ def test_the_example_prints_what_it_should(path, words, tmp_path):
 
 def test_every_expected_output_belongs_to_an_example():
     assert [p.stem for p in sorted(EXPECTED.glob("*.txt"))] == [p.stem for p in EXAMPLES]
+
+
+def test_the_docs_list_every_example():
+    listed = re.findall(r"^\| `(\d\d_\w+)\.py` \|", (ROOT / "docs" / "examples.md").read_text(), re.M)
+    assert listed == [p.stem for p in EXAMPLES]
 
 
 def test_every_example_fits_on_a_page():
