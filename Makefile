@@ -18,7 +18,7 @@ lint: .venv/.test
 	$(BIN)/mypy
 
 soak: .venv/.test
-	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest -m soak --timeout 3600
+	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest -m soak -s -v --timeout 3600
 
 bench: .venv/.bench
 	$(BIN)/python -m tests.bench

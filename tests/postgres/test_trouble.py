@@ -16,6 +16,7 @@ from stepflow import AsyncEngine, Engine, Execute, StateCtx, StoreData, commit, 
 from tests.postgres.hinder import hinder
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server
+from tests.processes.blobs import keep_large_blob
 
 RUNS, ENGINES = 40, 4
 
@@ -159,3 +160,12 @@ def test_transactions_that_are_taken_back_are_done_again_unnoticed(server: Serve
     assert set(ledger.counts.values()) == {1}
     assert len(ledger.counts) == 20 * 3
     assert sorted(moved) == [f"s{n}" for n in range(10)]
+
+
+def test_a_blob_of_some_megabytes(server: Server) -> None:
+    keep_large_blob(server.url(), 5)
+
+
+@pytest.mark.soak
+def test_a_blob_of_100_megabytes(server: Server) -> None:
+    keep_large_blob(server.url())

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from typing import Any
 
-from stepflow import AsyncEngine, Engine
+from stepflow import AsyncEngine, Engine, Unavailable
 from tests.processes import flows
 from tests.processes.checks import check_chain, check_effects, histories
 from tests.processes.flows import Count
@@ -20,15 +21,17 @@ WORKERS, SILENCE_S = 4, 4.0
 CHAINS = (flows.sync_chain, flows.async_chain)
 EACH = 100  # runs of each chain that are started per turn
 TURN_S = 0.7
+ENOUGH_S = 120.0  # for what is left when the storm is over
 
 
 class Staff:
-    """Workers of which some stand still; who was killed or stopped is noted, as often as it happened."""
+    """Workers of which one may stand still; who was killed or stopped is noted, as often as it happened."""
 
     def __init__(self, nursery: Nursery, chance: random.Random) -> None:
         self._nursery, self._chance = nursery, chance
         self.hurt: list[str] = []
-        self._still: dict[Child, float] = {}
+        self._still: Child | None = None
+        self._timer = threading.Timer(0, self._go_on)
         self.all = [self._hire() for _ in range(WORKERS)]
 
     def _hire(self) -> Child:
@@ -36,26 +39,28 @@ class Staff:
         return self._nursery.spawn("forever", *names, concurrency=IN_FLIGHT, SILENCE_S=SILENCE_S)
 
     def turn(self) -> None:
-        """Let those go on that stood still for long enough, and hurt somebody."""
-        for child in [child for child, until in self._still.items() if time.monotonic() > until]:
-            child.send(signal.SIGCONT)
-            del self._still[child]
-        victim = self.all[self._chance.randrange(WORKERS)]
-        if victim in self._still:
-            return
-        self.hurt.append(victim.name)
-        if self._chance.random() < 0.5:
+        """Kill somebody, or stop somebody for a while: anywhere, also within a transaction."""
+        victim = self._chance.choice([child for child in self.all if child is not self._still])
+        if self._still is None and self._chance.random() < 0.5:
+            victim.stop()
+            self._still = victim
+            self._timer = threading.Timer(SILENCE_S * (0.2 + 1.2 * self._chance.random()), self._go_on)
+            self._timer.start()
+        else:
             victim.kill()
             self.all.remove(victim)
             self.all.append(self._hire())
-        elif len(self._still) < 2:
-            victim.stop()  # anywhere, also within a transaction: the others then wait for it
-            self._still[victim] = time.monotonic() + SILENCE_S * (0.5 + self._chance.random())
+        self.hurt.append(victim.name)
+
+    def _go_on(self) -> None:
+        if self._still is not None:
+            self._still.send(signal.SIGCONT)
+            self._still = None
 
     def rest(self) -> None:
         """All go on."""
-        for child in self._still:
-            child.send(signal.SIGCONT)
+        self._timer.cancel()
+        self._go_on()
 
     def dismiss(self) -> None:
         """All end."""
@@ -79,7 +84,7 @@ def chaos(nursery: Nursery, *, lasts_s: float, seed: int) -> None:
     staff.rest()
     with Engine(nursery.url) as engine:
         wanted = {flow.name: {"completed": len(ids) // len(CHAINS)} for flow in CHAINS}
-        eventually(lambda: engine.tally() == wanted, 300)
+        assert _patiently(engine, wanted), (engine.tally(), nursery.log.entries("log")[-20:])
     took = seconds(begun, time.monotonic_ns())
     staff.dismiss()
     effects = nursery.log.entries("step")
@@ -95,6 +100,14 @@ def chaos(nursery: Nursery, *, lasts_s: float, seed: int) -> None:
     assert len(staff.hurt) > lasts_s / TURN_S / 3
 
 
+def _patiently(engine: Engine, wanted: Any) -> bool:
+    try:
+        eventually(lambda: engine.tally() == wanted, ENOUGH_S)
+    except AssertionError:
+        return False
+    return True
+
+
 async def _storm(nursery: Nursery, staff: Staff, ids: list[str], lasts_s: float) -> None:
     end = time.monotonic() + lasts_s
     async with AsyncEngine(nursery.url) as engine:
@@ -102,7 +115,19 @@ async def _storm(nursery: Nursery, staff: Staff, ids: list[str], lasts_s: float)
         while time.monotonic() < end:
             for flow in CHAINS:
                 some: list[tuple[str | None, Any]] = [(f"{flow.name}-{number}-{n}", Count()) for n in range(EACH)]
-                ids += [run.id for run in await engine.start_many(flow, some)]
+                await _insist(engine, flow, some)
+                ids += [str(run_id) for run_id, _exchange in some]
             number += 1
-            await asyncio.to_thread(nursery.log.pause, TURN_S)
+            await asyncio.to_thread(nursery.log.pause, 0.3 * random.Random(number).random())  # they are busy now
             await asyncio.to_thread(staff.turn)
+            await asyncio.to_thread(nursery.log.pause, TURN_S)
+
+
+async def _insist(engine: AsyncEngine, flow: Any, some: list[tuple[str | None, Any]]) -> None:
+    """Start these runs; again, if whoever stands still holds what everybody needs for too long."""
+    while True:
+        try:
+            await engine.start_many(flow, some)
+        except Unavailable:
+            continue
+        return
