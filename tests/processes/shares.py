@@ -47,6 +47,7 @@ def share(nursery: Nursery, name: str, *, runs: int, workers: int, kills: int, s
         staff.append(hire())
     wait_for_all(nursery.url, ids)
     for child in staff:
+        nursery.log.wait(what="ready", who=child.name)  # the last ones were hardly born
         child.send(signal.SIGTERM)
         assert child.wait(120) == 0, child.stderr()
     effects = nursery.log.entries("step")
