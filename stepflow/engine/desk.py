@@ -20,6 +20,7 @@ from stepflow.engine.lane import Lane
 from stepflow.engine.planned import planned, queue_of, woken_by
 from stepflow.engine.recovery import left_alone, retry_after_s
 from stepflow.engine.script import Effects, NeedsRead, Script, copies
+from stepflow.engine.watch import Start
 from stepflow.errors import LostClaim, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
@@ -120,19 +121,16 @@ class Desk:
             await self._reached(command.since_rev)
         return c.States(tuple(found[:limit]), len(found) > limit)
 
-    async def start_of(self, labels: Sequence[Mapping[str, str]], since: int | datetime | Literal["latest"]) -> int:
-        """The revision after which a watcher begins."""
+    async def start_of(self, labels: Sequence[Mapping[str, str]], since: int | datetime | Literal["latest"]) -> Start:
+        """Where a watcher begins."""
         if not isinstance(since, datetime) and since != "latest" and checked_since(since) != -1:
             await self._reached(since)
-            return since
+            return Start(since)
         query = HistoryQuery(limit=1, labels=groups(labels), last=not isinstance(since, datetime))
         if isinstance(since, datetime):
             query = evolve(query, since=checked_at(since))
         found = await self._read(self._store.read, query)
-        if found:
-            rev: int = found[0].state.rev
-            return rev - 1
-        return await self._head()
+        return Start(found[0].state.rev - 1 if found else await self._head(), query.since)
 
     async def _head(self) -> int:
         head: int = (await self._read(self._store.horizon, {}, self._clock.now())).head

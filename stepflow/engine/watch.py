@@ -15,6 +15,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+from attrs import frozen
+
 from stepflow.drivers.base import Store
 from stepflow.drivers.values import HistoryQuery
 from stepflow.engine.clock import Clock
@@ -132,6 +134,14 @@ def matches(state: State, labels: Labels) -> bool:
     return not labels or any(group.items() <= state.labels.items() for group in labels)
 
 
+@frozen
+class Start:
+    """Where a watcher begins: after revision `rev`, with States that were committed at `since` (microseconds UTC) or later."""
+
+    rev: int
+    since: int = 0
+
+
 class Watch:
     """An endless iterator over States: `async for state in watch`, or `await watch.next(timeout)`.
 
@@ -140,11 +150,11 @@ class Watch:
     """
 
     def __init__(
-        self, tail: Tail, labels: Labels, start: Callable[[], Coroutine[Any, Any, int]], execution: Acting | None
+        self, tail: Tail, labels: Labels, start: Callable[[], Coroutine[Any, Any, Start]], execution: Acting | None
     ) -> None:
         self._tail, self._labels, self._start, self._execution = tail, labels, start, execution
-        self._starting: asyncio.Task[int] | None = None
-        self._since: int | None = None
+        self._starting: asyncio.Task[Start] | None = None
+        self._since, self._from = -1, 0  # the revision read last; the time before which nothing is wanted
         self._found: deque[State] = deque()
 
     def __aiter__(self) -> Watch:
@@ -169,18 +179,19 @@ class Watch:
         if tail.closed or (execution is not None and execution.stopping()):
             raise Stopping("the engine is being closed: this watch has come to its end")
         try:
-            if self._since is None:
-                self._since = await self._started()
+            if self._since < 0:
+                start = await self._started()
+                self._since, self._from = start.rev, start.since
             if tail.head <= self._since:
                 await self._pause(execution)
             else:
                 found, self._since = await tail.page(self._since, self._labels)
-                self._found.extend(found)
+                self._found.extend(state for state in found if state.committed_at >= self._from)
         except StoreError as error:
             log.warning("watching goes on after an error of the store: %s", error)
             await asyncio.sleep(RETRY_S)
 
-    async def _started(self) -> int:
+    async def _started(self) -> Start:
         """Where the watch begins: found out once, even if a wait for it is cancelled."""
         if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
             self._starting = asyncio.ensure_future(self._start())

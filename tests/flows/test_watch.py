@@ -140,16 +140,17 @@ class Flaky(Driver):
     def connect(self, namespace, owner, now) -> Store:
         store = self._driver.connect(namespace, owner, now)
         for name in ("read", "horizon", "wait_for_change"):
-            setattr(store, name, self._guarded(getattr(store, name)))
+            setattr(store, name, self._guarded(getattr(store, name), tells=name != "wait_for_change"))
         return store
 
     def maintenance(self, namespace):
         return self._driver.maintenance(namespace)
 
-    def _guarded(self, method):
+    def _guarded(self, method, tells):
         def call(*args):
             if self.broken.is_set():
-                self.failed.set()
+                if tells:  # the watch itself met the error, not who only waits for news
+                    self.failed.set()
                 raise Unavailable("the store is away")
             return method(*args)
 

@@ -174,3 +174,14 @@ class WatchCases:
             await watched(engine, since=before, expected=states)
             (last,) = (await engine.states(since_rev=-1)).states
             await watched(engine, since=after, expected=[last])
+
+    @on_loop
+    async def test_a_watch_since_a_time_to_come_lets_pass_what_comes_before(self, driver: Driver) -> None:
+        clock = VirtualClock()
+        async with stage(driver, clock=clock) as engine:
+            watch = engine.watch(since=clock.datetime() + AFTER)
+            assert await watch.next(0.01) is None  # it has begun now
+            await parked(engine, StateCtx("early"))
+            clock.advance(5)
+            (late,) = await parked(engine, StateCtx("late"))
+            assert await watch.next(WITHIN_S) == late
