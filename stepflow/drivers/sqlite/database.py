@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.locks import Turns
 from stepflow.drivers.sqlite.problems import translate, translated
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
@@ -24,6 +25,7 @@ def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
+        factory=numbered.Connection if numbered.AFFECTED else sqlite3.Connection,
         timeout=patience_s,
         isolation_level=None,
         check_same_thread=False,
