@@ -18,14 +18,18 @@ from stepflow.drivers.values import Born, Commit, RunQuery, TallyQuery
 from stepflow.engine import views
 from stepflow.engine.checks import (
     checked_age,
+    checked_clock,
+    checked_concurrency,
     checked_flow,
     checked_id,
     checked_labels,
     checked_limit,
     checked_limits,
+    checked_namespace,
+    checked_retention,
     checked_status,
 )
-from stepflow.engine.clock import SECOND, Clock, SystemClock, VirtualClock, moment
+from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
 from stepflow.engine.portal import uninterrupted
 from stepflow.engine.runs import AsyncRun
 from stepflow.engine.session import GRACE_S, Session
@@ -67,12 +71,9 @@ class AsyncEngine(AsyncVerbs):
         concurrency: int = 64,
         retention: timedelta | None = timedelta(days=30),
     ) -> None:
-        if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-            raise StepflowError(
-                f"concurrency={concurrency!r}: give the number of runs to advance at the same time, e.g. 64"
-            )
-        self._clock = clock or SystemClock()
-        self._session = Session(driver_for(store), self._clock, namespace, concurrency, retention)
+        self._clock = checked_clock(clock)
+        options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
+        self._session = Session(driver_for(store), self._clock, *options)
         super().__init__(self._session)
 
     async def __aenter__(self) -> AsyncEngine:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from stepflow.engine.clock import timestamp
+from stepflow.engine.clock import Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
+from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit
@@ -99,11 +100,56 @@ def checked_key(key: Any) -> str:
 
 def checked_window(window: Any) -> float:
     """The window of a deduplication key in seconds."""
-    seconds = window.total_seconds() if isinstance(window, timedelta) else window
-    good = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds <= MAX_WINDOW_S
-    if not good:
-        raise StepflowError(f"dedup_window={window!r:.80}: give seconds or a timedelta, more than 0 and at most a year")
-    return float(seconds)
+    value, wrong = seconds("dedup_window", window)
+    if not wrong and value > MAX_WINDOW_S:
+        wrong = f"dedup_window={window!r:.80}: give at most a year"
+    if wrong:
+        raise StepflowError(wrong)
+    return value
+
+
+def checked_timeout(timeout: Any) -> float | None:
+    """How long to wait in seconds, None for as long as it takes."""
+    value, wrong = (None, "") if timeout is None else seconds("timeout", timeout, zero=True)
+    if wrong:
+        raise StepflowError(f"{wrong}; None waits as long as it takes")
+    return value
+
+
+def checked_concurrency(concurrency: Any) -> int:
+    """How many runs to advance at the same time."""
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise StepflowError(
+            f"concurrency={concurrency!r:.80}: give the number of runs to advance at the same time, e.g. 64"
+        )
+    return concurrency
+
+
+def checked_namespace(namespace: Any) -> str:
+    """The name of a set of runs."""
+    if not isinstance(namespace, str) or "\0" in namespace or len(namespace) > MAX_KEY:
+        raise StepflowError(
+            f"namespace={namespace!r:.80}: give a text of at most {MAX_KEY} characters without NUL; the usual one is ''"
+        )
+    return _encodable("namespace", namespace)
+
+
+def checked_retention(retention: Any) -> timedelta | None:
+    """How long to keep runs that ended; None for ever."""
+    if retention is not None and (not isinstance(retention, timedelta) or retention < timedelta(0)):
+        raise StepflowError(
+            f"retention={retention!r:.80}: give a timedelta, e.g. timedelta(days=30), or None to keep every run"
+        )
+    return retention
+
+
+def checked_clock(clock: Any) -> Clock:
+    """A clock; None for that of the system."""
+    if clock is None:
+        return SystemClock()
+    if not isinstance(clock, Clock):
+        raise StepflowError(f"clock={clock!r:.80}: give a VirtualClock() of stepflow.testing, or leave it out")
+    return clock
 
 
 def checked_limit(limit: Any) -> int:

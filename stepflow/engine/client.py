@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from stepflow.drivers.attached import Delay, DelayQuery
@@ -22,6 +23,7 @@ from stepflow.drivers.values import (
     Write,
 )
 from stepflow.engine import endings
+from stepflow.engine.checks import checked_timeout
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.hub import Hub
 from stepflow.engine.lane import Lane
@@ -177,16 +179,17 @@ class Client:
         await self._replace(state, transition, Enqueue(run_id, transition.to, now, row.priority if row else 0))
         self._on_due(now)
 
-    async def result(self, run_id: str, codec: Codec[T], timeout: float | None) -> T:  # noqa: ASYNC109
+    async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
+        limit_s = checked_timeout(timeout)
         record = await self.load(run_id)
         try:
             if not record.state.transition.status:
-                record = await asyncio.wait_for(self._ended(run_id), timeout)
+                record = await asyncio.wait_for(self._ended(run_id), limit_s)
         except ResultTimeout:
             raise
         except TimeoutError:
-            raise _too_late(run_id, f"within {timeout:g} s") from None
+            raise _too_late(run_id, f"within {limit_s:g} s") from None
         transition = record.state.transition
         if transition.status == "failed":
             raise endings.failure(run_id, transition)

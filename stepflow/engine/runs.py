@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stepflow.engine import views
@@ -28,8 +29,8 @@ class AsyncRun(Generic[E]):
     def __repr__(self) -> str:
         return f"AsyncRun({self.id!r})"
 
-    async def result(self, timeout: float | None = None) -> E:  # noqa: ASYNC109 - the public name of the same idea
-        """Wait until the run has ended, at most `timeout` seconds; the exchange with which it completed.
+    async def result(self, timeout: timedelta | float | None = None) -> E:  # noqa: ASYNC109 - the public name of the same idea
+        """Wait until the run has ended, at most `timeout` (seconds or timedelta); the exchange with which it completed.
 
         Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stepflow.engine.portal import Portal
@@ -22,8 +23,8 @@ class Run(Generic[E]):
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
-    def result(self, timeout: float | None = None) -> E:
-        """Wait until the run has ended, at most `timeout` seconds; the exchange with which it completed.
+    def result(self, timeout: timedelta | float | None = None) -> E:
+        """Wait until the run has ended, at most `timeout` (seconds or timedelta); the exchange with which it completed.
 
         Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
         """

@@ -8,12 +8,22 @@ import sys
 import textwrap
 import threading
 import warnings
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, DefinitionError, Engine, Status, StepflowError, Steps, StoreError, named
+from stepflow import (
+    AsyncEngine,
+    DefinitionError,
+    Engine,
+    ResultTimeout,
+    Status,
+    StepflowError,
+    Steps,
+    StoreError,
+    named,
+)
 from tests.engine.flows import Order, chain, note
 
 
@@ -93,6 +103,38 @@ def test_get_with_a_flows_name_is_refused(engine):
 def test_concurrency_is_a_positive_number(concurrency):
     with pytest.raises(StepflowError, match="concurrency="):
         Engine("memory://", concurrency=concurrency)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("namespace", 3),
+        ("namespace", "a\0b"),
+        ("namespace", "\ud800"),
+        ("namespace", "x" * 513),
+        ("retention", 30),
+        ("retention", timedelta(days=-1)),
+        ("clock", 3),
+        ("clock", datetime.now(UTC)),
+    ],
+)
+def test_an_engine_names_the_option_that_is_wrong(option, value):
+    with pytest.raises(StepflowError, match=f"{option}="):
+        Engine("memory://", **{option: value})
+
+
+@pytest.mark.parametrize("timeout", ["1h", -1, float("nan"), timedelta(seconds=-1), True])
+def test_a_timeout_that_is_none_is_refused_at_once(engine, timeout):
+    run = engine.start(named("x", Order).do("a", note("a")).compile(), Order())
+    with pytest.raises(StepflowError, match="timeout="):
+        run.result(timeout=timeout)
+
+
+def test_a_timeout_may_be_a_timedelta(sqlite):
+    with Engine(sqlite) as engine:
+        run = engine.start(named("x", Order).do("a", note("a")).compile(), Order())
+        with pytest.raises(ResultTimeout, match=r"within 0\.01 s"):
+            run.result(timeout=timedelta(milliseconds=10))
 
 
 @pytest.mark.parametrize("store", ["orders.db", "mysql://x", "", None, 5, "memory://path"])
