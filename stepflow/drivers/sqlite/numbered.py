@@ -1,6 +1,6 @@
 """A connection for Python 3.12.0 to 3.12.3, which take the parameter `?1` for a named one and warn of it at every use.
 
-See https://github.com/python/cpython/issues/117995. Here such parameters are given without their numbers.
+It is gh-117995 in the changelog of CPython. Here such parameters are given without their numbers.
 """
 
 from __future__ import annotations
