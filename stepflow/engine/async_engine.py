@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, overload
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from stepflow.drivers.base import Driver
 from stepflow.drivers.urls import driver_for
@@ -24,7 +24,6 @@ from stepflow.engine.checks import (
     checked_id,
     checked_labels,
     checked_limit,
-    checked_limits,
     checked_namespace,
     checked_retention,
     checked_status,
@@ -33,7 +32,7 @@ from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
 from stepflow.engine.portal import uninterrupted
 from stepflow.engine.runs import AsyncRun
 from stepflow.engine.session import GRACE_S, Session
-from stepflow.engine.starting import DEDUP_WINDOW, StartOptions, planned
+from stepflow.engine.starting import DEDUP_WINDOW, Planner, StartOptions
 from stepflow.engine.verbs import AsyncVerbs
 from stepflow.engine.views import RunInfo
 from stepflow.errors import DefinitionError, Duplicate, RunExists, StepflowError
@@ -157,8 +156,10 @@ class AsyncEngine(AsyncVerbs):
         All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
         exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
-        shared = StartOptions(labels=labels, at=at, priority=priority, limits=checked_limits(limits))
-        commits = [self._planned(flow, exchange, evolve(shared, id=run_id)) for run_id, exchange in runs]
+        self._session.check_open()
+        shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
+        planner = Planner(flow, shared, self._clock)
+        commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
         found = await self._session.client.create_many(commits)
         return [self._made(flow, commit, born) for commit, born in zip(commits, found, strict=True)]
 
@@ -263,7 +264,7 @@ class AsyncEngine(AsyncVerbs):
 
     def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
         self._session.check_open()
-        return planned(flow, exchange, options, self._clock)
+        return Planner(flow, options, self._clock).plan(options.id, exchange)
 
     def _made(self, flow: Flow[E], commit: Commit, found: Born | None) -> AsyncRun[E]:
         """The run of a start, given how the run that was there already was born."""

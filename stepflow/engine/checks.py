@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from math import inf, isnan
 from typing import Any
 
 from stepflow.engine.clock import Clock, SystemClock, timestamp
@@ -109,11 +110,15 @@ def checked_window(window: Any) -> float:
 
 
 def checked_timeout(timeout: Any) -> float | None:
-    """How long to wait in seconds, None for as long as it takes."""
-    value, wrong = (None, "") if timeout is None else seconds("timeout", timeout, zero=True)
-    if wrong:
-        raise StepflowError(f"{wrong}; None waits as long as it takes")
-    return value
+    """How long to wait in seconds, None for as long as it takes; one that is over already is 0."""
+    given = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if given is None or given == inf:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or isnan(given):
+        raise StepflowError(
+            f"timeout={timeout!r:.80}: give seconds or a timedelta, or None to wait as long as it takes"
+        )
+    return max(0.0, float(given))
 
 
 def checked_concurrency(concurrency: Any) -> int:

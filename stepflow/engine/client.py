@@ -96,12 +96,17 @@ class Client:
 
         One whose id exists, or is there twice, keeps nobody else from being made.
         """
-        made = await asyncio.gather(*[self._lane.submit(commit) for commit in commits], return_exceptions=True)
-        failed = [error for error in made if isinstance(error, BaseException) and not isinstance(error, RevMismatch)]
+        known, failed = [], []
+        for commit, made in [(commit, self._lane.submit(commit)) for commit in commits]:
+            try:
+                await made
+            except RevMismatch as error:
+                known += error.ids
+            except StepflowError as error:
+                failed.append((commit, error))
         if failed:
-            raise failed[0]
+            raise failed[0][1]
         ids = [commit.writes[0].state.id for commit in commits]
-        known = [run_id for run_id, result in zip(ids, made, strict=True) if isinstance(result, RevMismatch)]
         there = {record.state.id: record.born for record in await self._read(self._store.load, known) if record}
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
         self._on_due(min(due, default=FOREVER))

@@ -40,16 +40,25 @@ class StartOptions:
     dedup_window: timedelta | float = DEDUP_WINDOW
 
 
-def planned(flow: Any, exchange: Any, options: StartOptions, clock: Clock) -> Commit:
-    """The commit that creates the run. Raises StepflowError or DefinitionError for what cannot be meant."""
-    now = clock.now()
-    run_id = checked_id(uuid7(clock) if options.id is None else options.id)
-    due = now if options.at is None else checked_at(options.at)
-    known: Flow[Any] = checked_flow(flow, "start")
-    labels, priority = checked_labels(options.labels), checked_priority(options.priority)
-    limits = dump(checked_limits(options.limits))
-    commit = planned_start(known, exchange, run_id, labels, due, priority, now, limits)
-    if options.dedup_key is None:
-        return commit
-    key = f"{known.name}\0{checked_key(options.dedup_key)}"
-    return commit._replace(once=Once(key, run_id, now + microseconds(checked_window(options.dedup_window))))
+class Planner:
+    """Plans the starts of one flow that have all but ids and exchanges in common; these are checked once.
+
+    Raises StepflowError or DefinitionError for what cannot be meant.
+    """
+
+    def __init__(self, flow: Any, options: StartOptions, clock: Clock) -> None:
+        self._flow: Flow[Any] = checked_flow(flow, "start")
+        self._clock, self._key = clock, options.dedup_key
+        self._at = None if options.at is None else checked_at(options.at)
+        self._labels, self._priority = checked_labels(options.labels), checked_priority(options.priority)
+        self._limits = dump(checked_limits(options.limits))
+        if options.dedup_key is not None:
+            self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"
+            self._window = microseconds(checked_window(options.dedup_window))
+
+    def plan(self, run_id: str | None, exchange: Any) -> Commit:
+        """The commit that creates a run."""
+        now, checked = self._clock.now(), checked_id(uuid7(self._clock) if run_id is None else run_id)
+        due = now if self._at is None else self._at
+        commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
+        return commit if self._key is None else commit._replace(once=Once(self._key, checked, now + self._window))

@@ -88,8 +88,7 @@ class SqliteStore(Store):
                 restart(writer, "ROLLBACK")
                 applier = Applier(writer, self._shard, now, head(writer), self._owners.me.id)
                 results = [applier.apply(commit) for commit in batch]
-            if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
-                self._owners.appear_if_holding(writer)
+                self._show(writer, batch)
         return results
 
     def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
@@ -112,7 +111,13 @@ class SqliteStore(Store):
             applier = Applier(writer, self._shard, now, rev, self._owners.me.id)
             for index in sorted(set(range(len(batch))).difference(order)):
                 results[index] = applier.apply(batch[index])
+            self._show(writer, batch)
         return results
+
+    def _show(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> None:
+        """Let the others know of this owner if a commit gave it rows."""
+        if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
+            self._owners.appear_if_holding(writer)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
