@@ -22,6 +22,7 @@ from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 MAX_BATCH = 1024
+SHARE = 32  # writes after which the writer need not wait for more: it commits them while the loop makes the next ones
 
 
 class Lane(ABC):
@@ -147,12 +148,15 @@ class GroupLane(Lane):
 
     def _enlist(self, write: Commit | Release) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._refused(future):
+        if self._closed and self._refused(future):
             return future
-        if not self._pending:
+        pending = self._pending
+        if not pending:
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
-        self._pending.append(_Ticket(write, future))
+        pending.append(_Ticket(write, future))
+        if len(pending) >= SHARE:
+            self._flush()
         return future
 
     def _refused(self, future: asyncio.Future[Any]) -> bool:
