@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import select
+import signal
 from statistics import median
 
 import pytest
@@ -50,7 +51,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
         if not alive:
             break
         killed.append(child.name)
-    assert child.wait() == 0
+    assert child.wait() in (0, -signal.SIGKILL)  # it may be killed between its last word and its end
     again = check_effects(nursery.log.entries("step"), ids, killed, IN_FLIGHT)
     for entries in histories(nursery.url, ids).values():
         check_chain(name, entries)
