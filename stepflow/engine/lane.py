@@ -22,7 +22,7 @@ from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 MAX_BATCH = 1024
-SHARE = 32  # writes after which the writer need not wait for more: it commits them while the loop makes the next ones
+SHARE = 64  # writes with which the writer may begin: of many more runs it commits a part while the loop makes the rest
 
 
 class Lane(ABC):
