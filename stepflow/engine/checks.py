@@ -14,7 +14,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit
 
-MAX_PRIORITY = 2**31 - 1
+MAX_PRIORITY, MAX_LIMIT = 2**31 - 1, 2**31 - 2  # one more than the limit still fits every store
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 
@@ -158,10 +158,10 @@ def checked_clock(clock: Any) -> Clock:
 
 
 def checked_limit(limit: Any) -> int:
-    """How many things are asked for."""
+    """How many things are asked for; more than any store holds is as good as that."""
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise StepflowError(f"limit={limit!r:.80}: give a whole number from 1 on, e.g. 50")
-    return limit
+    return min(limit, MAX_LIMIT)
 
 
 def checked_status(status: Any) -> str | None:

@@ -26,7 +26,6 @@ from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
 
-MOST = 2**31 - 2  # States in one answer, in every store
 KEEP_S = 120.0  # for which a State that a commit of ours moved waits to be executed here
 
 
@@ -106,7 +105,7 @@ class Desk:
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""
-        limit = min(checked_limit(command.limit), MOST)
+        limit = checked_limit(command.limit)
         newest = checked_since(command.since_rev) == -1
         query = HistoryQuery(
             since_rev=0 if newest else command.since_rev,

@@ -149,6 +149,12 @@ def test_listing_checks_its_options(engine, options, why):
         engine.runs(**options)
 
 
+def test_a_limit_may_be_as_large_as_one_likes(engine):
+    run = engine.start(named("x", Order).do("a", note("a")).compile(), Order(), id="one")
+    assert [info.id for info in engine.runs(limit=2**70)] == ["one"]
+    assert len(run.history(2**70)) == 1
+
+
 @pytest.mark.parametrize("older_than", [5, "a day", None])
 def test_prune_takes_a_timedelta(engine, older_than):
     with pytest.raises(StepflowError, match=r"older_than=.*timedelta"):

@@ -13,8 +13,8 @@ from stepflow import AsyncEngine, Engine, Limit, RetryPolicy, RunExists, Status,
 from stepflow.drivers.base import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+from stepflow.testing.conformance.cases.kit import on_loop
 from tests.engine.flows import Order, note
-from tests.flows.tracker import on_loop
 
 pay_flow = named("pay.v1", Order).do("pay", note("paid")).compile()
 

@@ -12,8 +12,8 @@ from stepflow import Engine, MemoryDriver
 from stepflow.drivers.base import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+from stepflow.testing.conformance.cases.kit import Tracker
 from tests.drivers.test_sqlite import fast_folder
-from tests.flows.tracker import Tracker
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -16,7 +16,7 @@ from stepflow import (
     commit,
     park,
 )
-from tests.flows.tracker import on_loop
+from stepflow.testing.conformance.cases.kit import on_loop
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from stepflow import (
     park,
     transit,
 )
+from stepflow.testing.conformance.cases.kit import on_loop
 from tests.flows.simple import parking
-from tests.flows.tracker import on_loop
 
 ENABLED = "flowstate.recovery.enabled"
 

@@ -32,7 +32,7 @@ from stepflow import (
     park,
     transit,
 )
-from tests.flows.tracker import on_loop
+from stepflow.testing.conformance.cases.kit import on_loop
 
 
 @flow("end")

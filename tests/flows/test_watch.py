@@ -13,7 +13,7 @@ from stepflow import AsyncEngine, Engine, MemoryDriver, RevMismatch, StateCtx, S
 from stepflow.drivers.base import Driver, Store
 from stepflow.engine import watch as watching
 from stepflow.errors import Stopping, Unavailable
-from tests.flows.tracker import on_loop
+from stepflow.testing.conformance.cases.kit import on_loop
 from tests.processes.harness import Nursery
 
 LIMIT_S = 0.3  # a few milliseconds on a machine that does nothing else; a watch that only polls takes half a second
