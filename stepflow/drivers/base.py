@@ -1,8 +1,8 @@
-"""The port: what an engine needs of a store, as seventeen numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as eighteen numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
-an engine sends its writes from one thread at a time and may read from others meanwhile. No method reads a clock: `now`
-is integer microseconds UTC. Batches are lists, so that one call can be one round trip.
+an engine sends its writes from one thread at a time, but for `commit_if_free`, and may read from others meanwhile. No
+method reads a clock: `now` is integer microseconds UTC. Batches are lists, so that one call can be one round trip.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ class Store(ABC):
         with its first claim. However many sessions claim at once, no limit is exceeded.
     17. *Once.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
         is there. A commit that is refused for another reason does not count.
+    18. *Free.* `commit_if_free` does what `commit` does, or answers None: then nothing was done, and soon, whatever the
+        other writers of the store are at.
     """
 
     @abstractmethod
@@ -78,6 +80,13 @@ class Store(ABC):
     @abstractmethod
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
         """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17)."""
+
+    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:  # noqa: ARG002
+        """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).
+
+        The event loop itself calls this, so that a commit that is quick need not change threads twice.
+        """
+        return None
 
     @abstractmethod
     def claim(

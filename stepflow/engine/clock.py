@@ -48,6 +48,10 @@ class Clock(ABC):
     def random_bytes(self, n: int) -> bytes:
         """`n` random bytes."""
 
+    def waited(self) -> float:
+        """Seconds that the calling thread has not computed, since some point in the past: for disks, locks, other threads."""
+        return time.perf_counter() - time.thread_time()
+
 
 class SystemClock(Clock):
     """The machine's clocks and entropy."""

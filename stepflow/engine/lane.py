@@ -1,6 +1,7 @@
-"""The write lane: one thread through which all writes of an engine flow, so that what is ready together commits together.
+"""The write lane, through which all writes of an engine flow, so that what is ready together commits together.
 
 Group commit: everything that became ready while the last transaction was on its way to the disk goes into the next one.
+A store whose disk is quick commits on the event loop itself; any other has a thread for that.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from attrs import define
 from stepflow.drivers.base import Store
 from stepflow.drivers.values import Commit, Release
 from stepflow.engine.clock import Clock
+from stepflow.engine.ticket import Ticket, answer_all
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 MAX_BATCH = 1024
+QUICK_S = (
+    0.001  # a commit that keeps its thread waiting for less is made on the loop: changing threads twice costs as much
+)
 SHARE = 64  # writes with which the writer may begin: of many more runs it commits a part while the loop makes the rest
 
 
@@ -79,15 +84,6 @@ class InlineLane(Lane):
 
 
 @define(eq=False)
-class _Ticket:
-    """One write on its way: its waiter is a future of the event loop, or a callback."""
-
-    write: Commit | Release
-    future: asyncio.Future[Any] | None = None
-    landed: Callable[[Any], None] | None = None
-
-
-@define(eq=False)
 class _Job:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -105,6 +101,10 @@ def _ids(commit: Commit | Release) -> Iterable[str]:
     return {*touched, *commit.unowned}
 
 
+def _closed() -> StepflowError:
+    return StepflowError("the engine was closed meanwhile: open a new one")
+
+
 def _answer(future: asyncio.Future[Any], result: Any) -> None:
     if future.done():
         return  # its waiter was cancelled
@@ -115,63 +115,82 @@ def _answer(future: asyncio.Future[Any], result: Any) -> None:
 
 
 class GroupLane(Lane):
-    """A writer thread with group commit."""
+    """Group commit: on the event loop while the store is quick and free, else in a writer thread."""
 
     def __init__(self, store: Store, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
         self._store, self._clock, self._loop = store, clock, loop
-        self._inbox: SimpleQueue[list[_Ticket] | _Job | None] = SimpleQueue()
-        self._pending: list[_Ticket] = []  # of the event loop, until the tasks that are ready now have run
+        self._inbox: SimpleQueue[list[Ticket] | _Job | None] = SimpleQueue()
+        self._pending: list[Ticket] = []  # of the event loop, until the tasks that are ready now have run
+        self._sent = 0  # tickets of the loop that the writer has not answered: nothing may overtake them
+        self._wait_s = 0.0  # for which a commit keeps its thread waiting, of late
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, commit: Commit) -> asyncio.Future[tuple[int, ...]]:
+    def submit(self, commit: Commit) -> Ticket:
         return self._enlist(commit)
 
-    def release(self, release: Release) -> asyncio.Future[bool]:
+    def release(self, release: Release) -> Ticket:
         return self._enlist(release)
 
     def post(self, commit: Commit, landed: Callable[[Any], None]) -> None:
-        self._inbox.put([_Ticket(commit, landed=landed)])
+        self._inbox.put([Ticket(commit, landed=landed)])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         future: asyncio.Future[T] = self._loop.create_future()
-        if not self._refused(future):
-            self._inbox.put(_Job(fn, args, future))
+        if self._closed:
+            raise _closed()
+        self._inbox.put(_Job(fn, args, future))
         return await future
 
     def close(self) -> None:
         self._closed = True
-        self._flush()
+        self._send(self._pending)
+        self._pending = []
         self._inbox.put(None)
         self._thread.join()
 
-    def _enlist(self, write: Commit | Release) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = self._loop.create_future()
-        if self._closed and self._refused(future):
-            return future
+    def _enlist(self, write: Commit | Release) -> Ticket:
+        ticket = Ticket(write, self._loop)
+        if self._closed:
+            ticket.answer(_closed())  # nobody would ever answer it any more
+            return ticket
         pending = self._pending
         if not pending:
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
-        pending.append(_Ticket(write, future))
-        if len(pending) >= SHARE:
+        pending.append(ticket)
+        if len(pending) >= SHARE and not self._quick():
             self._flush()
-        return future
+        return ticket
 
-    def _refused(self, future: asyncio.Future[Any]) -> bool:
-        """Whether nobody would ever answer this future any more; then it is answered here."""
-        if self._closed:
-            future.set_exception(StepflowError("the engine was closed meanwhile: open a new one"))
-        return self._closed
+    def _quick(self) -> bool:
+        """Whether the loop may commit: nothing is on its way that it would overtake, and it would not wait long."""
+        return not self._sent and self._wait_s < QUICK_S
 
     def _flush(self) -> None:
-        if self._pending:
-            self._inbox.put(self._pending)
-            self._pending = []
+        tickets, self._pending = self._pending, []
+        self._send(self._commit(tickets) if tickets and self._quick() else tickets)
+
+    def _send(self, tickets: list[Ticket]) -> None:
+        if tickets:
+            self._sent += len(tickets)
+            self._inbox.put(tickets)
+
+    def _commit(self, tickets: list[Ticket]) -> list[Ticket]:
+        """Commit here and now what can be; the tickets that are left for the writer."""
+        batch, later = _one_per_run(tickets)
+        commits = [t for t in batch if isinstance(t.write, Commit)]
+        answers = self._apply(self._store.commit_if_free, commits)
+        if answers is None:
+            return tickets
+        answer_all(self._loop, answers)
+        if self.on_batch is not None:
+            self.on_batch()
+        return [t for t in batch if isinstance(t.write, Release)] + later
 
     def _run(self) -> None:
-        carry: list[_Ticket] = []
+        carry: list[Ticket] = []
         while True:
             batch, after = self._gather(carry)
             carry = self._write(batch) if batch else []
@@ -184,7 +203,7 @@ class GroupLane(Lane):
                     carry = self._write(carry)
                 return
 
-    def _gather(self, carry: list[_Ticket]) -> tuple[list[_Ticket], Any]:
+    def _gather(self, carry: list[Ticket]) -> tuple[list[Ticket], Any]:
         """All tickets that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
         batch = carry
         try:
@@ -198,32 +217,42 @@ class GroupLane(Lane):
             return batch, _MORE
         return batch, item
 
-    def _write(self, tickets: list[_Ticket]) -> list[_Ticket]:
+    def _write(self, tickets: list[Ticket]) -> list[Ticket]:
         """Commit the tickets, except those whose run is in the batch already: they are returned for the next one."""
         batch, later = _one_per_run(tickets)
         commits = [t for t in batch if isinstance(t.write, Commit)]
-        answers = self._apply(self._store.commit, commits)
+        answers = self._apply(self._store.commit, commits) or []
         if len(commits) < len(batch):
-            answers += self._apply(self._store.release, [t for t in batch if isinstance(t.write, Release)])
+            answers += self._apply(self._store.release, [t for t in batch if isinstance(t.write, Release)]) or []
         if answers:
-            self._tell(_answer_all, answers)
+            self._tell(self._answered, answers)
         if self.on_batch is not None:
             self._tell(self.on_batch)
         return later
 
-    def _apply(self, fn: Callable[..., Sequence[Any]], tickets: list[_Ticket]) -> list[tuple[asyncio.Future[Any], Any]]:
-        """One transaction for all tickets; tells the callbacks, returns the answers for the event loop."""
+    def _apply(self, fn: Callable[..., Sequence[Any] | None], tickets: list[Ticket]) -> list[tuple[Ticket, Any]] | None:
+        """One transaction for all tickets; tells the callbacks, returns the answers for the event loop. None if `fn` does."""
+        if not tickets:
+            return []
+        waited = self._clock.waited()
         try:
-            results = fn([t.write for t in tickets], self._clock.now()) if tickets else ()
+            results = fn([t.write for t in tickets], self._clock.now())
         except Exception as error:  # noqa: BLE001 - every waiter must learn of it
             results = [error] * len(tickets)
+        if results is None:
+            return None
+        self._wait_s += (self._clock.waited() - waited - self._wait_s) / 8
         answers = []
         for ticket, result in zip(tickets, results, strict=True):
-            if ticket.future is not None:
-                answers.append((ticket.future, result))
-            elif ticket.landed is not None:
+            if ticket.landed is None:
+                answers.append((ticket, result))
+            else:
                 ticket.landed(result)
         return answers
+
+    def _answered(self, answers: list[tuple[Ticket, Any]]) -> None:
+        self._sent -= len(answers)
+        answer_all(self._loop, answers)
 
     def _do(self, job: _Job) -> None:
         try:
@@ -240,15 +269,7 @@ class GroupLane(Lane):
 _MORE = object()
 
 
-def _answer_all(answers: list[tuple[asyncio.Future[Any], Any]]) -> None:
-    for future, result in answers:
-        if type(result) is tuple and not future.done():
-            future.set_result(result)
-        else:
-            _answer(future, result)
-
-
-def _one_per_run(tickets: list[_Ticket]) -> tuple[list[_Ticket], list[_Ticket]]:
+def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
     seen: set[str] = set()
     batch, later = [], []
     for ticket in tickets:

@@ -161,7 +161,8 @@ def test_cancelling_the_caller_hands_the_run_back(store):
             await begun.wait()
             assert await run.status() is Status.RUNNING
             task.cancel()
-            await asyncio.sleep(0)
+            for _ in range(10):  # until the worker has heard of it
+                await asyncio.sleep(0)
             go_on.set()  # a step that has begun is given time to end
             with pytest.raises(asyncio.CancelledError):
                 await task

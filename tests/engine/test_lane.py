@@ -4,86 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
 from stepflow import Full, LostClaim, MemoryDriver, NotFound, RevMismatch, StepflowError
-from stepflow.drivers.memory.session import Memory, MemoryStore
-from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Fence, Owner, Release, Write
+from stepflow.drivers.values import Commit, Fence, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.lane import MAX_BATCH, GroupLane, InlineLane, Lane
+from stepflow.engine.lane import MAX_BATCH, InlineLane, Lane
 from stepflow.model.state import State, Transition
-
-
-class WatchedStore(MemoryStore):
-    """A memory store that notes its batches and can be held up, so that what comes meanwhile piles up."""
-
-    def __init__(self) -> None:
-        super().__init__(Memory(), "", Owner("me", "host", 1))
-        self.batches: list[list[Any]] = []
-        self.entered, self.go_on = threading.Event(), threading.Event()
-        self.go_on.set()
-        self.full = False
-
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
-        self.entered.set()
-        assert self.go_on.wait(20)
-        self.batches.append(list(batch))
-        if self.full:
-            raise Full("no room; make some")
-        return super().commit(batch, now)
-
-    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
-        self.batches.append(list(batch))
-        return super().release(batch, now)
-
-
-def create(run_id: str) -> Commit:
-    state = State(run_id, 0, Transition("x"))
-    return Commit(writes=(Write(state, "1", Born("x", "", 0)),), queue=(Enqueue(run_id, "x", 0),))
-
-
-def publish(run_id: str, event_id: str) -> Commit:
-    return Commit(publish=(Event(run_id, "paid", event_id, "1", 0),))
-
-
-def on_lane(test: Callable[[WatchedStore, Lane], Coroutine[Any, Any, None]]) -> WatchedStore:
-    store = WatchedStore()
-
-    async def go() -> None:
-        lane = GroupLane(store, SystemClock(), asyncio.get_running_loop())
-        await test(store, lane)
-        store.go_on.set()
-        await asyncio.to_thread(lane.close)
-
-    asyncio.run(go())
-    return store
-
-
-async def held_up(store: WatchedStore, lane: Lane) -> asyncio.Task[Any]:
-    """The writer is in a commit now, and stays there until `go_on` is set."""
-    store.go_on.clear()
-    store.entered.clear()
-    task = asyncio.create_task(submit(lane, create("first")))
-    await asyncio.to_thread(store.entered.wait, 20)
-    return task
-
-
-async def submit(lane: Lane, commit: Commit) -> tuple[int, ...]:
-    return await lane.submit(commit)
-
-
-async def all_of(lane: Lane, commits: Sequence[Commit], store: WatchedStore) -> list[Any]:
-    """Hold the writer up, submit everything, let it go; the answers or errors."""
-    first = await held_up(store, lane)
-    tasks = [asyncio.create_task(submit(lane, commit)) for commit in commits]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    store.go_on.set()
-    await first
-    return await asyncio.gather(*tasks, return_exceptions=True)
+from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, submit
 
 
 def test_what_piled_up_is_one_batch():
@@ -154,7 +84,8 @@ def test_releases_go_with_the_batch_and_tell_what_was_lost():
     async def test(store: WatchedStore, lane: Lane) -> None:
         await lane.submit(create("a"))
         (claim,) = await lane.call(store.claim, {"x": ""}, 1, 9)
-        assert await asyncio.gather(lane.release(Release(claim.fence, 0)), submit(lane, create("b"))) == [True, (2,)]
+        release = asyncio.create_task(give_back(lane, Release(claim.fence, 0)))
+        assert await asyncio.gather(release, submit(lane, create("b"))) == [True, (2,)]
         assert await lane.release(Release(claim.fence, 0)) is False
 
     on_lane(test)

@@ -86,6 +86,14 @@ class MemoryStore(Store):
             self._touch()
             return results
 
+    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        if not self._memory.changed.acquire(blocking=False):
+            return None
+        try:
+            return self.commit(batch, now)
+        finally:
+            self._memory.changed.release()
+
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:

@@ -90,6 +90,14 @@ class RocksdbStore(Store):
         self._database.apply(space, draft)
         del space.owners[self._owner.id]
 
+    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        if not self._changed.acquire(blocking=False):
+            return None
+        try:
+            return self.commit(batch, now)
+        finally:
+            self._changed.release()
+
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
         with self._changed:
             space = self._space()

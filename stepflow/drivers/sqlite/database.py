@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from stepflow.drivers.sqlite import numbered
-from stepflow.drivers.sqlite.locks import Turns
+from stepflow.drivers.sqlite.locks import Taken, Turns, patiently
 from stepflow.drivers.sqlite.problems import translate, translated
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
@@ -66,24 +66,46 @@ class Database:
         with self._turns.turn(), translated(self.path):
             mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
+            self._writer.execute("PRAGMA busy_timeout=0")  # `begin` does the waiting
         if mode != "wal":
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction: committed at the end of the block, rolled back when it raises."""
-        with self._writing:
+    def writing(self, *, wait: bool = True) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed at the end of the block, rolled back when it raises.
+
+        Without `wait` it raises Taken at once when another thread, process or program is writing.
+        """
+        if not self._writing.acquire(blocking=wait):
+            raise Taken
+        try:
             turns = self._ready()
-            with turns.turn():
+            with turns.turn(wait=wait):
                 writer = self._writer
                 try:
-                    writer.execute("BEGIN IMMEDIATE")
+                    self._begin(writer, wait)
                     yield writer
                 except BaseException:
                     _roll_back(writer)
                     with translated(self.path):
                         raise
                 self._commit(writer)
+        finally:
+            self._writing.release()
+
+    def restart(self, writer: sqlite3.Connection, verb: str) -> None:
+        """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn."""
+        if writer.in_transaction:
+            writer.execute(verb)
+        self._begin(writer, wait=True)
+
+    def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
+        """Begin to write; other programs know nothing of turns and may be at it."""
+        if patiently(lambda: _begins(writer), self._patience_s if wait else 0.0):
+            return
+        if not wait:
+            raise Taken
+        writer.execute("BEGIN IMMEDIATE")
 
     def _ready(self) -> Turns:
         if self._closed:
@@ -155,8 +177,11 @@ def _roll_back(writer: sqlite3.Connection) -> None:
             writer.execute("ROLLBACK")
 
 
-def restart(writer: sqlite3.Connection, verb: str) -> None:
-    """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn."""
-    if writer.in_transaction:
-        writer.execute(verb)
-    writer.execute("BEGIN IMMEDIATE")
+def _begins(writer: sqlite3.Connection) -> bool:
+    try:
+        writer.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True

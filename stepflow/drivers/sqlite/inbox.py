@@ -10,11 +10,11 @@ from typing import Any
 from stepflow.drivers.posted import dump, parse
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS, member_error, translate
-from stepflow.drivers.sqlite.query import head
+from stepflow.drivers.sqlite.query import HEAD, head
 from stepflow.drivers.values import Commit
 from stepflow.errors import StoreError
 
-WAITING = "SELECT EXISTS (SELECT 1 FROM stepflow_inbox)"
+WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
 def connection_of(tx: Any) -> sqlite3.Connection:
@@ -67,7 +67,13 @@ def _require_same_file(connection: sqlite3.Connection, path: Path) -> None:
 
 def waiting(connection: sqlite3.Connection) -> bool:
     """Whether something was posted that nobody applied yet."""
-    return bool(connection.execute(WAITING).fetchone()[0])
+    return bool(connection.execute(f"SELECT {WAITING}").fetchone()[0])
+
+
+def look(connection: sqlite3.Connection) -> tuple[bool, int]:
+    """Whether something is `waiting`, and the newest revision of the store: both in one statement, before every write."""
+    posted, rev = connection.execute(f"{HEAD}, {WAITING}").fetchone()[::-1]
+    return bool(posted), rev
 
 
 def drain(connection: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,22 @@ from stepflow.drivers.sqlite.problems import translated
 from stepflow.errors import Unavailable
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
+
+
+class Taken(Exception):
+    """Somebody else writes just now, and the caller does not wait."""
+
+
+def patiently(attempt: Callable[[], bool], timeout_s: float) -> bool:
+    """Make attempts until one succeeds; False when none did within the time. The first one is made at once."""
+    pause, waited = FIRST_PAUSE_S, 0.0
+    while not attempt():
+        if waited >= timeout_s:
+            return False
+        time.sleep(pause)
+        waited += pause
+        pause = min(pause * 2, LONGEST_PAUSE_S)
+    return True
 
 
 class LockFile:
@@ -44,14 +60,7 @@ class LockFile:
 
     def lock(self, timeout_s: float) -> bool:
         """Wait for the lock; False when it did not become free. A stopped process may hold it for ever."""
-        pause, waited = FIRST_PAUSE_S, 0.0
-        while not self.try_lock():
-            if waited >= timeout_s:
-                return False
-            time.sleep(pause)
-            waited += pause
-            pause = min(pause * 2, LONGEST_PAUSE_S)
-        return True
+        return patiently(self.try_lock, timeout_s)
 
     def unlock(self) -> None:
         """Give the lock back."""
@@ -77,11 +86,11 @@ class Turns:
         self._timeout_s = timeout_s
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Hold the turn. Raises Unavailable when another process does not end its own."""
-        self._wait(self._gate)
+    def turn(self, *, wait: bool = True) -> Iterator[None]:
+        """Hold the turn. Raises Unavailable when another process does not end its own; without `wait` Taken, at once."""
+        self._take(self._gate, wait)
         try:
-            self._wait(self._turn)
+            self._take(self._turn, wait)
         finally:
             self._gate.unlock()
         try:
@@ -89,8 +98,11 @@ class Turns:
         finally:
             self._turn.unlock()
 
-    def _wait(self, lock: LockFile) -> None:
-        if not lock.lock(self._timeout_s):
+    def _take(self, lock: LockFile, wait: bool) -> None:
+        if not wait:
+            if not lock.try_lock():
+                raise Taken
+        elif not lock.lock(self._timeout_s):
             raise Unavailable(
                 f"{lock.path}: another process holds this lock for more than {self._timeout_s:g} s and is perhaps "
                 "stopped; nothing was written: continue or end that process, then try again"

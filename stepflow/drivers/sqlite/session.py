@@ -12,8 +12,9 @@ from stepflow.drivers.sqlite import fast, inbox
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.changes import Changes
 from stepflow.drivers.sqlite.claims import Claims
-from stepflow.drivers.sqlite.database import Database, restart
+from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.horizon import horizon
+from stepflow.drivers.sqlite.locks import Taken
 from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
 from stepflow.drivers.sqlite.query import Reader, head
@@ -57,13 +58,15 @@ class SqliteStore(Store):
             self._owners.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction that begins after what others posted has been applied."""
-        with self._database.writing() as writer:
-            if inbox.waiting(writer):
+    def _writing(self, *, wait: bool = True) -> Iterator[tuple[sqlite3.Connection, int]]:
+        """A write transaction and the newest revision, after what others posted was applied; Taken if it had to `wait`."""
+        with self._database.writing(wait=wait) as writer:
+            posted, rev = inbox.look(writer)
+            if posted:
                 inbox.drain(writer)
-                restart(writer, "COMMIT")
-            yield writer
+                self._database.restart(writer, "COMMIT")
+                rev = head(writer)
+            yield writer, rev
 
     @contextmanager
     def _reading(self) -> Iterator[Reader]:
@@ -78,24 +81,31 @@ class SqliteStore(Store):
         with self._database.reading() as connection:
             yield Reader(connection, self._shard)
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
-        with self._writing() as writer:
+    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        try:
+            return self.commit(batch, now, wait=False)
+        except Taken:
+            return None
+
+    def commit(self, batch: Sequence[Commit], now: int, *, wait: bool = True) -> list[CommitResult]:
+        with self._writing(wait=wait) as (writer, rev):
             try:
-                results = self._together(writer, batch, now)
+                results = self._together(writer, batch, now, rev)
             except MEMBER_ERRORS:
                 results = None
             if results is None:  # one by one, so that each gets its own answer
-                restart(writer, "ROLLBACK")
+                self._database.restart(writer, "ROLLBACK")
                 applier = Applier(writer, self._shard, now, head(writer), self._owners.me.id)
                 results = [applier.apply(commit) for commit in batch]
                 self._show(writer, batch)
         return results
 
-    def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def _together(
+        self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int, rev: int
+    ) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
-        rev = head(writer)
         steps = [index for index, commit in enumerate(batch) if fast.is_step(commit)]
-        births = [index for index, commit in enumerate(batch) if fast.is_birth(commit)]
+        births = [] if len(steps) == len(batch) else [n for n, commit in enumerate(batch) if fast.is_birth(commit)]
         order = steps + births
         epochs = ReadyRows(writer, self._shard, now).epochs
         if steps and not fast.steps(writer, self._shard, [batch[index] for index in steps], now, rev, epochs):
@@ -122,17 +132,17 @@ class SqliteStore(Store):
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
-        with self._writing() as writer:
+        with self._writing() as (writer, _rev):
             self._owners.appear(writer)
             rows = ReadyRows(writer, self._shard, now)
             return Claims(rows, self._owners.me.id, flows).claim(limit, suspects, skip)
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
-        with self._writing() as writer:
+        with self._writing() as (writer, _rev):
             rows = ReadyRows(writer, self._shard, now)
             if fast.releases(writer, self._shard, batch, now, rows.epochs):
                 return [True] * len(batch)
-            restart(writer, "ROLLBACK")
+            self._database.restart(writer, "ROLLBACK")
             return [rows.release(release) for release in batch]
 
     def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:

@@ -206,6 +206,19 @@ class CommitLaws:
                 met += [found.fence.epoch for found in claim(session).values()]
         assert met == sorted(set(met))
 
+    def test_law_18_a_free_commit_does_what_a_commit_does_or_nothing(self, desk: Desk) -> None:
+        store = desk.session()
+        (first,) = make(store, birth("a"))
+        held = claim(store)["a"]
+        stale, good, birth_of_b = write("a", 77), step(held, first), birth("b")
+        results = store.commit_if_free([good, birth_of_b], NOW)
+        if results is None:
+            assert (record(store, "a").state.rev, store.load(["b"])) == (first, [None])
+            results = store.commit([good, birth_of_b], NOW)
+        assert results == [(record(store, "a").state.rev,), (record(store, "b").state.rev,)]
+        refused = store.commit_if_free([stale], NOW) or store.commit([stale], NOW)
+        assert isinstance(refused[0], RevMismatch)
+
     def test_unowned_refuses_a_run_that_is_held(self, desk: Desk) -> None:
         store = desk.session()
         held, rev = begun(store, "a")

@@ -155,6 +155,21 @@ class RaceLaws:
             assert (len(revs), revs[:1]) == (3, made)
             assert [one.result(WAIT_S) for one in seen] == [revs, revs, [1, 2] if delayed else []]
 
+    def test_law_18_a_free_commit_waits_for_no_other_writer(self, desk: Desk) -> None:
+        entered, gate = Event(), Event()
+        slow, quick = desk.session(), desk.session()
+        make(quick, birth("before", due=None))
+        with ThreadPoolExecutor(2) as pool, ExitStack() as opening:
+            opening.callback(gate.set)
+            first = pool.submit(slow.commit, [_slow(False, entered, gate)], NOW)
+            assert entered.wait(WAIT_S)
+            answer = pool.submit(quick.commit_if_free, [_creation("fast", False)], NOW).result(WAIT_S)
+            gate.set()
+            assert [type(result) for result in first.result(WAIT_S)] == [tuple]
+        found = quick.load(["fast"])
+        assert answer is None or isinstance(answer[0], tuple)
+        assert (found != [None]) is (answer is not None)
+
     def test_law_5_every_run_is_advanced_by_one_holder_at_a_time(self, desk: Desk) -> None:
         ids = [f"r{n}" for n in range(40)]
         make(desk.session(), *[birth(run_id) for run_id in ids])

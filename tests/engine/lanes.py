@@ -1,0 +1,96 @@
+"""A write lane over a store that notes its batches and can be held up."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from stepflow import Full
+from stepflow.drivers.memory.session import Memory, MemoryStore
+from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
+from stepflow.engine.clock import SystemClock
+from stepflow.engine.lane import GroupLane, Lane
+from stepflow.model.state import State, Transition
+
+
+class WatchedStore(MemoryStore):
+    """A memory store that notes its batches and can be held up, so that what comes meanwhile piles up."""
+
+    def __init__(self) -> None:
+        super().__init__(Memory(), "", Owner("me", "host", 1))
+        self.batches: list[list[Any]] = []
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+        self.full = False
+        self.free, self.waits_s = False, 0.0
+        self.threads: list[str] = []  # that made the batches
+
+    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        self.entered.set()
+        assert self.go_on.wait(20)
+        self.batches.append(list(batch))
+        self.threads.append(threading.current_thread().name)
+        time.sleep(self.waits_s)
+        if self.full:
+            raise Full("no room; make some")
+        return super().commit(batch, now)
+
+    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        return self.commit(batch, now) if self.free else None
+
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        self.batches.append(list(batch))
+        return super().release(batch, now)
+
+
+def create(run_id: str) -> Commit:
+    state = State(run_id, 0, Transition("x"))
+    return Commit(writes=(Write(state, "1", Born("x", "", 0)),), queue=(Enqueue(run_id, "x", 0),))
+
+
+def publish(run_id: str, event_id: str) -> Commit:
+    return Commit(publish=(Event(run_id, "paid", event_id, "1", 0),))
+
+
+def on_lane(test: Callable[[WatchedStore, Lane], Coroutine[Any, Any, None]]) -> WatchedStore:
+    store = WatchedStore()
+
+    async def go() -> None:
+        lane = GroupLane(store, SystemClock(), asyncio.get_running_loop())
+        await test(store, lane)
+        store.go_on.set()
+        await asyncio.to_thread(lane.close)
+
+    asyncio.run(go())
+    return store
+
+
+async def held_up(store: WatchedStore, lane: Lane) -> asyncio.Task[Any]:
+    """The writer is in a commit now, and stays there until `go_on` is set."""
+    store.go_on.clear()
+    store.entered.clear()
+    task = asyncio.create_task(submit(lane, create("first")))
+    await asyncio.to_thread(store.entered.wait, 20)
+    return task
+
+
+async def submit(lane: Lane, commit: Commit) -> tuple[int, ...]:
+    return await lane.submit(commit)
+
+
+async def give_back(lane: Lane, release: Release) -> bool:
+    return await lane.release(release)
+
+
+async def all_of(lane: Lane, commits: Sequence[Commit], store: WatchedStore) -> list[Any]:
+    """Hold the writer up, submit everything, let it go; the answers or errors."""
+    first = await held_up(store, lane)
+    tasks = [asyncio.create_task(submit(lane, commit)) for commit in commits]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.go_on.set()
+    await first
+    return await asyncio.gather(*tasks, return_exceptions=True)

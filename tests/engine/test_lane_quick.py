@@ -1,0 +1,86 @@
+"""The write lane over a store that is free and quick: it commits on the event loop itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from stepflow import NotFound
+from stepflow.engine.clock import SystemClock
+from stepflow.engine.lane import GroupLane, Lane
+from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
+
+HERE, WRITER = threading.main_thread().name, "stepflow-writer"
+
+
+def test_a_store_that_is_free_and_quick_commits_on_the_loop():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        store.free = True
+        answers = await asyncio.gather(
+            *(submit(lane, create(f"run-{n}")) for n in range(200)),
+            submit(lane, publish("nobody", "1")),
+            return_exceptions=True,
+        )
+        assert answers[:200] == [(n,) for n in range(1, 201)]
+        assert isinstance(answers[200], NotFound)
+        first, second = (
+            asyncio.gather(submit(lane, publish("run-0", "1"))),
+            asyncio.gather(submit(lane, publish("run-0", "2"))),
+        )
+        await asyncio.gather(first, second)
+
+    store = on_lane(test)
+    assert [len(batch) for batch in store.batches] == [201, 1, 1]
+    assert store.threads[:2] == [HERE, HERE]
+
+
+def test_nothing_overtakes_what_the_writer_has():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        first = await held_up(store, lane)
+        store.free = True
+        second = asyncio.create_task(submit(lane, publish("first", "1")))
+        await asyncio.sleep(0.01)
+        assert not second.done()
+        store.go_on.set()
+        await asyncio.gather(first, second)
+
+    assert on_lane(test).threads == [WRITER, WRITER]
+
+
+def test_a_disk_that_keeps_the_loop_waiting_is_left_to_the_writer_until_it_is_quick_again():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        store.free, store.waits_s = True, 0.02
+        for n in range(3):
+            await submit(lane, create(f"slow-{n}"))
+        store.waits_s = 0.0
+        for n in range(40):
+            await submit(lane, create(f"quick-{n}"))
+
+    threads = on_lane(test).threads
+    assert threads[:2] == [HERE, WRITER]
+    assert threads[-1] == HERE
+
+
+def test_an_interrupted_task_keeps_the_others_of_its_batch_from_nothing():
+    async def interrupted(lane: Lane) -> None:
+        await lane.submit(create("a"))
+        raise KeyboardInterrupt
+
+    store = WatchedStore()
+    store.free = True
+    loop = asyncio.new_event_loop()
+    try:
+        lane = loop.run_until_complete(_made(store))
+        first, second = loop.create_task(interrupted(lane)), loop.create_task(submit(lane, create("b")))
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(first)
+        assert loop.run_until_complete(second) == (2,)
+        lane.close()
+    finally:
+        loop.close()
+
+
+async def _made(store: WatchedStore) -> Lane:
+    return GroupLane(store, SystemClock(), asyncio.get_running_loop())
