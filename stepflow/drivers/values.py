@@ -10,7 +10,7 @@ from attrs import frozen
 from stepflow.drivers.attached import DataWrite, Delay
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import State
+from stepflow.model.state import State, new_tuple
 
 
 @frozen
@@ -125,6 +125,14 @@ class Commit(NamedTuple):
     data: tuple[DataWrite, ...] = ()
     resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit] | None = None
     once: Once | None = None
+
+
+def step_commit(
+    fence: Fence, state: State, exchange: str | None, consume: tuple[int, ...], queue: tuple[Enqueue | Dequeue, ...]
+) -> Commit:
+    """The commit of one step of a claimed run: made for every step, hence without keywords and defaults."""
+    write = new_tuple(Write, (state, exchange, None))
+    return new_tuple(Commit, (fence, (), (write,), consume, queue, (), (), (), (), None, None))
 
 
 CommitResult = tuple[int, ...] | StepflowError

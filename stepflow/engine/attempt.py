@@ -13,14 +13,14 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Write
+from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, step_commit
 from stepflow.engine import endings
 from stepflow.engine.claimed import Claimed
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, State, Transition
+from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition, new_tuple
 
 log = logging.getLogger("stepflow")
 Turns = Generator[Commit | Call, Any, Release | None]
@@ -88,7 +88,7 @@ class Attempt(Claimed):
                 return (yield from self._wait(task))
             try:
                 args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
-                move = task.settle((yield Call(task.call, args, task.is_async)), self.exchange)
+                move = task.settle((yield new_tuple(Call, (task.call, args, task.is_async))), self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
@@ -155,12 +155,11 @@ class Attempt(Claimed):
             seqs = tuple(e.seq for e in self._taken)
             self._events = [e for e in self._events if e.seq not in seqs]
             self._taken = []
-        write = Write(State(state.id, self.rev, transition, state.labels, state.annotations, now), text)
-        return Commit(self.claim.fence, (), (write,), seqs, queue)
+        return step_commit(self.fence, state.following(self.rev, transition, now), text, seqs, queue)
 
     def _landed(self, commit: Commit, revs: tuple[int, ...]) -> None:
         """The commit is durable: the next one builds on it."""
-        (write,), (self.rev,) = commit.writes, revs
+        write, self.rev = commit.writes[0], revs[0]
         self.state = write.state
         if write.exchange is not None:
             self.text = write.exchange

@@ -25,7 +25,7 @@ class ThreadPool:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop, self._name = loop, name
-        self._pid = os.getpid()
+        self._forks = LINEAGE.forks
         self._guard = threading.Lock()
         self._ready: deque[Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
@@ -95,16 +95,32 @@ class ThreadPool:
                 self._arrived()
             else:
                 work()
-                end_if_forked(self._pid)
+                end_if_forked(self._forks)
 
     def _arrived(self) -> None:
         with self._guard:
             self._waking = False
 
 
-def end_if_forked(pid: int) -> None:
-    """End this process at once if it is a child that a step forked: it must not go on as a second, lockless worker."""
-    if os.getpid() != pid:
+class _Lineage:
+    """Counts the forks between the first process and this one; asking the system for a process id costs more than a step."""
+
+    forks = 0
+
+    def forked(self) -> None:
+        self.forks += 1
+
+
+LINEAGE = _Lineage()
+os.register_at_fork(after_in_child=LINEAGE.forked)
+
+
+def end_if_forked(forks: int) -> None:
+    """End this process at once if it is a child that a step forked: it must not go on as a second, lockless worker.
+
+    `forks` is `LINEAGE.forks` as of when the work began.
+    """
+    if LINEAGE.forks != forks:
         log.critical("a step forked, and its child process returned from the step: end the child with os._exit()")
         os._exit(FORKED)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from typing import Any
@@ -14,7 +13,7 @@ from stepflow.engine.claimed import Claimed
 from stepflow.engine.clock import Clock
 from stepflow.engine.function_attempt import FunctionAttempt
 from stepflow.engine.lane import Lane
-from stepflow.engine.pool import ThreadPool, end_if_forked
+from stepflow.engine.pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.portal import in_sync_step
 from stepflow.model.current import enter
 
@@ -57,11 +56,11 @@ async def on_loop(
 ) -> Release | None:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
     enter(attempt.current)
-    turns, pid = attempt.turns(), os.getpid()
+    turns, forks = attempt.turns(), LINEAGE.forks
     try:
         effect = next(turns)
         while True:
-            end_if_forked(pid)
+            end_if_forked(forks)
             try:
                 if isinstance(effect, Commit):
                     value: Any = await commit(effect)

@@ -7,10 +7,9 @@ import json
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
-from stepflow.errors import UnknownState
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow, FlowOptions, Move
-from stepflow.model.state import POSITION, Transition
+from stepflow.model.state import Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.exchange import code_text, exchange_type, stored_fields
@@ -128,11 +127,4 @@ class StepFlow(Flow[E_contra]):
 
     def resume(self, transition: Transition) -> Move:
         """The Move of a stored transition; without a position it begins anew. Raises UnknownState."""
-        stored = transition.annotations.get(POSITION)
-        try:
-            state = None if stored is None else json.loads(stored)
-        except ValueError as error:
-            raise UnknownState(
-                f"annotation {POSITION} of {self.name} holds {stored!r:.200}, not a JSON list"
-            ) from error
-        return self._plan.at(read_position(self._table, state), transition)
+        return self._plan.at(transition)

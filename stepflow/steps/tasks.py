@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from typing import Any
 
+from stepflow.errors import UnknownState
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import POSITION, STATUS, WAITING, Transition
-from stepflow.steps.position import Position, kept, strings, to_json
+from stepflow.steps.position import Position, kept, read_position, strings, to_json
 from stepflow.steps.recover import Gone, ask_guards
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, Row
@@ -67,6 +69,7 @@ class Plan:
         self.table = table
         self.prefix = f"{table.name}/"
         self._tasks = {row.source: StepTask(row, (), self) for row in table.rows}
+        self._read: dict[str | None, Position] = {}  # without attempts, hence never more than the table has events
         self._end = Transition("", {POSITION: to_json((table.completed,)), STATUS: "completed"})
         for row in table.rows:
             self._tasks[row.source].moves = tuple(self.after(row, n, ()) for n in range(len(row.exits)))
@@ -103,11 +106,25 @@ class Plan:
         transition = Transition(self.table.name, annotations)
         return Move(transition, self._task(following, attempts), delay_s, stays, _number(attempts))
 
-    def at(self, position: Position, transition: Transition) -> Move:
-        """The Move that a stored transition stands for: its delay is over."""
+    def at(self, transition: Transition) -> Move:
+        """The Move that a stored transition stands for: its delay is over. Raises UnknownState."""
+        stored = transition.annotations.get(POSITION)
+        position = self._read.get(stored) or self._position(stored)
         if position.row is None:
             return Move(transition, None)
         return Move(transition, self._task(position.row, position.attempts), attempt=_number(position.attempts))
+
+    def _position(self, stored: str | None) -> Position:
+        try:
+            state = None if stored is None else json.loads(stored)
+        except ValueError as error:
+            raise UnknownState(
+                f"annotation {POSITION} of {self.table.name} holds {stored!r:.200}, not a JSON list"
+            ) from error
+        position = read_position(self.table, state)
+        if stored == to_json((position.event,)):
+            self._read[stored] = position
+        return position
 
     def _task(self, row: Row, attempts: Attempts) -> StepTask:
         return StepTask(row, attempts, self) if attempts else self._tasks[row.source]

@@ -12,7 +12,7 @@ from stepflow.drivers.sqlite.attached import PAST, Attachments
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.ready import ReadyRows
-from stepflow.drivers.sqlite.rows import map_text, polls
+from stepflow.drivers.sqlite.rows import map_text
 from stepflow.drivers.values import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Write
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 
@@ -122,7 +122,7 @@ class Applier:
         self.rev += 1
         state, transition = write.state, write.state.transition
         texts = (transition.text, map_text(state.labels), map_text(state.annotations))
-        derived = (transition.status, transition.event, polls(transition))
+        derived = (transition.status, transition.event, transition.polls)
         exchange = write.exchange
         if state.rev:
             self._update(write, texts, derived)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, polls, printable
+from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, printable
 from stepflow.drivers.values import Commit, Dequeue, Enqueue, Release
 from stepflow.model.limits import standing
 
@@ -31,6 +31,21 @@ STEP = (
     " committed_at = excluded.committed_at,"
     " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
+)
+# The same of a run without labels and annotations whose exchange did not change: what is not bound need not be copied.
+PLAIN_STEP = (
+    "INSERT INTO stepflow_states (shard, id, created_at, rev, transition, committed_at, flow, input_hash, labels,"
+    " annotations, status, event, polls, exchange_rev)"
+    " SELECT ?1, column2, column3, column4, column5, ?2, '', '', '{{}}', '{{}}', '', '', 0, 0"
+    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q ON q.shard = ?1 AND q.id = column2 AND q.epoch = column1"
+    " WHERE true"
+    " ON CONFLICT (shard, id) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
+    " annotations = excluded.annotations, status = '', event = '', polls = 0, committed_at = excluded.committed_at"
+    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+)
+PLAIN_HISTORY = (
+    "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)"
+    " SELECT column1, ?1, column2, column3, column4, '{{}}', '{{}}', ?2 FROM (VALUES {rows})"
 )
 HISTORY = (
     "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at, exchange)"
@@ -89,12 +104,12 @@ def many(connection: sqlite3.Connection, template: str, width: int, values: list
 
 def is_step(commit: Commit) -> bool:
     """Whether this is a fenced write of an existing run, with nothing else but a change of its queue row."""
-    fence, writes = commit.fence, commit.writes
-    if fence is None or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
+    if fence is None or len(writes) != 1 or publish or consume or unowned or cancel:
         return False
-    if commit.delays or commit.data or commit.resolve or commit.once:
+    if delays or data or resolve or once:
         return False
-    state, queue = writes[0].state, commit.queue
+    state = writes[0].state
     if state.id != fence.id or not state.rev:
         return False
     if not queue:
@@ -130,39 +145,35 @@ def steps(
     epochs: Callable[[int], int],
 ) -> bool:
     """Write steps with the revisions after `rev`; False when one of them may not be applied: roll back."""
+    plain: list[object] = []
+    plain_history: list[object] = []
     rows: list[object] = []
     history: list[object] = []
     ended: list[object] = []
     later: list[Enqueue] = []
     for commit in batch:
         rev += 1
-        write = commit.writes[0]
-        state, exchange = write.state, write.exchange
-        run_id, last, transition = state.id, state.rev, state.transition
-        text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
-        changed = 0 if exchange is None else rev
-        rows += (
-            commit.fence.epoch,  # type: ignore[union-attr]
-            run_id,
-            last,
-            rev,
-            text,
-            labels,
-            annotations,
-            transition.status,
-            transition.event,
-            polls(transition),
-            changed,
-        )
-        history += (rev, run_id, last, text, labels, annotations, exchange)
-        if commit.queue:
-            part = commit.queue[0]
+        fence, _unowned, ((state, exchange, _born),), _consume, queue, *_nothing = commit
+        run_id, last, transition, labels, annotations, _then = state
+        text, epoch = transition.text, fence.epoch  # type: ignore[union-attr]
+        if exchange is None and transition.plain and not labels and not annotations:
+            plain += (epoch, run_id, last, rev, text)
+            plain_history += (rev, run_id, last, text)
+        else:
+            maps = (map_text(labels), map_text(annotations))
+            derived = (transition.status, transition.event, transition.polls)
+            rows += (epoch, run_id, last, rev, text, *maps, *derived, 0 if exchange is None else rev)
+            history += (rev, run_id, last, text, *maps, exchange)
+        if queue:
+            part = queue[0]
             if isinstance(part, Enqueue):
                 later.append(part)
             else:
                 ended.append(run_id)
-    if many(connection, STEP, 11, rows, shard, now) != len(batch):
-        return False
+    for step, width, values in ((PLAIN_STEP, 5, plain), (STEP, 11, rows)):
+        if values and many(connection, step, width, values, shard, now) * width != len(values):
+            return False
+    many(connection, PLAIN_HISTORY, 4, plain_history, shard, now)
     many(connection, HISTORY, 7, history, shard, now)
     if ended and many(connection, END, 1, ended, shard) != len(ended):
         return False
@@ -214,7 +225,7 @@ def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], 
         for name, value in state.labels.items():
             names += (name, value, state.id)
         rows += (state.id, rev, born.flow, born.input_hash, born.created_at, text, labels, annotations)
-        rows += (transition.status, transition.event, polls(transition), priority, limits)
+        rows += (transition.status, transition.event, transition.polls, priority, limits)
         history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
     many(connection, BIRTH, 13, rows, shard, now)
     many(connection, HISTORY, 7, history, shard, now)

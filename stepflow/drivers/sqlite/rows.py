@@ -9,7 +9,7 @@ from typing import Any
 
 from stepflow.drivers.values import Event
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
+from stepflow.model.state import EMPTY, State, Transition, encode_map
 
 SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 
@@ -30,11 +30,6 @@ def map_text(mapping: Mapping[str, str]) -> str:
 def read_map(text: str) -> Mapping[str, str]:
     """Labels or annotations from their stored form."""
     return EMPTY if text == "{}" else json.loads(text)
-
-
-def polls(transition: Transition) -> bool:
-    """The column `polls` of a transition: whether it waits for something else than time."""
-    return transition.annotations.get(WAITING, "") not in ("", "delay")
 
 
 @lru_cache(maxsize=1024)
