@@ -83,8 +83,10 @@ class ThreadPool:
         parked = threading.Lock()
         parked.acquire()
         self._arrived()
-        while not self._closed:
+        while True:
             with self._guard:
+                if self._closed:
+                    return
                 work = self._ready.popleft() if self._ready else None
                 if work is None:
                     self._idle.append(parked)
