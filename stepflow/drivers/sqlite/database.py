@@ -49,7 +49,7 @@ class Database:
         self.locks = path.with_name(path.name + LOCKS)
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
-        self._closed = False
+        self._closed, self._synced = False, True
         with translated(path):
             self._writer = self.connect()
         self._turns: Turns | None = None
@@ -71,10 +71,11 @@ class Database:
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
 
     @contextmanager
-    def writing(self, *, wait: bool = True) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
-        Without `wait` it raises Taken at once when another thread, process or program is writing.
+        Without `wait` it raises Taken at once when another thread, process or program is writing. One that is not `synced`
+        survives the end of this process, but not a power failure, unless a later one is synced.
         """
         if not self._writing.acquire(blocking=wait):
             raise Taken
@@ -83,6 +84,7 @@ class Database:
             with turns.turn(wait=wait):
                 writer = self._writer
                 try:
+                    self._sync(writer, synced)
                     self._begin(writer, wait)
                     yield writer
                 except BaseException:
@@ -92,6 +94,11 @@ class Database:
                 self._commit(writer)
         finally:
             self._writing.release()
+
+    def _sync(self, writer: sqlite3.Connection, synced: bool) -> None:
+        if synced is not self._synced:
+            writer.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
 
     def restart(self, writer: sqlite3.Connection, verb: str) -> None:
         """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn."""
@@ -116,7 +123,7 @@ class Database:
 
     def _commit(self, writer: sqlite3.Connection) -> None:
         try:
-            writer.execute("COMMIT")
+            writer.commit()  # takes the interpreter lock back once; executing COMMIT does so three times
         except sqlite3.Error as error:
             _roll_back(writer)
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:

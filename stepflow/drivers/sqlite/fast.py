@@ -1,8 +1,8 @@
-"""The hot path: many commits of the two usual shapes in a constant number of statements.
+"""Many rows in a constant number of statements: of births, releases and (in `steps.py`) steps.
 
-A *step* is a fence and one write of the fenced run (and perhaps the end of its queue row, or its next due time); a
-*birth* is one new run and its queue row. Both go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts serve all batch sizes, and
-the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked for rolls back.
+A *birth* is one new run and its queue row. All go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts
+serve all batch sizes, and the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked
+for rolls back.
 """
 
 from __future__ import annotations
@@ -18,40 +18,10 @@ from stepflow.model.limits import standing
 
 MOST = 256  # rows of one statement
 
-# One look-up per row finds the old row and replaces it. created_at is not updated, so it carries the expected revision;
-# other labels than before are left to the slow path, which keeps their index.
-STEP = (
-    "INSERT INTO stepflow_states (shard, id, created_at, rev, transition, labels, annotations, status, event,"
-    " polls, exchange_rev, committed_at, flow, input_hash)"
-    " SELECT ?1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, ?2, '', ''"
-    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q ON q.shard = ?1 AND q.id = column2 AND q.epoch = column1"
-    " WHERE true"
-    " ON CONFLICT (shard, id) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
-    " annotations = excluded.annotations, status = excluded.status, event = excluded.event, polls = excluded.polls,"
-    " committed_at = excluded.committed_at,"
-    " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
-    " WHERE rev = excluded.created_at AND labels = excluded.labels"
-)
-# The same of a run without labels and annotations whose exchange did not change: what is not bound need not be copied.
-PLAIN_STEP = (
-    "INSERT INTO stepflow_states (shard, id, created_at, rev, transition, committed_at, flow, input_hash, labels,"
-    " annotations, status, event, polls, exchange_rev)"
-    " SELECT ?1, column2, column3, column4, column5, ?2, '', '', '{{}}', '{{}}', '', '', 0, 0"
-    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q ON q.shard = ?1 AND q.id = column2 AND q.epoch = column1"
-    " WHERE true"
-    " ON CONFLICT (shard, id) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
-    " annotations = excluded.annotations, status = '', event = '', polls = 0, committed_at = excluded.committed_at"
-    " WHERE rev = excluded.created_at AND labels = excluded.labels"
-)
-PLAIN_HISTORY = (
-    "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)"
-    " SELECT column1, ?1, column2, column3, column4, '{{}}', '{{}}', ?2 FROM (VALUES {rows})"
-)
 HISTORY = (
     "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at, exchange)"
     " SELECT column1, ?1, column2, column3, column4, column5, column6, ?2, column7 FROM (VALUES {rows})"
 )
-END = "DELETE FROM stepflow_queue WHERE shard = ?1 AND id IN (VALUES {rows})"
 BIRTH = (
     "INSERT INTO stepflow_states (id, rev, flow, input_hash, created_at, transition, labels, annotations, status,"
     " event, polls, exchange_rev, priority, limits, shard, committed_at)"
@@ -63,16 +33,6 @@ QUEUE = (
     " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
 )
 LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
-
-
-# For a row that STEP found fenced. One with a cancel mark, or with another priority, is left to the slow path.
-LATER = (
-    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
-    " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
-    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, lane = excluded.lane,"
-    " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
-    " WHERE cancel = 0 AND priority = excluded.priority"
-)
 RELEASE = (
     "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, lane)"
     " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7,"
@@ -102,24 +62,6 @@ def many(connection: sqlite3.Connection, template: str, width: int, values: list
     return connection.total_changes - before
 
 
-def is_step(commit: Commit) -> bool:
-    """Whether this is a fenced write of an existing run, with nothing else but a change of its queue row."""
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
-    if fence is None or len(writes) != 1 or publish or consume or unowned or cancel:
-        return False
-    if delays or data or resolve or once:
-        return False
-    state = writes[0].state
-    if state.id != fence.id or not state.rev:
-        return False
-    if not queue:
-        return True
-    if len(queue) > 1 or queue[0].id != fence.id:
-        return False
-    part = queue[0]
-    return not part.owned and not part.limits if isinstance(part, Enqueue) else state.transition.status != ""
-
-
 def is_birth(commit: Commit) -> bool:
     """Whether this creates one run, with nothing else but its queue row."""
     writes, queue = commit.writes, commit.queue
@@ -134,57 +76,6 @@ def is_birth(commit: Commit) -> bool:
 
 def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
     return isinstance(part, Enqueue) and part.id == run_id and not part.owned
-
-
-def steps(
-    connection: sqlite3.Connection,
-    shard: str,
-    batch: Sequence[Commit],
-    now: int,
-    rev: int,
-    epochs: Callable[[int], int],
-) -> bool:
-    """Write steps with the revisions after `rev`; False when one of them may not be applied: roll back."""
-    plain: list[object] = []
-    plain_history: list[object] = []
-    rows: list[object] = []
-    history: list[object] = []
-    ended: list[object] = []
-    later: list[Enqueue] = []
-    for commit in batch:
-        rev += 1
-        fence, _unowned, ((state, exchange, _born),), _consume, queue, *_nothing = commit
-        run_id, last, transition, labels, annotations, _then = state
-        text, epoch = transition.text, fence.epoch  # type: ignore[union-attr]
-        if exchange is None and transition.plain and not labels and not annotations:
-            plain += (epoch, run_id, last, rev, text)
-            plain_history += (rev, run_id, last, text)
-        else:
-            maps = (map_text(labels), map_text(annotations))
-            derived = (transition.status, transition.event, transition.polls)
-            rows += (epoch, run_id, last, rev, text, *maps, *derived, 0 if exchange is None else rev)
-            history += (rev, run_id, last, text, *maps, exchange)
-        if queue:
-            part = queue[0]
-            if isinstance(part, Enqueue):
-                later.append(part)
-            else:
-                ended.append(run_id)
-    for step, width, values in ((PLAIN_STEP, 5, plain), (STEP, 11, rows)):
-        if values and many(connection, step, width, values, shard, now) * width != len(values):
-            return False
-    many(connection, PLAIN_HISTORY, 4, plain_history, shard, now)
-    many(connection, HISTORY, 7, history, shard, now)
-    if ended and many(connection, END, 1, ended, shard) != len(ended):
-        return False
-    return not later or _put_off(connection, shard, later, now, epochs(len(later)))
-
-
-def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:
-    rows: list[object] = []
-    for number, part in enumerate(later):
-        rows += (part.id, part.flow, part.due, part.priority, lane(part.due, now), epoch + number)
-    return many(connection, LATER, 6, rows, shard) == len(later)
 
 
 def releases(

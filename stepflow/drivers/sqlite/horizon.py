@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from stepflow.drivers.sqlite.claims import LINES
 from stepflow.drivers.sqlite.control import Control
-from stepflow.drivers.sqlite.query import head
+from stepflow.drivers.sqlite.rows import head
 from stepflow.drivers.values import Horizon
 from stepflow.model.limits import due_of
 

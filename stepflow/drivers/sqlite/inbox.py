@@ -10,7 +10,7 @@ from typing import Any
 from stepflow.drivers.posted import dump, parse
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS, member_error, translate
-from stepflow.drivers.sqlite.query import HEAD, head
+from stepflow.drivers.sqlite.rows import HEAD, head
 from stepflow.drivers.values import Commit
 from stepflow.errors import StoreError
 

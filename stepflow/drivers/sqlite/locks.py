@@ -6,6 +6,7 @@ locks that SQLite itself holds on it in this process.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import time
@@ -19,6 +20,7 @@ from urllib.parse import quote
 from stepflow.drivers.sqlite.problems import translated
 from stepflow.errors import Unavailable
 
+_C = ctypes.PyDLL(None, use_errno=True)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
@@ -51,7 +53,7 @@ class LockFile:
     def try_lock(self) -> bool:
         """Take the lock if nobody has it."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -64,13 +66,23 @@ class LockFile:
 
     def unlock(self) -> None:
         """Give the lock back."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        _flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; its lock is free when no other process inherited it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _flock(fd: int, how: int) -> None:
+    """`fcntl.flock` for calls that never block: it keeps the interpreter lock.
+
+    Beside a step that computes, every release of that lock costs a switch interval, thousands of times what this takes.
+    """
+    if _C.flock(fd, how):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def _forget(lock: LockFile | None) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from stepflow.drivers.base import Maintenance
 from stepflow.drivers.sqlite.control import forget
 from stepflow.drivers.sqlite.database import Database
-from stepflow.drivers.sqlite.query import HEAD
+from stepflow.drivers.sqlite.rows import HEAD
 from stepflow.errors import Corrupt
 from stepflow.model.shard import shard_of
 

@@ -16,7 +16,7 @@ from stepflow.drivers.sqlite.attached import DELAY, Attachments, read_delay
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many_rows
 from stepflow.drivers.sqlite.history import Search, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, read_event, read_queue, read_state
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
 from stepflow.drivers.values import (
     Born,
     Event,
@@ -188,17 +188,6 @@ class Reader:
             query = "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
             exchange, prev = self.connection.execute(query, (prev,)).fetchone()
         return str(exchange)
-
-
-def head(connection: sqlite3.Connection) -> int:
-    """The newest revision of the store."""
-    return int(connection.execute(HEAD).fetchone()[0])
-
-
-HEAD = (
-    "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
-    " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
-)
 
 
 def _with_status(status: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,11 @@ QUEUE = (
     "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
 )
 EVENT = "run_id, name, id, payload, published_at, seq"
+
+HEAD = (
+    "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
+    " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
+)
 
 _encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
 
@@ -67,3 +73,8 @@ def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
     if crashes >= SUSPECT:
         return 2
     return 1 if blocked_by or due <= now else 0
+
+
+def head(connection: sqlite3.Connection) -> int:
+    """The newest revision of the store."""
+    return int(connection.execute(HEAD).fetchone()[0])

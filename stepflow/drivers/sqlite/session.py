@@ -17,8 +17,10 @@ from stepflow.drivers.sqlite.horizon import horizon
 from stepflow.drivers.sqlite.locks import Taken
 from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
-from stepflow.drivers.sqlite.query import Reader, head
+from stepflow.drivers.sqlite.query import Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
+from stepflow.drivers.sqlite.rows import head
+from stepflow.drivers.sqlite.steps import steps_of
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -33,6 +35,8 @@ from stepflow.drivers.values import (
 )
 from stepflow.model.shard import shard_of
 
+CROWD = 16  # commits after one that was surprised by what others had written
+
 
 class SqliteStore(Store):
     """One engine's session on one file."""
@@ -43,6 +47,8 @@ class SqliteStore(Store):
         self._owners = Owners(database.locks, self._shard, owner)
         self._changes = Changes(database)
         self._closed = False
+        self._known = 0  # the newest revision, unless somebody else has written since the last commit; 0: not known
+        self._crowd = 0  # commits for which it is not worth trying
 
     def close(self) -> None:
         if self._closed:
@@ -57,16 +63,14 @@ class SqliteStore(Store):
             self._database.close()
             self._owners.close()
 
-    @contextmanager
-    def _writing(self, *, wait: bool = True) -> Iterator[tuple[sqlite3.Connection, int]]:
-        """A write transaction and the newest revision, after what others posted was applied; Taken if it had to `wait`."""
-        with self._database.writing(wait=wait) as writer:
-            posted, rev = inbox.look(writer)
-            if posted:
-                inbox.drain(writer)
-                self._database.restart(writer, "COMMIT")
-                rev = head(writer)
-            yield writer, rev
+    def _look(self, writer: sqlite3.Connection) -> int:
+        """Apply what others posted, in a transaction of its own before this one; the newest revision then."""
+        posted, rev = inbox.look(writer)
+        if posted:
+            inbox.drain(writer)
+            self._database.restart(writer, "COMMIT")
+            rev = head(writer)
+        return rev
 
     @contextmanager
     def _reading(self) -> Iterator[Reader]:
@@ -76,8 +80,8 @@ class SqliteStore(Store):
             if not posted:
                 yield Reader(connection, self._shard)
                 return
-        with self._writing():
-            pass
+        with self._database.writing() as writer:
+            self._look(writer)
         with self._database.reading() as connection:
             yield Reader(connection, self._shard)
 
@@ -88,11 +92,14 @@ class SqliteStore(Store):
             return None
 
     def commit(self, batch: Sequence[Commit], now: int, *, wait: bool = True) -> list[CommitResult]:
-        with self._writing(wait=wait) as (writer, rev):
-            try:
-                results = self._together(writer, batch, now, rev)
-            except MEMBER_ERRORS:
-                results = None
+        with self._database.writing(wait=wait) as writer:
+            results = self._unseen(writer, batch, now)
+            if results is None:
+                rev = self._look(writer)
+                try:
+                    results = self._together(writer, batch, now, rev)
+                except MEMBER_ERRORS:
+                    results = None
             if results is None:  # one by one, so that each gets its own answer
                 self._database.restart(writer, "ROLLBACK")
                 applier = Applier(writer, self._shard, now, head(writer), self._owners.me.id)
@@ -100,28 +107,49 @@ class SqliteStore(Store):
                 self._show(writer, batch)
         return results
 
+    def _unseen(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        """Apply steps without looking first, as if nobody else had written since the last commit; None if they may not be."""
+        rev, self._known = self._known, 0
+        if self._crowd:
+            self._crowd -= 1
+        if self._crowd or not rev:
+            return None
+        steps = steps_of(batch, rev)
+        if steps.others:
+            return None
+        try:
+            if steps.write(writer, self._shard, now, ReadyRows(writer, self._shard, now).epochs, rev):
+                self._known = rev + steps.count
+                return [(number,) for number in range(rev + 1, self._known + 1)]
+        except MEMBER_ERRORS:
+            pass
+        self._crowd = CROWD
+        self._database.restart(writer, "ROLLBACK")
+        return None
+
     def _together(
         self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int, rev: int
     ) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
-        steps = [index for index, commit in enumerate(batch) if fast.is_step(commit)]
-        births = [] if len(steps) == len(batch) else [n for n, commit in enumerate(batch) if fast.is_birth(commit)]
-        order = steps + births
-        epochs = ReadyRows(writer, self._shard, now).epochs
-        if steps and not fast.steps(writer, self._shard, [batch[index] for index in steps], now, rev, epochs):
+        steps, epochs = steps_of(batch, rev), ReadyRows(writer, self._shard, now).epochs
+        births = [index for index in steps.others if fast.is_birth(batch[index])]
+        if not steps.write(writer, self._shard, now, epochs):
             return None
         if births:
             epoch = epochs(len(births)) - 1
-            fast.births(writer, self._shard, [batch[index] for index in births], now, rev + len(steps), epoch)
+            fast.births(writer, self._shard, [batch[index] for index in births], now, rev + steps.count, epoch)
+        rest = sorted(set(steps.others).difference(births))
         results: list[CommitResult] = [()] * len(batch)
-        for index in order:
+        for index in [*sorted(set(range(len(batch))).difference(steps.others)), *births]:
             rev += 1
             results[index] = (rev,)
-        if len(order) < len(batch):
+        if rest:
             applier = Applier(writer, self._shard, now, rev, self._owners.me.id)
-            for index in sorted(set(range(len(batch))).difference(order)):
+            for index in rest:
                 results[index] = applier.apply(batch[index])
             self._show(writer, batch)
+        else:
+            self._known = rev
         return results
 
     def _show(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> None:
@@ -132,13 +160,15 @@ class SqliteStore(Store):
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
-        with self._writing() as (writer, _rev):
+        with self._database.writing(synced=False) as writer:  # who holds a run matters only while processes live
+            self._look(writer)
             self._owners.appear(writer)
             rows = ReadyRows(writer, self._shard, now)
             return Claims(rows, self._owners.me.id, flows).claim(limit, suspects, skip)
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
-        with self._writing() as (writer, _rev):
+        with self._database.writing() as writer:
+            self._look(writer)
             rows = ReadyRows(writer, self._shard, now)
             if fast.releases(writer, self._shard, batch, now, rows.epochs):
                 return [True] * len(batch)

@@ -1,0 +1,83 @@
+"""What a session on a SQLite file may take for granted between two of its commits, and what the disk has to confirm."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stepflow.drivers.base import Store
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.values import Owner
+from stepflow.testing.conformance.kit import NOW, begun, birth, make, record, step
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "x.db"
+
+
+def session(path: Path, name: str) -> Store:
+    return SqliteDriver(path).connect("", Owner(name, "host", 1), NOW)
+
+
+@pytest.fixture
+def two(path: Path) -> Iterator[tuple[Store, Store]]:
+    with closing(session(path, "one")) as one, closing(session(path, "two")) as two:
+        yield one, two
+
+
+def test_steps_number_on_where_others_left_off(two):
+    one, other = two
+    claims = {name: begun(one, name) for name in ("a", "b")}
+    revs = {name: rev for name, (_claim, rev) in claims.items()}
+    head = 2
+    for turn in range(60):
+        name = "ab"[turn % 2]
+        (revs[name],) = make(one, step(claims[name][0], revs[name]))
+        assert revs[name] == head + 1
+        head += 1
+        if turn % 20 < 3:  # alone for a while, then beside somebody who writes, too
+            head += len(make(other, birth(f"other-{turn}", due=None)))
+    assert [record(one, name).state.rev for name in "ab"] == [revs["a"], revs["b"]]
+
+
+def test_a_step_after_a_posted_start_applies_that_first(two, path):
+    one, other = two
+    held, rev = begun(one, "a")
+    (rev,) = make(one, step(held, rev))
+    with closing(sqlite3.connect(path, isolation_level=None)) as tx:
+        tx.execute("BEGIN")
+        other.post(tx, birth("posted", due=None))
+        tx.execute("COMMIT")
+        (after,) = make(one, step(held, rev))
+        assert tx.execute("SELECT count(*) FROM stepflow_inbox").fetchone() == (0,)
+    assert (record(one, "posted").state.rev, after) == (rev + 1, rev + 2)
+
+
+def test_a_step_that_was_fenced_off_meanwhile_is_refused_though_nothing_else_happened(two):
+    one, other = two
+    held, rev = begun(one, "a")
+    (rev,) = make(one, step(held, rev))
+    other.beat(NOW, dead=["one"])  # changes the queue only, no revision
+    (refusal,) = one.commit([step(held, rev)], NOW)
+    assert isinstance(refusal, Exception)
+    assert record(one, "a").state.rev == rev
+
+
+def test_every_commit_reaches_the_disk_and_a_claim_need_not(two):
+    one, _other = two
+    writer = one._database._writer  # type: ignore[attr-defined]
+
+    def level() -> str:
+        return {1: "NORMAL", 2: "FULL"}[writer.execute("PRAGMA synchronous").fetchone()[0]]
+
+    make(one, birth("a"))
+    assert level() == "FULL"
+    assert one.claim({"flow": ""}, NOW, 1) is not None
+    assert level() == "NORMAL"
+    make(one, birth("b"))
+    assert level() == "FULL"
