@@ -1,46 +1,59 @@
-"""The hot path: a step of a run that is held, which changes no index and needs no layer of its own."""
+"""The hot path: the steps of a batch, which change no index and need no layer of their own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from stepflow.drivers.rocksdb.draft import Draft
-from stepflow.drivers.rocksdb.keys import Keys
-from stepflow.drivers.rocksdb.member import lost, record
+from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
+from stepflow.drivers.rocksdb.records import dump_revision
+from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.values import Commit, CommitResult
-from stepflow.errors import RevMismatch
 
 
-def is_step(commit: Commit) -> bool:
-    """Whether this is a fenced write of one run that goes on, with nothing else."""
-    fence, writes = commit.fence, commit.writes
-    if fence is None or len(writes) != 1 or commit.queue or commit.publish or commit.consume:
-        return False
-    if commit.resolve is not None or commit.delays or commit.data or commit.once is not None:
-        return False
-    state = writes[0].state
-    return state.id == fence.id and not state.transition.status and not commit.unowned and not commit.cancel
+def apply(
+    draft: Draft, space: Space, batch: Sequence[Commit], now: int, usual: Callable[[Commit], CommitResult]
+) -> list[CommitResult]:
+    """Apply the commits of a batch, in its order: fenced writes of one run that goes on here, all others by the `usual` way.
 
-
-def step(draft: Draft, keys: Keys, commit: Commit, now: int) -> CommitResult | None:
-    """Apply a step, or answer why not; None when it changes more than the history: take the usual way."""
-    fence, write = commit.fence, commit.writes[0]
-    assert fence is not None
-    run_id, new = fence.id, write.state
-    row = draft.row(run_id)
-    if row is None or row.epoch != fence.epoch:
-        return lost(draft, run_id, fence.epoch)
-    run = draft.run(run_id)
-    if run is None or run.rev != new.rev:
-        return RevMismatch([run_id])
-    if not row.owner or run.transition.status or (new.labels is not run.labels and new.labels != run.labels):
-        return None
-    rev, before = draft.head.rev + 1, (run.transition, run.annotations, run.committed_at, run.exchange_rev)
-    try:
-        run.moved(new, rev, now)
-        record(draft, keys, run, new.rev, write.exchange)
-    except MEMBER_ERRORS as error:
-        run.rev = new.rev
-        run.transition, run.annotations, run.committed_at, run.exchange_rev = before
-        return member_error(error)
-    draft.head.rev = rev
-    return (rev,)
+    That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
+    """
+    runs, rows = space.at_hand()
+    history, revs, puts, head = space.keys.history, space.keys.revs, draft.puts, draft.head
+    stamp = number(now)
+    results: list[CommitResult] = []
+    for commit in batch:
+        fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
+        if fence is None or len(writes) != 1 or queue or consume or publish or unowned or cancel or delays or data:
+            results.append(usual(commit))
+            continue
+        ((new, exchange, _born),) = writes
+        run_id, last, transition, labels, annotations, _then = new
+        run, row = runs.get(run_id), rows.get(run_id)
+        if resolve or once or run is None or row is None or run_id != fence.id or row.epoch != fence.epoch:
+            results.append(usual(commit))
+            continue
+        plain = run.rev == last and row.owner and not transition.status and not run.transition.status
+        if not plain or (labels is not run.labels and labels != run.labels):
+            results.append(usual(commit))
+            continue
+        rev = head.rev + 1
+        try:
+            place = number(rev)
+            record = dump_revision(new, now, last, run.exchange_rev if exchange is None else rev, exchange or "")
+        except MEMBER_ERRORS as error:
+            results.append(member_error(error))
+            continue
+        head.rev = rev
+        puts[history + run.code + place] = record
+        puts[revs + place] = stamp + run.code
+        for name, value in run.labels.items():
+            puts[space.keys.tagged + text(name) + text(value) + place] = b""
+        run.rev, run.transition, run.committed_at = rev, transition, now
+        if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
+            run.annotations = dict(annotations)
+        if exchange is not None:
+            run.exchange_rev = rev
+        results.append((rev,))
+    return results

@@ -133,7 +133,7 @@ def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) 
     if exchange is not None:
         run.exchange_rev = run.rev
     place, puts = number(run.rev), draft.puts
-    puts[keys.history + run.code + place] = dump_revision(run, prev, exchange or "")
+    puts[keys.history + run.code + place] = dump_revision(run, run.committed_at, prev, run.exchange_rev, exchange or "")
     puts[keys.revs + place] = number(run.committed_at) + run.code
     for name, value in run.labels.items():
         puts[keys.tagged + text(name) + text(value) + place] = b""

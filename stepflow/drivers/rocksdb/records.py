@@ -109,12 +109,12 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
     return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
-def dump_revision(run: Run, prev: int, exchange: str) -> bytes:
+def dump_revision(new: State | Run, now: int, prev: int, exchange_rev: int, exchange: str) -> bytes:
     """A row of the history: texts that hold no NUL, and the exchange last, which may."""
-    labels, annotations = encode_map(run.labels), encode_map(run.annotations)
+    labels = encode_map(new.labels) if new.labels else "{}"
+    annotations = encode_map(new.annotations) if new.annotations else "{}"
     return (
-        f"{FORMAT}\0{prev}\0{run.exchange_rev}\0{run.committed_at}\0{run.transition.text}\0{labels}\0{annotations}"
-        f"\0{exchange}"
+        f"{FORMAT}\0{prev}\0{exchange_rev}\0{now}\0{new.transition.text}\0{labels}\0{annotations}\0{exchange}"
     ).encode("utf-8", "surrogatepass")
 
 

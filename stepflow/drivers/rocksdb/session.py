@@ -9,13 +9,12 @@ from typing import Any
 from attrs import evolve
 
 from stepflow.drivers.base import Query, Store
-from stepflow.drivers.rocksdb import member, rows
+from stepflow.drivers.rocksdb import fast, member, rows
 from stepflow.drivers.rocksdb.choice import choose, next_due
 from stepflow.drivers.rocksdb.control import begins
 from stepflow.drivers.rocksdb.database import Database
 from stepflow.drivers.rocksdb.draft import Draft
-from stepflow.drivers.rocksdb.fast import is_step, step
-from stepflow.drivers.rocksdb.keys import Keys, text
+from stepflow.drivers.rocksdb.keys import text
 from stepflow.drivers.rocksdb.query import Reader
 from stepflow.drivers.rocksdb.shelf import shelf
 from stepflow.drivers.rocksdb.space import Space
@@ -104,7 +103,9 @@ class RocksdbStore(Store):
             space.warm([write.state.id for commit in batch for write in commit.writes])
             draft = self._database.draft(space)
             try:
-                results = [self._apply(draft, space.keys, commit, now) for commit in batch]
+                results = fast.apply(
+                    draft, space, batch, now, lambda c: member.apply(draft, space.keys, c, now, self._owner)
+                )
             except BaseException:  # the short way changed runs in memory that will not be written
                 self._database.doubt()
                 raise
@@ -113,13 +114,6 @@ class RocksdbStore(Store):
                 space.owners.setdefault(self._owner.id, self._owner)
             self._touch()
             return results
-
-    def _apply(self, draft: Draft, keys: Keys, commit: Commit, now: int) -> CommitResult:
-        if is_step(commit):
-            result = step(draft, keys, commit, now)
-            if result is not None:
-                return result
-        return member.apply(draft, keys, commit, now, self._owner)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.draft import Draft
@@ -90,6 +90,10 @@ class Space:
         if bare:
             rows = self.disk.get_many([self.keys.queue + text(key) for key in bare])
             self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
+
+    def at_hand(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
+        """The runs and the rows that are in memory."""
+        return self._runs, self._rows
 
     def value(self, key: bytes) -> bytes | None:
         """The record at a key."""
