@@ -50,14 +50,14 @@ class Database:
         """Memory may be ahead of the disk: read it anew at the next use."""
         self._generation = 0
 
-    def apply(self, space: Space, draft: Draft) -> None:
-        """Write the change and make it visible, or raise a StoreError."""
+    def apply(self, space: Space, draft: Draft, *, synced: bool = True) -> None:
+        """Write the change and make it visible, or raise a StoreError; `synced` as in `Disk.write`."""
         try:
             change = space.entries(draft)
             if change or draft.head != self._head:
                 head = draft.head
                 change[HEAD_KEY] = dump(head.rev, head.epoch, head.seq)
-                self.disk.write(change)
+                self.disk.write(change, synced=synced)
         except BaseException:
             self.doubt()
             raise

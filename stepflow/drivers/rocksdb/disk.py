@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,13 +147,29 @@ class Disk:
                 rows.prev()
             rows.status()
 
+    def last_of(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes] | None]:
+        """For each prefix the last row whose key begins with it, as of this call; None where there is none."""
+        with translated(self.path):
+            rows = self.ready().iter()
+            for prefix in prefixes:
+                rows.seek_for_prev(prefix + b"\xff" * 9)
+                if not rows.valid():
+                    rows.status()
+                    yield None
+                else:
+                    key: bytes = rows.key()
+                    yield (key, rows.value()) if key.startswith(prefix) else None
+
     def cursor(self, prefix: bytes, *, back: bool) -> Cursor:
         """A cursor over the keys with this prefix as of this call."""
         with translated(self.path):
             return Cursor(self.ready().iter(), prefix, back=back)
 
-    def write(self, change: Change) -> None:
-        """Apply all of `change` or nothing, durably. Raises OutcomeUnknown when the disk failed while syncing."""
+    def write(self, change: Change, *, synced: bool = True) -> None:
+        """Apply all of `change` or nothing. Raises OutcomeUnknown when the disk failed while syncing.
+
+        What is not `synced` survives the end of this process, but not a power failure, unless a later change is synced.
+        """
         db = self.ready()
         if self.read_only:
             raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
@@ -169,6 +185,8 @@ class Disk:
         except Exception as error:
             self._drop()
             raise translate(error, self.path) from error
+        if not synced:
+            return
         # A write with sync=True does the same, but keeps the interpreter lock while the disk works; this does not.
         try:
             db.flush_wal(True)

@@ -17,6 +17,7 @@ from stepflow.model.state import EMPTY, State, Transition, encode_map
 FORMAT = 1
 
 _quote = json.encoder.encode_basestring_ascii  # formatting by hand takes a third of the time of an encoder
+_parse = json.JSONDecoder().raw_decode  # the records are ours: there is no white space to be skipped
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -69,7 +70,7 @@ def dump(*values: Any) -> bytes:
 
 def parse(record: bytes) -> list[Any]:
     """The values of a record that `dump` made. Raises SchemaMismatch for one of a later format."""
-    values: list[Any] = json.loads(record)
+    values: list[Any] = _parse(record.decode())[0]
     if values[0] != FORMAT:
         raise _newer(values[0])
     return values[1:]

@@ -127,7 +127,7 @@ class RocksdbStore(Store):
             for key in choose(space, flows, now, limit, suspects, skip) if limit > 0 else ():
                 begins(draft, space, _limits(space, key), key, now)
                 claims.append(rows.take(draft, space.keys, key, self._owner.id))
-            self._database.apply(space, draft)
+            self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
             space.owners.setdefault(self._owner.id, self._owner)
             if claims:
                 self._touch()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.draft import Draft
@@ -56,19 +56,19 @@ class Space:
     def run(self, run_id: str) -> Run | None:
         """The run of that id."""
         if run_id not in self._runs:
-            code = text(run_id)
-            self._runs[run_id] = self._run(run_id, code, self.disk.get(self.keys.runs + code))
+            self._read_runs([run_id])
         return self._runs[run_id]
 
-    def _run(self, run_id: str, code: bytes, record: bytes | None) -> Run | None:
-        """The run of a record, with its newest revision."""
-        if record is None:
-            return None
-        history = self.keys.history + code
-        newest = next(self.disk.scan_back(history + b"\xff" * 9, history), None)
-        if newest is None:
-            return None
-        return parse_run(record, run_id, code, read_number(newest[0], len(history)), newest[1])
+    def _read_runs(self, ids: Sequence[str]) -> None:
+        """Read runs with their newest revisions into memory."""
+        codes, start = [text(run_id) for run_id in ids], self.keys.history
+        records = self.disk.get_many([self.keys.runs + code for code in codes])
+        known = [n for n, record in enumerate(records) if record is not None]
+        self._runs.update(dict.fromkeys(ids))
+        for n, newest in zip(known, self.disk.last_of(start + codes[n] for n in known), strict=True):
+            if newest is not None:
+                rev = read_number(newest[0], len(start) + len(codes[n]))
+                self._runs[ids[n]] = parse_run(records[n] or b"", ids[n], codes[n], rev, newest[1])
 
     def row(self, key: str) -> QueueRow | None:
         """The queue row of that key."""
@@ -79,12 +79,11 @@ class Space:
 
     def warm(self, keys: Collection[str]) -> None:
         """Read the runs and rows of these keys together, as they are going to be needed."""
-        cold = [(key, text(key)) for key in keys if key not in self._runs]
+        cold = [key for key in keys if key not in self._runs]
         if cold:
-            records = self.disk.get_many([self.keys.runs + code for _key, code in cold])
-            for (key, code), record in zip(cold, records, strict=True):
-                self._runs[key] = self._run(key, code, record)
-                if record is None and "\0" not in key:
+            self._read_runs(cold)
+            for key in cold:
+                if self._runs[key] is None and "\0" not in key:
                     self._rows[key] = None  # only runs and delays have rows
         bare = [key for key in keys if key not in self._rows]
         if bare:
