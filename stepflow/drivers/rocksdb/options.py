@@ -6,7 +6,11 @@ from types import ModuleType
 from typing import Any
 
 CACHE = 32 << 20  # bytes of uncompressed blocks
-MEMTABLE = 32 << 20  # bytes; two of them may be in memory
+MEMTABLE = 4 << 20  # bytes; a log is as long, and the next but one begins in its place: see RECYCLED
+MEMTABLES = 4  # that may be in memory, while they are written to a table
+RECYCLED = 4  # logs that are written again from the start: syncing costs half as much where the file need not grow
+LEVEL = 16 << 20  # bytes of the first sorted level, a few times what is written to it at once
+TABLE = 8 << 20  # bytes
 LOGS = 3  # informational log files that are kept
 
 
@@ -15,6 +19,10 @@ def open_options(library: ModuleType) -> Any:
     options = library.Options(raw_mode=True)
     options.create_if_missing(True)
     options.set_write_buffer_size(MEMTABLE)
+    options.set_max_write_buffer_number(MEMTABLES)
+    options.set_recycle_log_file_num(RECYCLED)
+    options.set_max_bytes_for_level_base(LEVEL)
+    options.set_target_file_size_base(TABLE)
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(LOGS)
     options.set_max_open_files(512)
