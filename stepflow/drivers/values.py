@@ -13,8 +13,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State, new_tuple
 
 
-@frozen
-class Born:
+class Born(NamedTuple):
     """What is fixed when a run is created: its flow, the digest of its input, and when (microseconds UTC)."""
 
     flow: str
@@ -33,16 +32,14 @@ class Write(NamedTuple):
     born: Born | None = None
 
 
-@frozen
-class Fence:
+class Fence(NamedTuple):
     """The claim under which a commit is made: the run's queue row must still carry `epoch`."""
 
     id: str
     epoch: int
 
 
-@frozen
-class Enqueue:
+class Enqueue(NamedTuple):
     """Give a run a queue row due at `due`, with a new epoch; whatever row it had is replaced.
 
     The row is unowned, or with `owned` held by the committing session, as if it had claimed it. `limits` is the text of
@@ -57,8 +54,7 @@ class Enqueue:
     limits: str = ""
 
 
-@frozen
-class Dequeue:
+class Dequeue(NamedTuple):
     """Take a queue row away: the run ended, was parked, or waits for an event without a time limit.
 
     With the key of a delay: the delay is over.
@@ -140,8 +136,7 @@ CommitResult = tuple[int, ...] | StepflowError
 the enqueues that are `owned`; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was applied."""
 
 
-@frozen
-class Release:
+class Release(NamedTuple):
     """Give a claim back. `due` is when it may be claimed again, None: the queue row goes away.
 
     With `event`, a pending event of that name makes it due now instead. `blocked` and `blocked_by` say why a worker of
@@ -156,8 +151,7 @@ class Release:
     crashes: int | None = None
 
 
-@frozen
-class Claim:
+class Claim(NamedTuple):
     """The right to advance a run: `fence` goes into every commit, `row` is the queue row as claimed."""
 
     fence: Fence

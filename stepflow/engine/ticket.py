@@ -46,10 +46,6 @@ class Ticket:
             raise self._outcome
         return self._outcome
 
-    def get_loop(self) -> asyncio.AbstractEventLoop | None:
-        """The loop of the task."""
-        return self._loop
-
     def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
         """The task will go on by this call."""
         self._wake, self._context = wake, context
@@ -66,7 +62,10 @@ class Ticket:
         if self._outcome is _PENDING:
             self._asyncio_future_blocking = True
             yield self
-        return self.result()
+        outcome = self._outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
 
 def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[Ticket, Any]]) -> None:

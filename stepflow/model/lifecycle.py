@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-
-from attrs import frozen
+from typing import NamedTuple
 
 from stepflow.model.state import WAITING, State
 
@@ -35,8 +34,7 @@ class Status(str, Enum):
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
-@frozen
-class QueueRow:
+class QueueRow(NamedTuple):
     """A run's row in the ready queue: `due` is integer microseconds UTC, `owner` is empty while nobody holds it.
 
     `crashes` counts the owners that died holding it without a commit in between; `blocked` says why a worker whose

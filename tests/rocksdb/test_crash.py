@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from stepflow.drivers.base import Store
 from stepflow.drivers.memory import MemoryDriver
@@ -51,7 +50,7 @@ def says(*words: object) -> str:
 def _look(store: Store) -> Any:
     """The whole content, without the numbers that a refused or lost call may have used up."""
     records = store.load(IDS)
-    rows = [record and record.row and evolve(record.row, epoch=0) for record in records]
+    rows = [record and record.row and record.row._replace(epoch=0) for record in records]
     events = [record and [event.id for event in record.events] for record in records]
     return [record and (record.state, record.born, record.exchange) for record in records], rows, events
 

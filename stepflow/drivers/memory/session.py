@@ -169,7 +169,7 @@ class MemoryStore(Store):
             self._space.place(run_id, None)
             return True
         crashes = row.crashes if release.crashes is None else release.crashes
-        row = evolve(row, blocked=release.blocked, blocked_by=release.blocked_by, crashes=crashes)
+        row = row._replace(blocked=release.blocked, blocked_by=release.blocked_by, crashes=crashes)
         self._space.unown(run_id, row, due)
         return True
 
@@ -194,7 +194,7 @@ class MemoryStore(Store):
             assert run is not None
             assert run.row is not None
             crashes = run.row.crashes + 1 if run.state.rev == run.row.claim_rev else 0
-            self._space.unown(run_id, evolve(run.row, crashes=crashes), now)
+            self._space.unown(run_id, run.row._replace(crashes=crashes), now)
         return known or bool(ids)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:

@@ -84,7 +84,7 @@ class Space:
 
     def unown(self, run_id: str, row: QueueRow, due: int) -> None:
         """Give a row back to the queue with a new epoch."""
-        self.place(run_id, evolve(row, owner="", due=due, epoch=next(self.counters.epochs)))
+        self.place(run_id, row._replace(owner="", due=due, epoch=next(self.counters.epochs)))
 
     def fenced(self, run_id: str, epoch: int) -> LostClaim | None:
         """The error of a holder whose claim is gone, or None."""
@@ -220,7 +220,7 @@ class Space:
             entry = self.entry(cancel.id)
             assert entry is not None
             assert entry.row is not None
-            entry.row = evolve(entry.row, cancel=True)
+            entry.row = entry.row._replace(cancel=True)
         return tuple(epochs)
 
     def _hold(self, part: Enqueue, owner: str) -> int:

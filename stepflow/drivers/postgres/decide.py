@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from stepflow.drivers.attached import DataWrite, Delay
 from stepflow.drivers.postgres.arrays import printable
@@ -223,7 +223,7 @@ def _publish(event: Event, run: Seen, now: int, changes: Changes) -> None:
     if run.row is None:
         _enqueue(run, run.target, now, run.limits)
     elif not run.row.owner and run.row.due > now:
-        _place(run, evolve(run.row, due=now))
+        _place(run, run.row._replace(due=now))
 
 
 def decide_release(release: Release, run: Seen, now: int) -> bool:
@@ -241,8 +241,8 @@ def decide_release(release: Release, run: Seen, now: int) -> bool:
     crashes = row.crashes if release.crashes is None else release.crashes
     _place(
         run,
-        evolve(
-            row, owner="", due=due, crashes=crashes, blocked=printable(release.blocked), blocked_by=release.blocked_by
+        row._replace(
+            owner="", due=due, crashes=crashes, blocked=printable(release.blocked), blocked_by=release.blocked_by
         ),
     )
     return True

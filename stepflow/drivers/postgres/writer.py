@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from stepflow.drivers.postgres.attached import data_statements, delay_statements, fire_statements, last_numbers
 from stepflow.drivers.postgres.changes import event_statements, label_statements, queue_statements
@@ -118,7 +118,7 @@ class Writer:
         for (number, run_id), (epoch,) in zip(held, rows, strict=True):
             run = runs[run_id]
             assert run.row is not None
-            run.row = evolve(run.row, epoch=epoch)
+            run.row = run.row._replace(epoch=epoch)
             batch.epochs[number] = (*batch.epochs.get(number, ()), epoch)
 
     def revisions(self, changes: Changes, batch: Batch, runs: Mapping[str, Seen] | None) -> list[Part]:

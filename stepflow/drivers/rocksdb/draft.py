@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from attrs import define, evolve
+from attrs import define
 
 from stepflow.drivers.rocksdb.records import Run
 from stepflow.model.lifecycle import QueueRow
@@ -107,4 +107,4 @@ class Draft:
 
     def unown(self, key: str, row: QueueRow, due: int) -> None:
         """Give a row back to the queue with a new epoch."""
-        self.rows[key] = evolve(row, owner="", due=due, epoch=self.epoch())
+        self.rows[key] = row._replace(owner="", due=due, epoch=self.epoch())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from stepflow.drivers.rocksdb import attached
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
@@ -119,7 +117,7 @@ def mark(draft: Draft, run_id: str) -> None:
     """Ask the holder of a run to stop."""
     row = draft.row(run_id)
     assert row is not None
-    draft.rows[run_id] = evolve(row, cancel=True)
+    draft.rows[run_id] = row._replace(cancel=True)
 
 
 def _standing(draft: Draft, keys: Keys, key: str) -> tuple[int, Transition]:
@@ -157,7 +155,7 @@ def release(draft: Draft, keys: Keys, given: Release, now: int) -> bool:
         return True
     number(due)
     crashes = row.crashes if given.crashes is None else given.crashes
-    row = evolve(row, blocked=given.blocked, blocked_by=given.blocked_by, crashes=crashes)
+    row = row._replace(blocked=given.blocked, blocked_by=given.blocked_by, crashes=crashes)
     draft.unown(key, row, due)
     return True
 
@@ -167,4 +165,4 @@ def bury(draft: Draft, keys: Keys, key: str, now: int) -> None:
     row = draft.row(key)
     assert row is not None
     rev, _transition = _standing(draft, keys, key)
-    draft.unown(key, evolve(row, crashes=row.crashes + 1 if rev == row.claim_rev else 0), now)
+    draft.unown(key, row._replace(crashes=row.crashes + 1 if rev == row.claim_rev else 0), now)

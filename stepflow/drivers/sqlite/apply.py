@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from attrs import astuple, define
+from attrs import define
 
 from stepflow.drivers.attached import delay_key
 from stepflow.drivers.sqlite.attached import PAST, Attachments
@@ -133,7 +133,7 @@ class Applier:
                 "INSERT INTO stepflow_states (shard, id, rev, flow, input_hash, created_at, transition, labels,"
                 " annotations, status, event, polls, committed_at, exchange_rev)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self.shard, state.id, self.rev, *astuple(born), *texts, *derived, self.now, self.rev),
+                (self.shard, state.id, self.rev, *born, *texts, *derived, self.now, self.rev),
             )
             self._label(write)
         self.connection.execute(

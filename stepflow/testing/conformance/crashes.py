@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from attrs import evolve
-
 from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Driver, Store
 from stepflow.drivers.memory import MemoryDriver
@@ -82,8 +80,7 @@ def picture(store: Store) -> Any:
             return None
         row = found.row
         if row is not None:  # the rank of `claim_rev` tells nothing once the row is free
-            row = evolve(
-                row,
+            row = row._replace(
                 epoch=0,
                 owner="held" if row.owner else "",
                 claim_rev=ranks.get(row.claim_rev, 0) if row.owner else 0,

@@ -142,7 +142,7 @@ class ExtraRules:
         def call(side: Side) -> list[Any]:
             claims = side.session(owner).claim(FLOWS, self.now, 50, suspects=suspects)
             side.fences |= {claim.fence.id: claim.fence for claim in claims}
-            return [(c.fence.id, evolve(c.row, epoch=0, claim_rev=side.rank(c.row.claim_rev))) for c in claims]
+            return [(c.fence.id, c.row._replace(epoch=0, claim_rev=side.rank(c.row.claim_rev))) for c in claims]
 
         self.both(call)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from attrs import evolve
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -169,7 +168,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
             claims = side.session(owner).claim(FLOWS, self.now, limit, suspects=suspects, skip=skip)
             side.fences |= {claim.fence.id: claim.fence for claim in claims}
             return [
-                (claim.fence.id, evolve(claim.row, epoch=0, claim_rev=side.rank(claim.row.claim_rev)))
+                (claim.fence.id, claim.row._replace(epoch=0, claim_rev=side.rank(claim.row.claim_rev)))
                 for claim in claims
             ]
 

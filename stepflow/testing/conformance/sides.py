@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attrs import evolve
-
 from stepflow.drivers.base import Driver, Store
 from stepflow.drivers.values import Fence, Owner, Record
 from stepflow.model.state import State
@@ -42,8 +40,8 @@ class Side:
         """A record in comparable form."""
         if record is None:
             return None
-        row = record.row and evolve(record.row, epoch=0, claim_rev=self.rank(record.row.claim_rev))
+        row = record.row and record.row._replace(epoch=0, claim_rev=self.rank(record.row.claim_rev))
         if row is not None and not row.owner:
-            row = evolve(row, claim_rev=0)
+            row = row._replace(claim_rev=0)
         seen = [(event.name, event.id, event.payload, event.published_at) for event in record.events]
         return self.state(record.state), record.born, record.exchange, row, seen
