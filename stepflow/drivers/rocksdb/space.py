@@ -24,7 +24,7 @@ from stepflow.drivers.rocksdb.records import (
 from stepflow.drivers.values import Owner
 from stepflow.model.lifecycle import QueueRow
 
-REMEMBERED = 4096  # runs without an owner whose heads stay in memory
+REMEMBERED = 16_384  # runs without an owner whose heads stay in memory, about 1 KB each
 
 
 class Space:
