@@ -1,4 +1,4 @@
-"""The hot path: the steps of a batch, which change no index and need no layer of their own."""
+"""The hot path: the steps of a batch, which need no layer of their own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
-from stepflow.drivers.rocksdb.records import dump_revision
+from stepflow.drivers.rocksdb.records import Run, dump_revision
 from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.values import Commit, CommitResult
+from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue
+from stepflow.model.state import State
 
 
 def apply(
     draft: Draft, space: Space, batch: Sequence[Commit], now: int, usual: Callable[[Commit], CommitResult]
 ) -> list[CommitResult]:
-    """Apply the commits of a batch, in its order: fenced writes of one run that goes on here, all others by the `usual` way.
+    """Apply the commits of a batch, in its order: fenced writes of one run that goes on or ends here, all others by the `usual` way.
 
     That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
     """
@@ -25,7 +26,7 @@ def apply(
     results: list[CommitResult] = []
     for commit in batch:
         fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
-        if fence is None or len(writes) != 1 or queue or consume or publish or unowned or cancel or delays or data:
+        if fence is None or len(writes) != 1 or consume or publish or unowned or cancel or delays or data:
             results.append(usual(commit))
             continue
         ((new, exchange, _born),) = writes
@@ -34,7 +35,7 @@ def apply(
         if resolve or once or run is None or row is None or run_id != fence.id or row.epoch != fence.epoch:
             results.append(usual(commit))
             continue
-        plain = run.rev == last and row.owner and not transition.status and not run.transition.status
+        plain = run.rev == last and row.owner and not run.transition.status and _fits(queue, new, run)
         if not plain or (labels is not run.labels and labels != run.labels):
             results.append(usual(commit))
             continue
@@ -50,6 +51,8 @@ def apply(
         puts[revs + place] = stamp + run.code
         for name, value in run.labels.items():
             puts[space.keys.tagged + text(name) + text(value) + place] = b""
+        if queue:  # its end changes the indexes: they are told by what the run was before
+            run, draft.rows[run_id] = draft.twin(run), None
         run.rev, run.transition, run.committed_at = rev, transition, now
         if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
             run.annotations = dict(annotations)
@@ -57,3 +60,10 @@ def apply(
             run.exchange_rev = rev
         results.append((rev,))
     return results
+
+
+def _fits(queue: Sequence[Enqueue | Dequeue], new: State, run: Run) -> bool:
+    """Whether a step changes its queue row in no way, or takes it away because the run ends here."""
+    if not queue:
+        return not new.transition.status
+    return len(queue) == 1 and queue[0] == Dequeue(new.id) and new.transition.status != "" and not run.pending
