@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as eighteen numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as nineteen numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free`, and may read from others meanwhile. No
@@ -19,6 +19,8 @@ from stepflow.drivers.values import (
     HistoryQuery,
     Horizon,
     Owner,
+    OwnerQuery,
+    Peer,
     Pulse,
     Record,
     Release,
@@ -30,8 +32,9 @@ from stepflow.drivers.values import (
 )
 from stepflow.model.limits import Traffic
 
-Query = HistoryQuery | RunQuery | TallyQuery | DelayQuery | DataQuery | TrafficQuery
-Answer = list[Revision] | list[Record] | list[Tally] | list[Delay] | list[StoredData] | list[Traffic]
+TableQuery = HistoryQuery | RunQuery | TallyQuery | DelayQuery | DataQuery | TrafficQuery
+Query = TableQuery | OwnerQuery
+Answer = list[Revision] | list[Record] | list[Tally] | list[Delay] | list[StoredData] | list[Traffic] | list[Peer]
 
 
 class Store(ABC):
@@ -71,6 +74,8 @@ class Store(ABC):
         is there. A commit that is refused for another reason does not count.
     18. *Free.* `commit_if_free` does what `commit` does, or answers None: then nothing was done, and soon, whatever the
         other writers of the store are at.
+    19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
+        all flows that it has claimed for.
     """
 
     @abstractmethod
@@ -121,9 +126,11 @@ class Store(ABC):
     def read(self, query: DataQuery) -> list[StoredData]: ...
     @overload
     def read(self, query: TrafficQuery) -> list[Traffic]: ...
+    @overload
+    def read(self, query: OwnerQuery) -> list[Peer]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
-        """Answer a query (laws 11, 13-16); the records of a RunQuery have `exchange` and `events` left empty."""
+        """Answer a query (laws 11, 13-16, 19); the records of a RunQuery have `exchange` and `events` left empty."""
 
     @abstractmethod
     def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:

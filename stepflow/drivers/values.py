@@ -175,12 +175,16 @@ class Record:
 
 @frozen
 class Owner:
-    """One open engine, as others see it: `beat` changes while it lives, `host` and `pid` tell where."""
+    """One open engine, as others see it: `beat` changes while it lives, `host` and `pid` tell where.
+
+    `flows` are the names of the flows that it claims, sorted; as of its last beat.
+    """
 
     id: str
     host: str
     pid: int
     beat: int = 0
+    flows: tuple[str, ...] = ()
 
 
 @frozen
@@ -255,6 +259,11 @@ class TrafficQuery:
 
     limits: str
     now: int
+
+
+@frozen
+class OwnerQuery:
+    """Everybody who may hold runs, as Peers, by id."""
 
 
 @frozen

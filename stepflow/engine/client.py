@@ -17,6 +17,8 @@ from stepflow.drivers.values import (
     Enqueue,
     Event,
     HistoryQuery,
+    Owner,
+    OwnerQuery,
     Record,
     Revision,
     TrafficQuery,
@@ -119,6 +121,11 @@ class Client:
             return ""
         (traffic,) = await self._read(self._store.read, TrafficQuery(text, now))
         return refusal(room(text, traffic, now), traffic)
+
+    async def workers(self) -> list[Owner]:
+        """Who claims runs of some flow, as far as the store knows; those that surely died are left out."""
+        peers = await self._read(self._store.read, OwnerQuery())
+        return [peer.owner for peer in peers if peer.owner.flows and peer.lock != "free"]
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from attrs import frozen
 
 from stepflow.drivers.attached import Delay
-from stepflow.drivers.values import Record, Revision
+from stepflow.drivers.values import Owner, Record, Revision
 from stepflow.engine.clock import moment
 from stepflow.engine.endings import FLOW
 from stepflow.engine.recovery import TRIED
@@ -147,7 +147,9 @@ def refusal(found: Room, traffic: Traffic) -> str:
     return f"at most {limit.concurrency} runs of {limit.key!r} are held at a time, and these are: {names}; it waits for one"
 
 
-def explain(info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str = "") -> str:
+def explain(
+    info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str = "", workers: Sequence[Owner] = ()
+) -> str:
     """Why the run is where it is, since when, and the command that would move it on."""
     where = info.position[0] if info.position else info.to or "its start"
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status} at {where} since {info.updated_at.isoformat()}"]
@@ -156,8 +158,8 @@ def explain(info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str 
     if kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
-        lines.append(f"it is due since {due}; no worker has taken it: run `stepflow worker MODULE --store {store}`")
-        if info.to not in flows:
+        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers)}")
+        if info.to not in flows and not workers:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
         lines.append(f"owner {info.owner} holds it")
@@ -174,6 +176,18 @@ def explain(info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str 
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)
+
+
+def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
+    """Why nobody has taken a run of this flow that is due, by what the workers have registered."""
+    command, able = f"run `stepflow worker MODULE --store {store}`", [w.id for w in workers if flow in w.flows]
+    if able:
+        more = f" and {len(able) - 1} more" if len(able) > 1 else ""
+        return f" yet: owner {able[0]}{more} registered flow {flow!r}, busy with other runs or about to take it"
+    if not workers:
+        return f": {command}"
+    known = ", ".join(sorted({repr(name) for w in workers for name in w.flows})[:SHOWN])
+    return f": of {len(workers)} at work none has registered flow {flow!r}, but {known}; {command} with its module"
 
 
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:

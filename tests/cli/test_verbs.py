@@ -276,14 +276,14 @@ def test_the_command_that_explain_names_publishes_the_event(waiting):
 def test_migrate_prints_sql_that_makes_the_very_tables(stepflow, tmp_path):
     script = stepflow("migrate", "--print")
     assert not list(tmp_path.glob("*.db"))
-    assert stepflow("migrate").endswith("has schema 3\n")
+    assert stepflow("migrate").endswith("has schema 4\n")
     (made,) = tmp_path.glob("*.db")
     with closing(sqlite3.connect(":memory:")) as ours, closing(sqlite3.connect(made)) as theirs:
         ours.executescript(script)
         tables = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'stepflow%' ORDER BY name"
         for query in (tables, "SELECT * FROM stepflow_meta ORDER BY name"):
             assert ours.execute(query).fetchall() == theirs.execute(query).fetchall()
-    assert [one["number"] for one in stepflow.json("migrate", "--print")["scripts"]] == [1, 2, 3]
+    assert [one["number"] for one in stepflow.json("migrate", "--print")["scripts"]] == [1, 2, 3, 4]
 
 
 def test_migrate_names_the_schema_of_a_server_without_asking_it(stepflow):

@@ -167,9 +167,9 @@ def test_a_newer_schema(path: Path, desk: Desk) -> None:
     make(desk.session(), birth("a"))
     desk.close()
     _meta(path, "schema", 99)
-    with pytest.raises(SchemaMismatch, match=r"schema 99.*knows 3.*update stepflow"):
+    with pytest.raises(SchemaMismatch, match=r"schema 99.*knows 4.*update stepflow"):
         desk.session()
-    _meta(path, "schema", 3)
+    _meta(path, "schema", 4)
     assert record(desk.session(), "a").state.id == "a"
 
 

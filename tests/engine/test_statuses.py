@@ -23,6 +23,20 @@ def show(engine: Any, run: Any, flow: str) -> Status:
     return status
 
 
+def test_explain_knows_who_has_registered_the_flow(engine, session):
+    run = engine.start(chain("x", "a"), Order(), id="one")
+    assert "no worker has taken it: run `stepflow worker MODULE" in run.explain()
+    other = session("other")
+    other.claim({"y": ""}, 0, 1)
+    other.beat(0)
+    assert "no worker has taken it: of 1 at work none has registered flow 'x', but 'y'; run `stepflow" in run.explain()
+    other.claim({"x": ""}, 0, 1)
+    other.beat(0)
+    assert "no worker has taken it yet: owner other registered flow 'x', busy with other runs" in run.explain()
+    other.close()
+    assert "no worker has taken it: run `stepflow worker MODULE" in run.explain()
+
+
 def test_queued_then_completed(engine):
     flow = chain("x", "a")
     run = engine.start(flow, Order(), id="one")

@@ -10,7 +10,17 @@ from stepflow.drivers.attached import DataQuery, DelayQuery
 from stepflow.drivers.base import Answer, Query
 from stepflow.drivers.memory.run import Run
 from stepflow.drivers.memory.space import Space
-from stepflow.drivers.values import HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery, TrafficQuery
+from stepflow.drivers.values import (
+    HistoryQuery,
+    OwnerQuery,
+    Peer,
+    Record,
+    Revision,
+    RunQuery,
+    Tally,
+    TallyQuery,
+    TrafficQuery,
+)
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
@@ -30,6 +40,8 @@ def answer(space: Space, query: Query) -> Answer:
             return space.attached.read_data(query)
         case TrafficQuery():
             return [space.traffic().of(query.limits, query.now)]
+        case OwnerQuery():
+            return [Peer(owner) for _id, owner in sorted(space.owners.items())]
 
 
 def _history(space: Space, query: HistoryQuery) -> list[Revision]:

@@ -53,6 +53,7 @@ class MemoryStore(Store):
         self._memory, self._owner = memory, owner
         self._space = memory.space(namespace)
         self._closed = False
+        self._flows: set[str] = set()  # that it has claimed
         self._elsewhere = memory.changes  # changes that this session need not be told of
 
     def _open(self) -> None:
@@ -100,6 +101,7 @@ class MemoryStore(Store):
         with self._memory.changed:
             self._open()
             self._space.owners.setdefault(self._owner.id, self._owner)
+            self._flows.update(flows)
             found = {
                 run_id: row
                 for run_id, row in self._space.queue.special()
@@ -178,7 +180,7 @@ class MemoryStore(Store):
             self._open()
             space = self._space
             mine = space.owners.get(self._owner.id, self._owner)
-            space.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1)
+            space.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
             buried = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._bury(owner, now)]
             if buried:
                 self._touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -19,10 +20,11 @@ APPEAR = (
     " on conflict (shard, id) do nothing"
 )
 BEAT = (
-    "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5 + 1, $6)"
-    " on conflict (shard, id) do update set beat = owners.beat + 1, locks = excluded.locks"
+    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows) values ($1, $2, $3, $4, $5 + 1, $6, $7)"
+    " on conflict (shard, id) do update set beat = owners.beat + 1, locks = excluded.locks, flows = excluded.flows"
 )
 PEERS = "select id, host, pid, beat, locks from stepflow.owners where shard = $1 and id <> $2 order by id"
+ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 order by id"
 MARKED = (
     "select id from stepflow.queue where shard = any($1::text[]) and lane = 3 and owner = $2 and cancel order by id"
 )
@@ -56,6 +58,7 @@ class Owners:
         self._patience = Patience()
         self._known = False
         self._tried = False
+        self.flows: set[str] = set()  # that it has claimed
 
     def key(self) -> int:
         """The key of the own lock."""
@@ -89,7 +92,7 @@ class Owners:
         sql, first, me = self._link.sql, self._shards.all[0], stored(self.me.id)
         _beat, others, marked, boot = fetch_all(
             connection,
-            (sql(BEAT), self._row()),
+            (sql(BEAT), (*self._row(), stored(json.dumps(sorted(self.flows))))),
             (sql(PEERS), (first, me)),
             (sql(MARKED), (texts(self._shards.all), me)),
             (BOOT, ()),
@@ -112,6 +115,14 @@ class Owners:
         free = {keys[key]: flag for key, flag in found}
         self._patience.held([owner for owner, flag in free.items() if not flag])
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still)) for owner in owners)
+
+    def read(self, connection: Connection) -> list[Peer]:
+        """All owners; their locks are not looked at."""
+        (rows,) = fetch_all(connection, (self._link.sql(ALL), (self._shards.all[0],)))
+        return [
+            Peer(Owner(restored(row[0]), restored(row[1]), row[2], row[3], tuple(json.loads(restored(row[4])))))
+            for row in rows
+        ]
 
     def leave(self) -> None:
         """Give back what is held and take the own row away."""

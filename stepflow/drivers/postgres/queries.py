@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.base import Answer, TableQuery
 from stepflow.drivers.postgres import attached
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.control import traffic
@@ -73,7 +73,7 @@ class Reader:
     head: Head
     connection: Connection
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: TableQuery) -> Answer:
         """The rows that the query asks for."""
         match query:
             case HistoryQuery():

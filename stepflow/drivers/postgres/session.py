@@ -33,6 +33,7 @@ from stepflow.drivers.values import (
     CommitResult,
     Horizon,
     Owner,
+    OwnerQuery,
     Pulse,
     Record,
     Release,
@@ -94,6 +95,7 @@ class PostgresStore(Store):
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
         request = Request(flows, now, limit, suspects, skip)
+        self._owners.flows.update(flows)
         self._owners.appear()
         with self._watch.writing():
             return self._drained(lambda: self._claims.claim(request))
@@ -127,6 +129,8 @@ class PostgresStore(Store):
         ((posted,),) = fetch_all(connection, (self._link.sql(POSTED), (texts(self._shards.all),)))
         if posted[0]:
             raise Posted
+        if isinstance(query, OwnerQuery):
+            return self._owners.read(connection)
         return self._reader(connection).answer(query)
 
     def _reader(self, connection: Connection) -> Reader:

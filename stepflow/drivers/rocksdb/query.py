@@ -9,7 +9,7 @@ from itertools import islice
 from threading import Condition
 
 from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.base import Answer, TableQuery
 from stepflow.drivers.rocksdb import attached, control, rows
 from stepflow.drivers.rocksdb.draft import Draft, Head
 from stepflow.drivers.rocksdb.history import History
@@ -40,7 +40,7 @@ class Reader:
     def __init__(self, space: Space, lock: Condition) -> None:
         self._space, self._lock = space, lock
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: TableQuery) -> Answer:
         """The rows that the query asks for."""
         match query:
             case HistoryQuery():

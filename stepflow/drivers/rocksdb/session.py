@@ -24,6 +24,7 @@ from stepflow.drivers.values import (
     CommitResult,
     Horizon,
     Owner,
+    OwnerQuery,
     Peer,
     Pulse,
     Record,
@@ -38,6 +39,7 @@ class RocksdbStore(Store):
     def __init__(self, database: Database, namespace: str, owner: Owner) -> None:
         self._database, self._namespace, self._owner = database, namespace, owner
         self._closed = False
+        self._flows: set[str] = set()  # that it has claimed
         self._changed = database.changed
         with self._changed:
             database.space(namespace)
@@ -121,6 +123,7 @@ class RocksdbStore(Store):
         with self._changed:
             space = self._space()
             draft = self._database.draft(space)
+            self._flows.update(flows)
             if self._owner.id not in space.owners:
                 rows.appear(draft, space.keys, self._owner)
             claims = []
@@ -151,7 +154,7 @@ class RocksdbStore(Store):
             buried = [owner for owner in sorted(set(dead)) if owner != me and self._bury(space, draft, owner, now)]
             self._database.apply(space, draft)
             mine = space.owners.get(me, self._owner)
-            space.owners[me] = evolve(mine, beat=mine.beat + 1)
+            space.owners[me] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
             for owner in buried:
                 space.owners.pop(owner, None)
             if buried:
@@ -177,6 +180,8 @@ class RocksdbStore(Store):
 
     def read(self, query: Query) -> Any:
         with self._changed:
+            if isinstance(query, OwnerQuery):
+                return [self._peer(owner) for _id, owner in sorted(self._space().owners.items())]
             reader = Reader(self._space(), self._changed)
         return reader.answer(query)
 

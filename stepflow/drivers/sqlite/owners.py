@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection
 from pathlib import Path
@@ -20,6 +21,7 @@ class Owners:
     def __init__(self, folder: Path, shard: str, me: Owner) -> None:
         self._folder, self._shard, self.me = folder, shard, me
         self._lock: LockFile | None = None
+        self.flows: set[str] = set()  # that it has claimed
 
     @property
     def known(self) -> bool:
@@ -55,17 +57,27 @@ class Owners:
         """Move the own beat, bury the dead, read the others and the marks on the own runs."""
         self.appear(writer)
         key = (self._shard, self.me.id)
-        writer.execute("UPDATE stepflow_owners SET beat = beat + 1 WHERE shard = ? AND id = ?", key)
+        beat = "UPDATE stepflow_owners SET beat = beat + 1, flows = ? WHERE shard = ? AND id = ?"
+        writer.execute(beat, (json.dumps(sorted(self.flows)), *key))
         for owner in sorted(set(dead) - {self.me.id}):
             ReadyRows(writer, self._shard, now).bury(owner)
-        others = writer.execute("SELECT id, host, pid, beat FROM stepflow_owners WHERE shard = ? AND id <> ?", key)
-        peers = tuple(Peer(Owner(*row)) for row in others.fetchall())
+        peers = tuple(peer for peer in self._all(writer) if peer.owner.id != self.me.id)
         marked = writer.execute(
             "SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_owned"
             " WHERE shard = ? AND owner = ? AND owner <> '' AND cancel = 1 ORDER BY id",
             key,
         )
         return Pulse(peers, tuple(row[0] for row in marked.fetchall()))
+
+    def _all(self, connection: sqlite3.Connection) -> list[Peer]:
+        rows = connection.execute(
+            "SELECT id, host, pid, beat, flows FROM stepflow_owners WHERE shard = ? ORDER BY id", (self._shard,)
+        )
+        return [Peer(Owner(id_, host, pid, beat, tuple(json.loads(flows)))) for id_, host, pid, beat, flows in rows]
+
+    def read(self, connection: sqlite3.Connection) -> list[Peer]:
+        """All owners, and what their lock files tell."""
+        return [evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in self._all(connection)]
 
     def judge(self, pulse: Pulse, dead: Collection[str]) -> Pulse:
         """Add what the lock files tell, and tidy up those of the buried."""

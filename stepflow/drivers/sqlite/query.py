@@ -11,7 +11,7 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, Query
+from stepflow.drivers.base import Answer, TableQuery
 from stepflow.drivers.sqlite.attached import DELAY, Attachments, read_delay
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many_rows
@@ -77,7 +77,7 @@ class Reader:
     connection: sqlite3.Connection
     shard: str
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: TableQuery) -> Answer:
         """The rows that the query asks for."""
         match query:
             case HistoryQuery():

@@ -29,6 +29,7 @@ from stepflow.drivers.values import (
     Enqueue,
     Horizon,
     Owner,
+    OwnerQuery,
     Pulse,
     Record,
     Release,
@@ -162,6 +163,7 @@ class SqliteStore(Store):
     ) -> list[Claim]:
         with self._database.writing(synced=False) as writer:  # who holds a run matters only while processes live
             self._look(writer)
+            self._owners.flows.update(flows)
             self._owners.appear(writer)
             rows = ReadyRows(writer, self._shard, now)
             return Claims(rows, self._owners.me.id, flows).claim(limit, suspects, skip)
@@ -186,7 +188,7 @@ class SqliteStore(Store):
 
     def read(self, query: Query) -> Any:
         with self._reading() as reader:
-            return reader.answer(query)
+            return self._owners.read(reader.connection) if isinstance(query, OwnerQuery) else reader.answer(query)
 
     def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
         with self._reading() as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.values import Commit, Enqueue, Fence, Release
+from stepflow.drivers.values import Commit, Enqueue, Fence, OwnerQuery, Release
 from stepflow.errors import LostClaim
 from stepflow.testing.conformance.kit import FLOW, FLOWS, NOW, Desk, begun, birth, claim, make, record, step
 
@@ -124,6 +124,19 @@ class ClaimLaws:
         assert {run_id: c.row.crashes for run_id, c in found.items()} == {"a": 1, "b": 0}
         assert isinstance(one.commit([step(held["b"], moved)], NOW)[0], LostClaim)
         assert one.release([Release(held["a"].fence, NOW)], NOW) == [False]
+
+    def test_law_19_owners_are_shown_with_the_flows_that_they_claim(self, desk: Desk) -> None:
+        one, two, looker = desk.session(owner="one"), desk.session(owner="two"), desk.session(owner="looker")
+        one.claim({"b": "", "a": ""}, NOW, 1)
+        one.claim({"c": ""}, NOW, 1)
+        two.beat(NOW)
+        one.beat(NOW)
+        shown = looker.read(OwnerQuery())
+        assert [(peer.owner.id, peer.owner.flows) for peer in shown] == [("one", ("a", "b", "c")), ("two", ())]
+        assert not any(peer.lock == "free" for peer in shown)
+        one.close()
+        looker.beat(NOW, dead=["two"])
+        assert [peer.owner.id for peer in two.read(OwnerQuery())] == ["looker"]
 
     def test_law_6_a_commit_clears_the_suspicion(self, desk: Desk) -> None:
         one, two = desk.session(owner="one"), desk.session(owner="two")
