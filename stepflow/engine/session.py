@@ -131,11 +131,14 @@ class Session:
         return self.pid not in (0, os.getpid())
 
     def check_open(self) -> None:
-        """Raise StepflowError unless this process opened the engine and did not close it."""
+        """Raise StepflowError unless this process opened the engine, on this event loop if one runs, and did not close it."""
         if not self.pid:
             raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
         if self.forked:
             raise StepflowError("the engine was opened before fork: open one in each process")
+        with suppress(RuntimeError):  # no loop runs in this thread
+            if asyncio.get_running_loop() is not self.loop:
+                raise StepflowError("the engine was opened on another event loop: use it there, or open one here")
 
     async def read(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Call a reading method of the store off the loop."""

@@ -6,16 +6,19 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from stepflow.drivers.attached import Delay
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.locks import LockFile
-from stepflow.drivers.values import HistoryQuery
+from stepflow.drivers.values import Commit, HistoryQuery
 from stepflow.errors import Corrupt, Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
-from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, make, record, write
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, going, make, numbers, record, write
 
 
 @pytest.fixture
@@ -47,6 +50,17 @@ def test_damaged_pages(path: Path, desk: Desk) -> None:
     with pytest.raises(Corrupt, match=r"orders.db.*backup"):
         desk.session().load(["r5"])
     assert desk.driver.maintenance("").check()
+
+
+def test_check_finds_a_delay_that_nothing_will_claim(path: Path, desk: Desk) -> None:
+    store = desk.session()
+    (rev,) = make(store, birth("a", due=None))
+    numbers(store, Commit(delays=(Delay(State("a", rev, going()), NOW + 5),)))
+    assert desk.driver.maintenance("").check() == []
+    desk.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("DELETE FROM stepflow_queue")
+    assert desk.driver.maintenance("").check() == ["delay 1 is pending, but nothing will claim it"]
 
 
 def test_check_finds_what_does_not_fit_together(path: Path, desk: Desk) -> None:

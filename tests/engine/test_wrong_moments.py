@@ -32,6 +32,19 @@ def calls(engine: Engine, run: Any) -> list[Any]:
     return [*looks, *waits, *works, lambda: engine.start(flow, Order(), tx=object())]
 
 
+def test_another_event_loop_says_so(store, clock):
+    engine, flow = AsyncEngine(store, clock=clock), chain("x", "a")
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(engine.__aenter__())
+        for call in (engine.run_until_idle, engine.tally, lambda: engine.start(flow, Order())):
+            with pytest.raises(StepflowError, match="opened on another event loop: use it there"):
+                asyncio.run(call())  # type: ignore[operator]
+        loop.run_until_complete(engine.__aexit__(None, None, None))
+    finally:
+        loop.close()
+
+
 def test_a_closed_engine_says_so(store, clock):
     with Engine(store, clock=clock) as engine:
         run = engine.start(chain("x", "a"), Order(), id="one")

@@ -26,6 +26,10 @@ TABLE: Mapping[str, tuple[type[StoreError], str]] = MappingProxyType(
         "28": (Unavailable, "check user, password and pg_hba.conf"),
         "3D": (Unavailable, "create the database, or name another one in the URL"),
         "3F": (SchemaMismatch, "the schema was dropped: open the engine again to create it"),
+        "42501 database": (
+            ReadOnly,
+            "grant this user CREATE on the database, or let one who has it run `stepflow migrate`",
+        ),
         "42501": (ReadOnly, "grant this user the rights on the schema, its tables and sequences"),
         "42P01": (SchemaMismatch, "a table is missing: restore it, or use another schema= in the URL"),
         "42P07": (SchemaMismatch, "the schema holds tables of something else: use another schema= in the URL"),
@@ -41,7 +45,7 @@ TABLE: Mapping[str, tuple[type[StoreError], str]] = MappingProxyType(
         "40": (Unavailable, "transactions kept getting into each other's way: try again"),
     }
 )
-"""SQLSTATE, or its class -> error class and next move."""
+"""SQLSTATE (of a database as a whole, where that makes a difference), or its class -> error class and next move."""
 
 TRANSIENT = frozenset({"40001", "40P01"})  # serialization failure, deadlock: the server rolled back, do it again
 MEMBER_STATES = frozenset({"22", "54"})  # data that cannot be stored; texts that an index cannot hold
@@ -89,7 +93,8 @@ def translate(error: BaseException, url: str) -> StepflowError:
     if isinstance(error, Lost):
         return Unavailable(f"{url}: {error}; {TABLE['08'][1]}")
     state = state_of(error)
-    found = TABLE.get(state) or TABLE.get(state[:2])
+    about = f"{state} database" if "for database" in str(error) else state
+    found = TABLE.get(about) or TABLE.get(state) or TABLE.get(state[:2])
     if found is None and not state and isinstance(error, psycopg.OperationalError):
         found = TABLE["08"]
     kind, advice = found or (StoreError, f"this is unexpected ({type(error).__name__}, SQLSTATE {state or 'none'})")

@@ -54,6 +54,8 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " AND d.fired = 0 WHERE s.id IS NULL AND d.key IS NULL",
         "delay {} has no stored exchange": "SELECT d.number FROM stepflow_delays AS d LEFT JOIN stepflow_history AS h"
         " ON h.rev = d.exchange_rev AND h.id = d.run_id WHERE d.fired = 0 AND d.exchange_rev > 0 AND h.exchange IS NULL",
+        "delay {} is pending, but nothing will claim it": "SELECT d.number FROM stepflow_delays AS d"
+        " LEFT JOIN stepflow_queue AS q ON q.shard = d.shard AND q.id = d.key WHERE d.fired = 0 AND q.id IS NULL",
         "delay {} has a number that is given again": "SELECT d.number FROM stepflow_delays AS d"
         " LEFT JOIN stepflow_counters AS c ON c.shard = d.shard AND c.name = 'delays' WHERE d.number > ifnull(c.last, 0)",
         "data {} has a number that is given again": "SELECT d.rev FROM stepflow_data AS d"
