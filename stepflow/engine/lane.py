@@ -90,12 +90,8 @@ class _Job:
     future: asyncio.Future[Any]
 
 
-def _ids(commit: Commit | Release) -> Iterable[str]:
-    """The runs that a write touches."""
-    if isinstance(commit, Release):
-        return (commit.fence.id,)
-    if commit.fence is not None and len(commit.writes) < 2 and not commit.publish:
-        return (commit.fence.id,)
+def _ids(commit: Commit) -> Iterable[str]:
+    """The runs that a commit of several parts touches."""
     touched = [w.state.id for w in commit.writes] + [q.id for q in commit.queue]
     touched += [e.run_id for e in commit.publish] + [c.id for c in commit.cancel]
     return {*touched, *commit.unowned}
@@ -273,7 +269,12 @@ def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
     seen: set[str] = set()
     batch, later = [], []
     for ticket in tickets:
-        ids = _ids(ticket.write)
+        write = ticket.write
+        ids: Iterable[str]
+        if write.fence is not None and (isinstance(write, Release) or (len(write.writes) < 2 and not write.publish)):
+            ids = (write.fence.id,)
+        else:
+            ids = _ids(write)
         if seen.isdisjoint(ids):
             batch.append(ticket)
         else:

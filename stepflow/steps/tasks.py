@@ -9,7 +9,7 @@ from typing import Any
 from stepflow.errors import UnknownState
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import POSITION, STATUS, WAITING, Transition
-from stepflow.steps.position import Position, kept, read_position, strings, to_json
+from stepflow.steps.position import kept, read_position, strings, to_json
 from stepflow.steps.recover import Gone, ask_guards
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, Row
@@ -69,7 +69,9 @@ class Plan:
         self.table = table
         self.prefix = f"{table.name}/"
         self._tasks = {row.source: StepTask(row, (), self) for row in table.rows}
-        self._read: dict[str | None, Position] = {}  # without attempts, hence never more than the table has events
+        self._known: dict[
+            str | None, Move
+        ] = {}  # of positions without attempts, hence never more than the table has events
         self._end = Transition("", {POSITION: to_json((table.completed,)), STATUS: "completed"})
         for row in table.rows:
             self._tasks[row.source].moves = tuple(self.after(row, n, ()) for n in range(len(row.exits)))
@@ -108,13 +110,11 @@ class Plan:
 
     def at(self, transition: Transition) -> Move:
         """The Move that a stored transition stands for: its delay is over. Raises UnknownState."""
-        stored = transition.annotations.get(POSITION)
-        position = self._read.get(stored) or self._position(stored)
-        if position.row is None:
-            return Move(transition, None)
-        return Move(transition, self._task(position.row, position.attempts), attempt=_number(position.attempts))
+        known = self._known.get(transition.annotations.get(POSITION)) or self._read(transition)
+        return known if known.transition is transition else Move(transition, known.task, attempt=known.attempt)
 
-    def _position(self, stored: str | None) -> Position:
+    def _read(self, transition: Transition) -> Move:
+        stored = transition.annotations.get(POSITION)
         try:
             state = None if stored is None else json.loads(stored)
         except ValueError as error:
@@ -122,9 +122,11 @@ class Plan:
                 f"annotation {POSITION} of {self.table.name} holds {stored!r:.200}, not a JSON list"
             ) from error
         position = read_position(self.table, state)
+        task = None if position.row is None else self._task(position.row, position.attempts)
+        move = Move(transition, task, attempt=_number(position.attempts))
         if stored == to_json((position.event,)):
-            self._read[stored] = position
-        return position
+            self._known[stored] = move
+        return move
 
     def _task(self, row: Row, attempts: Attempts) -> StepTask:
         return StepTask(row, attempts, self) if attempts else self._tasks[row.source]
