@@ -10,7 +10,7 @@ from attrs import frozen
 from stepflow.drivers.attached import DataWrite, Delay
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import State, new_tuple
+from stepflow.model.state import State, Transition, new_tuple
 
 
 class Born(NamedTuple):
@@ -124,9 +124,20 @@ class Commit(NamedTuple):
 
 
 def step_commit(
-    fence: Fence, state: State, exchange: str | None, consume: tuple[int, ...], queue: tuple[Enqueue | Dequeue, ...]
+    fence: Fence,
+    last: State,
+    rev: int,
+    transition: Transition,
+    exchange: str | None,
+    consume: tuple[int, ...],
+    queue: tuple[Enqueue | Dequeue, ...],
+    now: int,
 ) -> Commit:
-    """The commit of one step of a claimed run: made for every step, hence without keywords and defaults."""
+    """The commit of one step of a claimed run, from its `last` State, which has revision `rev` by now, along `transition`.
+
+    Made for every step, hence without keywords and defaults.
+    """
+    state = new_tuple(State, (last.id, rev, transition, last.labels, last.annotations, now))
     write = new_tuple(Write, (state, exchange, None))
     return new_tuple(Commit, (fence, (), (write,), consume, queue, (), (), (), (), None, None))
 
@@ -266,8 +277,7 @@ class OwnerQuery:
     """Everybody who may hold runs, as Peers, by id."""
 
 
-@frozen
-class Revision:
+class Revision(NamedTuple):
     """One row of the history: the State as of its rev, and the exchange text as of then."""
 
     state: State

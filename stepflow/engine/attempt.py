@@ -146,7 +146,6 @@ class Attempt(Claimed):
     def _commit(
         self, transition: Transition, text: str | None, queue: tuple[Enqueue | Dequeue, ...], now: int
     ) -> Commit:
-        state = self.state
         if self.flow.options.hung_after_s is not None:
             self.moved_at = self.clock.monotonic()
         self._over = bool(queue)
@@ -155,7 +154,7 @@ class Attempt(Claimed):
             seqs = tuple(e.seq for e in self._taken)
             self._events = [e for e in self._events if e.seq not in seqs]
             self._taken = []
-        return step_commit(self.fence, state.following(self.rev, transition, now), text, seqs, queue)
+        return step_commit(self.fence, self.state, self.rev, transition, text, seqs, queue, now)
 
     def _landed(self, commit: Commit, revs: tuple[int, ...]) -> None:
         """The commit is durable: the next one builds on it."""

@@ -94,10 +94,6 @@ class State(NamedTuple):
     annotations: Mapping[str, str] = EMPTY
     committed_at: int = 0
 
-    def following(self, rev: int, transition: Transition, now: int) -> State:
-        """The State as it is to be written over revision `rev`, going where `transition` says."""
-        return new_tuple(State, (self.id, rev, transition, self.labels, self.annotations, now))
-
     @property
     def parked(self) -> bool:
         """True when the State goes nowhere: never started, parked, or ended."""

@@ -17,7 +17,7 @@ from stepflow.drivers.values import Born, Commit, CommitResult, Dequeue, Enqueue
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import Traffic, standing
-from stepflow.model.state import State
+from stepflow.model.state import State, new_tuple
 
 Resolve = Callable[[tuple[int, ...], tuple[int, ...], int], Commit]
 
@@ -97,6 +97,22 @@ class Space:
 
     def commit(self, commit: Commit, now: int, owner: str) -> CommitResult:
         """Apply one commit of the session of this owner, or answer why not."""
+        return self._step(commit, now) or self._checked(commit, now, owner)
+
+    def _step(self, commit: Commit, now: int) -> tuple[int, ...] | None:
+        """Apply what most commits are: a write of the fenced run and nothing else. None for another, or one to be refused."""
+        fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
+        if fence is None or len(writes) != 1 or unowned or consume or queue or publish or cancel or delays or data:
+            return None
+        ((new, exchange, _born),) = writes
+        run = self.runs.get(fence.id)
+        if run is None or run.row is None or run.row.epoch != fence.epoch or resolve or once:
+            return None
+        if new.id != fence.id or new.rev != run.state.rev:
+            return None
+        return (self._revise(run, new, exchange, now),)
+
+    def _checked(self, commit: Commit, now: int, owner: str) -> CommitResult:
         problem = self._problem(commit, now)
         if problem is not None:
             return problem
@@ -182,20 +198,21 @@ class Space:
         return None
 
     def _write(self, write: Write, now: int) -> int:
-        new = write.state
-        rev = self.counters.head = next(self.counters.revs)
+        new, exchange = write.state, write.exchange
         run = self.runs.get(new.id)
         if run is None:
             born = write.born or Born(new.transition.to, "", now)
-            state = State(new.id, rev, new.transition, dict(new.labels), dict(new.annotations), now)
-            run = self.runs[new.id] = Run(state, born, "null" if write.exchange is None else write.exchange)
-        else:
-            last = run.state
-            labels, annotations = own(new.labels, last.labels), own(new.annotations, last.annotations)
-            run.state = State(new.id, rev, new.transition, labels, annotations, now)
-            if write.exchange is not None:
-                run.exchange = write.exchange
-        revision = Revision(run.state, run.exchange)
+            run = self.runs[new.id] = Run(State(new.id), born, "null")
+        return self._revise(run, new, exchange, now)
+
+    def _revise(self, run: Run, new: State, exchange: str | None, now: int) -> int:
+        run_id, _last, transition, labels, annotations, _then = new
+        rev = self.counters.head = next(self.counters.revs)
+        labels, annotations = own(labels, run.state.labels), own(annotations, run.state.annotations)
+        run.state = new_tuple(State, (run_id, rev, transition, labels, annotations, now))
+        if exchange is not None:
+            run.exchange = exchange
+        revision = new_tuple(Revision, (run.state, run.exchange))
         run.revisions.append(revision)
         self.log.append(revision)
         return rev
