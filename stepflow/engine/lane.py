@@ -237,7 +237,8 @@ class GroupLane(Lane):
             results = [error] * len(tickets)
         if results is None:
             return None
-        self._wait_s += (self._clock.waited() - waited - self._wait_s) / 8
+        waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall alone tells nothing of the next commit
+        self._wait_s += (waited - self._wait_s) / 8
         answers = []
         for ticket, result in zip(tickets, results, strict=True):
             if ticket.landed is None:
