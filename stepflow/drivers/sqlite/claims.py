@@ -24,7 +24,7 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    f"SELECT q.id, ifnull(s.rev, q.claim_rev), {QUEUE} FROM stepflow_queue AS q INDEXED BY stepflow_queue_{{index}}"
+    f"SELECT q.id, ifnull(s.rev, q.claim_rev), q.rowid, {QUEUE} FROM stepflow_queue AS q INDEXED BY stepflow_queue_{{index}}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
 )
 ORDER = " ORDER BY q.priority, q.due, q.id LIMIT ?4"
@@ -56,15 +56,15 @@ FIRST = -(1 << 62)  # the place of a line all of whose rows are blocked: some of
 TAKE = (
     "UPDATE stepflow_queue SET owner = ?1, epoch = ?2, blocked = '', blocked_by = '', claim_rev = ifnull("
     "(SELECT rev FROM stepflow_states AS s WHERE s.shard = stepflow_queue.shard AND s.id = stepflow_queue.id), claim_rev)"
-    " WHERE shard = ?3 AND id IN (VALUES {rows})"
+    " WHERE rowid IN (VALUES {rows})"
 )
 PROMOTE = (
     "UPDATE stepflow_queue SET lane = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
     " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
 )
 
-Found = tuple[str, int, QueueRow]
-"""Id, revision and row of a candidate."""
+Found = tuple[str, int, int, QueueRow]
+"""Id, revision, rowid and row of a candidate: by its rowid it is found again without another index."""
 
 
 @define
@@ -83,8 +83,8 @@ class Claims:
         for flow in self.flows:
             found += self._suspects(flow, limit + len(skip)) if suspects else self._ready(flow, limit + len(skip))
         found = [one for one in found if one[0] not in skip]
-        found.sort(key=lambda one: (one[2].priority, one[2].due, one[0]))
-        if any(row.limits for _id, _rev, row in found):
+        found.sort(key=lambda one: (one[3].priority, one[3].due, one[0]))
+        if any(row.limits for *_key, row in found):
             found = self._admitted(found, limit)
         return self._take(found[:limit])
 
@@ -120,11 +120,11 @@ class Claims:
     def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
         """Those that their limits let go; it is noted which of them begin."""
         control = self._control
-        traffic = control.traffic({row.limits for _id, _rev, row in found})
-        order = ((place, one[0], one[2].limits) for place, one in enumerate(found))
+        traffic = control.traffic({row.limits for *_key, row in found})
+        order = ((place, one[0], one[3].limits) for place, one in enumerate(found))
         taken = set(admit(order, traffic, self.rows.now, limit))
         found = [one for one in found if one[0] in taken]
-        for run_id, _rev, row in found:
+        for run_id, _rev, _rowid, row in found:
             control.begins(row.limits)
             if (rest := standing(row.limits)) != row.limits:
                 self.rows.limit(run_id, rest)
@@ -134,9 +134,9 @@ class Claims:
         if not found:
             return []
         epoch = self.rows.epochs()
-        ids: list[object] = [run_id for run_id, _rev, _row in found]
-        many(self.rows.connection, TAKE, 1, ids, self.owner, epoch, self.rows.shard)
-        return [Claim(Fence(run_id, epoch), self._taken(row, epoch, rev)) for run_id, rev, row in found]
+        rowids: list[object] = [rowid for _id, _rev, rowid, _row in found]
+        many(self.rows.connection, TAKE, 1, rowids, self.owner, epoch)
+        return [Claim(Fence(run_id, epoch), self._taken(row, epoch, rev)) for run_id, rev, _rowid, row in found]
 
     def _taken(self, row: QueueRow, epoch: int, rev: int) -> QueueRow:
         limits = standing(row.limits)
@@ -144,4 +144,4 @@ class Claims:
 
 
 def _read(rows: Sequence[tuple[object, ...]]) -> list[Found]:
-    return [(row[0], row[1], queued) for row in rows if (queued := read_queue(row[2:]))]  # type: ignore[misc]
+    return [(row[0], row[1], row[2], queued) for row in rows if (queued := read_queue(row[3:]))]  # type: ignore[misc]
