@@ -65,6 +65,8 @@ class StepFlow(Flow[E_contra]):
             value = row.call(exchange)
         except Exception as error:  # noqa: BLE001 - raised again unless a retry group takes it
             return [*self._machine.recovered(row, error, exchange, ()).position]
+        if value is None and row.only:
+            return [row.only]
         return [row.exits[row.judge(value, exchange)].event]
 
     @overload

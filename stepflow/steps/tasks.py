@@ -44,7 +44,7 @@ class StepTask(Task):
 
     def settle(self, value: Any, exchange: Any) -> Move:
         """The Move of the exit that the value stands for; raises BadReturn."""
-        found = self._judge(value, exchange)
+        found = 0 if value is None and self._row.only else self._judge(value, exchange)
         return self.moves[found] if self.moves else self._plan.after(self._row, found, self._attempts)
 
     def recover(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:

@@ -67,7 +67,8 @@ class Row:
 
     `awaits` is true when the function or one of the handlers around it is async. `poll` is the exit that is a failed
     check, -1 if there is none, and `every_s` the seconds until the next check. `event` names the event whose payload,
-    of type `payload`, the call needs.
+    of type `payload`, the call needs. `only` is the event of the exit, empty if there are several: a function that returns
+    nothing leads there without being judged.
     """
 
     source: str
@@ -85,6 +86,7 @@ class Row:
     timeout_s: float | None = None
     call: Callable[..., Any] = field(init=False)
     awaits: bool = field(init=False)
+    only: str = field(init=False)
 
     @call.default
     def _call(self) -> Callable[..., Any]:
@@ -94,6 +96,10 @@ class Row:
     def _awaits(self) -> bool:
         handlers = (guard.handler for guard in self.guards())
         return self.fn.is_async or any(handler is not None and handler.is_async for handler in handlers)
+
+    @only.default
+    def _only(self) -> str:
+        return self.exits[0].event if len(self.exits) == 1 else ""
 
     def guards(self) -> Iterator[Guard]:
         """The retry groups around this row, the innermost first."""
