@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 from threading import Condition
 
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
-from stepflow.drivers.rocksdb.records import parse_revision
+from stepflow.drivers.rocksdb.records import exchange_of, parse_revision
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.rocksdb.walk import common, union
 from stepflow.drivers.values import HistoryQuery, Revision
@@ -30,14 +30,19 @@ class History:
 
     def exchanges(self, places: Iterable[Place]) -> dict[Place, str]:
         """The exchange texts that were written with these revisions."""
-        return {(text(state.id), state.rev): exchange for state, _rev, exchange in self._rows(sorted(set(places)))}
+        wanted = sorted(set(places))
+        return {
+            place: exchange_of(record) for place, record in zip(wanted, self._records(wanted), strict=True) if record
+        }
+
+    def _records(self, places: Sequence[Place]) -> list[bytes | None]:
+        return self._space.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
 
     def _rows(self, places: Sequence[Place]) -> list[tuple[State, int, str]]:
         """The rows of the history at these places, without those that were pruned meanwhile."""
-        records = self._space.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
         return [
             parse_revision(record, read_text(code, 0)[0], rev)
-            for (code, rev), record in zip(places, records, strict=True)
+            for (code, rev), record in zip(places, self._records(places), strict=True)
             if record is not None
         ]
 

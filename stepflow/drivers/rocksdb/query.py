@@ -86,7 +86,7 @@ class Reader:
 
     def _record(self, run: Run, exchange: str) -> Record:
         space = self._space
-        events = tuple(rows.pending(Draft(space, Head()), space.keys, run))
+        events = tuple(rows.pending(Draft(space, Head()), space.keys, run)) if run.pending else ()
         return Record(run.state(), run.born, exchange, space.row(run.id), events)
 
     def _runs(self, query: RunQuery) -> list[Record]:

@@ -136,6 +136,14 @@ def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, st
     return state, int(exchange_rev), exchange
 
 
+def exchange_of(record: bytes) -> str:
+    """The exchange's text of a revision that holds it."""
+    fields = record.split(b"\0", 7)
+    if fields[0] != b"%d" % FORMAT:
+        raise _newer(fields[0].decode())
+    return fields[7].decode("utf-8", "surrogatepass")
+
+
 def dump_row(row: QueueRow) -> bytes:
     """A row of the ready queue."""
     return (

@@ -128,7 +128,8 @@ class RocksdbStore(Store):
                 rows.appear(draft, space.keys, self._owner)
             claims = []
             for key in choose(space, flows, now, limit, suspects, skip) if limit > 0 else ():
-                begins(draft, space, _limits(space, key), key, now)
+                if limits := _limits(space, key):
+                    begins(draft, space, limits, key, now)
                 claims.append(rows.take(draft, space.keys, key, self._owner.id))
             self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
             space.owners.setdefault(self._owner.id, self._owner)
