@@ -53,13 +53,15 @@ class Scout:
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
         self._store, self._loop, self._on_change = store, loop, on_change
         self._stop = threading.Event()
+        self._guard = threading.Lock()  # the loop may begin to watch while another thread closes the engine
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to watch; does nothing if it does already."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="stepflow-scout", daemon=True)
-            self._thread.start()
+        """Begin to watch; does nothing if it does already, or was stopped."""
+        with self._guard:
+            if self._thread is None and not self._stop.is_set():
+                self._thread = threading.Thread(target=self._run, name="stepflow-scout", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
         """Stop watching; what the thread waits for ends with the store's session, or after SLICE_S seconds."""
@@ -67,8 +69,10 @@ class Scout:
 
     def join(self) -> None:
         """Wait for the thread's end."""
-        if self._thread is not None:
-            self._thread.join()
+        with self._guard:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _run(self) -> None:
         token = 0
