@@ -122,8 +122,10 @@ class Client:
         (traffic,) = await self._read(self._store.read, TrafficQuery(text, now))
         return refusal(room(text, traffic, now), traffic)
 
-    async def workers(self) -> list[Owner]:
-        """Who claims runs of some flow, as far as the store knows; those that surely died are left out."""
+    async def workers(self, info: RunInfo) -> list[Owner]:
+        """If the run is due: who claims runs of some flow, as far as the store knows, without those that surely died."""
+        if info.status is not Status.QUEUED:
+            return []
         peers = await self._read(self._store.read, OwnerQuery())
         return [peer.owner for peer in peers if peer.owner.flows and peer.lock != "free"]
 

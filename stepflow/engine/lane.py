@@ -133,16 +133,15 @@ class GroupLane(Lane):
         self._inbox.put([Ticket(commit, landed=landed)])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
-        future: asyncio.Future[T] = self._loop.create_future()
         if self._closed:
             raise _closed()
+        future: asyncio.Future[T] = self._loop.create_future()
         self._inbox.put(_Job(fn, args, future))
         return await future
 
     def close(self) -> None:
         self._closed = True
-        self._send(self._pending)
-        self._pending = []
+        self._send(self._take())
         self._inbox.put(None)
         self._thread.join()
 
@@ -157,7 +156,7 @@ class GroupLane(Lane):
             self._loop.call_soon(self._flush)
         pending.append(ticket)
         if len(pending) >= SHARE and not self._quick():
-            self._flush()
+            self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
         return ticket
 
     def _quick(self) -> bool:
@@ -165,8 +164,12 @@ class GroupLane(Lane):
         return not self._sent and self._wait_s < QUICK_S
 
     def _flush(self) -> None:
-        tickets, self._pending = self._pending, []
+        tickets = self._take()
         self._send(self._commit(tickets) if tickets and self._quick() else tickets)
+
+    def _take(self) -> list[Ticket]:
+        tickets, self._pending = self._pending, []
+        return tickets
 
     def _send(self, tickets: list[Ticket]) -> None:
         if tickets:

@@ -56,7 +56,7 @@ class AsyncRun(Generic[E]):
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that would move it."""
         info = await self.info()
-        kept_back, workers = await self._client.kept_back(info), await self._client.workers()
+        kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
         return views.explain(info, self._store, self._flows, kept_back, workers)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002

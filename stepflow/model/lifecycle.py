@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from stepflow.model.state import WAITING, State
+from stepflow.model.state import State
 
 
 class Status(str, Enum):
@@ -59,7 +59,6 @@ def status_of(state: State, row: QueueRow | None, now: int) -> Status:
     transition = state.transition
     if transition.status:
         return Status(transition.status)
-    waits = transition.annotations.get(WAITING, "")
     if row is None:
         return Status.WAITING if transition.event else Status.PARKED
     if row.owner:
@@ -68,4 +67,4 @@ def status_of(state: State, row: QueueRow | None, now: int) -> Status:
         return Status.BLOCKED
     if row.due <= now:
         return Status.QUEUED
-    return Status.SLEEPING if waits in ("", "delay") else Status.WAITING
+    return Status.WAITING if transition.polls else Status.SLEEPING

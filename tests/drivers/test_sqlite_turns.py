@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from stepflow.drivers.base import Store
-from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.drivers.values import Owner
 from stepflow.testing.conformance.kit import NOW, begun, birth, make, record, step
 
@@ -66,6 +67,47 @@ def test_a_step_that_was_fenced_off_meanwhile_is_refused_though_nothing_else_hap
     (refusal,) = one.commit([step(held, rev)], NOW)
     assert isinstance(refusal, Exception)
     assert record(one, "a").state.rev == rev
+
+
+@pytest.fixture
+def sleepless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a lock while this test runs."""
+
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"slept for {seconds} s")
+
+    monkeypatch.setattr(locks.time, "sleep", sleep)
+
+
+@pytest.mark.usefixtures("sleepless")
+def test_a_free_commit_waits_for_no_other_program(two, path):
+    one, _other = two
+    with closing(sqlite3.connect(path, isolation_level=None)) as program:
+        program.execute("BEGIN IMMEDIATE")
+        assert one.commit_if_free([birth("a")], NOW) is None
+        program.execute("ROLLBACK")
+    assert one.load(["a"]) == [None]
+    assert one.commit_if_free([birth("a")], NOW) == [(1,)]
+
+
+@pytest.mark.usefixtures("sleepless")
+def test_a_free_commit_that_has_to_begin_anew_does_not_wait_then_either(two, path, monkeypatch):
+    one, other = two
+    held, rev = begun(one, "a")
+    (rev,) = make(one, step(held, rev))
+    make(other, birth("b"))  # by which the next step of the first session is surprised
+    begins, turn = database._begins, count(1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as program:
+
+        def begin(writer: sqlite3.Connection) -> bool:
+            if next(turn) == 2:
+                program.execute("BEGIN IMMEDIATE")  # in the moment between the two transactions
+            return begins(writer)
+
+        monkeypatch.setattr(database, "_begins", begin)
+        assert one.commit_if_free([step(held, rev)], NOW) is None
+        program.execute("ROLLBACK")
+    assert len(make(one, step(held, rev))) == 1
 
 
 def test_every_commit_reaches_the_disk_and_a_claim_need_not(two):

@@ -33,7 +33,7 @@ class WatchedStore(MemoryStore):
         assert self.go_on.wait(20)
         self.batches.append(list(batch))
         self.threads.append(threading.current_thread().name)
-        time.sleep(self.waits_s)
+        time.sleep(self.waits_s)  # as a slow disk would: the lane measures how long its thread waits
         if self.full:
             raise Full("no room; make some")
         return super().commit(batch, now)

@@ -41,7 +41,8 @@ def test_nothing_overtakes_what_the_writer_has():
         first = await held_up(store, lane)
         store.free = True
         second = asyncio.create_task(submit(lane, publish("first", "1")))
-        await asyncio.sleep(0.01)
+        for _ in range(10):
+            await asyncio.sleep(0)
         assert not second.done()
         store.go_on.set()
         await asyncio.gather(first, second)

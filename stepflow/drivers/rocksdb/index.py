@@ -7,7 +7,6 @@ from collections import Counter
 from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
 from stepflow.drivers.rocksdb.records import Run
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import WAITING
 
 Entry = tuple[bytes, bytes]
 """An index key and its record."""
@@ -43,8 +42,7 @@ def _mark(run: Run, row: QueueRow) -> bytes:
     """What the status of a live run follows from: a letter, and the due time."""
     if row.owner:
         return RUNNING
-    waits = run.transition.annotations.get(WAITING, "")
-    letter = BLOCKED if row.blocked else SLEEPS if waits in ("", "delay") else WAITS
+    letter = BLOCKED if row.blocked else WAITS if run.transition.polls else SLEEPS
     return b"%b%d" % (letter, row.due)
 
 

@@ -49,7 +49,7 @@ class Database:
         self.locks = path.with_name(path.name + LOCKS)
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
-        self._closed, self._synced = False, True
+        self._closed, self._synced, self._waits = False, True, True
         with translated(path):
             self._writer = self.connect()
         self._turns: Turns | None = None
@@ -80,12 +80,12 @@ class Database:
         if not self._writing.acquire(blocking=wait):
             raise Taken
         try:
-            turns = self._ready()
+            self._waits, turns = wait, self._ready()
             with turns.turn(wait=wait):
                 writer = self._writer
                 try:
                     self._sync(writer, synced)
-                    self._begin(writer, wait)
+                    self._begin(writer)
                     yield writer
                 except BaseException:
                     _roll_back(writer)
@@ -101,16 +101,16 @@ class Database:
             self._synced = synced
 
     def restart(self, writer: sqlite3.Connection, verb: str) -> None:
-        """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn."""
+        """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn, if need be without waiting."""
         if writer.in_transaction:
             writer.execute(verb)
-        self._begin(writer, wait=True)
+        self._begin(writer)
 
-    def _begin(self, writer: sqlite3.Connection, wait: bool) -> None:
+    def _begin(self, writer: sqlite3.Connection) -> None:
         """Begin to write; other programs know nothing of turns and may be at it."""
-        if patiently(lambda: _begins(writer), self._patience_s if wait else 0.0):
+        if patiently(lambda: _begins(writer), self._patience_s if self._waits else 0.0):
             return
-        if not wait:
+        if not self._waits:
             raise Taken
         writer.execute("BEGIN IMMEDIATE")
 

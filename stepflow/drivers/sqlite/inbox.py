@@ -72,7 +72,7 @@ def waiting(connection: sqlite3.Connection) -> bool:
 
 def look(connection: sqlite3.Connection) -> tuple[bool, int]:
     """Whether something is `waiting`, and the newest revision of the store: both in one statement, before every write."""
-    posted, rev = connection.execute(f"{HEAD}, {WAITING}").fetchone()[::-1]
+    rev, posted = connection.execute(f"{HEAD}, {WAITING}").fetchone()
     return bool(posted), rev
 
 
