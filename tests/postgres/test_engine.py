@@ -11,7 +11,7 @@ from stepflow import Engine, named
 from tests.postgres.server import Server
 from tests.processes import flows
 from tests.processes.checks import check_chain, check_effects, histories, start_many
-from tests.processes.harness import Nursery, seconds
+from tests.processes.harness import Nursery
 
 IN_FLIGHT = 16
 RUNS = 120
@@ -22,25 +22,6 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
     nursery = Nursery(tmp_path)
     yield nursery
     nursery.close()
-
-
-@pytest.mark.parametrize("name", ["sync_chain", "async_chain"])
-def test_one_of_two_workers_is_killed_and_the_other_takes_over(server: Server, nursery: Nursery, name: str) -> None:
-    url = server.url()
-    ids = start_many(url, getattr(flows, name), RUNS)
-    one, two = (nursery.spawn("until_idle", name, url=url, concurrency=IN_FLIGHT) for _ in range(2))
-    nursery.log.until(lambda log: bool(log.entries("step", one.name) and log.entries("step", two.name)), 60)
-    nursery.log.wait(RUNS * flows.CHAIN // 3, what="step")
-    one.kill()
-    killed_at = max(entry.at for entry in nursery.log.entries("step", one.name))
-    assert two.wait() == 0, two.stderr()
-    effects = nursery.log.entries("step")
-    again = check_effects(effects, ids, [one.name], IN_FLIGHT)
-    for entries in histories(url, ids).values():
-        check_chain(name, entries)
-    held = {e.run for e in effects if e.who == one.name}
-    taken = [e.at for e in effects if e.who == two.name and e.run in held and e.at > killed_at]
-    print(f"{again} steps repeated; takeover after {seconds(killed_at, min(taken)):.2f} s" if taken else "nothing held")
 
 
 @pytest.mark.parametrize("version", ["server", "older_server"])

@@ -34,8 +34,9 @@ def pooled(server: Server, tmp_path: Path) -> Iterator[Nursery]:
     nursery.close()
 
 
-def test_four_workers_share_the_runs_and_any_may_be_killed(nursery: Nursery) -> None:
-    share(nursery, "async_chain", runs=120, workers=4, kills=3, seed=11)
+@pytest.mark.parametrize("name", ["sync_chain", "async_chain"])
+def test_four_workers_share_the_runs_and_any_may_be_killed(nursery: Nursery, name: str) -> None:
+    share(nursery, name, runs=120, workers=4, kills=3, seed=11)
 
 
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)

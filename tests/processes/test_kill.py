@@ -61,7 +61,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
         f"{len(killed)} kills, {again} steps repeated; first step after {median(whole):.2f} s, at most {max(whole):.2f} s,"
         f" of which without start and imports {median(ours):.2f} s, at most {max(ours):.2f} s"
     )
-    assert len(killed) >= 4
+    assert len(killed) >= 3
     assert max(ours) < 5
 
 
@@ -69,7 +69,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
 def test_a_process_that_is_killed_again_and_again_repeats_only_what_was_interrupted(
     nursery: Nursery, name: str
 ) -> None:
-    storm(nursery, name, 120, (80, 300), seed=20260101)
+    storm(nursery, name, 120, (1, 300), seed=20260101)
 
 
 @pytest.mark.soak
