@@ -38,6 +38,7 @@ class Memory:
     spaces: dict[str, Space] = field(factory=dict)
     changed: Condition = field(factory=Condition)
     changes: int = 0
+    sessions: int = 0
 
     def space(self, namespace: str) -> Space:
         """The tables of a namespace, made at first use."""
@@ -54,7 +55,9 @@ class MemoryStore(Store):
         self._space = memory.space(namespace)
         self._closed = False
         self._flows: set[str] = set()  # that it has claimed
-        self._elsewhere = memory.changes  # changes that this session need not be told of
+        with memory.changed:
+            self._elsewhere = memory.changes  # changes that this session need not be told of
+            memory.sessions += 1
 
     def _open(self) -> None:
         if self._closed:
@@ -64,7 +67,8 @@ class MemoryStore(Store):
         """Tell the other sessions, not this one."""
         self._memory.changes += 1
         self._elsewhere += 1
-        self._memory.changed.notify_all()
+        if self._closed or self._memory.sessions > 1:  # or the only one who waits would wake for its own commits
+            self._memory.changed.notify_all()
 
     def close(self) -> None:
         with self._memory.changed:
@@ -77,6 +81,7 @@ class MemoryStore(Store):
             self._space.owners.pop(self._owner.id, None)
             self._closed = True
             self._touch()
+            self._memory.sessions -= 1
 
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
         with self._memory.changed:

@@ -55,7 +55,8 @@ class RocksdbStore(Store):
         """Tell the other sessions, not this one."""
         self._database.changes += 1
         self._elsewhere += 1
-        self._changed.notify_all()
+        if self._closed or len(self._database.live) > 1:  # or the only one who waits would wake for its own commits
+            self._changed.notify_all()
 
     def close(self) -> None:
         if self._database.disk.inherited:

@@ -14,6 +14,7 @@ from stepflow.drivers.sqlite.problems import translate, translated
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
 LOG_BYTES = 64 * 1024 * 1024  # to which the log is cut back after a burst
+BRIEF_S = 0.001  # for which even who does not wait waits for another thread of this session: most want a moment only
 LOCKS = "-locks"  # suffix of the directory of lock files
 
 
@@ -74,10 +75,10 @@ class Database:
     def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
-        Without `wait` it raises Taken at once when another thread, process or program is writing. One that is not `synced`
+        Without `wait` it raises Taken, after BRIEF_S at most, when another thread, process or program is writing. One that is not `synced`
         survives the end of this process, but not a power failure, unless a later one is synced.
         """
-        if not self._writing.acquire(blocking=wait):
+        if not self._writing.acquire(timeout=-1 if wait else BRIEF_S):
             raise Taken
         try:
             self._waits, turns = wait, self._ready()
