@@ -123,11 +123,11 @@ class Attempt(Claimed):
         transition, task = move.transition, move.task
         if note:
             transition = transition.noting(error=note)
+        if move.goes_on:
+            return self._commit(transition, changed, (), now)
         if task is None:
             self.ended = transition.status
             return self._commit(transition, changed, (Dequeue(self.state.id),), now)
-        if not move.stays and not move.delay_s and task.timeout_s is None:
-            return self._commit(transition, changed, (), now)
         due = now + microseconds(move.delay_s)
         before = self.state.transition.annotations
         begins = transition.annotations.get(WAITING) != before.get(WAITING)  # a wait begins here, or begins again

@@ -123,11 +123,22 @@ class GroupLane(Lane):
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, commit: Commit) -> Ticket:
-        return self._enlist(commit)
+    def submit(self, commit: Commit | Release) -> Ticket:
+        ticket = Ticket(commit, self._loop)
+        if self._closed:
+            ticket.answer(_closed())  # nobody would ever answer it any more
+            return ticket
+        pending = self._pending
+        if not pending:
+            # Behind the callbacks that are ready now: their commits join this batch.
+            self._loop.call_soon(self._flush)
+        pending.append(ticket)
+        if len(pending) >= SHARE and not self._quick():
+            self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
+        return ticket
 
     def release(self, release: Release) -> Ticket:
-        return self._enlist(release)
+        return self.submit(release)
 
     def post(self, commit: Commit, landed: Callable[[Any], None]) -> None:
         self._inbox.put([Ticket(commit, landed=landed)])
@@ -144,20 +155,6 @@ class GroupLane(Lane):
         self._send(self._take())
         self._inbox.put(None)
         self._thread.join()
-
-    def _enlist(self, write: Commit | Release) -> Ticket:
-        ticket = Ticket(write, self._loop)
-        if self._closed:
-            ticket.answer(_closed())  # nobody would ever answer it any more
-            return ticket
-        pending = self._pending
-        if not pending:
-            # Behind the callbacks that are ready now: their commits join this batch.
-            self._loop.call_soon(self._flush)
-        pending.append(ticket)
-        if len(pending) >= SHARE and not self._quick():
-            self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
-        return ticket
 
     def _quick(self) -> bool:
         """Whether the loop may commit: nothing is on its way that it would overtake, and it would not wait long."""
@@ -179,14 +176,14 @@ class GroupLane(Lane):
     def _commit(self, tickets: list[Ticket]) -> list[Ticket]:
         """Commit here and now what can be; the tickets that are left for the writer."""
         batch, later = _one_per_run(tickets)
-        commits = [t for t in batch if isinstance(t.write, Commit)]
-        answers = self._apply(self._store.commit_if_free, commits)
-        if answers is None:
+        commits = [ticket for ticket in batch if isinstance(ticket.write, Commit)]
+        results = self._apply(self._store.commit_if_free, commits) if commits else ()
+        if results is None:
             return tickets
-        answer_all(self._loop, answers)
+        answer_all(self._loop, zip(commits, results, strict=True))
         if self.on_batch is not None:
             self.on_batch()
-        return [t for t in batch if isinstance(t.write, Release)] + later
+        return [ticket for ticket in batch if isinstance(ticket.write, Release)] + later
 
     def _run(self) -> None:
         carry: list[Ticket] = []
@@ -219,36 +216,31 @@ class GroupLane(Lane):
     def _write(self, tickets: list[Ticket]) -> list[Ticket]:
         """Commit the tickets, except those whose run is in the batch already: they are returned for the next one."""
         batch, later = _one_per_run(tickets)
-        commits = [t for t in batch if isinstance(t.write, Commit)]
-        answers = self._apply(self._store.commit, commits) or []
-        if len(commits) < len(batch):
-            answers += self._apply(self._store.release, [t for t in batch if isinstance(t.write, Release)]) or []
+        answers: list[tuple[Ticket, Any]] = []
+        for kind, fn in ((Commit, self._store.commit), (Release, self._store.release)):
+            part = [ticket for ticket in batch if isinstance(ticket.write, kind)]
+            for ticket, result in zip(part, self._apply(fn, part) or () if part else (), strict=True):
+                if ticket.landed is None:
+                    answers.append((ticket, result))
+                else:
+                    ticket.landed(result)
         if answers:
             self._tell(self._answered, answers)
         if self.on_batch is not None:
             self._tell(self.on_batch)
         return later
 
-    def _apply(self, fn: Callable[..., Sequence[Any] | None], tickets: list[Ticket]) -> list[tuple[Ticket, Any]] | None:
-        """One transaction for all tickets; tells the callbacks, returns the answers for the event loop. None if `fn` does."""
-        if not tickets:
-            return []
+    def _apply(self, fn: Callable[..., Sequence[Any] | None], tickets: list[Ticket]) -> Sequence[Any] | None:
+        """The results of one transaction for all tickets; None if `fn` gives none."""
         waited = self._clock.waited()
         try:
-            results = fn([t.write for t in tickets], self._clock.now())
+            results = fn([ticket.write for ticket in tickets], self._clock.now())
         except Exception as error:  # noqa: BLE001 - every waiter must learn of it
             results = [error] * len(tickets)
-        if results is None:
-            return None
-        waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall alone tells nothing of the next commit
-        self._wait_s += (waited - self._wait_s) / 8
-        answers = []
-        for ticket, result in zip(tickets, results, strict=True):
-            if ticket.landed is None:
-                answers.append((ticket, result))
-            else:
-                ticket.landed(result)
-        return answers
+        if results is not None:
+            waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall alone tells nothing of the next commit
+            self._wait_s += (waited - self._wait_s) / 8
+        return results
 
     def _answered(self, answers: list[tuple[Ticket, Any]]) -> None:
         self._sent -= len(answers)
@@ -270,18 +262,18 @@ _MORE = object()
 
 
 def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
+    """Those that may be in one batch, and those whose run has a write in it already."""
     seen: set[str] = set()
-    batch, later = [], []
+    batch: list[Ticket] = []
+    later: list[Ticket] = []
     for ticket in tickets:
         write = ticket.write
-        ids: Iterable[str]
         if write.fence is not None and (isinstance(write, Release) or (len(write.writes) < 2 and not write.publish)):
-            ids = (write.fence.id,)
+            run_id = write.fence.id
+            (later if run_id in seen else batch).append(ticket)
+            seen.add(run_id)
         else:
             ids = _ids(write)
-        if seen.isdisjoint(ids):
-            batch.append(ticket)
-        else:
-            later.append(ticket)
-        seen.update(ids)
+            (batch if seen.isdisjoint(ids) else later).append(ticket)
+            seen.update(ids)
     return batch, later

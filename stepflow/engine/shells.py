@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
+from types import CoroutineType, coroutine
 from typing import Any
 
 from stepflow.drivers.values import Commit, Release
@@ -15,6 +16,7 @@ from stepflow.engine.function_attempt import FunctionAttempt
 from stepflow.engine.lane import Lane
 from stepflow.engine.pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.portal import in_sync_step
+from stepflow.engine.ticket import Ticket
 from stepflow.model.current import enter
 
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
@@ -49,11 +51,12 @@ class Shells:
         self._pool.close()
 
 
-async def on_loop(
+@coroutine
+def on_loop(
     attempt: Attempt,
     commit: Callable[[Commit], Awaitable[tuple[int, ...]]],
     call: Callable[..., Awaitable[Any]],
-) -> Release | None:
+) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
     enter(attempt.current)
     turns, forks = attempt.turns(), LINEAGE.forks
@@ -63,23 +66,35 @@ async def on_loop(
             end_if_forked(forks)
             try:
                 if isinstance(effect, Commit):
-                    value: Any = await commit(effect)
+                    made: Any = commit(effect)
                 elif effect.is_async:
-                    value = await effect.fn(*effect.args)
+                    made = effect.fn(*effect.args)
                 else:
-                    value = await call(effect.fn, *effect.args)
+                    made = call(effect.fn, *effect.args)
+                if type(made) is Ticket:  # this is `await made`, without a generator for each of them
+                    if made.ask():
+                        yield made
+                    value = made.outcome
+                    if isinstance(value, BaseException):
+                        raise value
+                else:
+                    value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:
                 if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _cancelled()):
                     turns.close()
                     raise
                 if isinstance(effect, Commit) and attempt.insists(error):
-                    await asyncio.sleep(AGAIN_S)
+                    yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
                 effect = turns.throw(error)
             else:
                 effect = turns.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+async def _awaited(given: Awaitable[Any]) -> Any:
+    return await given
 
 
 async def here(fn: Callable[..., Any], *args: Any) -> Any:

@@ -19,7 +19,7 @@ class Ticket:
     not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it, once.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_outcome", "_wake", "landed", "write")
+    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_wake", "landed", "outcome", "write")
 
     def __init__(
         self,
@@ -27,24 +27,23 @@ class Ticket:
         loop: asyncio.AbstractEventLoop | None = None,
         landed: Callable[[Any], None] | None = None,
     ) -> None:
-        self.write, self.landed = write, landed
+        self.write = write
+        self.landed = landed
         self._asyncio_future_blocking = False
-        self._loop, self._outcome = loop, _PENDING
+        self._loop = loop
+        self.outcome = _PENDING
         self._wake: Callable[[Ticket], None] | None = None
 
     def answer(self, outcome: Any) -> None:
         """Let the task go on with the outcome, a value or an exception to be raised; on the event loop."""
-        if self._outcome is not _PENDING:
+        if self.outcome is not _PENDING:
             return  # the task was cancelled
-        self._outcome = outcome
+        self.outcome = outcome
         if self._wake is not None:
             self._context.run(self._wake, self)
 
-    def result(self) -> Any:
-        """The outcome."""
-        if isinstance(self._outcome, BaseException):
-            raise self._outcome
-        return self._outcome
+    def result(self) -> None:
+        """Asked by `Task` whether to raise something where it goes on: who awaits it does that."""
 
     def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
         """The task will go on by this call."""
@@ -52,17 +51,21 @@ class Ticket:
 
     def cancel(self, msg: Any = None) -> bool:
         """Let the task end; its write is done all the same."""
-        if self._outcome is not _PENDING or self._wake is None or self._loop is None:
+        if self.outcome is not _PENDING or self._wake is None or self._loop is None:
             return False
-        self._outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self.outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         self._loop.call_soon(self._wake, self, context=self._context)
         return True
 
+    def ask(self) -> bool:
+        """Whether the outcome is still to come: then the task has to yield this ticket, once."""
+        self._asyncio_future_blocking = self.outcome is _PENDING
+        return self._asyncio_future_blocking
+
     def __await__(self) -> Generator[Ticket, None, Any]:
-        if self._outcome is _PENDING:
-            self._asyncio_future_blocking = True
+        if self.ask():
             yield self
-        outcome = self._outcome
+        outcome = self.outcome
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome

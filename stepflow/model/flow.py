@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from stepflow.model.codec import Codec
 from stepflow.model.retry import RetryPolicy
@@ -80,6 +80,11 @@ class Move:
     delay_s: float = 0.0
     stays: bool = False
     attempt: int = 1
+    goes_on: bool = field(init=False)  # whether the task may begin at once and has all the time that it wants
+
+    @goes_on.default
+    def _goes_on(self) -> bool:
+        return self.task is not None and not self.stays and not self.delay_s and self.task.timeout_s is None
 
 
 class Flow(ABC, Generic[E_contra]):
