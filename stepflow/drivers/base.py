@@ -1,7 +1,7 @@
 """The port: what an engine needs of a store, as nineteen numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
-an engine sends its writes from one thread at a time, but for `commit_if_free`, and may read from others meanwhile. No
+an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
 method reads a clock: `now` is integer microseconds UTC. Batches are lists, so that one call can be one round trip.
 """
 
@@ -72,7 +72,7 @@ class Store(ABC):
         with its first claim. However many sessions claim at once, no limit is exceeded.
     17. *Once.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
         is there. A commit that is refused for another reason does not count.
-    18. *Free.* `commit_if_free` does what `commit` does, or answers None: then nothing was done, and soon, whatever the
+    18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
         all flows that it has claimed for.
@@ -101,6 +101,18 @@ class Store(ABC):
 
         With `suspects` only rows with two crashes or more, otherwise only the others.
         """
+
+    def claim_if_free(
+        self,
+        flows: Mapping[str, str],  # noqa: ARG002
+        now: int,  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+        *,
+        suspects: bool = False,  # noqa: ARG002
+        skip: Collection[str] = (),  # noqa: ARG002
+    ) -> list[Claim] | None:
+        """`claim` if that has to wait neither for another writer nor for a network, else None (law 18)."""
+        return None
 
     @abstractmethod
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:

@@ -133,10 +133,7 @@ def step_commit(
     queue: tuple[Enqueue | Dequeue, ...],
     now: int,
 ) -> Commit:
-    """The commit of one step of a claimed run, from its `last` State, which has revision `rev` by now, along `transition`.
-
-    Made for every step, hence without keywords and defaults.
-    """
+    """The commit of a step of a claimed run, from its `last` State, which has revision `rev` by now; made for every step."""
     state = new_tuple(State, (last.id, rev, transition, last.labels, last.annotations, now))
     write = new_tuple(Write, (state, exchange, None))
     return new_tuple(Commit, (fence, (), (write,), consume, queue, (), (), (), (), None, None))
@@ -162,15 +159,7 @@ class Release(NamedTuple):
     crashes: int | None = None
 
 
-class Claim(NamedTuple):
-    """The right to advance a run: `fence` goes into every commit, `row` is the queue row as claimed."""
-
-    fence: Fence
-    row: QueueRow
-
-
-@frozen
-class Record:
+class Record(NamedTuple):
     """All that the store keeps of a run: its State, creation, exchange text, queue row and unconsumed events by seq.
 
     Loaded by the key of a delay: `delay` is set and `state` is its snapshot.
@@ -182,6 +171,17 @@ class Record:
     row: QueueRow | None
     events: tuple[Event, ...] = ()
     delay: Delay | None = None
+
+
+class Claim(NamedTuple):
+    """The right to advance a run: `fence` goes into every commit, `row` is as claimed, `record` as `load` would give it.
+
+    Without a record it has to be loaded.
+    """
+
+    fence: Fence
+    row: QueueRow
+    record: Record | None = None
 
 
 @frozen

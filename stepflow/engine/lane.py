@@ -51,6 +51,10 @@ class Lane(ABC):
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """Do another kind of write, between two batches."""
 
+    async def either(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:  # noqa: ARG002
+        """The result of `free`, which does not wait, if the store is free and quick, else that of `fn`, done by `call`."""
+        return await self.call(fn)
+
     @abstractmethod
     def close(self) -> None:
         """Finish what was submitted, then stop."""
@@ -149,6 +153,10 @@ class GroupLane(Lane):
         future: asyncio.Future[T] = self._loop.create_future()
         self._inbox.put(_Job(fn, args, future))
         return await future
+
+    async def either(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:
+        done = free() if self._quick() and not self._closed else None
+        return await self.call(fn) if done is None else done
 
     def close(self) -> None:
         self._closed = True

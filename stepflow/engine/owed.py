@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from stepflow.drivers.base import Store
 from stepflow.drivers.values import Claim, Fence, Release
 from stepflow.engine.clock import Clock
+
+Claims = TypeVar("Claims", list[Claim], list[Claim] | None)
 
 
 class Owed:
@@ -22,9 +25,12 @@ class Owed:
     def __len__(self) -> int:
         return len(self._releases)
 
-    def claimed(self, claims: Iterable[Claim], now: int) -> None:
-        """These are ours; until they have `begun` they are to be given back."""
-        self._releases.update((claim.fence, Release(claim.fence, now)) for claim in claims)
+    def take(self, flows: Mapping[str, str], limit: int, suspects: bool, claim: Callable[..., Claims]) -> Claims:
+        """Claim by one of the store's ways; until what it took has `begun` it is to be given back."""
+        now = self._clock.now()
+        claims = claim(flows, now, limit, suspects=suspects)
+        self._releases.update((one.fence, Release(one.fence, now)) for one in claims or ())
+        return claims
 
     def begun(self, claim: Claim) -> None:
         """An attempt answers for this claim from now on."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from stepflow.drivers.base import Store
@@ -182,17 +183,14 @@ class Worker:
         return (1 if self._clock.virtual else self._concurrency) - len(self._held)
 
     async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
-        claims, records = await self._lane.call(self._take, flows, limit, suspects)
-        for claim, record in zip(claims, records, strict=True):
-            if record is not None:
+        take = partial(self._owed.take, flows, limit, suspects)
+        claims = await self._lane.either(partial(take, self._store.claim_if_free), partial(take, self._store.claim))
+        absent = [claim.fence.id for claim in claims if claim.record is None]
+        loaded = dict(zip(absent, await self._lane.call(self._store.load, absent), strict=True)) if absent else {}
+        for claim in claims:
+            if (record := claim.record or loaded[claim.fence.id]) is not None:
                 await self._begin(claim, record, suspects)
         return len(claims)
-
-    def _take(self, flows: Mapping[str, str], limit: int, suspects: bool) -> tuple[list[Claim], list[Record | None]]:
-        now = self._clock.now()
-        claims = self._store.claim(flows, now, limit, suspects=suspects)
-        self._owed.claimed(claims, now)
-        return claims, self._store.load([c.fence.id for c in claims]) if claims else []
 
     async def _begin(self, claim: Claim, record: Record, alone: bool) -> None:
         flow = self._flows[claim.row.flow]

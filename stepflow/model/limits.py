@@ -82,6 +82,8 @@ def parse(text: str) -> tuple[Limit, ...]:
 @lru_cache(maxsize=16_384)
 def standing(text: str) -> str:
     """What still holds for a run that has begun: its rates are over, its shares of concurrency stay."""
+    if not text:
+        return text
     return dump(Limit(limit.key, limit.concurrency) for limit in parse(text) if limit.concurrency is not None)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from threading import Condition
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
@@ -28,6 +28,8 @@ from stepflow.drivers.values import (
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import admit, due_of, room, standing
+
+T = TypeVar("T")
 
 
 @define
@@ -93,12 +95,20 @@ class MemoryStore(Store):
             return results
 
     def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        return self._if_free(lambda: self.commit(batch, now))
+
+    def _if_free(self, work: Callable[[], T]) -> T | None:
         if not self._memory.changed.acquire(blocking=False):
             return None
         try:
-            return self.commit(batch, now)
+            return work()
         finally:
             self._memory.changed.release()
+
+    def claim_if_free(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim] | None:
+        return self._if_free(lambda: self.claim(flows, now, limit, suspects=suspects, skip=skip))
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
@@ -151,7 +161,7 @@ class MemoryStore(Store):
             row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits
         )
         self._space.place(run_id, row)
-        return Claim(Fence(run_id, epoch), row)
+        return Claim(Fence(run_id, epoch), row, self._space.load(run_id))
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._memory.changed:

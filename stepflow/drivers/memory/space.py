@@ -56,7 +56,7 @@ class Space:
             return None
         run = self.runs.get(found.state.id)
         record = found.record()
-        return record if run is None else evolve(record, born=run.born)
+        return record if run is None else record._replace(born=run.born)
 
     def row(self, key: str) -> QueueRow | None:
         """The queue row of a run or a delay, if it has one."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 from attrs import evolve
 
@@ -31,6 +31,8 @@ from stepflow.drivers.values import (
     Release,
 )
 from stepflow.errors import StoreError
+
+T = TypeVar("T")
 
 
 class RocksdbStore(Store):
@@ -93,10 +95,13 @@ class RocksdbStore(Store):
         del space.owners[self._owner.id]
 
     def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+        return self._if_free(lambda: self.commit(batch, now))
+
+    def _if_free(self, work: Callable[[], T]) -> T | None:
         if not self._changed.acquire(blocking=False):
             return None
         try:
-            return self.commit(batch, now)
+            return work()
         finally:
             self._changed.release()
 
@@ -118,6 +123,11 @@ class RocksdbStore(Store):
             self._touch()
             return results
 
+    def claim_if_free(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim] | None:
+        return self._if_free(lambda: self.claim(flows, now, limit, suspects=suspects, skip=skip))
+
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
@@ -134,9 +144,11 @@ class RocksdbStore(Store):
                 claims.append(rows.take(draft, space.keys, key, self._owner.id))
             self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
             space.owners.setdefault(self._owner.id, self._owner)
-            if claims:
-                self._touch()
-            return claims
+            if not claims:
+                return []
+            self._touch()
+            records = Reader(space, self._changed).load([claim.fence.id for claim in claims])
+            return [claim._replace(record=record) for claim, record in zip(claims, records, strict=True)]
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._changed:

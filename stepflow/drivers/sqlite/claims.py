@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from attrs import define
 
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many
+from stepflow.drivers.sqlite.query import RUN, Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
-from stepflow.drivers.sqlite.rows import QUEUE, read_queue
 from stepflow.drivers.values import Claim, Fence
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import admit, room, standing
+from stepflow.model.state import new_tuple
 
 # Rows of a flow that one claim makes ready at most: a bound for its time. Of more rows that became due since the last
 # claim, those that were due first come first, whatever their priority.
@@ -24,7 +26,9 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    f"SELECT q.id, ifnull(s.rev, q.claim_rev), q.rowid, {QUEUE} FROM stepflow_queue AS q INDEXED BY stepflow_queue_{{index}}"
+    "SELECT q.flow, q.rowid, q.id, q.due, q.priority, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev),"
+    f" {RUN}, s.exchange_rev"
+    " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
 )
 ORDER = " ORDER BY q.priority, q.due, q.id LIMIT ?4"
@@ -63,8 +67,20 @@ PROMOTE = (
     " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
 )
 
-Found = tuple[str, int, int, QueueRow]
-"""Id, revision, rowid and row of a candidate: by its rowid it is found again without another index."""
+
+class Found(NamedTuple):
+    """A candidate. By its rowid it is found again without another index; `run` are the columns of its State, None for a delay."""
+
+    flow: str
+    rowid: int
+    id: str
+    due: int
+    priority: int
+    crashes: int
+    cancel: int
+    limits: str
+    rev: int
+    run: Sequence[Any]
 
 
 @define
@@ -82,9 +98,10 @@ class Claims:
         found: list[Found] = []
         for flow in self.flows:
             found += self._suspects(flow, limit + len(skip)) if suspects else self._ready(flow, limit + len(skip))
-        found = [one for one in found if one[0] not in skip]
-        found.sort(key=lambda one: (one[3].priority, one[3].due, one[0]))
-        if any(row.limits for *_key, row in found):
+        if skip:
+            found = [one for one in found if one.id not in skip]
+        found.sort(key=lambda one: (one.priority, one.due, one.id))
+        if any(one.limits for one in found):
             found = self._admitted(found, limit)
         return self._take(found[:limit])
 
@@ -120,28 +137,34 @@ class Claims:
     def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
         """Those that their limits let go; it is noted which of them begin."""
         control = self._control
-        traffic = control.traffic({row.limits for *_key, row in found})
-        order = ((place, one[0], one[3].limits) for place, one in enumerate(found))
+        traffic = control.traffic({one.limits for one in found})
+        order = ((place, one.id, one.limits) for place, one in enumerate(found))
         taken = set(admit(order, traffic, self.rows.now, limit))
-        found = [one for one in found if one[0] in taken]
-        for run_id, _rev, _rowid, row in found:
-            control.begins(row.limits)
-            if (rest := standing(row.limits)) != row.limits:
-                self.rows.limit(run_id, rest)
+        found = [one for one in found if one.id in taken]
+        for one in found:
+            control.begins(one.limits)
+            if (rest := standing(one.limits)) != one.limits:
+                self.rows.limit(one.id, rest)
         return found
 
     def _take(self, found: Sequence[Found]) -> list[Claim]:
         if not found:
             return []
         epoch = self.rows.epochs()
-        rowids: list[object] = [rowid for _id, _rev, rowid, _row in found]
+        rowids: list[object] = [one.rowid for one in found]
         many(self.rows.connection, TAKE, 1, rowids, self.owner, epoch)
-        return [Claim(Fence(run_id, epoch), self._taken(row, epoch, rev)) for run_id, rev, _rowid, row in found]
+        taken = [self._taken(one, epoch) for one in found]
+        runs = [(one.run, row) for one, row in zip(found, taken, strict=True)]
+        records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
+        return [
+            new_tuple(Claim, (new_tuple(Fence, (one.id, epoch)), row, record))
+            for one, row, record in zip(found, taken, records, strict=True)
+        ]
 
-    def _taken(self, row: QueueRow, epoch: int, rev: int) -> QueueRow:
-        limits = standing(row.limits)
-        return QueueRow(row.flow, row.due, self.owner, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits)
+    def _taken(self, one: Found, epoch: int) -> QueueRow:
+        row = (one.flow, one.due, self.owner, epoch, one.rev, one.priority, one.crashes, bool(one.cancel), "", "")
+        return new_tuple(QueueRow, (*row, standing(one.limits)))
 
 
-def _read(rows: Sequence[tuple[object, ...]]) -> list[Found]:
-    return [(row[0], row[1], row[2], queued) for row in rows if (queued := read_queue(row[3:]))]  # type: ignore[misc]
+def _read(rows: Sequence[tuple[Any, ...]]) -> list[Found]:
+    return [new_tuple(Found, (*row[:9], row[9:])) for row in rows]

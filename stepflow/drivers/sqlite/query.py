@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -29,17 +29,20 @@ from stepflow.drivers.values import (
     TrafficQuery,
 )
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import Status
-from stepflow.model.state import State
+from stepflow.model.lifecycle import QueueRow, Status
+from stepflow.model.state import new_tuple
 
+RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
 RUNS = (
-    f"SELECT {STATE}, s.flow, s.input_hash, s.created_at, {QUEUE}{{more}} FROM stepflow_states AS s"
+    f"SELECT {RUN}, {QUEUE}{{more}} FROM stepflow_states AS s"
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
 )
 LOAD = (
     RUNS.format(more=", (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
     + " WHERE s.shard = ?1 AND s.id IN (VALUES {rows})"
 )
+TEXTS = "SELECT rev, exchange FROM stepflow_history WHERE rev IN (VALUES {rows})"
+ANY_EVENT = "SELECT 1 FROM stepflow_events INDEXED BY stepflow_events_pending WHERE shard = ? AND taken = 0 LIMIT 1"
 EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
 )
@@ -95,13 +98,29 @@ class Reader:
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""
-        events: dict[str, list[Event]] = {}
-        for row in many_rows(self.connection, EVENTS, ids, self.shard):
-            events.setdefault(row[0], []).append(read_event(row))
+        events = self._events(ids)
         found: dict[str, Record] = {}
         for row in many_rows(self.connection, LOAD, ids, self.shard):
-            found[row[0]] = _record(row, row[-1], tuple(events.get(row[0], ())))
+            found[row[0]] = _record(row[:9], read_queue(row[9:20]), row[-1], events.get(row[0], ()))
         return [found.get(run_id) or self._delay(run_id) for run_id in ids]
+
+    def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
+        """The same of runs whose columns `RUN` and `exchange_rev` are known, and their queue rows; None where there is no State."""
+        found = [run for run, _row in runs if run[0] is not None]
+        events = self._events([run[0] for run in found])
+        texts = dict(many_rows(self.connection, TEXTS, [run[-1] for run in found]))
+        return [
+            None if run[0] is None else _record(run[:9], row, texts[run[-1]], events.get(run[0], ()))
+            for run, row in runs
+        ]
+
+    def _events(self, ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
+        """The events of each run that no wait took yet; most stores have none at all."""
+        found: dict[str, tuple[Event, ...]] = {}
+        if self.connection.execute(ANY_EVENT, (self.shard,)).fetchone() is not None:
+            for row in many_rows(self.connection, EVENTS, ids, self.shard):
+                found[row[0]] = (*found.get(row[0], ()), read_event(row))
+        return found
 
     def _delay(self, key: str) -> Record | None:
         """The record of a pending delay."""
@@ -131,7 +150,7 @@ class Reader:
             values |= {"after": query.after, "created_at": self._created_at(query.after)}
         order = " ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
         text = f"{RUNS.format(more='')} WHERE {' AND '.join(where)}{order}"
-        return [_record(row) for row in self.connection.execute(text, values)]
+        return [_record(row[:9], read_queue(row[9:20])) for row in self.connection.execute(text, values)]
 
     def _created_at(self, run_id: str) -> int:
         query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ?"
@@ -199,6 +218,5 @@ def _with_status(status: str) -> list[str]:
     return ["s.status = ''", f"{STATUS} = '{status}'"]
 
 
-def _record(row: tuple[Any, ...], exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
-    state: State = read_state(row[:6])
-    return Record(state, Born(*row[6:9]), exchange, read_queue(row[9:20]), events)
+def _record(run: Sequence[Any], row: QueueRow | None, exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
+    return new_tuple(Record, (read_state(run[:6]), new_tuple(Born, run[6:]), exchange, row, events, None))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from stepflow.drivers.values import Event
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import EMPTY, State, Transition, encode_map
+from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
 
 SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 
@@ -44,13 +44,14 @@ def read_transition(text: str) -> Transition:
     return Transition.parse(text)
 
 
-def read_state(row: tuple[Any, ...]) -> State:
+def read_state(row: Sequence[Any]) -> State:
     """A State from the columns `STATE`."""
     run_id, rev, transition, labels, annotations, committed_at = row
-    return State(run_id, rev, read_transition(transition), read_map(labels), read_map(annotations), committed_at)
+    maps = read_map(labels), read_map(annotations)
+    return new_tuple(State, (run_id, rev, read_transition(transition), *maps, committed_at))
 
 
-def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
+def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
     flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
     if flow is None:

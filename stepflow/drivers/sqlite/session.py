@@ -158,10 +158,27 @@ class SqliteStore(Store):
         if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
             self._owners.appear_if_holding(writer)
 
-    def claim(
+    def claim_if_free(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim] | None:
+        try:
+            return self.claim(flows, now, limit, suspects=suspects, skip=skip, wait=False)
+        except Taken:
+            return None
+
+    def claim(
+        self,
+        flows: Mapping[str, str],
+        now: int,
+        limit: int,
+        *,
+        suspects: bool = False,
+        skip: Collection[str] = (),
+        wait: bool = True,
     ) -> list[Claim]:
-        with self._database.writing(synced=False) as writer:  # who holds a run matters only while processes live
+        with self._database.writing(
+            wait=wait, synced=False
+        ) as writer:  # who holds a run matters only while processes live
             self._look(writer)
             self._owners.flows.update(flows)
             self._owners.appear(writer)

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from stepflow.drivers.attached import Delay, delay_key
 from stepflow.drivers.values import Commit, Enqueue, Fence, OwnerQuery, Release
 from stepflow.errors import LostClaim
-from stepflow.testing.conformance.kit import FLOW, FLOWS, NOW, Desk, begun, birth, claim, make, record, step
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import (
+    FLOW,
+    FLOWS,
+    NOW,
+    Desk,
+    as_loaded,
+    begun,
+    birth,
+    claim,
+    going,
+    make,
+    publish,
+    record,
+    step,
+    write,
+)
 
 
 class ClaimLaws:
@@ -57,6 +74,28 @@ class ClaimLaws:
         assert row.claim_rev == rev
         assert row.epoch == found.fence.epoch
         assert record(store, "a").row == row
+
+    def test_law_5_the_claim_has_the_record_that_load_gives_or_none(self, desk: Desk) -> None:
+        store, labels = desk.session(owner="me"), {"k": "v", "ü": '"'}
+        (rev,) = make(store, birth("a", exchange='"first"', labels=labels, annotations={"n": "0"}))
+        make(store, write("a", rev, going("on"), '"\\u0000 ü"'), birth("plain", exchange=None))
+        make(store, Commit(delays=(Delay(State("plain", 0, going("on")), NOW, commit=False),)))
+        make(store, publish("a", "x", "1"))
+        make(store, publish("a", "x", "2", '"later"'))
+        found = as_loaded(store, store.claim(FLOWS, NOW, 10))
+        assert sorted(one.fence.id for one in found) == ["a", "plain", delay_key("plain", 1)]
+        assert [one.payload for one in record(store, "a").events] == ["1", '"later"']
+
+    def test_law_18_a_free_claim_does_what_a_claim_does_or_nothing(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a"), birth("b", due=NOW + 1))
+        before = record(store, "a").row
+        found = store.claim_if_free(FLOWS, NOW, 5)
+        if found is None:
+            assert record(store, "a").row == before
+            found = store.claim(FLOWS, NOW, 5)
+        assert [one.fence.id for one in as_loaded(store, found)] == ["a"]
+        assert claim(store) == {}
 
     def test_law_5_skipped_ids_stay(self, desk: Desk) -> None:
         store = desk.session()

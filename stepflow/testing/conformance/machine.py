@@ -27,7 +27,7 @@ from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
 from stepflow.testing.conformance.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.extras import ExtraRules
-from stepflow.testing.conformance.kit import FLOW, birth
+from stepflow.testing.conformance.kit import FLOW, as_loaded, birth
 from stepflow.testing.conformance.sides import Side
 
 T = TypeVar("T")
@@ -165,7 +165,8 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         """Claim, and keep the fences."""
 
         def call(side: Side) -> list[Any]:
-            claims = side.session(owner).claim(FLOWS, self.now, limit, suspects=suspects, skip=skip)
+            store = side.session(owner)
+            claims = as_loaded(store, store.claim(FLOWS, self.now, limit, suspects=suspects, skip=skip))
             side.fences |= {claim.fence.id: claim.fence for claim in claims}
             return [
                 (claim.fence.id, claim.row._replace(epoch=0, claim_rev=side.rank(claim.row.claim_rev)))
