@@ -10,7 +10,7 @@ from attrs import frozen
 from stepflow.drivers.attached import DataWrite, Delay
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import State, Transition, new_tuple
+from stepflow.model.state import State
 
 
 class Born(NamedTuple):
@@ -121,22 +121,6 @@ class Commit(NamedTuple):
     data: tuple[DataWrite, ...] = ()
     resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit] | None = None
     once: Once | None = None
-
-
-def step_commit(
-    fence: Fence,
-    last: State,
-    rev: int,
-    transition: Transition,
-    exchange: str | None,
-    consume: tuple[int, ...],
-    queue: tuple[Enqueue | Dequeue, ...],
-    now: int,
-) -> Commit:
-    """The commit of a step of a claimed run, from its `last` State, which has revision `rev` by now; made for every step."""
-    state = new_tuple(State, (last.id, rev, transition, last.labels, last.annotations, now))
-    write = new_tuple(Write, (state, exchange, None))
-    return new_tuple(Commit, (fence, (), (write,), consume, queue, (), (), (), (), None, None))
 
 
 CommitResult = tuple[int, ...] | StepflowError

@@ -13,14 +13,14 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, step_commit
+from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Write
 from stepflow.engine import endings
 from stepflow.engine.claimed import Claimed
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition, new_tuple
+from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, State, Transition, new_tuple
 
 log = logging.getLogger("stepflow")
 Turns = Generator[Commit | Call, Any, Release | None]
@@ -42,9 +42,10 @@ class Attempt(Claimed):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.text, self._events = self.record.exchange, list(self.record.events)
+        record = self.record
+        self.text, self._events = record.exchange, list(record.events)
         self.rev = self.state.rev
-        self.current = Current(self.record.state.id, self.record.born.flow)
+        self.current = Current(self.state.id, record.born.flow)
 
     @property
     def progressed(self) -> bool:
@@ -154,7 +155,10 @@ class Attempt(Claimed):
             seqs = tuple(e.seq for e in self._taken)
             self._events = [e for e in self._events if e.seq not in seqs]
             self._taken = []
-        return step_commit(self.fence, self.state, self.rev, transition, text, seqs, queue, now)
+        last = self.state
+        state = new_tuple(State, (last.id, self.rev, transition, last.labels, last.annotations, now))
+        write = new_tuple(Write, (state, text, None))  # made for every step, hence not by name
+        return new_tuple(Commit, (self.fence, (), (write,), seqs, queue, (), (), (), (), None, None))
 
     def _landed(self, commit: Commit, revs: tuple[int, ...]) -> None:
         """The commit is durable: the next one builds on it."""

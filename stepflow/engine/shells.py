@@ -16,7 +16,7 @@ from stepflow.engine.function_attempt import FunctionAttempt
 from stepflow.engine.lane import Lane
 from stepflow.engine.pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.portal import in_sync_step
-from stepflow.engine.ticket import Ticket
+from stepflow.engine.ticket import PENDING, Ticket
 from stepflow.model.current import enter
 
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
@@ -63,7 +63,8 @@ def on_loop(
     try:
         effect = next(turns)
         while True:
-            end_if_forked(forks)
+            if LINEAGE.forks != forks:
+                end_if_forked(forks)
             try:
                 if isinstance(effect, Commit):
                     made: Any = commit(effect)
@@ -72,7 +73,7 @@ def on_loop(
                 else:
                     made = call(effect.fn, *effect.args)
                 if type(made) is Ticket:  # this is `await made`, without a generator for each of them
-                    if made.ask():
+                    if made.outcome is PENDING:
                         yield made
                     value = made.outcome
                     if isinstance(value, BaseException):

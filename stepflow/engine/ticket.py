@@ -9,7 +9,7 @@ from typing import Any
 
 from stepflow.drivers.values import Commit, Release
 
-_PENDING: Any = object()
+PENDING: Any = object()  # the outcome until there is one
 
 
 class Ticket:
@@ -29,14 +29,14 @@ class Ticket:
     ) -> None:
         self.write = write
         self.landed = landed
-        self._asyncio_future_blocking = False
+        self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
         self._loop = loop
-        self.outcome = _PENDING
+        self.outcome = PENDING
         self._wake: Callable[[Ticket], None] | None = None
 
     def answer(self, outcome: Any) -> None:
         """Let the task go on with the outcome, a value or an exception to be raised; on the event loop."""
-        if self.outcome is not _PENDING:
+        if self.outcome is not PENDING:
             return  # the task was cancelled
         self.outcome = outcome
         if self._wake is not None:
@@ -51,19 +51,14 @@ class Ticket:
 
     def cancel(self, msg: Any = None) -> bool:
         """Let the task end; its write is done all the same."""
-        if self.outcome is not _PENDING or self._wake is None or self._loop is None:
+        if self.outcome is not PENDING or self._wake is None or self._loop is None:
             return False
         self.outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
         self._loop.call_soon(self._wake, self, context=self._context)
         return True
 
-    def ask(self) -> bool:
-        """Whether the outcome is still to come: then the task has to yield this ticket, once."""
-        self._asyncio_future_blocking = self.outcome is _PENDING
-        return self._asyncio_future_blocking
-
     def __await__(self) -> Generator[Ticket, None, Any]:
-        if self.ask():
+        if self.outcome is PENDING:
             yield self
         outcome = self.outcome
         if isinstance(outcome, BaseException):

@@ -77,7 +77,7 @@ class Codec(Generic[T]):
     def decode(self, text: str) -> T:
         """The value that `encode` was given; raises UnknownFields or CodecError."""
         try:
-            raw = json.loads(text)
+            raw = None if text == "null" else json.loads(text)
             if self._upgrade is not None and isinstance(raw, dict):
                 raw = self._upgrade(raw)
                 if not isinstance(raw, dict):

@@ -58,8 +58,8 @@ class Transition:
 
     @cached_property
     def plain(self) -> bool:
-        """Whether the run neither ended here nor waits for anything but time."""
-        return not (self.status or self.event or self.polls)
+        """Whether the run waits here for nothing but time, if it has not ended."""
+        return not (self.event or self.polls)
 
     @cached_property
     def polls(self) -> bool:

@@ -33,15 +33,17 @@ STEP = (
     " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
 )
-# The same of a run without labels and annotations whose exchange did not change: what is not bound need not be copied.
+# The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
+# bound need not be copied.
 PLAIN_STEP = (
     "INSERT INTO stepflow_states (shard, id, created_at, rev, transition, committed_at, flow, input_hash, labels,"
     " annotations, status, event, polls, exchange_rev)"
-    " SELECT ?1, column2, column3, column4, column5, ?2, '', ?3, '{{}}', '{{}}', '', '', 0, 0"
+    " SELECT ?1, column2, column3, column4, column5, ?2, '', ?3, '{{}}', '{{}}', column6, '', 0, 0"
     " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q ON q.shard = ?1 AND q.id = column2 AND q.epoch = column1"
     f" WHERE {UNSEEN}"
     " ON CONFLICT (shard, id) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
-    " annotations = excluded.annotations, status = '', event = '', polls = 0, committed_at = excluded.committed_at"
+    " annotations = excluded.annotations, status = excluded.status, event = '', polls = 0,"
+    " committed_at = excluded.committed_at"
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
 )
 PLAIN_HISTORY = (
@@ -84,7 +86,7 @@ class Steps:
 
         `unseen` is the newest revision unless somebody else has written since: False then, too, and if something was posted.
         """
-        for step, width, values in ((PLAIN_STEP, 5, self.plain), (STEP, 11, self.rows)):
+        for step, width, values in ((PLAIN_STEP, 6, self.plain), (STEP, 11, self.rows)):
             if values and many(connection, step, width, values, shard, now, unseen) * width != len(values):
                 return False
         many(connection, PLAIN_HISTORY, 4, self.plain_history, shard, now)
@@ -111,7 +113,7 @@ def steps_of(batch: Sequence[Commit], rev: int) -> Steps:
         rev += 1
         if exchange is None and transition.plain and not labels and not annotations:
             text = transition.text
-            plain += (fence.epoch, run_id, last, rev, text)
+            plain += (fence.epoch, run_id, last, rev, text, transition.status)
             plain_history += (rev, run_id, last, text)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
