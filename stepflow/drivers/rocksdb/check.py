@@ -10,6 +10,7 @@ from stepflow.drivers.rocksdb.attached import DATA, DELAYS, last, load, parse_da
 from stepflow.drivers.rocksdb.database import Database
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.revs import places
 from stepflow.drivers.rocksdb.space import Space
 
 CHUNK = 200  # keys looked at while the lock is held
@@ -85,12 +86,11 @@ class Inspection:
                 yield f"run {run_id!r} is missing in an index: {entry!r}"
 
     def _revision(self, space: Space, key: bytes) -> Iterator[str]:
-        rev = read_number(key, len(self._keys.revs))
-        code = (space.disk.get(key) or b"")[NUMBER:]
-        if rev > self._database.head.rev:
-            yield f"revision {rev} is above the newest one, {self._database.head.rev}"
-        if space.disk.get(self._keys.history + code + number(rev)) is None:
-            yield f"revision {rev} is missing in the history of its run {code!r}"
+        for code, rev in places(key, space.disk.get(key) or b"", len(self._keys.revs)):
+            if rev > self._database.head.rev:
+                yield f"revision {rev} is above the newest one, {self._database.head.rev}"
+            if space.disk.get(self._keys.history + code + number(rev)) is None:
+                yield f"revision {rev} is missing in the history of its run {code!r}"
 
     def _row(self, space: Space, key: bytes) -> Iterator[str]:
         name = read_text(key, len(self._keys.queue))[0]

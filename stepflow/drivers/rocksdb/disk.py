@@ -218,6 +218,12 @@ class Cursor:
             self._rows.next()
         return self._here()
 
+    @property
+    def record(self) -> bytes:
+        """The record of the key where the last leap or step came to."""
+        value: bytes = self._rows.value()
+        return value
+
     def _here(self) -> bytes | None:
         if not self._rows.valid():
             self._rows.status()

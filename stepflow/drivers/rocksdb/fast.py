@@ -8,6 +8,7 @@ from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.records import Run, dump_revision
+from stepflow.drivers.rocksdb.revs import Block
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue
 from stepflow.model.state import State
@@ -21,8 +22,7 @@ def apply(
     That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
     """
     runs, rows = space.at_hand()
-    history, revs, puts, head = space.keys.history, space.keys.revs, draft.puts, draft.head
-    stamp = number(now)
+    history, puts, head, block = space.keys.history, draft.puts, draft.head, Block(space.keys, draft.puts, now)
     results: list[CommitResult] = []
     for commit in batch:
         fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
@@ -35,7 +35,8 @@ def apply(
         if resolve or once or run is None or row is None or run_id != fence.id or row.epoch != fence.epoch:
             results.append(usual(commit))
             continue
-        plain = run.rev == last and row.owner and not run.transition.status and _fits(queue, new, run)
+        fits = _ends(queue, new, run) if queue else not transition.status
+        plain = run.rev == last and row.owner and not run.transition.status and fits
         if not plain or (labels is not run.labels and labels != run.labels):
             results.append(usual(commit))
             continue
@@ -48,7 +49,7 @@ def apply(
             continue
         head.rev = rev
         puts[history + run.code + place] = record
-        puts[revs + place] = stamp + run.code
+        block.add(rev, run.code)
         for name, value in run.labels.items():
             puts[space.keys.tagged + text(name) + text(value) + place] = b""
         if queue:  # its end changes the indexes: they are told by what the run was before
@@ -59,11 +60,10 @@ def apply(
         if exchange is not None:
             run.exchange_rev = rev
         results.append((rev,))
+    block.write()
     return results
 
 
-def _fits(queue: Sequence[Enqueue | Dequeue], new: State, run: Run) -> bool:
-    """Whether a step changes its queue row in no way, or takes it away because the run ends here."""
-    if not queue:
-        return not new.transition.status
+def _ends(queue: Sequence[Enqueue | Dequeue], new: State, run: Run) -> bool:
+    """Whether a step takes its queue row away because the run ends here."""
     return len(queue) == 1 and queue[0] == Dequeue(new.id) and new.transition.status != "" and not run.pending

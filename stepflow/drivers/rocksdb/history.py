@@ -8,17 +8,14 @@ from threading import Condition
 
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.records import exchange_of, parse_revision
+from stepflow.drivers.rocksdb.revs import Finder, Place, walk
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.rocksdb.walk import common, union
 from stepflow.drivers.values import HistoryQuery, Revision
 from stepflow.model.state import State
 
-NUMBER = 8
 CHUNK = 256
 END = b"\xff" * 9
-
-Place = tuple[bytes, int]
-"""A revision: the run's id as part of a key, and its rev."""
 
 
 class History:
@@ -76,12 +73,8 @@ class History:
             return ((code, read_number(key, len(prefix))) for key, _ in self._range(prefix, query))
         if query.labels and all(query.labels):
             return self._tagged(query)
-        prefix = self._keys.revs
-        return (
-            (record[NUMBER:], read_number(key, len(prefix)))
-            for key, record in self._range(prefix, query)
-            if read_number(record, 0) >= query.since
-        )
+        first, last = query.since_rev + 1, query.until_rev
+        return walk(self._space.disk, self._keys, first, last, query.since, back=query.last)
 
     def _range(self, prefix: bytes, query: HistoryQuery) -> Iterator[tuple[bytes, bytes]]:
         stop = after(prefix) if query.until_rev is None else prefix + number(query.until_rev + 1)
@@ -103,13 +96,14 @@ class History:
             for group in query.labels
         ]
         ends = takewhile(lambda end: first <= end <= last, union(walks, back=back))
-        return self._committed(ends, query.since)
+        return self._committed(ends, query.since, Finder(disk, self._keys))
 
-    def _committed(self, ends: Iterator[bytes], since: int) -> Iterator[Place]:
+    def _committed(self, ends: Iterator[bytes], since: int, index: Finder) -> Iterator[Place]:
         for end in ends:
-            record = self._space.disk.get(self._keys.revs + end)
-            if record is not None and read_number(record, 0) >= since:
-                yield record[NUMBER:], read_number(end, 0)
+            rev = read_number(end, 0)
+            found = index.find(rev)
+            if found is not None and found[1] >= since:
+                yield found[0], rev
 
     def _is_newest(self, code: bytes, rev: int) -> bool:
         newest = self._newest.get(code)

@@ -60,7 +60,11 @@ def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:
     """Where a run is listed by age, and the record there."""
     group = group_of(run, row)
     mark = _mark(run, row) if row is not None and group == LIVE else b""
-    return keys.group(group, run.born.flow) + number(run.born.created_at) + run.code, mark
+    return _age_key(keys, run, group), mark
+
+
+def _age_key(keys: Keys, run: Run, group: str) -> bytes:
+    return keys.group(group, run.born.flow) + number(run.born.created_at) + run.code
 
 
 def label_keys(keys: Keys, run: Run) -> set[bytes]:
@@ -106,7 +110,7 @@ def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, befo
     (old, old_row), (run, row) = before, after
     if old is run and run is not None and old_row is not None and row is not None and not run.transition.status:
         if (mark := _mark(run, row)) != _mark(run, old_row):  # a claim, or its end: the run is listed where it was
-            out[age_entry(keys, run, row)[0]] = mark
+            out[_age_key(keys, run, LIVE)] = mark
         return
     if old is not run and (old is None or run is None or old.labels != run.labels):
         was = set() if old is None else label_keys(keys, old)

@@ -9,6 +9,7 @@ from stepflow.model.shard import shard_of
 
 BIAS = 1 << 63
 _eight = Struct(">Q")
+END = b"\0\1"  # of a text
 META = b"\xff"  # no UTF-8 text begins with it, so no shard does
 FORMAT_KEY = META + b"format"
 HEAD_KEY = META + b"head"
@@ -19,7 +20,7 @@ Change = dict[bytes, bytes | None]
 
 def text(value: str) -> bytes:
     """A text of any characters, ended so that another part can follow; sorts by code points."""
-    return value.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + b"\0\1"
+    return value.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + END
 
 
 def number(value: int) -> bytes:
@@ -29,7 +30,7 @@ def number(value: int) -> bytes:
 
 def read_text(key: bytes, start: int) -> tuple[str, int]:
     """The text that begins at `start` of a key, and where the next part begins."""
-    end = key.index(b"\0\1", start)
+    end = key.index(END, start)
     return key[start:end].replace(b"\0\xff", b"\0").decode("utf-8", "surrogatepass"), end + 2
 
 
@@ -55,7 +56,7 @@ class Keys:
         self.shard = shard = text(shard_of(namespace, "", 1))
         self.runs = shard + b"h"  # id -> what is fixed of a run
         self.history = shard + b"y"  # id, rev -> the State of that revision
-        self.revs = shard + b"r"  # rev -> committed_at, id
+        self.revs = shard + b"r"  # rev -> committed_at, ids of it and of those behind it
         self.tagged = shard + b"k"  # label, value, rev
         self.queue = shard + b"q"  # queue key -> its row
         self.lanes = shard + b"l"  # flow, kind (a letter and a text), priority, due, queue key: what has no owner

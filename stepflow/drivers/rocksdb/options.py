@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 CACHE = 32 << 20  # bytes of uncompressed blocks
-MEMTABLE = 4 << 20  # bytes; a log is as long, and the next but one begins in its place: see RECYCLED
+MEMTABLE = 2 << 20  # bytes; a log is as long, and the next but one begins in its place: see RECYCLED
 MEMTABLES = 4  # that may be in memory, while they are written to a table
 RECYCLED = 4  # logs that are written again from the start: syncing costs half as much where the file need not grow
 LEVEL = 16 << 20  # bytes of the first sorted level, a few times what is written to it at once

@@ -6,16 +6,18 @@ from stepflow.drivers.rocksdb.attached import delays_of, timed
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import after, number, read_number, text
 from stepflow.drivers.rocksdb.records import parse_revision
+from stepflow.drivers.rocksdb.revs import Finder
 from stepflow.drivers.rocksdb.space import Space
 
 
 def forget(draft: Draft, space: Space, run_id: str) -> None:
     """Delete an ended run and all that it left."""
     keys, code = space.keys, text(run_id)
-    history = keys.history + code
+    history, index = keys.history + code, Finder(space.disk, keys)
     for key, record in space.disk.scan(history, after(history)):
         rev = read_number(key, len(history))
-        draft.puts[key] = draft.puts[keys.revs + number(rev)] = None
+        draft.puts[key] = None
+        index.forget(draft, rev)
         for name, value in parse_revision(record, run_id, rev)[0].labels.items():
             draft.puts[keys.tagged + text(name) + text(value) + number(rev)] = None
     for delay in delays_of(space, run_id):

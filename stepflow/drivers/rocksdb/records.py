@@ -12,7 +12,7 @@ from attrs import define
 from stepflow.drivers.values import Born, Event, Owner
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import EMPTY, State, Transition, encode_map
+from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
 
 FORMAT = 1
 
@@ -45,7 +45,8 @@ class Run:
 
     def state(self) -> State:
         """The State of the newest revision."""
-        return State(self.id, self.rev, self.transition, self.labels, self.annotations, self.committed_at)
+        maps = self.labels, self.annotations
+        return new_tuple(State, (self.id, self.rev, self.transition, *maps, self.committed_at))
 
     def twin(self) -> Run:
         """A copy to be changed."""

@@ -9,7 +9,7 @@ from stepflow.drivers.rocksdb.records import Run, dump_owner, parse_event
 from stepflow.drivers.values import Claim, Enqueue, Event, Fence, Owner, Release
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import standing
-from stepflow.model.state import Transition
+from stepflow.model.state import Transition, new_tuple
 
 
 def pending(draft: Draft, keys: Keys, run: Run) -> list[Event]:
@@ -134,10 +134,10 @@ def take(draft: Draft, keys: Keys, key: str, owner: str) -> Claim:
     row = draft.row(key)
     assert row is not None
     rev, _transition = _standing(draft, keys, key)
-    limits = standing(row.limits)
-    row = QueueRow(row.flow, row.due, owner, draft.epoch(), rev, row.priority, row.crashes, row.cancel, limits=limits)
+    kept = (row.priority, row.crashes, row.cancel, "", "", standing(row.limits))
+    row = new_tuple(QueueRow, (row.flow, row.due, owner, draft.epoch(), rev, *kept))
     draft.rows[key] = row
-    return Claim(Fence(key, row.epoch), row)
+    return Claim(new_tuple(Fence, (key, row.epoch)), row)
 
 
 def release(draft: Draft, keys: Keys, given: Release, now: int) -> bool:

@@ -148,7 +148,7 @@ class RocksdbStore(Store):
                 return []
             self._touch()
             records = Reader(space, self._changed).load([claim.fence.id for claim in claims])
-            return [claim._replace(record=record) for claim, record in zip(claims, records, strict=True)]
+            return [Claim(claim.fence, claim.row, record) for claim, record in zip(claims, records, strict=True)]
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._changed:

@@ -108,8 +108,8 @@ class Space:
         groups: Counter[tuple[str, str]] = Counter()
         out.update(draft.loose)
         for key, row in draft.rows.items():
-            self._row_entries(out, key, row)
             run = self.run(key)
+            self._row_entries(out, key, row, text(key) if run is None else run.code)
             if run is not None and key not in draft.runs:
                 index_change(out, groups, keys, (run, self.row(key)), (run, row))
         for run_id, run in draft.runs.items():
@@ -129,8 +129,8 @@ class Space:
     def _count_key(self, group: tuple[str, str]) -> bytes:
         return self.keys.counts + text(group[0]) + text(group[1])
 
-    def _row_entries(self, out: Change, key: str, row: QueueRow | None) -> None:
-        keys, old, code = self.keys, self.row(key), text(key)
+    def _row_entries(self, out: Change, key: str, row: QueueRow | None, code: bytes) -> None:
+        keys, old = self.keys, self.row(key)
         out[keys.queue + code] = None if row is None else dump_row(row)
         if old is not None:
             out[row_entry(keys, old, code)] = None
