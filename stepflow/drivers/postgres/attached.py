@@ -12,7 +12,17 @@ from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, t
 from stepflow.drivers.postgres.dial import Connection
 from stepflow.drivers.postgres.link import Link, Statement, fetch_all
 from stepflow.drivers.postgres.look import Seen
-from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, lane, map_text, read_map, read_record, read_state
+from stepflow.drivers.postgres.rows import (
+    QUEUE,
+    STATE,
+    Shards,
+    lane,
+    map_text,
+    read_map,
+    read_queue,
+    read_record,
+    read_state,
+)
 from stepflow.drivers.values import Record
 from stepflow.errors import TooLarge
 
@@ -168,4 +178,4 @@ def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record]:
     """The key and record of a pending delay, from a row of `LOAD`."""
     key, *rest, exchange = row[20:]
     delay = _read_delay((*row[:6], *rest))
-    return restored(key), read_record(row[:20], restored(exchange), delay=delay)
+    return restored(key), read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay)

@@ -16,7 +16,8 @@ from stepflow.drivers.postgres.limited import Limited
 from stepflow.drivers.postgres.link import Link, Statement, fetch_all
 from stepflow.drivers.postgres.look import BEGIN, POSTED, Posted
 from stepflow.drivers.postgres.owners import Owners
-from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.queries import TEXT, read_run
+from stepflow.drivers.postgres.rows import BORN, STATE, Shards
 from stepflow.drivers.values import Claim, Fence
 from stepflow.model.lifecycle import QueueRow
 
@@ -27,6 +28,7 @@ ANY_LIMITED = (
 )
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
 # (unless $10: it did what it could). Else nothing is taken, and the flags say why. Whoever was buried appears again.
+# The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
@@ -49,8 +51,18 @@ with f as materialized (
     from s where q.shard = $1 and q.id = s.id
     returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 )
-select taken.*, f.posted, f.special, f.late from f left join taken on true
-""".format(special=DUE.format(q="x") + MET.format(q="x"), due=DUE.format(q="q"), ready=PLAIN.format(q="q"))
+select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true left join lateral (
+    select {state}, {born}, {text} from stepflow.states s join stepflow.history h on h.shard = $1 and h.rev = s.exchange_rev
+    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and s.delay is null limit 1
+) r on true
+""".format(
+    state=STATE,
+    born=BORN,
+    text=TEXT,
+    special=DUE.format(q="x") + MET.format(q="x"),
+    due=DUE.format(q="q"),
+    ready=PLAIN.format(q="q"),
+)
 MINE = """
 select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
@@ -81,11 +93,12 @@ class Claims:
         return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
 
     def _read(self, row: Sequence[Any]) -> Claim:
-        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits = row
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, *run = row
         taken = QueueRow(
             restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
         )
-        return Claim(Fence(restored(run_id), epoch), taken)
+        record = read_run(run, taken)[1] if run and run[0] is not None else None
+        return Claim(Fence(restored(run_id), epoch), taken, record)
 
     def _lost(self, connection: Connection) -> list[Any] | None:
         """The rows of a claim that was done before its connection broke."""

@@ -26,21 +26,23 @@ from stepflow.drivers.postgres.rows import (
     STATE,
     Shards,
     label_key,
+    read_queue,
     read_record,
     run_of,
 )
 from stepflow.drivers.values import Event, HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import Status
+from stepflow.model.lifecycle import QueueRow, Status
 
 RUNS = (
     f"select {STATE}, {BORN}, {QUEUE}{{more}} from stepflow.states s"
     " left join stepflow.queue q on q.shard = s.shard and q.id = s.id{join}"
 )
+TEXT = """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
+    from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text"""
 LOAD = (
     RUNS.format(
-        more=""", h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
-    from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text""",
+        more=f", {TEXT}",
         join=" left join stepflow.history h on h.shard = s.shard and h.rev = s.exchange_rev",
     )
     + " where s.shard = $1 and s.id = any($2::text[]) and s.delay is null"
@@ -101,7 +103,7 @@ class Reader:
         if posted[0][0]:
             raise Posted
         number = len(self.shards.split(ids))
-        records = dict(_read_run(row) for rows in found[:number] for row in rows)
+        records = dict(read_run(row) for rows in found[:number] for row in rows)
         records |= dict(attached.read_delayed(row) for rows in found[number:] for row in rows)
         return [records.get(run_id) for run_id in ids]
 
@@ -140,7 +142,7 @@ class Reader:
         text = self.link.sql(f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}")
         # One shard at a time: its index has the order.
         parts = fetch_all(self.connection, *((text, (values[0], shard, *values[2:])) for shard in self.shards.all))
-        found = [read_record(row) for rows in parts for row in rows]
+        found = [read_record(row, read_queue(row[9:20])) for rows in parts for row in rows]
         found.sort(key=lambda record: (record.born.created_at, stored(record.state.id)), reverse=True)
         return found[:limit]
 
@@ -168,11 +170,12 @@ def _events(run_id: str, text: str | None) -> tuple[Event, ...]:
     )
 
 
-def _read_run(row: tuple[Any, ...]) -> tuple[str, Record]:
-    """The id and record of a run, from a row of `LOAD`."""
+def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, Record]:
+    """The id and record of a run, from a row of `LOAD`, or one without the columns `QUEUE` and its `queued` row."""
     *columns, exchange, events = row
     run_id = restored(row[0])
-    return run_id, read_record(tuple(columns), restored(exchange), _events(run_id, events))
+    queued = queued or read_queue(columns[9:20])
+    return run_id, read_record(columns, queued, restored(exchange), _events(run_id, events))
 
 
 def _with_status(status: str) -> list[str]:

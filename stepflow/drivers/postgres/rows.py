@@ -91,7 +91,7 @@ def read_transition(text: str) -> Transition:
     return Transition.parse(text)
 
 
-def read_state(row: tuple[Any, ...]) -> State:
+def read_state(row: Sequence[Any]) -> State:
     """A State from the columns `STATE`."""
     run_id, rev, transition, labels, annotations, committed_at = row
     return State(
@@ -99,7 +99,7 @@ def read_state(row: tuple[Any, ...]) -> State:
     )
 
 
-def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
+def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
     flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
     if flow is None:
@@ -111,9 +111,12 @@ def read_queue(row: tuple[Any, ...]) -> QueueRow | None:
 
 
 def read_record(
-    row: tuple[Any, ...], exchange: str = "", events: tuple[Event, ...] = (), delay: Delay | None = None
+    run: Sequence[Any],
+    row: QueueRow | None,
+    exchange: str = "",
+    events: tuple[Event, ...] = (),
+    delay: Delay | None = None,
 ) -> Record:
-    """A record from the columns `STATE`, `BORN` and `QUEUE`."""
-    flow, input_hash, created_at = row[6:9]
-    born = Born(restored(flow), input_hash, created_at)
-    return Record(read_state(row[:6]), born, exchange, read_queue(row[9:20]), events, delay)
+    """A record from the columns `STATE` and `BORN`, and the queue row."""
+    flow, input_hash, created_at = run[6:9]
+    return Record(read_state(run[:6]), Born(restored(flow), input_hash, created_at), exchange, row, events, delay)
