@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable, Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 import attrs
-from cattrs import BaseConverter
+from cattrs import BaseConverter, Converter
 from cattrs.cols import (
     is_any_set,
     is_namedtuple,
@@ -26,7 +26,12 @@ from cattrs.cols import (
     namedtuple_structure_factory,
     namedtuple_unstructure_factory,
 )
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_unstructure_fn,
+    make_hetero_tuple_unstructure_fn,
+    override,
+)
 from cattrs.preconf.json import JsonConverter, make_converter
 
 from stepflow.model.scalars import SCALARS, Misfit, read_aware, shown, write_aware
@@ -68,7 +73,9 @@ def converter(omit_defaults: bool) -> JsonConverter:
     made.register_structure_hook(datetime, read_aware)
     made.register_structure_hook_factory(_is_list, _read_list)
     made.register_unstructure_hook_factory(_is_list, _write_list)
+    made.register_unstructure_hook_factory(_is_tuple, _write_tuple)
     made.register_unstructure_hook_factory(is_any_set, _write_set)
+    made.register_unstructure_hook_factory(_is_mapping, _write_mapping)
     made.register_structure_hook_factory(is_namedtuple, _read_named)
     made.register_unstructure_hook_factory(is_namedtuple, _write_named)
     made.register_structure_hook_factory(has_fields, _read_fields)
@@ -88,7 +95,8 @@ def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
     owner = _resolved(type_)
     kept: dict[str, Any] = {
-        f.name: override(omit=_computed(owner, f), unstruct_hook=_scalar(owner, f.name, f.type)) for f in _fields(owner)
+        f.name: override(omit=_computed(owner, f), unstruct_hook=_scalar(f"{owner.__qualname__}.{f.name}", f.type))
+        for f in _fields(owner)
     }
     write = make_dict_unstructure_fn(
         type_,
@@ -106,24 +114,42 @@ def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) 
     return unstructure
 
 
-def _scalar(owner: Any, name: str, type_: Any) -> Callable[[Any], Any] | None:
-    """Refuses what would not come back, so that the step that put it there is told, and not the next claim of the run."""
+def _base(type_: Any) -> tuple[Any, bool]:
+    """The scalar that a type is, else None, and whether it takes None, too."""
     args = typing.get_args(type_)
     optional = len(args) == 2 and NoneType in args
     base = next(arg for arg in args if arg is not NoneType) if optional else type_
-    read = SCALARS.get(base) if isinstance(base, type) else None
-    if read is None:
+    return (base if isinstance(base, type) and base in SCALARS else None), optional
+
+
+def _scalar(where: str, type_: Any) -> Callable[[Any], Any] | None:
+    """Refuses what would not come back, so that the step that put it there is told, and not the next claim of the run."""
+    base, optional = _base(type_)
+    if base is None:
         return None
 
     def write(value: Any) -> Any:
         if type(value) is not base and not (optional and value is None):
             try:
-                read(value, base)
+                SCALARS[base](value, base)
             except Misfit as misfit:
-                raise Misfit(f"{owner.__qualname__}.{name}: {misfit}") from None
+                raise Misfit(f"{where}: {misfit}") from None
         return value
 
     return write
+
+
+def _elements(type_: Any, element: Any) -> Callable[[Collection[Any]], None]:
+    """Refuses elements of a container that would not come back; it looks at each only if they are of several classes."""
+    base, optional = _base(element)
+    check, usual = _scalar(f"an element of {type_}", element), {base, NoneType} if optional else {base}
+
+    def refuse(values: Collection[Any]) -> None:
+        if check is not None and not usual.issuperset(map(type, values)):
+            for value in values:
+                check(value)
+
+    return refuse
 
 
 def _check_class(owner: Any, value: Any) -> None:
@@ -178,6 +204,14 @@ def _is_list(type_: Any) -> bool:
     return (typing.get_origin(type_) or type_) in (list, Sequence, MutableSequence)
 
 
+def _is_tuple(type_: Any) -> bool:
+    return typing.get_origin(type_) is tuple and typing.get_args(type_) != ()
+
+
+def _is_mapping(type_: Any) -> bool:
+    return typing.get_origin(type_) in (dict, Mapping, MutableMapping)
+
+
 def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     read = list_structure_factory(type_, made)
 
@@ -189,26 +223,64 @@ def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 
 
 def _write_list(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    write = iterable_unstructure_factory(type_, made, unstructure_to=list)
+    write, refuse = iterable_unstructure_factory(type_, made, unstructure_to=list), _elements(type_, _argument(type_))
 
     def unstructure(value: Any) -> Any:
         if not isinstance(value, list):
             _check_list(value)
-        return write(value)
+        raw = write(value)
+        refuse(raw)
+        return raw
 
     return unstructure
 
 
+def _write_tuple(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
+    args = typing.get_args(type_)
+    if len(args) == 2 and args[1] is Ellipsis:
+        return _write_list(type_, made)
+    write = make_hetero_tuple_unstructure_fn(type_, made, unstructure_to=list)
+    checks = [(n, check) for n, arg in enumerate(args) if (check := _scalar(f"element {n} of {type_}", arg))]
+
+    def unstructure(value: Any) -> Any:
+        _check_list(value)
+        if len(value) != len(args):
+            raise Misfit(f"expected {len(args)} elements of {type_}, found {shown(value)}")
+        raw = write(value)
+        for n, check in checks:
+            check(raw[n])
+        return raw
+
+    return unstructure
+
+
+def _argument(type_: Any, place: int = 0) -> Any:
+    """A type argument, Any if there are none."""
+    return dict(enumerate(typing.get_args(type_))).get(place, Any)
+
+
 def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
     """Sorted: the order of a set differs from process to process, and equal inputs must have equal texts."""
-    write = iterable_unstructure_factory(type_, made, unstructure_to=list)
+    write, refuse = iterable_unstructure_factory(type_, made, unstructure_to=list), _elements(type_, _argument(type_))
 
     def unstructure(value: Any) -> Any:
         raw = write(value)
+        refuse(raw)
         try:
             return sorted(raw)
         except TypeError:
             return sorted(raw, key=repr)
+
+    return unstructure
+
+
+def _write_mapping(type_: Any, made: Converter) -> Callable[[Any], Any]:
+    write, refuse = made.gen_unstructure_mapping(type_), _elements(type_, _argument(type_, 1))
+
+    def unstructure(value: Any) -> Any:
+        raw = write(value)
+        refuse(raw.values())
+        return raw
 
     return unstructure
 

@@ -122,11 +122,11 @@ def refused(store: Store, commit: Commit) -> StepflowError:
 
 def claim(store: Store, limit: int = 100, now: int = NOW, *, suspects: bool = False) -> dict[str, Claim]:
     """Claim runs of the usual flow, by id."""
-    return {found.fence.id: found for found in as_loaded(store, store.claim(FLOWS, now, limit, suspects=suspects))}
+    return {found.fence.id: found for found in store.claim(FLOWS, now, limit, suspects=suspects)}
 
 
 def as_loaded(store: Store, claims: list[Claim]) -> list[Claim]:
-    """The claims, whose records, as far as they have one, are those that `load` gives."""
+    """The claims, whose records, as far as they have one, are those that `load` gives; while nobody else writes."""
     for found, loaded in zip(claims, store.load([found.fence.id for found in claims]), strict=True):
         assert found.record in (None, loaded), (found.record, loaded)
     return claims
