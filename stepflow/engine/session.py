@@ -94,8 +94,15 @@ class Session:
 
     async def close(self, grace_s: float) -> None:
         """Hand back what is held, finish what was submitted, end the threads; in a forked child nothing of that is ours."""
-        if not self.forked:
+        if self.forked:
+            return
+        if not self.pid or asyncio.get_running_loop() is self.loop:
             await undisturbed(self._close(grace_s))
+        elif not self.loop.is_closed():
+            raise StepflowError("the engine was opened on another event loop: close it there")
+        else:  # its tasks went with their loop
+            self.pid = 0
+            await asyncio.to_thread(self._shut)
 
     async def _close(self, grace_s: float) -> None:
         self._closing = True

@@ -40,9 +40,23 @@ def test_another_event_loop_says_so(store, clock):
         for call in (engine.run_until_idle, engine.tally, lambda: engine.start(flow, Order())):
             with pytest.raises(StepflowError, match="opened on another event loop: use it there"):
                 asyncio.run(call())  # type: ignore[operator]
+        with pytest.raises(StepflowError, match="opened on another event loop: close it there"):
+            asyncio.run(engine.__aexit__(None, None, None))
         loop.run_until_complete(engine.__aexit__(None, None, None))
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+def test_an_engine_whose_loop_is_gone_can_still_be_closed(tmp_path, url):
+    url = f"sqlite:///{tmp_path}/x.db" if url == "sqlite" else url
+    before = threading.active_count()
+    engine = AsyncEngine(url)
+    asyncio.run(engine.__aenter__())
+    asyncio.run(engine.__aexit__(None, None, None))
+    assert threading.active_count() == before
+    with pytest.raises(StepflowError, match="not open"):
+        asyncio.run(engine.tally())
 
 
 def test_a_closed_engine_says_so(store, clock):
