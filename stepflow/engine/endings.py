@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from types import TracebackType
 
 from stepflow.engine.recovery import TRIED
 from stepflow.errors import RunFailed
@@ -15,12 +16,23 @@ MAX_TEXT = 16_384  # characters of a message or traceback that are kept
 
 
 def describe(error: BaseException) -> str:
-    """An exception as JSON `{"type", "message", "traceback"}`; long texts lose their middle."""
-    text = "".join(traceback.format_exception(error))
+    """An exception as JSON `{"type", "message", "traceback"}`; long texts lose their middle.
+
+    The traceback begins where this library calls the user's function.
+    """
+    text = "".join(traceback.format_exception(type(error), error, _from_user(error.__traceback__)))
     return json.dumps(
         {"type": type(error).__qualname__, "message": _short(_message(error)), "traceback": _short(text)},
         ensure_ascii=True,
     )
+
+
+def _from_user(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback below our own frames; all of it if there is no other part."""
+    below = trace
+    while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):
+        below = below.tb_next
+    return below or trace
 
 
 def _message(error: BaseException) -> str:

@@ -121,6 +121,7 @@ def test_a_failed_run_carries_its_error(engine):
     assert (failed.value.run_id, failed.value.type) == ("one", "Broken")
     assert failed.value.message == "call 1 [in step order/pay]"
     assert "raise self.error" in failed.value.traceback
+    assert "stepflow/engine" not in failed.value.traceback  # it begins with the user's function
     info = run.info()
     assert (info.status, info.position, info.due) == (Status.FAILED, ["completed:order/pack"], None)
     assert info.error is not None
