@@ -6,9 +6,11 @@ import random
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.schema import migrations
@@ -56,6 +58,16 @@ def test_both_schemes_work_and_others_do_not() -> None:
     assert driver_for("postgresql://localhost/db?schema=mine").url == "postgresql://localhost/db?schema=mine"
     with pytest.raises(StoreError, match="no PostgreSQL URL"):
         PostgresDriver("mysql://localhost/db")
+
+
+def test_a_url_without_a_host_reaches_the_socket(server: Server) -> None:
+    given = conninfo_to_dict(server.uri)
+    url = f"postgresql:///{given['dbname']}?host={quote(str(given['host']), safe='')}&user={given['user']}"
+    store = driver_for(f"{url}&schema={server.schema()}").connect("", ME, NOW)
+    try:
+        assert len(make(store, birth("a"))) == 1
+    finally:
+        store.close()
 
 
 def test_a_password_is_not_shown() -> None:

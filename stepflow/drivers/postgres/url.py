@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from attrs import frozen
 
@@ -40,7 +40,9 @@ def place_of(url: str) -> Place:
     ours = {name: value for name, value in options if name in OPTIONS}
     theirs = urlencode([pair for pair in options if pair[0] not in OPTIONS], quote_via=quote)
     read: dict[str, Any] = {OPTIONS[name][0]: OPTIONS[name][1](value, _shown(url)) for name, value in ours.items()}
-    return Place(_shown(url), urlunsplit(parts._replace(query=theirs)), **read)
+    # Not `urlunsplit`: of a URL without a host, as for a Unix socket, it drops the slashes.
+    conninfo = f"{parts.scheme}://{parts.netloc}{parts.path}{theirs and '?' + theirs}"
+    return Place(_shown(url), conninfo, **read)
 
 
 def _shown(url: str) -> str:
