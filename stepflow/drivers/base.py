@@ -13,6 +13,7 @@ from typing import Any, overload
 
 from stepflow.drivers.attached import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.values import (
+    AsleepQuery,
     Claim,
     Commit,
     CommitResult,
@@ -32,9 +33,18 @@ from stepflow.drivers.values import (
 )
 from stepflow.model.limits import Traffic
 
-TableQuery = HistoryQuery | RunQuery | TallyQuery | DelayQuery | DataQuery | TrafficQuery
+TableQuery = HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | TrafficQuery
 Query = TableQuery | OwnerQuery
-Answer = list[Revision] | list[Record] | list[Tally] | list[Delay] | list[StoredData] | list[Traffic] | list[Peer]
+Answer = (
+    list[Revision]
+    | list[Record]
+    | list[Tally]
+    | list[int]
+    | list[Delay]
+    | list[StoredData]
+    | list[Traffic]
+    | list[Peer]
+)
 
 
 class Store(ABC):
@@ -132,6 +142,8 @@ class Store(ABC):
     def read(self, query: RunQuery) -> list[Record]: ...
     @overload
     def read(self, query: TallyQuery) -> list[Tally]: ...
+    @overload
+    def read(self, query: AsleepQuery) -> list[int]: ...
     @overload
     def read(self, query: DelayQuery) -> list[Delay]: ...
     @overload

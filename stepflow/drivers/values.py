@@ -249,6 +249,15 @@ class Tally:
 
 
 @frozen
+class AsleepQuery:
+    """How many sleep or wait at `now`, to go on with one of these flows: rows that are due later, and runs without a row
+    that wait for an event (by the flow that created them). One number; what ended or is due costs nothing."""
+
+    flows: tuple[str, ...]
+    now: int
+
+
+@frozen
 class TrafficQuery:
     """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one Traffic."""
 

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from stepflow.drivers.base import Driver
 from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import Born, Commit, RunQuery, TallyQuery
+from stepflow.drivers.values import AsleepQuery, Born, Commit, RunQuery, TallyQuery
 from stepflow.engine import views
 from stepflow.engine.checks import (
     checked_age,
@@ -46,7 +46,7 @@ _PLAIN: Codec[Any] = Codec(Any)
 
 @frozen
 class Idle:
-    """Why `run_until_idle` came back: runs that it saw end, runs that wait or sleep, and when the next of them is due."""
+    """Why `run_until_idle` came back: runs that it saw end, runs and delays that wait or sleep, and when the next is due."""
 
     completed: int
     failed: int
@@ -225,8 +225,8 @@ class AsyncEngine(AsyncVerbs):
                     break
                 self._clock.advance(max(0, due - self._clock.now()) / SECOND)
                 await session.desk.give_back()
-        due, tally, ended = await session.next_due(), await self.tally(), session.ended
-        waiting = sum(tally.get(name, {}).get(s, 0) for name in session.flows for s in ("waiting", "sleeping"))
+        due, ended = await session.next_due(), session.ended
+        (waiting,) = await session.read(session.store.read, AsleepQuery(tuple(session.flows), self._clock.now()))
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
 
     async def run_forever(self) -> None:

@@ -60,6 +60,7 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     desk = Desk(PostgresDriver(server.url(schema)))
     rev = make(desk.session(), birth("a", labels={"k": "v"}))[0]
     desk.close()
+    server.execute(f"drop index {schema}.states_waiting")
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"alter table {schema}.queue drop column limits")
     server.execute(f"alter table {schema}.owners drop column flows")

@@ -11,6 +11,7 @@ from stepflow.drivers.base import Answer, Query
 from stepflow.drivers.memory.run import Run
 from stepflow.drivers.memory.space import Space
 from stepflow.drivers.values import (
+    AsleepQuery,
     HistoryQuery,
     OwnerQuery,
     Peer,
@@ -34,6 +35,8 @@ def answer(space: Space, query: Query) -> Answer:
             return _runs(space, query)
         case TallyQuery():
             return _tally(space, query)
+        case AsleepQuery():
+            return [sum(_asleep(run, query) for run in (*space.runs.values(), *space.pending.values()))]
         case DelayQuery():
             return space.attached.read_delays(query)
         case DataQuery():
@@ -65,6 +68,13 @@ def _matches(space: Space, revision: Revision, query: HistoryQuery) -> bool:
     if state.committed_at < query.since:
         return False
     return not query.labels or any(group.items() <= state.labels.items() for group in query.labels)
+
+
+def _asleep(run: Run, query: AsleepQuery) -> bool:
+    row = run.row
+    if row is None:
+        return run.state.transition.event != "" and run.born.flow in query.flows
+    return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
 
 
 def _age(run: Run) -> tuple[int, str]:

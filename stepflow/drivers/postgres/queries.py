@@ -30,7 +30,17 @@ from stepflow.drivers.postgres.rows import (
     read_record,
     run_of,
 )
-from stepflow.drivers.values import Event, HistoryQuery, Record, Revision, RunQuery, Tally, TallyQuery, TrafficQuery
+from stepflow.drivers.values import (
+    AsleepQuery,
+    Event,
+    HistoryQuery,
+    Record,
+    Revision,
+    RunQuery,
+    Tally,
+    TallyQuery,
+    TrafficQuery,
+)
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import QueueRow, Status
 
@@ -64,6 +74,16 @@ TALLY = (
     " left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
     " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
 )
+_LATER = (
+    "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.due > $3"
+)
+ASLEEP = (
+    f"select {_LATER} and q.lane = 0)"
+    + "".join(f" + {_LATER} and q.lane = {lane} and q.blocked = '')" for lane in (1, 2, 4))
+    + " + (select count(*) from stepflow.states s where s.shard = any($1::text[]) and s.flow = any($2::text[])"
+    " and s.waiting like 'event:_%' and s.delay is null"
+    " and not exists (select 1 from stepflow.queue q where q.shard = s.shard and q.id = s.id))"
+)
 
 
 @define
@@ -84,6 +104,9 @@ class Reader:
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
+            case AsleepQuery():
+                rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
+                return [int(rows[0][0])]
             case TrafficQuery():
                 return [traffic(self.link, self.connection, self.shards, [query.limits], query.now)]
             case DelayQuery():

@@ -156,6 +156,17 @@ class Lanes:
                 best = head
         return best
 
+    def later(self, flows: Collection[str], now: int) -> list[Iterator[tuple[bytes, bytes]]]:
+        """The rows of these flows that are due after `now`, as of this call, without blocked ones."""
+        waiting = [
+            lane
+            for flow in flows
+            for (letter, told), lanes in self._lanes.get(flow, {}).items()
+            if letter == LIMITED or not told
+            for lane in lanes.values()
+        ]
+        return [self._disk.scan(lane.prefix + number(now + 1), after(lane.prefix)) for lane in waiting]
+
     def suspects(self, flows: Mapping[str, str], now: int) -> int:
         """How many due rows are suspects that a worker of these flows may claim."""
         return sum(

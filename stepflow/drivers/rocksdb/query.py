@@ -18,7 +18,7 @@ from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.records import Run
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.rocksdb.walk import common
-from stepflow.drivers.values import Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery, TrafficQuery
+from stepflow.drivers.values import AsleepQuery, Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
@@ -49,6 +49,11 @@ class Reader:
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
+            case AsleepQuery():
+                with self._lock:
+                    waiting = sum(self._space.counts["waiting", flow] for flow in query.flows)
+                    later = self._space.lanes.later(query.flows, query.now)
+                return [waiting + sum(1 for rows in later for _ in rows)]
             case DelayQuery():
                 with self._lock:  # a delay that fires meanwhile would be seen twice
                     return attached.read_delays(self._space, query)

@@ -18,6 +18,7 @@ from stepflow.drivers.sqlite.fast import many_rows
 from stepflow.drivers.sqlite.history import Search, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
 from stepflow.drivers.values import (
+    AsleepQuery,
     Born,
     Event,
     HistoryQuery,
@@ -56,6 +57,20 @@ STATUS = (
     " WHEN q.due <= :now THEN 'queued'"
     " WHEN s.polls THEN 'waiting' ELSE 'sleeping' END"
 )
+_LATER = (
+    "(SELECT count(*) FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane} AND due > ?3{blocked})"
+)
+_OTHERS = " AND blocked = ''"
+# Nearly all of them are in the lane of what sleeps, and counted by its index alone.
+ASLEEP = (
+    f"SELECT {_LATER.format(index='later', lane=0, blocked='')}"
+    f" + {_LATER.format(index='next', lane=1, blocked=_OTHERS)}"
+    f" + {_LATER.format(index='suspect', lane=2, blocked=_OTHERS)}"
+    " + (SELECT count(*) FROM stepflow_states AS s INDEXED BY stepflow_states_waiting"
+    " WHERE s.shard = ?1 AND s.flow = ?2 AND s.event <> ''"
+    " AND NOT EXISTS (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id))"
+)
 # A run's history is a chain from its State backwards; ?2 is the revision after which to stop.
 CHAIN = (
     "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?3 AND rev > ?2"
@@ -89,6 +104,9 @@ class Reader:
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
+            case AsleepQuery():
+                counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
+                return [sum(int(count.fetchone()[0]) for count in counts)]
             case DelayQuery():
                 return Attachments(self.connection, self.shard).read_delays(query)
             case DataQuery():

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from stepflow.drivers.base import Driver
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.values import (
+    AsleepQuery,
     Cancel,
     Commit,
     Dequeue,
@@ -247,6 +248,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         query = RunQuery(self.now, None, status, given, None, limit)
         self.both(lambda side: [side.record(record) for record in side.session("main").read(query)])
         self.both(lambda side: side.session("main").read(TallyQuery(self.now)))
+        self.both(lambda side: side.session("main").read(AsleepQuery(tuple(FLOWS), self.now)))
 
     @rule()
     def same_horizon(self) -> None:

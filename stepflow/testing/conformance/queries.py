@@ -8,11 +8,12 @@ from threading import Thread
 
 import pytest
 
+from stepflow.drivers.attached import Delay
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import Commit, Enqueue, Release, RunQuery, TallyQuery
+from stepflow.drivers.values import AsleepQuery, Commit, Enqueue, Release, RunQuery, TallyQuery
 from stepflow.errors import NotFound, StoreError
 from stepflow.model.lifecycle import Status, status_of
-from stepflow.model.state import WAITING, Transition
+from stepflow.model.state import WAITING, State, Transition
 from stepflow.testing.conformance.kit import (
     FLOW,
     FLOWS,
@@ -82,7 +83,22 @@ class QueryLaws:
             assert found == [r.state.id for r in every if status_of(r.state, r.row, now) is status]
             counts.update((r.born.flow, status.value) for r in every if r.state.id in found)
         assert {(t.flow, t.status): t.count for t in store.read(TallyQuery(now))} == counts
+        for flow in (FLOW, "other"):
+            assert store.read(AsleepQuery((flow,), now)) == [counts[flow, "sleeping"] + counts[flow, "waiting"]]
         assert store.read(RunQuery(now, status="nonsense")) == []
+
+    def test_law_15_what_sleeps_or_waits_is_counted(self, desk: Desk) -> None:
+        store, flows = desk.session(), (FLOW, "other")
+        assert store.read(AsleepQuery(flows, NOW)) == [0]
+        _zoo(store)
+        before = store.read(AsleepQuery(flows, NOW))[0]
+        make(store, Commit(delays=(Delay(State("parked", 0, going("on")), LATER, commit=False),)))
+        make(store, birth("both", due=LATER, transition=awaiting("e")), publish("waiting", "e", "1"))  # wakes the run
+        assert store.read(AsleepQuery(flows, NOW)) == [before + 1]
+        assert store.read(AsleepQuery((), NOW)) == store.read(AsleepQuery(("nobody's",), NOW)) == [0]
+        for one in claim(store, now=LATER).values():
+            store.release([Release(one.fence, LATER + 5, event="e")], LATER)
+        assert store.read(AsleepQuery(flows, LATER + 5)) == [0]
 
     def test_runs_come_newest_first_in_pages(self, desk: Desk) -> None:
         store = desk.session()
