@@ -227,7 +227,8 @@ class GroupLane(Lane):
         answers: list[tuple[Ticket, Any]] = []
         for kind, fn in ((Commit, self._store.commit), (Release, self._store.release)):
             part = [ticket for ticket in batch if isinstance(ticket.write, kind)]
-            for ticket, result in zip(part, self._apply(fn, part) or () if part else (), strict=True):
+            results = self._apply(fn, part) if part else None
+            for ticket, result in zip(part, results or (), strict=True):
                 if ticket.landed is None:
                     answers.append((ticket, result))
                 else:
