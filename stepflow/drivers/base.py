@@ -76,7 +76,7 @@ class Store(ABC):
         and released like a run's; `load` by that key gives the snapshot. A Dequeue of the key marks it fired; fired ones stay listed. Offsets are dense from 1.
     14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
     15. *Queries* of revisions are exact: groups of labels, since, latest_only (the newest of the id, whatever its labels)
-        and limit combine; ascending by rev; a label value is compared whole.
+        and limit combine; ascending by rev; a label value is compared whole. So are counts.
     16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
         begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
         with its first claim. However many sessions claim at once, no limit is exceeded.
