@@ -98,16 +98,11 @@ class Client:
 
         One whose id exists, or is there twice, keeps nobody else from being made.
         """
-        known, failed = [], []
-        for commit, made in [(commit, self._lane.submit(commit)) for commit in commits]:
-            try:
-                await made
-            except RevMismatch as error:
-                known += error.ids
-            except StepflowError as error:
-                failed.append((commit, error))
-        if failed:
-            raise failed[0][1]
+        answers = await self._lane.submit_all(commits)
+        known = [run_id for answer in answers if isinstance(answer, RevMismatch) for run_id in answer.ids]
+        for answer in answers:
+            if isinstance(answer, StepflowError) and not isinstance(answer, RevMismatch):
+                raise answer
         ids = [commit.writes[0].state.id for commit in commits]
         there = {record.state.id: record.born for record in await self._read(self._store.load, known) if record}
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]

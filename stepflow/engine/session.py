@@ -19,8 +19,9 @@ from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.desk import Desk
 from stepflow.engine.function_attempt import FunctionAttempt
 from stepflow.engine.functions import Runner
+from stepflow.engine.group import GroupLane
 from stepflow.engine.hub import Hub, Scout
-from stepflow.engine.lane import GroupLane, InlineLane, Lane
+from stepflow.engine.lane import InlineLane, Lane
 from stepflow.engine.owners import BEAT_S, Heart
 from stepflow.engine.retention import Sweeper
 from stepflow.engine.settling import Settler

@@ -12,7 +12,8 @@ from stepflow import Full
 from stepflow.drivers.memory.session import Memory, MemoryStore
 from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.lane import GroupLane, Lane
+from stepflow.engine.group import GroupLane
+from stepflow.engine.lane import Lane
 from stepflow.model.state import State, Transition
 
 

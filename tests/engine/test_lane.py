@@ -11,7 +11,8 @@ import pytest
 from stepflow import Full, LostClaim, MemoryDriver, NotFound, RevMismatch, StepflowError
 from stepflow.drivers.values import Commit, Fence, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.lane import MAX_BATCH, InlineLane, Lane
+from stepflow.engine.group import MAX_BATCH, SHARE
+from stepflow.engine.lane import InlineLane, Lane
 from stepflow.model.state import State, Transition
 from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, submit
 
@@ -105,6 +106,33 @@ def test_calls_happen_between_batches_in_order():
         assert [record is not None for record in await seen] == [True, True, False]
         with pytest.raises(ZeroDivisionError):
             await lane.call(lambda: 1 / 0)
+
+    on_lane(test)
+
+
+@pytest.mark.parametrize("free", [False, True])
+@pytest.mark.parametrize("count", [3, SHARE, MAX_BATCH + 5])
+def test_what_is_submitted_together_commits_together_and_has_its_answers_in_order(count: int, free: bool):
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        store.free = free
+        commits = [create(f"run-{n}") for n in range(count)]
+        commits[1] = publish("nobody", "1")
+        answers = await lane.submit_all(commits)
+        assert isinstance(answers[1], NotFound)
+        del answers[1]
+        assert answers == [(n,) for n in range(1, count)]
+        assert await lane.submit_all([]) == []
+
+    store = on_lane(test)
+    assert [len(batch) for batch in store.batches] in ([count], [MAX_BATCH, count - MAX_BATCH])
+
+
+def test_what_is_submitted_together_after_the_end_is_refused():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        lane.close()
+        for count in (1, SHARE):
+            answers = await lane.submit_all([create("x")] * count)
+            assert ["closed meanwhile" in str(answer) for answer in answers] == [True] * count
 
     on_lane(test)
 

@@ -9,7 +9,8 @@ import pytest
 
 from stepflow import NotFound
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.lane import GroupLane, Lane
+from stepflow.engine.group import GroupLane
+from stepflow.engine.lane import Lane
 from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
 
 HERE, WRITER = threading.main_thread().name, "stepflow-writer"
