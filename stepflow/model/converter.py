@@ -17,12 +17,13 @@ from typing import Any
 from uuid import UUID
 
 import attrs
-from cattrs import BaseConverter, Converter
+from cattrs import BaseConverter
 from cattrs.cols import (
     is_any_set,
     is_namedtuple,
     iterable_unstructure_factory,
     list_structure_factory,
+    mapping_unstructure_factory,
     namedtuple_structure_factory,
     namedtuple_unstructure_factory,
 )
@@ -274,8 +275,8 @@ def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
     return unstructure
 
 
-def _write_mapping(type_: Any, made: Converter) -> Callable[[Any], Any]:
-    write, refuse = made.gen_unstructure_mapping(type_), _elements(type_, _argument(type_, 1))
+def _write_mapping(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
+    write, refuse = mapping_unstructure_factory(type_, made, unstructure_to=dict), _elements(type_, _argument(type_, 1))
 
     def unstructure(value: Any) -> Any:
         raw = write(value)

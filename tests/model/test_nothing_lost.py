@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec, UnknownFields, takes_none
+from stepflow.model.converter import converter
 
 T = TypeVar("T")
 Sku = NewType("Sku", str)
@@ -99,6 +100,15 @@ class Locked:
 def test_an_element_that_would_not_come_back_is_refused_when_it_is_stored(type_, value, why):
     with pytest.raises(CodecError, match=re.escape(why)):
         Codec(type_).encode(value)
+
+
+def test_what_is_refused_is_refused_whatever_else_was_stored_meanwhile():
+    for other in (dict[str, float], Row, Box[int], set[int], dict[str, Row], tuple[int, ...], Order):
+        with pytest.raises(CodecError, match="expected int, found 'b'"):
+            Codec(dict[str, int]).encode({"a": "b"})  # type: ignore[dict-item]
+        Codec(other)
+        converter(False).get_unstructure_hook(other)
+        converter(False).register_unstructure_hook(attrs.make_class("Other", []), lambda _value: None)
 
 
 @pytest.mark.parametrize(
