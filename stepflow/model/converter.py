@@ -257,7 +257,7 @@ def _write_tuple(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
 
 def _argument(type_: Any, place: int = 0) -> Any:
     """A type argument, Any if there are none."""
-    return dict(enumerate(typing.get_args(type_))).get(place, Any)
+    return (*typing.get_args(type_), Any, Any)[place]
 
 
 def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.drivers.values import Owner
 from stepflow.testing.conformance.control_machine import ControlMachine
+from stepflow.testing.conformance.kit import NOW, birth, make
 from stepflow.testing.conformance.laws import DriverLaws
 from stepflow.testing.conformance.machine import DriverMachine
 
@@ -15,6 +18,25 @@ class TestMemory(DriverLaws):
     @pytest.fixture
     def driver(self) -> MemoryDriver:
         return MemoryDriver()
+
+
+@pytest.mark.parametrize("kind", ["memory", "rocksdb"])
+def test_a_session_that_is_alone_is_not_woken_for_its_own_commits(tmp_path, monkeypatch, kind):
+    driver = MemoryDriver() if kind == "memory" else RocksdbDriver(tmp_path / "store")
+    one = driver.connect("", Owner("one", "host", 1), NOW)
+    changed, woken = one._memory.changed if kind == "memory" else one._changed, []
+    monkeypatch.setattr(changed, "notify_all", lambda: woken.append(1))
+    make(one, birth("a"))
+    assert woken == []
+    other = driver.connect("", Owner("other", "host", 1), NOW)
+    make(one, birth("b"))
+    assert woken == [1]
+    other.close()
+    del woken[:]
+    make(one, birth("c"))
+    assert woken == []
+    one.close()
+    assert woken == [1]  # who waits learns of the end
 
 
 TestMemoryMachine = DriverMachine.TestCase  # the model against itself: the machine can be satisfied

@@ -13,7 +13,7 @@ import pytest
 from stepflow.drivers.base import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.drivers.values import Owner
-from stepflow.testing.conformance.kit import NOW, begun, birth, make, record, step
+from stepflow.testing.conformance.kit import FLOWS, NOW, begun, birth, make, record, step
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
         program.execute("BEGIN IMMEDIATE")
         assert one.commit_if_free([birth("a")], NOW) is None
+        assert one.claim_if_free(FLOWS, NOW, 1) is None
         program.execute("ROLLBACK")
     assert one.load(["a"]) == [None]
     assert one.commit_if_free([birth("a")], NOW) == [(1,)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,6 +18,18 @@ from stepflow import (
 )
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def test_a_delay_to_come_counts_as_waiting(engine):
+    @flow("later")
+    def later(ctx):
+        return park(ctx)
+
+    engine.register(later)
+    engine.do(delay(StateCtx("s1"), "later", 60, commit=False))
+    idle = engine.run_until_idle()
+    assert (idle.waiting, idle.next_due) == (1, START + timedelta(seconds=60))
+    assert engine.run_until_idle(advance=True).waiting == 0
 
 
 def test_a_delay_whose_function_raises_without_commit_is_not_repeated(engine, caplog):

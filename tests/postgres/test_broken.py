@@ -163,3 +163,15 @@ def test_transactions_that_get_into_each_others_way_are_done_again(server: Serve
     (result,) = store.commit([Commit()], NOW)
     assert result == ()
     desk.close()
+
+
+def test_a_claimed_run_that_cannot_be_read_is_left_to_load(server: Server) -> None:
+    schema = server.schema()
+    desk = Desk(PostgresDriver(server.url(schema)))
+    store = desk.session()
+    make(store, birth("a"))
+    server.execute(f"update {schema}.states set transition = 'no JSON'")
+    assert claim(store)["a"].record is None  # so that the claim is known, and can be given back
+    with pytest.raises(ValueError, match="Expecting value"):
+        store.load(["a"])
+    desk.close()

@@ -249,6 +249,22 @@ def test_a_check_finds_what_does_not_fit(path: Path, key: bytes, value: bytes | 
     assert any(says in problem for problem in found), found
 
 
+def test_a_run_that_cannot_be_read_is_not_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    store = connect(RocksdbDriver(path), "me")
+    (rev,) = make(store, birth("a", exchange='"first"'))
+    make(store, write("a", rev))  # its exchange is that of the revision before
+    store.close()
+    disk = Disk(path)
+    disk.write({KEYS.history + text("a") + number(rev): None})
+    disk.close()
+    store = connect(RocksdbDriver(path), "me")
+    with pytest.raises(KeyError):
+        store.claim(FLOWS, NOW, 5)
+    assert store.horizon(FLOWS, NOW).owned == {}
+    store.close()
+
+
 def test_pruning_leaves_no_key_behind(tmp_path: Path) -> None:
     path = tmp_path / "store"
     store = connect(RocksdbDriver(path), "me")

@@ -61,8 +61,10 @@ KEPT = (
     " or exists (select 1 from stepflow.delays where shard = any($1::text[]) and number = any($3::bigint[]) and token = $4)"
 )
 
-_LISTED = "d.run_id, d.rev, d.transition, d.labels, d.annotations, d.committed_at, d.due, d.binding, d.number, d.fired"
-DELAYS = f"select {_LISTED} from stepflow.delays d where {{where}} order by d.due, d.number limit {{limit}}"
+DELAYS = (
+    "select d.run_id, d.rev, d.transition, d.labels, d.annotations, d.committed_at, d.due, d.binding, d.number, d.fired"
+    " from stepflow.delays d where {where} order by d.due, d.number limit {limit}"
+)
 # A delay was born as its run was.
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
@@ -151,8 +153,7 @@ def read_delays(link: Link, connection: Connection, shards: Shards, query: Delay
         where += " and d.run_id = $6"
         values.append(stored(query.run_id))
     if query.pending:
-        # Of one run in a form that no index has: a server that has not analyzed the table yet would walk all pending ones.
-        where += " and not d.fired" if query.run_id is None else " and d.fired::int = 0"
+        where += " and not d.fired"
     text = link.sql(DELAYS.format(where=where, limit="$5"))
     # One shard at a time: its index has the order.
     some = shards.all if query.run_id is None else (shards.of(query.run_id),)

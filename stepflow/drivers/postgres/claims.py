@@ -18,7 +18,7 @@ from stepflow.drivers.postgres.look import BEGIN, POSTED, Posted
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.queries import TEXT, read_run
 from stepflow.drivers.postgres.rows import BORN, STATE, Shards
-from stepflow.drivers.values import Claim, Fence
+from stepflow.drivers.values import Claim, Fence, Record
 from stepflow.model.lifecycle import QueueRow
 
 ANY_LIMITED = (
@@ -97,8 +97,7 @@ class Claims:
         taken = QueueRow(
             restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
         )
-        record = read_run(run, taken)[1] if run and run[0] is not None else None
-        return Claim(Fence(restored(run_id), epoch), taken, record)
+        return Claim(Fence(restored(run_id), epoch), taken, _record(run, taken))
 
     def _lost(self, connection: Connection) -> list[Any] | None:
         """The rows of a claim that was done before its connection broke."""
@@ -170,3 +169,11 @@ class Claims:
     def _promotions(self, request: Request) -> list[Statement]:
         flows = texts(list(request.flows))
         return [(self._link.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
+
+
+def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:
+    """The record of a run, None without one. One that cannot be read is ours by now: `load` raises, and it is given back."""
+    try:
+        return read_run(run, taken)[1] if run and run[0] is not None else None
+    except (ValueError, KeyError, TypeError):
+        return None

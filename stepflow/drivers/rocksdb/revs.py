@@ -40,6 +40,11 @@ class Block:
             self.codes = []
 
 
+def alone(keys: Keys, rev: int, now: int, code: bytes) -> tuple[bytes, bytes]:
+    """Key and record of a revision that was made alone."""
+    return keys.revs + number(rev), number(now) + code
+
+
 def _codes(record: bytes) -> list[bytes]:
     """The ids of a record, without their ends; a hole is empty, which no id is."""
     return record[NUMBER:].split(END)[:-1]

@@ -137,18 +137,19 @@ class RocksdbStore(Store):
             self._flows.update(flows)
             if self._owner.id not in space.owners:
                 rows.appear(draft, space.keys, self._owner)
+            keys = choose(space, flows, now, limit, suspects, skip) if limit > 0 else []
             claims = []
-            for key in choose(space, flows, now, limit, suspects, skip) if limit > 0 else ():
+            # Read first: a run that cannot be read must not be held by one who does not know of it.
+            for key, record in zip(keys, Reader(space, self._changed).load(keys), strict=True):
                 if limits := _limits(space, key):
                     begins(draft, space, limits, key, now)
-                claims.append(rows.take(draft, space.keys, key, self._owner.id))
+                fence, row, _none = rows.take(draft, space.keys, key, self._owner.id)
+                claims.append(Claim(fence, row, None if record is None else record._replace(row=row)))
             self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
             space.owners.setdefault(self._owner.id, self._owner)
-            if not claims:
-                return []
-            self._touch()
-            records = Reader(space, self._changed).load([claim.fence.id for claim in claims])
-            return [Claim(claim.fence, claim.row, record) for claim, record in zip(claims, records, strict=True)]
+            if claims:
+                self._touch()
+            return claims
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._changed:
