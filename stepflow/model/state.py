@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cached_property
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
-from attrs import frozen
+from attrs import field, frozen
 
 new_tuple = tuple.__new__  # makes a NamedTuple of all its fields, four times as fast as its class does
 
@@ -30,41 +30,47 @@ def encode_map(mapping: Mapping[str, str]) -> str:
     return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+_derived = partial(field, init=False, eq=False, repr=False)
+
+
 @frozen
 class Transition:
     """Where a State is going: `to` names a flow, empty means parked. A new transition replaces the last one wholesale.
 
-    Transitions are immutable and shared between runs, so their derived texts are computed once.
+    Transitions are immutable and shared between runs, so what follows from the two is computed once. `text` is the stored
+    form, canonical JSON `{"annotations":{…},"to":"…"}`. `status` is `completed`, `failed` or `cancelled` when the run ended
+    here, else empty; `event` names the event that it waits for, if any; `polls` tells whether it waits for something else than
+    time, `plain` that it waits for nothing but time, if it has not ended.
     """
 
     to: str = ""
     annotations: Mapping[str, str] = EMPTY
+    text: str = _derived()
+    status: str = _derived()
+    event: str = _derived()
+    polls: bool = _derived()
+    plain: bool = _derived()
 
-    @cached_property
-    def text(self) -> str:
-        """The stored form, canonical JSON `{"annotations":{…},"to":"…"}`."""
+    @text.default
+    def _text(self) -> str:
         return f'{{"annotations":{encode_map(self.annotations)},"to":{json.dumps(self.to, ensure_ascii=False)}}}'
 
-    @cached_property
-    def status(self) -> str:
-        """`completed`, `failed` or `cancelled` when the run ended here, else empty."""
+    @status.default
+    def _status(self) -> str:
         return self.annotations.get(STATUS, "")
 
-    @cached_property
-    def event(self) -> str:
-        """Name of the event that the run waits for at this transition, else empty."""
+    @event.default
+    def _event(self) -> str:
         waiting = self.annotations.get(WAITING, "")
         return waiting.removeprefix("event:") if waiting.startswith("event:") else ""
 
-    @cached_property
-    def plain(self) -> bool:
-        """Whether the run waits here for nothing but time, if it has not ended."""
-        return not (self.event or self.polls)
-
-    @cached_property
-    def polls(self) -> bool:
-        """Whether the run waits here for something else than time."""
+    @polls.default
+    def _polls(self) -> bool:
         return self.annotations.get(WAITING, "") not in ("", "delay")
+
+    @plain.default
+    def _plain(self) -> bool:
+        return not (self.event or self.polls)
 
     @classmethod
     def parse(cls, text: str) -> Transition:
