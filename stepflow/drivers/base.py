@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as nineteen numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -86,6 +86,7 @@ class Store(ABC):
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
         all flows that it has claimed for.
+    20. *Shapes.* A Step is answered as the Commit of the same fields; its class only saves the store a look.
     """
 
     @abstractmethod
@@ -94,7 +95,7 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
-        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17)."""
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20)."""
 
     def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:  # noqa: ARG002
         """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).

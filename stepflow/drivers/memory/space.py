@@ -13,6 +13,7 @@ from stepflow.drivers.memory.attached import Attached
 from stepflow.drivers.memory.control import Control
 from stepflow.drivers.memory.ready import ReadyQueue
 from stepflow.drivers.memory.run import Run, own
+from stepflow.drivers.shapes import is_step
 from stepflow.drivers.values import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Owner, Record, Revision, Write
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
@@ -101,14 +102,12 @@ class Space:
 
     def _step(self, commit: Commit, now: int) -> tuple[int, ...] | None:
         """Apply what most commits are: a write of the fenced run and nothing else. None for another, or one to be refused."""
-        fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
-        if fence is None or len(writes) != 1 or unowned or consume or queue or publish or cancel or delays or data:
+        fence = commit.fence
+        if fence is None or commit.queue or not is_step(commit):
             return None
-        ((new, exchange, _born),) = writes
-        run = self.runs.get(fence.id)
-        if run is None or run.row is None or run.row.epoch != fence.epoch or resolve or once:
-            return None
-        if new.id != fence.id or new.rev != run.state.rev:
+        ((new, exchange, _born),) = commit.writes
+        run = self.runs.get(new.id)
+        if run is None or run.row is None or run.row.epoch != fence.epoch or new.rev != run.state.rev:
             return None
         return (self._revise(run, new, exchange, now),)
 

@@ -21,7 +21,8 @@ from stepflow.drivers.postgres.problems import concerns_member, is_stale, member
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.writer import Batch, Writer
-from stepflow.drivers.postgres.writes import is_birth, is_step
+from stepflow.drivers.postgres.writes import fits_birth, fits_step
+from stepflow.drivers.shapes import is_birth, is_step
 from stepflow.drivers.values import Commit, CommitResult
 from stepflow.errors import Unavailable
 
@@ -120,9 +121,9 @@ def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
     """Note the usual steps and births if they go unseen; the numbers of the other commits."""
     rest = []
     for number, commit in enumerate(batch.commits):
-        if batch.unseen and is_step(commit):
+        if batch.unseen and is_step(commit) and fits_step(commit):
             changes.steps.append(((number, 0), commit.writes[0]))
-        elif batch.unseen and is_birth(commit):
+        elif batch.unseen and is_birth(commit) and fits_birth(commit):
             changes.births.append(((number, 0), commit.writes[0]))
         else:
             rest.append(number)

@@ -80,35 +80,17 @@ from u
 """
 
 
-def is_step(commit: Commit) -> bool:
-    """Whether this is a fenced write of an existing run, with nothing else but the end of its queue row."""
-    fence, writes = commit.fence, commit.writes
-    if fence is None or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
-        return False
-    state, queue = writes[0].state, commit.queue
-    if state.id != fence.id or not state.rev or commit.resolve or commit.delays or commit.data or commit.once:
-        return False
+def fits_step(commit: Commit) -> bool:
+    """Whether the statement for steps can make this step: its queue row stays, or goes together with the run."""
+    status, queue = commit.writes[0].state.transition.status, commit.queue
     if not queue:
-        return state.transition.status == ""
-    if len(queue) != 1 or type(queue[0]) is not Dequeue or queue[0].id != fence.id:
-        return False
-    return state.transition.status != "" and not waiting(state.transition)
+        return status == ""
+    return type(queue[0]) is Dequeue and status != "" and not waiting(commit.writes[0].state.transition)
 
 
-def is_birth(commit: Commit) -> bool:
-    """Whether this creates one run, with nothing else but its queue row."""
-    writes, queue = commit.writes, commit.queue
-    if commit.fence or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
-        return False
-    if writes[0].state.rev or writes[0].born is None or len(queue) > 1:
-        return False
-    if commit.resolve or commit.delays or commit.data or commit.once:
-        return False
-    return not queue or _is_plain(queue[0], writes[0].state.id)
-
-
-def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
-    return type(part) is Enqueue and part.id == run_id and not part.owned and not part.limits
+def fits_birth(commit: Commit) -> bool:
+    """Whether the statement for births can make this birth: it knows nothing of limits."""
+    return not any(isinstance(part, Enqueue) and part.limits for part in commit.queue)
 
 
 def steps(

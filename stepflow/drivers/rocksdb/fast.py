@@ -10,7 +10,8 @@ from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.records import Run, dump_revision
 from stepflow.drivers.rocksdb.revs import Block
 from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue
+from stepflow.drivers.shapes import is_step
+from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue, Step
 from stepflow.model.state import State
 
 
@@ -25,14 +26,14 @@ def apply(
     history, puts, head, block = space.keys.history, draft.puts, draft.head, Block(space.keys, draft.puts, now)
     results: list[CommitResult] = []
     for commit in batch:
-        fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = commit
-        if fence is None or len(writes) != 1 or consume or publish or unowned or cancel or delays or data:
+        fence, queue = commit.fence, commit.queue
+        if fence is None or not (type(commit) is Step or is_step(commit)):
             results.append(usual(commit))
             continue
-        ((new, exchange, _born),) = writes
+        ((new, exchange, _born),) = commit.writes
         run_id, last, transition, labels, annotations, _then = new
         run, row = runs.get(run_id), rows.get(run_id)
-        if resolve or once or run is None or row is None or run_id != fence.id or row.epoch != fence.epoch:
+        if run is None or row is None or row.epoch != fence.epoch:
             results.append(usual(commit))
             continue
         fits = _ends(queue, new, run) if queue else not transition.status
@@ -66,4 +67,4 @@ def apply(
 
 def _ends(queue: Sequence[Enqueue | Dequeue], new: State, run: Run) -> bool:
     """Whether a step takes its queue row away because the run ends here."""
-    return len(queue) == 1 and queue[0] == Dequeue(new.id) and new.transition.status != "" and not run.pending
+    return type(queue[0]) is Dequeue and new.transition.status != "" and not run.pending

@@ -11,6 +11,7 @@ from stepflow.drivers.values import (
     Fence,
     HistoryQuery,
     Release,
+    Step,
     Write,
 )
 from stepflow.errors import LostClaim, NotFound, RevMismatch
@@ -27,6 +28,7 @@ from stepflow.testing.conformance.kit import (
     make,
     publish,
     record,
+    said,
     step,
     write,
 )
@@ -218,6 +220,38 @@ class CommitLaws:
         assert results == [(record(store, "a").state.rev,), (record(store, "b").state.rev,)]
         refused = store.commit_if_free([stale], NOW) or store.commit([stale], NOW)
         assert isinstance(refused[0], RevMismatch)
+
+    def test_law_20_a_step_is_answered_as_the_commit_that_it_is(self, desk: Desk) -> None:
+        store = desk.session()
+        names = ("goes-on", "ends", "waits", "is-held-anew", "is-stale", "is-lost")
+        revs = dict(zip(names, make(store, *[birth(name) for name in names]), strict=True))
+        held = claim(store)
+        steps = [
+            step(held["goes-on"], revs["goes-on"], exchange="[1]"),
+            step(held["ends"], revs["ends"], ended(), end=True),
+            step(held["waits"], revs["waits"])._replace(queue=(Enqueue("waits", FLOW, NOW + 5),)),
+            step(held["is-held-anew"], revs["is-held-anew"])._replace(
+                queue=(Enqueue("is-held-anew", FLOW, NOW, owned=True),)
+            ),
+            step(held["is-stale"], 7_777_777),
+            step(Fence("is-lost", held["is-lost"].fence.epoch + 1), revs["is-lost"]),
+        ]
+        steps = [said(one) for one in steps]
+        assert {type(one) for one in steps} == {Step}
+        results = store.commit(steps, NOW)
+        assert [type(one).__name__ for one in results] == ["tuple"] * 4 + ["RevMismatch", "LostClaim"]
+        assert isinstance(results[3], tuple)
+        new_rev, epoch = results[3]
+        rows = {name: record(store, name).row for name in names}
+        assert record(store, "goes-on").exchange == "[1]"
+        assert (rows["goes-on"], rows["ends"]) == (held["goes-on"].row, None)
+        waits, anew = rows["waits"], rows["is-held-anew"]
+        assert waits is not None
+        assert anew is not None
+        assert (waits.owner, waits.due, anew.owner, anew.epoch) == ("", NOW + 5, held["ends"].row.owner, epoch)
+        assert record(store, "is-held-anew").state.rev == new_rev
+        assert isinstance(store.commit([said(step(held["waits"], results[2][0]))], NOW)[0], LostClaim)  # type: ignore[index]
+        make(store, said(step(Fence("is-held-anew", epoch), new_rev)))
 
     def test_unowned_refuses_a_run_that_is_held(self, desk: Desk) -> None:
         store = desk.session()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from itertools import count
 
 from stepflow.drivers.base import Driver, Store
-from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.drivers.shapes import is_step
+from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Step, Write
 from stepflow.errors import StepflowError
 from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
 
@@ -84,6 +85,11 @@ def step(
     fence = claim.fence if isinstance(claim, Claim) else claim
     state = State(fence.id, rev, transition or going("next"), labels)
     return Commit(fence, writes=(Write(state, exchange),), queue=(Dequeue(fence.id),) if end else ())
+
+
+def said(commit: Commit) -> Commit:
+    """The same commit, said to be a step if it is one."""
+    return Step(*commit) if is_step(commit) else commit
 
 
 def write(run_id: str, rev: int, transition: Transition | None = None, exchange: str | None = None) -> Commit:

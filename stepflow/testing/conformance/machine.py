@@ -28,7 +28,7 @@ from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
 from stepflow.testing.conformance.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.extras import ExtraRules
-from stepflow.testing.conformance.kit import FLOW, as_loaded, birth
+from stepflow.testing.conformance.kit import FLOW, as_loaded, birth, said
 from stepflow.testing.conformance.sides import Side
 
 T = TypeVar("T")
@@ -130,7 +130,8 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
                     queue = (Dequeue(run_id),)
                 first = tuple(event.seq for event in record.events[:1]) if record and then == "consume" else ()
                 writes = (Write(State(run_id, rev, transition, given), exchange),)
-                found.append(Commit(fence, writes=writes, consume=first, queue=queue))
+                commit = Commit(fence, writes=writes, consume=first, queue=queue)
+                found.append(said(commit) if luck % 2 else commit)
             return found
 
         self.commit(batch)
