@@ -13,6 +13,7 @@ import pytest
 from stepflow.drivers.base import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.drivers.values import Owner
+from stepflow.errors import RevMismatch
 from stepflow.testing.conformance.kit import FLOWS, NOW, begun, birth, make, record, step
 
 
@@ -93,10 +94,9 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
 
 @pytest.mark.usefixtures("sleepless")
 def test_a_free_commit_that_has_to_begin_anew_does_not_wait_then_either(two, path, monkeypatch):
-    one, other = two
+    one, _other = two
     held, rev = begun(one, "a")
-    (rev,) = make(one, step(held, rev))
-    make(other, birth("b"))  # by which the next step of the first session is surprised
+    stale = step(held, rev + 1)  # what cannot be applied together with others is tried alone
     begins, turn = database._begins, count(1)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
 
@@ -106,8 +106,9 @@ def test_a_free_commit_that_has_to_begin_anew_does_not_wait_then_either(two, pat
             return begins(writer)
 
         monkeypatch.setattr(database, "_begins", begin)
-        assert one.commit_if_free([step(held, rev)], NOW) is None
+        assert one.commit_if_free([stale], NOW) is None
         program.execute("ROLLBACK")
+    assert isinstance(one.commit([stale], NOW)[0], RevMismatch)
     assert len(make(one, step(held, rev))) == 1
 
 

@@ -11,6 +11,7 @@ from attrs import define
 
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many
+from stepflow.drivers.sqlite.known import Place
 from stepflow.drivers.sqlite.query import RUN, Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
 from stepflow.drivers.values import Claim, Fence
@@ -26,7 +27,7 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    "SELECT q.flow, q.rowid, q.id, q.due, q.priority, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev),"
+    "SELECT q.flow, q.rowid, q.id, q.due, q.priority, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev), s.rowid,"
     f" {RUN}, s.exchange_rev"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
@@ -69,7 +70,8 @@ PROMOTE = (
 
 
 class Found(NamedTuple):
-    """A candidate. By its rowid it is found again without another index; `run` are the columns of its State, None for a delay."""
+    """A candidate. By its rowid it is found again without another index; `place` is the rowid of its State, and `run` are its
+    columns: all None for a delay."""
 
     flow: str
     rowid: int
@@ -80,16 +82,18 @@ class Found(NamedTuple):
     cancel: int
     limits: str
     rev: int
+    place: int | None
     run: Sequence[Any]
 
 
 @define
 class Claims:
-    """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes."""
+    """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
 
     rows: ReadyRows
     owner: str
     flows: Mapping[str, str]
+    places: dict[str, Place]
 
     def claim(self, limit: int, suspects: bool, skip: Collection[str]) -> list[Claim]:
         """Give due rows to the owner."""
@@ -153,6 +157,7 @@ class Claims:
         epoch = self.rows.epochs()
         rowids: list[object] = [one.rowid for one in found]
         many(self.rows.connection, TAKE, 1, rowids, self.owner, epoch)
+        self.places.update((one.id, new_tuple(Place, (epoch, one.place))) for one in found if one.place is not None)
         taken = [self._taken(one, epoch) for one in found]
         runs = [(one.run, row) for one, row in zip(found, taken, strict=True)]
         records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
@@ -167,4 +172,4 @@ class Claims:
 
 
 def _read(rows: Sequence[tuple[Any, ...]]) -> list[Found]:
-    return [new_tuple(Found, (*row[:9], row[9:])) for row in rows]
+    return [new_tuple(Found, (*row[:10], row[10:])) for row in rows]

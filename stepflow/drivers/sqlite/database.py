@@ -51,6 +51,8 @@ class Database:
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed, self._synced, self._waits = False, True, True
+        self.era = 0  # another number as soon as others have written, or a transaction of its own came to nothing
+        self._version = 0
         with translated(path):
             self._writer = self.connect()
         self._turns: Turns | None = None
@@ -89,6 +91,7 @@ class Database:
                     self._begin(writer)
                     yield writer
                 except BaseException:
+                    self.era += 1
                     _roll_back(writer)
                     with translated(self.path):
                         raise
@@ -109,11 +112,13 @@ class Database:
 
     def _begin(self, writer: sqlite3.Connection) -> None:
         """Begin to write; other programs know nothing of turns and may be at it."""
-        if patiently(lambda: _begins(writer), self._patience_s if self._waits else 0.0):
-            return
-        if not self._waits:
-            raise Taken
-        writer.execute("BEGIN IMMEDIATE")
+        if not patiently(lambda: _begins(writer), self._patience_s if self._waits else 0.0):
+            if not self._waits:
+                raise Taken
+            writer.execute("BEGIN IMMEDIATE")
+        version = _version(writer)
+        if version != self._version:
+            self._version, self.era = version, self.era + 1
 
     def _ready(self) -> Turns:
         if self._closed:
@@ -126,6 +131,7 @@ class Database:
         try:
             writer.commit()  # takes the interpreter lock back once; executing COMMIT does so three times
         except sqlite3.Error as error:
+            self.era += 1
             _roll_back(writer)
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:
                 raise OutcomeUnknown(
@@ -136,7 +142,7 @@ class Database:
     def version(self) -> int:
         """A number that changes when somebody else than this session's writer changed the file."""
         with self._writing, translated(self.path):
-            return 0 if self._closed else int(self._writer.execute("PRAGMA data_version").fetchone()[0])
+            return 0 if self._closed else _version(self._writer)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -183,6 +189,10 @@ def _roll_back(writer: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):  # SQLite did it already after some errors
         if writer.in_transaction:
             writer.execute("ROLLBACK")
+
+
+def _version(writer: sqlite3.Connection) -> int:
+    return int(writer.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _begins(writer: sqlite3.Connection) -> bool:

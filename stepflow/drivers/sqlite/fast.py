@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, printable
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Release
+from stepflow.drivers.values import Commit, Enqueue, Release
 from stepflow.model.limits import standing
 
 MOST = 256  # rows of one statement
@@ -49,7 +49,7 @@ def _text(template: str, width: int, rows: int) -> str:
     return template.format(rows=", ".join([f"({', '.join('?' * width)})"] * rows))
 
 
-def many(connection: sqlite3.Connection, template: str, width: int, values: list[object], *head: object) -> int:
+def many(connection: sqlite3.Connection, template: str, width: int, values: Sequence[object], *head: object) -> int:
     """Run a statement over rows of `width` values each after the values `head`; how many rows were changed."""
     done, before = 0, connection.total_changes
     left = len(values) // width
@@ -60,22 +60,6 @@ def many(connection: sqlite3.Connection, template: str, width: int, values: list
         done += rows * width
         left -= rows
     return connection.total_changes - before
-
-
-def is_birth(commit: Commit) -> bool:
-    """Whether this creates one run, with nothing else but its queue row."""
-    writes, queue = commit.writes, commit.queue
-    if commit.fence or len(writes) != 1 or commit.publish or commit.consume or commit.unowned or commit.cancel:
-        return False
-    if commit.delays or commit.data or commit.resolve or commit.once:
-        return False
-    if writes[0].state.rev or writes[0].born is None or len(queue) > 1:
-        return False
-    return not queue or _is_plain(queue[0], writes[0].state.id)
-
-
-def _is_plain(part: Enqueue | Dequeue, run_id: str) -> bool:
-    return isinstance(part, Enqueue) and part.id == run_id and not part.owned
 
 
 def releases(

@@ -8,19 +8,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from stepflow.drivers.base import Query, Store
+from stepflow.drivers.shapes import is_birth
 from stepflow.drivers.sqlite import fast, inbox
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.changes import Changes
 from stepflow.drivers.sqlite.claims import Claims
 from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.horizon import horizon
+from stepflow.drivers.sqlite.known import Known, places_of
 from stepflow.drivers.sqlite.locks import Taken
 from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
 from stepflow.drivers.sqlite.query import Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
 from stepflow.drivers.sqlite.rows import head
-from stepflow.drivers.sqlite.steps import steps_of
+from stepflow.drivers.sqlite.steps import Steps, steps_of
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -36,8 +38,6 @@ from stepflow.drivers.values import (
 )
 from stepflow.model.shard import shard_of
 
-CROWD = 16  # commits after one that was surprised by what others had written
-
 
 class SqliteStore(Store):
     """One engine's session on one file."""
@@ -48,8 +48,7 @@ class SqliteStore(Store):
         self._owners = Owners(database.locks, self._shard, owner)
         self._changes = Changes(database)
         self._closed = False
-        self._known = 0  # the newest revision, unless somebody else has written since the last commit; 0: not known
-        self._crowd = 0  # commits for which it is not worth trying
+        self._known = Known()
 
     def close(self) -> None:
         if self._closed:
@@ -64,14 +63,19 @@ class SqliteStore(Store):
             self._database.close()
             self._owners.close()
 
-    def _look(self, writer: sqlite3.Connection) -> int:
-        """Apply what others posted, in a transaction of its own before this one; the newest revision then."""
-        posted, rev = inbox.look(writer)
+    def _look(self, writer: sqlite3.Connection) -> None:
+        """Get to know the newest revision; first apply what others posted, in a transaction of its own before this one."""
+        known = self._known
+        known.keep(self._database.era)
+        if known.rev:  # nobody else has written since, and to post is to write
+            return
+        posted, known.rev = inbox.look(writer)
         if posted:
             inbox.drain(writer)
             self._database.restart(writer, "COMMIT")
-            rev = head(writer)
-        return rev
+            known.keep(self._database.era)
+            known.forget()
+            known.rev = head(writer)
 
     @contextmanager
     def _reading(self) -> Iterator[Reader]:
@@ -94,63 +98,57 @@ class SqliteStore(Store):
 
     def commit(self, batch: Sequence[Commit], now: int, *, wait: bool = True) -> list[CommitResult]:
         with self._database.writing(wait=wait) as writer:
-            results = self._unseen(writer, batch, now)
-            if results is None:
-                rev = self._look(writer)
-                try:
-                    results = self._together(writer, batch, now, rev)
-                except MEMBER_ERRORS:
-                    results = None
+            self._look(writer)
+            try:
+                results = self._together(writer, batch, now)
+            except MEMBER_ERRORS:
+                results = None
             if results is None:  # one by one, so that each gets its own answer
                 self._database.restart(writer, "ROLLBACK")
-                applier = Applier(writer, self._shard, now, head(writer), self._owners.me.id)
-                results = [applier.apply(commit) for commit in batch]
-                self._show(writer, batch)
+                self._known.forget()
+                self._look(writer)
+                results = self._apart(writer, batch, now)
         return results
 
-    def _unseen(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
-        """Apply steps without looking first, as if nobody else had written since the last commit; None if they may not be."""
-        rev, self._known = self._known, 0
-        if self._crowd:
-            self._crowd -= 1
-        if self._crowd or not rev:
-            return None
-        steps = steps_of(batch, rev)
-        if steps.others:
-            return None
-        try:
-            if steps.write(writer, self._shard, now, ReadyRows(writer, self._shard, now).epochs, rev):
-                self._known = rev + steps.count
-                return [(number,) for number in range(rev + 1, self._known + 1)]
-        except MEMBER_ERRORS:
-            pass
-        self._crowd = CROWD
-        self._database.restart(writer, "ROLLBACK")
-        return None
-
-    def _together(
-        self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int, rev: int
-    ) -> list[CommitResult] | None:
+    def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
-        steps, epochs = steps_of(batch, rev), ReadyRows(writer, self._shard, now).epochs
-        births = [index for index in steps.others if fast.is_birth(batch[index])]
+        known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
+        steps = self._steps(writer, batch)
+        births = [index for index in steps.others if is_birth(batch[index])]
         if not steps.write(writer, self._shard, now, epochs):
             return None
+        first, last = known.rev + 1, known.rev + steps.count + len(births)
         if births:
             epoch = epochs(len(births)) - 1
-            fast.births(writer, self._shard, [batch[index] for index in births], now, rev + steps.count, epoch)
-        rest = sorted(set(steps.others).difference(births))
-        results: list[CommitResult] = [()] * len(batch)
-        for index in [*sorted(set(range(len(batch))).difference(steps.others)), *births]:
-            rev += 1
-            results[index] = (rev,)
-        if rest:
-            applier = Applier(writer, self._shard, now, rev, self._owners.me.id)
-            for index in rest:
-                results[index] = applier.apply(batch[index])
-            self._show(writer, batch)
-        else:
-            self._known = rev
+            fast.births(writer, self._shard, [batch[index] for index in births], now, last - len(births), epoch)
+        known.rev = last
+        known.drop(steps.left)
+        made: list[CommitResult] = [(rev,) for rev in range(first, last + 1)]
+        if not steps.others:
+            return made
+        usual = [*sorted(set(range(len(batch))).difference(steps.others)), *births]
+        rest = sorted(set(range(len(batch))).difference(usual))
+        answers = dict(zip(usual, made, strict=True))
+        answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
+        return [answers[index] for index in range(len(batch))]
+
+    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> Steps:
+        """The steps of a batch, after a look at where the runs are of which that is not known."""
+        known = self._known
+        steps = steps_of(batch, known.rev, known.places)
+        if steps.unplaced:
+            found = places_of(writer, self._shard, steps.unplaced)
+            known.places.update((run, place) for run, (place, owner) in found.items() if owner == self._owners.me.id)
+            steps = steps_of(batch, known.rev, known.places | {run: place for run, (place, _owner) in found.items()})
+        return steps
+
+    def _apart(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+        """Apply commits of any shape, each for itself."""
+        applier = Applier(writer, self._shard, now, self._known.rev, self._owners.me.id)
+        results = [applier.apply(commit) for commit in batch]
+        self._known.rev = applier.rev
+        self._known.drop(part.id for commit in batch for part in commit.queue)
+        self._show(writer, batch)
         return results
 
     def _show(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> None:
@@ -183,11 +181,12 @@ class SqliteStore(Store):
             self._owners.flows.update(flows)
             self._owners.appear(writer)
             rows = ReadyRows(writer, self._shard, now)
-            return Claims(rows, self._owners.me.id, flows).claim(limit, suspects, skip)
+            return Claims(rows, self._owners.me.id, flows, self._known.places).claim(limit, suspects, skip)
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._database.writing() as writer:
             self._look(writer)
+            self._known.drop(release.fence.id for release in batch)
             rows = ReadyRows(writer, self._shard, now)
             if fast.releases(writer, self._shard, batch, now, rows.epochs):
                 return [True] * len(batch)
