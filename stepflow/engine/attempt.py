@@ -8,12 +8,12 @@ Its two shells are in `shells.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Write
+from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Step, Write
 from stepflow.engine import endings
 from stepflow.engine.claimed import Claimed
 from stepflow.engine.clock import SECOND, microseconds
@@ -33,9 +33,13 @@ class Attempt(Claimed):
     """A claim on a run whose flow is a chain of tasks."""
 
     rev: int = field(init=False)  # of the newest revision; `state` holds the one before
+    _id: str = field(init=False)
+    _labels: Mapping[str, str] = field(init=False)
+    _annotations: Mapping[str, str] = field(init=False)
     text: str = field(init=False)
     exchange: Any = field(init=False, default=None)
     current: Current = field(init=False)
+    _next: tuple[State, str | None] = field(init=False)  # what the commit that is on its way makes of it
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit uses up
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
@@ -44,7 +48,7 @@ class Attempt(Claimed):
         super().__attrs_post_init__()
         record = self.record
         self.text, self._events = record.exchange, list(record.events)
-        self.rev = self.state.rev
+        self._id, self.rev, _transition, self._labels, self._annotations, _then = self.state
         self.current = Current(self.state.id, record.born.flow)
 
     @property
@@ -76,6 +80,7 @@ class Attempt(Claimed):
             self.exchange = self.flow.codec.decode(self.text)
         except (UnknownState, CodecError) as error:
             return self._blocked(error)
+        call = Call(self.flow.resume, ())  # one for all: a call is over before the next one
         tries = row.crashes + int(self.state.transition.annotations.get(ATTEMPT, "1"))
         while (task := move.task) is not None:
             if self.cancel:
@@ -88,8 +93,9 @@ class Attempt(Claimed):
             if task.event and not self._published(task) and not self._overdue(task):
                 return (yield from self._wait(task))
             try:
-                args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
-                move = task.settle((yield new_tuple(Call, (task.call, args, task.is_async))), self.exchange)
+                call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
+                call.fn, call.is_async = task.call, task.is_async
+                move = task.settle((yield call), self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
@@ -106,7 +112,7 @@ class Attempt(Claimed):
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
-            self._landed(plan, (yield plan))
+            self._landed((yield plan))
             if self._over:
                 return None
         yield self._end("completed")
@@ -119,16 +125,16 @@ class Attempt(Claimed):
         except (CodecError, TooLarge) as refusal:
             self._taken = []
             return self._failed(refusal)
-        now = self.clock.now()
         changed = None if text == self.text else text
         transition, task = move.transition, move.task
         if note:
             transition = transition.noting(error=note)
         if move.goes_on:
-            return self._commit(transition, changed, (), now)
+            return self._commit(transition, changed, ())
         if task is None:
             self.ended = transition.status
-            return self._commit(transition, changed, (Dequeue(self.state.id),), now)
+            return self._commit(transition, changed, (Dequeue(self.state.id),))
+        now = self.clock.now()
         due = now + microseconds(move.delay_s)
         before = self.state.transition.annotations
         begins = transition.annotations.get(WAITING) != before.get(WAITING)  # a wait begins here, or begins again
@@ -142,30 +148,28 @@ class Attempt(Claimed):
         if move.stays and changed is None and not begins:
             return self._release(due, survived=True)
         queue = (self._later(due),) if move.delay_s or move.stays else ()
-        return self._commit(transition, changed, queue, now)
+        return self._commit(transition, changed, queue)
 
-    def _commit(
-        self, transition: Transition, text: str | None, queue: tuple[Enqueue | Dequeue, ...], now: int
-    ) -> Commit:
+    def _commit(self, transition: Transition, text: str | None, queue: tuple[Enqueue | Dequeue, ...]) -> Commit:
         if self.flow.options.hung_after_s is not None:
             self.moved_at = self.clock.monotonic()
         self._over = bool(queue)
-        seqs: tuple[int, ...] = ()
-        if self._taken:
-            seqs = tuple(e.seq for e in self._taken)
-            self._events = [e for e in self._events if e.seq not in seqs]
-            self._taken = []
-        last = self.state
-        state = new_tuple(State, (last.id, self.rev, transition, last.labels, last.annotations, now))
-        write = new_tuple(Write, (state, text, None))  # made for every step, hence not by name
-        return new_tuple(Commit, (self.fence, (), (write,), seqs, queue, (), (), (), (), None, None))
+        # Made for every step, hence not by name; the store says when it is committed.
+        state = new_tuple(State, (self._id, self.rev, transition, self._labels, self._annotations, 0))
+        self._next = state, text
+        write = new_tuple(Write, (state, text, None))
+        if not self._taken:
+            return new_tuple(Step, (self.fence, (), (write,), (), queue, (), (), (), (), None, None))
+        seqs = tuple(e.seq for e in self._taken)
+        self._events = [e for e in self._events if e.seq not in seqs]
+        self._taken = []
+        return Commit(self.fence, writes=(write,), consume=seqs, queue=queue)
 
-    def _landed(self, commit: Commit, revs: tuple[int, ...]) -> None:
+    def _landed(self, revs: tuple[int, ...]) -> None:
         """The commit is durable: the next one builds on it."""
-        write, self.rev = commit.writes[0], revs[0]
-        self.state = write.state
-        if write.exchange is not None:
-            self.text = write.exchange
+        (self.rev,), (self.state, text) = revs, self._next
+        if text is not None:
+            self.text = text
 
     def _published(self, task: Task) -> list[Event]:
         return [e for e in self._events if e.name == task.event]
@@ -194,8 +198,8 @@ class Attempt(Claimed):
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
         if notes:
-            commit = self._commit(self.state.transition.noting(**notes), None, (), now)
-            self._landed(commit, (yield commit))
+            commit = self._commit(self.state.transition.noting(**notes), None, ())
+            self._landed((yield commit))
         return self._release(self._deadline(task), event=task.event)
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Commit | Call, Any, Move | None]:
@@ -221,12 +225,12 @@ class Attempt(Claimed):
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
         notes = {"attempt": str(attempt + 1), "error": endings.describe(error), "waiting": "delay"}
-        return self._commit(Transition(transition.to, kept).noting(**notes), None, (self._later(due),), now)
+        return self._commit(Transition(transition.to, kept).noting(**notes), None, (self._later(due),))
 
     def _end(self, status: str, error: str = "") -> Commit:
         self.ended = status
         transition = endings.final(self.state.transition, status, error)
-        return self._commit(transition, None, (Dequeue(self.state.id),), self.clock.now())
+        return self._commit(transition, None, (Dequeue(self.state.id),))
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from attrs import define
 
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import Commit, CommitResult, Release
+from stepflow.drivers.values import Commit, CommitResult, Release, Step
 from stepflow.engine.clock import Clock
 from stepflow.engine.lane import Lane
 from stepflow.engine.ticket import Ticket, answer_all
@@ -37,10 +37,11 @@ class _Job:
 
 
 def _ids(commit: Commit) -> Iterable[str]:
-    """The runs that a commit of several parts touches."""
+    """The runs that a commit touches."""
     touched = [w.state.id for w in commit.writes] + [q.id for q in commit.queue]
     touched += [e.run_id for e in commit.publish] + [c.id for c in commit.cancel]
-    return {*touched, *commit.unowned}
+    fenced = () if commit.fence is None else (commit.fence.id,)
+    return {*touched, *commit.unowned, *fenced}
 
 
 def _closed() -> StepflowError:
@@ -69,10 +70,14 @@ class GroupLane(Lane):
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, commit: Commit | Release) -> Ticket:
-        ticket = Ticket(commit, self._loop)
+    def submit(self, commit: Commit | Release, before: Awaitable[Any] | None = None) -> Ticket:
+        if type(before) is Ticket and type(commit) is Step:
+            ticket = before
+            ticket.again(commit)
+        else:
+            ticket = Ticket(commit, self._loop)
         if self._closed:
-            ticket.answer(_closed())  # nobody would ever answer it any more
+            ticket.outcome = _closed()  # nobody would ever answer it any more
             return ticket
         pending = self._pending
         if not pending:
@@ -137,15 +142,14 @@ class GroupLane(Lane):
 
     def _commit(self, tickets: list[Ticket]) -> list[Ticket]:
         """Commit here and now what can be; the tickets that are left for the writer."""
-        batch, later = _one_per_run(tickets)
-        commits = [ticket for ticket in batch if isinstance(ticket.write, Commit)]
+        commits, releases, later = _one_per_run(tickets)
         results = self._apply(self._store.commit_if_free, commits) if commits else ()
         if results is None:
             return tickets
         answer_all(self._loop, zip(commits, results, strict=True))
         if self.on_batch is not None:
             self.on_batch()
-        return [ticket for ticket in batch if isinstance(ticket.write, Release)] + later
+        return releases + later
 
     def _run(self) -> None:
         carry: list[Ticket] = []
@@ -177,10 +181,9 @@ class GroupLane(Lane):
 
     def _write(self, tickets: list[Ticket]) -> list[Ticket]:
         """Commit the tickets, except those whose run is in the batch already: they are returned for the next one."""
-        batch, later = _one_per_run(tickets)
+        commits, releases, later = _one_per_run(tickets)
         answers: list[tuple[Ticket, Any]] = []
-        for kind, fn in ((Commit, self._store.commit), (Release, self._store.release)):
-            part = [ticket for ticket in batch if isinstance(ticket.write, kind)]
+        for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
             results = self._apply(fn, part) if part else None
             for ticket, result in zip(part, results or (), strict=True):
                 if ticket.landed is None:
@@ -224,19 +227,21 @@ class GroupLane(Lane):
 _MORE = object()
 
 
-def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket]]:
-    """Those that may be in one batch, and those whose run has a write in it already."""
+def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket], list[Ticket]]:
+    """The commits and the releases that may be in one batch, and those whose run has a write in it already."""
+    runs = {ticket.run for ticket in tickets}
+    if len(runs) == len(tickets) and "" not in runs:
+        return tickets, [], []  # steps of as many runs
     seen: set[str] = set()
-    batch: list[Ticket] = []
+    commits: list[Ticket] = []
+    releases: list[Ticket] = []
     later: list[Ticket] = []
     for ticket in tickets:
         write = ticket.write
-        if write.fence is not None and (isinstance(write, Release) or (len(write.writes) < 2 and not write.publish)):
-            run_id = write.fence.id
-            (later if run_id in seen else batch).append(ticket)
-            seen.add(run_id)
+        ids = {write.fence.id} if isinstance(write, Release) else _ids(write)
+        if seen.isdisjoint(ids):
+            (releases if isinstance(write, Release) else commits).append(ticket)
         else:
-            ids = _ids(write)
-            (batch if seen.isdisjoint(ids) else later).append(ticket)
-            seen.update(ids)
-    return batch, later
+            later.append(ticket)
+        seen.update(ids)
+    return commits, releases, later

@@ -19,8 +19,11 @@ class Lane(ABC):
     on_batch: Callable[[], None] | None = None
 
     @abstractmethod
-    def submit(self, commit: Commit) -> Awaitable[tuple[int, ...]]:
-        """Commit from the event loop; the new revisions, or the error that the store gave."""
+    def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
+        """Commit from the event loop; the new revisions, or the error that the store gave.
+
+        `before` is the answer to the last step of the same run that the same task awaited, if this is a step, too.
+        """
 
     @abstractmethod
     async def submit_all(self, commits: Sequence[Commit]) -> list[CommitResult]:
@@ -53,7 +56,7 @@ class InlineLane(Lane):
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    async def submit(self, commit: Commit) -> tuple[int, ...]:
+    async def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
         (result,) = self._store.commit([commit], self._clock.now())
         if isinstance(result, Exception):
             raise result

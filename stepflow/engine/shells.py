@@ -54,12 +54,13 @@ class Shells:
 @coroutine
 def on_loop(
     attempt: Attempt,
-    commit: Callable[[Commit], Awaitable[tuple[int, ...]]],
+    commit: Callable[[Commit, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
     enter(attempt.current)
     turns, forks = attempt.turns(), LINEAGE.forks
+    ticket: Awaitable[Any] | None = None  # of the last commit, once it was answered
     try:
         effect = next(turns)
         while True:
@@ -67,7 +68,7 @@ def on_loop(
                 end_if_forked(forks)
             try:
                 if isinstance(effect, Commit):
-                    made: Any = commit(effect)
+                    made: Any = commit(effect, ticket)
                 elif effect.is_async:
                     made = effect.fn(*effect.args)
                 else:
@@ -77,7 +78,9 @@ def on_loop(
                         yield made
                     value = made.outcome
                     if isinstance(value, BaseException):
+                        ticket = None
                         raise value
+                    ticket = made
                 else:
                     value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:

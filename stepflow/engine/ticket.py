@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from contextvars import Context
-from typing import Any
+from typing import Any, ClassVar
 
-from stepflow.drivers.values import Commit, Release
+from stepflow.drivers.values import Commit, Release, Step
 
 PENDING: Any = object()  # the outcome until there is one
 
@@ -15,11 +15,11 @@ PENDING: Any = object()  # the outcome until there is one
 class Ticket:
     """A write with its waiter: the task that awaits it, or the callback `landed`.
 
-    To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer`, and
+    To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
     not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it, once.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_context", "_loop", "_wake", "landed", "outcome", "write")
+    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "landed", "outcome", "run", "wake", "write")
 
     def __init__(
         self,
@@ -28,33 +28,31 @@ class Ticket:
         landed: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
+        self.run = write.writes[0].state.id if type(write) is Step else ""  # the one that a step writes
         self.landed = landed
         self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
         self._loop = loop
         self.outcome = PENDING
-        self._wake: Callable[[Ticket], None] | None = None
+        self.wake: Callable[[Ticket], None] | None = None
 
-    def answer(self, outcome: Any) -> None:
-        """Let the task go on with the outcome, a value or an exception to be raised; on the event loop."""
-        if self.outcome is not PENDING:
-            return  # the task was cancelled
-        self.outcome = outcome
-        if self._wake is not None:
-            self._context.run(self._wake, self)
+    def again(self, write: Commit) -> None:
+        """Make it the ticket of the next write of the task that awaited it and has its answer."""
+        self.write, self.outcome = write, PENDING
+        self.wake, self._asyncio_future_blocking = None, True
 
-    def result(self) -> None:
-        """Asked by `Task` whether to raise something where it goes on: who awaits it does that."""
+    # Asked by `Task` whether to raise something where it goes on: who awaits it does that. Something that needs no frame.
+    result: ClassVar[Callable[[], object]] = bool
 
     def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
         """The task will go on by this call."""
-        self._wake, self._context = wake, context
+        self.wake, self.context = wake, context
 
     def cancel(self, msg: Any = None) -> bool:
         """Let the task end; its write is done all the same."""
-        if self.outcome is not PENDING or self._wake is None or self._loop is None:
+        if self.outcome is not PENDING or self.wake is None or self._loop is None:
             return False
         self.outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        self._loop.call_soon(self._wake, self, context=self._context)
+        self._loop.call_soon(self.wake, self, context=self.context)
         return True
 
     def __await__(self) -> Generator[Ticket, None, Any]:
@@ -67,11 +65,14 @@ class Ticket:
 
 
 def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[Ticket, Any]]) -> None:
-    """Let the tasks of a batch go on, one after the other."""
+    """Let the tasks of a batch go on, one after the other, with a value or an exception to be raised; on the event loop."""
     left = iter(answers)
     try:
         for ticket, outcome in left:
-            ticket.answer(outcome)
+            if ticket.outcome is PENDING:  # else the task was cancelled
+                ticket.outcome = outcome
+                if ticket.wake is not None:
+                    ticket.context.run(ticket.wake, ticket)
     except BaseException:  # a task was interrupted, which ends the loop's present run: the others go on in the next one
         loop.call_soon(answer_all, loop, list(left))
         raise

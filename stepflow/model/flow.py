@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from stepflow.model.codec import Codec
 from stepflow.model.retry import RetryPolicy
@@ -31,8 +31,12 @@ class FlowOptions:
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
-class Call(NamedTuple):
-    """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited."""
+@define
+class Call:
+    """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited.
+
+    It is taken up by whoever gets it before its maker goes on, who may then use it again.
+    """
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]

@@ -95,11 +95,11 @@ def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: in
         worker = engine._engine._session.worker
         made = [0]
 
-        async def submit(commit: Any) -> Any:
+        async def submit(commit: Any, before: Any = None) -> Any:
             made[0] += 1
             if made[0] >= commits:
                 worker.quit()
-            return await type(lane).submit(lane, commit)
+            return await type(lane).submit(lane, commit, before)
 
         lane.submit = submit  # type: ignore[method-assign]
         return engine.run_until_idle(advance=True).next_due is None and made[0] < commits
