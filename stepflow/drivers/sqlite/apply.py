@@ -126,6 +126,8 @@ class Applier:
         exchange = write.exchange
         if state.rev:
             self._update(write, texts, derived)
+            if exchange is None:
+                return self.rev  # REVISION has made the row of the history
         else:
             exchange = "null" if exchange is None else exchange
             born = write.born or Born(transition.to, "", self.now)

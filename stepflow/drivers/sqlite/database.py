@@ -66,12 +66,21 @@ class Database:
         with translated(self.path):
             self.locks.mkdir(exist_ok=True)
         self._turns = Turns(self.locks, self._patience_s)
-        with self._turns.turn(), translated(self.path):
-            mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
-            self._writer.execute("PRAGMA busy_timeout=0")  # `begin` does the waiting
+        self._turns.take()
+        try:
+            with translated(self.path):
+                mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
+                self._writer.execute("PRAGMA busy_timeout=0")  # `begin` does the waiting
+        finally:
+            self._turns.give()
         if mode != "wal":
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
+
+    def prepare(self, statement: str) -> None:
+        """Execute a statement once on the connection that writes, for that connection alone."""
+        with translated(self.path):
+            self._writer.execute(statement)
 
     @contextmanager
     def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
@@ -84,7 +93,8 @@ class Database:
             raise Taken
         try:
             self._waits, turns = wait, self._ready()
-            with turns.turn(wait=wait):
+            turns.take(wait=wait)
+            try:
                 writer = self._writer
                 try:
                     self._sync(writer, synced)
@@ -96,6 +106,8 @@ class Database:
                     with translated(self.path):
                         raise
                 self._commit(writer)
+            finally:
+                turns.give()
         finally:
             self._writing.release()
 
@@ -112,10 +124,11 @@ class Database:
 
     def _begin(self, writer: sqlite3.Connection) -> None:
         """Begin to write; other programs know nothing of turns and may be at it."""
-        if not patiently(lambda: _begins(writer), self._patience_s if self._waits else 0.0):
+        if not _begins(writer):
             if not self._waits:
                 raise Taken
-            writer.execute("BEGIN IMMEDIATE")
+            if not patiently(lambda: _begins(writer), self._patience_s):
+                writer.execute("BEGIN IMMEDIATE")
         version = _version(writer)
         if version != self._version:
             self._version, self.era = version, self.era + 1

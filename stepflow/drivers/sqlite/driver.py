@@ -10,6 +10,7 @@ from stepflow.drivers.sqlite import schema
 from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.maintenance import SqliteMaintenance
 from stepflow.drivers.sqlite.session import SqliteStore
+from stepflow.drivers.sqlite.steps import REVISION
 from stepflow.drivers.values import Owner
 from stepflow.errors import StoreError, Unavailable
 
@@ -60,6 +61,7 @@ class SqliteDriver(Driver):
             if not current:
                 with database.writing() as writer:
                     schema.migrate(writer)
+            database.prepare(REVISION)
         except BaseException:
             database.close()
             raise

@@ -50,16 +50,15 @@ def _text(template: str, width: int, rows: int) -> str:
 
 
 def many(connection: sqlite3.Connection, template: str, width: int, values: Sequence[object], *head: object) -> int:
-    """Run a statement over rows of `width` values each after the values `head`; how many rows were changed."""
-    done, before = 0, connection.total_changes
-    left = len(values) // width
+    """Run a statement over rows of `width` values each after the values `head`; how many rows it changed itself."""
+    done, changed, left = 0, 0, len(values) // width
     while left:
         rows = min(MOST, 1 << (left.bit_length() - 1))
         part = values if rows * width == len(values) else values[done : done + rows * width]
-        connection.execute(_text(template, width, rows), (*head, *part))
+        changed += connection.execute(_text(template, width, rows), (*head, *part)).rowcount
         done += rows * width
         left -= rows
-    return connection.total_changes - before
+    return changed
 
 
 def releases(

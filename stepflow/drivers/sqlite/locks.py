@@ -11,8 +11,8 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -97,24 +97,24 @@ class Turns:
         self._gate, self._turn = LockFile(folder / "gate"), LockFile(folder / "turn")
         self._timeout_s = timeout_s
 
-    @contextmanager
-    def turn(self, *, wait: bool = True) -> Iterator[None]:
-        """Hold the turn. Raises Unavailable when another process does not end its own; without `wait` Taken, at once."""
+    def take(self, *, wait: bool = True) -> None:
+        """Take the turn. Raises Unavailable when another process does not end its own; without `wait` Taken, at once."""
         self._take(self._gate, wait)
         try:
             self._take(self._turn, wait)
         finally:
             self._gate.unlock()
-        try:
-            yield
-        finally:
-            self._turn.unlock()
+
+    def give(self) -> None:
+        """End the turn."""
+        self._turn.unlock()
 
     def _take(self, lock: LockFile, wait: bool) -> None:
+        if lock.try_lock():
+            return
         if not wait:
-            if not lock.try_lock():
-                raise Taken
-        elif not lock.lock(self._timeout_s):
+            raise Taken
+        if not lock.lock(self._timeout_s):
             raise Unavailable(
                 f"{lock.path}: another process holds this lock for more than {self._timeout_s:g} s and is perhaps "
                 "stopped; nothing was written: continue or end that process, then try again"

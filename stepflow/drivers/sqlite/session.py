@@ -123,7 +123,7 @@ class SqliteStore(Store):
             fast.births(writer, self._shard, [batch[index] for index in births], now, last - len(births), epoch)
         known.rev = last
         known.drop(steps.left)
-        made: list[CommitResult] = [(rev,) for rev in range(first, last + 1)]
+        made: list[CommitResult] = list(zip(range(first, last + 1)))
         if not steps.others:
             return made
         usual = [*sorted(set(range(len(batch))).difference(steps.others)), *births]

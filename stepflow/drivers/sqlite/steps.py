@@ -45,10 +45,15 @@ PLAIN_STEP = (
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
 )
 STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
-PLAIN_HISTORY = (
-    "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)"
-    " SELECT column1, ?1, column2, column3, column4, '{{}}', '{{}}', ?2 FROM (VALUES {rows})"
-)
+# Of the connection that writes: the row of the history for every new revision that leaves the exchange as it was. A statement
+# of its own would have to be given the same values once more.
+REVISION = """
+CREATE TEMP TRIGGER stepflow_revision AFTER UPDATE OF rev ON main.stepflow_states WHEN NEW.exchange_rev = OLD.exchange_rev
+BEGIN
+    INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)
+    VALUES (NEW.rev, NEW.shard, NEW.id, OLD.rev, NEW.transition, NEW.labels, NEW.annotations, NEW.committed_at);
+END
+"""
 END = "DELETE FROM stepflow_queue WHERE shard = ?1 AND id IN (VALUES {rows})"
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
@@ -72,7 +77,6 @@ class Steps:
     others: list[int] = field(factory=list)
     unplaced: list[str] = field(factory=list)
     plain: list[object] = field(factory=list)
-    plain_history: list[object] = field(factory=list)
     rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
     ended: list[str] = field(factory=list)
@@ -90,7 +94,6 @@ class Steps:
                 return False
         if connection.execute(STRAY).fetchone() is not None:
             return False
-        many(connection, PLAIN_HISTORY, 4, self.plain_history, shard, now)
         many(connection, HISTORY, 7, self.history, shard, now)
         if self.ended and many(connection, END, 1, self.ended, shard) != len(self.ended):
             return False
@@ -100,7 +103,7 @@ class Steps:
 def steps_of(batch: Sequence[Commit], rev: int, places: Mapping[str, Place]) -> Steps:
     """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
     steps = Steps()
-    plain, plain_history, first = steps.plain, steps.plain_history, rev
+    plain, first = steps.plain, rev
     for index, commit in enumerate(batch):
         fence, queue = commit[0], commit[4]  # by number, as below: by name it takes four times as long
         if fence is None or not (type(commit) is Step or is_step(commit)):
@@ -120,14 +123,13 @@ def steps_of(batch: Sequence[Commit], rev: int, places: Mapping[str, Place]) -> 
         last, transition, labels, annotations = state[1], state[2], state[3], state[4]
         rev += 1
         if exchange is None and transition.plain and not labels and not annotations:
-            text = transition.text
-            plain += (place[1], last, rev, text, transition.status)
-            plain_history += (rev, run_id, last, text)
+            plain += (place[1], last, rev, transition.text, transition.status)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
             derived = (transition.status, transition.event, transition.polls)
             steps.rows += (place[1], last, rev, text, *maps, *derived, 0 if exchange is None else rev)
-            steps.history += (rev, run_id, last, text, *maps, exchange)
+            if exchange is not None:
+                steps.history += (rev, run_id, last, text, *maps, exchange)
         if queue:
             part = queue[0]
             if isinstance(part, Enqueue):
