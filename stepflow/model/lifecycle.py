@@ -54,6 +54,9 @@ class QueueRow(NamedTuple):
     limits: str = ""
 
 
+OWNER, EPOCH = QueueRow._fields.index("owner"), QueueRow._fields.index("epoch")  # for loops that count
+
+
 def status_of(state: State, row: QueueRow | None, now: int) -> Status:
     """The status of a run at time `now` (microseconds)."""
     transition = state.transition

@@ -6,7 +6,7 @@ from collections import Counter
 
 from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import OWNER, QueueRow
 
 Entry = tuple[bytes, bytes]
 """An index key and its record."""
@@ -40,7 +40,7 @@ def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
 
 def _mark(run: Run, row: QueueRow) -> bytes:
     """What the status of a live run follows from: a letter, and the due time."""
-    if row.owner:
+    if row[OWNER]:
         return RUNNING
     letter = BLOCKED if row.blocked else WAITS if run.transition.polls else SLEEPS
     return b"%b%d" % (letter, row.due)
@@ -100,8 +100,8 @@ def lane_prefix(keys: Keys, row: QueueRow) -> bytes:
 
 def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:
     """The index key of a queue row: under its owner, or at its place in its lane."""
-    if row.owner:
-        return keys.owned(row.owner) + code
+    if owner := row[OWNER]:
+        return keys.owned(owner) + code
     return lane_prefix(keys, row) + number(row.due) + code
 
 

@@ -134,7 +134,9 @@ def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) 
     if exchange is not None:
         run.exchange_rev = run.rev
     place, puts = number(run.rev), draft.puts
-    puts[keys.history + run.code + place] = dump_revision(run, run.committed_at, prev, run.exchange_rev, exchange or "")
+    puts[keys.history + run.code + place] = dump_revision(
+        run.transition, run.labels, run.annotations, run.committed_at, prev, run.exchange_rev, exchange or ""
+    )
     key, entry = alone(keys, run.rev, run.committed_at, run.code)
     puts[key] = entry
     for name, value in run.labels.items():

@@ -21,6 +21,7 @@ from stepflow.drivers.rocksdb.walk import common
 from stepflow.drivers.values import AsleepQuery, Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery, TrafficQuery
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
+from stepflow.model.state import new_tuple
 
 CHUNK = 64  # records read at once, so that commits do not wait for long
 NUMBER = 8
@@ -92,7 +93,7 @@ class Reader:
     def _record(self, run: Run, exchange: str) -> Record:
         space = self._space
         events = tuple(rows.pending(Draft(space, Head()), space.keys, run)) if run.pending else ()
-        return Record(run.state(), run.born, exchange, space.row(run.id), events)
+        return new_tuple(Record, (run.state(), run.born, exchange, space.row(run.id), events, None))
 
     def _runs(self, query: RunQuery) -> list[Record]:
         with self._lock:

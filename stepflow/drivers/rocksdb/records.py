@@ -15,6 +15,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
 
 FORMAT = 1
+_BEGIN = f"{FORMAT}\0"  # of a row of the history
 
 _quote = json.encoder.encode_basestring_ascii  # formatting by hand takes a third of the time of an encoder
 _parse = json.JSONDecoder().raw_decode  # the records are ours: there is no white space to be skipped
@@ -111,13 +112,20 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
     return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
-def dump_revision(new: State | Run, now: int, prev: int, exchange_rev: int, exchange: str) -> bytes:
+def dump_revision(
+    transition: Transition,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    now: int | str,
+    prev: int,
+    exchange_rev: int,
+    exchange: str,
+) -> bytes:
     """A row of the history: texts that hold no NUL, and the exchange last, which may."""
-    labels = encode_map(new.labels) if new.labels else "{}"
-    annotations = encode_map(new.annotations) if new.annotations else "{}"
-    return (
-        f"{FORMAT}\0{prev}\0{exchange_rev}\0{now}\0{new.transition.text}\0{labels}\0{annotations}\0{exchange}"
-    ).encode("utf-8", "surrogatepass")
+    maps = f"{encode_map(labels)}\0{encode_map(annotations)}" if labels or annotations else "{}\0{}"
+    return f"{_BEGIN}{prev}\0{exchange_rev}\0{now}\0{transition.text}\0{maps}\0{exchange}".encode(
+        "utf-8", "surrogatepass"
+    )
 
 
 _transition = lru_cache(maxsize=1024)(Transition.parse)
@@ -147,10 +155,11 @@ def exchange_of(record: bytes) -> str:
 
 def dump_row(row: QueueRow) -> bytes:
     """A row of the ready queue."""
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
+    why = f"{_quote(blocked)},{_quote(blocked_by)}" if blocked or blocked_by else '"",""'
     return (
-        f"[{FORMAT},{_quote(row.flow)},{row.due},{_quote(row.owner)},{row.epoch},{row.claim_rev},{row.priority},"
-        f"{row.crashes},{'true' if row.cancel else 'false'},{_quote(row.blocked)},{_quote(row.blocked_by)}"
-        f"{_last(row.limits)}]"
+        f"[{FORMAT},{_quote(flow)},{due},{_quote(owner)},{epoch},{claim_rev},{priority},"
+        f"{crashes},{'true' if cancel else 'false'},{why}{_last(limits)}]"
     ).encode()
 
 

@@ -6,7 +6,7 @@ from stepflow.drivers.rocksdb import attached
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.records import Run, dump_owner, parse_event
-from stepflow.drivers.values import Claim, Enqueue, Event, Fence, Owner, Release
+from stepflow.drivers.values import Claim, Enqueue, Event, Fence, Owner, Record, Release
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import standing
 from stepflow.model.state import Transition, new_tuple
@@ -129,15 +129,18 @@ def _standing(draft: Draft, keys: Keys, key: str) -> tuple[int, Transition]:
     return (0, Transition()) if kept is None else (kept.delay.state.rev, kept.delay.state.transition)
 
 
-def take(draft: Draft, keys: Keys, key: str, owner: str) -> Claim:
-    """Give a row to an owner."""
-    row = draft.row(key)
-    assert row is not None
-    rev, _transition = _standing(draft, keys, key)
-    kept = (row.priority, row.crashes, row.cancel, "", "", standing(row.limits))
-    row = new_tuple(QueueRow, (row.flow, row.due, owner, draft.epoch(), rev, *kept))
-    draft.rows[key] = row
-    return Claim(new_tuple(Fence, (key, row.epoch)), row)
+def take(draft: Draft, keys: Keys, key: str, owner: str, record: Record | None) -> Claim:
+    """Give a row to an owner; `record` is that of the run with the row as it was."""
+    last = draft.row(key)
+    assert last is not None
+    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits = last
+    rev, epoch = _standing(draft, keys, key)[0], draft.epoch()
+    row = (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits and standing(limits))
+    taken = draft.rows[key] = new_tuple(QueueRow, row)
+    if record is not None:
+        state, born, exchange, _row, events, delay = record
+        record = new_tuple(Record, (state, born, exchange, taken, events, delay))
+    return new_tuple(Claim, (new_tuple(Fence, (key, epoch)), taken, record))
 
 
 def release(draft: Draft, keys: Keys, given: Release, now: int) -> bool:

@@ -108,7 +108,7 @@ class RocksdbStore(Store):
     def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
         with self._changed:
             space = self._space()
-            space.warm([write.state.id for commit in batch for write in commit.writes])
+            space.warm([write[0][0] for commit in batch for write in commit[2]])  # the ids that are written
             draft = self._database.draft(space)
             try:
                 results = fast.apply(
@@ -143,8 +143,7 @@ class RocksdbStore(Store):
             for key, record in zip(keys, Reader(space, self._changed).load(keys), strict=True):
                 if limits := _limits(space, key):
                     begins(draft, space, limits, key, now)
-                fence, row, _none = rows.take(draft, space.keys, key, self._owner.id)
-                claims.append(Claim(fence, row, None if record is None else record._replace(row=row)))
+                claims.append(rows.take(draft, space.keys, key, self._owner.id, record))
             self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
             space.owners.setdefault(self._owner.id, self._owner)
             if claims:
