@@ -39,7 +39,7 @@ class Attempt(Claimed):
     text: str = field(init=False)
     exchange: Any = field(init=False, default=None)
     current: Current = field(init=False)
-    _next: tuple[State, str | None] = field(init=False)  # what the commit that is on its way makes of it
+    _next: tuple[State, str] = field(init=False)  # what the commit that is on its way makes of state and text
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit uses up
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
@@ -112,7 +112,8 @@ class Attempt(Claimed):
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
-            self._landed((yield plan))
+            (self.rev,) = yield plan  # it is durable: the next one builds on it
+            self.state, self.text = self._next
             if self._over:
                 return None
         yield self._end("completed")
@@ -156,7 +157,7 @@ class Attempt(Claimed):
         self._over = bool(queue)
         # Made for every step, hence not by name; the store says when it is committed.
         state = new_tuple(State, (self._id, self.rev, transition, self._labels, self._annotations, 0))
-        self._next = state, text
+        self._next = state, self.text if text is None else text
         write = new_tuple(Write, (state, text, None))
         if not self._taken:
             return new_tuple(Step, (self.fence, (), (write,), (), queue, (), (), (), (), None, None))
@@ -164,12 +165,6 @@ class Attempt(Claimed):
         self._events = [e for e in self._events if e.seq not in seqs]
         self._taken = []
         return Commit(self.fence, writes=(write,), consume=seqs, queue=queue)
-
-    def _landed(self, revs: tuple[int, ...]) -> None:
-        """The commit is durable: the next one builds on it."""
-        (self.rev,), (self.state, text) = revs, self._next
-        if text is not None:
-            self.text = text
 
     def _published(self, task: Task) -> list[Event]:
         return [e for e in self._events if e.name == task.event]
@@ -199,7 +194,8 @@ class Attempt(Claimed):
             notes["deadline"] = str(now + microseconds(task.timeout_s))
         if notes:
             commit = self._commit(self.state.transition.noting(**notes), None, ())
-            self._landed((yield commit))
+            (self.rev,) = yield commit
+            self.state, self.text = self._next
         return self._release(self._deadline(task), event=task.event)
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Commit | Call, Any, Move | None]:

@@ -18,7 +18,7 @@ from stepflow.drivers.base import Store
 from stepflow.drivers.values import Commit, CommitResult, Release, Step
 from stepflow.engine.clock import Clock
 from stepflow.engine.lane import Lane
-from stepflow.engine.ticket import Ticket, answer_all
+from stepflow.engine.ticket import PENDING, Ticket, answer_all
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class GroupLane(Lane):
     def submit(self, commit: Commit | Release, before: Awaitable[Any] | None = None) -> Ticket:
         if type(before) is Ticket and type(commit) is Step:
             ticket = before
-            ticket.again(commit)
+            ticket.write, ticket.outcome = commit, PENDING
         else:
             ticket = Ticket(commit, self._loop)
         if self._closed:

@@ -20,21 +20,22 @@ class Owed:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
+        self._taken: dict[Fence, int] = {}  # and when that was
         self._releases: dict[Fence, Release] = {}
 
     def __len__(self) -> int:
-        return len(self._releases)
+        return len(self._taken) + len(self._releases)
 
     def take(self, flows: Mapping[str, str], limit: int, suspects: bool, claim: Callable[..., Claims]) -> Claims:
         """Claim by one of the store's ways; until what it took has `begun` it is to be given back."""
         now = self._clock.now()
         claims = claim(flows, now, limit, suspects=suspects)
-        self._releases.update((one.fence, Release(one.fence, now)) for one in claims or ())
+        self._taken.update([(one.fence, now) for one in claims or ()])
         return claims
 
     def begun(self, claim: Claim) -> None:
         """An attempt answers for this claim from now on."""
-        self._releases.pop(claim.fence, None)
+        self._taken.pop(claim.fence, None)
 
     def failed(self, release: Release) -> None:
         """The store refused to take this claim back."""
@@ -42,7 +43,9 @@ class Owed:
 
     def repay(self) -> None:
         """Give everything back; raises StoreError when the store still refuses. On the thread that writes."""
-        if owed := list(self._releases.items()):
-            self._store.release([release for _fence, release in owed], self._clock.now())
-            for fence, _release in owed:
-                self._releases.pop(fence, None)
+        owed = [Release(fence, now) for fence, now in list(self._taken.items())] + list(self._releases.values())
+        if owed:
+            self._store.release(owed, self._clock.now())
+            for release in owed:
+                self._taken.pop(release.fence, None)
+                self._releases.pop(release.fence, None)

@@ -18,6 +18,7 @@ from stepflow.engine.pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.portal import in_sync_step
 from stepflow.engine.ticket import PENDING, Ticket
 from stepflow.model.current import enter
+from stepflow.model.flow import Call
 
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
 
@@ -67,7 +68,7 @@ def on_loop(
             if LINEAGE.forks != forks:
                 end_if_forked(forks)
             try:
-                if isinstance(effect, Commit):
+                if type(effect) is not Call:
                     made: Any = commit(effect, ticket)
                 elif effect.is_async:
                     made = effect.fn(*effect.args)
@@ -77,7 +78,7 @@ def on_loop(
                     if made.outcome is PENDING:
                         yield made
                     value = made.outcome
-                    if isinstance(value, BaseException):
+                    if type(value) is not tuple and isinstance(value, BaseException):
                         ticket = None
                         raise value
                     ticket = made
@@ -87,7 +88,7 @@ def on_loop(
                 if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _cancelled()):
                     turns.close()
                     raise
-                if isinstance(effect, Commit) and attempt.insists(error):
+                if type(effect) is not Call and attempt.insists(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
                 effect = turns.throw(error)

@@ -16,7 +16,8 @@ class Ticket:
     """A write with its waiter: the task that awaits it, or the callback `landed`.
 
     To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
-    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it, once.
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. Once that has the answer
+    it may use it again: for another `write`, with the `outcome` PENDING.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_loop", "context", "landed", "outcome", "run", "wake", "write")
@@ -35,17 +36,13 @@ class Ticket:
         self.outcome = PENDING
         self.wake: Callable[[Ticket], None] | None = None
 
-    def again(self, write: Commit) -> None:
-        """Make it the ticket of the next write of the task that awaited it and has its answer."""
-        self.write, self.outcome = write, PENDING
-        self.wake, self._asyncio_future_blocking = None, True
-
     # Asked by `Task` whether to raise something where it goes on: who awaits it does that. Something that needs no frame.
     result: ClassVar[Callable[[], object]] = bool
 
     def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
         """The task will go on by this call."""
         self.wake, self.context = wake, context
+        self._asyncio_future_blocking = True  # for the next time
 
     def cancel(self, msg: Any = None) -> bool:
         """Let the task end; its write is done all the same."""

@@ -48,7 +48,7 @@ class Worker:
     ) -> None:
         self._store, self._clock, self._lane, self._heart, self._owner = store, clock, lane, heart, owner
         self._flows, self._concurrency, self._on_end = flows, concurrency, on_end
-        self._shells = Shells(clock, lane)
+        self._shells, self._loop = Shells(clock, lane), asyncio.get_running_loop()
         self.call = self._shells.call
         self.on_quit: Callable[[], None] = lambda: None
         self.busy_elsewhere: Callable[[], bool] = lambda: False
@@ -189,10 +189,12 @@ class Worker:
         loaded = dict(zip(absent, await self._lane.call(self._store.load, absent), strict=True)) if absent else {}
         for claim in claims:
             if (record := claim.record or loaded[claim.fence.id]) is not None:
-                await self._begin(claim, record, suspects)
+                task = self._begin(claim, record, suspects)
+                if self._clock.virtual:
+                    await task
         return len(claims)
 
-    async def _begin(self, claim: Claim, record: Record, alone: bool) -> None:
+    def _begin(self, claim: Claim, record: Record, alone: bool) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
         make = self.functions if flow.kind == "function" else self._steps
         attempt = make(flow, claim, record)
@@ -202,10 +204,8 @@ class Worker:
         self._owed.begun(claim)
         if alone:
             self._suspects.begun(attempt)
-        task = asyncio.create_task(self._advance(attempt))
-        self._tasks[claim.fence.id] = task
-        if self._clock.virtual:
-            await task
+        task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
+        return task
 
     def _steps(self, flow: Flow[Any], claim: Claim, record: Record) -> Attempt:
         return Attempt(flow, claim, record, self._clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, final
 
 from attrs import define, field, frozen
 
@@ -31,6 +31,7 @@ class FlowOptions:
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
+@final
 @define
 class Call:
     """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited.
