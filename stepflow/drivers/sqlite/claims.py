@@ -5,14 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from attrs import define
 
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many
 from stepflow.drivers.sqlite.known import Place
-from stepflow.drivers.sqlite.query import RUN, Reader
+from stepflow.drivers.sqlite.query import EXCHANGE, RUN, Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
 from stepflow.drivers.values import Claim, Fence
 from stepflow.model.lifecycle import QueueRow
@@ -27,8 +27,8 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    "SELECT q.flow, q.rowid, q.id, q.due, q.priority, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev), s.rowid,"
-    f" {RUN}, s.exchange_rev"
+    "SELECT q.priority, q.due, q.id, q.flow, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
+    f" {RUN}, {EXCHANGE}"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
 )
@@ -58,10 +58,12 @@ HEADS = (
 )
 FIRST = -(1 << 62)  # the place of a line all of whose rows are blocked: some of them may be for this worker
 
+# By rowid, as STEP does it; the rows are there, they have just been selected.
 TAKE = (
-    "UPDATE stepflow_queue SET owner = ?1, epoch = ?2, blocked = '', blocked_by = '', claim_rev = ifnull("
-    "(SELECT rev FROM stepflow_states AS s WHERE s.shard = stepflow_queue.shard AND s.id = stepflow_queue.id), claim_rev)"
-    " WHERE rowid IN (VALUES {rows})"
+    "INSERT INTO stepflow_queue (owner, epoch, rowid, claim_rev, shard, id, flow, due, lane)"
+    " SELECT ?1, ?2, column1, column2, '', '', '', 0, 0 FROM (VALUES {rows}) WHERE true"
+    " ON CONFLICT (rowid) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, claim_rev = excluded.claim_rev,"
+    " blocked = '', blocked_by = ''"
 )
 PROMOTE = (
     "UPDATE stepflow_queue SET lane = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
@@ -69,21 +71,11 @@ PROMOTE = (
 )
 
 
-class Found(NamedTuple):
-    """A candidate. By its rowid it is found again without another index; `place` is the rowid of its State, and `run` are its
-    columns: all None for a delay."""
+Found = tuple[Any, ...]
+"""A candidate, a row of CANDIDATES: such rows sort as claims go. What belongs to its State is None for a delay."""
 
-    flow: str
-    rowid: int
-    id: str
-    due: int
-    priority: int
-    crashes: int
-    cancel: int
-    limits: str
-    rev: int
-    place: int | None
-    run: Sequence[Any]
+ID, LIMITS = 2, 6
+WHOLE = 10  # columns before those of the State
 
 
 @define
@@ -103,9 +95,9 @@ class Claims:
         for flow in self.flows:
             found += self._suspects(flow, limit + len(skip)) if suspects else self._ready(flow, limit + len(skip))
         if skip:
-            found = [one for one in found if one.id not in skip]
-        found.sort(key=lambda one: (one.priority, one.due, one.id))
-        if any(one.limits for one in found):
+            found = [one for one in found if one[ID] not in skip]
+        found.sort()
+        if any(one[LIMITS] for one in found):
             found = self._admitted(found, limit)
         return self._take(found[:limit])
 
@@ -132,44 +124,41 @@ class Claims:
         rows = execute(PLAIN, key).fetchall()
         for query in (BELOW, ABOVE):
             rows += execute(query, (*key, self.flows[flow])).fetchall()
-        return _read(rows)
+        return rows
 
     def _suspects(self, flow: str, limit: int) -> list[Found]:
         key = (self.rows.shard, flow, self.rows.now, limit, self.flows[flow])
-        return _read(self.rows.connection.execute(SUSPECTS, key).fetchall())
+        return self.rows.connection.execute(SUSPECTS, key).fetchall()
 
     def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
         """Those that their limits let go; it is noted which of them begin."""
         control = self._control
-        traffic = control.traffic({one.limits for one in found})
-        order = ((place, one.id, one.limits) for place, one in enumerate(found))
+        traffic = control.traffic({one[LIMITS] for one in found})
+        order = ((number, one[ID], one[LIMITS]) for number, one in enumerate(found))
         taken = set(admit(order, traffic, self.rows.now, limit))
-        found = [one for one in found if one.id in taken]
+        found = [one for one in found if one[ID] in taken]
         for one in found:
-            control.begins(one.limits)
-            if (rest := standing(one.limits)) != one.limits:
-                self.rows.limit(one.id, rest)
+            control.begins(one[LIMITS])
+            if (rest := standing(one[LIMITS])) != one[LIMITS]:
+                self.rows.limit(one[ID], rest)
         return found
 
     def _take(self, found: Sequence[Found]) -> list[Claim]:
         if not found:
             return []
-        epoch = self.rows.epochs()
-        rowids: list[object] = [one.rowid for one in found]
-        many(self.rows.connection, TAKE, 1, rowids, self.owner, epoch)
-        self.places.update((one.id, new_tuple(Place, (epoch, one.place))) for one in found if one.place is not None)
-        taken = [self._taken(one, epoch) for one in found]
-        runs = [(one.run, row) for one, row in zip(found, taken, strict=True)]
+        epoch, owner = self.rows.epochs(), self.owner
+        values: list[object] = []
+        runs: list[tuple[Sequence[Any], QueueRow]] = []
+        for one in found:
+            priority, due, run_id, flow, crashes, cancel, limits, rev, place, state = one[:WHOLE]
+            values += (place, rev)
+            row = (flow, due, owner, epoch, rev, priority, crashes, bool(cancel), "", "", limits and standing(limits))
+            runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
+            if state is not None:
+                self.places[run_id] = new_tuple(Place, (epoch, state, place))
+        many(self.rows.connection, TAKE, 2, values, owner, epoch)
         records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
         return [
-            new_tuple(Claim, (new_tuple(Fence, (one.id, epoch)), row, record))
-            for one, row, record in zip(found, taken, records, strict=True)
+            new_tuple(Claim, (new_tuple(Fence, (one[ID], epoch)), row, record))
+            for one, (_run, row), record in zip(found, runs, records, strict=True)
         ]
-
-    def _taken(self, one: Found, epoch: int) -> QueueRow:
-        row = (one.flow, one.due, self.owner, epoch, one.rev, one.priority, one.crashes, bool(one.cancel), "", "")
-        return new_tuple(QueueRow, (*row, standing(one.limits)))
-
-
-def _read(rows: Sequence[tuple[Any, ...]]) -> list[Found]:
-    return [new_tuple(Found, (*row[:10], row[10:])) for row in rows]

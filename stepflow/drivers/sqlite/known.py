@@ -11,16 +11,17 @@ from attrs import define, field
 from stepflow.drivers.sqlite.fast import many_rows
 
 PLACES = (
-    "SELECT q.id, q.epoch, s.rowid, q.owner FROM stepflow_queue AS q CROSS JOIN stepflow_states AS s"
+    "SELECT q.id, q.epoch, s.rowid, q.rowid, q.owner FROM stepflow_queue AS q CROSS JOIN stepflow_states AS s"
     " ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.id IN (VALUES {rows})"
 )
 
 
 class Place(NamedTuple):
-    """Of a run that is held: the epoch that its queue row carries, and the rowid of its State."""
+    """Of a run that is held: the epoch that its queue row carries, and the rowids of its State and of that row."""
 
     epoch: int
-    rowid: int
+    state: int
+    row: int
 
 
 @define
@@ -55,4 +56,4 @@ class Known:
 def places_of(connection: sqlite3.Connection, shard: str, ids: Sequence[str]) -> dict[str, tuple[Place, str]]:
     """The places of those of these runs that have a queue row, and its owner."""
     rows = many_rows(connection, PLACES, ids, shard)
-    return {run_id: (Place(epoch, rowid), owner) for run_id, epoch, rowid, owner in rows}
+    return {run_id: (Place(epoch, state, row), owner) for run_id, epoch, state, row, owner in rows}

@@ -54,7 +54,7 @@ BEGIN
     VALUES (NEW.rev, NEW.shard, NEW.id, OLD.rev, NEW.transition, NEW.labels, NEW.annotations, NEW.committed_at);
 END
 """
-END = "DELETE FROM stepflow_queue WHERE shard = ?1 AND id IN (VALUES {rows})"
+END = "DELETE FROM stepflow_queue WHERE rowid IN (VALUES {rows})"
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
@@ -80,6 +80,7 @@ class Steps:
     rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
     ended: list[str] = field(factory=list)
+    ended_rows: list[object] = field(factory=list)
     later: list[Enqueue] = field(factory=list)
 
     @property
@@ -95,7 +96,7 @@ class Steps:
         if connection.execute(STRAY).fetchone() is not None:
             return False
         many(connection, HISTORY, 7, self.history, shard, now)
-        if self.ended and many(connection, END, 1, self.ended, shard) != len(self.ended):
+        if self.ended and many(connection, END, 1, self.ended_rows) != len(self.ended):
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
@@ -136,6 +137,7 @@ def steps_of(batch: Sequence[Commit], rev: int, places: Mapping[str, Place]) -> 
                 steps.later.append(part)
             else:
                 steps.ended.append(run_id)
+                steps.ended_rows.append(place[2])
     steps.count = rev - first
     return steps
 
