@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stepflow.drivers.rocksdb.draft import Draft
-from stepflow.drivers.rocksdb.keys import BIAS, pack, text
+from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
-from stepflow.drivers.rocksdb.records import Run, dump_revision
+from stepflow.drivers.rocksdb.records import Run, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revs import Block
 from stepflow.drivers.rocksdb.space import Space
 from stepflow.drivers.shapes import is_step
@@ -25,7 +25,8 @@ def apply(
     """
     runs, rows = space.at_hand()
     history, puts, head, block = space.keys.history, draft.puts, draft.head, Block(space.keys, draft.puts, now)
-    results, at = list[CommitResult](), str(now)
+    results: list[CommitResult] = []
+    positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for commit in batch:
         fence, queue = commit[0], commit[4]  # by number, as below: by name it takes four times as long
         if fence is None or not (type(commit) is Step or is_step(commit)):
@@ -45,9 +46,12 @@ def apply(
             continue
         rev = head.rev + 1
         try:
-            place = pack(rev + BIAS)
-            exchange_rev = run.exchange_rev if exchange is None else rev
-            record = dump_revision(transition, labels, annotations, at, last, exchange_rev, exchange or "")
+            place = number(rev)
+            if labels or annotations:
+                position = dump_position(now, transition, labels, annotations)
+            elif (position := positions.get(transition.text, "")) == "":
+                position = positions[transition.text] = dump_position(now, transition)
+            record = dump_revision(last, run.exchange_rev if exchange is None else rev, position, exchange or "")
         except MEMBER_ERRORS as error:
             results.append(member_error(error))
             continue

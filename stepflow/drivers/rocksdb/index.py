@@ -109,8 +109,9 @@ def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, befo
     """Write the difference that a change of a run and its row makes to the indexes and counts."""
     (old, old_row), (run, row) = before, after
     if old is run and run is not None and old_row is not None and row is not None and not run.transition.status:
-        if (mark := _mark(run, row)) != _mark(run, old_row):  # a claim, or its end: the run is listed where it was
-            out[_age_key(keys, run, LIVE)] = mark
+        # A claim, or its end: the run is listed where it was.
+        if row[OWNER] != old_row[OWNER] or _mark(run, row) != _mark(run, old_row):
+            out[_age_key(keys, run, LIVE)] = _mark(run, row)
         return
     if old is not run and (old is None or run is None or old.labels != run.labels):
         was = set() if old is None else label_keys(keys, old)

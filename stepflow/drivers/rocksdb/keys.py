@@ -9,7 +9,6 @@ from stepflow.model.shard import shard_of
 
 BIAS = 1 << 63
 _eight = Struct(">Q")
-pack = _eight.pack  # of a number that BIAS was added to
 END = b"\0\1"  # of a text
 META = b"\xff"  # no UTF-8 text begins with it, so no shard does
 FORMAT_KEY = META + b"format"
@@ -26,7 +25,7 @@ def text(value: str) -> bytes:
 
 def number(value: int) -> bytes:
     """A signed 64-bit number; struct.error when it has more bits."""
-    return pack(value + BIAS)
+    return _eight.pack(value + BIAS)
 
 
 def read_text(key: bytes, start: int) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from stepflow.drivers.rocksdb import attached, control, rows
 from stepflow.drivers.rocksdb.draft import Draft
 from stepflow.drivers.rocksdb.keys import Keys, number, text
 from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
-from stepflow.drivers.rocksdb.records import Run, dump_event, dump_revision
+from stepflow.drivers.rocksdb.records import Run, dump_event, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revs import alone
 from stepflow.drivers.values import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Owner, Write
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
@@ -135,7 +135,10 @@ def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) 
         run.exchange_rev = run.rev
     place, puts = number(run.rev), draft.puts
     puts[keys.history + run.code + place] = dump_revision(
-        run.transition, run.labels, run.annotations, run.committed_at, prev, run.exchange_rev, exchange or ""
+        prev,
+        run.exchange_rev,
+        dump_position(run.committed_at, run.transition, run.labels, run.annotations),
+        exchange or "",
     )
     key, entry = alone(keys, run.rev, run.committed_at, run.code)
     puts[key] = entry

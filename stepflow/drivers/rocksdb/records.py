@@ -112,20 +112,21 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
     return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
-def dump_revision(
-    transition: Transition,
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    now: int | str,
-    prev: int,
-    exchange_rev: int,
-    exchange: str,
-) -> bytes:
+def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:
     """A row of the history: texts that hold no NUL, and the exchange last, which may."""
+    record = f"{_BEGIN}{prev}\0{exchange_rev}\0{position}\0{exchange}"
+    try:
+        return record.encode()
+    except UnicodeEncodeError:
+        return record.encode("utf-8", "surrogatepass")
+
+
+def dump_position(
+    now: int, transition: Transition, labels: Mapping[str, str] = EMPTY, annotations: Mapping[str, str] = EMPTY
+) -> str:
+    """The part of such a row that many runs share."""
     maps = f"{encode_map(labels)}\0{encode_map(annotations)}" if labels or annotations else "{}\0{}"
-    return f"{_BEGIN}{prev}\0{exchange_rev}\0{now}\0{transition.text}\0{maps}\0{exchange}".encode(
-        "utf-8", "surrogatepass"
-    )
+    return f"{now}\0{transition.text}\0{maps}"
 
 
 _transition = lru_cache(maxsize=1024)(Transition.parse)

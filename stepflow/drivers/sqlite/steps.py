@@ -17,10 +17,9 @@ from stepflow.drivers.sqlite.rows import lane, map_text
 from stepflow.drivers.values import Commit, Dequeue, Enqueue, Step
 from stepflow.model.state import State
 
-# The epoch was compared before, with that of the place. The row is found by its rowid, which is the
-# quickest way to one; if there were none, the row would be made with the empty shard and id, and STRAY would tell. created_at
-# is not updated, so it carries the expected revision. Other labels than before are left to the slow path, which keeps their
-# index.
+# The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
+# there were none, a row would be made with the empty shard and id: `Steps.write` would notice. created_at is not updated, so it
+# carries the expected revision. Other labels than before are left to the slow path, which keeps their index.
 STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
     " polls, exchange_rev, shard, id, flow, input_hash)"
@@ -44,7 +43,6 @@ PLAIN_STEP = (
     " committed_at = excluded.committed_at"
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
 )
-STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
 # Of the connection that writes: the row of the history for every new revision that leaves the exchange as it was. A statement
 # of its own would have to be given the same values once more.
 REVISION = """
@@ -54,6 +52,7 @@ BEGIN
     VALUES (NEW.rev, NEW.shard, NEW.id, OLD.rev, NEW.transition, NEW.labels, NEW.annotations, NEW.committed_at);
 END
 """
+STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
 END = "DELETE FROM stepflow_queue WHERE rowid IN (VALUES {rows})"
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
@@ -90,12 +89,16 @@ class Steps:
 
     def write(self, connection: sqlite3.Connection, shard: str, now: int, epochs: Callable[[int], int]) -> bool:
         """Write them; False when one may not be applied: roll back."""
-        for step, width, values in ((PLAIN_STEP, 5, self.plain), (STEP, 10, self.rows)):
-            if values and many(connection, step, width, values, now) * width != len(values):
-                return False
-        if connection.execute(STRAY).fetchone() is not None:
+        before = connection.total_changes
+        many(connection, PLAIN_STEP, 5, self.plain, now)
+        many(connection, STEP, 10, self.rows, now)
+        changed = self.count + self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
+        if connection.total_changes - before != changed:
             return False
-        many(connection, HISTORY, 7, self.history, shard, now)
+        if self.history:
+            if connection.execute(STRAY).fetchone() is not None:
+                return False
+            many(connection, HISTORY, 7, self.history, shard, now)
         if self.ended and many(connection, END, 1, self.ended_rows) != len(self.ended):
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
