@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, overload
 
 from stepflow.drivers.attached import DataQuery, Delay, DelayQuery, StoredData
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import (
     AsleepQuery,
     Claim,
@@ -86,7 +87,8 @@ class Store(ABC):
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
         all flows that it has claimed for.
-    20. *Shapes.* A Step is answered as the Commit of the same fields; its class only saves the store a look.
+    20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.shapes.whole`), and the store keeps no
+        reference to it: it is another one soon.
     """
 
     @abstractmethod
@@ -94,10 +96,10 @@ class Store(ABC):
         """End the session: its claims become unowned and due now (without a crash), its owner row goes away."""
 
     @abstractmethod
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20)."""
 
-    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:  # noqa: ARG002
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:  # noqa: ARG002
         """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).
 
         The event loop itself calls this, so that a commit that is quick need not change threads twice.

@@ -123,15 +123,6 @@ class Commit(NamedTuple):
     once: Once | None = None
 
 
-class Step(Commit):
-    """A Commit of the shape that most have: a store may take that on trust, need not look for it, and answers all the same.
-
-    It has a fence, one write of the fenced run with a `state.rev`, at most one change of that run's queue row, and nothing else.
-    """
-
-    __slots__ = ()
-
-
 CommitResult = tuple[int, ...] | StepflowError
 """The new revisions, one per write in order, then the revisions of the data, the offsets of the delays, and the epochs of
 the enqueues that are `owned`; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was applied."""

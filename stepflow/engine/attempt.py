@@ -8,22 +8,23 @@ Its two shells are in `shells.py`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Release, Step, Write
+from stepflow.drivers.shapes import Member, Step
+from stepflow.drivers.values import Dequeue, Enqueue, Event, Release
 from stepflow.engine import endings
 from stepflow.engine.claimed import Claimed
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, State, Transition, new_tuple
+from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
 
 log = logging.getLogger("stepflow")
-Turns = Generator[Commit | Call, Any, Release | None]
+Turns = Generator[Member | Call, Any, Release | None]
 COMPLAIN_EVERY = 30  # refusals of a commit
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
@@ -32,14 +33,12 @@ BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again a
 class Attempt(Claimed):
     """A claim on a run whose flow is a chain of tasks."""
 
-    rev: int = field(init=False)  # of the newest revision; `state` holds the one before
-    _id: str = field(init=False)
-    _labels: Mapping[str, str] = field(init=False)
-    _annotations: Mapping[str, str] = field(init=False)
+    rev: int = field(init=False)  # of the newest revision, and its transition; `state` is the one as claimed
+    transition: Transition = field(init=False)
     text: str = field(init=False)
     exchange: Any = field(init=False, default=None)
     current: Current = field(init=False)
-    _next: tuple[State, str] = field(init=False)  # what the commit that is on its way makes of state and text
+    _step: Step = field(init=False)  # the next or the last one
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit uses up
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
@@ -48,8 +47,9 @@ class Attempt(Claimed):
         super().__attrs_post_init__()
         record = self.record
         self.text, self._events = record.exchange, list(record.events)
-        self._id, self.rev, _transition, self._labels, self._annotations, _then = self.state
-        self.current = Current(self.state.id, record.born.flow)
+        run_id, self.rev, self.transition, labels, annotations, _then = self.state
+        self._step = Step(run_id, self.fence.epoch, self.rev, self.transition, labels, annotations)
+        self.current = Current(run_id, record.born.flow)
 
     @property
     def progressed(self) -> bool:
@@ -76,12 +76,12 @@ class Attempt(Claimed):
             yield self._end("failed", endings.crashed(row.crashes, self.state))
             return None
         try:
-            move = self.flow.resume(self.state.transition)
+            move = self.flow.resume(self.transition)
             self.exchange = self.flow.codec.decode(self.text)
         except (UnknownState, CodecError) as error:
             return self._blocked(error)
         call = Call(self.flow.resume, ())  # one for all: a call is over before the next one
-        tries = row.crashes + int(self.state.transition.annotations.get(ATTEMPT, "1"))
+        tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
         while (task := move.task) is not None:
             if self.cancel:
                 yield self._end("cancelled")
@@ -112,14 +112,14 @@ class Attempt(Claimed):
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
-            (self.rev,) = yield plan  # it is durable: the next one builds on it
-            self.state, self.text = self._next
+            (self.rev,) = yield plan
+            self._landed()
             if self._over:
                 return None
         yield self._end("completed")
         return None
 
-    def _planned(self, move: Move, note: str = "") -> Commit | Release:
+    def _planned(self, move: Move, note: str = "") -> Member | Release:
         """The commit that makes a move durable; for a poll that changed nothing, the Release that moves its due time."""
         try:
             text = self.flow.codec.encode(self.exchange)
@@ -131,13 +131,13 @@ class Attempt(Claimed):
         if note:
             transition = transition.noting(error=note)
         if move.goes_on:
-            return self._commit(transition, changed, ())
+            return self._commit(transition, changed)
         if task is None:
             self.ended = transition.status
-            return self._commit(transition, changed, (Dequeue(self.state.id),))
+            return self._commit(transition, changed, Dequeue(self.state.id))
         now = self.clock.now()
         due = now + microseconds(move.delay_s)
-        before = self.state.transition.annotations
+        before = self.transition.annotations
         begins = transition.annotations.get(WAITING) != before.get(WAITING)  # a wait begins here, or begins again
         if move.stays and ATTEMPT in before:
             transition = transition.noting(attempt=before[ATTEMPT])
@@ -148,23 +148,27 @@ class Attempt(Claimed):
             due, transition = min(due, deadline), transition.noting(deadline=str(deadline))
         if move.stays and changed is None and not begins:
             return self._release(due, survived=True)
-        queue = (self._later(due),) if move.delay_s or move.stays else ()
-        return self._commit(transition, changed, queue)
+        return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays else None)
 
-    def _commit(self, transition: Transition, text: str | None, queue: tuple[Enqueue | Dequeue, ...]) -> Commit:
+    def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
         if self.flow.options.hung_after_s is not None:
             self.moved_at = self.clock.monotonic()
-        self._over = bool(queue)
-        # Made for every step, hence not by name; the store says when it is committed.
-        state = new_tuple(State, (self._id, self.rev, transition, self._labels, self._annotations, 0))
-        self._next = state, self.text if text is None else text
-        write = new_tuple(Write, (state, text, None))
+        self._over = part is not None
+        step = self._step
+        step.rev, step.transition = self.rev, transition
+        step.exchange, step.part = text, part
         if not self._taken:
-            return new_tuple(Step, (self.fence, (), (write,), (), queue, (), (), (), (), None, None))
+            return step
         seqs = tuple(e.seq for e in self._taken)
         self._events = [e for e in self._events if e.seq not in seqs]
         self._taken = []
-        return Commit(self.fence, writes=(write,), consume=seqs, queue=queue)
+        return step.commit()._replace(consume=seqs)
+
+    def _landed(self) -> None:
+        """The last commit is durable: the next one builds on it."""
+        self.transition, text = self._step.transition, self._step.exchange
+        if text is not None:
+            self.text = text
 
     def _published(self, task: Task) -> list[Event]:
         return [e for e in self._events if e.name == task.event]
@@ -188,17 +192,17 @@ class Attempt(Claimed):
     def _wait(self, task: Task) -> Turns:
         """Nobody published yet: give the run back until somebody does, or the deadline."""
         notes, now = {}, self.clock.now()
-        if self.state.transition.event != task.event:  # redriven, retried, or no wait in an older definition
+        if self.transition.event != task.event:  # redriven, retried, or no wait in an older definition
             notes["waiting"] = f"event:{task.event}"
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
         if notes:
-            commit = self._commit(self.state.transition.noting(**notes), None, ())
+            commit = self._commit(self.transition.noting(**notes), None)
             (self.rev,) = yield commit
-            self.state, self.text = self._next
+            self._landed()
         return self._release(self._deadline(task), event=task.event)
 
-    def _recover(self, task: Task, failure: Exception) -> Generator[Commit | Call, Any, Move | None]:
+    def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
         """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
         if not isinstance(failure, _BadPayload):
             self._taken = []  # an event is used up by success only, or a retry would wait for another one
@@ -212,8 +216,8 @@ class Attempt(Claimed):
             yield self._end("failed", endings.describe(final))
         return None
 
-    def _failed(self, error: Exception) -> Commit:
-        policy, transition = self.flow.options.retry, self.state.transition
+    def _failed(self, error: Exception) -> Member:
+        policy, transition = self.flow.options.retry, self.transition
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
         if policy is None or not policy.allows(attempt, error):
             return self._end("failed", endings.describe(error))
@@ -221,18 +225,18 @@ class Attempt(Claimed):
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
         notes = {"attempt": str(attempt + 1), "error": endings.describe(error), "waiting": "delay"}
-        return self._commit(Transition(transition.to, kept).noting(**notes), None, (self._later(due),))
+        return self._commit(Transition(transition.to, kept).noting(**notes), None, self._later(due))
 
-    def _end(self, status: str, error: str = "") -> Commit:
+    def _end(self, status: str, error: str = "") -> Member:
         self.ended = status
-        transition = endings.final(self.state.transition, status, error)
-        return self._commit(transition, None, (Dequeue(self.state.id),))
+        transition = endings.final(self.transition, status, error)
+        return self._commit(transition, None, Dequeue(self.state.id))
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)
 
     def _deadline(self, task: Task) -> int | None:
-        text = self.state.transition.annotations.get(DEADLINE)
+        text = self.transition.annotations.get(DEADLINE)
         return None if text is None or task.timeout_s is None else int(text)
 
     def _overdue(self, task: Task) -> bool:

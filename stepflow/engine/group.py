@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from attrs import define
 
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import Commit, CommitResult, Release, Step
+from stepflow.drivers.shapes import Member, Step, whole
+from stepflow.drivers.values import CommitResult, Release
 from stepflow.engine.clock import Clock
 from stepflow.engine.lane import Lane
 from stepflow.engine.ticket import PENDING, Ticket, answer_all
@@ -36,8 +37,9 @@ class _Job:
     future: asyncio.Future[Any]
 
 
-def _ids(commit: Commit) -> Iterable[str]:
+def _ids(member: Member) -> Iterable[str]:
     """The runs that a commit touches."""
+    commit = whole(member)
     touched = [w.state.id for w in commit.writes] + [q.id for q in commit.queue]
     touched += [e.run_id for e in commit.publish] + [c.id for c in commit.cancel]
     fenced = () if commit.fence is None else (commit.fence.id,)
@@ -70,7 +72,7 @@ class GroupLane(Lane):
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, commit: Commit | Release, before: Awaitable[Any] | None = None) -> Ticket:
+    def submit(self, commit: Member | Release, before: Awaitable[Any] | None = None) -> Ticket:
         if type(before) is Ticket and type(commit) is Step:
             ticket = before
             ticket.write, ticket.outcome = commit, PENDING
@@ -88,7 +90,7 @@ class GroupLane(Lane):
             self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
         return ticket
 
-    async def submit_all(self, commits: Sequence[Commit]) -> list[CommitResult]:
+    async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         if len(commits) < SHARE or self._closed or (len(commits) < MAX_BATCH and self._quick()):
             tickets = [self.submit(commit) for commit in commits]
         else:
@@ -103,7 +105,7 @@ class GroupLane(Lane):
     def release(self, release: Release) -> Ticket:
         return self.submit(release)
 
-    def post(self, commit: Commit, landed: Callable[[Any], None]) -> None:
+    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
         self._inbox.put([Ticket(commit, landed=landed)])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:

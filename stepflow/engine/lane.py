@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from stepflow.drivers.base import Store
-from stepflow.drivers.values import Commit, CommitResult, Release
+from stepflow.drivers.shapes import Member
+from stepflow.drivers.values import CommitResult, Release
 from stepflow.engine.clock import Clock
 
 T = TypeVar("T")
@@ -19,14 +20,14 @@ class Lane(ABC):
     on_batch: Callable[[], None] | None = None
 
     @abstractmethod
-    def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
+    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
         """Commit from the event loop; the new revisions, or the error that the store gave.
 
         `before` is the answer to the last step of the same run that the same task awaited, if this is a step, too.
         """
 
     @abstractmethod
-    async def submit_all(self, commits: Sequence[Commit]) -> list[CommitResult]:
+    async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         """Commit all of them from the event loop, together as far as they fit into a batch; the answer to each."""
 
     @abstractmethod
@@ -34,7 +35,7 @@ class Lane(ABC):
         """Give a claim back; False if it had been lost already."""
 
     @abstractmethod
-    def post(self, commit: Commit, landed: Callable[[Any], None]) -> None:
+    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
         """Commit from any thread; `landed` is called in some thread with the new revisions or the error."""
 
     @abstractmethod
@@ -56,7 +57,7 @@ class InlineLane(Lane):
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    async def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
+    async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
         (result,) = self._store.commit([commit], self._clock.now())
         if isinstance(result, Exception):
             raise result
@@ -64,7 +65,7 @@ class InlineLane(Lane):
             self.on_batch()
         return result
 
-    async def submit_all(self, commits: Sequence[Commit]) -> list[CommitResult]:
+    async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         answers = [self._store.commit([commit], self._clock.now())[0] for commit in commits]
         if self.on_batch is not None:
             self.on_batch()
@@ -73,7 +74,7 @@ class InlineLane(Lane):
     async def release(self, release: Release) -> bool:
         return self._store.release([release], self._clock.now())[0]
 
-    def post(self, commit: Commit, landed: Callable[[Any], None]) -> None:
+    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
         landed(self._store.commit([commit], self._clock.now())[0])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:

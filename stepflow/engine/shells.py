@@ -8,6 +8,7 @@ from contextvars import copy_context
 from types import CoroutineType, coroutine
 from typing import Any
 
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import Commit, Release
 from stepflow.engine.attempt import Attempt
 from stepflow.engine.claimed import Claimed
@@ -55,7 +56,7 @@ class Shells:
 @coroutine
 def on_loop(
     attempt: Attempt,
-    commit: Callable[[Commit, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
+    commit: Callable[[Member, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
@@ -127,7 +128,7 @@ class InThreads:
     def __init__(
         self,
         attempt: Attempt,
-        post: Callable[[Commit, Callable[[Any], None]], None],
+        post: Callable[[Member, Callable[[Any], None]], None],
         pool: ThreadPool,
         future: asyncio.Future[Release | None],
     ) -> None:
@@ -135,7 +136,7 @@ class InThreads:
         self._post, self._pool, self._future = post, pool, future
         self._context = copy_context()  # the attempt's own: what a step sets there, the next step finds
         self._value: Any = None
-        self._commit = Commit()
+        self._commit: Member = Commit()
         self._context.run(enter, attempt.current)
         pool.push(self._work)
 
@@ -158,11 +159,11 @@ class InThreads:
     def _send(self) -> None:
         self._post(self._commit, self._landed)
 
-    def _go(self, value: Any) -> Commit:
+    def _go(self, value: Any) -> Member:
         """Send the last commit's outcome in and make the calls that follow; the next commit."""
         turns = self._turns
         effect = turns.throw(value) if isinstance(value, BaseException) else turns.send(value)
-        while not isinstance(effect, Commit):
+        while type(effect) is Call:
             try:
                 value = effect.fn(*effect.args)
             except BaseException as error:  # noqa: BLE001 - the attempt decides

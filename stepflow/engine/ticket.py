@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import Context
 from typing import Any, ClassVar
 
-from stepflow.drivers.values import Commit, Release, Step
+from stepflow.drivers.shapes import Member, Step
+from stepflow.drivers.values import Release
 
 PENDING: Any = object()  # the outcome until there is one
 
@@ -24,12 +25,12 @@ class Ticket:
 
     def __init__(
         self,
-        write: Commit | Release,
+        write: Member | Release,
         loop: asyncio.AbstractEventLoop | None = None,
         landed: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
-        self.run = write.writes[0].state.id if type(write) is Step else ""  # the one that a step writes
+        self.run = write.id if isinstance(write, Step) else ""  # the one that a step writes
         self.landed = landed
         self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
         self._loop = loop

@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 from attrs import define, evolve, field
 
 from stepflow.drivers.base import Query, Store
+from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.query import answer
 from stepflow.drivers.memory.ready import SUSPECT
-from stepflow.drivers.memory.space import Counters, Space
+from stepflow.drivers.memory.space import Space
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -85,7 +87,7 @@ class MemoryStore(Store):
             self._touch()
             self._memory.sessions -= 1
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._memory.changed:
             self._open()
             results = [self._space.commit(commit, now, self._owner.id) for commit in batch]
@@ -94,7 +96,7 @@ class MemoryStore(Store):
             self._touch()
             return results
 
-    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         return self._if_free(lambda: self.commit(batch, now))
 
     def _if_free(self, work: Callable[[], T]) -> T | None:

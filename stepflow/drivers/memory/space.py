@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable, Mapping
 
-from attrs import define, evolve, field
+from attrs import evolve
 
 from stepflow.drivers.attached import Delay, delay_key
 from stepflow.drivers.memory.attached import Attached
 from stepflow.drivers.memory.control import Control
+from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.ready import ReadyQueue
 from stepflow.drivers.memory.run import Run, own
-from stepflow.drivers.shapes import is_step
+from stepflow.drivers.shapes import Member, Step, whole
 from stepflow.drivers.values import (
     Born,
     Commit,
@@ -24,25 +24,14 @@ from stepflow.drivers.values import (
     Owner,
     Record,
     Revision,
-    Step,
     Write,
 )
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import Traffic, standing
-from stepflow.model.state import State, new_tuple
+from stepflow.model.state import State, Transition, new_tuple
 
 Resolve = Callable[[tuple[int, ...], tuple[int, ...], int], Commit]
-
-
-@define
-class Counters:
-    """What all namespaces of a store share."""
-
-    revs: Iterator[int] = field(factory=lambda: count(1))
-    epochs: Iterator[int] = field(factory=lambda: count(1))
-    seqs: Iterator[int] = field(factory=lambda: count(1))
-    head: int = 0
 
 
 class Space:
@@ -108,19 +97,19 @@ class Space:
             f"run {run_id!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it"
         )
 
-    def commit(self, commit: Commit, now: int, owner: str) -> CommitResult:
+    def commit(self, member: Member, now: int, owner: str) -> CommitResult:
         """Apply one commit of the session of this owner, or answer why not."""
-        return self._step(commit, now) or self._checked(commit, now, owner)
+        done = self._step(member, now) if type(member) is Step else None
+        return self._checked(whole(member), now, owner) if done is None else done
 
-    def _step(self, commit: Commit, now: int) -> tuple[int, ...] | None:
+    def _step(self, step: Step, now: int) -> tuple[int, ...] | None:
         """Apply what most commits are: a write of the fenced run and nothing else. None for another, or one to be refused."""
-        fence = commit[0]  # by number, as below: by name it takes four times as long
-        if fence is None or commit[4] or not (type(commit) is Step or is_step(commit)):
+        run = self.runs.get(step.id)
+        if run is None or run.row is None or step.part is not None:
             return None
-        new, run = commit[2][0][0], self.runs.get(fence[0])
-        if run is None or run.row is None or run.row[EPOCH] != fence[1] or new[1] != run.state[1]:
+        if run.row[EPOCH] != step.epoch or run.state.rev != step.rev:
             return None
-        return (self._revise(run, new, commit[2][0][1], now),)
+        return (self._revise(run, step.transition, step.labels, step.annotations, step.exchange, now),)
 
     def _checked(self, commit: Commit, now: int, owner: str) -> CommitResult:
         problem = self._problem(commit, now)
@@ -213,12 +202,21 @@ class Space:
         if run is None:
             born = write.born or Born(new.transition.to, "", now)
             run = self.runs[new.id] = Run(State(new.id), born, "null")
-        return self._revise(run, new, exchange, now)
+        return self._revise(run, new.transition, new.labels, new.annotations, exchange, now)
 
-    def _revise(self, run: Run, new: State, exchange: str | None, now: int) -> int:
+    def _revise(
+        self,
+        run: Run,
+        transition: Transition,
+        labels: Mapping[str, str],
+        annotations: Mapping[str, str],
+        exchange: str | None,
+        now: int,
+    ) -> int:
+        run_id, _rev, _transition, last_labels, last_annotations, _then = run.state
         rev = self.counters.head = next(self.counters.revs)
-        labels, annotations = own(new[3], run.state[3]), own(new[4], run.state[4])
-        run.state = new_tuple(State, (new[0], rev, new[2], labels, annotations, now))
+        maps = own(labels, last_labels), own(annotations, last_annotations)
+        run.state = new_tuple(State, (run_id, rev, transition, *maps, now))
         if exchange is not None:
             run.exchange = exchange
         revision = new_tuple(Revision, (run.state, run.exchange))

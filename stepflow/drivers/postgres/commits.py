@@ -22,7 +22,7 @@ from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.writer import Batch, Writer
 from stepflow.drivers.postgres.writes import fits_birth, fits_step
-from stepflow.drivers.shapes import is_birth, is_step
+from stepflow.drivers.shapes import is_birth, step_of
 from stepflow.drivers.values import Commit, CommitResult
 from stepflow.errors import Unavailable
 
@@ -121,7 +121,7 @@ def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
     """Note the usual steps and births if they go unseen; the numbers of the other commits."""
     rest = []
     for number, commit in enumerate(batch.commits):
-        if batch.unseen and is_step(commit) and fits_step(commit):
+        if batch.unseen and (step := step_of(commit)) is not None and fits_step(step):
             changes.steps.append(((number, 0), commit.writes[0]))
         elif batch.unseen and is_birth(commit) and fits_birth(commit):
             changes.births.append(((number, 0), commit.writes[0]))

@@ -27,6 +27,7 @@ from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.watch import Station, Watch
 from stepflow.drivers.postgres.writer import Writer
 from stepflow.drivers.postgres.writes import LOCK
+from stepflow.drivers.shapes import Member, whole
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -87,9 +88,9 @@ class PostgresStore(Store):
                     raise member_error(error) from error
                 raise
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._watch.writing():
-            return self._commits.commit(batch, now)
+            return self._commits.commit([whole(member) for member in batch], now)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
 from stepflow.drivers.postgres.link import Statement
 from stepflow.drivers.postgres.rows import label_key, map_text, waiting
+from stepflow.drivers.shapes import Step
 from stepflow.drivers.values import Born, Commit, Dequeue, Enqueue, Write
 
 LOCK = "select pg_advisory_xact_lock_shared($1)"
@@ -80,12 +81,11 @@ from u
 """
 
 
-def fits_step(commit: Commit) -> bool:
+def fits_step(step: Step) -> bool:
     """Whether the statement for steps can make this step: its queue row stays, or goes together with the run."""
-    status, queue = commit.writes[0].state.transition.status, commit.queue
-    if not queue:
-        return status == ""
-    return type(queue[0]) is Dequeue and status != "" and not waiting(commit.writes[0].state.transition)
+    if step.part is None:
+        return step.transition.status == ""
+    return type(step.part) is Dequeue and step.transition.status != "" and not waiting(step.transition)
 
 
 def fits_birth(commit: Commit) -> bool:

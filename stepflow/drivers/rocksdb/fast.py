@@ -10,14 +10,14 @@ from stepflow.drivers.rocksdb.problems import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.records import Run, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revs import Block
 from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.shapes import is_step
-from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue, Step
+from stepflow.drivers.shapes import Member, Step, step_of, whole
+from stepflow.drivers.values import Commit, CommitResult, Dequeue, Enqueue
 from stepflow.model.lifecycle import EPOCH, OWNER
-from stepflow.model.state import State
+from stepflow.model.state import Transition
 
 
 def apply(
-    draft: Draft, space: Space, batch: Sequence[Commit], now: int, usual: Callable[[Commit], CommitResult]
+    draft: Draft, space: Space, batch: Sequence[Member], now: int, usual: Callable[[Commit], CommitResult]
 ) -> list[CommitResult]:
     """Apply the commits of a batch, in its order: fenced writes of one run that goes on or ends here, all others by the `usual` way.
 
@@ -27,23 +27,19 @@ def apply(
     history, puts, head, block = space.keys.history, draft.puts, draft.head, Block(space.keys, draft.puts, now)
     results: list[CommitResult] = []
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
-    for commit in batch:
-        fence, queue = commit[0], commit[4]  # by number, as below: by name it takes four times as long
-        if fence is None or not (type(commit) is Step or is_step(commit)):
-            results.append(usual(commit))
+    for member in batch:
+        step = member if type(member) is Step else step_of(member)
+        run, row = (None, None) if step is None else (runs.get(step.id), rows.get(step.id))
+        # The row by number: by name it takes four times as long.
+        if step is None or run is None or row is None or row[EPOCH] != step.epoch or not row[OWNER]:
+            results.append(usual(whole(member)))
             continue
-        write = commit[2][0]
-        new, exchange = write[0], write[1]
-        run_id, last, transition, labels, annotations = new[0], new[1], new[2], new[3], new[4]
-        run, row = runs.get(run_id), rows.get(run_id)
-        if run is None or row is None or row[EPOCH] != fence[1]:
-            results.append(usual(commit))
+        transition, part, labels, last = step.transition, step.part, step.labels, step.rev
+        fits = not transition.status if part is None else _ends(part, transition, run)
+        if run.rev != last or not fits or run.transition.status or (labels is not run.labels and labels != run.labels):
+            results.append(usual(whole(member)))
             continue
-        fits = _ends(queue, new, run) if queue else not transition.status
-        plain = run.rev == last and row[OWNER] and not run.transition.status and fits
-        if not plain or (labels is not run.labels and labels != run.labels):
-            results.append(usual(commit))
-            continue
+        exchange, annotations = step.exchange, step.annotations
         rev = head.rev + 1
         try:
             place = number(rev)
@@ -62,8 +58,8 @@ def apply(
             puts.update(
                 (space.keys.tagged + text(name) + text(value) + place, b"") for name, value in run.labels.items()
             )
-        if queue:  # its end changes the indexes: they are told by what the run was before
-            run, draft.rows[run_id] = draft.twin(run), None
+        if part is not None:  # its end changes the indexes: they are told by what the run was before
+            run, draft.rows[step.id] = draft.twin(run), None
         run.rev, run.transition, run.committed_at = rev, transition, now
         if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
             run.annotations = dict(annotations)
@@ -74,6 +70,6 @@ def apply(
     return results
 
 
-def _ends(queue: Sequence[Enqueue | Dequeue], new: State, run: Run) -> bool:
+def _ends(part: Enqueue | Dequeue, transition: Transition, run: Run) -> bool:
     """Whether a step takes its queue row away because the run ends here."""
-    return type(queue[0]) is Dequeue and new.transition.status != "" and not run.pending
+    return type(part) is Dequeue and transition.status != "" and not run.pending

@@ -18,6 +18,7 @@ from stepflow.drivers.rocksdb.keys import text
 from stepflow.drivers.rocksdb.query import Reader
 from stepflow.drivers.rocksdb.shelf import shelf
 from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.shapes import Member, Step, whole
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -94,7 +95,7 @@ class RocksdbStore(Store):
         self._database.apply(space, draft)
         del space.owners[self._owner.id]
 
-    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         return self._if_free(lambda: self.commit(batch, now))
 
     def _if_free(self, work: Callable[[], T]) -> T | None:
@@ -105,10 +106,10 @@ class RocksdbStore(Store):
         finally:
             self._changed.release()
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._changed:
             space = self._space()
-            space.warm([write[0][0] for commit in batch for write in commit[2]])  # the ids that are written
+            space.warm(_written(batch))
             draft = self._database.draft(space)
             try:
                 results = fast.apply(
@@ -218,6 +219,17 @@ class RocksdbStore(Store):
 
     def _news(self) -> int:
         return self._database.changes - self._elsewhere
+
+
+def _written(batch: Sequence[Member]) -> list[str]:
+    """The ids of the States that are written."""
+    found: list[str] = []
+    for one in batch:
+        if type(one) is Step:
+            found.append(one.id)
+        else:
+            found += [write.state.id for write in whole(one).writes]
+    return found
 
 
 def _limits(space: Space, key: str) -> str:

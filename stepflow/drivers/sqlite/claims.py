@@ -155,7 +155,7 @@ class Claims:
             row = (flow, due, owner, epoch, rev, priority, crashes, bool(cancel), "", "", limits and standing(limits))
             runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
             if state is not None:
-                self.places[run_id] = new_tuple(Place, (epoch, state, place))
+                self.places[run_id] = Place(epoch, state, place)
         many(self.rows.connection, TAKE, 2, values, owner, epoch)
         records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
         return [

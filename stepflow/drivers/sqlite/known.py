@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from attrs import define, field
 
@@ -16,7 +15,8 @@ PLACES = (
 )
 
 
-class Place(NamedTuple):
+@define
+class Place:
     """Of a run that is held: the epoch that its queue row carries, and the rowids of its State and of that row."""
 
     epoch: int

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stepflow.drivers.base import Query, Store
-from stepflow.drivers.shapes import is_birth
+from stepflow.drivers.shapes import Member, is_birth, whole
 from stepflow.drivers.sqlite import fast, inbox
 from stepflow.drivers.sqlite.apply import Applier
 from stepflow.drivers.sqlite.changes import Changes
@@ -90,13 +90,13 @@ class SqliteStore(Store):
         with self._database.reading() as connection:
             yield Reader(connection, self._shard)
 
-    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         try:
             return self.commit(batch, now, wait=False)
         except Taken:
             return None
 
-    def commit(self, batch: Sequence[Commit], now: int, *, wait: bool = True) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int, *, wait: bool = True) -> list[CommitResult]:
         with self._database.writing(wait=wait) as writer:
             self._look(writer)
             try:
@@ -110,7 +110,7 @@ class SqliteStore(Store):
                 results = self._apart(writer, batch, now)
         return results
 
-    def _together(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def _together(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch)
@@ -120,7 +120,7 @@ class SqliteStore(Store):
         first, last = known.rev + 1, known.rev + steps.count + len(births)
         if births:
             epoch = epochs(len(births)) - 1
-            fast.births(writer, self._shard, [batch[index] for index in births], now, last - len(births), epoch)
+            fast.births(writer, self._shard, [whole(batch[index]) for index in births], now, last - len(births), epoch)
         known.rev = last
         known.drop(steps.left)
         made: list[CommitResult] = list(zip(range(first, last + 1)))
@@ -132,7 +132,7 @@ class SqliteStore(Store):
         answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
         return [answers[index] for index in range(len(batch))]
 
-    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> Steps:
+    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member]) -> Steps:
         """The steps of a batch, after a look at where the runs are of which that is not known."""
         known = self._known
         steps = steps_of(batch, known.rev, known.places)
@@ -142,13 +142,14 @@ class SqliteStore(Store):
             steps = steps_of(batch, known.rev, known.places | {run: place for run, (place, _owner) in found.items()})
         return steps
 
-    def _apart(self, writer: sqlite3.Connection, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def _apart(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply commits of any shape, each for itself."""
         applier = Applier(writer, self._shard, now, self._known.rev, self._owners.me.id)
-        results = [applier.apply(commit) for commit in batch]
+        commits = [whole(member) for member in batch]
+        results = [applier.apply(commit) for commit in commits]
         self._known.rev = applier.rev
-        self._known.drop(part.id for commit in batch for part in commit.queue)
-        self._show(writer, batch)
+        self._known.drop(part.id for commit in commits for part in commit.queue)
+        self._show(writer, commits)
         return results
 
     def _show(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define, field
 
-from stepflow.drivers.shapes import is_step
+from stepflow.drivers.shapes import Member, Step, step_of
 from stepflow.drivers.sqlite.fast import HISTORY, many
 from stepflow.drivers.sqlite.known import Place
 from stepflow.drivers.sqlite.rows import lane, map_text
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Step
-from stepflow.model.state import State
+from stepflow.drivers.values import Dequeue, Enqueue
+from stepflow.model.state import Transition
 
 # The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
 # there were none, a row would be made with the empty shard and id: `Steps.write` would notice. created_at is not updated, so it
@@ -104,50 +104,45 @@ class Steps:
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
 
-def steps_of(batch: Sequence[Commit], rev: int, places: Mapping[str, Place]) -> Steps:
+def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, Place]) -> Steps:
     """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
     steps = Steps()
     plain, first = steps.plain, rev
-    for index, commit in enumerate(batch):
-        fence, queue = commit[0], commit[4]  # by number, as below: by name it takes four times as long
-        if fence is None or not (type(commit) is Step or is_step(commit)):
+    for index, member in enumerate(batch):
+        step = member if type(member) is Step else step_of(member)
+        if step is None:
             steps.others.append(index)
             continue
-        run_id = fence[0]
-        place = places.get(run_id)
+        place, part, transition = places.get(step.id), step.part, step.transition
         if place is None:
-            steps.unplaced.append(run_id)
+            steps.unplaced.append(step.id)
             steps.others.append(index)
             continue
-        write = commit[2][0]
-        state, exchange = write[0], write[1]
-        if fence[1] != place[0] or (queue and not _usual(queue[0], state)):
+        if place.epoch != step.epoch or (part is not None and not _usual(part, transition)):
             steps.others.append(index)
             continue
-        last, transition, labels, annotations = state[1], state[2], state[3], state[4]
+        exchange, labels, annotations = step.exchange, step.labels, step.annotations
         rev += 1
         if exchange is None and transition.plain and not labels and not annotations:
-            plain += (place[1], last, rev, transition.text, transition.status)
+            plain += (place.state, step.rev, rev, transition.text, transition.status)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
             derived = (transition.status, transition.event, transition.polls)
-            steps.rows += (place[1], last, rev, text, *maps, *derived, 0 if exchange is None else rev)
+            steps.rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
             if exchange is not None:
-                steps.history += (rev, run_id, last, text, *maps, exchange)
-        if queue:
-            part = queue[0]
-            if isinstance(part, Enqueue):
-                steps.later.append(part)
-            else:
-                steps.ended.append(run_id)
-                steps.ended_rows.append(place[2])
+                steps.history += (rev, step.id, step.rev, text, *maps, exchange)
+        if isinstance(part, Enqueue):
+            steps.later.append(part)
+        elif part is not None:
+            steps.ended.append(step.id)
+            steps.ended_rows.append(place.row)
     steps.count = rev - first
     return steps
 
 
-def _usual(part: Enqueue | Dequeue, state: State) -> bool:
+def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:
     """Whether a step changes its queue row as most do."""
-    return not part.owned and not part.limits if isinstance(part, Enqueue) else state.transition.status != ""
+    return not part.owned and not part.limits if isinstance(part, Enqueue) else transition.status != ""
 
 
 def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stepflow.drivers.shapes import Step
 from stepflow.drivers.values import (
     Cancel,
     Commit,
@@ -11,7 +12,6 @@ from stepflow.drivers.values import (
     Fence,
     HistoryQuery,
     Release,
-    Step,
     Write,
 )
 from stepflow.errors import LostClaim, NotFound, RevMismatch
@@ -226,7 +226,7 @@ class CommitLaws:
         names = ("goes-on", "ends", "waits", "is-held-anew", "is-stale", "is-lost")
         revs = dict(zip(names, make(store, *[birth(name) for name in names]), strict=True))
         held = claim(store)
-        steps = [
+        commits = [
             step(held["goes-on"], revs["goes-on"], exchange="[1]"),
             step(held["ends"], revs["ends"], ended(), end=True),
             step(held["waits"], revs["waits"])._replace(queue=(Enqueue("waits", FLOW, NOW + 5),)),
@@ -236,14 +236,18 @@ class CommitLaws:
             step(held["is-stale"], 7_777_777),
             step(Fence("is-lost", held["is-lost"].fence.epoch + 1), revs["is-lost"]),
         ]
-        steps = [said(one) for one in steps]
-        assert {type(one) for one in steps} == {Step}
+        steps = [said(commit) for commit in commits]
+        assert [one.commit() for one in steps if isinstance(one, Step)] == commits
         results = store.commit(steps, NOW)
+        for one in steps:
+            assert isinstance(one, Step)
+            one.transition, one.labels, one.annotations = ended(), {"a": "b"}, {"a": "b"}  # it is another one soon
         assert [type(one).__name__ for one in results] == ["tuple"] * 4 + ["RevMismatch", "LostClaim"]
         assert isinstance(results[3], tuple)
         new_rev, epoch = results[3]
         rows = {name: record(store, name).row for name in names}
         assert record(store, "goes-on").exchange == "[1]"
+        assert record(store, "goes-on").state.transition == commits[0].writes[0].state.transition
         assert (rows["goes-on"], rows["ends"]) == (held["goes-on"].row, None)
         waits, anew = rows["waits"], rows["is-held-anew"]
         assert waits is not None

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import count
 
 from stepflow.drivers.base import Driver, Store
-from stepflow.drivers.shapes import is_step
-from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Step, Write
+from stepflow.drivers.shapes import Member, step_of
+from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
 from stepflow.errors import StepflowError
 from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
 
@@ -87,9 +87,9 @@ def step(
     return Commit(fence, writes=(Write(state, exchange),), queue=(Dequeue(fence.id),) if end else ())
 
 
-def said(commit: Commit) -> Commit:
-    """The same commit, said to be a step if it is one."""
-    return Step(*commit) if is_step(commit) else commit
+def said(commit: Commit) -> Member:
+    """The same commit, as a Step if it is one."""
+    return step_of(commit) or commit
 
 
 def write(run_id: str, rev: int, transition: Transition | None = None, exchange: str | None = None) -> Commit:
@@ -102,7 +102,7 @@ def publish(run_id: str, name: str, event_id: str, payload: str = "1") -> Commit
     return Commit(publish=(Event(run_id, name, event_id, payload, NOW),))
 
 
-def make(store: Store, *commits: Commit, now: int = NOW) -> list[int]:
+def make(store: Store, *commits: Member, now: int = NOW) -> list[int]:
     """Apply commits of which none may be refused; the last revision of each, 0 if it made none."""
     results = store.commit(commits, now)
     for result in results:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stepflow.drivers.base import Driver
 from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import (
     AsleepQuery,
     Cancel,
@@ -63,7 +64,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         assert model == real
         return model
 
-    def commit(self, batches: Callable[[Side], list[Commit]]) -> None:
+    def commit(self, batches: Callable[[Side], Sequence[Member]]) -> None:
         """Commit on both sides: the same members are refused for the same reason."""
 
         def call(side: Side) -> list[Any]:
@@ -116,8 +117,8 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
     def steps(self, moves: dict[str, tuple[Any, str | None, int, dict[str, str]]], then: str, due: int) -> None:
         """A batch of steps under the fences that were claimed last; one in ten knows an old revision."""
 
-        def batch(side: Side) -> list[Commit]:
-            found = []
+        def batch(side: Side) -> list[Member]:
+            found: list[Member] = []
             for (run_id, (transition, exchange, luck, given)), record in zip(
                 moves.items(), side.session("main").load(list(moves)), strict=True
             ):
