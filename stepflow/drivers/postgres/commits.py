@@ -22,8 +22,8 @@ from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.writer import Batch, Writer
 from stepflow.drivers.postgres.writes import fits_birth, fits_step
-from stepflow.drivers.shapes import is_birth, step_of
-from stepflow.drivers.values import Commit, CommitResult
+from stepflow.drivers.shapes import Member, is_birth, step_of
+from stepflow.drivers.values import CommitResult
 from stepflow.errors import Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
@@ -44,7 +44,7 @@ class Commits:
         self._link, self._shards, self._tokens, self._writer = link, shards, tokens, writer
         self._drain, self._hold = drain, hold
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply the commits and answer each."""
         if not batch:
             return []
@@ -120,8 +120,8 @@ class Commits:
 def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
     """Note the usual steps and births if they go unseen; the numbers of the other commits."""
     rest = []
-    for number, commit in enumerate(batch.commits):
-        if batch.unseen and (step := step_of(commit)) is not None and fits_step(step):
+    for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
+        if batch.unseen and (step := step_of(member)) is not None and fits_step(step):
             changes.steps.append(((number, 0), commit.writes[0]))
         elif batch.unseen and is_birth(commit) and fits_birth(commit):
             changes.births.append(((number, 0), commit.writes[0]))

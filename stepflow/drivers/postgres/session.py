@@ -27,7 +27,7 @@ from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.watch import Station, Watch
 from stepflow.drivers.postgres.writer import Writer
 from stepflow.drivers.postgres.writes import LOCK
-from stepflow.drivers.shapes import Member, whole
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -90,7 +90,7 @@ class PostgresStore(Store):
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._watch.writing():
-            return self._commits.commit([whole(member) for member in batch], now)
+            return self._commits.commit(batch, now)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()

@@ -16,6 +16,7 @@ from stepflow.drivers.postgres.look import BEGIN, Seen, look
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.rows import Shards, read_map
 from stepflow.drivers.postgres.writes import births, steps
+from stepflow.drivers.shapes import Member, whole
 from stepflow.drivers.values import Commit, CommitResult, Enqueue
 from stepflow.errors import StepflowError
 
@@ -29,9 +30,10 @@ Part = tuple[Statement, Sequence[Slot]]
 class Batch:
     """One call of `commit` on its way, and what is known of its members."""
 
-    commits: Sequence[Commit]
+    members: Sequence[Member]
     now: int
     token: int
+    commits: Sequence[Commit] = field(init=False)  # the same, each as a Commit
     problems: dict[int, StepflowError] = field(factory=dict)  # by number of the commit
     drawn: dict[Slot, int] = field(factory=dict)  # revisions, in the order of the commits and their writes
     unseen: bool = True  # the usual members go without a look
@@ -41,6 +43,9 @@ class Batch:
     promised: Mapping[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
     changes: Changes = field(factory=Changes)  # what was decided last
     epochs: dict[int, tuple[int, ...]] = field(factory=dict)  # of the rows that the committer holds, by commit
+
+    def __attrs_post_init__(self) -> None:
+        self.commits = [whole(member) for member in self.members]
 
     def results(self, revs: Mapping[Slot, int]) -> list[CommitResult]:
         """The answers, in the order of the commits."""

@@ -78,8 +78,9 @@ class Database:
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
 
     def prepare(self, statement: str) -> None:
-        """Execute a statement once on the connection that writes, for that connection alone."""
+        """Execute a statement once on the connection that writes, for that connection alone; it needs no temporary file."""
         with translated(self.path):
+            self._writer.execute("PRAGMA temp_store=MEMORY")
             self._writer.execute(statement)
 
     @contextmanager

@@ -1,0 +1,92 @@
+"""The write lane and the steps of claimed runs: one of a run in a batch, one ticket for all of them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stepflow import RevMismatch, StepflowError
+from stepflow.drivers.shapes import Step
+from stepflow.drivers.values import Fence, Release
+from stepflow.engine.group import GroupLane
+from stepflow.engine.lane import Lane
+from stepflow.engine.ticket import Ticket
+from stepflow.model.state import Transition
+from tests.engine.lanes import WatchedStore, create, on_lane
+
+
+async def claimed(store: WatchedStore, lane: Lane, *names: str) -> dict[str, Step]:
+    """Runs of these names that are held here, each with its next step."""
+    await lane.submit_all([create(name) for name in names])
+    claims = await lane.call(store.claim, {"x": ""}, 1, len(names))
+    return {
+        claim.fence.id: Step(*claim.fence, claim.record.state.rev, Transition("x", {"n": "1"}), {}, {})
+        for claim in claims
+        if claim.record is not None
+    }
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_a_run_uses_its_ticket_again(free: bool):
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        step = (await claimed(store, lane, "a"))["a"]
+        store.free = free
+        first = lane.submit(step)
+        (step.rev,) = await first
+        step.transition = Transition("x", {"n": "2"})
+        second = lane.submit(step, first)
+        assert second is first
+        (rev,) = await second
+        (record,) = store.load(["a"])
+        assert record is not None
+        assert (record.state.rev, record.state.transition.annotations) == (rev, {"n": "2"})
+        assert lane.submit(create("b"), second) is not second
+
+    on_lane(test)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_steps_of_as_many_runs_are_one_batch_and_a_second_one_of_a_run_is_in_the_next(free: bool):
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        steps = await claimed(store, lane, "a", "b", "c")
+        store.free = free
+        store.batches.clear()
+        other = Step("b", steps["b"].epoch, steps["b"].rev, Transition("x", {"n": "other"}), {}, {})
+        tickets = [lane.submit(step) for step in (*steps.values(), other)]
+        answers = await asyncio.gather(*(outcome(ticket) for ticket in tickets), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [tuple, tuple, tuple, RevMismatch]
+
+    store = on_lane(test)
+    assert [len(batch) for batch in store.batches] == [3, 1]
+
+
+def test_a_step_and_the_release_of_its_run_are_not_in_one_batch():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        step = (await claimed(store, lane, "a"))["a"]
+        store.free = True
+        store.batches.clear()
+        made = asyncio.create_task(outcome(lane.submit(step)))
+        given = await lane.release(Release(Fence("a", step.epoch), 0))
+        assert (len(await made), given) == (1, True)
+
+    assert [len(batch) for batch in on_lane(test).batches] == [1, 1]
+
+
+def test_a_ticket_that_is_used_again_after_the_end_is_refused():
+    async def test(store: WatchedStore, lane: Lane) -> None:
+        step = (await claimed(store, lane, "a"))["a"]
+        first = lane.submit(step)
+        (step.rev,) = await first
+        await asyncio.to_thread(lane.close)
+        assert isinstance(lane, GroupLane)
+        assert isinstance(first, Ticket)
+        with pytest.raises(StepflowError, match="closed"):
+            await lane.submit(step, first)
+
+    on_lane(test)
+
+
+async def outcome(ticket: object) -> tuple[int, ...]:
+    assert isinstance(ticket, Ticket)
+    return await ticket  # type: ignore[no-any-return]
