@@ -48,8 +48,10 @@ def step_of(member: Member) -> Step | None:
     """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
     if isinstance(member, Step):
         return member
-    fence, writes, queue = member.fence, member.writes, member.queue
-    if fence is None or len(writes) != 1 or len(queue) > 1 or member.publish or member.consume or _is_rich(member):
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    if not fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
+        return None
+    if resolve or once:
         return None
     (run_id, rev, transition, labels, annotations, _then), exchange, _born = writes[0]
     part = queue[0] if queue else None
@@ -60,18 +62,15 @@ def step_of(member: Member) -> Step | None:
 
 def is_birth(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which nobody holds."""
-    if isinstance(member, Step) or member.fence or len(member.writes) != 1 or len(member.queue) > 1:
+    if isinstance(member, Step):
         return False
-    if member.publish or member.consume or _is_rich(member):
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return False
-    state, _exchange, born = member.writes[0]
-    if state.rev or born is None:
+    state, _exchange, born = writes[0]
+    if resolve or once or state.rev or born is None:
         return False
-    return all(isinstance(part, Enqueue) and part.id == state.id and not part.owned for part in member.queue)
-
-
-def _is_rich(commit: Commit) -> bool:
-    """Whether it has a part that only commits of other shapes have."""
-    return bool(
-        commit.unowned or commit.cancel or commit.delays or commit.data or commit.resolve is not None or commit.once
-    )
+    if not queue:
+        return True
+    part = queue[0]
+    return isinstance(part, Enqueue) and part.id == state.id and not part.owned

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from attrs import define
 
 from stepflow.drivers.base import Store
-from stepflow.drivers.shapes import Member, Step, whole
+from stepflow.drivers.shapes import Member, Step
 from stepflow.drivers.values import CommitResult, Release
 from stepflow.engine.clock import Clock
 from stepflow.engine.lane import Lane
@@ -37,13 +37,17 @@ class _Job:
     future: asyncio.Future[Any]
 
 
-def _ids(member: Member) -> Iterable[str]:
+def _ids(member: Member) -> set[str]:
     """The runs that a commit touches."""
-    commit = whole(member)
-    touched = [w.state.id for w in commit.writes] + [q.id for q in commit.queue]
-    touched += [e.run_id for e in commit.publish] + [c.id for c in commit.cancel]
-    fenced = () if commit.fence is None else (commit.fence.id,)
-    return {*touched, *commit.unowned, *fenced}
+    if isinstance(member, Step):
+        return {member.id}
+    fence, unowned, writes, _consume, queue, publish, cancel, *_others = member
+    ids = {*unowned, *[write.state.id for write in writes], *[part.id for part in queue]}
+    if fence is not None:
+        ids.add(fence.id)
+    if publish or cancel:
+        ids.update([event.run_id for event in publish] + [mark.id for mark in cancel])
+    return ids
 
 
 def _closed() -> StepflowError:
