@@ -79,9 +79,6 @@ class Space:
 
     def warm(self, keys: Collection[str]) -> None:
         """Read the runs and rows of these keys together, as they are going to be needed."""
-        wanted = set(keys)
-        if self._runs.keys() >= wanted and self._rows.keys() >= wanted:
-            return
         cold = [key for key in keys if key not in self._runs]
         if cold:
             self._read_runs(cold)
