@@ -12,7 +12,7 @@ from typing import Any
 
 from stepflow import AsyncEngine, Engine, Unavailable
 from tests.processes import flows
-from tests.processes.checks import check_chain, check_effects, histories
+from tests.processes.checks import check_chain, check_effects, histories, lost
 from tests.processes.flows import Count
 from tests.processes.harness import Child, Nursery, eventually, seconds
 from tests.processes.shares import IN_FLIGHT, check_store
@@ -88,7 +88,7 @@ def chaos(nursery: Nursery, *, lasts_s: float, seed: int) -> None:
     took = seconds(begun, time.monotonic_ns())
     staff.dismiss()
     effects = nursery.log.entries("step")
-    again = check_effects(effects, ids, staff.hurt, IN_FLIGHT)
+    again = check_effects(effects, ids, staff.hurt, IN_FLIGHT, lost(nursery.log.entries("log")))
     for run_id, entries in histories(nursery.url, chance.sample(ids, 300)).items():
         check_chain(run_id.partition("-")[0], entries)
     check_store(nursery.url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from stepflow import AsyncEngine, HistoryEntry
@@ -68,19 +68,33 @@ def by_step(effects: Iterable[Entry]) -> dict[Key, list[Entry]]:
     return found
 
 
-def check_effects(effects: Sequence[Entry], ids: Iterable[str], killed: Iterable[str], in_flight: int) -> int:
+def lost(log: Iterable[Entry]) -> set[Key]:
+    """Who lost the claim on which run, as the workers' own log tells."""
+    notes = [(entry.who, str(entry.note).split()) for entry in log]
+    return {(who, words[1]) for who, words in notes if words[:1] == ["run"] and words[2:5] == ["was", "taken", "over:"]}
+
+
+def check_effects(
+    effects: Sequence[Entry], ids: Iterable[str], killed: Iterable[str], in_flight: int, late: Collection[Key] = ()
+) -> int:
     """Every step happened; one that happened again had been interrupted by a kill, or a stop that lasted too long.
 
-    `killed` names whom, as often as it happened. Returns how many were repeated.
+    `killed` names whom, as often as it happened. `late` are workers and the runs that they `lost`: the last step of such a run
+    that one of them made was not committed, even if it came after that of whoever had taken over, for one that is stopped
+    goes on where it was. Returns how many were repeated.
     """
     times = Counter(killed)
     found = by_step(effects)
     assert set(found) == {(run_id, f"s{n:02}") for run_id in ids for n in range(CHAIN)}
+    newest = {(e.who, e.run): e for e in effects}
     interrupted: Counter[str] = Counter()
     for key, occurrences in found.items():
-        *before, _last = occurrences
-        unkilled = [e.who for e in before if e.who not in times]
+        if len(occurrences) == 1:
+            continue
+        vain = [e for e in occurrences if (e.who, e.run) in late and newest[e.who, e.run] is e]
+        *before, _last = [e for e in occurrences if e not in vain]
+        unkilled = [e.who for e in (*before, *vain) if e.who not in times]
         assert not unkilled, f"{key} was done again although {unkilled} went on living: {occurrences}"
-        interrupted.update(e.who for e in before)
+        interrupted.update(e.who for e in (*before, *vain))
     assert all(number <= in_flight * times[who] for who, number in interrupted.items()), interrupted
     return sum(interrupted.values())
