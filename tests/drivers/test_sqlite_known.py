@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite import SqliteDriver, database
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.drivers.values import Commit, Enqueue, Fence, Owner, Release
-from stepflow.errors import LostClaim, RevMismatch, StoreError
+from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError
 from stepflow.testing.conformance.kit import FLOW, NOW, begun, birth, claim, ended, make, publish, record, refused, step
 
 
@@ -93,32 +95,34 @@ def test_rows_that_move_to_other_rowids_are_found_again(path, store):
     assert [record(store, name).exchange for name in runs] == ['"a"', '"b"']
 
 
-def test_a_commit_that_fails_leaves_nothing_known(store):
+def test_a_commit_that_the_disk_refuses_leaves_nothing_known(path, store):
     held, rev = begun(store, "a")
-    writer = store._database._writer
-    pages = writer.execute("PRAGMA page_count").fetchone()[0]
-    writer.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(StoreError):
-        make(store, step(held, rev, exchange=f'"{"x" * 100_000}"'))
-    writer.execute("PRAGMA max_page_count=1000000")
-    (again,) = make(store, step(held, rev))
-    assert again == rev + 1
-    assert record(store, "a").state.rev == again
+    log = path.with_name(path.name + "-wal")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(OutcomeUnknown):  # the statements were done: it is COMMIT that writes to the log
+            make(store, step(held, rev))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert make(store, step(held, rev)) == [rev + 1]
+    assert record(store, "a").state.rev == rev + 1
 
 
-def test_a_claim_that_is_not_committed_is_not_known(store, monkeypatch):
+def test_a_claim_that_fails_is_not_known(store):
     make(store, birth("a"))
-
-    def broken(_writer: sqlite3.Connection) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store._database, "_commit", broken)
-        with pytest.raises(sqlite3.OperationalError):
-            store.claim({FLOW: ""}, NOW, 1)
-    store._database._writer.rollback()
-    held = claim(store)["a"]
-    make(store, step(held, record(store, "a").state.rev))
+    row = record(store, "a").row
+    assert row is not None
+    writer = store._database._writer
+    writer.execute(
+        "CREATE TEMP TRIGGER no BEFORE UPDATE OF owner ON main.stepflow_queue BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    with pytest.raises(StoreError):
+        store.claim({FLOW: ""}, NOW, 1)
+    writer.execute("DROP TRIGGER no")
+    never_given = Fence("a", row.epoch + 1)
+    assert isinstance(refused(store, step(never_given, record(store, "a").state.rev)), LostClaim)
+    assert claim(store)["a"].fence == never_given  # now it was
 
 
 def test_a_run_whose_state_is_gone_is_not_made_anew(store):
@@ -151,3 +155,24 @@ def test_a_batch_with_a_posted_one_before_it(path, store):
     (next_rev,) = make(store, step(held, rev))
     assert next_rev == record(store, "posted").state.rev + 1
     assert make(store, Commit(), step(held, next_rev))[1] == next_rev + 1
+
+
+def test_what_is_posted_while_posts_are_applied_is_not_left_lying(path, store, monkeypatch):
+    held, rev = begun(store, "a")
+    begins, turn = database._begins, count(1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as program:
+
+        def post(run_id: str) -> None:
+            program.execute("BEGIN")
+            store.post(program, birth(run_id))
+            program.execute("COMMIT")
+
+        def begin(writer: sqlite3.Connection) -> bool:
+            if next(turn) == 2:
+                post("second")  # in the moment between the two transactions
+            return begins(writer)
+
+        post("first")
+        monkeypatch.setattr(database, "_begins", begin)
+        assert set(claim(store)) == {"first", "second"}
+    make(store, step(held, rev))

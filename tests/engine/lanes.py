@@ -10,6 +10,7 @@ from typing import Any
 
 from stepflow import Full
 from stepflow.drivers.memory.session import Memory, MemoryStore
+from stepflow.drivers.shapes import Member
 from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.group import GroupLane
@@ -29,7 +30,7 @@ class WatchedStore(MemoryStore):
         self.free, self.waits_s = False, 0.0
         self.threads: list[str] = []  # that made the batches
 
-    def commit(self, batch: Sequence[Commit], now: int) -> list[CommitResult]:
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         self.entered.set()
         assert self.go_on.wait(20)
         self.batches.append(list(batch))
@@ -39,7 +40,7 @@ class WatchedStore(MemoryStore):
             raise Full("no room; make some")
         return super().commit(batch, now)
 
-    def commit_if_free(self, batch: Sequence[Commit], now: int) -> list[CommitResult] | None:
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         return self.commit(batch, now) if self.free else None
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:

@@ -54,10 +54,8 @@ def apply(
         head.rev = rev
         puts[history + run.code + place] = record
         block.add(rev, run.code)
-        if labels:
-            puts.update(
-                (space.keys.tagged + text(name) + text(value) + place, b"") for name, value in run.labels.items()
-            )
+        for name, value in run.labels.items():
+            puts[space.keys.tagged + text(name) + text(value) + place] = b""
         if part is not None:  # its end changes the indexes: they are told by what the run was before
             run, draft.rows[step.id] = draft.twin(run), None
         run.rev, run.transition, run.committed_at = rev, transition, now

@@ -6,7 +6,7 @@ from collections import Counter
 
 from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.model.lifecycle import OWNER, QueueRow
+from stepflow.model.lifecycle import QueueRow
 
 Entry = tuple[bytes, bytes]
 """An index key and its record."""
@@ -40,7 +40,7 @@ def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
 
 def _mark(run: Run, row: QueueRow) -> bytes:
     """What the status of a live run follows from: a letter, and the due time."""
-    if row[OWNER]:
+    if row.owner:
         return RUNNING
     letter = BLOCKED if row.blocked else WAITS if run.transition.polls else SLEEPS
     return b"%b%d" % (letter, row.due)
@@ -100,8 +100,8 @@ def lane_prefix(keys: Keys, row: QueueRow) -> bytes:
 
 def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:
     """The index key of a queue row: under its owner, or at its place in its lane."""
-    if owner := row[OWNER]:
-        return keys.owned(owner) + code
+    if row.owner:
+        return keys.owned(row.owner) + code
     return lane_prefix(keys, row) + number(row.due) + code
 
 
@@ -109,9 +109,8 @@ def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, befo
     """Write the difference that a change of a run and its row makes to the indexes and counts."""
     (old, old_row), (run, row) = before, after
     if old is run and run is not None and old_row is not None and row is not None and not run.transition.status:
-        # A claim, or its end: the run is listed where it was.
-        if row[OWNER] != old_row[OWNER] or _mark(run, row) != _mark(run, old_row):
-            out[_age_key(keys, run, LIVE)] = _mark(run, row)
+        if (mark := _mark(run, row)) != _mark(run, old_row):  # a claim, or its end: the run is listed where it was
+            out[_age_key(keys, run, LIVE)] = mark
         return
     if old is not run and (old is None or run is None or old.labels != run.labels):
         was = set() if old is None else label_keys(keys, old)

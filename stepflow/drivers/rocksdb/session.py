@@ -18,7 +18,7 @@ from stepflow.drivers.rocksdb.keys import text
 from stepflow.drivers.rocksdb.query import Reader
 from stepflow.drivers.rocksdb.shelf import shelf
 from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.shapes import Member, Step, whole
+from stepflow.drivers.shapes import Member, Step
 from stepflow.drivers.values import (
     Claim,
     Commit,
@@ -225,10 +225,10 @@ def _written(batch: Sequence[Member]) -> list[str]:
     """The ids of the States that are written."""
     found: list[str] = []
     for one in batch:
-        if type(one) is Step:
+        if isinstance(one, Step):
             found.append(one.id)
         else:
-            found += [write.state.id for write in whole(one).writes]
+            found += [write.state.id for write in one.writes]
     return found
 
 

@@ -12,7 +12,7 @@ from attrs import define
 from stepflow.drivers.sqlite.control import Control
 from stepflow.drivers.sqlite.fast import many
 from stepflow.drivers.sqlite.known import Place
-from stepflow.drivers.sqlite.query import EXCHANGE, RUN, Reader
+from stepflow.drivers.sqlite.query import RUN, Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
 from stepflow.drivers.values import Claim, Fence
 from stepflow.model.lifecycle import QueueRow
@@ -28,7 +28,7 @@ PROMOTED = 5_000
 # is always that of its snapshot.
 CANDIDATES = (
     "SELECT q.priority, q.due, q.id, q.flow, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
-    f" {RUN}, {EXCHANGE}"
+    f" {RUN}, s.exchange_rev"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
 )

@@ -38,8 +38,11 @@ RUNS = (
     f"SELECT {RUN}, {QUEUE}{{more}} FROM stepflow_states AS s"
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
 )
-EXCHANGE = "(SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)"
-LOAD = RUNS.format(more=f", {EXCHANGE}") + " WHERE s.shard = ?1 AND s.id IN (VALUES {rows})"
+LOAD = (
+    RUNS.format(more=", (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
+    + " WHERE s.shard = ?1 AND s.id IN (VALUES {rows})"
+)
+TEXTS = "SELECT rev, exchange FROM stepflow_history WHERE rev IN (VALUES {rows})"
 ANY_EVENT = "SELECT 1 FROM stepflow_events INDEXED BY stepflow_events_pending WHERE shard = ? AND taken = 0 LIMIT 1"
 EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
@@ -120,9 +123,17 @@ class Reader:
         return [found.get(run_id) or self._delay(run_id) for run_id in ids]
 
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
-        """The same of runs whose columns `RUN` and `EXCHANGE` are known, and their queue rows; None where there is no State."""
-        events = self._events([run[0] for run, _row in runs if run[0] is not None])
-        return [None if run[0] is None else _record(run[:9], row, run[-1], events.get(run[0], ())) for run, row in runs]
+        """The same of runs whose columns `RUN` and `exchange_rev` are known, and their queue rows.
+
+        None where there is no State, and where the exchange is gone: whoever loads that run has to do with it.
+        """
+        found = [run for run, _row in runs if run[0] is not None]
+        events = self._events([run[0] for run in found])
+        texts = dict(many_rows(self.connection, TEXTS, [run[-1] for run in found]))
+        return [
+            _record(run[:9], row, texts[run[-1]], events.get(run[0], ())) if run[-1] in texts else None
+            for run, row in runs
+        ]
 
     def _events(self, ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
         """The events of each run that no wait took yet; most stores have none at all."""

@@ -12,7 +12,7 @@ from stepflow.errors import SchemaMismatch, StoreError
 
 SHARDS = 1  # SQLite has one writer: more shards would not help it
 PAST_LABELS = 2  # the migration that brings the table of former labels
-OLDEST = (3, 33, 0)  # UPDATE … FROM
+OLDEST = (3, 33, 0)  # nobody has tried older ones
 
 
 def migrations() -> list[tuple[int, str]]:

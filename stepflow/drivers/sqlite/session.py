@@ -21,7 +21,6 @@ from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
 from stepflow.drivers.sqlite.query import Reader
 from stepflow.drivers.sqlite.ready import ReadyRows
-from stepflow.drivers.sqlite.rows import head
 from stepflow.drivers.sqlite.steps import Steps, steps_of
 from stepflow.drivers.values import (
     Claim,
@@ -69,13 +68,13 @@ class SqliteStore(Store):
         known.keep(self._database.era)
         if known.rev:  # nobody else has written since, and to post is to write
             return
-        posted, known.rev = inbox.look(writer)
-        if posted:
+        posted, rev = inbox.look(writer)
+        while posted:
             inbox.drain(writer)
             self._database.restart(writer, "COMMIT")
-            known.keep(self._database.era)
-            known.forget()
-            known.rev = head(writer)
+            posted, rev = inbox.look(writer)  # something may have been posted between the two transactions
+        known.keep(self._database.era)
+        known.rev = rev
 
     @contextmanager
     def _reading(self) -> Iterator[Reader]:

@@ -78,8 +78,7 @@ class Steps:
     plain: list[object] = field(factory=list)
     rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
-    ended: list[str] = field(factory=list)
-    ended_rows: list[object] = field(factory=list)
+    ended: dict[str, int] = field(factory=dict)  # runs, and the rowids of their queue rows
     later: list[Enqueue] = field(factory=list)
 
     @property
@@ -92,14 +91,14 @@ class Steps:
         before = connection.total_changes
         many(connection, PLAIN_STEP, 5, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
-        changed = self.count + self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
+        changed = 2 * self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
         if connection.total_changes - before != changed:
             return False
         if self.history:
             if connection.execute(STRAY).fetchone() is not None:
                 return False
             many(connection, HISTORY, 7, self.history, shard, now)
-        if self.ended and many(connection, END, 1, self.ended_rows) != len(self.ended):
+        if self.ended and many(connection, END, 1, list(self.ended.values())) != len(self.ended):
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
@@ -134,8 +133,7 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, Place]) -> 
         if isinstance(part, Enqueue):
             steps.later.append(part)
         elif part is not None:
-            steps.ended.append(step.id)
-            steps.ended_rows.append(place.row)
+            steps.ended[step.id] = place.row
     steps.count = rev - first
     return steps
 
