@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stepflow.drivers.memory import MemoryDriver
     from stepflow.engine.async_engine import AsyncEngine, Idle
-    from stepflow.engine.engine import Engine
-    from stepflow.engine.functions import Conflict, Delayed, Done, Parked
-    from stepflow.engine.runs import AsyncRun
-    from stepflow.engine.sync_run import Run
-    from stepflow.engine.sync_verbs import SyncWatch
-    from stepflow.engine.views import HistoryEntry, RunError, RunInfo
-    from stepflow.engine.watch import Watch
+    from stepflow.engine.blocking.engine import Engine
+    from stepflow.engine.blocking.run import Run
+    from stepflow.engine.blocking.states import SyncWatch
+    from stepflow.engine.client.info import HistoryEntry, RunError, RunInfo
+    from stepflow.engine.client.run import AsyncRun
+    from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
+    from stepflow.engine.states.watch import Watch
     from stepflow.errors import (
         CodecError,
         Corrupt,
@@ -71,13 +71,13 @@ __version__ = "0.1.0"
 _HOME = {
     "stepflow.drivers.memory": "MemoryDriver",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
-    "stepflow.engine.engine": "Engine",
-    "stepflow.engine.functions": "Conflict Delayed Done Parked",
-    "stepflow.engine.runs": "AsyncRun",
-    "stepflow.engine.sync_run": "Run",
-    "stepflow.engine.sync_verbs": "SyncWatch",
-    "stepflow.engine.views": "HistoryEntry RunError RunInfo",
-    "stepflow.engine.watch": "Watch",
+    "stepflow.engine.blocking.engine": "Engine",
+    "stepflow.engine.states.function_runner": "Conflict Delayed Done Parked",
+    "stepflow.engine.client.run": "AsyncRun",
+    "stepflow.engine.blocking.run": "Run",
+    "stepflow.engine.blocking.states": "SyncWatch",
+    "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
+    "stepflow.engine.states.watch": "Watch",
     "stepflow.errors": "CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ResultTimeout RevMismatch RunCancelled RunExists RunFailed SchemaMismatch StepflowError Stopping StoreError TimedOut TooLarge Unavailable UnknownFlow UnknownState",
     "stepflow.model.commands": "Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
     "stepflow.model.ctx": "StateCtx",

@@ -13,13 +13,13 @@ from attrs import frozen
 from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.target import Target, with_store
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.views import RunInfo
+from stepflow.engine.client.info import RunInfo
 from stepflow.errors import CodecError, UnknownState
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import POSITION, Transition
 from stepflow.steps import StepFlow
-from stepflow.steps.nearest import nearest
+from stepflow.steps.suggest import nearest
 
 PAGE = 500
 

@@ -11,7 +11,7 @@ import click
 from attrs import frozen
 
 from stepflow.cli.target import Target, with_store
-from stepflow.drivers.urls import driver_for
+from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StepflowError
 

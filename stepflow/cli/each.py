@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from stepflow.cli.target import Target
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.runs import AsyncRun
+from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import StepflowError, StoreError
 
 

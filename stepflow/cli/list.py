@@ -7,7 +7,7 @@ import click
 from stepflow.cli.target import Target, with_store
 from stepflow.cli.values import label
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.views import RunInfo
+from stepflow.engine.client.info import RunInfo
 from stepflow.model.lifecycle import Status
 
 COLUMNS = ("id", "flow", "status", "position", "why", "updated")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from stepflow.cli.target import Target, with_store
-from stepflow.drivers.urls import driver_for
+from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 
 

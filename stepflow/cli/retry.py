@@ -6,7 +6,7 @@ import click
 
 from stepflow.cli.each import each
 from stepflow.cli.target import Target, with_store
-from stepflow.engine.runs import AsyncRun
+from stepflow.engine.client.run import AsyncRun
 
 
 @click.command("retry")

@@ -10,7 +10,7 @@ from stepflow.cli.list import why
 from stepflow.cli.output import cell
 from stepflow.cli.target import Target, with_store
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.views import HistoryEntry, RunInfo
+from stepflow.engine.client.info import HistoryEntry, RunInfo
 
 
 @click.command("show")

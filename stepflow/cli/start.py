@@ -12,7 +12,7 @@ from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import Target, with_store
 from stepflow.cli.values import duration, json_text, label, limit, moment
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.starting import StartOptions
+from stepflow.engine.client.start import StartOptions
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit

@@ -9,8 +9,8 @@ import click
 from stepflow.cli.output import cell
 from stepflow.cli.target import Target, with_store
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.runs import AsyncRun
-from stepflow.engine.views import HistoryEntry
+from stepflow.engine.client.info import HistoryEntry
+from stepflow.engine.client.run import AsyncRun
 
 PAGE = 64
 

@@ -12,9 +12,9 @@ import click
 from attrs import frozen
 
 from stepflow.cli.output import Output
-from stepflow.drivers.base import Driver
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.urls import driver_for
+from stepflow.drivers.port.store import Driver
+from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StoreError
 

@@ -12,10 +12,9 @@ from typing import Any, TypeVar, overload
 
 from attrs import frozen
 
-from stepflow.drivers.base import Driver
-from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import AsleepQuery, Born, Commit, RunQuery, TallyQuery
-from stepflow.engine import views
+from stepflow.drivers.port.commit import AsleepQuery, Born, Commit, RunQuery, TallyQuery
+from stepflow.drivers.port.store import Driver
+from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
     checked_age,
     checked_clock,
@@ -28,13 +27,14 @@ from stepflow.engine.checks import (
     checked_retention,
     checked_status,
 )
+from stepflow.engine.client import info as views
+from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.run import AsyncRun
+from stepflow.engine.client.start import DEDUP_WINDOW, Planner, StartOptions
 from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
-from stepflow.engine.portal import uninterrupted
-from stepflow.engine.runs import AsyncRun
+from stepflow.engine.loop_thread import uninterrupted
 from stepflow.engine.session import GRACE_S, Session
-from stepflow.engine.starting import DEDUP_WINDOW, Planner, StartOptions
-from stepflow.engine.verbs import AsyncVerbs
-from stepflow.engine.views import RunInfo
+from stepflow.engine.states.api import AsyncVerbs
 from stepflow.errors import DefinitionError, Duplicate, RunExists, StepflowError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow

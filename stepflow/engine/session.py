@@ -11,24 +11,24 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from stepflow.drivers.base import Driver
-from stepflow.drivers.values import Claim, Owner, Pulse, Record
-from stepflow.engine.claimed import Claimed
-from stepflow.engine.client import Client
+from stepflow.drivers.port.commit import Claim, Owner, Pulse, Record
+from stepflow.drivers.port.store import Driver
+from stepflow.engine.blocking.states import Verbs, blocking, inline
+from stepflow.engine.client.client import Client
 from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
-from stepflow.engine.desk import Desk
-from stepflow.engine.function_attempt import FunctionAttempt
-from stepflow.engine.functions import Runner
-from stepflow.engine.group import GroupLane
-from stepflow.engine.hub import Hub, Scout
-from stepflow.engine.lane import InlineLane, Lane
-from stepflow.engine.owners import BEAT_S, Heart
-from stepflow.engine.retention import Sweeper
-from stepflow.engine.settling import Settler
-from stepflow.engine.sync_verbs import Verbs, blocking, inline
-from stepflow.engine.verbs import AsyncVerbs
-from stepflow.engine.watch import Tail
-from stepflow.engine.worker import STUBBORN_S, Worker
+from stepflow.engine.commit.committer import InlineLane, Lane
+from stepflow.engine.commit.group import GroupLane
+from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.membership.heartbeat import BEAT_S, Heart
+from stepflow.engine.membership.notifier import Hub, Scout
+from stepflow.engine.states.api import AsyncVerbs
+from stepflow.engine.states.finish_execution import Settler
+from stepflow.engine.states.function_attempt import FunctionAttempt
+from stepflow.engine.states.function_runner import Runner
+from stepflow.engine.states.service import Desk
+from stepflow.engine.states.watch import Tail
+from stepflow.engine.worker.retention import Sweeper
+from stepflow.engine.worker.worker import STUBBORN_S, Worker
 from stepflow.errors import StepflowError, StoreError
 from stepflow.model.flow import Flow
 

@@ -9,19 +9,19 @@ from typing import Any, Generic, TypeVar, overload
 from stepflow.errors import DefinitionError
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
-from stepflow.steps.case import Case
 from stepflow.steps.chain import Chain
-from stepflow.steps.do import Do
 from stepflow.steps.exchange import type_problem
 from stepflow.steps.flow import StepFlow
 from stepflow.steps.invalid import Invalid
-from stepflow.steps.loop_until import LoopUntil
-from stepflow.steps.place import Node
-from stepflow.steps.retry import Retry
-from stepflow.steps.sequence import Child, Sequence
+from stepflow.steps.kinds.base import Node
+from stepflow.steps.kinds.case import Case
+from stepflow.steps.kinds.do import Do
+from stepflow.steps.kinds.loop_until import LoopUntil
+from stepflow.steps.kinds.retry import Retry
+from stepflow.steps.kinds.sequence import Child, Sequence
+from stepflow.steps.kinds.wait_event import WaitEvent
+from stepflow.steps.kinds.wait_for import WaitFor
 from stepflow.steps.table import compile_table
-from stepflow.steps.wait_event import WaitEvent
-from stepflow.steps.wait_for import WaitFor
 
 E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.steps.sequence import Child
+from stepflow.steps.kinds.sequence import Child
 
 
 @frozen(eq=False, repr=False)

@@ -15,9 +15,9 @@ from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.exchange import code_text, exchange_type, stored_fields
 from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.machine import Machine
+from stepflow.steps.plan import Plan
 from stepflow.steps.position import read_position
 from stepflow.steps.table import Table
-from stepflow.steps.tasks import Plan
 
 E_contra = TypeVar("E_contra", contravariant=True)
 _REMEDY = "change the type, or map the stored form to it in compile(upgrade=...)"

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.model.flow import Flow
-from stepflow.steps.place import Node, Place, Visit
+from stepflow.steps.kinds.base import Node, Place, Visit
 
 _REMEDY = "give e.g. Steps().do('name', function)"
 

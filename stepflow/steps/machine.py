@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from stepflow.errors import NeedsEngine, StepflowError
 from stepflow.model.flow import Call
 from stepflow.steps.position import Position, kept, read_position, strings
-from stepflow.steps.recover import Again, Gone, ask_guards
+from stepflow.steps.retry_decision import Again, Gone, ask_guards
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, Exit, Row
 

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.errors import UnknownState
-from stepflow.steps.nearest import nearest
+from stepflow.steps.suggest import nearest
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, Guard, Row
 

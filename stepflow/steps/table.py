@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from stepflow.errors import DefinitionError
-from stepflow.steps.place import Node, Place, Visit
-from stepflow.steps.sequence import name_problem
+from stepflow.steps.kinds.base import Node, Place, Visit
+from stepflow.steps.kinds.sequence import name_problem
 from stepflow.steps.values import Exit, Hop, Row
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from stepflow.drivers.base import Store
-from stepflow.engine.client import planned_start
+from stepflow.drivers.port.store import Store
+from stepflow.engine.client.client import planned_start
 from tests.bench.ours import flow_of
 
 STEPS = 10

@@ -8,7 +8,7 @@ from statistics import mean, median
 from time import perf_counter
 from typing import Any
 
-from stepflow.drivers.values import Claim, Release
+from stepflow.drivers.port.commit import Claim, Release
 from tests.bench.ours import flow_of
 from tests.bench.part import STEP
 from tests.bench.target import target

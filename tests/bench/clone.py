@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.drivers.attached import delay_key
+from stepflow.drivers.port.delays import delay_key
 from stepflow.drivers.postgres.arrays import stored
 from tests.bench.part import PRIORITIES, STEP, Part, id_of
 from tests.bench.target import Target

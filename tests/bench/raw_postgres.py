@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from stepflow.drivers.postgres.arrays import numbers, texts
-from stepflow.drivers.postgres.dial import SETTINGS
+from stepflow.drivers.postgres.connector import SETTINGS
 from tests.bench.begun import STEPS, Step, begin, commits
 from tests.bench.target import target
 

@@ -11,10 +11,10 @@ from socket import gethostname
 from attrs import frozen
 
 from stepflow import MemoryDriver
-from stepflow.drivers.attached import DelayQuery
-from stepflow.drivers.base import Driver, Store
-from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import HistoryQuery, Owner
+from stepflow.drivers.port.commit import HistoryQuery, Owner
+from stepflow.drivers.port.delays import DelayQuery
+from stepflow.drivers.port.store import Driver, Store
+from stepflow.drivers.registry import driver_for
 from tests.bench.store import count_rows
 
 ALL = 1 << 60

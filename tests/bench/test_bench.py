@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from stepflow.drivers.attached import Delay, DelayQuery, delay_key
-from stepflow.drivers.values import HistoryQuery, TallyQuery
-from stepflow.engine.client import planned_start
+from stepflow.drivers.port.commit import HistoryQuery, TallyQuery
+from stepflow.drivers.port.delays import Delay, DelayQuery, delay_key
+from stepflow.engine.client.client import planned_start
 from tests.bench import fill, report
 from tests.bench.__main__ import chosen
 from tests.bench.bars import ALSO, BARS, Bar, Verdict, judge

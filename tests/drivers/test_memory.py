@@ -6,12 +6,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.values import Owner
-from stepflow.testing.conformance.control_machine import ControlMachine
+from stepflow.testing.conformance.driver_laws import DriverLaws
 from stepflow.testing.conformance.kit import NOW, birth, make
-from stepflow.testing.conformance.laws import DriverLaws
-from stepflow.testing.conformance.machine import DriverMachine
+from stepflow.testing.conformance.model.limits_machine import ControlMachine
+from stepflow.testing.conformance.model.machine import DriverMachine
 
 
 class TestMemory(DriverLaws):

@@ -6,7 +6,7 @@ import pytest
 
 from stepflow import Engine
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.urls import driver_for
+from stepflow.drivers.registry import driver_for
 from stepflow.errors import StoreError
 
 MODULE = """
@@ -59,7 +59,7 @@ def test_no_package_takes_the_place_of_a_driver_of_ours():
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("none://x", "gave None, which is no stepflow.drivers.base.Driver"),
+        ("none://x", "gave None, which is no stepflow.drivers.port.store.Driver"),
         ("gone://x", "'kept_driver:Missing' cannot be loaded: .*install it anew"),
         ("lost://x", "No module named 'no_such_module'"),
         ("kepd://x", "no driver for kepd://; stores are: memory://"),

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.testing.conformance.control_machine import ControlMachine
-from stepflow.testing.conformance.laws import DriverLaws
-from stepflow.testing.conformance.machine import DriverMachine
-from stepflow.testing.conformance.processes import ProcessLaws
+from stepflow.testing.conformance.driver_laws import DriverLaws
+from stepflow.testing.conformance.model.limits_machine import ControlMachine
+from stepflow.testing.conformance.model.machine import DriverMachine
+from stepflow.testing.conformance.processes.workers import ProcessLaws
 
 
 def fast_folder() -> Path:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Release
 from stepflow.drivers.sqlite import SqliteDriver, database
 from stepflow.drivers.sqlite.session import SqliteStore
-from stepflow.drivers.values import Commit, Enqueue, Fence, Owner, Release
 from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError
 from stepflow.testing.conformance.kit import FLOW, NOW, begun, birth, claim, ended, make, publish, record, refused, step
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stepflow.drivers.port.commit import HistoryQuery, Revision
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.drivers.sqlite.attached import remember
-from stepflow.drivers.sqlite.history import Search
-from stepflow.drivers.values import HistoryQuery, Revision
+from stepflow.drivers.sqlite.delays import remember
+from stepflow.drivers.sqlite.revisions import Search
 from stepflow.testing.conformance.kit import NOW, Desk
-from stepflow.testing.conformance.searches import GROUPS, expected, landscape, revs_of
+from stepflow.testing.conformance.laws.revisions import GROUPS, expected, landscape, revs_of
 
 Find = Callable[[HistoryQuery, int], list[int]]
 

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from stepflow.drivers.attached import Delay
+from stepflow.drivers.port.commit import Commit, HistoryQuery
+from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.locks import LockFile
 from stepflow.drivers.sqlite.schema import migrations
-from stepflow.drivers.values import Commit, HistoryQuery
 from stepflow.errors import Corrupt, Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, going, make, numbers, record, write

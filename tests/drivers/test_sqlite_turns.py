@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
-from stepflow.drivers.values import Owner
 from stepflow.errors import RevMismatch
 from stepflow.testing.conformance.kit import FLOWS, NOW, begun, birth, make, record, step
 

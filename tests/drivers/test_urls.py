@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.registry import driver_for
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.drivers.urls import driver_for
 from stepflow.errors import StoreError
 
 

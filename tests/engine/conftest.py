@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stepflow import Engine, MemoryDriver
-from stepflow.drivers.base import Driver, Store
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.drivers.values import Owner
 from stepflow.testing import VirtualClock
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from stepflow import Full
 from stepflow.drivers.memory.session import Memory, MemoryStore
-from stepflow.drivers.shapes import Member
-from stepflow.drivers.values import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
+from stepflow.drivers.port.commit import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
+from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.group import GroupLane
-from stepflow.engine.lane import Lane
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.commit.group import GroupLane
 from stepflow.model.state import State, Transition
 
 

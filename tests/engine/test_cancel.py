@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepflow import Engine, RetryPolicy, RunCancelled, Status, StepflowError, Steps, current, named
-from stepflow.drivers.values import Owner
+from stepflow.drivers.port.commit import Owner
 from tests.engine.flows import Flaky, Order, chain, note
 
 WAIT_S = 30.0

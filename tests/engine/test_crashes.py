@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from stepflow import Engine, MemoryDriver, RunFailed, Status, current, named
-from stepflow.drivers.base import Store
-from stepflow.drivers.values import Commit, Owner, Write
+from stepflow.drivers.port.commit import Commit, Owner, Write
+from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
 from stepflow.testing import VirtualClock
 from tests.engine.clocks import ManualClock

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stepflow import AsyncEngine, Engine, Limit, RetryPolicy, RunExists, Status, StepflowError, Steps, StoreError, named
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import on_loop

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from stepflow import Full, LostClaim, MemoryDriver, NotFound, RevMismatch, StepflowError
-from stepflow.drivers.values import Commit, Fence, Owner, Release, Write
+from stepflow.drivers.port.commit import Commit, Fence, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.group import MAX_BATCH, SHARE
-from stepflow.engine.lane import InlineLane, Lane
+from stepflow.engine.commit.committer import InlineLane, Lane
+from stepflow.engine.commit.group import MAX_BATCH, SHARE
 from stepflow.model.state import State, Transition
 from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, submit
 

@@ -9,8 +9,8 @@ import pytest
 
 from stepflow import NotFound
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.group import GroupLane
-from stepflow.engine.lane import Lane
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.commit.group import GroupLane
 from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
 
 HERE, WRITER = threading.main_thread().name, "stepflow-writer"

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from stepflow import RevMismatch, StepflowError
-from stepflow.drivers.shapes import Step
-from stepflow.drivers.values import Fence, Release
-from stepflow.engine.group import GroupLane
-from stepflow.engine.lane import Lane
-from stepflow.engine.ticket import Ticket
+from stepflow.drivers.port.commit import Fence, Release
+from stepflow.drivers.port.step import Step
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.commit.group import GroupLane
+from stepflow.engine.commit.pending import Ticket
 from stepflow.model.state import Transition
 from tests.engine.lanes import WatchedStore, create, on_lane
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepflow.drivers.values import Owner, Peer
-from stepflow.engine.owners import ALIVE_S, SILENCE_S, Verdicts
+from stepflow.drivers.port.commit import Owner, Peer
+from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, Verdicts
 
 
 def peer(beat: int, lock: str = "unknown", id_: str = "a") -> Peer:

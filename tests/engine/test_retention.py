@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stepflow import Engine, NotFound, Status, named
-from stepflow.drivers.base import Driver, Maintenance, Store
-from stepflow.drivers.values import Owner
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.engine.clock import Clock
 from tests.engine.flows import Flaky, Order, chain
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stepflow import AsyncEngine, RetryPolicy, Status, Steps, named
-from stepflow.drivers.values import Commit, Dequeue
+from stepflow.drivers.port.commit import Commit, Dequeue
 from tests.engine.flows import Flaky, Order, chain
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from stepflow import Engine, MemoryDriver
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import Tracker

@@ -13,7 +13,7 @@ from stepflow import (
     commit,
     park,
 )
-from stepflow.engine.checksum import xxhash64
+from stepflow.engine.states.checksum import xxhash64
 from stepflow.model.data import Data
 
 SUM = "checksum/xxhash64"

@@ -18,7 +18,7 @@ from stepflow import (
     park,
     transit,
 )
-from stepflow.drivers.values import Owner
+from stepflow.drivers.port.commit import Owner
 from tests.flows.simple import idling, parking
 
 ENABLED = "flowstate.recovery.enabled"

@@ -10,8 +10,8 @@ from statistics import median
 import pytest
 
 from stepflow import AsyncEngine, Engine, MemoryDriver, RevMismatch, StateCtx, StepflowError, commit, park
-from stepflow.drivers.base import Driver, Store
-from stepflow.engine import watch as watching
+from stepflow.drivers.port.store import Driver, Store
+from stepflow.engine.states import watch as watching
 from stepflow.errors import Stopping, Unavailable
 from stepflow.testing.conformance.cases.kit import on_loop
 from tests.processes.harness import Nursery

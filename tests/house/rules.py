@@ -53,10 +53,10 @@ EXTRAS = {
     "opentelemetry",
     "xxhash",
 }
-MAX_FILE, MEDIAN_FILE = 300, 150
+MAX_FILE, MEDIAN_FILE = 400, 150
 MAX_FUNCTION, P90_FUNCTION, MEDIAN_FUNCTION = 60, 30, 8
 MAX_PORT = 10
-PORT, KIT = "stepflow.drivers.base", "stepflow.testing.conformance"
+PORT, KIT = "stepflow.drivers.port.store", "stepflow.testing.conformance"
 
 
 def _inside(tree: Tree, module: Module) -> Iterator[tuple[str, int]]:

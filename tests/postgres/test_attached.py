@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stepflow.drivers.attached import DataQuery, DataWrite, Delay, DelayQuery, delay_key
+from stepflow.drivers.port.commit import Commit, HistoryQuery
+from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.drivers.values import Commit, HistoryQuery
 from stepflow.model.state import State
-from stepflow.testing.conformance.data import DataLaws
-from stepflow.testing.conformance.delays import DelayLaws
 from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, going, make, numbers, step
-from stepflow.testing.conformance.searches import SearchLaws
+from stepflow.testing.conformance.laws.data import DataLaws
+from stepflow.testing.conformance.laws.delays import DelayLaws
+from stepflow.testing.conformance.laws.revisions import SearchLaws
 from tests.postgres.server import Server
 
 

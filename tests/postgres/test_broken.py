@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.postgres import PostgresDriver, link
-from stepflow.drivers.values import Commit, HistoryQuery, Owner
+from stepflow.drivers.port.commit import Commit, HistoryQuery, Owner
+from stepflow.drivers.postgres import PostgresDriver
+from stepflow.drivers.postgres import transactions as link
 from stepflow.errors import OutcomeUnknown, Unavailable
 from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, make, publish, record, step, write
 from tests.postgres.proxy import Proxy
@@ -84,7 +85,7 @@ def test_a_claim_whose_answer_got_lost_is_handed_out_all_the_same(desk: Desk, pr
 def test_the_outcome_is_unknown_only_when_nobody_can_be_asked(
     desk: Desk, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stepflow.drivers.postgres.dial.PAUSES_S", (0.01,))
+    monkeypatch.setattr("stepflow.drivers.postgres.connector.PAUSES_S", (0.01,))
     store = desk.session()
     proxy.cut(BIRTHS, then_refuse=True)
     with pytest.raises(OutcomeUnknown, match="read the runs again"):
@@ -131,7 +132,7 @@ def test_a_restart_makes_nobody_dead(server: Server) -> None:
 
 
 def test_a_server_that_stays_away_is_an_error_in_seconds(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepflow.drivers.postgres.dial.PAUSES_S", (0.05, 0.05))
+    monkeypatch.setattr("stepflow.drivers.postgres.connector.PAUSES_S", (0.05, 0.05))
     desk = Desk(PostgresDriver(server.url()))
     store = desk.session()
     make(store, birth("a"))

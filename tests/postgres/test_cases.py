@@ -6,7 +6,7 @@ import pytest
 
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance.cases import EngineCases
-from stepflow.testing.conformance.crashes import CrashLaws
+from stepflow.testing.conformance.processes.crashes import CrashLaws
 from tests.postgres.server import Server
 
 

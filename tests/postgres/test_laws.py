@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from stepflow.drivers.base import Driver, Store
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.testing.conformance import processes
-from stepflow.testing.conformance.control_machine import ControlMachine
+from stepflow.testing.conformance.driver_laws import DriverLaws
 from stepflow.testing.conformance.kit import NOW
-from stepflow.testing.conformance.laws import DriverLaws
-from stepflow.testing.conformance.machine import DriverMachine
-from stepflow.testing.conformance.processes import ProcessLaws
+from stepflow.testing.conformance.model.limits_machine import ControlMachine
+from stepflow.testing.conformance.model.machine import DriverMachine
+from stepflow.testing.conformance.processes import workers as processes
+from stepflow.testing.conformance.processes.workers import ProcessLaws
 from tests.postgres.server import Server
 
 

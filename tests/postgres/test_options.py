@@ -12,10 +12,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.schema import migrations
-from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import Owner
+from stepflow.drivers.registry import driver_for
 from stepflow.errors import Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
 from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, record, step
 from tests.postgres.server import Server

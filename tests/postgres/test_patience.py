@@ -6,8 +6,8 @@ from itertools import count
 
 import pytest
 
-from stepflow.drivers.postgres import patience
-from stepflow.drivers.postgres.patience import Patience
+from stepflow.drivers.postgres import stall_detector as patience
+from stepflow.drivers.postgres.stall_detector import Patience
 from tests.processes.harness import eventually
 
 NEVER_S = 1e6

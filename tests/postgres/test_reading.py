@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from stepflow.drivers.attached import Delay, DelayQuery
-from stepflow.drivers.base import Query
+from stepflow.drivers.port.commit import Commit, HistoryQuery, RunQuery
+from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.store import Query
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.values import Commit, HistoryQuery, RunQuery
+from stepflow.drivers.postgres.connector import Connection
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, going, make, step
 from tests.postgres.server import Server

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy.orm import Session
 
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.errors import StoreError
 from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, publish, record

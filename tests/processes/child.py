@@ -15,7 +15,10 @@ from typing import Any
 
 from stepflow import AsyncEngine, Engine, StepflowError
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.engine import async_engine, attempt, owners, session, worker
+from stepflow.engine import async_engine, session
+from stepflow.engine.execution import step_attempt as attempt
+from stepflow.engine.membership import heartbeat as owners
+from stepflow.engine.worker import worker
 from tests.processes import flows as definitions
 from tests.processes import shop
 from tests.processes.flows import Count, report

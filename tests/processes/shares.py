@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from stepflow import AsyncEngine, Engine
-from stepflow.drivers.urls import driver_for
+from stepflow.drivers.registry import driver_for
 from tests.processes import flows
 from tests.processes.checks import check_chain, check_effects, histories, start_many
 from tests.processes.flows import Count

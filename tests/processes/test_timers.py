@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stepflow import AsyncEngine, MemoryDriver, StateCtx, delay, flow, park
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.drivers.rocksdb import RocksdbDriver
 from tests.processes.harness import Nursery
 from tests.processes.timers import fire, show

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepflow.drivers.values import Owner, Peer
-from stepflow.engine.owners import ALIVE_S, SILENCE_S, Verdicts
+from stepflow.drivers.port.commit import Owner, Peer
+from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, Verdicts
 
 GAP_S = 2.0
 looks = st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=40)  # seconds since the last, beaten?

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from stepflow import AsyncEngine, Engine, StateCtx, commit, park
-from stepflow.drivers.urls import driver_for
-from stepflow.drivers.values import Born, Commit, HistoryQuery, Owner, Write
+from stepflow.drivers.port.commit import Born, Commit, HistoryQuery, Owner, Write
+from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
 from tests.processes.flows import report

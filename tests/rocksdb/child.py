@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from stepflow import Engine, named
-from stepflow.drivers.base import Driver, Store
+from stepflow.drivers.port.commit import Commit, Dequeue, Fence, Owner, Release, Write
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.values import Commit, Dequeue, Fence, Owner, Release, Write
 from stepflow.errors import StoreError
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, awaiting, birth, claim, ended, going, make, publish, record, step

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.attached import DataQuery, DataWrite, Delay, DelayQuery
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.values import Commit
 from stepflow.errors import CodecError
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, birth, claim, going, make, numbers, record, refused, step

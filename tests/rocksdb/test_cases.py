@@ -9,7 +9,7 @@ import pytest
 
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance.cases import EngineCases
-from stepflow.testing.conformance.crashes import CrashLaws
+from stepflow.testing.conformance.processes.crashes import CrashLaws
 from tests.drivers.test_sqlite import fast_folder
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from stepflow.drivers.base import Store
 from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.port.commit import HistoryQuery, Release
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.values import HistoryQuery, Release
-from stepflow.testing.conformance.child import STEPS
 from stepflow.testing.conformance.kit import NOW, birth, claim, make
-from stepflow.testing.conformance.processes import lines
+from stepflow.testing.conformance.processes.child import STEPS
+from stepflow.testing.conformance.processes.workers import lines
 from tests.rocksdb.child import IDS, SCRIPT, connect
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +109,9 @@ def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
     store.close()
     for turn in range(5):
         last = turn == 4
-        with child("work", driver.url, f"worker{turn}", module="stepflow.testing.conformance.child") as process:
+        with child(
+            "work", driver.url, f"worker{turn}", module="stepflow.testing.conformance.processes.child"
+        ) as process:
             said += lines(process, None if last else chance.randrange(1, 45))
             if not last:
                 process.send_signal(signal.SIGKILL)

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from stepflow.drivers.rocksdb.disk import Disk
+from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
-from stepflow.drivers.rocksdb.walk import common, union
 
 TEXTS = st.text(st.characters(codec=None), max_size=6) | st.text("\x00\x01ab\uffff\U0010ffff\ud800", max_size=6)
 NUMBERS = st.integers(-(2**63), 2**63 - 1)

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.commit import Commit, Dequeue, Write
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.rocksdb.gaps import Gaps
-from stepflow.drivers.values import Commit, Dequeue, Write
+from stepflow.drivers.rocksdb.empty_ranges import Gaps
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOWS, NOW, birth, ended, make, step
 from tests.rocksdb.child import connect

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance.control_machine import ControlMachine
-from stepflow.testing.conformance.laws import DriverLaws
-from stepflow.testing.conformance.machine import DriverMachine
+from stepflow.testing.conformance.driver_laws import DriverLaws
+from stepflow.testing.conformance.model.limits_machine import ControlMachine
+from stepflow.testing.conformance.model.machine import DriverMachine
 
 
 class TestRocksdb(DriverLaws):

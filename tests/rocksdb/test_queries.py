@@ -10,9 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.commit import (
+    Commit,
+    HistoryQuery,
+    Owner,
+    Record,
+    Revision,
+    RunQuery,
+    Tally,
+    TallyQuery,
+    Write,
+)
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.values import Commit, HistoryQuery, Owner, Record, Revision, RunQuery, Tally, TallyQuery, Write
 from stepflow.model.lifecycle import status_of
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOWS, NOW, awaiting, birth, ended, going, make, numbers

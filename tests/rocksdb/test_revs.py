@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.base import Store
+from stepflow.drivers.port.commit import HistoryQuery, Owner, Revision
+from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import Keys, after
-from stepflow.drivers.values import HistoryQuery, Owner, Revision
 from stepflow.testing.conformance.kit import NOW, birth, claim, ended, going, make, step
 
 RUNS, STEPS = 6, 4

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from stepflow.drivers.attached import delay_key
+from stepflow.drivers.port.commit import Commit, Dequeue, RunQuery
+from stepflow.drivers.port.delays import delay_key
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import FORMAT_KEY, Keys, number, text
 from stepflow.drivers.rocksdb.records import dump
-from stepflow.drivers.values import Commit, Dequeue, RunQuery
 from stepflow.errors import Corrupt, ReadOnly, SchemaMismatch, StoreError, Unavailable
 from stepflow.testing.conformance.kit import (
     FLOWS,
@@ -29,7 +29,7 @@ from stepflow.testing.conformance.kit import (
     step,
     write,
 )
-from stepflow.testing.conformance.processes import lines
+from stepflow.testing.conformance.processes.workers import lines
 from tests.rocksdb.child import connect
 from tests.rocksdb.test_attached import hung
 from tests.rocksdb.test_crash import child

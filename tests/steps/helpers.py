@@ -8,8 +8,8 @@ from typing import Any
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import POSITION
 from stepflow.steps import StepFlow
+from stepflow.steps.kinds.base import Node
 from stepflow.steps.machine import Machine
-from stepflow.steps.place import Node
 from stepflow.steps.table import Table, compile_table
 
 

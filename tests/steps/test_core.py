@@ -6,14 +6,14 @@ import pytest
 
 from stepflow.errors import DefinitionError
 from stepflow.steps import Steps, named
-from stepflow.steps.case import Case
-from stepflow.steps.do import Do
-from stepflow.steps.loop_until import LoopUntil
-from stepflow.steps.place import Place
-from stepflow.steps.retry import Retry
-from stepflow.steps.sequence import Child, Sequence
+from stepflow.steps.kinds.base import Place
+from stepflow.steps.kinds.case import Case
+from stepflow.steps.kinds.do import Do
+from stepflow.steps.kinds.loop_until import LoopUntil
+from stepflow.steps.kinds.retry import Retry
+from stepflow.steps.kinds.sequence import Child, Sequence
+from stepflow.steps.kinds.wait_for import WaitFor
 from stepflow.steps.values import Row
-from stepflow.steps.wait_for import WaitFor
 from tests.steps.helpers import Core, Fail, history
 
 

@@ -11,10 +11,10 @@ from stepflow.errors import DefinitionError
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps import Steps, named
 from stepflow.steps.check import check
-from stepflow.steps.do import Do
 from stepflow.steps.introspect import Edge
-from stepflow.steps.place import Node, Place
-from stepflow.steps.returned import step_judge
+from stepflow.steps.kinds.base import Node, Place
+from stepflow.steps.kinds.do import Do
+from stepflow.steps.return_value import step_judge
 from stepflow.steps.table import Table, compile_table
 from stepflow.steps.values import Exit, Fn, Hop, Row
 

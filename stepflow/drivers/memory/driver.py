@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from stepflow.drivers.base import Driver, Maintenance, Store
 from stepflow.drivers.memory.session import Memory, MemoryStore
-from stepflow.drivers.values import Owner
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Maintenance, Store
 
 
 class MemoryDriver(Driver):

@@ -6,11 +6,9 @@ from bisect import bisect_right
 from collections import Counter
 from itertools import islice
 
-from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, Query
 from stepflow.drivers.memory.run import Run
-from stepflow.drivers.memory.space import Space
-from stepflow.drivers.values import (
+from stepflow.drivers.memory.tables import Space
+from stepflow.drivers.port.commit import (
     AsleepQuery,
     HistoryQuery,
     OwnerQuery,
@@ -22,6 +20,8 @@ from stepflow.drivers.values import (
     TallyQuery,
     TrafficQuery,
 )
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.store import Answer, Query
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 

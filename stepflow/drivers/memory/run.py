@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from stepflow.drivers.attached import Delay
-from stepflow.drivers.values import Born, Enqueue, Event, Record, Revision
+from stepflow.drivers.port.commit import Born, Enqueue, Event, Record, Revision
+from stepflow.drivers.port.delays import Delay
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import standing
 from stepflow.model.state import State

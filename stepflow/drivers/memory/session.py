@@ -9,13 +9,11 @@ from typing import Any, TypeVar
 
 from attrs import define, evolve, field
 
-from stepflow.drivers.base import Query, Store
 from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.query import answer
-from stepflow.drivers.memory.ready import SUSPECT
-from stepflow.drivers.memory.space import Space
-from stepflow.drivers.shapes import Member
-from stepflow.drivers.values import (
+from stepflow.drivers.memory.queue import SUSPECT
+from stepflow.drivers.memory.tables import Space
+from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -27,6 +25,8 @@ from stepflow.drivers.values import (
     Record,
     Release,
 )
+from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import admit, due_of, room, standing

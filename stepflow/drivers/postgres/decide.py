@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
-from stepflow.drivers.attached import DataWrite, Delay
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Event, Once, Release, Write
+from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.postgres.arrays import printable
-from stepflow.drivers.postgres.attached import too_large
-from stepflow.drivers.postgres.look import Seen
-from stepflow.drivers.values import Commit, Dequeue, Enqueue, Event, Once, Release, Write
+from stepflow.drivers.postgres.delays import too_large
+from stepflow.drivers.postgres.lock_and_read import Seen
 from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import standing

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import psycopg
 
-from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.postgres import schema
-from stepflow.drivers.postgres.dial import Connection, Dialer
-from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.maintenance import PostgresMaintenance
-from stepflow.drivers.postgres.problems import translate
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.session import PostgresStore
+from stepflow.drivers.postgres.transactions import Link
 from stepflow.drivers.postgres.url import place_of
-from stepflow.drivers.values import Owner
 
 
 class PostgresDriver(Driver):

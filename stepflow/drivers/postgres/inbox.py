@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 
-from stepflow.drivers.posted import dump
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.inbox import dump
 from stepflow.drivers.postgres.arrays import stored
-from stepflow.drivers.postgres.problems import member_error, translate
+from stepflow.drivers.postgres.errors import member_error, translate
 from stepflow.drivers.postgres.url import Place
-from stepflow.drivers.values import Commit
 from stepflow.errors import StoreError
 
 # Nothing is inserted, and nothing goes wrong in the caller's transaction, where the store is another one.

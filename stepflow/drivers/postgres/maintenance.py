@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from stepflow.drivers.base import Maintenance
+from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.arrays import restored
-from stepflow.drivers.postgres.control import forget
-from stepflow.drivers.postgres.dial import Connection, Dialer
-from stepflow.drivers.postgres.link import Link
-from stepflow.drivers.postgres.look import BEGIN
+from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.limits import forget
+from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.transactions import Link
 from stepflow.drivers.postgres.url import Place
 
 # A run ended after it was created, so the index by creation time bounds the search.

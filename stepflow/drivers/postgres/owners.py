@@ -6,14 +6,14 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from stepflow.drivers.port.commit import Owner, Peer, Pulse
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
-from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.postgres.link import Link, Statement, fetch_all
-from stepflow.drivers.postgres.look import BEGIN
-from stepflow.drivers.postgres.patience import Patience
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.values import Owner, Peer, Pulse
+from stepflow.drivers.postgres.stall_detector import Patience
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"

@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import define, field
 
+from stepflow.drivers.port.commit import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
-from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.postgres.link import Link, fetch_all
+from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards, read_state
-from stepflow.drivers.values import HistoryQuery, Revision
+from stepflow.drivers.postgres.transactions import Link, fetch_all
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at, x.exchange"
 TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from stepflow.drivers.attached import Delay
+from stepflow.drivers.port.commit import Born, Event, Record
+from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.postgres.arrays import restored
-from stepflow.drivers.values import Born, Event, Record
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.shard import shard_of
 from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map

@@ -6,9 +6,9 @@ from importlib.resources import files
 
 import psycopg
 
-from stepflow.drivers.postgres.dial import Connection
-from stepflow.drivers.postgres.link import for_schema
-from stepflow.drivers.postgres.problems import translate
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.errors import translate
+from stepflow.drivers.postgres.transactions import for_schema
 from stepflow.drivers.postgres.url import Place
 from stepflow.errors import ReadOnly, SchemaMismatch
 from stepflow.model.shard import fnv1a_64

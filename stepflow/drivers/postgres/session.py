@@ -5,30 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from stepflow.drivers.base import Query, Store
-from stepflow.drivers.postgres import horizon, inbox
-from stepflow.drivers.postgres.arrays import texts
-from stepflow.drivers.postgres.changes import queue_statements
-from stepflow.drivers.postgres.claims import Claims
-from stepflow.drivers.postgres.commits import Commits
-from stepflow.drivers.postgres.decide import decide_release
-from stepflow.drivers.postgres.dial import Connection, Dialer
-from stepflow.drivers.postgres.drain import Drain
-from stepflow.drivers.postgres.head import Head
-from stepflow.drivers.postgres.lanes import Request
-from stepflow.drivers.postgres.link import Link, fetch_all
-from stepflow.drivers.postgres.look import POSTED, Posted, look
-from stepflow.drivers.postgres.owners import Owners
-from stepflow.drivers.postgres.problems import concerns_member, member_error
-from stepflow.drivers.postgres.queries import Reader
-from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.watch import Station, Watch
-from stepflow.drivers.postgres.writer import Writer
-from stepflow.drivers.postgres.writes import LOCK
-from stepflow.drivers.shapes import Member
-from stepflow.drivers.values import (
+from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -39,6 +16,30 @@ from stepflow.drivers.values import (
     Record,
     Release,
 )
+from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.postgres import inbox
+from stepflow.drivers.postgres import schedule as horizon
+from stepflow.drivers.postgres.arrays import texts
+from stepflow.drivers.postgres.batch_writer import Writer
+from stepflow.drivers.postgres.change_listener import Station, Watch
+from stepflow.drivers.postgres.claim import Claims
+from stepflow.drivers.postgres.commit import Commits
+from stepflow.drivers.postgres.commit_fast import LOCK
+from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.decide import decide_release
+from stepflow.drivers.postgres.errors import concerns_member, member_error
+from stepflow.drivers.postgres.inbox_applier import Drain
+from stepflow.drivers.postgres.lock_and_read import POSTED, Posted, look
+from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.partitions import Request
+from stepflow.drivers.postgres.query import Reader
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.postgres.tokens import Tokens
+from stepflow.drivers.postgres.transactions import Link, fetch_all
+from stepflow.drivers.postgres.visible_rev import Head
+from stepflow.drivers.postgres.write_changes import queue_statements
 
 T = TypeVar("T")
 

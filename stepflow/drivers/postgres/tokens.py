@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from stepflow.drivers.postgres.link import Link
+from stepflow.drivers.postgres.transactions import Link
 
 DRAW = "select nextval('stepflow.sessions')"
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from stepflow.drivers.rocksdb.attached import DATA, DELAYS, last, load, parse_data, timed
 from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
-from stepflow.drivers.rocksdb.revs import places
-from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.rocksdb.revision_index import places
+from stepflow.drivers.rocksdb.tables import Space
 
 CHUNK = 200  # keys looked at while the lock is held
 NUMBER = 8

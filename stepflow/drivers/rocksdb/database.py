@@ -6,10 +6,10 @@ from pathlib import Path
 from threading import Condition
 
 from stepflow.drivers.rocksdb.disk import Disk
-from stepflow.drivers.rocksdb.draft import Draft, Head
 from stepflow.drivers.rocksdb.keys import HEAD_KEY
+from stepflow.drivers.rocksdb.overlay import Draft, Head
 from stepflow.drivers.rocksdb.records import dump, parse
-from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.rocksdb.tables import Space
 
 
 class Database:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stepflow.drivers.rocksdb import holder
+from stepflow.drivers.rocksdb import lock_owner as holder
+from stepflow.drivers.rocksdb.errors import translate, translated
+from stepflow.drivers.rocksdb.import_guard import rocksdict
 from stepflow.drivers.rocksdb.keys import FORMAT_KEY, Change
-from stepflow.drivers.rocksdb.library import rocksdict
 from stepflow.drivers.rocksdb.options import open_options
-from stepflow.drivers.rocksdb.problems import translate, translated
 from stepflow.drivers.rocksdb.records import FORMAT
 from stepflow.errors import OutcomeUnknown, ReadOnly, SchemaMismatch, StoreError
 

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.rocksdb.maintenance import RocksdbMaintenance
+from stepflow.drivers.rocksdb.registry import shelf
 from stepflow.drivers.rocksdb.session import RocksdbStore
-from stepflow.drivers.rocksdb.shelf import shelf
-from stepflow.drivers.values import Owner
 from stepflow.errors import StoreError, Unavailable
 
 

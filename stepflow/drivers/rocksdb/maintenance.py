@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from stepflow.drivers.base import Maintenance
-from stepflow.drivers.rocksdb.attached import delays_of
+from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.rocksdb.check import Inspection
-from stepflow.drivers.rocksdb.control import over
 from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.delays import delays_of
 from stepflow.drivers.rocksdb.keys import number, read_text
+from stepflow.drivers.rocksdb.limits import over
 from stepflow.drivers.rocksdb.prune import forget
-from stepflow.drivers.rocksdb.shelf import shelf
-from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.rocksdb.registry import shelf
+from stepflow.drivers.rocksdb.tables import Space
 
 NUMBER = 8
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.rocksdb.attached import delays_of, timed
-from stepflow.drivers.rocksdb.draft import Draft
+from stepflow.drivers.rocksdb.delays import delays_of, timed
 from stepflow.drivers.rocksdb.keys import after, number, read_number, text
+from stepflow.drivers.rocksdb.overlay import Draft
 from stepflow.drivers.rocksdb.records import parse_revision
-from stepflow.drivers.rocksdb.revs import Finder
-from stepflow.drivers.rocksdb.space import Space
+from stepflow.drivers.rocksdb.revision_index import Finder
+from stepflow.drivers.rocksdb.tables import Space
 
 
 def forget(draft: Draft, space: Space, run_id: str) -> None:

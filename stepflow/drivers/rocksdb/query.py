@@ -8,17 +8,28 @@ from heapq import merge
 from itertools import islice
 from threading import Condition
 
-from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, TableQuery
-from stepflow.drivers.rocksdb import attached, control, rows
-from stepflow.drivers.rocksdb.draft import Draft, Head
-from stepflow.drivers.rocksdb.history import History
+from stepflow.drivers.port.commit import (
+    AsleepQuery,
+    Born,
+    HistoryQuery,
+    Record,
+    RunQuery,
+    Tally,
+    TallyQuery,
+    TrafficQuery,
+)
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.rocksdb import delays as attached
+from stepflow.drivers.rocksdb import limits as control
+from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.index import LIVE, status_at
+from stepflow.drivers.rocksdb.index_scan import common
 from stepflow.drivers.rocksdb.keys import after, number, read_text, text
+from stepflow.drivers.rocksdb.overlay import Draft, Head
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.rocksdb.walk import common
-from stepflow.drivers.values import AsleepQuery, Born, HistoryQuery, Record, RunQuery, Tally, TallyQuery, TrafficQuery
+from stepflow.drivers.rocksdb.revisions import History
+from stepflow.drivers.rocksdb.tables import Space
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 from stepflow.model.state import new_tuple

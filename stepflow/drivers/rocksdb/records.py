@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.values import Born, Event, Owner
+from stepflow.drivers.port.commit import Born, Event, Owner
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple

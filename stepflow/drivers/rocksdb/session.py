@@ -8,18 +8,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from stepflow.drivers.base import Query, Store
-from stepflow.drivers.rocksdb import fast, member, rows
-from stepflow.drivers.rocksdb.choice import choose, next_due
-from stepflow.drivers.rocksdb.control import begins
-from stepflow.drivers.rocksdb.database import Database
-from stepflow.drivers.rocksdb.draft import Draft
-from stepflow.drivers.rocksdb.keys import text
-from stepflow.drivers.rocksdb.query import Reader
-from stepflow.drivers.rocksdb.shelf import shelf
-from stepflow.drivers.rocksdb.space import Space
-from stepflow.drivers.shapes import Member, Step
-from stepflow.drivers.values import (
+from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -31,6 +20,19 @@ from stepflow.drivers.values import (
     Record,
     Release,
 )
+from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.rocksdb import commit as member
+from stepflow.drivers.rocksdb import commit_fast as fast
+from stepflow.drivers.rocksdb import queue as rows
+from stepflow.drivers.rocksdb.claim import choose, next_due
+from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.keys import text
+from stepflow.drivers.rocksdb.limits import begins
+from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.query import Reader
+from stepflow.drivers.rocksdb.registry import shelf
+from stepflow.drivers.rocksdb.tables import Space
 from stepflow.errors import StoreError
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from stepflow.drivers.sqlite import numbered
+from stepflow.drivers.sqlite.errors import translate, translated
 from stepflow.drivers.sqlite.locks import Taken, Turns, patiently
-from stepflow.drivers.sqlite.problems import translate, translated
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
 LOG_BYTES = 64 * 1024 * 1024  # to which the log is cut back after a burst

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stepflow.drivers.base import Driver, Maintenance, Store
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.sqlite import schema
+from stepflow.drivers.sqlite.commit_fast import REVISION
 from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.maintenance import SqliteMaintenance
 from stepflow.drivers.sqlite.session import SqliteStore
-from stepflow.drivers.sqlite.steps import REVISION
-from stepflow.drivers.values import Owner
 from stepflow.errors import StoreError, Unavailable
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stepflow.drivers.posted import dump, parse
-from stepflow.drivers.sqlite.apply import Applier
-from stepflow.drivers.sqlite.problems import MEMBER_ERRORS, member_error, translate
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.inbox import dump, parse
+from stepflow.drivers.sqlite.commit import Applier
+from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.rows import HEAD, head
-from stepflow.drivers.values import Commit
 from stepflow.errors import StoreError
 
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"

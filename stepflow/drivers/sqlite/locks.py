@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from stepflow.drivers.sqlite.problems import translated
+from stepflow.drivers.sqlite.errors import translated
 from stepflow.errors import Unavailable
 
 _C = ctypes.PyDLL(None, use_errno=True)

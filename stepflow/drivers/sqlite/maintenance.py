@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from stepflow.drivers.base import Maintenance
-from stepflow.drivers.sqlite.control import forget
+from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.limits import forget
 from stepflow.drivers.sqlite.rows import HEAD
 from stepflow.errors import Corrupt
 from stepflow.model.shard import shard_of

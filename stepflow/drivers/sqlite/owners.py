@@ -9,9 +9,9 @@ from pathlib import Path
 
 from attrs import evolve
 
+from stepflow.drivers.port.commit import Owner, Peer, Pulse
 from stepflow.drivers.sqlite.locks import LockFile, clear, look, owner_path
-from stepflow.drivers.sqlite.ready import ReadyRows
-from stepflow.drivers.values import Owner, Peer, Pulse
+from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.errors import Unavailable
 
 

@@ -10,14 +10,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.attached import DataQuery, DelayQuery
-from stepflow.drivers.base import Answer, TableQuery
-from stepflow.drivers.sqlite.attached import DELAY, Attachments, read_delay
-from stepflow.drivers.sqlite.control import Control
-from stepflow.drivers.sqlite.fast import many_rows
-from stepflow.drivers.sqlite.history import Search, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
-from stepflow.drivers.values import (
+from stepflow.drivers.port.commit import (
     AsleepQuery,
     Born,
     Event,
@@ -29,6 +22,13 @@ from stepflow.drivers.values import (
     TallyQuery,
     TrafficQuery,
 )
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.sqlite.bulk import many_rows
+from stepflow.drivers.sqlite.delays import DELAY, Attachments, read_delay
+from stepflow.drivers.sqlite.limits import Control
+from stepflow.drivers.sqlite.revisions import Search, is_plain
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import QueueRow, Status
 from stepflow.model.state import new_tuple

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from stepflow.drivers.sqlite.attached import remember
+from stepflow.drivers.sqlite.delays import remember
 from stepflow.errors import SchemaMismatch, StoreError
 
 SHARDS = 1  # SQLite has one writer: more shards would not help it

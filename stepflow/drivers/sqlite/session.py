@@ -7,22 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from stepflow.drivers.base import Query, Store
-from stepflow.drivers.shapes import Member, is_birth, whole
-from stepflow.drivers.sqlite import fast, inbox
-from stepflow.drivers.sqlite.apply import Applier
-from stepflow.drivers.sqlite.changes import Changes
-from stepflow.drivers.sqlite.claims import Claims
-from stepflow.drivers.sqlite.database import Database
-from stepflow.drivers.sqlite.horizon import horizon
-from stepflow.drivers.sqlite.known import Known, places_of
-from stepflow.drivers.sqlite.locks import Taken
-from stepflow.drivers.sqlite.owners import Owners
-from stepflow.drivers.sqlite.problems import MEMBER_ERRORS
-from stepflow.drivers.sqlite.query import Reader
-from stepflow.drivers.sqlite.ready import ReadyRows
-from stepflow.drivers.sqlite.steps import Steps, steps_of
-from stepflow.drivers.values import (
+from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
@@ -35,6 +20,22 @@ from stepflow.drivers.values import (
     Record,
     Release,
 )
+from stepflow.drivers.port.step import Member, is_birth, whole
+from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.sqlite import bulk as fast
+from stepflow.drivers.sqlite import inbox
+from stepflow.drivers.sqlite.change_detector import Changes
+from stepflow.drivers.sqlite.claim import Claims
+from stepflow.drivers.sqlite.commit import Applier
+from stepflow.drivers.sqlite.commit_fast import Steps, steps_of
+from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.errors import MEMBER_ERRORS
+from stepflow.drivers.sqlite.locks import Taken
+from stepflow.drivers.sqlite.owners import Owners
+from stepflow.drivers.sqlite.query import Reader
+from stepflow.drivers.sqlite.queue import ReadyRows
+from stepflow.drivers.sqlite.schedule import horizon
+from stepflow.drivers.sqlite.session_cache import Known, places_of
 from stepflow.model.shard import shard_of
 
 

@@ -1,4 +1,4 @@
-"""The conformance kit: the laws of `stepflow.drivers.base` as tests that any driver can run.
+"""The conformance kit: the laws of `stepflow.drivers.port.store` as tests that any driver can run.
 
 In a test module of a driver, with `DriverLaws` of `.laws`, `ProcessLaws` of `.processes` (several processes may open the
 store at once), `CrashLaws` of `.crashes` (it outlives its process), `EngineCases` of `.cases`, `DriverMachine` of `.machine`:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
-from stepflow.drivers.base import Driver, Store
-from stepflow.drivers.shapes import Member, step_of
-from stepflow.drivers.values import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.drivers.port.commit import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.drivers.port.step import Member, step_of
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
 from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import NotFound, RevMismatch, StepflowError
 from stepflow.model.commands import Command, GetStateByID, StoreData, commit, delay, park, transit

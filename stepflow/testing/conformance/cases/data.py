@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from stepflow.drivers.base import Driver
-from stepflow.engine.checksum import xxhash64
-from stepflow.engine.functions import Parked
-from stepflow.engine.sync_verbs import Verbs
-from stepflow.engine.verbs import AsyncVerbs
+from stepflow.drivers.port.store import Driver
+from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.states.api import AsyncVerbs
+from stepflow.engine.states.checksum import xxhash64
+from stepflow.engine.states.function_runner import Parked
 from stepflow.model.commands import Command, Execute, GetData, StoreData, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data

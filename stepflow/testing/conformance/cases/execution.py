@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from stepflow.drivers.base import Driver
-from stepflow.engine.functions import Done, Parked
-from stepflow.engine.sync_verbs import Verbs
-from stepflow.engine.verbs import AsyncVerbs
+from stepflow.drivers.port.store import Driver
+from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.states.api import AsyncVerbs
+from stepflow.engine.states.function_runner import Done, Parked
 from stepflow.errors import NotFound
 from stepflow.model.commands import Command, Execute, Noop, Stack, Unstack, commit, park, transit
 from stepflow.model.ctx import StateCtx

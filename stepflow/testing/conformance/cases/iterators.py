@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import VirtualClock
 from stepflow.model.commands import commit, park

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import Clock, VirtualClock
 from stepflow.errors import StepflowError

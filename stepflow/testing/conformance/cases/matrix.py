@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stepflow.drivers.base import Driver
-from stepflow.drivers.values import HistoryQuery, Owner
+from stepflow.drivers.port.commit import HistoryQuery, Owner
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import VirtualClock
 from stepflow.errors import StepflowError

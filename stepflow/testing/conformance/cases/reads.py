@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import VirtualClock
-from stepflow.engine.verbs import Since
+from stepflow.engine.states.api import Since
 from stepflow.errors import NotFound
 from stepflow.model.commands import GetStateByID, GetStateByLabels, States, commit, park
 from stepflow.model.ctx import StateCtx

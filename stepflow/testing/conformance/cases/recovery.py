@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import pytest
 from attrs import frozen
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import VirtualClock
-from stepflow.engine.functions import Conflict, Parked
-from stepflow.engine.recovery import ENABLED, MAX_ATTEMPTS, RETRY_AFTER
+from stepflow.engine.states.function_runner import Conflict, Parked
 from stepflow.model.commands import Command, Noop, commit, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow
+from stepflow.model.recovery import ENABLED, MAX_ATTEMPTS, RETRY_AFTER
 from stepflow.model.state import EMPTY
 from stepflow.testing.conformance.cases.kit import on_loop, stage
 

@@ -7,20 +7,20 @@ from collections import Counter
 
 import pytest
 
-from stepflow.drivers.base import Driver
-from stepflow.drivers.values import Commit as Change
-from stepflow.drivers.values import Enqueue, Owner, Write
+from stepflow.drivers.port.commit import Commit as Change
+from stepflow.drivers.port.commit import Enqueue, Owner, Write
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.blocking.states import Verbs
 from stepflow.engine.clock import SystemClock, VirtualClock, microseconds
-from stepflow.engine.functions import Parked
-from stepflow.engine.owners import SILENCE_S
-from stepflow.engine.recovery import RETRY_AFTER
-from stepflow.engine.sync_verbs import Verbs
+from stepflow.engine.membership.heartbeat import SILENCE_S
+from stepflow.engine.states.function_runner import Parked
 from stepflow.errors import StepflowError
 from stepflow.model.commands import Command, Noop, commit, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import HUNG_AFTER_S, FlowFunction, flow
 from stepflow.model.lifecycle import Status
+from stepflow.model.recovery import RETRY_AFTER
 from stepflow.model.state import State, Transition
 from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, parking, stage
 from stepflow.testing.conformance.cases.recovery import DISABLED, HOUR, NAME, pass_time, statuses

@@ -11,12 +11,12 @@ from itertools import cycle, product
 
 import pytest
 
-from stepflow.drivers.attached import Delay
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import SystemClock, VirtualClock, moment
-from stepflow.engine.functions import Delayed
-from stepflow.engine.verbs import AsyncVerbs
+from stepflow.engine.states.api import AsyncVerbs
+from stepflow.engine.states.function_runner import Delayed
 from stepflow.model.commands import Command, Execute, GetDelayedStates, Noop, commit, delay, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from stepflow.drivers.base import Driver
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.functions import Done, Parked
-from stepflow.engine.sync_verbs import Verbs
-from stepflow.engine.verbs import AsyncVerbs
+from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.states.api import AsyncVerbs
+from stepflow.engine.states.function_runner import Done, Parked
 from stepflow.errors import RevMismatch, Stopping
 from stepflow.model.commands import Command, Execute, Noop, Stack, Unstack, commit, park, transit
 from stepflow.model.ctx import StateCtx

@@ -1,0 +1,76 @@
+"""The two shapes that most commits have, for which stores keep a short way: a step, and the birth of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import define
+
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Write
+from stepflow.model.state import State, Transition
+
+
+@define(eq=False)
+class Step:
+    """What most commits are: one write of a claimed run, and perhaps a change of its queue row.
+
+    `id` and `epoch` are those of the fence, `rev` is the revision that the write replaces, not 0. `exchange` is its text if it
+    changed, `part` changes the row of this run. Whoever made it turns it into the run's next step as soon as it was answered:
+    a store keeps no reference to it.
+    """
+
+    id: str
+    epoch: int
+    rev: int
+    transition: Transition
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    exchange: str | None = None
+    part: Enqueue | Dequeue | None = None
+
+    def commit(self) -> Commit:
+        """The same as a Commit."""
+        state = State(self.id, self.rev, self.transition, self.labels, self.annotations)
+        queue = () if self.part is None else (self.part,)
+        return Commit(Fence(self.id, self.epoch), writes=(Write(state, self.exchange),), queue=queue)
+
+
+Member = Commit | Step
+"""A member of a batch."""
+
+
+def whole(member: Member) -> Commit:
+    """The member as a Commit."""
+    return member.commit() if isinstance(member, Step) else member
+
+
+def step_of(member: Member) -> Step | None:
+    """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
+    if isinstance(member, Step):
+        return member
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    if not fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
+        return None
+    if resolve or once:
+        return None
+    (run_id, rev, transition, labels, annotations, _then), exchange, _born = writes[0]
+    part = queue[0] if queue else None
+    if run_id != fence.id or rev <= 0 or (part is not None and part.id != run_id):
+        return None
+    return Step(run_id, fence.epoch, rev, transition, labels, annotations, exchange, part)
+
+
+def is_birth(member: Member) -> bool:
+    """Whether this creates one run, with nothing else but perhaps its queue row, which nobody holds."""
+    if isinstance(member, Step):
+        return False
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
+        return False
+    state, _exchange, born = writes[0]
+    if resolve or once or state.rev or born is None:
+        return False
+    if not queue:
+        return True
+    part = queue[0]
+    return isinstance(part, Enqueue) and part.id == state.id and not part.owned

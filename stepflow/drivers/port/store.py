@@ -1,0 +1,205 @@
+"""The port: what an engine needs of a store, as twenty numbered laws that every driver obeys.
+
+A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
+an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
+method reads a clock: `now` is integer microseconds UTC. Batches are lists, so that one call can be one round trip.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, overload
+
+from stepflow.drivers.port.commit import (
+    AsleepQuery,
+    Claim,
+    Commit,
+    CommitResult,
+    HistoryQuery,
+    Horizon,
+    Owner,
+    OwnerQuery,
+    Peer,
+    Pulse,
+    Record,
+    Release,
+    Revision,
+    RunQuery,
+    Tally,
+    TallyQuery,
+    TrafficQuery,
+)
+from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
+from stepflow.drivers.port.step import Member
+from stepflow.model.limits import Traffic
+
+TableQuery = HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | TrafficQuery
+Query = TableQuery | OwnerQuery
+Answer = (
+    list[Revision]
+    | list[Record]
+    | list[Tally]
+    | list[int]
+    | list[Delay]
+    | list[StoredData]
+    | list[Traffic]
+    | list[Peer]
+)
+
+
+class Store(ABC):
+    """One engine's session on a store; every method may raise a StoreError, and then nothing was changed.
+
+    Laws (`stepflow.testing` checks each, by number):
+
+    1. *Atomic.* A commit applies whole or not at all; its revisions become visible together. One that is refused
+       changes nothing and does not disturb the other members of its batch.
+    2. *Optimistic.* A write applies only if the id's newest revision is `state.rev` (0: no such id); else RevMismatch
+       with all ids of that commit that do not match.
+    3. *Revisions* are store-wide, start at 1 or later, and strictly increase in commit order, also over restarts and
+       pruning; no two States share one.
+    4. *Fenced.* A commit or release with a fence applies only while the queue row exists and has that epoch; else
+       LostClaim. Every claim, enqueue and death gives a new epoch from one store-wide counter.
+    5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. Order: priority (low first),
+       due, id. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
+    6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one
+       if the State's rev is still `claim_rev`, else it becomes 0.
+    7. *Events* are stored once per (run, id), delivered in order of seq, and vanish only in the commit that consumes them.
+       A publish never gets lost between a look for events and a release: the release itself looks again.
+    8. *Durable.* What commit, release or publish acknowledged is there after a crash of the process.
+    9. *Exact.* Labels, annotations, payloads and exchanges come back as they were given, whatever characters they hold.
+    10. *Isolated.* A session sees only its namespace; revisions and epochs may be shared between namespaces.
+    11. *History* keeps every revision until it is pruned, and each State's newest one always.
+    12. *Inbox.* What was posted through a caller's transaction happens if that transaction commits, and only then; every
+        later claim and load sees it. A posted creation of an id that exists by then is dropped.
+    13. *Delays* are part of their commit's atom. Each has a queue row of its own under `delay_key`, claimed, fenced, freed
+        and released like a run's; `load` by that key gives the snapshot. A Dequeue of the key marks it fired; fired ones stay listed. Offsets are dense from 1.
+    14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
+    15. *Queries* of revisions are exact: groups of labels, since, latest_only (the newest of the id, whatever its labels)
+        and limit combine; ascending by rev; a label value is compared whole. So are counts.
+    16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
+        begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
+        with its first claim. However many sessions claim at once, no limit is exceeded.
+    17. *Once.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
+        is there. A commit that is refused for another reason does not count.
+    18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
+        other writers of the store are at.
+    19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
+        all flows that it has claimed for.
+    20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`), and the store keeps no
+        reference to it: it is another one soon.
+    """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the session: its claims become unowned and due now (without a crash), its owner row goes away."""
+
+    @abstractmethod
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20)."""
+
+    def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:  # noqa: ARG002
+        """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).
+
+        The event loop itself calls this, so that a commit that is quick need not change threads twice.
+        """
+        return None
+
+    @abstractmethod
+    def claim(
+        self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
+    ) -> list[Claim]:
+        """Take up to `limit` due runs of `flows` (name -> definition hash) except ids in `skip` (laws 4, 5, 16).
+
+        With `suspects` only rows with two crashes or more, otherwise only the others.
+        """
+
+    def claim_if_free(
+        self,
+        flows: Mapping[str, str],  # noqa: ARG002
+        now: int,  # noqa: ARG002
+        limit: int,  # noqa: ARG002
+        *,
+        suspects: bool = False,  # noqa: ARG002
+        skip: Collection[str] = (),  # noqa: ARG002
+    ) -> list[Claim] | None:
+        """`claim` if that has to wait neither for another writer nor for a network, else None (law 18)."""
+        return None
+
+    @abstractmethod
+    def release(self, batch: Sequence[Release], now: int) -> list[bool]:
+        """Give claims back; False where the claim had been lost already (laws 4, 7)."""
+
+    @abstractmethod
+    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+        """Show that this owner lives, release the rows of owners judged `dead`, tell of the others (law 6)."""
+
+    @abstractmethod
+    def load(self, ids: Sequence[str]) -> list[Record | None]:
+        """The full records in the order of `ids`; None where there is no such run."""
+
+    @overload
+    def read(self, query: HistoryQuery) -> list[Revision]: ...
+    @overload
+    def read(self, query: RunQuery) -> list[Record]: ...
+    @overload
+    def read(self, query: TallyQuery) -> list[Tally]: ...
+    @overload
+    def read(self, query: AsleepQuery) -> list[int]: ...
+    @overload
+    def read(self, query: DelayQuery) -> list[Delay]: ...
+    @overload
+    def read(self, query: DataQuery) -> list[StoredData]: ...
+    @overload
+    def read(self, query: TrafficQuery) -> list[Traffic]: ...
+    @overload
+    def read(self, query: OwnerQuery) -> list[Peer]: ...
+    @abstractmethod
+    def read(self, query: Query) -> Answer:
+        """Answer a query (laws 11, 13-16, 19); the records of a RunQuery have `exchange` and `events` left empty."""
+
+    @abstractmethod
+    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+        """What is due when; costs the same however many runs sleep, wait or ended."""
+
+    @abstractmethod
+    def post(self, tx: Any, commit: Commit) -> None:
+        """Put a creation or publish into the inbox through `tx`, the caller's own open transaction on this store (law 12)."""
+
+    @abstractmethod
+    def wait_for_change(self, token: int, timeout_s: float) -> int:
+        """Return a new token when another session changed the store since `token` was given, or the same after the timeout."""
+
+
+class Maintenance(ABC):
+    """The second, small port: upkeep that no run waits for."""
+
+    @abstractmethod
+    def prune(self, before: int, limit: int) -> int:
+        """Delete up to `limit` runs that ended before `before`, with history, events, delays and data; how many were deleted.
+
+        A run with a queue row or a delay that has not fired is kept. No number is given again.
+        """
+
+    @abstractmethod
+    def check(self) -> list[str]:
+        """Problems found in the store, in words; empty when it is sound."""
+
+
+class Driver(ABC):
+    """Names a store. Cheap to make; `connect` opens it, creating or migrating the schema when needed."""
+
+    url: str
+
+    @abstractmethod
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:
+        """Open a session. Raises SchemaMismatch, ReadOnly, Corrupt, Unavailable or another StoreError."""
+
+    @abstractmethod
+    def maintenance(self, namespace: str) -> Maintenance:
+        """Open the maintenance port."""
+
+    def migrations(self) -> Sequence[tuple[int, str]]:
+        """(number, script) of what makes the schema, in order; `connect` applies those that are missing. Empty without a schema."""
+        return ()

@@ -1,0 +1,190 @@
+"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from heapq import nsmallest
+from typing import Any
+
+from stepflow.drivers.port.commit import Claim, Fence, Record
+from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.claim_limited import Limited
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, Posted
+from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.partitions import (
+    DUE,
+    MET,
+    PLAIN,
+    PROMOTE,
+    PROMOTED,
+    Lane,
+    Request,
+    look_at,
+    take_of,
+    values,
+)
+from stepflow.drivers.postgres.query import TEXT, read_run
+from stepflow.drivers.postgres.rows import BORN, STATE, Shards
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.model.lifecycle import QueueRow
+
+ANY_LIMITED = (
+    "select exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 4)"
+    " or exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 2"
+    " and limits <> '')"
+)
+# The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
+# (unless $10: it did what it could). Else nothing is taken, and the flags say why. Whoever was buried appears again.
+# The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
+TAKE_PLAIN = """
+with f as materialized (
+    select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
+        exists (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4)
+        or exists (select 1 from stepflow.queue x where {special}) as special,
+        exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.lane = 0 and y.due <= $3) as late,
+        pg_advisory_xact_lock_shared($9) is not null as held
+), o as (
+    insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
+    on conflict (shard, id) do nothing
+), c as materialized (
+    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
+    where {due}{ready} and (select not posted and not special and (not late or $10::boolean) and held from f)
+    order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
+), s as (
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
+    returning t.id, t.rev, t.epoch
+), taken as (
+    update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+    from s where q.shard = $1 and q.id = s.id
+    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+)
+select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true left join lateral (
+    select {state}, {born}, {text} from stepflow.states s join stepflow.history h on h.shard = $1 and h.rev = s.exchange_rev
+    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and s.delay is null limit 1
+) r on true
+""".format(
+    state=STATE,
+    born=BORN,
+    text=TEXT,
+    special=DUE.format(q="x") + MET.format(q="x"),
+    due=DUE.format(q="q"),
+    ready=PLAIN.format(q="q"),
+)
+MINE = """
+select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
+where q.shard = any($1::text[]) and q.lane = 3 and q.owner = $2 and s.epoch > $3
+"""
+
+
+class Claims:
+    """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs."""
+
+    def __init__(self, link: Link, shards: Shards, owners: Owners, lock: Statement) -> None:
+        self._link, self._shards, self._owners, self._owner = link, shards, owners, owners.me.id
+        self._lock = (link.sql(lock[0]), lock[1])
+        self._limited = Limited(link, shards, self._owner, self._lock)
+        self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
+
+    def know(self, epoch: int) -> None:
+        """Rows up to this epoch are no claims whose answer got lost."""
+        self._newest = max(self._newest, epoch)
+
+    def claim(self, request: Request) -> list[Claim]:
+        """Take what is due, in order. Raises Posted, and takes nothing, when the inbox must be applied first."""
+        if not request.flows or request.limit < 1:
+            return []
+        rows = self._link.run(lambda c: self._take(c, request), self._lost)
+        found = [self._read(row) for row in rows]
+        self._newest = max([self._newest, *(claim.fence.epoch for claim in found)])
+        return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
+
+    def _read(self, row: Sequence[Any]) -> Claim:
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, *run = row
+        taken = QueueRow(
+            restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
+        )
+        return Claim(Fence(restored(run_id), epoch), taken, _record(run, taken))
+
+    def _lost(self, connection: Connection) -> list[Any] | None:
+        """The rows of a claim that was done before its connection broke."""
+        key = (texts(self._shards.all), stored(self._owner), self._newest)
+        return connection.execute(self._link.sql(MINE), key).fetchall() or None
+
+    def _take(self, connection: Connection, request: Request) -> list[Any]:
+        if len(request.flows) == 1 and self._shards.number == 1 and not request.suspects:
+            rows = self._take_plain(connection, request)
+            if rows is not None:
+                return rows
+        lanes = self._lanes(request)
+        candidates, limited = self._look(connection, request, lanes)
+        if limited:
+            return self._limited.take(connection, request, lanes)
+        counts = Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
+        if not counts:
+            return []
+        takes = [take_of(self._link, lane, request, number, self._owner) for lane, number in counts.items()]
+        found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
+        return [row for rows in found[2:-1] for row in rows]
+
+    def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
+        """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
+        (flow,) = request.flows
+        wanted = values(Lane(self._shards.all[0], flow, special=False), request, request.limit)
+        wanted += (stored(self._owner), *self._lock[1])
+        first, _me, *rest = self._owners.appearing()[1]
+        row = (first, *rest)
+        for promoted in (False, True):
+            text = self._link.sql(TAKE_PLAIN)
+            rows = connection.execute(text, (*wanted, promoted, *row), prepare=True).fetchall()
+            *_row, posted, special, late = rows[0]
+            if posted:
+                raise Posted
+            if special:
+                return None
+            if not late or promoted:
+                break
+            fetch_all(connection, *self._promotions(request))
+        return [row[:-3] for row in rows if row[0] is not None]
+
+    def _lanes(self, request: Request) -> list[Lane]:
+        return [
+            Lane(shard, flow, special)
+            for shard in self._shards.all
+            for flow in request.flows
+            for special in ((True,) if request.suspects else (False, True))
+        ]
+
+    def _look(self, connection: Connection, request: Request, lanes: Sequence[Lane]) -> tuple[list[Any], bool]:
+        """Order and lane of the first rows without limits of each lane, and whether there are rows with limits."""
+        text, row = self._owners.appearing()
+        appear = (self._link.sql(text), row)
+        any_limited = (self._link.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
+        looks = [look_at(self._link, lane, request) for lane in lanes]
+        posted, _me, *found = fetch_all(
+            connection, self._posted(), appear, *self._promotions(request), any_limited, *looks
+        )
+        if posted[0][0]:
+            raise Posted
+        (limited, *rows) = found[self._shards.number :]
+        candidates = [(*row, number) for number, some in enumerate(rows) for row in some]
+        return candidates, bool(limited[0][0])
+
+    def _posted(self) -> Statement:
+        return self._link.sql(POSTED), (texts(self._shards.all),)
+
+    def _promotions(self, request: Request) -> list[Statement]:
+        flows = texts(list(request.flows))
+        return [(self._link.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
+
+
+def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:
+    """The record of a run, None without one. One that cannot be read is ours by now: `load` raises, and it is given back."""
+    try:
+        return read_run(run, taken)[1] if run and run[0] is not None else None
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,121 @@
+"""Claims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.limits import begins, claiming, traffic
+from stepflow.drivers.postgres.lock_and_read import BEGIN
+from stepflow.drivers.postgres.partitions import Lane, Request, look_at, take_of
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.model.limits import admit, room, standing
+
+_NEXT = (
+    "select (select limits from stepflow.queue where shard = $1 and flow = $2 and lane = 4 and limits > {last}"
+    " order by limits limit 1)"
+)
+# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
+LINES = (
+    f"with recursive line (text) as ({_NEXT.format(last=chr(39) * 2)} union all"
+    f" {_NEXT.format(last='line.text')} from line where line.text is not null)"
+    " select text from line where text is not null"
+)
+# $5, $6: a line and how many of its rows are wanted at most.
+READY = """
+select q.priority, q.due, q.id, q.limits from unnest($5::text[], $6::bigint[]) as t (line, most), lateral (
+    select * from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4 and x.limits = t.line
+        and x.due <= $3 and x.id <> all($4::text[]) order by x.priority, x.due, x.id limit t.most) q
+"""
+SPECIAL = """
+select q.priority, q.due, q.id, q.limits from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.due <= $3
+    and q.id <> all($4::text[]) and q.lane = 2 and q.limits <> '' and (q.blocked_by < $5 or q.blocked_by > $5)
+    and (q.crashes >= 2) = $6::boolean order by q.priority, q.due, q.id
+"""
+TAKE = """
+with u as materialized (
+    select * from unnest($2::text[], $3::text[]) as t (id, rest)
+), c as materialized (
+    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
+    where q.shard = $1 and q.id in (select id from u) and q.lane in (2, 4) and q.due <= $4
+    for no key update of q, s skip locked
+), s as (
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
+    returning t.id, t.rev, t.epoch
+)
+update stepflow.queue q set lane = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = u.rest
+from s, u where q.shard = $1 and q.id = s.id and u.id = s.id
+returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+"""
+
+
+def lines(link: Link, shards: Shards, request: Request) -> list[Statement]:
+    """The statements that tell the lines of each flow and shard."""
+    keys = [(shard, stored(flow)) for shard in shards.all for flow in request.flows]
+    return [(link.sql(LINES), key) for key in keys]
+
+
+class Limited:
+    """Claims of one owner; `lock` guards the drawing of epochs."""
+
+    def __init__(self, link: Link, shards: Shards, owner: str, lock: Statement) -> None:
+        self._link, self._shards, self._owner, self._lock = link, shards, owner, lock
+
+    def take(self, connection: Connection, request: Request, lanes: Sequence[Lane]) -> list[Any]:
+        """The rows of what was taken: of `lanes`, whose rows have no limits, and of those that have some."""
+        guard = claiming(self._link, self._shards)
+        plain = [look_at(self._link, lane, request) for lane in lanes]
+        asked = [] if request.suspects else lines(self._link, self._shards, request)
+        _begun, _guarded, _locked, *found = fetch_all(connection, (BEGIN, ()), guard, self._lock, *plain, *asked)
+        candidates = [
+            ((priority, due, restored(run_id)), restored(run_id), "", lane)
+            for lane, rows in zip(lanes, found[: len(lanes)], strict=True)
+            for priority, due, run_id in rows
+        ]
+        candidates += self._limited(connection, request, found[len(lanes) :])
+        seen = traffic(self._link, connection, self._shards, {text for _o, _id, text, _lane in candidates}, request.now)
+        order = ((order, run_id, text) for order, run_id, text, _lane in candidates)
+        chosen = set(admit(order, seen, request.now, request.limit))
+        return self._write(connection, request, [one for one in candidates if one[1] in chosen])
+
+    def _limited(self, connection: Connection, request: Request, known: Sequence[Any]) -> list[Any]:
+        """The candidates that have limits, none of a line without room."""
+        now, skip = request.now, texts(sorted(request.skip))
+        parts = [(shard, flow) for shard in self._shards.all for flow in request.flows]
+        asked: list[tuple[str, Statement]] = []
+        every = {restored(text) for rows in known for (text,) in rows}
+        seen = traffic(self._link, connection, self._shards, every, now)
+        free = {text: min(request.limit, room(text, seen, now).free) for text in every}
+        for (shard, flow), rows in zip(parts, known, strict=False):  # none are known of suspects
+            open_lines = [text for (line,) in rows if free[text := restored(line)]]
+            most = numbers([free[text] for text in open_lines])
+            values = (shard, stored(flow), now, skip, texts(open_lines), most)
+            asked += [(shard, (self._link.sql(READY), values))] if open_lines else []
+        for shard, flow in parts:
+            key = (shard, stored(flow), now, skip, stored(request.flows[flow]), request.suspects)
+            asked.append((shard, (self._link.sql(SPECIAL), key)))
+        answers = fetch_all(connection, *[statement for _shard, statement in asked])
+        return [
+            ((priority, due, restored(run_id)), restored(run_id), restored(text), shard)
+            for (shard, _statement), rows in zip(asked, answers, strict=True)
+            for priority, due, run_id, text in rows
+        ]
+
+    def _write(self, connection: Connection, request: Request, chosen: Sequence[Any]) -> list[Any]:
+        plain = Counter(where for _order, _id, text, where in chosen if not text)
+        takes = [take_of(self._link, lane, request, number, self._owner) for lane, number in plain.items()]
+        limits = {run_id: text for _order, run_id, text, _where in chosen if text}
+        for shard, ids in self._shards.split(limits).items():
+            rest = texts([standing(limits[run_id]) for run_id in ids])
+            takes.append((self._link.sql(TAKE), (shard, texts(ids), rest, request.now, stored(self._owner))))
+        rows = [row for found in fetch_all(connection, *takes) for row in found] if takes else []
+        taken = [limits[run_id] for row in rows if (run_id := restored(row[0])) in limits]
+        notes = [(self._link.sql(text), values) for text, values in begins(self._shards, taken, request.now)]
+        fetch_all(connection, *notes, ("commit", ()))
+        return rows

@@ -1,0 +1,130 @@
+"""Makes commits durable: the usual ones at once in a constant number of statements, the others after a look.
+
+Optimistic first: steps and births go to the server unseen, in one round trip; if one of them does not fit, the server
+takes all back. Then every run of the batch is locked and looked at, and each commit gets its own answer. Values that
+cannot be stored make the batch fall apart into halves, until the one to blame is alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from stepflow.drivers.port.commit import CommitResult
+from stepflow.drivers.port.step import Member, is_birth, step_of
+from stepflow.drivers.postgres.arrays import numbers, restored, texts
+from stepflow.drivers.postgres.batch_writer import Batch, Writer
+from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.decide import Changes
+from stepflow.drivers.postgres.delays import KEPT
+from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
+from stepflow.drivers.postgres.lock_and_read import Posted
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.tokens import Tokens
+from stepflow.drivers.postgres.transactions import TURNS, Link, roll_back
+from stepflow.errors import Unavailable
+
+MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
+
+
+class Commits:
+    """The commits of one session; `drain` applies what callers posted, `hold` is told of epochs of rows that they hold."""
+
+    def __init__(
+        self,
+        link: Link,
+        shards: Shards,
+        tokens: Tokens,
+        writer: Writer,
+        drain: Callable[[], None],
+        hold: Callable[[int], None],
+    ) -> None:
+        self._link, self._shards, self._tokens, self._writer = link, shards, tokens, writer
+        self._drain, self._hold = drain, hold
+
+    def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
+        """Apply the commits and answer each."""
+        if not batch:
+            return []
+        try:
+            return self._whole(Batch(batch, now, self._tokens.next()))
+        except Exception as error:
+            if not concerns_member(error):
+                raise
+            if len(batch) == 1:
+                return [member_error(error)]
+        half = len(batch) // 2
+        return self.commit(batch[:half], now) + self.commit(batch[half:], now)
+
+    def _whole(self, batch: Batch) -> list[CommitResult]:
+        while True:
+            try:
+                return self._link.run(lambda c: self._try(c, batch), lambda c: self._doubt(c, batch))
+            except Posted:
+                self._drain()
+
+    def _try(self, connection: Connection, batch: Batch) -> list[CommitResult]:
+        for _turn in range(TURNS):
+            try:
+                return self._send(connection, batch)
+            except psycopg.Error as error:
+                if not is_stale(error) or connection.closed:
+                    raise
+                batch.unseen = False
+                roll_back(connection)
+        raise Unavailable(f"{self._link.place.url}: others keep starting the same runs; nothing was written, try again")
+
+    def _doubt(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
+        """The answers if the batch was done before its connection broke."""
+        batch.broken = True
+        return self._made(connection, batch) if batch.sent else None
+
+    def _made(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
+        key = (texts(self._shards.all), self._tokens.newest, batch.token)
+        revs = {restored(row[0]): row[1] for row in connection.execute(self._link.sql(MADE), key)}
+        slots = {
+            (number, index): revs[write.state.id]
+            for number, commit in enumerate(batch.commits)
+            for index, write in enumerate(commit.writes)
+            if write.state.id in revs and number not in batch.problems
+        }
+        return batch.results(slots) if slots or self._kept(connection, batch) else None
+
+    def _kept(self, connection: Connection, batch: Batch) -> bool:
+        """Whether data or delays of the last try are there."""
+        data, delays = batch.changes.data, batch.changes.delays
+        if not data and not delays:
+            return False
+        values = (texts(self._shards.all), numbers(data), numbers(delays), batch.token)
+        return bool(connection.execute(self._link.sql(KEPT), values).fetchall()[0][0])
+
+    def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
+        changes = Changes()
+        rest = _sorted_out(batch, changes)
+        batch.drawn.clear()
+        runs = self._writer.look(connection, batch, rest) if rest else {}
+        if rest and batch.broken and (done := self._made(connection, batch)) is not None:
+            return done
+        parts = self._writer.revisions(changes, batch, None)
+        if rest:
+            parts += self._writer.decided(connection, rest, batch, runs)
+            self._hold(max((0, *(max(epochs) for epochs in batch.epochs.values()))))
+        batch.sent = True
+        revs = self._writer.execute(connection, parts, begun=bool(rest))
+        self._tokens.newest = max([self._tokens.newest, *revs.values()])
+        return batch.results(revs)
+
+
+def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
+    """Note the usual steps and births if they go unseen; the numbers of the other commits."""
+    rest = []
+    for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
+        if batch.unseen and (step := step_of(member)) is not None and fits_step(step):
+            changes.steps.append(((number, 0), commit.writes[0]))
+        elif batch.unseen and is_birth(commit) and fits_birth(commit):
+            changes.births.append(((number, 0), commit.writes[0]))
+        else:
+            rest.append(number)
+    return rest

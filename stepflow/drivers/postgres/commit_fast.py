@@ -1,0 +1,172 @@
+"""The statements that make revisions: many steps, or many births, of one shard in one statement each.
+
+Revisions are drawn in the statement that writes them, after a shared lock that ends with the transaction: so that
+whoever reads can tell a revision that is still on its way from one that was rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stepflow.drivers.port.commit import Born, Commit, Dequeue, Enqueue, Write
+from stepflow.drivers.port.step import Step
+from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
+from stepflow.drivers.postgres.rows import label_key, map_text, waiting
+from stepflow.drivers.postgres.transactions import Statement
+
+LOCK = "select pg_advisory_xact_lock_shared($1)"
+
+# $13: these are the usual steps, unseen so far: labels are as before and a final status ends the queue row. A row that is
+# not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
+# transaction back without a question to the client in between.
+STEPS = """
+with g as materialized (
+    select pg_advisory_xact_lock_shared($15) is not null as held
+), u as materialized (
+    select coalesce(t.drawn, nextval('stepflow.revs')) as rev, t.* from unnest($2::text[], $3::bigint[], $4::bigint[],
+        $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $14::bigint[]) with ordinality
+        as t (id, epoch, prev, transition, labels, annotations, status, waiting, exchange, drawn, n)
+    where (select held from g)
+), s as (
+    update stepflow.states t set rev = u.rev, transition = u.transition, labels = u.labels,
+        annotations = u.annotations, status = u.status, waiting = u.waiting, committed_at = $11,
+        exchange_rev = case when u.exchange is null then t.exchange_rev else u.rev end,
+        epoch = case when $13::boolean and u.status <> '' then null else t.epoch end
+    from u where t.shard = $1 and t.id = u.id and t.rev = u.prev and t.epoch is not distinct from u.epoch
+        and (not $13::boolean or t.labels = u.labels)
+    returning u.rev, u.id, u.prev, u.transition, u.labels, u.annotations, u.exchange, t.exchange_rev
+), h as (
+    insert into stepflow.history (rev, shard, id, prev, token, transition, labels, annotations, committed_at,
+        exchange_rev, exchange)
+    select rev, $1, id, prev, $12::bigint, transition, labels, annotations, $11, exchange_rev, exchange from s
+), q as (
+    delete from stepflow.queue q using u where $13::boolean and u.status <> '' and q.shard = $1 and q.id = u.id
+)
+select array_agg(u.rev order by u.n),
+    (select case count(*) when cardinality($2::text[]) then 0 else ('stale: ' || count(*))::integer end from s)
+from u
+"""
+
+# $18: nothing that a caller posted may wait to be applied first.
+BIRTHS = """
+with g as materialized (
+    select pg_advisory_xact_lock_shared($22) is not null as held
+), u as materialized (
+    select coalesce(t.drawn, nextval('stepflow.revs')) as rev,
+        case when t.lane is not null then nextval('stepflow.epochs') end as epoch, t.*
+    from unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
+        $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $21::bigint[]) with ordinality
+        as t (id, flow, input_hash, created_at, transition, labels, annotations, status, waiting, exchange, priority,
+        target, due, lane, drawn, n)
+    where (select held from g)
+), s as (
+    insert into stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, transition, labels, annotations,
+        status, waiting, committed_at, exchange_rev, priority)
+    select $1, id, rev, epoch, flow, input_hash, created_at, transition, labels, annotations, status, waiting,
+        $16, rev, priority from u
+), h as (
+    insert into stepflow.history (rev, shard, id, prev, token, transition, labels, annotations, committed_at,
+        exchange_rev, exchange)
+    select rev, $1, id, 0, $17::bigint, transition, labels, annotations, $16, rev, exchange from u
+), q as (
+    insert into stepflow.queue (shard, id, flow, due, lane, priority)
+    select $1, id, target, due, lane, priority from u where lane is not null
+), l as (
+    insert into stepflow.labels (shard, label, id) select $1, t.label, t.id from unnest($19::text[], $20::text[]) t (label, id)
+)
+select array_agg(u.rev order by u.n),
+    (select case count(*) when 0 then 0 else ('stale: ' || count(*))::integer end
+     from (select 1 from stepflow.inbox i where $18::boolean and i.shard = $1 limit 1) posted)
+from u
+"""
+
+
+def fits_step(step: Step) -> bool:
+    """Whether the statement for steps can make this step: its queue row stays, or goes together with the run."""
+    if step.part is None:
+        return step.transition.status == ""
+    return type(step.part) is Dequeue and step.transition.status != "" and not waiting(step.transition)
+
+
+def fits_birth(commit: Commit) -> bool:
+    """Whether the statement for births can make this birth: it knows nothing of limits."""
+    part = commit.queue[0] if commit.queue else None
+    return not (isinstance(part, Enqueue) and part.limits)
+
+
+def steps(
+    shard: str,
+    writes: Sequence[Write],
+    epochs: Iterable[int | None],
+    revs: Iterable[int | None],
+    now: int,
+    token: int,
+    lock: int,
+    *,
+    unseen: bool,
+) -> Statement:
+    """The statement for new revisions of runs that exist; its row is (revisions in order, 0).
+
+    `revs` are revisions drawn before; where they are None the statement draws them.
+    """
+    states = [write.state for write in writes]
+    transitions = [state.transition for state in states]
+    return STEPS, (
+        shard,
+        texts([state.id for state in states]),
+        numbers(epochs),
+        numbers([state.rev for state in states]),
+        texts([transition.text for transition in transitions]),
+        texts([map_text(state.labels) for state in states]),
+        texts([map_text(state.annotations) for state in states]),
+        texts([transition.status for transition in transitions]),
+        texts([waiting(transition) for transition in transitions]),
+        optional_texts([write.exchange for write in writes]),
+        now,
+        token,
+        unseen,
+        numbers(revs),
+        lock,
+    )
+
+
+def births(
+    shard: str,
+    writes: Sequence[Write],
+    rows: Sequence[Enqueue | None],
+    revs: Iterable[int | None],
+    now: int,
+    token: int,
+    lock: int,
+    *,
+    unseen: bool,
+) -> Statement:
+    """The statement for new runs, with their queue rows where given; its row is (revisions in order, 0)."""
+    states = [write.state for write in writes]
+    transitions = [state.transition for state in states]
+    born = [write.born or Born(write.state.transition.to, "", now) for write in writes]
+    labels = [(label_key(name, value), state.id) for state in states for name, value in state.labels.items()]
+    return BIRTHS, (
+        shard,
+        texts([state.id for state in states]),
+        texts([one.flow for one in born]),
+        texts([one.input_hash for one in born]),
+        numbers([one.created_at for one in born]),
+        texts([transition.text for transition in transitions]),
+        texts([map_text(state.labels) for state in states]),
+        texts([map_text(state.annotations) for state in states]),
+        texts([transition.status for transition in transitions]),
+        texts([waiting(transition) for transition in transitions]),
+        texts(["null" if write.exchange is None else write.exchange for write in writes]),
+        numbers([0 if row is None else row.priority for row in rows]),
+        optional_texts([None if row is None else row.flow for row in rows]),
+        numbers([None if row is None else row.due for row in rows]),
+        numbers([None if row is None else int(row.due <= now) for row in rows]),
+        now,
+        token,
+        unseen,
+        texts([label for label, _id in labels]),
+        texts([run_id for _label, run_id in labels]),
+        numbers(revs),
+        lock,
+    )

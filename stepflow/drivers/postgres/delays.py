@@ -1,0 +1,181 @@
+"""Delays and data: the statements that keep them, and their queries."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepflow.drivers.port.commit import Record
+from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
+from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lock_and_read import Seen
+from stepflow.drivers.postgres.rows import (
+    QUEUE,
+    STATE,
+    Shards,
+    lane,
+    map_text,
+    read_map,
+    read_queue,
+    read_record,
+    read_state,
+)
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.errors import TooLarge
+
+LARGEST = 1_000_000_000  # bytes of a blob: a field of PostgreSQL has less than 1 GiB, with its frame
+
+OPEN = "insert into stepflow.counters (shard, name) values ($1, 'data'), ($1, 'delays') on conflict do nothing"
+LAST = "select name, last from stepflow.counters where shard = $1 order by name for update"
+COUNT = "update stepflow.counters set last = $3 where shard = $1 and name = $2 and last <> $3"
+STORE = "insert into stepflow.data (shard, rev, run_id, token, annotations, blob) values ($1, $2, $3, $4, $5, $6)"
+DELAY = """
+with u as materialized (
+    select nextval('stepflow.epochs') as epoch, t.* from unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[],
+        $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::text[], $14::bigint[])
+        as t (number, key, run_id, rev, transition, labels, annotations, committed_at, due, binding, flow, lane)
+), d as (
+    insert into stepflow.delays (shard, number, run_id, rev, token, transition, labels, annotations, committed_at, due, binding)
+    select $1, number, run_id, rev, $2::bigint, transition, labels, annotations, committed_at, due, binding from u
+), s as (
+    insert into stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, transition, labels, annotations,
+        status, waiting, committed_at, exchange_rev, delay)
+    select $1, key, rev, epoch, flow, '', 0, transition, '{}', '{}', '', '', committed_at,
+        coalesce((select r.exchange_rev from stepflow.states r where r.shard = $1 and r.id = run_id), 0), number from u
+)
+insert into stepflow.queue (shard, id, flow, due, lane) select $1, key, flow, due, lane from u
+"""
+FIRE = """
+with q as (
+    delete from stepflow.queue where shard = $1 and id = any($2::text[])
+), s as (
+    delete from stepflow.states where shard = $1 and id = any($2::text[])
+)
+update stepflow.delays set fired = true where shard = $1 and number = any($3::bigint[])
+"""
+KEPT = (
+    "select exists (select 1 from stepflow.data where shard = any($1::text[]) and rev = any($2::bigint[]) and token = $4)"
+    " or exists (select 1 from stepflow.delays where shard = any($1::text[]) and number = any($3::bigint[]) and token = $4)"
+)
+
+DELAYS = (
+    "select d.run_id, d.rev, d.transition, d.labels, d.annotations, d.committed_at, d.due, d.binding, d.number, d.fired"
+    " from stepflow.delays d where {where} order by d.due, d.number limit {limit}"
+)
+# A delay was born as its run was.
+LOAD = (
+    f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
+    f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null')"
+    " from stepflow.states s join stepflow.delays d on d.shard = s.shard and d.number = s.delay"
+    " left join stepflow.states r on r.shard = s.shard and r.id = d.run_id"
+    " left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
+    " left join stepflow.history h on h.shard = s.shard and h.rev = s.exchange_rev"
+    " where s.shard = $1 and s.id = any($2::text[])"
+)
+DATA = "select rev, blob, annotations from stepflow.data where shard = any($1::text[]) and rev = $2"
+
+
+def last_numbers(link: Link, connection: Connection, shards: Shards) -> Mapping[str, int]:
+    """The numbers that data and delays were given last, in a transaction that keeps others from giving more."""
+    key = (shards.all[0],)
+    _opened, rows = fetch_all(connection, (link.sql(OPEN), key), (link.sql(LAST), key))
+    return {name: int(last) for name, last in rows}
+
+
+def too_large(data: Sequence[DataWrite]) -> TooLarge | None:
+    """The error for a blob that no field can hold, or None."""
+    for one in data:
+        if len(one.blob) > LARGEST:
+            return TooLarge(
+                f"the data of run {one.run_id!r} has {len(one.blob)} bytes, postgresql:// stores at most {LARGEST}: split it"
+            )
+    return None
+
+
+def data_statements(shards: Shards, data: Mapping[int, DataWrite], token: int) -> list[Statement]:
+    """Store blobs under their revisions."""
+    found: list[Statement] = [
+        (
+            STORE,
+            (shards.of(one.run_id), rev, stored(one.run_id), token, stored(map_text(one.annotations)), bytes(one.blob)),
+        )
+        for rev, one in data.items()
+    ]
+    return found + ([(COUNT, (shards.all[0], "data", max(data)))] if data else [])
+
+
+def delay_statements(shards: Shards, delays: Mapping[int, Delay], now: int, token: int) -> list[Statement]:
+    """Keep delays under their offsets, and queue them."""
+    parts: dict[str, dict[int, Delay]] = {}
+    for offset, delay in delays.items():
+        parts.setdefault(shards.of(delay.state.id), {})[offset] = delay
+    found = [_delay(shard, part, now, token) for shard, part in sorted(parts.items())]
+    return found + ([(COUNT, (shards.all[0], "delays", max(delays)))] if delays else [])
+
+
+def _delay(shard: str, delays: Mapping[int, Delay], now: int, token: int) -> Statement:
+    states = [delay.state for delay in delays.values()]
+    dues = [delay.due for delay in delays.values()]
+    return DELAY, (
+        shard,
+        token,
+        numbers(delays),
+        texts([delay_key(state.id, offset) for offset, state in zip(delays, states, strict=True)]),
+        texts([state.id for state in states]),
+        numbers([state.rev for state in states]),
+        texts([state.transition.text for state in states]),
+        texts([map_text(state.labels) for state in states]),
+        texts([map_text(state.annotations) for state in states]),
+        numbers([state.committed_at for state in states]),
+        numbers(dues),
+        flags([delay.commit for delay in delays.values()]),
+        texts([state.transition.to for state in states]),
+        numbers([lane(due, now) for due in dues]),
+    )
+
+
+def fire_statements(shards: Shards, runs: Mapping[str, Seen]) -> list[Statement]:
+    """Delays that are over: they leave the queue and stay listed."""
+    return [
+        (FIRE, (shard, texts(keys), numbers([runs[key].delay for key in keys])))
+        for shard, keys in shards.split(key for key, run in runs.items() if run.fired).items()
+    ]
+
+
+def read_delays(link: Link, connection: Connection, shards: Shards, query: DelayQuery) -> list[Delay]:
+    """The delays that the query asks for, by due time and offset."""
+    where, limit = "d.shard = $1 and d.due > $2 and d.due <= $3 and d.number > $4", max(query.limit, 0)
+    values: list[object] = [query.since, query.until, query.after, limit]
+    if query.run_id is not None:
+        where += " and d.run_id = $6"
+        values.append(stored(query.run_id))
+    if query.pending:
+        where += " and not d.fired"
+    text = link.sql(DELAYS.format(where=where, limit="$5"))
+    # One shard at a time: its index has the order.
+    some = shards.all if query.run_id is None else (shards.of(query.run_id),)
+    parts = fetch_all(connection, *((text, (shard, *values)) for shard in some))
+    found = [_read_delay(row) for rows in parts for row in rows]
+    found.sort(key=lambda delay: (delay.due, delay.offset))
+    return found[:limit]
+
+
+def read_data(link: Link, connection: Connection, shards: Shards, query: DataQuery) -> list[StoredData]:
+    """The data of one revision, if it is there."""
+    rows = connection.execute(link.sql(DATA), (texts(shards.all), query.rev), binary=True)
+    return [StoredData(rev, blob, read_map(restored(annotations))) for rev, blob, annotations in rows]
+
+
+def _read_delay(row: tuple[Any, ...]) -> Delay:
+    due, commit, number, fired = row[6:10]
+    return Delay(read_state(row[:6]), due, commit, number, fired)
+
+
+def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record]:
+    """The key and record of a pending delay, from a row of `LOAD`."""
+    key, *rest, exchange = row[20:]
+    delay = _read_delay((*row[:6], *rest))
+    return restored(key), read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay)

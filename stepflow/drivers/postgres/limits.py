@@ -1,0 +1,96 @@
+"""Flow control in the PostgreSQL tables: what stands against limits, when runs began, and which deduplication keys hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stepflow.drivers.port.commit import Commit, Once
+from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.model.limits import Limit, Traffic, rated
+
+GUARD = "select pg_advisory_xact_lock($1)"
+HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and lane = 3 and limits <> ''"
+BEGUN = """
+select t.key, b.at from unnest($2::text[], $3::bigint[], $4::bigint[]) as t (key, since, most),
+    lateral (select at from stepflow.begun where shard = $1 and key = t.key and at > t.since order by at desc limit t.most) b
+"""
+BEGIN_ALL = "insert into stepflow.begun (shard, key, at) select $1, key, $3 from unnest($2::text[]) as t (key)"
+FORGET = """
+delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since)
+where b.shard = $1 and b.key = t.key and b.at <= t.since
+"""
+PROMISED = "select key, run_id from stepflow.once where shard = $1 and key = any($2::text[]) and until > $3"
+THERE = "select id from stepflow.states where shard = any($1::text[]) and id = any($2::text[])"
+PROMISE = """
+insert into stepflow.once (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
+on conflict (shard, key) do update set run_id = excluded.run_id, until = excluded.until
+"""
+OVER = (
+    "delete from stepflow.begun where shard = $1 and at < $2",
+    "delete from stepflow.once where shard = $1 and until < $2",
+)
+
+
+def claiming(link: Link, shards: Shards) -> Statement:
+    """The statement after which this transaction alone claims runs with limits in the namespace."""
+    return GUARD, (lock_key(link.place.schema, f"limits/{shards.all[0]}"),)
+
+
+def traffic(link: Link, connection: Connection, shards: Shards, given: Iterable[str], now: int) -> Traffic:
+    """What stands against these limits."""
+    found = Traffic()
+    wanted: dict[str, Limit] = {}
+    for limit in (limit for text in given for limit in rated(text)):
+        wanted[limit.key] = limit.wider(wanted.get(limit.key))
+    limits = list(wanted.values())
+    since = numbers([now - limit.per_us for limit in limits])
+    key = (shards.all[0], texts(list(wanted)), since, numbers([limit.rate for limit in limits]))
+    held, begun = fetch_all(connection, (link.sql(HELD), (texts(shards.all),)), (link.sql(BEGUN), key))
+    for text, run_id in held:
+        found.holds(restored(text), restored(run_id))
+    for name, at in begun:
+        found.begun.setdefault(restored(name), []).append(at)
+    return found
+
+
+def begins(shards: Shards, given: Iterable[str], now: int) -> list[Statement]:
+    """Note that runs with these limits were claimed; what no period reaches back to goes away."""
+    limits = [limit for text in given for limit in rated(text)]
+    keys = texts([limit.key for limit in limits])
+    first, since = shards.all[0], numbers([now - limit.per_us for limit in limits])
+    return [(FORGET, (first, keys, since)), (BEGIN_ALL, (first, keys, now))] if limits else []
+
+
+def promised(link: Link, connection: Connection, shards: Shards, commits: Sequence[Commit], now: int) -> dict[str, str]:
+    """Key -> run id of the deduplication keys of these commits that hold; nobody else gives them meanwhile."""
+    keys = sorted({commit.once.key for commit in commits if commit.once is not None})
+    if not keys:
+        return {}
+    place, first = link.place.schema, shards.all[0]
+    guards = sorted(lock_key(place, f"once/{first}/{key}") for key in keys)
+    *_locked, rows = fetch_all(
+        connection, *[(GUARD, (guard,)) for guard in guards], (link.sql(PROMISED), (first, texts(keys), now))
+    )
+    found = {restored(key): restored(run_id) for key, run_id in rows}
+    values = (texts(shards.all), texts(sorted(found.values())))
+    there = {restored(run_id) for (run_id,) in connection.execute(link.sql(THERE), values)} if found else set()
+    return {key: run_id for key, run_id in found.items() if run_id in there}
+
+
+def promises(shards: Shards, given: Sequence[Once]) -> list[Statement]:
+    """These keys hold from now on."""
+    if not given:
+        return []
+    ids = texts([once.run_id for once in given])
+    values = (shards.all[0], texts([once.key for once in given]), ids, numbers([once.until for once in given]))
+    return [(PROMISE, values)]
+
+
+def forget(link: Link, connection: Connection, shard: str, before: int) -> None:
+    """Drop what was over before this time."""
+    for statement in OVER:
+        connection.execute(link.sql(statement), (stored(shard), before))

@@ -1,0 +1,66 @@
+"""What is due when: a few index look-ups per flow, however many runs there are."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stepflow.drivers.port.commit import Horizon
+from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.claim_limited import LINES
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.limits import traffic
+from stepflow.drivers.postgres.lock_and_read import POSTED, Posted
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.drivers.postgres.visible_rev import Head
+from stepflow.model.limits import due_of
+
+_ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.lane = "
+_MET = "2 and (q.blocked_by < $3 or q.blocked_by > $3)"
+# The earliest due time of the sleeping, of the ready and of the special rows, and how many suspects are due.
+AHEAD = (
+    f"select (select min(q.due) {_ROWS}0),"
+    f" (select q.due {_ROWS}1 order by q.priority, q.due, q.id limit 1),"
+    f" (select min(q.due) {_ROWS}{_MET}),"
+    f" (select count(*) {_ROWS}{_MET} and q.crashes >= 2 and q.due <= $4)"
+)
+# The lines of a flow, and when the first row of each was due.
+LINE = (
+    f"select line.text, (select q.due {_ROWS}4 and q.limits = line.text order by q.priority, q.due, q.id limit 1)"
+    f" from ({LINES}) line"
+)
+OWNED = (
+    "select owner, count(*) from stepflow.queue where shard = any($1::text[]) and lane = 3 and flow = any($2::text[])"
+    " group by owner"
+)
+
+
+def horizon(
+    link: Link, connection: Connection, shards: Shards, head: Head, flows: Mapping[str, str], now: int
+) -> Horizon:
+    """The horizon of these flows (name -> definition). Raises Posted when the inbox must be applied first."""
+    lines: list[Statement] = [(link.sql(LINE), (shard, stored(flow))) for shard in shards.all for flow in flows]
+    looks: list[Statement] = [
+        (link.sql(AHEAD), (shard, stored(flow), stored(definition), now))
+        for shard in shards.all
+        for flow, definition in flows.items()
+    ]
+    held = (link.sql(OWNED), (texts(shards.all), texts(list(flows))))
+    posted, owned, last, holders, *found = fetch_all(
+        connection, (link.sql(POSTED), (texts(shards.all),)), held, *head.asking(), *looks, *lines
+    )
+    ahead = found[: len(looks)]
+    if posted[0][0]:
+        raise Posted
+    dues = [int(due) for ((*some, _count),) in ahead for due in some if due is not None]
+    suspects = sum(int(row[-1]) for (row,) in ahead)
+    heads = [(restored(text), int(due)) for rows in found[len(looks) :] for text, due in rows]
+    if heads:
+        seen = traffic(link, connection, shards, {text for text, _due in heads}, now)
+        dues += [due for text, first in heads if (due := due_of(first, text, seen, now)) is not None]
+    counts = {restored(owner): count for owner, count in owned}
+    return Horizon(
+        min(dues, default=None), suspects, counts, head.newest(connection, shards.all, head.judge(last, holders))
+    )

@@ -1,0 +1,176 @@
+"""A session's connections: a small pool, and what happens when one breaks in the middle of something."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from threading import Condition
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.errors import TRANSIENT, Lost, concerns_member, state_of, translate
+from stepflow.drivers.postgres.url import Place
+from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
+
+T = TypeVar("T")
+Statement = tuple[str, tuple[object, ...]]
+TURNS = 8  # tries of one transaction that others get into the way of, or whose connection breaks
+
+
+@lru_cache(maxsize=512)
+def for_schema(text: str, schema: str) -> str:
+    """A statement written for the schema `stepflow`, for another one."""
+    return text.replace("stepflow.", f'"{schema}".')
+
+
+class Pool:
+    """At most `most` connections, made when needed; the one used last is taken first. Nobody may take two at a time."""
+
+    def __init__(self, dialer: Dialer, most: int) -> None:
+        self._dialer, self._most = dialer, most
+        self._free: list[Connection] = []
+        self._made = 0
+        self._returned = Condition()
+        self._closed = False
+
+    @contextmanager
+    def use(self) -> Iterator[Connection]:
+        """A connection in autocommit mode. Whatever fails inside is rolled back; raises Lost when it broke."""
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException as error:
+            roll_back(connection)
+            if connection.closed and isinstance(error, psycopg.Error):
+                raise Lost(" ".join(str(error).split())) from error
+            raise
+        finally:
+            self._give(connection)
+
+    def _take(self) -> Connection:
+        with self._returned:
+            self._returned.wait_for(lambda: self._closed or self._free or self._made < self._most)
+            if self._closed:
+                raise StoreError(f"{self._dialer.place.url}: this session is closed; open the engine again")
+            if self._free:
+                return self._free.pop()
+            self._made += 1
+        try:
+            return self._dialer.patiently()
+        except BaseException:
+            self._drop()
+            raise
+
+    def _give(self, connection: Connection) -> None:
+        with self._returned:
+            if not connection.closed and not self._closed:
+                self._free.append(connection)
+                self._returned.notify()
+                return
+        connection.close()
+        self._drop()
+
+    def _drop(self) -> None:
+        with self._returned:
+            self._made -= 1
+            self._returned.notify()
+
+    def adopt(self, connection: Connection) -> None:
+        """Take in a connection that was opened elsewhere."""
+        with self._returned:
+            self._made += 1
+            self._free.append(connection)
+
+    def forget(self) -> None:
+        """Close the free connections: the server was probably restarted, and they are broken too."""
+        with self._returned:
+            stale, self._free = self._free, []
+            self._made -= len(stale)
+            self._returned.notify_all()
+        for connection in stale:
+            connection.close()
+
+    def close(self) -> None:
+        """Close the free connections at once and the others when their use ends."""
+        with self._returned:
+            self._closed = True
+        self.forget()
+
+
+def roll_back(connection: Connection) -> None:
+    """End what is open on a connection; close it where that fails."""
+    with suppress(psycopg.Error):
+        if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+            connection.execute("rollback")
+    if not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE:
+        connection.close()
+
+
+class Link:
+    """Runs transactions on a pool, again where that is safe."""
+
+    def __init__(self, dialer: Dialer, most: int) -> None:
+        self.place: Place = dialer.place
+        self.pool = Pool(dialer, most)
+        self.closing = dialer.closing
+
+    def sql(self, text: str) -> str:
+        """A statement for this store's schema."""
+        return for_schema(text, self.place.schema)
+
+    def run(self, work: Callable[[Connection], T], doubt: Callable[[Connection], T | None] | None = None) -> T:
+        """The result of `work(connection)`, which is done again after a deadlock or a broken connection.
+
+        After a break `doubt` is asked first, on a new connection: its result, if not None, is the answer. Raises the
+        library's errors, and psycopg's or Python's own where the values of a commit are to blame.
+        """
+        broken = False
+        trouble: Exception | None = None
+        for _turn in range(TURNS):
+            try:
+                with self.pool.use() as connection:
+                    if broken and doubt is not None and (found := doubt(connection)) is not None:
+                        return found
+                    return work(connection)
+            except Lost as error:
+                trouble, broken = error, True
+                self.pool.forget()
+            except psycopg.Error as error:
+                if concerns_member(error):
+                    raise
+                if state_of(error) not in TRANSIENT:
+                    raise translate(error, self.place.url) from error
+                trouble = error
+            except Unavailable as error:
+                if broken and doubt is not None:
+                    raise OutcomeUnknown(f"{error}; the connection broke inside COMMIT, read the runs again") from error
+                raise
+        assert trouble is not None
+        raise translate(trouble, self.place.url) from trouble
+
+
+@contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """Send what is executed inside in one round trip; the first error is raised at the end."""
+    first: psycopg.Error | None = None
+    try:
+        with connection.pipeline():
+            try:
+                yield
+            except psycopg.Error as error:
+                first = error
+    except psycopg.Error as error:
+        raise first or error from None
+    if first is not None:
+        raise first
+
+
+def fetch_all(connection: Connection, *statements: Statement) -> list[list[tuple[Any, ...]]]:
+    """The rows of several statements in one round trip; those that write must be between BEGIN and COMMIT."""
+    with pipelined(connection):
+        cursors = [connection.execute(text, values, prepare=True) for text, values in statements]
+    return [cursor.fetchall() if cursor.description else [] for cursor in cursors]

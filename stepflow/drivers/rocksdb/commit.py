@@ -1,0 +1,179 @@
+"""Member: checks one commit against what came before it in its batch, then applies it to a draft."""
+
+from __future__ import annotations
+
+from stepflow.drivers.port.commit import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Owner, Write
+from stepflow.drivers.rocksdb import delays as attached
+from stepflow.drivers.rocksdb import limits as control
+from stepflow.drivers.rocksdb import queue as rows
+from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
+from stepflow.drivers.rocksdb.keys import Keys, number, text
+from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.records import Run, dump_event, dump_position, dump_revision
+from stepflow.drivers.rocksdb.revision_index import alone
+from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
+
+
+def apply(batch: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> CommitResult:
+    """Apply one commit whole to the draft of its batch, or answer why nothing of it was applied."""
+    before, member = batch.head.copy(), batch.member()
+    try:
+        result = _problem(member, keys, commit, now) or _changes(member, keys, commit, now, me)
+    except StepflowError as error:
+        result = error
+    except MEMBER_ERRORS as error:
+        result = member_error(error)
+    if isinstance(result, StepflowError):
+        batch.head.back(before)
+    else:
+        batch.absorb(member)
+    return result
+
+
+def _changes(member: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+    if commit.once is not None:
+        control.promise(member, keys, commit.once)
+    if commit.resolve is not None:
+        commit = _resolved(member, keys, commit, now)
+    numbers = tuple([_write(member, keys, write, now) for write in commit.writes])
+    epochs: tuple[int, ...] = ()
+    if commit.consume or commit.queue or commit.publish or commit.cancel:
+        epochs = _rest(member, keys, commit, now, me)
+    if commit.delays or commit.data:
+        numbers += tuple([attached.store(member, keys, data) for data in commit.data])
+        numbers += tuple([attached.put(member, keys, delay) for delay in commit.delays])
+    return numbers + epochs
+
+
+def _resolved(member: Draft, keys: Keys, commit: Commit, now: int) -> Commit:
+    """What the commit becomes with the numbers that it will get; raises what it is refused with."""
+    assert commit.resolve is not None
+    rev, blob = member.head.rev + 1, attached.last(member, keys, attached.DATA) + 1
+    revs, data_revs = range(rev, rev + len(commit.writes)), range(blob, blob + len(commit.data))
+    commit = commit.resolve(tuple(revs), tuple(data_revs), now)
+    problem = _missing(member, keys, commit)
+    if problem is not None:
+        raise problem
+    return commit
+
+
+def lost(draft: Draft, key: str, epoch: int) -> LostClaim | None:
+    """The error of a holder whose claim is gone, or None."""
+    row = draft.row(key)
+    if row is not None and row.epoch == epoch:
+        return None
+    return LostClaim(f"run {key!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it")
+
+
+def _problem(draft: Draft, keys: Keys, commit: Commit, now: int) -> StepflowError | None:
+    fence, once = commit.fence, commit.once
+    if fence is not None and (error := lost(draft, fence.id, fence.epoch)) is not None:
+        return error
+    for run_id in commit.unowned:
+        row = draft.row(run_id)
+        if row is not None and row.owner:
+            return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
+    problem = _stale(draft, commit.writes) or _missing(draft, keys, commit)
+    return problem or (None if once is None else control.duplicate(draft, keys, once, now))
+
+
+def _stale(draft: Draft, writes: tuple[Write, ...]) -> RevMismatch | None:
+    met: set[str] = set()
+    stale = []
+    for write in writes:
+        state = write.state
+        run = draft.run(state.id)
+        if state.id in met or state.rev != (0 if run is None else run.rev):
+            stale.append(state.id)
+        met.add(state.id)
+    return RevMismatch(stale) if stale else None
+
+
+def _missing(draft: Draft, keys: Keys, commit: Commit) -> StepflowError | None:
+    if not (commit.consume or commit.queue or commit.publish or commit.cancel):
+        return None
+    if commit.consume and (gone := _gone(draft, keys, commit)):
+        return NotFound(f"events {gone} of the fenced run are not there any more: read the run again")
+    made = {write.state.id for write in commit.writes}
+    for part in (*commit.queue, *commit.publish):
+        run_id = part.run_id if isinstance(part, Event) else part.id
+        if run_id not in made and not isinstance(part, Dequeue) and draft.run(run_id) is None:
+            return NotFound(f"there is no run {run_id!r} in this namespace: start it first")
+    queued = {part.id for part in commit.queue}
+    for cancel in commit.cancel:
+        row = draft.row(cancel.id)
+        if row is None or not row.owner or cancel.id in queued:
+            return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
+    return None
+
+
+def _gone(draft: Draft, keys: Keys, commit: Commit) -> list[int]:
+    """The seqs to be consumed that are not pending."""
+    run = draft.run(commit.fence.id) if commit.fence else None
+    pending = set() if run is None else {event.seq for event in rows.pending(draft, keys, run)}
+    return sorted(set(commit.consume) - pending)
+
+
+def _write(draft: Draft, keys: Keys, write: Write, now: int) -> int:
+    new, exchange = write.state, write.exchange
+    draft.head.rev = rev = draft.head.rev + 1
+    run = draft.run(new.id)
+    if run is None:
+        born = write.born or Born(new.transition.to, "", now)
+        text(born.flow), number(born.created_at)  # parts of index keys: fail now rather than when the batch is written
+        maps = (dict(new.labels), dict(new.annotations))
+        run = draft.runs[new.id] = Run(new.id, text(new.id), born, rev, new.transition, *maps, now, rev)
+        exchange = "null" if exchange is None else exchange
+    else:
+        run = draft.twin(run)
+        run.moved(new, rev, now)
+    record(draft, keys, run, new.rev, exchange)
+    return rev
+
+
+def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) -> None:
+    """Write the newest revision of a run into the history; `exchange` None keeps the last one."""
+    if exchange is not None:
+        run.exchange_rev = run.rev
+    place, puts = number(run.rev), draft.puts
+    puts[keys.history + run.code + place] = dump_revision(
+        prev,
+        run.exchange_rev,
+        dump_position(run.committed_at, run.transition, run.labels, run.annotations),
+        exchange or "",
+    )
+    key, entry = alone(keys, run.rev, run.committed_at, run.code)
+    puts[key] = entry
+    for name, value in run.labels.items():
+        puts[keys.tagged + text(name) + text(value) + place] = b""
+
+
+def _rest(draft: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+    epochs: tuple[int, ...] = ()
+    if commit.consume and commit.fence is not None:
+        rows.consume(draft, keys, commit.fence.id, commit.consume)
+    for part in commit.queue:
+        if isinstance(part, Enqueue):
+            epochs += rows.enqueue(draft, keys, part, now, me)
+        else:
+            rows.dequeue(draft, keys, part.id, now)
+    for event in commit.publish:
+        _publish(draft, keys, event, now)
+    for cancel in commit.cancel:
+        rows.mark(draft, cancel.id)
+    return epochs
+
+
+def _publish(draft: Draft, keys: Keys, event: Event, now: int) -> None:
+    run = draft.run(event.run_id)
+    assert run is not None
+    seen = keys.published + run.code + text(event.id)
+    if draft.value(seen) is not None:
+        return
+    draft.head.seq = seq = draft.head.seq + 1
+    draft.puts[seen] = number(seq)
+    draft.loose[keys.events + run.code + number(seq)] = dump_event(event)
+    run = draft.twin(run)
+    run.oldest = run.oldest if run.pending else seq
+    run.pending += 1
+    rows.wake(draft, run, event.name, now)

@@ -1,0 +1,106 @@
+"""The index of revisions by number: one record for those that a batch made one after the other.
+
+It lies at its first revision and holds when they were committed, and the ids of their runs. A pruned one leaves a hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from stepflow.drivers.rocksdb.disk import Disk
+from stepflow.drivers.rocksdb.keys import END, Change, Keys, after, number, read_number
+from stepflow.drivers.rocksdb.overlay import Draft
+
+NUMBER = 8
+
+Place = tuple[bytes, int]
+"""A revision: the run's id as part of a key, and its rev."""
+
+
+class Block:
+    """Consecutive revisions on their way into the index; `codes` are the ids of their runs as parts of keys."""
+
+    __slots__ = ("_first", "_now", "_puts", "_revs", "codes")
+
+    def __init__(self, keys: Keys, puts: Change, now: int) -> None:
+        self._revs, self._puts, self._now = keys.revs, puts, number(now)
+        self._first, self.codes = 0, list[bytes]()
+
+    def add(self, rev: int, code: bytes) -> None:
+        """The next revision."""
+        if rev != self._first + len(self.codes):
+            self.write()
+            self._first = rev
+        self.codes.append(code)
+
+    def write(self) -> None:
+        """Put what was added."""
+        if self.codes:
+            self._puts[self._revs + number(self._first)] = self._now + b"".join(self.codes)
+            self.codes = []
+
+
+def alone(keys: Keys, rev: int, now: int, code: bytes) -> tuple[bytes, bytes]:
+    """Key and record of a revision that was made alone."""
+    return keys.revs + number(rev), number(now) + code
+
+
+def _codes(record: bytes) -> list[bytes]:
+    """The ids of a record, without their ends; a hole is empty, which no id is."""
+    return record[NUMBER:].split(END)[:-1]
+
+
+def places(key: bytes, record: bytes, prefix: int) -> list[Place]:
+    """The revisions of a record whose key has a prefix of that length."""
+    first = read_number(key, prefix)
+    return [(code + END, first + n) for n, code in enumerate(_codes(record)) if code]
+
+
+def walk(disk: Disk, keys: Keys, first: int, last: int | None, since: int, *, back: bool) -> Iterator[Place]:
+    """The revisions from `first` to `last` that were committed at `since` or later, as of this call."""
+    prefix = keys.revs
+    # The record that holds the first one may lie before it.
+    start = prefix + (disk.cursor(prefix, back=True).leap(number(first)) or number(first))
+    stop = after(prefix) if last is None else prefix + number(last + 1)
+    rows = disk.scan_back(stop, start) if back else disk.scan(start, stop)
+    return _within(rows, len(prefix), first, last, since, back)
+
+
+def _within(
+    rows: Iterable[tuple[bytes, bytes]], prefix: int, first: int, last: int | None, since: int, back: bool
+) -> Iterator[Place]:
+    for key, record in rows:
+        if read_number(record, 0) >= since:
+            found = places(key, record, prefix)
+            for place in reversed(found) if back else found:
+                if first <= place[1] and (last is None or place[1] <= last):
+                    yield place
+
+
+class Finder:
+    """Looks revisions up, as of the moment when it was made."""
+
+    def __init__(self, disk: Disk, keys: Keys) -> None:
+        self._cursor, self._prefix = disk.cursor(keys.revs, back=True), keys.revs
+
+    def find(self, rev: int) -> tuple[bytes, int] | None:
+        """The id of a revision's run as part of a key, and when it was committed; None if there is no such revision."""
+        key, record = self.record(rev)
+        found = [code for code, other in places(key, record, 0) if other == rev] if record else []
+        return (found[0], read_number(record, 0)) if found else None
+
+    def record(self, rev: int) -> tuple[bytes, bytes]:
+        """The end of the key, and the record, that may hold this revision; both empty if there is none."""
+        key = self._cursor.leap(number(rev))
+        return (b"", b"") if key is None else (key, self._cursor.record)
+
+    def forget(self, draft: Draft, rev: int) -> None:
+        """Make a hole; the record goes when there is nothing else in it."""
+        end, stored = self.record(rev)
+        key = self._prefix + end
+        record = draft.puts.get(key, stored) or b""
+        codes = _codes(record)
+        at = rev - read_number(end, 0) if record else 0
+        if at < len(codes):
+            codes[at] = b""
+            draft.puts[key] = record[:NUMBER] + b"".join(code + END for code in codes) if any(codes) else None

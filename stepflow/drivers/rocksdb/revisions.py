@@ -1,0 +1,121 @@
+"""Answers the queries for revisions: by run, by revision, or by labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
+from threading import Condition
+
+from stepflow.drivers.port.commit import HistoryQuery, Revision
+from stepflow.drivers.rocksdb.index_scan import common, union
+from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.records import exchange_of, parse_revision
+from stepflow.drivers.rocksdb.revision_index import Finder, Place, walk
+from stepflow.drivers.rocksdb.tables import Space
+from stepflow.model.state import State
+
+CHUNK = 256
+END = b"\xff" * 9
+
+
+class History:
+    """The revisions of one namespace; a row never changes, so that no lock is needed to read it."""
+
+    def __init__(self, space: Space) -> None:
+        self._space, self._keys = space, space.keys
+        self._newest: dict[bytes, int] = {}
+
+    def exchanges(self, places: Iterable[Place]) -> dict[Place, str]:
+        """The exchange texts that were written with these revisions."""
+        wanted = sorted(set(places))
+        return {
+            place: exchange_of(record) for place, record in zip(wanted, self._records(wanted), strict=True) if record
+        }
+
+    def _records(self, places: Sequence[Place]) -> list[bytes | None]:
+        return self._space.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
+
+    def _rows(self, places: Sequence[Place]) -> list[tuple[State, int, str]]:
+        """The rows of the history at these places, without those that were pruned meanwhile."""
+        return [
+            parse_revision(record, read_text(code, 0)[0], rev)
+            for (code, rev), record in zip(places, self._records(places), strict=True)
+            if record is not None
+        ]
+
+    def answer(self, query: HistoryQuery, lock: Condition) -> list[Revision]:
+        """The revisions that the query asks for, in ascending order."""
+        with lock:  # one view of all indexes
+            places = self._places(query)
+        if query.latest_only:
+            places = (place for place in places if self._is_newest(*place))
+        found: list[tuple[State, int, str]] = []
+        while len(found) < query.limit and (chunk := list(islice(places, min(CHUNK, query.limit)))):
+            found += [row for row in self._rows(chunk) if _fits(row[0], query)]
+        found = found[: max(query.limit, 0)]
+        return self._revisions(found[::-1] if query.last else found)
+
+    def _revisions(self, found: Sequence[tuple[State, int, str]]) -> list[Revision]:
+        """With the exchange as of then, which may have been written by an earlier revision."""
+        texts = self.exchanges((text(state.id), rev) for state, rev, _ in found if rev != state.rev)
+        revisions = []
+        for state, rev, own in found:
+            exchange = own if rev == state.rev else texts.get((text(state.id), rev))
+            if exchange is not None:  # else it was pruned meanwhile
+                revisions.append(Revision(state, exchange))
+        return revisions
+
+    def _places(self, query: HistoryQuery) -> Iterator[Place]:
+        """Where to look, in the wanted direction; the rows themselves are checked later."""
+        if query.id is not None:
+            code = text(query.id)
+            prefix = self._keys.history + code
+            return ((code, read_number(key, len(prefix))) for key, _ in self._range(prefix, query))
+        if query.labels and all(query.labels):
+            return self._tagged(query)
+        first, last = query.since_rev + 1, query.until_rev
+        return walk(self._space.disk, self._keys, first, last, query.since, back=query.last)
+
+    def _range(self, prefix: bytes, query: HistoryQuery) -> Iterator[tuple[bytes, bytes]]:
+        stop = after(prefix) if query.until_rev is None else prefix + number(query.until_rev + 1)
+        start = prefix + number(query.since_rev + 1)
+        if start >= stop:
+            return iter(())
+        disk = self._space.disk
+        return disk.scan_back(stop, start) if query.last else disk.scan(start, stop)
+
+    def _tagged(self, query: HistoryQuery) -> Iterator[Place]:
+        """The revisions that have all labels of one of the groups."""
+        back, disk, tagged = query.last, self._space.disk, self._keys.tagged
+        first = number(query.since_rev + 1)
+        last = END if query.until_rev is None else number(query.until_rev)
+        walks = [
+            common(
+                [disk.cursor(tagged + text(n) + text(v), back=back) for n, v in group.items()], last if back else first
+            )
+            for group in query.labels
+        ]
+        ends = takewhile(lambda end: first <= end <= last, union(walks, back=back))
+        return self._committed(ends, query.since, Finder(disk, self._keys))
+
+    def _committed(self, ends: Iterator[bytes], since: int, index: Finder) -> Iterator[Place]:
+        for end in ends:
+            rev = read_number(end, 0)
+            found = index.find(rev)
+            if found is not None and found[1] >= since:
+                yield found[0], rev
+
+    def _is_newest(self, code: bytes, rev: int) -> bool:
+        newest = self._newest.get(code)
+        if newest is None:
+            prefix = self._keys.history + code
+            last = next(self._space.disk.scan_back(prefix + END, prefix), None)
+            newest = self._newest[code] = 0 if last is None else read_number(last[0], len(prefix))
+        return rev == newest
+
+
+def _fits(state: State, query: HistoryQuery) -> bool:
+    groups = query.labels
+    return state.committed_at >= query.since and (
+        not groups or any(all(state.labels.get(n) == v for n, v in group.items()) for group in groups)
+    )

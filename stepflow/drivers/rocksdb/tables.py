@@ -1,0 +1,161 @@
+"""Space: the tables of one namespace, with those parts in memory that every commit needs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.rocksdb.disk import Disk
+from stepflow.drivers.rocksdb.index import index_change, kind_of, row_entry
+from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.partitions import Lanes
+from stepflow.drivers.rocksdb.records import (
+    Run,
+    dump,
+    dump_row,
+    dump_run,
+    fixed,
+    parse,
+    parse_owner,
+    parse_row,
+    parse_run,
+)
+from stepflow.model.lifecycle import QueueRow
+
+REMEMBERED = 16_384  # runs without an owner whose heads stay in memory, about 1 KB each
+
+
+class Space:
+    """The runs, queue and owners of a namespace: what a Draft stands on, and what it becomes."""
+
+    def __init__(self, disk: Disk, namespace: str) -> None:
+        self.disk, self.keys = disk, Keys(namespace)
+        self._runs: dict[str, Run | None] = {}
+        self._rows: dict[str, QueueRow | None] = {}
+        self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> keys of its rows
+        self.counts: Counter[tuple[str, str]] = Counter()  # group and creating flow -> runs
+        self.owners: dict[str, Owner] = {}
+        self.lanes = Lanes(disk, self.keys)
+        self._recover()
+
+    def _recover(self) -> None:
+        """Read what is kept in memory."""
+        disk, keys = self.disk, self.keys
+        for key, record in disk.scan(keys.counts, after(keys.counts)):
+            group, at = read_text(key, len(keys.counts))
+            (self.counts[group, read_text(key, at)[0]],) = parse(record)
+        for key, record in disk.scan(keys.owners, after(keys.owners)):
+            owner_id = read_text(key, len(keys.owners))[0]
+            self.owners[owner_id] = parse_owner(record, owner_id)
+        for key, _none in disk.scan(keys.held, after(keys.held)):
+            owner_id, at = read_text(key, len(keys.held))
+            self.held[owner_id].add(read_text(key, at)[0])
+
+    def run(self, run_id: str) -> Run | None:
+        """The run of that id."""
+        if run_id not in self._runs:
+            self._read_runs([run_id])
+        return self._runs[run_id]
+
+    def _read_runs(self, ids: Sequence[str]) -> None:
+        """Read runs with their newest revisions into memory."""
+        codes, start = [text(run_id) for run_id in ids], self.keys.history
+        records = self.disk.get_many([self.keys.runs + code for code in codes])
+        known = [n for n, record in enumerate(records) if record is not None]
+        self._runs.update(dict.fromkeys(ids))
+        for n, newest in zip(known, self.disk.last_of(start + codes[n] for n in known), strict=True):
+            if newest is not None:
+                rev = read_number(newest[0], len(start) + len(codes[n]))
+                self._runs[ids[n]] = parse_run(records[n] or b"", ids[n], codes[n], rev, newest[1])
+
+    def row(self, key: str) -> QueueRow | None:
+        """The queue row of that key."""
+        if key not in self._rows:
+            record = self.disk.get(self.keys.queue + text(key))
+            self._rows[key] = None if record is None else parse_row(record)
+        return self._rows[key]
+
+    def warm(self, keys: Collection[str]) -> None:
+        """Read the runs and rows of these keys together, as they are going to be needed."""
+        cold = [key for key in keys if key not in self._runs]
+        if cold:
+            self._read_runs(cold)
+            for key in cold:
+                if self._runs[key] is None and "\0" not in key:
+                    self._rows[key] = None  # only runs and delays have rows
+        bare = [key for key in keys if key not in self._rows]
+        if bare:
+            rows = self.disk.get_many([self.keys.queue + text(key) for key in bare])
+            self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
+
+    def at_hand(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
+        """The runs and the rows that are in memory."""
+        return self._runs, self._rows
+
+    def value(self, key: bytes) -> bytes | None:
+        """The record at a key."""
+        return self.disk.get(key)
+
+    def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
+        """The records from number `start` on whose keys begin with `prefix`, in their order."""
+        return dict(self.disk.scan(prefix + number(start), prefix + b"\xff" * 9))
+
+    def entries(self, draft: Draft) -> Change:
+        """Everything that a draft writes: its records, and what follows from its runs and rows."""
+        keys, out = self.keys, draft.puts
+        groups: Counter[tuple[str, str]] = Counter()
+        out.update(draft.loose)
+        for key, row in draft.rows.items():
+            run = self.run(key)
+            self._row_entries(out, key, row, text(key) if run is None else run.code)
+            if run is not None and key not in draft.runs:
+                index_change(out, groups, keys, (run, self.row(key)), (run, row))
+        for run_id, run in draft.runs.items():
+            old, row = self.run(run_id), draft.row(run_id)
+            if old is None or fixed(old) != fixed(run):
+                out[keys.runs + run.code] = dump_run(run)
+            index_change(out, groups, keys, (old, self.row(run_id)), (run, row))
+        for run_id in draft.gone:
+            index_change(out, groups, keys, (self.run(run_id), self.row(run_id)), (None, None))
+            out[keys.runs + text(run_id)] = None
+        for group, more in groups.items():
+            if more:
+                self.counts[group] += more
+                out[self._count_key(group)] = dump(self.counts[group]) if self.counts[group] else None
+        return out
+
+    def _count_key(self, group: tuple[str, str]) -> bytes:
+        return self.keys.counts + text(group[0]) + text(group[1])
+
+    def _row_entries(self, out: Change, key: str, row: QueueRow | None, code: bytes) -> None:
+        keys, old = self.keys, self.row(key)
+        out[keys.queue + code] = None if row is None else dump_row(row)
+        if old is not None:
+            out[row_entry(keys, old, code)] = None
+        if row is not None:
+            out[row_entry(keys, row, code)] = b""
+
+    def adopt(self, draft: Draft) -> None:
+        """The draft was written: it is the truth now."""
+        for key, row in draft.rows.items():
+            old = self._rows[key]
+            if old is not None and old.owner:
+                self.held[old.owner].discard(key)
+            if row is not None and row.owner:
+                self.held[row.owner].add(key)
+            elif row is not None:
+                self.lanes.added(row, kind_of(row), text(key))
+        self._rows.update(draft.rows)
+        self._runs.update(draft.runs)
+        self._runs.update(dict.fromkeys(draft.gone))
+        self.trim()
+
+    def trim(self) -> None:
+        """Forget the runs that nobody holds when there are too many of them."""
+        held = sum(map(len, self.held.values()))
+        if len(self._rows) + len(self._runs) > 2 * (held + REMEMBERED):
+            mine = set().union(*self.held.values())
+            self._rows = {key: row for key, row in self._rows.items() if key in mine}
+            self._runs = {key: run for key, run in self._runs.items() if key in mine}

@@ -1,0 +1,121 @@
+"""Many rows in a constant number of statements: of births, releases and (in `steps.py`) steps.
+
+A *birth* is one new run and its queue row. All go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts
+serve all batch sizes, and the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked
+for rolls back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from stepflow.drivers.port.commit import Commit, Enqueue, Release
+from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, printable
+from stepflow.model.limits import standing
+
+MOST = 256  # rows of one statement
+
+HISTORY = (
+    "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at, exchange)"
+    " SELECT column1, ?1, column2, column3, column4, column5, column6, ?2, column7 FROM (VALUES {rows})"
+)
+BIRTH = (
+    "INSERT INTO stepflow_states (id, rev, flow, input_hash, created_at, transition, labels, annotations, status,"
+    " event, polls, exchange_rev, priority, limits, shard, committed_at)"
+    " SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11,"
+    " column2, column12, column13, ?1, ?2 FROM (VALUES {rows})"
+)
+QUEUE = (
+    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, limits, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
+)
+LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
+RELEASE = (
+    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, lane)"
+    " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7,"
+    " CASE WHEN ifnull(column5, q.crashes) >= ?3 THEN 2 WHEN column7 <> '' OR column3 <= ?2 THEN 1 ELSE 0 END"
+    " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q"
+    " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET due = excluded.due, epoch = excluded.epoch, owner = '',"
+    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, lane = excluded.lane"
+)
+
+
+@lru_cache(maxsize=128)
+def _text(template: str, width: int, rows: int) -> str:
+    return template.format(rows=", ".join([f"({', '.join('?' * width)})"] * rows))
+
+
+def many(connection: sqlite3.Connection, template: str, width: int, values: Sequence[object], *head: object) -> int:
+    """Run a statement over rows of `width` values each after the values `head`; how many rows it changed itself."""
+    done, changed, left = 0, 0, len(values) // width
+    while left:
+        rows = min(MOST, 1 << (left.bit_length() - 1))
+        part = values if rows * width == len(values) else values[done : done + rows * width]
+        changed += connection.execute(_text(template, width, rows), (*head, *part)).rowcount
+        done += rows * width
+        left -= rows
+    return changed
+
+
+def releases(
+    connection: sqlite3.Connection, shard: str, batch: Sequence[Release], now: int, epochs: Callable[[int], int]
+) -> bool:
+    """Give claims back; False when one is lost, or not of the plain kind: roll back."""
+    if any(release.due is None or release.event for release in batch):
+        return False
+    if len({release.fence.id for release in batch}) < len(batch):
+        return False
+    rows: list[object] = []
+    epoch = epochs(len(batch))
+    for number, release in enumerate(batch):
+        fence = release.fence
+        rows += (fence.id, fence.epoch, release.due, epoch + number)
+        rows += (release.crashes, printable(release.blocked), release.blocked_by)
+    return many(connection, RELEASE, 7, rows, shard, now, SUSPECT) == len(batch)
+
+
+def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], now: int, rev: int, epoch: int) -> None:
+    """Write new runs with the revisions after `rev` and the epochs after `epoch`; IntegrityError when an id exists."""
+    rows: list[object] = []
+    history: list[object] = []
+    queue: list[object] = []
+    names: list[object] = []
+    for commit in batch:
+        rev += 1
+        epoch += 1
+        write = commit.writes[0]
+        state, born, transition = write.state, write.born, write.state.transition
+        assert born is not None
+        text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
+        priority, limits = 0, ""
+        for part in commit.queue:
+            assert isinstance(part, Enqueue)
+            priority, limits = part.priority, part.limits and standing(part.limits)
+            queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch, part.limits)
+        for name, value in state.labels.items():
+            names += (name, value, state.id)
+        rows += (state.id, rev, born.flow, born.input_hash, born.created_at, text, labels, annotations)
+        rows += (transition.status, transition.event, transition.polls, priority, limits)
+        history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
+    many(connection, BIRTH, 13, rows, shard, now)
+    many(connection, HISTORY, 7, history, shard, now)
+    many(connection, QUEUE, 7, queue, shard)
+    many(connection, LABEL, 3, names, shard)
+
+
+def many_rows(
+    connection: sqlite3.Connection, template: str, values: Sequence[object], *head: object
+) -> list[tuple[Any, ...]]:
+    """The rows of a query over single values, in its order within each group of up to 256 values."""
+    found: list[tuple[Any, ...]] = []
+    done = 0
+    while done < len(values):
+        rows = min(MOST, 1 << ((len(values) - done).bit_length() - 1))
+        part = values[done : done + rows]
+        found += connection.execute(_text(template, 1, rows), (*head, *part)).fetchall()
+        done += rows
+    return found

@@ -1,0 +1,150 @@
+"""The hot path: all steps of a batch in a constant number of statements.
+
+A *step* is a fence and one write of the fenced run, and perhaps the end of its queue row, or its next due time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Dequeue, Enqueue
+from stepflow.drivers.port.step import Member, Step, step_of
+from stepflow.drivers.sqlite.bulk import HISTORY, many
+from stepflow.drivers.sqlite.rows import lane, map_text
+from stepflow.drivers.sqlite.session_cache import Place
+from stepflow.model.state import Transition
+
+# The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
+# there were none, a row would be made with the empty shard and id: `Steps.write` would notice. created_at is not updated, so it
+# carries the expected revision. Other labels than before are left to the slow path, which keeps their index.
+STEP = (
+    "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
+    " polls, exchange_rev, shard, id, flow, input_hash)"
+    " SELECT ?1, column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, '', '', '', ''"
+    " FROM (VALUES {rows}) WHERE true"
+    " ON CONFLICT (rowid) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
+    " annotations = excluded.annotations, status = excluded.status, event = excluded.event, polls = excluded.polls,"
+    " committed_at = excluded.committed_at,"
+    " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
+    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+)
+# The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
+# bound need not be copied.
+PLAIN_STEP = (
+    "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, status, labels, annotations, event,"
+    " polls, exchange_rev, shard, id, flow, input_hash)"
+    " SELECT ?1, column1, column2, column3, column4, column5, '{{}}', '{{}}', '', 0, 0, '', '', '', ''"
+    " FROM (VALUES {rows}) WHERE true"
+    " ON CONFLICT (rowid) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
+    " annotations = excluded.annotations, status = excluded.status, event = '', polls = 0,"
+    " committed_at = excluded.committed_at"
+    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+)
+# Of the connection that writes: the row of the history for every new revision that leaves the exchange as it was. A statement
+# of its own would have to be given the same values once more.
+REVISION = """
+CREATE TEMP TRIGGER stepflow_revision AFTER UPDATE OF rev ON main.stepflow_states WHEN NEW.exchange_rev = OLD.exchange_rev
+BEGIN
+    INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)
+    VALUES (NEW.rev, NEW.shard, NEW.id, OLD.rev, NEW.transition, NEW.labels, NEW.annotations, NEW.committed_at);
+END
+"""
+STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
+END = "DELETE FROM stepflow_queue WHERE rowid IN (VALUES {rows})"
+# For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
+LATER = (
+    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, lane = excluded.lane,"
+    " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
+    " WHERE cancel = 0 AND priority = excluded.priority"
+)
+
+
+@define
+class Steps:
+    """The rows that the steps of a batch will change, ready to be bound.
+
+    `others` are the numbers of the commits that are no step, or not one to be applied; some of them may become one as soon
+    as it is known where the `unplaced` runs are.
+    """
+
+    count: int = 0
+    others: list[int] = field(factory=list)
+    unplaced: list[str] = field(factory=list)
+    plain: list[object] = field(factory=list)
+    rows: list[object] = field(factory=list)
+    history: list[object] = field(factory=list)
+    ended: dict[str, int] = field(factory=dict)  # runs, and the rowids of their queue rows
+    later: list[Enqueue] = field(factory=list)
+
+    @property
+    def left(self) -> list[str]:
+        """The runs that their holder lets go of with these steps."""
+        return [*self.ended, *(part.id for part in self.later)]
+
+    def write(self, connection: sqlite3.Connection, shard: str, now: int, epochs: Callable[[int], int]) -> bool:
+        """Write them; False when one may not be applied: roll back."""
+        before = connection.total_changes
+        many(connection, PLAIN_STEP, 5, self.plain, now)
+        many(connection, STEP, 10, self.rows, now)
+        changed = 2 * self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
+        if connection.total_changes - before != changed:
+            return False
+        if self.history:
+            if connection.execute(STRAY).fetchone() is not None:
+                return False
+            many(connection, HISTORY, 7, self.history, shard, now)
+        if self.ended and many(connection, END, 1, list(self.ended.values())) != len(self.ended):
+            return False
+        return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
+
+
+def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, Place]) -> Steps:
+    """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
+    steps = Steps()
+    plain, first = steps.plain, rev
+    for index, member in enumerate(batch):
+        step = member if type(member) is Step else step_of(member)
+        if step is None:
+            steps.others.append(index)
+            continue
+        place, part, transition = places.get(step.id), step.part, step.transition
+        if place is None:
+            steps.unplaced.append(step.id)
+            steps.others.append(index)
+            continue
+        if place.epoch != step.epoch or (part is not None and not _usual(part, transition)):
+            steps.others.append(index)
+            continue
+        exchange, labels, annotations = step.exchange, step.labels, step.annotations
+        rev += 1
+        if exchange is None and transition.plain and not labels and not annotations:
+            plain += (place.state, step.rev, rev, transition.text, transition.status)
+        else:
+            text, maps = transition.text, (map_text(labels), map_text(annotations))
+            derived = (transition.status, transition.event, transition.polls)
+            steps.rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
+            if exchange is not None:
+                steps.history += (rev, step.id, step.rev, text, *maps, exchange)
+        if isinstance(part, Enqueue):
+            steps.later.append(part)
+        elif part is not None:
+            steps.ended[step.id] = place.row
+    steps.count = rev - first
+    return steps
+
+
+def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:
+    """Whether a step changes its queue row as most do."""
+    return not part.owned and not part.limits if isinstance(part, Enqueue) else transition.status != ""
+
+
+def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:
+    rows: list[object] = []
+    for number, part in enumerate(later):
+        rows += (part.id, part.flow, part.due, part.priority, lane(part.due, now), epoch + number)
+    return many(connection, LATER, 6, rows, shard) == len(later)

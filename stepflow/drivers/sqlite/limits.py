@@ -1,0 +1,73 @@
+"""Flow control in the SQLite tables: what stands against limits, when runs began, and which deduplication keys hold."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from attrs import define
+
+from stepflow.drivers.port.commit import Once
+from stepflow.errors import Duplicate
+from stepflow.model.limits import Limit, Traffic, rated
+
+HELD = (
+    "SELECT limits, id FROM stepflow_queue INDEXED BY stepflow_queue_limited"
+    " WHERE shard = ? AND owner <> '' AND limits <> ''"
+)
+BEGUN = "SELECT at FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
+PROMISED = (
+    "SELECT o.run_id FROM stepflow_once AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
+    " WHERE o.shard = ? AND o.key = ? AND o.until > ?"
+)
+PROMISE = (
+    "INSERT INTO stepflow_once (shard, key, run_id, until) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (shard, key) DO UPDATE SET run_id = excluded.run_id, until = excluded.until"
+)
+
+
+@define
+class Control:
+    """The flow control of one shard within one transaction at `now`."""
+
+    connection: sqlite3.Connection
+    shard: str
+    now: int
+
+    def traffic(self, texts: Iterable[str]) -> Traffic:
+        """What stands against these limits."""
+        found = Traffic()
+        for limits, run_id in self.connection.execute(HELD, (self.shard,)):
+            found.holds(limits, run_id)
+        wanted: dict[str, Limit] = {}
+        for limit in (limit for text in texts for limit in rated(text)):
+            wanted[limit.key] = limit.wider(wanted.get(limit.key))
+        for key, limit in wanted.items():
+            since = self.now - limit.per_us
+            rows = self.connection.execute(BEGUN, (self.shard, key, since, limit.rate)).fetchall()
+            found.begun[key] = [at for (at,) in rows]
+        return found
+
+    def begins(self, limits: str) -> None:
+        """A run with these limits was claimed; what no period reaches back to goes away."""
+        for limit in rated(limits):
+            key = (self.shard, limit.key)
+            self.connection.execute(
+                "DELETE FROM stepflow_begun WHERE shard = ? AND key = ? AND at <= ?", (*key, self.now - limit.per_us)
+            )
+            self.connection.execute("INSERT INTO stepflow_begun (shard, key, at) VALUES (?, ?, ?)", (*key, self.now))
+
+    def duplicate(self, once: Once) -> Duplicate | None:
+        """The refusal of a commit that may happen once, or None."""
+        row = self.connection.execute(PROMISED, (self.shard, once.key, self.now)).fetchone()
+        return None if row is None else Duplicate(once.key, row[0])
+
+    def promise(self, once: Once) -> None:
+        """The key holds from now on."""
+        self.connection.execute(PROMISE, (self.shard, once.key, once.run_id, once.until))
+
+
+def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:
+    """Drop what was over before this time."""
+    connection.execute("DELETE FROM stepflow_begun WHERE shard = ? AND at < ?", (shard, before))
+    connection.execute("DELETE FROM stepflow_once WHERE shard = ? AND until < ?", (shard, before))

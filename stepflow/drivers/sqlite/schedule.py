@@ -1,0 +1,69 @@
+"""What is due when: a few index look-ups per flow and line of limits, however many runs there are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from stepflow.drivers.port.commit import Horizon
+from stepflow.drivers.sqlite.claim import LINES
+from stepflow.drivers.sqlite.limits import Control
+from stepflow.drivers.sqlite.rows import head
+from stepflow.model.limits import due_of
+
+_READY = (
+    "(SELECT {what} FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane}{where})"
+)
+
+
+def _ready(what: str, lane: int, where: str = "") -> str:
+    return _READY.format(what=what, index=("later", "next", "suspect")[lane], lane=lane, where=where)
+
+
+# The earliest of a line: its first plain row, and the blocked ones on both sides of the own definition ?4.
+LINE = ", ".join(
+    (
+        "SELECT " + _ready("due", 1, " AND limits = ?3 AND blocked_by = '' ORDER BY priority, due LIMIT 1"),
+        _ready("min(due)", 1, " AND limits = ?3 AND blocked_by > '' AND blocked_by < ?4"),
+        _ready("min(due)", 1, " AND limits = ?3 AND blocked_by > '' AND blocked_by > ?4"),
+    )
+)
+# The earliest of the sleeping and the suspect rows, and how many suspects are due at ?4.
+REST = ", ".join(
+    (
+        "SELECT " + _ready("min(due)", 0),
+        _ready("min(due)", 2, " AND blocked_by <> ?3"),
+        _ready("count(*)", 2, " AND blocked_by <> ?3 AND due <= ?4"),
+    )
+)
+OWNED = (
+    "SELECT owner, flow, count(*) FROM stepflow_queue INDEXED BY stepflow_queue_owned"
+    " WHERE shard = ? AND owner <> '' GROUP BY 1, 2"
+)
+
+
+def horizon(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> Horizon:
+    """The horizon of these flows (name -> definition)."""
+    dues: list[int | None] = []
+    suspects, lines = 0, []
+    for flow, definition in flows.items():
+        *found, due_suspects = connection.execute(REST, (shard, flow, definition, now)).fetchone()
+        suspects += due_suspects
+        dues += [*found, *connection.execute(LINE, (shard, flow, "", definition)).fetchone()]
+        for (text,) in connection.execute(LINES, (shard, flow)).fetchall():
+            heads = connection.execute(LINE, (shard, flow, text, definition)).fetchone()
+            lines += [(first, text) for first in heads if first is not None]
+    if lines:
+        traffic = Control(connection, shard, now).traffic({text for _first, text in lines})
+        dues += [due_of(first, text, traffic, now) for first, text in lines]
+    known = [due for due in dues if due is not None]
+    return Horizon(min(known, default=None), suspects, _owned(connection, shard, flows), head(connection))
+
+
+def _owned(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str]) -> dict[str, int]:
+    owned: dict[str, int] = {}
+    for owner, flow, number in connection.execute(OWNED, (shard,)):
+        if flow in flows:
+            owned[owner] = owned.get(owner, 0) + number
+    return owned

@@ -1,0 +1,243 @@
+"""What any process may do with runs by their id: start, publish, cancel, redrive, look, wait for the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from stepflow.drivers.port.commit import (
+    Born,
+    Cancel,
+    Commit,
+    Dequeue,
+    Enqueue,
+    Event,
+    HistoryQuery,
+    Owner,
+    OwnerQuery,
+    Record,
+    Revision,
+    TrafficQuery,
+    Write,
+)
+from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.store import Store
+from stepflow.engine.checks import checked_timeout
+from stepflow.engine.client.info import RunInfo, refusal
+from stepflow.engine.clock import Clock, microseconds
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.membership.notifier import Hub
+from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
+from stepflow.model import outcome as endings
+from stepflow.model.codec import Codec
+from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
+from stepflow.model.limits import dump, room
+from stepflow.model.state import State, Transition
+
+T = TypeVar("T")
+FOREVER = (1 << 63) - 1  # microseconds
+
+
+def planned_start(
+    flow: Flow[Any],
+    exchange: Any,
+    run_id: str,
+    labels: Mapping[str, str],
+    due: int,
+    priority: int,
+    now: int,
+    limits: str = "",
+) -> Commit:
+    """The commit that creates a run; the exchange is turned into text here, so what cannot be stored is refused here."""
+    move = flow.first()
+    transition, task = move.transition, move.task
+    if task is not None and task.timeout_s is not None:
+        transition = transition.noting(deadline=str(due + microseconds(task.timeout_s)))
+    text = flow.codec.encode(exchange)
+    born = Born(flow.name, flow.codec.digest(exchange), now)
+    write = Write(State(run_id, 0, transition, labels, {}, now), text, born)
+    queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority, limits=limits),)
+    return Commit(writes=(write,), queue=queue)
+
+
+class Client:
+    """Operations on runs by id. `read(fn, *args)` calls a reading method of the store off the loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        lane: Lane,
+        hub: Hub,
+        read: Callable[..., Any],
+        on_due: Callable[[int], None],
+        check_open: Callable[[], None],
+        at_work: Callable[[], bool],
+    ) -> None:
+        self._store, self._clock, self._lane, self._hub = store, clock, lane, hub
+        self._read, self._on_due, self._check_open = read, on_due, check_open
+        self._at_work = at_work
+        self.on_cancel: Callable[[str], None] = lambda _run_id: None
+
+    async def create(self, commit: Commit) -> Born | None:
+        """Make a planned start; returns how the run that is there already was born, None if this one is new."""
+        try:
+            await self._lane.submit(commit)
+        except RevMismatch as error:
+            return (await self.load(error.ids[0])).born
+        for row in commit.queue:
+            if isinstance(row, Enqueue):
+                self._on_due(row.due)
+        return None
+
+    async def create_many(self, commits: Sequence[Commit]) -> list[Born | None]:
+        """Make planned starts together, in as few transactions as they fit into; the answers of `create` in order.
+
+        One whose id exists, or is there twice, keeps nobody else from being made.
+        """
+        answers = await self._lane.submit_all(commits)
+        known = [run_id for answer in answers if isinstance(answer, RevMismatch) for run_id in answer.ids]
+        for answer in answers:
+            if isinstance(answer, StepflowError) and not isinstance(answer, RevMismatch):
+                raise answer
+        ids = [commit.writes[0].state.id for commit in commits]
+        there = {record.state.id: record.born for record in await self._read(self._store.load, known) if record}
+        due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
+        self._on_due(min(due, default=FOREVER))
+        return [there.get(run_id) for run_id in ids]
+
+    async def kept_back(self, info: RunInfo) -> str:
+        """Why the limits of a run that is due keep it from being taken; empty if they do not."""
+        now, text = self._clock.now(), dump(info.limits)
+        if info.status is not Status.QUEUED or not text:
+            return ""
+        (traffic,) = await self._read(self._store.read, TrafficQuery(text, now))
+        return refusal(room(text, traffic, now), traffic)
+
+    async def workers(self, info: RunInfo) -> list[Owner]:
+        """If the run is due: who claims runs of some flow, as far as the store knows, without those that surely died."""
+        if info.status is not Status.QUEUED:
+            return []
+        peers = await self._read(self._store.read, OwnerQuery())
+        return [peer.owner for peer in peers if peer.owner.flows and peer.lock != "free"]
+
+    async def load(self, run_id: str) -> Record:
+        """The record of a run; NotFound if there is none."""
+        (record,) = await self._read(self._store.load, [run_id])
+        if record is None:
+            raise NotFound(f"no run {run_id!r} in this namespace: check the id, the store and the namespace")
+        found: Record = record
+        return found
+
+    async def delay_of(self, record: Record) -> Delay | None:
+        """The pending delay that will move a run on which has no other prospect; None if there is none."""
+        state = record.state
+        if record.row is not None or state.transition.status or state.transition.event:
+            return None
+        found = await self._read(self._store.read, DelayQuery(FOREVER, run_id=state.id, pending=True))
+        return next((d for d in found if not d.commit or d.state.rev == state.rev), None)
+
+    async def history(self, run_id: str, limit: int) -> Sequence[Revision]:
+        """The newest `limit` revisions of a run, oldest first."""
+        await self.load(run_id)
+        found: Sequence[Revision] = await self._read(self._store.read, HistoryQuery(run_id, limit=limit, last=True))
+        return found
+
+    async def publish(self, run_id: str, name: str, payload: Any, event_id: str) -> None:
+        """Store an event for a run; the same event id twice is stored once."""
+        event = planned_event(run_id, name, payload, event_id, self._clock.now())
+        await self.load(run_id)
+        await self._lane.submit(Commit(publish=(event,)))
+        self._on_due(0)
+
+    def post(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
+        """Publish through the caller's own transaction."""
+        self._check_open()
+        self._store.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
+
+    async def cancel(self, run_id: str) -> None:
+        """End a run as cancelled: at once if nobody holds it, else after its present step. An ended run is left alone."""
+        while True:
+            record = await self.load(run_id)
+            state = record.state
+            if state.transition.status:
+                return
+            try:
+                if record.row is not None and record.row.owner:
+                    await self._lane.submit(Commit(cancel=(Cancel(run_id),)))
+                    self.on_cancel(run_id)
+                    return
+                await self._replace(state, endings.final(state.transition, "cancelled", ""), Dequeue(run_id))
+            except (LostClaim, RevMismatch):
+                continue  # it was claimed, given back or moved on since it was read: look again
+            return
+
+    async def redrive(self, run_id: str) -> None:
+        """Let a failed run go on at the step that failed, its crashes forgiven; or a blocked one be tried again now."""
+        record = await self.load(run_id)
+        state, row, transition = record.state, record.row, record.state.transition
+        blocked = row is not None and bool(row.blocked) and not row.owner
+        if transition.status != "failed" and not blocked:
+            raise StepflowError(f"run {run_id!r} did not fail: only a failed or blocked run can be redriven")
+        if not blocked:
+            transition = endings.resumed(transition, record.born.flow)
+        now = self._clock.now()
+        await self._replace(state, transition, Enqueue(run_id, transition.to, now, row.priority if row else 0))
+        self._on_due(now)
+
+    async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
+        """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
+        limit_s = checked_timeout(timeout)
+        record = await self.load(run_id)
+        try:
+            if not record.state.transition.status:
+                record = await asyncio.wait_for(self._ended(run_id), limit_s)
+        except ResultTimeout:
+            raise
+        except TimeoutError:
+            raise _too_late(run_id, f"within {limit_s:g} s") from None
+        transition = record.state.transition
+        if transition.status == "failed":
+            raise endings.failure(run_id, transition)
+        if transition.status == "cancelled":
+            raise RunCancelled(f"run {run_id!r} was cancelled")
+        return codec.decode(record.exchange)
+
+    async def _ended(self, run_id: str) -> Record:
+        while True:
+            news = self._hub.expect(run_id)
+            try:
+                record = await self.load(run_id)
+                if record.state.transition.status:
+                    return record
+                if self._clock.virtual and not self._at_work():
+                    raise _too_late(run_id, "yet, and nothing advances it here: call run_until_idle()")
+                await news
+            finally:
+                self._hub.forget(run_id, news)
+
+    async def _replace(self, state: State, transition: Transition, queue: Enqueue | Dequeue) -> None:
+        now = self._clock.now()
+        write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
+        await self._lane.submit(Commit(unowned=(state.id,), writes=(write,), queue=(queue,)))
+        self._hub.tell(state.id)
+
+
+def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int) -> Event:
+    """An event whose payload is text already."""
+    if not isinstance(name, str) or not name:
+        raise StepflowError(f"publish({name!r:.80}): give the event's name, a non-empty text")
+    if not isinstance(event_id, str) or not event_id:
+        raise StepflowError(f"publish(..., id={event_id!r:.80}): give a non-empty text, or leave it out")
+    return Event(run_id, name, event_id, _payload_codec(type(payload)).encode(payload), now)
+
+
+def _payload_codec(type_: type[Any]) -> Codec[Any]:
+    return Codec(Any if type_ in (dict, list, tuple, str, int, float, bool, type(None)) else type_)
+
+
+def _too_late(run_id: str, when: str) -> ResultTimeout:
+    return ResultTimeout(f"run {run_id!r} has not ended {when}; it goes on: explain() tells what it waits for")

@@ -1,0 +1,83 @@
+"""AsyncRun: a handle on one run; making it costs nothing, every method asks the store."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from stepflow.engine.checks import checked_limit
+from stepflow.engine.client import info as views
+from stepflow.engine.client.client import Client
+from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.clock import Clock, uuid7
+from stepflow.model.codec import Codec
+from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
+
+E = TypeVar("E")
+
+
+class AsyncRun(Generic[E]):
+    """A run of a flow with exchange type `E`; every method raises NotFound if there is no such run."""
+
+    def __init__(
+        self, client: Client, clock: Clock, store: str, flows: dict[str, Flow[Any]], run_id: str, codec: Codec[E]
+    ) -> None:
+        self.id = run_id
+        self._client, self._clock, self._store, self._flows, self._codec = client, clock, store, flows, codec
+
+    def __repr__(self) -> str:
+        return f"AsyncRun({self.id!r})"
+
+    async def result(self, timeout: timedelta | float | None = None) -> E:  # noqa: ASYNC109 - the public name of the same idea
+        """Wait until the run has ended, at most `timeout` (seconds or timedelta); the exchange with which it completed.
+
+        Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
+        """
+        return await self._client.result(self.id, self._codec, timeout)
+
+    async def status(self) -> Status:
+        """What the run is doing now."""
+        return (await self.info()).status
+
+    async def info(self) -> RunInfo:
+        """Everything that is known of the run, except its exchange and its history."""
+        record = await self._client.load(self.id)
+        return views.info_of(record, self._clock.now(), await self._client.delay_of(record))
+
+    async def exchange(self) -> E:
+        """The exchange as of the last commit."""
+        return self._codec.decode((await self._client.load(self.id)).exchange)
+
+    async def history(self, limit: int = 1000) -> list[HistoryEntry]:
+        """The newest `limit` revisions, oldest first."""
+        return [views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
+
+    async def explain(self) -> str:
+        """Why the run does not move, since when, when it will, and the command that would move it."""
+        info = await self.info()
+        kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
+        return views.explain(info, self._store, self._flows, kept_back, workers)
+
+    async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
+        """Give the run an event; it is kept until one wait of that name takes it.
+
+        The same `id` twice is stored once; without one every call is a new event. With `tx`, the caller's open transaction
+        on the same store, it happens when that transaction commits.
+        """
+        if tx is not None:
+            self.post(tx, name, payload, id=id)
+            return
+        await self._client.publish(self.id, name, payload, uuid7(self._clock) if id is None else id)
+
+    def post(self, tx: Any, name: str, payload: Any = None, *, id: str | None = None) -> None:  # noqa: A002
+        """What `publish(tx=...)` does, in the calling thread."""
+        self._client.post(tx, self.id, name, payload, uuid7(self._clock) if id is None else id)
+
+    async def cancel(self) -> None:
+        """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""
+        await self._client.cancel(self.id)
+
+    async def redrive(self) -> None:
+        """Let a failed run go on at the step that failed, or a blocked one be tried again at once."""
+        await self._client.redrive(self.id)

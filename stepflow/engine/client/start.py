@@ -1,0 +1,64 @@
+"""What may be said when a run is started, checked, and the commit that creates the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.drivers.port.commit import Commit, Once
+from stepflow.engine.checks import (  # fmt: skip
+    checked_at,
+    checked_flow,
+    checked_id,
+    checked_key,
+    checked_labels,
+    checked_limits,
+    checked_priority,
+    checked_window,
+)
+from stepflow.engine.client.client import planned_start
+from stepflow.engine.clock import Clock, microseconds, uuid7
+from stepflow.model.flow import Flow
+from stepflow.model.limits import Limit, dump
+
+DEDUP_WINDOW = timedelta(minutes=5)
+
+
+@frozen(kw_only=True)
+class StartOptions:
+    """The keyword arguments of `Engine.start`, as given."""
+
+    id: str | None = None
+    labels: Mapping[str, str] | None = None
+    at: datetime | None = None
+    priority: int = 0
+    limits: Limit | Iterable[Limit] = ()
+    dedup_key: str | None = None
+    dedup_window: timedelta | float = DEDUP_WINDOW
+
+
+class Planner:
+    """Plans the starts of one flow that have all but ids and exchanges in common; these are checked once.
+
+    Raises StepflowError or DefinitionError for what cannot be meant.
+    """
+
+    def __init__(self, flow: Any, options: StartOptions, clock: Clock) -> None:
+        self._flow: Flow[Any] = checked_flow(flow, "start")
+        self._clock, self._key = clock, options.dedup_key
+        self._at = None if options.at is None else checked_at(options.at)
+        self._labels, self._priority = checked_labels(options.labels), checked_priority(options.priority)
+        self._limits = dump(checked_limits(options.limits))
+        if options.dedup_key is not None:
+            self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"
+            self._window = microseconds(checked_window(options.dedup_window))
+
+    def plan(self, run_id: str | None, exchange: Any) -> Commit:
+        """The commit that creates a run."""
+        now, checked = self._clock.now(), checked_id(uuid7(self._clock) if run_id is None else run_id)
+        due = now if self._at is None else self._at
+        commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
+        return commit if self._key is None else commit._replace(once=Once(self._key, checked, now + self._window))

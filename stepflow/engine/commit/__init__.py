@@ -1,0 +1,1 @@
+"""All writes of an engine flow through here: what is ready together commits together."""

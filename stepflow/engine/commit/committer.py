@@ -1,0 +1,84 @@
+"""The write lane, through which all writes of an engine flow: what is ready together can commit together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from stepflow.drivers.port.commit import CommitResult, Release
+from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import Clock
+
+T = TypeVar("T")
+
+
+class Lane(ABC):
+    """How writes reach the store. `on_batch`, if set, is called on the event loop after every batch of commits."""
+
+    on_batch: Callable[[], None] | None = None
+
+    @abstractmethod
+    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
+        """Commit from the event loop; the new revisions, or the error that the store gave.
+
+        `before` is the answer to the last step of the same run that the same task awaited, if this is a step, too.
+        """
+
+    @abstractmethod
+    async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
+        """Commit all of them from the event loop, together as far as they fit into a batch; the answer to each."""
+
+    @abstractmethod
+    def release(self, release: Release) -> Awaitable[bool]:
+        """Give a claim back; False if it had been lost already."""
+
+    @abstractmethod
+    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
+        """Commit from any thread; `landed` is called in some thread with the new revisions or the error."""
+
+    @abstractmethod
+    async def call(self, fn: Callable[..., T], *args: Any) -> T:
+        """Do another kind of write, between two batches."""
+
+    async def either(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:  # noqa: ARG002
+        """The result of `free`, which does not wait, if the store is free and quick, else that of `fn`, done by `call`."""
+        return await self.call(fn)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what was submitted, then stop."""
+
+
+class InlineLane(Lane):
+    """Every write at once, in the caller's thread: deterministic, for virtual time."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
+        (result,) = self._store.commit([commit], self._clock.now())
+        if isinstance(result, Exception):
+            raise result
+        if self.on_batch is not None:
+            self.on_batch()
+        return result
+
+    async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
+        answers = [self._store.commit([commit], self._clock.now())[0] for commit in commits]
+        if self.on_batch is not None:
+            self.on_batch()
+        return answers
+
+    async def release(self, release: Release) -> bool:
+        return self._store.release([release], self._clock.now())[0]
+
+    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
+        landed(self._store.commit([commit], self._clock.now())[0])
+
+    async def call(self, fn: Callable[..., T], *args: Any) -> T:
+        return fn(*args)
+
+    def close(self) -> None:
+        """Nothing is ever pending."""

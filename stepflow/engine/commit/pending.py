@@ -1,0 +1,76 @@
+"""Ticket: one write on its way to the store, and what its waiter awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterable
+from contextvars import Context
+from typing import Any, ClassVar
+
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.step import Member, Step
+
+PENDING: Any = object()  # the outcome until there is one
+
+
+class Ticket:
+    """A write with its waiter: the task that awaits it, or the callback `landed`.
+
+    To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. Once that has the answer
+    it may use it again: for another `write`, with the `outcome` PENDING.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "landed", "outcome", "run", "wake", "write")
+
+    def __init__(
+        self,
+        write: Member | Release,
+        loop: asyncio.AbstractEventLoop | None = None,
+        landed: Callable[[Any], None] | None = None,
+    ) -> None:
+        self.write = write
+        self.run = write.id if isinstance(write, Step) else ""  # the one that a step writes
+        self.landed = landed
+        self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
+        self._loop = loop
+        self.outcome = PENDING
+        self.wake: Callable[[Ticket], None] | None = None
+
+    # Asked by `Task` whether to raise something where it goes on: who awaits it does that. Something that needs no frame.
+    result: ClassVar[Callable[[], object]] = bool
+
+    def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
+        """The task will go on by this call."""
+        self.wake, self.context = wake, context
+        self._asyncio_future_blocking = True  # for the next time
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Let the task end; its write is done all the same."""
+        if self.outcome is not PENDING or self.wake is None or self._loop is None:
+            return False
+        self.outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
+        self._loop.call_soon(self.wake, self, context=self.context)
+        return True
+
+    def __await__(self) -> Generator[Ticket, None, Any]:
+        if self.outcome is PENDING:
+            yield self
+        outcome = self.outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[Ticket, Any]]) -> None:
+    """Let the tasks of a batch go on, one after the other, with a value or an exception to be raised; on the event loop."""
+    left = iter(answers)
+    try:
+        for ticket, outcome in left:
+            if ticket.outcome is PENDING:  # else the task was cancelled
+                ticket.outcome = outcome
+                if ticket.wake is not None:
+                    ticket.context.run(ticket.wake, ticket)
+    except BaseException:  # a task was interrupted, which ends the loop's present run: the others go on in the next one
+        loop.call_soon(answer_all, loop, list(left))
+        raise

@@ -1,0 +1,178 @@
+"""The two shells of an attempt: one runs it on the event loop, the other in the threads of a pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
+from types import CoroutineType, coroutine
+from typing import Any
+
+from stepflow.drivers.port.commit import Commit, Release
+from stepflow.drivers.port.step import Member
+from stepflow.engine.clock import Clock
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.commit.pending import PENDING, Ticket
+from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.execution.step_attempt import Attempt
+from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
+from stepflow.engine.loop_thread import in_sync_step
+from stepflow.engine.states.function_attempt import FunctionAttempt
+from stepflow.model.current import enter
+from stepflow.model.flow import Call
+
+AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
+
+
+class Shells:
+    """Where attempts and user functions run: inline under virtual time, else on the loop or in the threads of a pool."""
+
+    def __init__(self, clock: Clock, lane: Lane) -> None:
+        self._clock, self._lane, self._loop = clock, lane, asyncio.get_running_loop()
+        self._pool = ThreadPool(self._loop, "stepflow-step")
+
+    def advance(self, attempt: Claimed) -> Awaitable[Release | None]:
+        """Advance an attempt to its end."""
+        if isinstance(attempt, FunctionAttempt):
+            return attempt.run()
+        assert isinstance(attempt, Attempt)
+        if self._clock.virtual or not attempt.flow.inline:
+            return on_loop(attempt, self._lane.submit, self.call)
+        future: asyncio.Future[Release | None] = self._loop.create_future()
+        InThreads(attempt, self._lane.post, self._pool, future)
+        return future
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """Call a sync user function where it may block."""
+        if self._clock.virtual:
+            return here(fn, *args)
+        return self._pool.submit(copy_context().run, fn, *args)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._pool.close()
+
+
+@coroutine
+def on_loop(
+    attempt: Attempt,
+    commit: Callable[[Member, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
+    call: Callable[..., Awaitable[Any]],
+) -> Generator[Any, Any, Release | None]:
+    """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
+    enter(attempt.current)
+    turns, forks = attempt.turns(), LINEAGE.forks
+    ticket: Awaitable[Any] | None = None  # of the last commit, once it was answered
+    try:
+        effect = next(turns)
+        while True:
+            if LINEAGE.forks != forks:
+                end_if_forked(forks)
+            try:
+                if type(effect) is not Call:
+                    made: Any = commit(effect, ticket)
+                elif effect.is_async:
+                    made = effect.fn(*effect.args)
+                else:
+                    made = call(effect.fn, *effect.args)
+                if type(made) is Ticket:  # this is `await made`, without a generator for each of them
+                    if made.outcome is PENDING:
+                        yield made
+                    value = made.outcome
+                    if type(value) is not tuple and isinstance(value, BaseException):
+                        ticket = None
+                        raise value
+                    ticket = made
+                else:
+                    value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
+            except BaseException as error:
+                if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _cancelled()):
+                    turns.close()
+                    raise
+                if type(effect) is not Call and attempt.insists(error):
+                    yield from _awaited(asyncio.sleep(AGAIN_S))
+                    continue
+                effect = turns.throw(error)
+            else:
+                effect = turns.send(value)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def _awaited(given: Awaitable[Any]) -> Any:
+    return await given
+
+
+async def here(fn: Callable[..., Any], *args: Any) -> Any:
+    """Call a sync user function on the loop itself, as virtual time does."""
+    token = in_sync_step.set(True)
+    try:
+        return fn(*args)
+    finally:
+        in_sync_step.reset(token)
+
+
+def _cancelled() -> bool:
+    """Whether the worker ends this attempt; otherwise the step was cancelled by something of its own, which is its error."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class InThreads:
+    """An attempt whose user functions are all sync: a thread runs it up to its next commit and is then free for others.
+
+    `post(commit, landed)` must call `landed` with the result or the error; `future` gets the Release, or the error that
+    ended the attempt.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        post: Callable[[Member, Callable[[Any], None]], None],
+        pool: ThreadPool,
+        future: asyncio.Future[Release | None],
+    ) -> None:
+        self._attempt, self._turns = attempt, attempt.turns()
+        self._post, self._pool, self._future = post, pool, future
+        self._context = copy_context()  # the attempt's own: what a step sets there, the next step finds
+        self._value: Any = None
+        self._commit: Member = Commit()
+        self._context.run(enter, attempt.current)
+        pool.push(self._work)
+
+    def _landed(self, result: Any) -> None:
+        if self._attempt.insists(result):
+            self._pool.later(AGAIN_S, self._send)
+            return
+        self._value = result
+        self._pool.push(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._commit = self._context.run(self._go, self._value)
+            self._send()
+        except StopIteration as stop:
+            self._pool.answer(self._future, stop.value)
+        except BaseException as error:  # noqa: BLE001 - handed to the waiter
+            self._pool.answer(self._future, error)
+
+    def _send(self) -> None:
+        self._post(self._commit, self._landed)
+
+    def _go(self, value: Any) -> Member:
+        """Send the last commit's outcome in and make the calls that follow; the next commit."""
+        turns = self._turns
+        effect = turns.throw(value) if isinstance(value, BaseException) else turns.send(value)
+        while type(effect) is Call:
+            try:
+                value = effect.fn(*effect.args)
+            except BaseException as error:  # noqa: BLE001 - the attempt decides
+                effect = turns.throw(_throwable(error))
+            else:
+                effect = turns.send(value)
+        return effect
+
+
+def _throwable(error: BaseException) -> BaseException:
+    """GeneratorExit would end the attempt's generator instead of telling it of a failure."""
+    return RuntimeError("the step raised GeneratorExit") if isinstance(error, GeneratorExit) else error

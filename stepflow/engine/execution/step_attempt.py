@@ -1,0 +1,255 @@
+"""One claimed run being advanced: decides call by call and commit by commit, and does neither itself.
+
+`Attempt.turns` is a generator: it yields a `Call` of user code or a `Commit`, gets back the value or the revisions (or
+has the exception thrown in), and returns the `Release` that ends the claim, or None when a commit ended it already.
+Its two shells are in `shells.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from typing import Any
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Dequeue, Enqueue, Event, Release
+from stepflow.drivers.port.step import Member, Step
+from stepflow.engine.clock import SECOND, microseconds
+from stepflow.engine.execution.attempt import Claimed
+from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
+from stepflow.model import outcome as endings
+from stepflow.model.current import Current
+from stepflow.model.flow import Call, Move, Task
+from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
+
+log = logging.getLogger("stepflow")
+Turns = Generator[Member | Call, Any, Release | None]
+COMPLAIN_EVERY = 30  # refusals of a commit
+BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
+
+
+@define(eq=False)
+class Attempt(Claimed):
+    """A claim on a run whose flow is a chain of tasks."""
+
+    rev: int = field(init=False)  # of the newest revision, and its transition; `state` is the one as claimed
+    transition: Transition = field(init=False)
+    text: str = field(init=False)
+    exchange: Any = field(init=False, default=None)
+    current: Current = field(init=False)
+    _step: Step = field(init=False)  # the next or the last one
+    _events: list[Event] = field(init=False)
+    _taken: list[Event] = field(init=False, factory=list)  # events that the next commit uses up
+    _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        record = self.record
+        self.text, self._events = record.exchange, list(record.events)
+        run_id, self.rev, self.transition, labels, annotations, _then = self.state
+        self._step = Step(run_id, self.fence.epoch, self.rev, self.transition, labels, annotations)
+        self.current = Current(run_id, record.born.flow)
+
+    @property
+    def progressed(self) -> bool:
+        """Whether this claim has made a commit: earlier crashes do not count any more."""
+        return self.rev != self.record.state.rev
+
+    def insists(self, refusal: object) -> bool:
+        """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
+        if not self.patient or self.stop or not isinstance(refusal, (Unavailable, Full)):
+            return False
+        if self.refusals % COMPLAIN_EVERY == 0:
+            log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
+        self.refusals += 1
+        self.moved_at = self.clock.monotonic()  # it is the store that hangs
+        return True
+
+    def turns(self) -> Turns:
+        """Advance until the run ends, sleeps, waits, or has to be given back."""
+        row = self.claim.row
+        if self.cancel:
+            yield self._end("cancelled")
+            return None
+        if row.crashes >= self.flow.options.max_crashes:
+            yield self._end("failed", endings.crashed(row.crashes, self.state))
+            return None
+        try:
+            move = self.flow.resume(self.transition)
+            self.exchange = self.flow.codec.decode(self.text)
+        except (UnknownState, CodecError) as error:
+            return self._blocked(error)
+        call = Call(self.flow.resume, ())  # one for all: a call is over before the next one
+        tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
+        while (task := move.task) is not None:
+            if self.cancel:
+                yield self._end("cancelled")
+                return None
+            if self.stop:
+                return self._release(self.clock.now())
+            self.current.step, self.current.attempt = task.step, tries + move.attempt - 1
+            tries, note = 1, ""
+            if task.event and not self._published(task) and not self._overdue(task):
+                return (yield from self._wait(task))
+            try:
+                call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
+                call.fn, call.is_async = task.call, task.is_async
+                move = task.settle((yield call), self.exchange)
+                if move.stays and self._overdue(task):
+                    raise self._late(task)
+            except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
+                note = endings.describe(failure)
+                recovered = yield from self._recover(task, failure)
+                if recovered is None:
+                    return None
+                move = recovered
+            except (GeneratorExit, KeyboardInterrupt):
+                raise
+            except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
+                yield self._end("failed", endings.describe(failure))
+                return None
+            plan = self._planned(move, note)
+            if isinstance(plan, Release):
+                return plan
+            (self.rev,) = yield plan
+            self._landed()
+            if self._over:
+                return None
+        yield self._end("completed")
+        return None
+
+    def _planned(self, move: Move, note: str = "") -> Member | Release:
+        """The commit that makes a move durable; for a poll that changed nothing, the Release that moves its due time."""
+        try:
+            text = self.flow.codec.encode(self.exchange)
+        except (CodecError, TooLarge) as refusal:
+            self._taken = []
+            return self._failed(refusal)
+        changed = None if text == self.text else text
+        transition, task = move.transition, move.task
+        if note:
+            transition = transition.noting(error=note)
+        if move.goes_on:
+            return self._commit(transition, changed)
+        if task is None:
+            self.ended = transition.status
+            return self._commit(transition, changed, Dequeue(self.state.id))
+        now = self.clock.now()
+        due = now + microseconds(move.delay_s)
+        before = self.transition.annotations
+        begins = transition.annotations.get(WAITING) != before.get(WAITING)  # a wait begins here, or begins again
+        if move.stays and ATTEMPT in before:
+            transition = transition.noting(attempt=before[ATTEMPT])
+        if task.timeout_s is not None:
+            noted = self._deadline(task) if move.stays else None
+            begins = begins or noted is None
+            deadline = noted or (now if move.stays else due) + microseconds(task.timeout_s)
+            due, transition = min(due, deadline), transition.noting(deadline=str(deadline))
+        if move.stays and changed is None and not begins:
+            return self._release(due, survived=True)
+        return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays else None)
+
+    def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
+        if self.flow.options.hung_after_s is not None:
+            self.moved_at = self.clock.monotonic()
+        self._over = part is not None
+        step = self._step
+        step.rev, step.transition = self.rev, transition
+        step.exchange, step.part = text, part
+        if not self._taken:
+            return step
+        seqs = tuple(e.seq for e in self._taken)
+        self._events = [e for e in self._events if e.seq not in seqs]
+        self._taken = []
+        return step.commit()._replace(consume=seqs)
+
+    def _landed(self) -> None:
+        """The last commit is durable: the next one builds on it."""
+        self.transition, text = self._step.transition, self._step.exchange
+        if text is not None:
+            self.text = text
+
+    def _published(self, task: Task) -> list[Event]:
+        return [e for e in self._events if e.name == task.event]
+
+    def _take(self, task: Task) -> Any:
+        """The payload of the event that the task waits for; TimedOut if it did not come in time."""
+        matching = self._published(task)
+        if not matching or task.payload is None:
+            raise self._late(task)
+        self._taken = matching if task.latch else matching[:1]
+        event = self._taken[-1]
+        try:
+            return task.payload.decode(event.payload)
+        except CodecError as error:
+            raise _BadPayload(f"event {task.event!r} (id {event.id!r}): {error}") from error
+
+    def _late(self, task: Task) -> TimedOut:
+        what = f"no event {task.event!r}" if task.event else "its condition did not come true"
+        return TimedOut(f"{task.step}: {what} within {task.timeout_s:g} s")
+
+    def _wait(self, task: Task) -> Turns:
+        """Nobody published yet: give the run back until somebody does, or the deadline."""
+        notes, now = {}, self.clock.now()
+        if self.transition.event != task.event:  # redriven, retried, or no wait in an older definition
+            notes["waiting"] = f"event:{task.event}"
+        if task.timeout_s is not None and self._deadline(task) is None:
+            notes["deadline"] = str(now + microseconds(task.timeout_s))
+        if notes:
+            commit = self._commit(self.transition.noting(**notes), None)
+            (self.rev,) = yield commit
+            self._landed()
+        return self._release(self._deadline(task), event=task.event)
+
+    def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
+        """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
+        if not isinstance(failure, _BadPayload):
+            self._taken = []  # an event is used up by success only, or a retry would wait for another one
+        try:
+            return (yield from task.recover(failure, self.exchange))
+        except Exception as final:  # noqa: BLE001 - a handler's error replaces the original
+            yield self._failed(final)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as final:  # noqa: BLE001 - as with a step
+            yield self._end("failed", endings.describe(final))
+        return None
+
+    def _failed(self, error: Exception) -> Member:
+        policy, transition = self.flow.options.retry, self.transition
+        attempt = int(transition.annotations.get(ATTEMPT, "1"))
+        if policy is None or not policy.allows(attempt, error):
+            return self._end("failed", endings.describe(error))
+        now = self.clock.now()
+        due = now + microseconds(policy.delay_s(attempt, self.state.id))
+        kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
+        notes = {"attempt": str(attempt + 1), "error": endings.describe(error), "waiting": "delay"}
+        return self._commit(Transition(transition.to, kept).noting(**notes), None, self._later(due))
+
+    def _end(self, status: str, error: str = "") -> Member:
+        self.ended = status
+        transition = endings.final(self.transition, status, error)
+        return self._commit(transition, None, Dequeue(self.state.id))
+
+    def _later(self, due: int) -> Enqueue:
+        return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)
+
+    def _deadline(self, task: Task) -> int | None:
+        text = self.transition.annotations.get(DEADLINE)
+        return None if text is None or task.timeout_s is None else int(text)
+
+    def _overdue(self, task: Task) -> bool:
+        deadline = self._deadline(task)
+        return deadline is not None and deadline <= self.clock.now()
+
+    def _release(self, due: int | None, event: str = "", survived: bool = False) -> Release:
+        return Release(self.claim.fence, due, event, crashes=0 if survived or self.progressed else None)
+
+    def _blocked(self, error: Exception) -> Release:
+        due = self.clock.now() + BLOCKED_RETRY
+        return Release(self.claim.fence, due, blocked=str(error), blocked_by=self.flow.definition)
+
+
+class _BadPayload(CodecError):
+    """A published payload that does not fit the wait's type. It is used up all the same, or every later try would fail."""

@@ -1,0 +1,1 @@
+"""Commands on States and flow functions: scripts, commits, leases, reads and watches."""

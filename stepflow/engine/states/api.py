@@ -1,0 +1,133 @@
+"""The verbs on States, for the event loop: do, execute, read, iterate, watch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from stepflow.drivers.port.delays import Delay
+from stepflow.engine.states.checks import copy_of
+from stepflow.engine.states.finish_execution import Settler
+from stepflow.engine.states.function_runner import Execution, Outcome
+from stepflow.engine.states.lease import act, acting
+from stepflow.engine.states.service import Desk, groups
+from stepflow.engine.states.watch import Tail, Watch
+from stepflow.errors import StepflowError, Stopping
+from stepflow.model import commands as c
+from stepflow.model.ctx import StateCtx
+from stepflow.model.state import State
+
+Labels = Mapping[str, str]
+Since = int | datetime | Literal["latest"]
+PAGE = 200
+log = logging.getLogger("stepflow")
+
+
+class Parts(Protocol):
+    """What the verbs need of an open engine."""
+
+    desk: Desk
+    settler: Settler
+    tail: Tail
+
+    def check_open(self) -> None:
+        """Raise StepflowError unless this process opened the engine and did not close it."""
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Take an execution that nobody waits for."""
+
+    def closing(self) -> bool:
+        """Whether executions should come to an end."""
+
+
+class AsyncVerbs:
+    """What callers and flow functions do with States."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def do(self, *commands: c.Command) -> c.States | list[Delay] | None:
+        """Carry out commands one after another, stopping at the first error; `commit(...)` is the atomic one.
+
+        Returns the answer of the last command if it is a query. Raises RevMismatch when somebody moved a State first.
+        """
+        self._parts.check_open()
+        if not commands:
+            raise StepflowError("no commands to do: give do(...) at least one")
+        answer: c.States | list[Delay] | None = None
+        for command in commands:
+            if isinstance(command, c.Execute):
+                at = self._begun(copy_of(command.ctx))
+                self._parts.in_background(self._execute(at))
+            else:
+                answer = await self._parts.desk.do(command)
+        return answer
+
+    async def execute(self, ctx: StateCtx) -> Outcome:
+        """Call the flow function that the State goes to, and what follows, here and now: Done, Parked, Delayed, Conflict.
+
+        Raises what a function raised; the State stays as last committed.
+        """
+        self._parts.check_open()
+        return await self._parts.settler.execute(self._begun(ctx))
+
+    async def states(
+        self,
+        *labels: Labels,
+        since_rev: int = 0,
+        since: datetime | None = None,
+        latest_only: bool = False,
+        limit: int = 50,
+    ) -> c.States:
+        """Revisions that have all labels of one of the groups (no groups: all), ascending, at most `limit`.
+
+        `since_rev` is exclusive, -1 asks for the newest match; `since` is a time, inclusive; `latest_only` leaves out
+        revisions that are not the newest of their State.
+        """
+        self._parts.check_open()
+        return await self._parts.desk.states(c.GetStates(labels, since_rev, since, latest_only, limit))
+
+    async def iterate(
+        self, *labels: Labels, since_rev: int = 0, since: datetime | None = None, latest_only: bool = False
+    ) -> AsyncIterator[State]:
+        """All revisions as `states` would give them, page by page, up to the newest; then it ends."""
+        while True:
+            page = await self.states(*labels, since_rev=since_rev, since=since, latest_only=latest_only, limit=PAGE)
+            for state in page.states:
+                yield state
+            if not page.more:
+                return
+            since_rev = page.states[-1].rev
+
+    async def get_state(self, id: str, rev: int = 0) -> StateCtx:  # noqa: A002
+        """A working copy of a stored State, of its newest revision if `rev` is 0; NotFound if there is none."""
+        self._parts.check_open()
+        ctx = StateCtx(id)
+        await self._parts.desk.do(c.GetStateByID(ctx, id, rev))
+        return ctx
+
+    def watch(self, *labels: Labels, since: Since = 0) -> Watch:
+        """Every revision that has all labels of one of the groups, for ever: none is missed, none repeated.
+
+        `since` is a revision (exclusive), a point in time, or `"latest"`: from the newest match on, itself included.
+        """
+        parts = self._parts
+        parts.check_open()
+        wanted = groups(labels)
+        return Watch(parts.tail, wanted, lambda: parts.desk.start_of(wanted, since), acting(parts.desk))
+
+    def _begun(self, ctx: StateCtx) -> Execution:
+        if not isinstance(ctx, StateCtx):
+            raise StepflowError(f"execute({ctx!r:.80}): give a StateCtx")
+        return Execution(ctx, self._parts.desk.take(ctx), self._parts.closing)
+
+    async def _execute(self, at: Execution) -> None:
+        with act(None):
+            try:
+                await self._parts.settler.execute(at)
+            except Stopping:
+                log.info("execution of State %s ended with its engine", at.ctx.id)
+            except Exception:
+                log.exception("execute failed: State %s", at.ctx.id)

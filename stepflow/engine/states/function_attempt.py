@@ -1,0 +1,173 @@
+"""One claimed State, or one due delay, being advanced by flow functions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Release, Write
+from stepflow.drivers.port.delays import Delay
+from stepflow.engine.clock import microseconds
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.states.commit_of import born_of
+from stepflow.engine.states.finish_execution import PAUSE_S, hand_over, settle
+from stepflow.engine.states.function_runner import Execution, NotHere, Runner
+from stepflow.engine.states.lease import Holding
+from stepflow.errors import LostClaim, RevMismatch, Stopping, StoreError
+from stepflow.model import outcome as endings
+from stepflow.model.ctx import StateCtx
+from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
+from stepflow.model.retry import RetryPolicy
+from stepflow.model.state import State, Transition
+
+log = logging.getLogger("stepflow")
+
+
+@define(eq=False)
+class FunctionAttempt(Claimed):
+    """A claim on a State that goes to a flow function, or on a delay that is due."""
+
+    lane: Lane = field(kw_only=True)
+    runner: Runner = field(kw_only=True)
+    holding: Holding = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.holding = Holding(self.state.id, self.fence, self.state.transition.to, on_commit=self._moved)
+
+    @property
+    def progressed(self) -> bool:
+        """Whether this claim has made a commit: earlier crashes do not count any more."""
+        return self.holding.commits > 0
+
+    async def run(self) -> Release | None:
+        """Advance the State; the Release that ends the claim, None when a commit ended it."""
+        try:
+            return await (self._awake() if self.record.delay is None else self._due(self.record.delay))
+        except RevMismatch as error:  # moved by somebody else, who then has the queue row
+            log.warning("run %s was taken over: %s", self.state.id, error)
+            return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
+
+    async def _awake(self) -> Release | None:
+        state, row = self.state, self.claim.row
+        if row.crashes and left_alone(state):
+            return Release(self.fence, None)
+        if row.crashes >= max_attempts(state, self.flow.options.max_crashes):
+            await self._end(state, "failed", endings.crashed(row.crashes, state))
+            return None
+        if self.cancel:
+            await self._end(state, "cancelled", "")
+            return None
+        return await self._advance(StateCtx.of(state), self.holding)
+
+    async def _advance(self, ctx: StateCtx, holding: Holding) -> Release | None:
+        at = Execution(ctx, holding, lambda: self.stop)
+        try:
+            outcome = await self.runner.advance(at)
+            _outcome, release, idle = await settle(self.runner, at, outcome, self.clock.now())
+            if idle:
+                raise _Idle("its function made no commit and left the State where it was")
+        except (StoreError, LostClaim):
+            raise
+        except (Stopping, NotHere) as error:
+            if isinstance(error, NotHere):
+                await hand_over(self.runner, at)
+            return None if at.holding.fence is None else Release(at.holding.fence, self.clock.now())
+        except RevMismatch as error:
+            if at.ctx.id in error.ids:
+                raise
+            return await self._failed(at, error)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                raise
+            return await self._failed(at, error)
+        except BaseException as error:  # noqa: BLE001 - whatever the function raised is the State's error
+            return await self._failed(at, error)
+        self.state = at.ctx.committed
+        return release
+
+    async def _due(self, delay: Delay) -> Release | None:
+        """The delay is due: move the State, unless it moved on by itself, and go on with it."""
+        over = Dequeue(self.fence.id)
+        if not delay.commit:
+            return await self._snapshot(delay, over)
+        state, now = delay.state, self.clock.now()
+        take = Enqueue(state.id, state.transition.to, now, owned=True)
+        write = Write(state, born=born_of(state, now))
+        try:
+            rev, epoch = await self.lane.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
+        except RevMismatch:
+            await self.lane.submit(Commit(self.fence, queue=(over,)))
+            return None
+        ctx = StateCtx.of(State(state.id, rev, state.transition, state.labels, state.annotations, now))
+        self.state = ctx.committed
+        self.holding = Holding(state.id, Fence(state.id, epoch), state.transition.to, 1, on_commit=self._moved)
+        self._moved()
+        return await self._advance(ctx, self.holding)
+
+    async def _snapshot(self, delay: Delay, over: Dequeue) -> Release | None:
+        """A delay without commit: its function is called once, whatever became of the State, and not again if it raises."""
+        if self.claim.row.crashes < self.flow.options.max_crashes and not self.cancel:
+            at = Execution(StateCtx.of(delay.state), Holding(delay.state.id), lambda: self.stop)
+            try:
+                outcome = await self.runner.advance(at)
+                _outcome, release, _idle = await settle(self.runner, at, outcome, self.clock.now())
+                if release is not None:
+                    await self.lane.release(release)
+            except (StoreError, Stopping, NotHere):
+                return Release(self.fence, self.clock.now())
+            except Exception:
+                log.exception("a delay of State %s: its function raised", delay.state.id)
+        await self.lane.submit(Commit(self.claim.fence, queue=(over,)))
+        return None
+
+    async def _failed(self, at: Execution, error: BaseException) -> Release | None:
+        """Try again later, or fail the State for good."""
+        holding = at.holding
+        if holding.fence is None:
+            return None
+        state = await self.runner.newest(at.ctx.committed)
+        if left_alone(state):
+            return Release(holding.fence, None)
+        policy = self.runner.options(state, self.flow).retry or RetryPolicy()
+        attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
+        if attempt >= allowed or not isinstance(error, Exception) or not isinstance(error, (policy.on, _Idle)):
+            await self._end(state, "failed", endings.describe(error), holding)
+            return None
+        now = self.clock.now()
+        due = now + microseconds(retry_after_s(state, policy.delay_s(attempt, state.id)))
+        notes = {TRIED: str(attempt), "stepflow.error": endings.describe(error), "stepflow.waiting": "delay"}
+        again = Transition(state.transition.to, {**state.transition.annotations, **notes})
+        moved = State(state.id, state.rev, again, state.labels, state.annotations, now)
+        later = Enqueue(state.id, again.to, due, self.claim.row.priority)
+        await self.lane.submit(Commit(holding.fence, writes=(Write(moved),), queue=(later,)))
+        return None
+
+    async def _end(self, state: State, status: str, error: str, holding: Holding | None = None) -> None:
+        self.ended = status
+        fence = holding.fence if holding is not None else self.fence
+        final = endings.stopped(state.transition, status, error)
+        write = Write(State(state.id, state.rev, final, state.labels, state.annotations, self.clock.now()))
+        await self.lane.submit(Commit(fence, writes=(write,), queue=(Dequeue(state.id),)))
+
+    def _moved(self) -> None:
+        """A commit of the function: it does not hang, and its claim may be another one now."""
+        self.moved_at = self.clock.monotonic()
+        self.fence = self.holding.fence or self.fence
+
+
+class _Idle(RuntimeError):
+    """The function was called and nothing came of it."""
+
+    __qualname__ = "RuntimeError"
+
+
+def _cancelled() -> bool:
+    """Whether the worker ends this attempt; otherwise the function was cancelled by something of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,175 @@
+"""Flow functions at work: the loop that calls one after another and obeys the commands that they return."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from attrs import define, frozen
+
+from stepflow.engine.states.lease import Acting, Holding, act
+from stepflow.engine.states.service import Desk
+from stepflow.errors import LostClaim, RevMismatch, StepflowError, UnknownFlow
+from stepflow.model import commands as c
+from stepflow.model.ctx import StateCtx
+from stepflow.model.flow import Flow, FlowOptions
+from stepflow.model.function import FlowFunction
+from stepflow.model.state import State
+
+
+@frozen
+class Done:
+    """The last function took care of everything itself (it returned Noop)."""
+
+
+@frozen
+class Parked:
+    """The State goes nowhere now."""
+
+
+@frozen
+class Delayed:
+    """The State goes on later."""
+
+
+@frozen
+class Conflict:
+    """Somebody else moved these States first; what this execution wanted to commit was not written."""
+
+    ids: tuple[str, ...]
+
+
+Outcome = Done | Parked | Delayed | Conflict
+
+
+@define(eq=False)
+class Execution:
+    """Where an execution is: at which State, with which claim on it; `stopping` tells that it should come to an end."""
+
+    ctx: StateCtx
+    holding: Holding
+    stopping: Callable[[], bool]
+
+
+class Runner:
+    """Calls flow functions. `call(fn, *args)` runs a sync one off the loop; the engines are what functions may ask for."""
+
+    def __init__(self, desk: Desk, flows: Mapping[str, Flow[Any]], call: Callable[..., Awaitable[Any]]) -> None:
+        self._desk, self._flows, self._call = desk, flows, call
+        self.engine: Any = None
+        self.sync_engine: Any = None
+        self.at_work: set[Acting] = set()
+
+    async def advance(self, at: Execution) -> Outcome:
+        """Call the function of the flow that the State goes to, do what it returns, and go on until there is no more to do.
+
+        Raises what a function raised; its State stays as last committed. `at` tells how far it came.
+        """
+        execution = Acting(self._desk, at.holding, at.stopping)
+        self.at_work.add(execution)
+        try:
+            with act(execution):
+                return await self._turns(at, execution)
+        except LostClaim:
+            return Conflict((at.ctx.id,))
+        finally:
+            self.at_work.discard(execution)
+            await self._desk.let_go(execution.left)
+
+    async def _turns(self, at: Execution, execution: Acting) -> Outcome:
+        while True:
+            command = await self._called(self.flow(at.ctx), at.ctx)
+            try:
+                outcome, following = await self._obey(at.ctx, command, at.holding)
+            except RevMismatch as error:
+                return Conflict(tuple(error.ids))
+            if outcome is not None:
+                return outcome
+            if following.id != at.holding.id:
+                await self._desk.let_go_of(at.holding)
+                at.holding = execution.holding = self._desk.take(following)
+            at.ctx = following
+            if at.stopping():
+                return Done()
+
+    async def keep(self, at: Execution) -> None:
+        """Make durable what was only moved in memory."""
+        ctx = at.ctx
+        *before, last = [*ctx.transitions, ctx.transition]
+        ctx.transition, ctx.transitions = before[-1], before[:-1]
+        move = c.Transit(ctx, last.to, last.annotations) if last.to else c.Park(ctx, last.annotations)
+        await self._desk.commit(c.Commit((move,)), at.holding)
+
+    def flow(self, ctx: StateCtx) -> FlowFunction:
+        """The flow that the State goes to; UnknownFlow if it is not one that can be executed here."""
+        to = ctx.transition.to
+        if not ctx.id:
+            raise StepflowError('state id empty: give the State an id, StateCtx("order-42")')
+        if not to:
+            raise StepflowError(f"transition to id empty: State {ctx.id!r} is parked; transit it to a flow first")
+        flow = self._flows.get(to)
+        if flow is None:
+            known = ", ".join(sorted(self._flows)) or "none"
+            raise NotHere(f"flow not found: {to!r} is not registered here (registered: {known})")
+        if not isinstance(flow, FlowFunction):
+            raise NotHere(f"{to!r} is no flow function: runs of it are advanced by a worker")
+        return flow
+
+    def options(self, state: State, other: Flow[Any]) -> FlowOptions:
+        """The options of the flow that the State goes to; if that is not known here, of the other one."""
+        return self._flows.get(state.transition.to, other).options
+
+    async def newest(self, state: State) -> State:
+        """The newest revision: the function may have moved its State through another working copy."""
+        ctx = StateCtx(state.id)
+        await self._desk.do(c.GetStateByID(ctx, state.id))
+        return ctx.committed
+
+    async def _called(self, flow: FlowFunction, ctx: StateCtx) -> c.Command:
+        if flow.is_async:
+            command = await flow.fn(*((ctx, self.engine) if flow.wants_engine else (ctx,)))
+        else:
+            command = await self._call(flow.fn, *((ctx, self.sync_engine) if flow.wants_engine else (ctx,)))
+        if not isinstance(command, c.Command):
+            raise StepflowError(
+                f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
+            )
+        return command
+
+    async def _obey(self, ctx: StateCtx, command: c.Command, holding: Holding) -> tuple[Outcome | None, StateCtx]:
+        """Carry a returned command out; how that ends the execution, or with which State it goes on."""
+        if isinstance(command, c.Execute):
+            return None, command.ctx
+        await self._desk.do(command, holding)
+        if not isinstance(command, c.Commit):
+            return _after(command, ctx)
+        if len(command.commands) == 1:
+            return _after(command.commands[0], ctx)
+        if any(isinstance(part, c.Delay) and part.ctx.id == ctx.id for part in command.commands):
+            return Delayed(), ctx
+        moves = [
+            part.ctx for part in command.commands if isinstance(part, c.Transit | c.Park) and part.ctx.id == ctx.id
+        ]
+        if not moves:
+            return Done(), ctx
+        return (None if moves[-1].transition.to else Parked()), moves[-1]
+
+
+class NotHere(UnknownFlow):
+    """The State goes to a flow that this engine does not execute: a worker that has registered it may."""
+
+
+def _after(command: c.Command, ctx: StateCtx) -> tuple[Outcome | None, StateCtx]:
+    match command:
+        case c.Transit():
+            return None, command.ctx
+        case c.Park():
+            return Parked(), command.ctx
+        case c.Delay():
+            return Delayed(), ctx
+        case c.Noop():
+            return Done(), ctx
+    name = type(command).__name__
+    raise StepflowError(
+        f"unknown command {name}: a function must end with transit, park, delay, Execute, Noop or commit"
+    )

@@ -1,0 +1,208 @@
+"""Watching: every revision that matches is delivered once, in order, by push when it can be and by polling in any case.
+
+One tail per engine reads the new revisions once for all watchers. It reads only up to the settled head of the store, below
+which nothing can appear any more; so whatever labels or namespaces a watcher asks for, none is missed and none repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.drivers.port.commit import HistoryQuery
+from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import Clock
+from stepflow.engine.states.lease import Acting
+from stepflow.errors import Stopping, StoreError
+from stepflow.model.state import State
+
+KEPT = 2000  # revisions in memory: a watcher that lags further behind reads the store itself
+PAGE = 200
+POLL_S = 1.0  # the truth; news make it faster
+RETRY_S = 0.5  # after an error of the store
+
+Labels = tuple[Mapping[str, str], ...]
+log = logging.getLogger("stepflow")
+
+
+class Tail:
+    """The newest revisions of a namespace, read once for all watchers of an engine; lives on the event loop."""
+
+    def __init__(self, store: Store, clock: Clock, read: Callable[..., Any], on_watch: Callable[[], None]) -> None:
+        self._store, self._clock, self._read, self._on_watch = store, clock, read, on_watch
+        self._states: list[State] = []
+        self._floor = -1  # every revision above it up to `head` is in `_states`
+        self.head = -1
+        self.closed = False
+        self._waiting = 0
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._progress: asyncio.Future[None] = self._loop.create_future()
+        self._reader: asyncio.Task[None] | None = None
+
+    def tell(self) -> None:
+        """Something may have been committed."""
+        self._told.set()
+
+    def wake(self) -> None:
+        """Let all watchers look whether they should go on."""
+        progress, self._progress = self._progress, self._loop.create_future()
+        progress.set_result(None)
+
+    async def close(self) -> None:
+        """Let all watchers end."""
+        self.closed = True
+        self.tell()
+        self.wake()
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+
+    async def wait(self) -> None:
+        """Return when there is more than `head` told at the time of the call, or a reason to look up."""
+        self._on_watch()
+        progress = self._progress
+        self._waiting += 1
+        if self._reader is None:
+            self._reader = self._loop.create_task(self._read_on())
+        try:
+            await asyncio.shield(progress)
+        finally:
+            self._waiting -= 1
+
+    async def page(self, since: int, labels: Labels) -> tuple[list[State], int]:
+        """Matching States after revision `since`, ascending, and the revision up to which that is all there is."""
+        head = self.head
+        if since >= self._floor:
+            start = bisect_right(self._states, since, key=lambda state: state.rev)
+            found = list(islice((s for s in islice(self._states, start, None) if matches(s, labels)), PAGE))
+        else:
+            query = HistoryQuery(since_rev=since, limit=PAGE, labels=labels, until_rev=head)
+            found = [r.state for r in await self._read(self._store.read, query)]
+        return found, found[-1].rev if len(found) == PAGE else max(since, head)
+
+    async def _read_on(self) -> None:
+        """Follow the head of the store for as long as somebody waits."""
+        try:
+            while self._waiting and not self.closed:
+                self._told.clear()
+                try:
+                    self._take(*await self._read(self._news, self.head))
+                except StoreError as error:
+                    log.warning("watching goes on after an error of the store: %s", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
+        finally:
+            self._reader = None
+            self.wake()
+
+    def _news(self, known: int) -> tuple[int, list[State] | None]:
+        """The settled head of the store, and the States after `known` up to it; None if they are too many to keep."""
+        head = self._store.horizon({}, self._clock.now()).head
+        if head == known:
+            return head, []
+        if known < 0 or head - known > KEPT:
+            return head, None
+        query = HistoryQuery(since_rev=known, limit=KEPT, until_rev=head)
+        return head, [revision.state for revision in self._store.read(query)]
+
+    def _take(self, head: int, states: list[State] | None) -> None:
+        if head == self.head:
+            return
+        if states is None:
+            self._states, self._floor = [], head
+        else:
+            self._states += states
+        self.head = head
+        if len(self._states) > KEPT:
+            del self._states[: -KEPT // 2]
+            self._floor = self._states[0].rev - 1
+        self.wake()
+
+
+def matches(state: State, labels: Labels) -> bool:
+    """Whether a State has all labels of one of the groups; no groups match everything."""
+    return not labels or any(group.items() <= state.labels.items() for group in labels)
+
+
+@frozen
+class Start:
+    """Where a watcher begins: after revision `rev`, with States that were committed at `since` (microseconds UTC) or later."""
+
+    rev: int
+    since: int = 0
+
+
+class Watch:
+    """An endless iterator over States: `async for state in watch`, or `await watch.next(timeout)`.
+
+    It survives errors of the store. A wait that is cancelled loses nothing: the next one goes on where it was. When the
+    engine is closed it raises Stopping.
+    """
+
+    def __init__(
+        self, tail: Tail, labels: Labels, start: Callable[[], Coroutine[Any, Any, Start]], execution: Acting | None
+    ) -> None:
+        self._tail, self._labels, self._start, self._execution = tail, labels, start, execution
+        self._starting: asyncio.Task[Start] | None = None
+        self._since, self._from = -1, 0  # the revision read last; the time before which nothing is wanted
+        self._found: deque[State] = deque()
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> State:
+        while not self._found:
+            await self._more()
+        return self._found.popleft()
+
+    async def next(self, timeout: float | None = None) -> State | None:  # noqa: ASYNC109 - the public name of the same idea
+        """The next State, or None if there is none for `timeout` seconds."""
+        if self._found:
+            return self._found.popleft()
+        try:
+            return await asyncio.wait_for(self.__anext__(), timeout)
+        except TimeoutError:
+            return None
+
+    async def _more(self) -> None:
+        execution, tail = self._execution, self._tail
+        if tail.closed or (execution is not None and execution.stopping()):
+            raise Stopping("the engine is being closed: this watch has come to its end")
+        try:
+            if self._since < 0:
+                start = await self._started()
+                self._since, self._from = start.rev, start.since
+            if tail.head <= self._since:
+                await self._pause(execution)
+            else:
+                found, self._since = await tail.page(self._since, self._labels)
+                self._found.extend(state for state in found if state.committed_at >= self._from)
+        except StoreError as error:
+            log.warning("watching goes on after an error of the store: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _started(self) -> Start:
+        """Where the watch begins: found out once, even if a wait for it is cancelled."""
+        if self._starting is None or (self._starting.done() and self._starting.exception() is not None):
+            self._starting = asyncio.ensure_future(self._start())
+        return await asyncio.shield(self._starting)
+
+    async def _pause(self, execution: Acting | None) -> None:
+        if execution is None:
+            await self._tail.wait()
+            return
+        execution.waiting = True
+        try:
+            await self._tail.wait()
+        finally:
+            execution.waiting = False

@@ -1,0 +1,47 @@
+"""Retention: runs that ended long ago are pruned, a little at a time, while a worker is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from stepflow.drivers.port.store import Maintenance
+from stepflow.engine.clock import Clock, microseconds
+from stepflow.errors import StoreError
+
+EVERY_S = 3600.0
+CHUNK = 500  # runs per transaction, so that nobody waits for long
+log = logging.getLogger("stepflow")
+
+
+class Sweeper:
+    """Prunes the runs of one namespace; `keep` None keeps everything."""
+
+    def __init__(
+        self, maintenance: Callable[[str], Maintenance], namespace: str, clock: Clock, keep: timedelta | None
+    ) -> None:
+        self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
+
+    async def run(self) -> None:
+        """Sweep now and then every hour, until cancelled."""
+        while self._keep is not None:
+            try:
+                await self.sweep(self._keep)
+            except StoreError as error:
+                log.warning("pruning failed, trying again in an hour: %s", error)
+            await asyncio.sleep(EVERY_S)
+
+    async def sweep(self, older_than: timedelta) -> int:
+        """Delete what ended longer ago; the number of runs."""
+        before = self._clock.now() - microseconds(older_than)
+        port, total = self._maintenance(self._namespace), 0
+        while (deleted := await self._call(port.prune, before)) > 0:
+            total += deleted
+        return total
+
+    async def _call(self, prune: Callable[[int, int], int], before: int) -> int:
+        if self._clock.virtual:
+            return prune(before, CHUNK)
+        return await asyncio.to_thread(prune, before, CHUNK)

@@ -1,0 +1,298 @@
+"""The worker: claims due runs, lets attempts advance them, and knows when there is nothing left to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from stepflow.drivers.port.commit import Claim, Record, Release
+from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import SECOND, Clock
+from stepflow.engine.commit.committer import Lane
+from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.execution.executor import Shells
+from stepflow.engine.execution.step_attempt import BLOCKED_RETRY, Attempt
+from stepflow.engine.membership.heartbeat import Heart
+from stepflow.engine.worker.quarantine import Suspects
+from stepflow.engine.worker.quota import definitions, portions, with_room
+from stepflow.engine.worker.unreleased import Owed
+from stepflow.errors import LostClaim, RevMismatch, StoreError
+from stepflow.model.flow import Flow
+
+log = logging.getLogger("stepflow")
+
+NEVER = 1 << 62
+FULL_LOOK_S = 5.0  # between two looks for suspects of a worker that has no slot left
+NAP_S = 1.0  # how long a look ahead is trusted: a wall clock that jumps is noticed after this time
+BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks at who may be dead
+STUBBORN_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
+
+
+class Worker:
+    """Advances the runs of `flows`, at most `concurrency` at a time; `on_end` hears of every attempt that is over."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        lane: Lane,
+        heart: Heart,
+        owner: str,
+        flows: Mapping[str, Flow[Any]],
+        concurrency: int,
+        on_end: Callable[[Claimed], None],
+    ) -> None:
+        self._store, self._clock, self._lane, self._heart, self._owner = store, clock, lane, heart, owner
+        self._flows, self._concurrency, self._on_end = flows, concurrency, on_end
+        self._shells, self._loop = Shells(clock, lane), asyncio.get_running_loop()
+        self.call = self._shells.call
+        self.on_quit: Callable[[], None] = lambda: None
+        self.busy_elsewhere: Callable[[], bool] = lambda: False
+        self.functions: Callable[[Flow[Any], Claim, Record], Claimed] = self._steps
+        self._wake = asyncio.Event()
+        self._held: dict[str, Claimed] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._owed, self._suspects = Owed(store, clock), Suspects()
+        self._next_due = 0  # when a claim may find something, as far as is known here
+        self._looked = float("-inf")
+        self._stopping, self._patient = False, False
+        self._vain = False  # what seemed to be due could not be claimed
+        self._error: StoreError | None = None
+        self._interrupt: KeyboardInterrupt | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether this worker holds claims."""
+        return bool(self._held)
+
+    def expect(self, due: int) -> None:
+        """Something may be due at `due` (microseconds UTC; 0: at once)."""
+        self._next_due = min(self._next_due, due)
+        self._wake.set()
+
+    def cancel(self, run_id: str) -> None:
+        """Let the attempt of this run, if any, end as cancelled after its present step."""
+        for attempt in [a for a in self._held.values() if a.state.id == run_id]:
+            attempt.cancel = True
+
+    async def run(self, until_idle: bool) -> bool:
+        """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
+        self._next_due, self._interrupt, self._patient = 0, None, not until_idle
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                more = await self._fill()
+                if not more and until_idle and not self._held and self._error is None and not self.busy_elsewhere():
+                    if await self._look_for_idle():
+                        return True
+                    more = self._next_due == 0
+            except StoreError as error:
+                more, self._error = False, error
+            if not more and not await self._troubled(until_idle):
+                await self._nap()
+        if self._interrupt is not None:
+            raise self._interrupt
+        return False
+
+    def quit(self) -> None:
+        """Claim no more; attempts give back at their next step."""
+        self._stopping = True
+        self._wake.set()
+        for attempt in self._held.values():
+            attempt.stop = True
+        if self._held:
+            log.info("asked to stop: %d run(s) go back after their present step", len(self._held))
+        self.on_quit()
+
+    def ready(self) -> None:
+        """Forget earlier requests to stop: work is about to begin."""
+        self._stopping = False
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim no more, give back what has not begun; steps that have begun get `grace_s` seconds to end."""
+        self.quit()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=grace_s)
+        if late := list(self._tasks.values()):
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=STUBBORN_S)
+        for run_id, attempt in list(self._held.items()):
+            self._owed.failed(attempt.hand_back())
+            del self._held[run_id], self._tasks[run_id]
+        try:
+            # Always: a claim whose waiter was cancelled may still be on its way, before this.
+            await self._lane.call(self._owed.repay)
+        except StoreError as error:
+            log.error("%d run(s) not handed back, only their owner's end frees them: %s", len(self._owed), error)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._shells.close()
+
+    async def _troubled(self, until_idle: bool) -> bool:
+        """The store failed: pass that on when asked to end, else wait a little and go on."""
+        error = self._error
+        if error is None or (until_idle and self._held):
+            return False
+        self._error = None
+        if until_idle:
+            raise error
+        log.error("the store failed, trying again: %s", error)
+        self._next_due = 0
+        await asyncio.sleep(NAP_S)
+        return True
+
+    async def _fill(self) -> bool:
+        """Claim what is due and fits; True if more may be due for the slots that are left."""
+        self._free_hung()
+        if self._owed and self._error is None:
+            await self._lane.call(self._owed.repay)
+            self._next_due = 0
+        if not self._free() and self._clock.monotonic() - self._looked > FULL_LOOK_S:
+            await self._look_ahead()
+            self._suspects.wait_for_room(self._held.values(), self._clock.monotonic())
+        if self._error is not None or self._clock.now() < self._next_due or not self._free():
+            return False
+        if self._suspects.wait_for_room(self._held.values(), self._clock.monotonic()):
+            if self._held:
+                return False
+            self._suspects.due = await self._claim(definitions(self._flows), 1, suspects=True)
+            if self._suspects.due:
+                return True
+        self._next_due = NEVER
+        more, taken = False, 0
+        for flows, limit in portions(self._flows, self._held.values(), self._free()):
+            if (room := min(limit, self._free())) > 0:
+                taken += (claimed := await self._claim(flows, room, suspects=False))
+                more = claimed == room or more
+        if more:
+            self._next_due = 0
+        if not more or self._clock.monotonic() - self._looked > NAP_S:
+            await self._look_ahead()
+        self._vain = not taken and self._next_due <= self._clock.now()
+        return more and self._free() > 0
+
+    def _free(self) -> int:
+        if self._stopping or self._suspects.alone(self._held.values()):
+            return 0
+        return (1 if self._clock.virtual else self._concurrency) - len(self._held)
+
+    async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
+        take = partial(self._owed.take, flows, limit, suspects)
+        claims = await self._lane.either(partial(take, self._store.claim_if_free), partial(take, self._store.claim))
+        absent = [claim.fence.id for claim in claims if claim.record is None]
+        loaded = dict(zip(absent, await self._lane.call(self._store.load, absent), strict=True)) if absent else {}
+        for claim in claims:
+            if (record := claim.record or loaded[claim.fence.id]) is not None:
+                task = self._begin(claim, record, suspects)
+                if self._clock.virtual:
+                    await task
+        return len(claims)
+
+    def _begin(self, claim: Claim, record: Record, alone: bool) -> asyncio.Task[None]:
+        flow = self._flows[claim.row.flow]
+        make = self.functions if flow.kind == "function" else self._steps
+        attempt = make(flow, claim, record)
+        attempt.stop = self._stopping
+        attempt.patient = self._patient
+        self._held[claim.fence.id] = attempt
+        self._owed.begun(claim)
+        if alone:
+            self._suspects.begun(attempt)
+        task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
+        return task
+
+    def _steps(self, flow: Flow[Any], claim: Claim, record: Record) -> Attempt:
+        return Attempt(flow, claim, record, self._clock)
+
+    async def _advance(self, attempt: Claimed) -> None:
+        run_id = attempt.claim.fence.id
+        release: Release | None = None
+        try:
+            release = await self._shells.advance(attempt)
+        except (LostClaim, RevMismatch) as error:
+            log.warning("run %s was taken over: %s", run_id, error)
+            release = attempt.hand_back() if isinstance(error, RevMismatch) else None  # the claim may still be ours
+        except StoreError as error:
+            self._error = error
+            release = Release(attempt.fence, self._clock.now() + BACK_OFF)
+        except Exception as error:
+            log.exception("run %s cannot be advanced here", run_id)
+            due = self._clock.now() + BLOCKED_RETRY
+            why = f"{type(error).__name__}: {error}"
+            release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
+        except asyncio.CancelledError:
+            release = attempt.hand_back()
+        except KeyboardInterrupt as interrupt:  # passed on by `run`
+            self._interrupt, release = interrupt, attempt.hand_back()
+            self.quit()
+        try:
+            if release is not None:
+                await self._lane.release(release)
+                self.expect(NEVER if release.due is None else 0 if release.event else release.due)
+        except StoreError as error:
+            self._error = error
+            if release is not None:
+                self._owed.failed(release)
+        finally:
+            if self._held.get(run_id) is attempt:
+                del self._held[run_id], self._tasks[run_id]
+            if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
+                self._next_due = 0  # others may have been left out because of it
+            self._on_end(attempt)
+            self._wake.set()
+
+    async def _look_ahead(self) -> None:
+        wanted = with_room(self._flows, self._held.values())
+        horizon = await self._lane.call(self._store.horizon, wanted, self._clock.now())
+        self._looked = self._clock.monotonic()
+        self._suspects.due = horizon.suspects
+        if horizon.next_due is not None:
+            self._next_due = min(self._next_due, horizon.next_due)
+
+    async def _look_for_idle(self) -> bool:
+        """Whether nothing is due and nobody who may be dead holds a run; asks the store."""
+        now = self._clock.now()
+        horizon = await self._lane.call(self._store.horizon, definitions(self._flows), now)
+        if horizon.suspects or (horizon.next_due is not None and horizon.next_due <= now):
+            self._next_due = 0
+            return False
+        others = [owner for owner in horizon.owned if owner != self._owner]
+        if not others:
+            return True
+        await self._lane.call(self._heart.beat)
+        if self._clock.virtual or all(self._heart.verdicts.get(owner) == "alive" for owner in others):
+            return True
+        self._next_due = min(self._next_due, now + VERDICT)
+        return False
+
+    async def _nap(self) -> None:
+        """Sleep until something changes here, or the next due time."""
+        timeout = NAP_S
+        if self._free():
+            # a suspect is due all the time until there is room for it
+            floor = 0.05 if self._suspects.due or self._vain else 0.001
+            timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
+        if self._clock.virtual:
+            await self._wake.wait()
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), timeout)
+            return
+        if self._next_due == NEVER:
+            self._next_due = 0
+
+    def _free_hung(self) -> None:
+        """Give up attempts that made no commit for longer than their flow allows; their late writes are refused."""
+        mono = self._clock.monotonic()
+        for run_id, attempt in list(self._held.items()):
+            limit = attempt.flow.options.hung_after_s
+            if limit is not None and mono - attempt.moved_at > limit:
+                attempt.hung = True
+                log.warning("run %s: no commit for %g s, its claim is given back", run_id, limit)
+                self._tasks[run_id].cancel()

@@ -1,0 +1,91 @@
+"""How a run ends: the final transition, and errors as stored text."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from types import TracebackType
+
+from stepflow.errors import RunFailed
+from stepflow.model.recovery import TRIED
+from stepflow.model.state import ERROR, POSITION, STATUS, WAITING, State, Transition
+
+FLOW = "stepflow.flow"  # the flow function that a State went to when it ended
+
+MAX_TEXT = 16_384  # characters of a message or traceback that are kept
+
+
+def describe(error: BaseException) -> str:
+    """An exception as JSON `{"type", "message", "traceback"}`; long texts lose their middle.
+
+    The traceback begins where this library calls the user's function.
+    """
+    text = "".join(traceback.format_exception(type(error), error, _from_user(error.__traceback__)))
+    return json.dumps(
+        {"type": type(error).__qualname__, "message": _short(_message(error)), "traceback": _short(text)},
+        ensure_ascii=True,
+    )
+
+
+def _from_user(trace: TracebackType | None) -> TracebackType | None:
+    """The part of a traceback below our own frames; all of it if there is no other part."""
+    below = trace
+    while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):
+        below = below.tb_next
+    return below or trace
+
+
+def _message(error: BaseException) -> str:
+    """What it says, with its notes; an error whose `__str__` raises must not keep its run from failing."""
+    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
+    try:
+        return f"{error}{notes}"
+    except Exception as broken:  # noqa: BLE001 - it is user code like the step
+        return f"its message cannot be shown, __str__ raised {type(broken).__qualname__}{notes}"
+
+
+def crashed(crashes: int, state: State) -> str:
+    """The error of a run whose processes died."""
+    where = state.transition.annotations.get(POSITION, state.transition.to)
+    message = (
+        f"{crashes} processes died while they held this run at {where}, "
+        "the last one while it held nothing else; mend the step, then redrive the run"
+    )
+    return json.dumps({"type": "Crashed", "message": message, "traceback": ""})
+
+
+def final(transition: Transition, status: str, error: str) -> Transition:
+    """The transition with which a run ends: parked, at the position it had, with its status and error."""
+    annotations = {key: value for key, value in transition.annotations.items() if key == POSITION}
+    annotations[STATUS] = status
+    if error:
+        annotations[ERROR] = error
+    return Transition("", annotations)
+
+
+def stopped(transition: Transition, status: str, error: str) -> Transition:
+    """The transition with which a State ends that went to a flow function; `resumed` leads back there."""
+    notes = {key: value for key, value in transition.annotations.items() if key not in (WAITING, ERROR)}
+    notes |= {STATUS: status, FLOW: transition.to} | ({ERROR: error} if error else {})
+    return Transition("", notes)
+
+
+def resumed(transition: Transition, flow: str) -> Transition:
+    """Where a failed run goes on: at its position in `flow`, or in the flow function that failed."""
+    if FLOW in transition.annotations:
+        notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
+        return Transition(transition.annotations[FLOW], notes)
+    return Transition(flow, {k: v for k, v in transition.annotations.items() if k == POSITION})
+
+
+def failure(run_id: str, transition: Transition) -> RunFailed:
+    """The stored error of a failed run as the exception that `result()` raises."""
+    raw = json.loads(transition.annotations.get(ERROR, "{}"))
+    return RunFailed(run_id, raw.get("type", "?"), raw.get("message", ""), raw.get("traceback", ""))
+
+
+def _short(text: str) -> str:
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]}\n… {len(text) - MAX_TEXT} characters left out …\n{text[-half:]}"

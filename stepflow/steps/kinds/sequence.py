@@ -1,0 +1,66 @@
+"""steps: one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.steps.kinds.base import Node, Place, Visit
+from stepflow.steps.values import Hop
+
+_RENAME = (
+    "names must be unique beside each other; a wait_for, wait_event, case, retry or loop_until counts with its suffix"
+)
+
+
+@frozen(eq=False)
+class Child:
+    """A node with the name that the user gave it."""
+
+    name: Any
+    node: Node
+
+
+@frozen(eq=False)
+class Sequence(Node):
+    """Runs its children in order; without children it is left at once."""
+
+    children: tuple[Child, ...] = ()
+
+    def expand(self, at: Place) -> Iterator[Hop | Visit]:
+        seen: set[str] = set()
+        source = at.start
+        for child in self.children:
+            place = at.child(f"{child.name}{child.node.suffix}")
+            _check_name(child.name, at, place)
+            if place.scope in seen:
+                place.problem(f"this name is used twice: {_RENAME}")
+            seen.add(place.scope)
+            yield at.hop(source, place.start)
+            yield Visit(child.node, place)
+            source = place.completed
+        yield at.hop(source, at.completed)
+
+
+def _check_name(name: Any, parent: Place, place: Place) -> None:
+    if isinstance(name, str) and not name.strip():
+        parent.problem(f"a step has the name {name!r}: give it a non-empty name")
+    elif problem := name_problem(name) or ("/" in name and f"name {name!r} has a '/': only the root name may have one"):
+        place.problem(problem)
+
+
+def name_problem(name: Any) -> str:
+    """What is wrong with a name, empty if nothing is."""
+    if not isinstance(name, str):
+        return f"name {name!r} is no text"
+    if not name.strip():
+        return f"name {name!r} is empty: give a name such as 'order.v1'"
+    if ":" in name:
+        return f"name {name!r} has a ':': positions use it, choose another character"
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return f"name {name!r} has half of a surrogate pair: it cannot be stored as UTF-8"
+    return ""

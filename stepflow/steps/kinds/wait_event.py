@@ -1,0 +1,58 @@
+"""wait_event: wait until an event is published to the run, then call a function with its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from attrs import frozen
+
+from stepflow.errors import CodecError
+from stepflow.model.codec import Codec
+from stepflow.steps.exchange import type_problem
+from stepflow.steps.kinds.base import Node, Place
+from stepflow.steps.return_value import step_judge
+from stepflow.steps.signature import THEN
+from stepflow.steps.values import Exit, Row
+
+
+@frozen(eq=False)
+class WaitEvent(Node):
+    """Calls `then` with the payload of the next event of that name; only an engine can deliver it."""
+
+    suffix: ClassVar[str] = "WaitEvent"
+    event: Any
+    payload: Any
+    then: Any
+    timeout: float | timedelta | None = None
+    latch: bool = False
+
+    def expand(self, at: Place) -> Iterator[Row]:
+        if not isinstance(self.event, str) or not self.event.strip():
+            at.problem(f"event={self.event!r}: give the event's name, a non-empty text")
+        if not isinstance(self.latch, bool):
+            at.problem(f"latch={self.latch!r}: give True or False")
+        yield Row(
+            at.start,
+            at.scope,
+            "wait_event",
+            at.function(self.then, THEN),
+            step_judge(at.scope),
+            (Exit(at.completed, "event received"),),
+            at.guard,
+            event=str(self.event),
+            payload=self._codec(at),
+            timeout_s=at.seconds("timeout", self.timeout),
+            latch=self.latch,
+        )
+
+    def _codec(self, at: Place) -> Codec[Any]:
+        if problem := type_problem(self.payload):
+            at.problem(f"type={problem}, e.g. dict")
+            return Codec()
+        try:
+            return Codec(self.payload)
+        except CodecError as error:
+            at.problem(f"type={self.payload!r} cannot be the type of a payload: {error}")
+            return Codec()

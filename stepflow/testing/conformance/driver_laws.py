@@ -1,0 +1,44 @@
+"""DriverLaws: every law of the port in one test class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from stepflow.drivers.port.store import Driver
+from stepflow.testing.conformance.kit import Desk
+from stepflow.testing.conformance.laws.claims import ClaimLaws
+from stepflow.testing.conformance.laws.commits import CommitLaws
+from stepflow.testing.conformance.laws.data import DataLaws
+from stepflow.testing.conformance.laws.delays import DelayLaws
+from stepflow.testing.conformance.laws.events import EventLaws
+from stepflow.testing.conformance.laws.inbox import InboxLaws
+from stepflow.testing.conformance.laws.limits import ControlLaws
+from stepflow.testing.conformance.laws.queries import QueryLaws
+from stepflow.testing.conformance.laws.records import RecordLaws
+from stepflow.testing.conformance.laws.revisions import SearchLaws
+from stepflow.testing.conformance.processes.races import RaceLaws
+
+
+class DriverLaws(
+    CommitLaws,
+    ClaimLaws,
+    EventLaws,
+    RecordLaws,
+    QueryLaws,
+    InboxLaws,
+    RaceLaws,
+    DelayLaws,
+    DataLaws,
+    SearchLaws,
+    ControlLaws,
+):
+    """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
+
+    @pytest.fixture
+    def desk(self, driver: Driver) -> Iterator[Desk]:
+        """Sessions on the driver, closed after the test."""
+        desk = Desk(driver)
+        yield desk
+        desk.close()

@@ -1,0 +1,1 @@
+"""The laws of the port, one group of tests per file."""

@@ -1,0 +1,179 @@
+"""Law 7: events are stored once, delivered in order, consumed by a commit and never lost; and marks to cancel."""
+
+from __future__ import annotations
+
+from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Release
+from stepflow.errors import LostClaim, NotFound
+from stepflow.testing.conformance.kit import (
+    FLOW,
+    NOW,
+    Desk,
+    awaiting,
+    begun,
+    birth,
+    claim,
+    ended,
+    make,
+    publish,
+    record,
+    step,
+)
+
+LATER = NOW + 1_000
+
+
+class EventLaws:
+    """Events and cancel marks reach the run whatever its holder does meanwhile."""
+
+    def test_law_7_an_id_is_stored_once_per_run(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a"), birth("b"))
+        make(store, publish("a", "e", "1", '"first"'), publish("b", "e", "1"))
+        make(store, publish("a", "e", "1", '"second"'))
+        assert [event.payload for event in record(store, "a").events] == ['"first"']
+
+    def test_law_7_events_come_in_order(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a"), birth("b"))
+        for number in (3, 1, 2):
+            make(store, publish("a", "e", f"id{number}"), publish("b", "e", "x"))
+        events = record(store, "a").events
+        assert [event.id for event in events] == ["id3", "id1", "id2"]
+        assert [event.seq for event in events] == sorted({event.seq for event in events})
+        assert {(event.run_id, event.name, event.published_at) for event in events} == {("a", "e", NOW)}
+
+    def test_law_7_only_the_consuming_commit_removes_them(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        make(store, publish("a", "e", "1"))
+        make(store, publish("a", "e", "2"))
+        first = record(store, "a").events[0]
+        refused = Commit(held.fence, writes=step(held, rev + 99).writes, consume=(first.seq,))
+        assert isinstance(store.commit([refused], NOW)[0], Exception)
+        assert len(record(store, "a").events) == 2
+        make(store, Commit(held.fence, writes=step(held, rev).writes, consume=(first.seq,)))
+        assert [event.id for event in record(store, "a").events] == ["2"]
+
+    def test_law_7_a_consumed_id_is_not_stored_again(self, desk: Desk) -> None:
+        store = desk.session()
+        held, _rev = begun(store, "a")
+        make(store, publish("a", "e", "1"))
+        make(store, Commit(held.fence, consume=(record(store, "a").events[0].seq,)))
+        make(store, publish("a", "e", "1"))
+        assert record(store, "a").events == ()
+
+    def test_law_7_an_event_is_consumed_once_and_by_its_own_run(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a"), birth("b"))
+        held = claim(store)
+        make(store, publish("a", "e", "1"))
+        seq = record(store, "a").events[0].seq
+        assert isinstance(store.commit([Commit(held["b"].fence, consume=(seq,))], NOW)[0], NotFound)
+        make(store, Commit(held["a"].fence, consume=(seq,)))
+        assert isinstance(store.commit([Commit(held["a"].fence, consume=(seq,))], NOW)[0], NotFound)
+        assert isinstance(store.commit([Commit(consume=(seq,))], NOW)[0], NotFound)
+
+    def test_law_7_publishing_to_nobody_is_refused(self, desk: Desk) -> None:
+        (result,) = desk.session().commit([publish("nobody", "e", "1")], NOW)
+        assert isinstance(result, NotFound)
+
+    def test_law_7_a_publish_wakes_a_run_that_waits_for_that_name(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a", transition=awaiting("paid"), due=None, priority=4))
+        make(store, birth("b", transition=awaiting("paid"), due=LATER, priority=5))
+        make(store, publish("a", "other", "1"), publish("b", "other", "1"))
+        assert claim(store) == {}
+        make(store, publish("a", "paid", "2"), publish("b", "paid", "2"))
+        assert {run_id: c.row.flow for run_id, c in claim(store).items()} == {"a": FLOW, "b": FLOW}
+
+    def test_law_7_the_priority_outlives_a_wait_without_a_row(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("a", priority=4))
+        held = claim(store)["a"]
+        rev = make(store, step(held, held.row.claim_rev, awaiting("paid")))[0]
+        store.release([Release(held.fence, None, event="paid")], NOW)
+        assert record(store, "a").state.rev == rev
+        make(store, publish("a", "paid", "1"))
+        assert claim(store)["a"].row.priority == 4
+
+    def test_law_7_release_looks_again(self, desk: Desk) -> None:
+        store = desk.session()
+        make(store, birth("r0"), birth("r1"))
+        for (run_id, held), due in zip(claim(store).items(), (None, LATER), strict=True):
+            make(store, step(held, held.row.claim_rev, awaiting("paid")))
+            make(store, publish(run_id, "paid", "1"))
+            assert store.release([Release(held.fence, due, event="paid")], NOW) == [True]
+        assert set(claim(store)) == {"r0", "r1"}
+
+    def test_law_7_release_ignores_events_of_other_names(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        make(store, step(held, rev, awaiting("paid")))
+        make(store, publish("a", "other", "1"))
+        store.release([Release(held.fence, LATER, event="paid")], NOW)
+        assert claim(store) == {}
+
+    def test_law_7_a_commit_that_begins_to_wait_looks_again(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        make(store, publish("a", "paid", "1"))
+        make(store, Commit(held.fence, writes=step(held, rev, awaiting("paid")).writes, queue=(Dequeue("a"),)))
+        assert set(claim(store)) == {"a"}
+
+    def test_law_7_a_back_off_before_a_wait_is_kept(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        make(store, publish("a", "paid", "1"))
+        again = Commit(held.fence, writes=step(held, rev, awaiting("paid")).writes, queue=(Enqueue("a", FLOW, LATER),))
+        make(store, again)
+        assert claim(store) == {}
+        assert set(claim(store, now=LATER)) == {"a"}
+
+    def test_law_7_a_publish_does_not_wake_what_ended_or_is_held(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        rev = make(store, step(held, rev, awaiting("paid")))[0]
+        make(store, publish("a", "paid", "1"))
+        row = record(store, "a").row
+        assert row is not None
+        assert row.epoch == held.fence.epoch
+        make(store, step(held, rev, ended(), end=True), now=NOW)
+        make(store, publish("a", "paid", "2"))
+        assert record(store, "a").row is None
+
+    def test_cancel_marks_a_held_run(self, desk: Desk) -> None:
+        store = desk.session()
+        held, rev = begun(store, "a")
+        make(store, birth("b"))
+        make(store, Commit(cancel=(Cancel("a"),)))
+        assert store.beat(NOW).cancels == ("a",)
+        make(store, step(held, rev, ended("cancelled"), end=True))
+        assert store.beat(NOW).cancels == ()
+        for run_id in ("a", "b", "nobody"):
+            (result,) = store.commit([Commit(cancel=(Cancel(run_id),))], NOW)
+            assert isinstance(result, LostClaim)
+
+    def test_a_cancel_outlives_its_holder(self, desk: Desk) -> None:
+        one, two = desk.session(owner="one"), desk.session(owner="two")
+        make(one, birth("a"))
+        claim(one)
+        make(two, Commit(cancel=(Cancel("a"),)))
+        two.beat(NOW, dead=["one"])
+        assert claim(two)["a"].row.cancel
+        assert two.beat(NOW).cancels == ("a",)
+
+    def test_a_cancel_that_the_holder_has_not_seen_makes_the_run_due(self, desk: Desk) -> None:
+        store = desk.session()
+        for number, due in enumerate((None, LATER, None, LATER, None, LATER)):
+            run_id = f"r{number}"
+            held, rev = begun(store, run_id)
+            fence = held.fence
+            make(store, Commit(cancel=(Cancel(run_id),)))
+            if number < 2:
+                store.release([Release(fence, due)], NOW)
+            else:
+                writes = step(held, rev).writes if number < 4 else ()
+                make(
+                    store, Commit(fence, writes=writes, queue=(Enqueue(run_id, FLOW, due) if due else Dequeue(run_id),))
+                )
+            assert claim(store)[run_id].row.cancel

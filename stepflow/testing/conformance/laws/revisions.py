@@ -1,0 +1,146 @@
+"""Law 15: queries of revisions by labels, time, newest only and limit are exact in every combination."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import pytest
+
+from stepflow.drivers.port.commit import Commit as Change
+from stepflow.drivers.port.commit import HistoryQuery, Revision, Write
+from stepflow.drivers.port.store import Store
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import NOW, Desk, birth, ended, going, make, record
+
+Labels = Mapping[str, str]
+
+KINDS: Sequence[Labels] = ({}, {"k": "v"}, {"k": "v", "t": "1"}, {"k": "w"}, {"t": "1"}, {"k": "v", "t": "2"})
+GROUPS: Sequence[tuple[Labels, ...]] = (
+    (),
+    ({"k": "v"},),
+    ({"k": "v", "t": "1"},),
+    ({"k": "w"}, {"t": "1"}),
+    ({"k": "v"}, {"k": "v", "t": "1"}),
+    ({"nobody": "has it"},),
+    ({"nobody": "has it"}, {"t": "2"}),
+    ({},),
+)
+LOOKALIKES = ("v", "V", "v ", " v", "", "v\x00", "v\x00w", "\x00", "vv", "%", "v%", "ü", "u\u0308", "1", "01", '"v"')
+
+
+def relabel(run_id: str, rev: int, labels: Labels, exchange: str | None = None) -> Change:
+    """A write that gives a run these labels."""
+    return Change(writes=(Write(State(run_id, rev, going("moved"), labels), exchange),))
+
+
+def revs_of(found: Sequence[Revision]) -> list[int]:
+    """The revisions of an answer."""
+    return [revision.state.rev for revision in found]
+
+
+def expected(every: Sequence[Revision], query: HistoryQuery) -> list[Revision]:
+    """What the law says, in the plainest words."""
+    newest = {revision.state.id: revision.state.rev for revision in every}
+    found = [
+        r
+        for r in every
+        if r.state.rev > query.since_rev
+        and (query.until_rev is None or r.state.rev <= query.until_rev)
+        and query.id in (None, r.state.id)
+        and r.state.committed_at >= query.since
+        and (not query.latest_only or newest[r.state.id] == r.state.rev)
+        and (not query.labels or any(group.items() <= r.state.labels.items() for group in query.labels))
+    ]
+    return found[max(0, len(found) - query.limit) :] if query.last else found[: query.limit]
+
+
+def landscape(store: Store) -> list[Revision]:
+    """Runs whose labels and exchanges come and go; the clock goes back once."""
+    heads: dict[str, int] = {}
+    for turn in range(5):
+        for number in range(7):
+            run_id, kind = f"r{number}", KINDS[(number * (turn // 2 + 1) + turn) % len(KINDS)]
+            now = NOW + (turn * 7 + number) * (-1 if turn == 3 else 1)
+            text = f"[{turn}]" if (turn + number) % 3 == 0 else None
+            if run_id not in heads:
+                heads[run_id] = make(store, birth(run_id, due=None, labels=kind, exchange=text), now=now)[0]
+            elif (turn + number) % 4:
+                heads[run_id] = make(store, relabel(run_id, heads[run_id], kind, text), now=now)[0]
+    return store.read(HistoryQuery(limit=1_000))
+
+
+class SearchLaws:
+    """The answer is what filtering the whole history gives."""
+
+    @pytest.mark.parametrize("labels", GROUPS, ids=str)
+    def test_law_15_filters_combine(self, desk: Desk, labels: tuple[Labels, ...]) -> None:
+        store = desk.session()
+        make(desk.session("other"), birth("r1", due=None, labels={"k": "v", "t": "1"}))
+        every = landscape(store)
+        revs = revs_of(every)
+        middle, times = revs[len(revs) // 2], (0, NOW + 9)
+        bounds = ((0, None), (middle, None), (0, middle), (revs[3], revs[-4]), (revs[-1], None), (middle, revs[2]))
+        for (low, high), since, newest, last, limit, run_id in product(
+            bounds, times, (False, True), (False, True), (1, 3, 1_000), (None, "r3")
+        ):
+            query = HistoryQuery(run_id, low, limit, last, labels, since, newest, high)
+            assert store.read(query) == expected(every, query), query
+
+    def test_law_15_a_value_is_compared_whole(self, desk: Desk) -> None:
+        store = desk.session()
+        batch = [birth(f"r{n}", due=None, labels={"k": value}) for n, value in enumerate(LOOKALIKES)]
+        revs = make(store, *batch)
+        names = [birth(f"n{n}", due=None, labels={value: "name"}) for n, value in enumerate(LOOKALIKES)]
+        named = make(store, *names)
+        for rev, name, value in zip(revs, named, LOOKALIKES, strict=True):
+            assert revs_of(store.read(HistoryQuery(labels=({"k": value},)))) == [rev]
+            assert revs_of(store.read(HistoryQuery(labels=({value: "name"},), latest_only=True))) == [name]
+
+    def test_law_15_newest_is_that_of_the_id_whatever_its_labels(self, desk: Desk) -> None:
+        store = desk.session()
+        first, other = make(store, birth("a", due=None, labels={"k": "v"}), birth("b", due=None, labels={"k": "v"}))
+        second = make(store, relabel("a", first, {"k": "w"}))[0]
+        by_label = HistoryQuery(labels=({"k": "v"},))
+        assert revs_of(store.read(by_label)) == [first, other]
+        assert revs_of(store.read(HistoryQuery(labels=({"k": "v"},), latest_only=True))) == [other]
+        assert revs_of(store.read(HistoryQuery(latest_only=True))) == [other, second]
+
+    def test_law_15_what_lies_far_back_is_found(self, desk: Desk) -> None:
+        store = desk.session()
+        old = {"age": "old\x00"}
+        kept, gone, mixed = make(
+            store, *[birth(n, due=None, labels=old, exchange=f'"{n}"') for n in ("kept", "gone", "mixed")]
+        )
+        moved = make(store, relabel("gone", gone, {}))[0]
+        again = make(store, relabel("mixed", mixed, {"age": "new"}))[0]
+        for turn in range(13):
+            make(store, *[birth(f"{turn}-{n}", due=None, labels={"n": str(n)}) for n in range(500)])
+        last = make(store, relabel("mixed", again, old))[0]
+        for newest, found in ((False, [kept, gone, mixed, last]), (True, [kept, last])):
+            query = HistoryQuery(labels=(old,), latest_only=newest)
+            assert revs_of(store.read(query)) == found
+            backwards = HistoryQuery(labels=(old, {"no": "such"}), latest_only=newest, last=True, limit=3)
+            assert revs_of(store.read(backwards)) == found[-3:]
+        assert [r.exchange for r in store.read(HistoryQuery(labels=(old,)))] == [
+            '"kept"',
+            '"gone"',
+            '"mixed"',
+            '"mixed"',
+        ]
+        assert revs_of(store.read(HistoryQuery(until_rev=mixed, last=True, limit=2))) == [gone, mixed]
+        assert revs_of(store.read(HistoryQuery("gone", until_rev=last))) == [gone, moved]
+        assert revs_of(store.read(HistoryQuery(latest_only=True, limit=2, labels=({}, old)))) == [kept, moved]
+        assert revs_of(store.read(HistoryQuery("mixed", latest_only=True))) == [last]
+        assert len(store.read(HistoryQuery(since=NOW, limit=10_000))) == 6_506
+        assert store.read(HistoryQuery(since=NOW + 1)) == []
+
+    def test_law_15_what_was_pruned_is_not_found(self, desk: Desk) -> None:
+        store, upkeep = desk.session(), desk.driver.maintenance("")
+        rev = make(store, birth("a", due=None, labels={"k": "v"}))[0]
+        make(store, Change(writes=(Write(State("a", rev, ended(), {"k": "w"})),)))
+        make(store, birth("b", due=None, labels={"k": "w"}))
+        assert upkeep.prune(NOW + 1, 5) == 1
+        assert store.read(HistoryQuery(labels=({"k": "v"},))) == []
+        assert revs_of(store.read(HistoryQuery(labels=({"k": "w"},)))) == [record(store, "b").state.rev]
+        assert upkeep.check() == []

@@ -1,0 +1,1 @@
+"""Hypothesis state machines that compare a driver with the memory model."""

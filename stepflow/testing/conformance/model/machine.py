@@ -1,0 +1,274 @@
+"""A Hypothesis state machine: any driver answers every sequence of calls as the memory model does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from stepflow.drivers.memory import MemoryDriver
+from stepflow.drivers.port.commit import (
+    AsleepQuery,
+    Cancel,
+    Commit,
+    Dequeue,
+    Enqueue,
+    Event,
+    Fence,
+    HistoryQuery,
+    Release,
+    RunQuery,
+    TallyQuery,
+    Write,
+)
+from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.store import Driver
+from stepflow.model.lifecycle import Status
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import FLOW, as_loaded, birth, said
+from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
+from stepflow.testing.conformance.model.delays_and_data import ExtraRules
+from stepflow.testing.conformance.model.sides import Side
+
+T = TypeVar("T")
+
+
+class DriverMachine(ExtraRules, RuleBasedStateMachine):
+    """Subclass it with `make_driver` and give `TestCase` to the test runner."""
+
+    def make_driver(self) -> Driver:
+        """A fresh driver on an empty store; without a subclass, another model."""
+        return MemoryDriver()
+
+    def end_driver(self) -> None:
+        """Remove what `make_driver` made; a model leaves nothing behind."""
+
+    @initialize()
+    def open(self) -> None:
+        """Begin with two empty stores."""
+        self.sides = (Side(MemoryDriver()), Side(self.make_driver()))
+        self.now = 100
+
+    def teardown(self) -> None:
+        """Close everything."""
+        for side in getattr(self, "sides", ()):
+            for session in side.sessions.values():
+                session.close()
+        self.end_driver()
+
+    def both(self, call: Callable[[Side], T]) -> T:
+        """Make the same call on both sides; they must answer alike."""
+        model, real = (call(side) for side in self.sides)
+        assert model == real
+        return model
+
+    def commit(self, batches: Callable[[Side], Sequence[Member]]) -> None:
+        """Commit on both sides: the same members are refused for the same reason."""
+
+        def call(side: Side) -> list[Any]:
+            results = side.session("main").commit(batches(side), self.now)
+            side.revs += sorted(rev for result in results if isinstance(result, tuple) for rev in result)
+            assert side.revs == sorted(set(side.revs))
+            return [
+                len(result) if isinstance(result, tuple) else (type(result).__name__, getattr(result, "ids", []))
+                for result in results
+            ]
+
+        self.both(call)
+
+    @rule(forward=st.integers(0, 4))
+    def time_passes(self, forward: int) -> None:
+        """The clock moves on."""
+        self.now += forward
+
+    @rule(
+        born=st.lists(st.tuples(ids, st.none() | offsets, transitions, exchanges, labels), min_size=1, max_size=4),
+        priority=st.integers(0, 1),
+        flow=st.sampled_from(list(FLOWS)),
+    )
+    def start(
+        self, born: list[tuple[str, int | None, Any, str | None, dict[str, str]]], priority: int, flow: str
+    ) -> None:
+        """Start a few runs; some ids exist."""
+        batch = [
+            birth(
+                run_id,
+                due=None if due is None else self.now + due,
+                transition=transition,
+                exchange=exchange,
+                labels=given,
+                priority=priority,
+                flow=flow,
+                created_at=self.now,
+            )
+            for run_id, due, transition, exchange, given in {one[0]: one for one in born}.values()
+        ]
+        self.commit(lambda _side: batch)
+
+    @rule(
+        moves=st.dictionaries(
+            ids, st.tuples(transitions, exchanges, st.integers(0, 9), labels), min_size=1, max_size=6
+        ),
+        then=st.sampled_from(["stay", "end", "later", "consume"]),
+        due=offsets,
+    )
+    def steps(self, moves: dict[str, tuple[Any, str | None, int, dict[str, str]]], then: str, due: int) -> None:
+        """A batch of steps under the fences that were claimed last; one in ten knows an old revision."""
+
+        def batch(side: Side) -> list[Member]:
+            found: list[Member] = []
+            for (run_id, (transition, exchange, luck, given)), record in zip(
+                moves.items(), side.session("main").load(list(moves)), strict=True
+            ):
+                rev = record.state.rev if record and luck else 7_777_777
+                fence = side.fences.get(run_id, Fence(run_id, 0))
+                queue: tuple[Enqueue | Dequeue, ...] = ()
+                if then == "later":
+                    queue = (Enqueue(run_id, FLOW, self.now + due),)
+                elif then == "end":
+                    queue = (Dequeue(run_id),)
+                first = tuple(event.seq for event in record.events[:1]) if record and then == "consume" else ()
+                writes = (Write(State(run_id, rev, transition, given), exchange),)
+                commit = Commit(fence, writes=writes, consume=first, queue=queue)
+                found.append(said(commit) if luck % 2 else commit)
+            return found
+
+        self.commit(batch)
+
+    @rule(run_id=ids, other=ids, transition=transitions, good=st.booleans())
+    def move_unowned(self, run_id: str, other: str, transition: Any, good: bool) -> None:
+        """Somebody else moves two runs at once, if nobody holds the first."""
+
+        def batch(side: Side) -> list[Commit]:
+            records = side.session("main").load([run_id, other])
+            revs = [record.state.rev if record and good else 0 for record in records]
+            writes = tuple(Write(State(i, rev, transition)) for i, rev in zip((run_id, other), revs, strict=True))
+            return [Commit(unowned=(run_id,), writes=writes, queue=(Enqueue(run_id, FLOW, self.now),))]
+
+        self.commit(batch)
+
+    @rule(run_id=ids, name=events, event_id=st.integers(1, 4), more=ids)
+    def publish(self, run_id: str, name: str, event_id: int, more: str) -> None:
+        """Publish to two runs in one batch."""
+        batch = [
+            Commit(publish=(Event(target, name, str(event_id), '"payload"', self.now),))
+            for target in dict.fromkeys((run_id, more))
+        ]
+        self.commit(lambda _side: batch)
+
+    @rule(run_id=ids)
+    def cancel(self, run_id: str) -> None:
+        """Ask the holder to stop."""
+        self.commit(lambda _side: [Commit(cancel=(Cancel(run_id),))])
+
+    @rule(owner=st.sampled_from(["main", "second"]), limit=st.integers(1, 3), suspects=st.booleans(), skip=st.sets(ids))
+    def claim(self, owner: str, limit: int, suspects: bool, skip: set[str]) -> None:
+        """Claim, and keep the fences."""
+
+        def call(side: Side) -> list[Any]:
+            store = side.session(owner)
+            claims = as_loaded(store, store.claim(FLOWS, self.now, limit, suspects=suspects, skip=skip))
+            side.fences |= {claim.fence.id: claim.fence for claim in claims}
+            return [
+                (claim.fence.id, claim.row._replace(epoch=0, claim_rev=side.rank(claim.row.claim_rev)))
+                for claim in claims
+            ]
+
+        self.both(call)
+
+    @rule(
+        given=st.dictionaries(ids, st.none() | offsets, min_size=1, max_size=3),
+        event=st.sampled_from(["", "paid"]),
+        blocked=st.sampled_from(["", "d1", "d2"]),
+        crashes=st.sampled_from([None, None, 0, 2]),
+    )
+    def release(self, given: dict[str, int | None], event: str, blocked: str, crashes: int | None) -> None:
+        """Give a few claims back, some of them lost."""
+
+        def call(side: Side) -> list[bool]:
+            batch = [
+                Release(
+                    side.fences.get(run_id, Fence(run_id, 0)),
+                    None if due is None else self.now + due,
+                    event,
+                    blocked and "no",
+                    blocked,
+                    crashes,
+                )
+                for run_id, due in given.items()
+            ]
+            return side.session("main").release(batch, self.now)
+
+        self.both(call)
+
+    @rule(owner=st.sampled_from(["main", "second"]), dead=st.sampled_from([(), ("main",), ("second",), ("x",)]))
+    def beat(self, owner: str, dead: tuple[str, ...]) -> None:
+        """Beat, and bury somebody."""
+
+        def call(side: Side) -> Any:
+            pulse = side.session(owner).beat(self.now, dead)
+            return sorted((peer.owner.id, peer.owner.beat) for peer in pulse.peers), sorted(pulse.cancels)
+
+        self.both(call)
+
+    @precondition(lambda self: len(self.sides[0].sessions) > 0)
+    @rule(owner=st.sampled_from(["main", "second"]))
+    def reopen(self, owner: str) -> None:
+        """Close a session; it is opened again when it is used."""
+        for side in self.sides:
+            if owner in side.sessions:
+                side.sessions.pop(owner).close()
+
+    @rule(age=st.integers(0, 5), limit=st.integers(10, 20))
+    def prune(self, age: int, limit: int) -> None:
+        """Delete what ended a while ago."""
+        self.both(lambda side: side.driver.maintenance("").prune(self.now - age, limit))
+
+    @invariant()
+    def same_records(self) -> None:
+        """Every run looks the same."""
+        self.both(lambda side: [side.record(record) for record in side.session("main").load(IDS)])
+
+    @rule(since=st.integers(0, 40), limit=st.integers(1, 10), last=st.booleans(), run_id=st.none() | ids)
+    def same_history(self, since: int, limit: int, last: bool, run_id: str | None) -> None:
+        """The history is the same."""
+
+        def call(side: Side) -> list[Any]:
+            rev = side.revs[since - 1] if 0 < since <= len(side.revs) else 0
+            found = side.session("main").read(HistoryQuery(run_id, rev, limit, last))
+            return [(side.state(revision.state), revision.exchange) for revision in found]
+
+        self.both(call)
+
+    @rule(
+        given=st.none() | labels, status=st.none() | st.sampled_from([str(s) for s in Status]), limit=st.integers(1, 9)
+    )
+    def same_lists(self, given: dict[str, str] | None, status: str | None, limit: int) -> None:
+        """Lists and counts are the same."""
+        query = RunQuery(self.now, None, status, given, None, limit)
+        self.both(lambda side: [side.record(record) for record in side.session("main").read(query)])
+        self.both(lambda side: side.session("main").read(TallyQuery(self.now)))
+        self.both(lambda side: side.session("main").read(AsleepQuery(tuple(FLOWS), self.now)))
+
+    @rule()
+    def same_horizon(self) -> None:
+        """What is due when is the same; of several ready runs any may be named."""
+
+        def call(side: Side) -> Any:
+            horizon = side.session("main").horizon(FLOWS, self.now)
+            due = horizon.next_due
+            return (
+                due if due is None else max(due, self.now),
+                horizon.suspects,
+                dict(horizon.owned),
+                side.rank(horizon.head),
+            )
+
+        self.both(call)
+
+    @rule()
+    def sound(self) -> None:
+        """The store finds nothing wrong with itself."""
+        self.both(lambda side: side.driver.maintenance("").check())

@@ -1,0 +1,1 @@
+"""Laws that need several threads or processes: races, kills, forks and crashes."""

@@ -1,0 +1,162 @@
+"""A process that does a short history again and again and dies where it is told: `python -m stepflow.testing.conformance.processes.dying URL`.
+
+Each line `NAMESPACE CALL MOMENT` on its input makes it fork a child that does the history in that namespace and kills itself
+in call number CALL (from 1): at the MOMENT-th time that a function is called or returns in it, or after the call and before
+anybody is told (MOMENT 0). It says `done CALL` for each call that is acknowledged, `moments N` for how many moments
+the last call has, and `over` at the end. Forked, because a start of Python for each of many deaths would take minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Owner, Release, Write
+from stepflow.drivers.port.delays import DataWrite, Delay, delay_key
+from stepflow.drivers.port.store import Driver, Store
+from stepflow.drivers.registry import driver_for
+from stepflow.model.state import State, Transition
+from stepflow.testing.conformance.kit import NOW, awaiting, birth, claim, ended, going, make, publish, record, step
+
+IDS = ("a", "b", "c", "d", "e")
+WOKEN = delay_key("a", 1)
+
+
+def _births(store: Store) -> None:
+    make(
+        store,
+        birth("a", labels={"k": "v"}),
+        birth("b", exchange="[1]"),
+        birth("e", due=None, transition=awaiting("paid")),
+    )
+
+
+def _fork(store: Store) -> None:
+    """One commit moves a run and makes two."""
+    moved = Write(State("a", record(store, "a").state.rev, going("forked"), {"k": "w"}))
+    writes = moved, *birth("c").writes, *birth("d").writes
+    make(store, Commit(writes=writes, queue=birth("c").queue + birth("d", due=NOW + 5).queue))
+
+
+def _publish(store: Store) -> None:
+    make(store, publish("b", "paid", "1"), publish("e", "paid", "1"))
+
+
+def _held(store: Store) -> dict[str, tuple[Fence, int]]:
+    """The fences and revisions of the runs that are held."""
+    found = [one for one in store.load(IDS) if one is not None and one.row is not None and one.row.owner]
+    return {one.state.id: (Fence(one.state.id, one.row.epoch), one.state.rev) for one in found if one.row}
+
+
+def _steps(store: Store) -> None:
+    """A batch with a member that is refused, and an event that is used up."""
+    good = [step(fence, rev, exchange=f'"{run_id}"') for run_id, (fence, rev) in _held(store).items()]
+    used = {"e": tuple(event.seq for event in record(store, "e").events)}
+    store.commit([birth("a"), *(one._replace(consume=used.get(one.writes[0].state.id, ())) for one in good)], NOW)
+
+
+def _attach(store: Store) -> None:
+    """One commit with all that may hang on it, which holds its own numbers."""
+    fence, rev = _held(store)["a"]
+
+    def resolve(revs: tuple[int, ...], data: tuple[int, ...], _now: int) -> Commit:
+        state = State("a", rev, going("attached"), {}, {"data": str(data)})
+        later = Delay(State("a", revs[0] if revs else 0, going("woken")), NOW)
+        blob = DataWrite("a", b"\x00blob", {"k": "v"})
+        return Commit(fence, writes=(Write(state, "[9]"),), delays=(later,), data=(blob,))
+
+    make(store, resolve((), (), NOW)._replace(resolve=resolve))
+
+
+def _end(store: Store) -> None:
+    writes = (Write(State("c", record(store, "c").state.rev, ended())),)
+    make(store, Commit(writes=writes, queue=(Dequeue("c"),)))
+
+
+def _give_back(store: Store) -> None:
+    store.release([Release(fence, NOW + 9, event="paid") for fence, _rev in _held(store).values()], NOW)
+
+
+def _move(store: Store) -> None:
+    """The delay that is held moves its run, whose row is then owned."""
+    woken = record(store, WOKEN).row
+    assert woken is not None
+    writes = (Write(State("a", record(store, "a").state.rev, Transition("other"))),)
+    queue = Dequeue(WOKEN), Enqueue("a", "other", NOW, owned=True)
+    make(store, Commit(Fence(WOKEN, woken.epoch), writes=writes, queue=queue))
+
+
+HISTORY: Sequence[Callable[[Store], Any]] = (
+    lambda store: store.beat(NOW),
+    _births,
+    lambda store: claim(store, 2),
+    _fork,
+    _publish,
+    claim,
+    _steps,
+    _attach,
+    _end,
+    _give_back,
+    claim,
+    _move,
+    lambda store: store.close(),
+)
+"""What the process does, one call after the other; the same on every driver."""
+
+
+def connect(driver: Driver, namespace: str, owner: str) -> Store:
+    """A session of that owner."""
+    return driver.connect(namespace, Owner(owner, "host", os.getpid()), NOW)
+
+
+class Fuse:
+    """Counts moments: calls and returns of functions, also of those in C; at the `last` one the process is killed."""
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self.moments = 0
+
+    def __call__(self, _frame: FrameType, _event: str, _called: Any) -> None:
+        self.moments += 1
+        if self.moments == self._last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def say(*words: object) -> None:
+    """Tell the parent a line, in one piece."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def live(driver: Driver, namespace: str, call: int, moment: int) -> None:
+    """Do the history and die."""
+    store = connect(driver, namespace, f"{namespace}-child")
+    for number, work in enumerate(HISTORY, 1):
+        fuse = Fuse(moment)
+        if number == call:
+            sys.setprofile(fuse)
+        work(store)
+        sys.setprofile(None)
+        if number == call:
+            say("moments", fuse.moments)
+            os.kill(os.getpid(), signal.SIGKILL)
+        say("done", number)
+
+
+def main(url: str) -> None:
+    """Fork a child for each line of the input."""
+    driver = driver_for(url)
+    for line in iter(sys.stdin.readline, ""):
+        namespace, call, moment = line.split()
+        pid = os.fork()
+        if not pid:
+            live(driver, namespace, int(call), int(moment))
+        _pid, status = os.waitpid(pid, 0)
+        say("over" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else f"ended {status}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
