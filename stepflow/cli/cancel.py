@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from stepflow.cli.each import each
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.client.run import AsyncRun
 
 
 @click.command("cancel")
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
-def command(target: Target, run_ids: tuple[str, ...]) -> int:
+def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
     """Cancel runs: at once, or after the present step when a worker holds it. A run that has ended stays as it is."""
     return each(target, run_ids, _cancel)
 

@@ -11,7 +11,7 @@ import click
 from attrs import frozen
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import RunInfo
 from stepflow.errors import CodecError, UnknownState
@@ -19,7 +19,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import POSITION, Transition
 from stepflow.steps import StepFlow
-from stepflow.steps.suggest import nearest
+from stepflow.steps.suggest import suggest
 
 PAGE = 500
 
@@ -43,7 +43,7 @@ class Row:
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(0), help="Exchanges to read per position.")
 @with_store
-def command(target: Target, modules: tuple[str, ...], sample: int) -> int:
+def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
     """Exit code 3 if a run could not go on with these definitions."""
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
 
@@ -105,5 +105,5 @@ async def _judge(engine: AsyncEngine, flow: Flow[Any], position: list[str], ids:
 
 
 def _nearest(flow: Flow[Any], position: list[str]) -> str:
-    near = nearest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
+    near = suggest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
     return f"keep that step until these runs have passed it; nearest: {near}" if near else "keep the old flow, too"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StepflowError
 from stepflow.steps import StepFlow
@@ -21,7 +21,7 @@ FORMATS: tuple[Format, ...] = ("text", "mermaid", "dot")
 )
 @click.option("--run", "run_id", metavar="ID", help="Highlight where this run is; needs --store.")
 @with_store(needed=False)
-def command(target: Target, flow: str, form: Format, run_id: str | None) -> None:
+def command(target: StoreTarget, flow: str, form: Format, run_id: str | None) -> None:
     """Draw the chain, with the position of a run if one is named."""
     definition = flow_of(flow)
     if not isinstance(definition, StepFlow):

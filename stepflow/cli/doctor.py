@@ -10,7 +10,7 @@ from importlib.metadata import version
 import click
 from attrs import frozen
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StepflowError
@@ -27,7 +27,7 @@ class Finding:
 
 @click.command("doctor")
 @with_store(needed=False)
-def command(target: Target) -> int:
+def command(target: StoreTarget) -> int:
     """Look at versions and, with a store, at its health. Exit code 3 if something needs care."""
     findings = _environment() + (_store(target) if target.store else [])
     if target.out.json:
@@ -46,7 +46,7 @@ def _environment() -> list[Finding]:
     ]
 
 
-def _store(target: Target) -> list[Finding]:
+def _store(target: StoreTarget) -> list[Finding]:
     try:
         numbers = target.run(AsyncEngine.tally)
         problems = driver_for(target.store).maintenance(target.namespace).check()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 
-from stepflow.cli.target import Target
+from stepflow.cli.target import StoreTarget
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import StepflowError, StoreError
 
 
-def each(target: Target, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[str]]) -> int:
+def each(target: StoreTarget, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[str]]) -> int:
     """Act on every run, print what came of it and its status; exit code 1 if any was refused."""
 
     async def work(engine: AsyncEngine) -> int:

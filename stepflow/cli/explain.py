@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 
 
 @click.command("explain")
 @click.argument("run_id", metavar="ID")
 @with_store
-def command(target: Target, run_id: str) -> None:
+def command(target: StoreTarget, run_id: str) -> None:
     """Say why a run does not move, since when, and which command would move it."""
 
     async def work(engine: AsyncEngine) -> str:

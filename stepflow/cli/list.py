@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import label
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import RunInfo
@@ -24,7 +24,7 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 @click.option("--count", is_flag=True, help="Print how many runs each flow has in each status.")
 @with_store
 def command(
-    target: Target,
+    target: StoreTarget,
     flow: str | None,
     status: str | None,
     labels: tuple[tuple[str, str], ...],
@@ -48,7 +48,7 @@ def command(
     return None
 
 
-def _count(target: Target) -> None:
+def _count(target: StoreTarget) -> None:
     numbers = target.run(AsyncEngine.tally)
     if target.out.json:
         return target.out.value(numbers)

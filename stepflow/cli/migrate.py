@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 
@@ -12,7 +12,7 @@ from stepflow.engine.async_engine import AsyncEngine
 @click.command("migrate")
 @click.option("--print", "only_print", is_flag=True, help="Print the scripts, change nothing, connect to nothing.")
 @with_store
-def command(target: Target, only_print: bool) -> None:
+def command(target: StoreTarget, only_print: bool) -> None:
     """Make or update the store's tables. Opening a store does the same; this is for doing it at a time of your own."""
     scripts = driver_for(target.store).migrations()
     if not only_print:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
 
@@ -21,7 +21,7 @@ from stepflow.engine.async_engine import AsyncEngine
     help="Ended longer ago than this.",
 )
 @with_store
-def command(target: Target, older_than: timedelta) -> None:
+def command(target: StoreTarget, older_than: timedelta) -> None:
     """Delete runs that ended long ago, with their history. Open and parked runs are never deleted."""
 
     async def work(engine: AsyncEngine) -> int:

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.model.lifecycle import Status
@@ -20,7 +20,7 @@ DEAF = (Status.COMPLETED, Status.CANCELLED)  # a failed run takes its events aft
 @click.argument("payload", type=json_text, default="null")
 @click.option("--id", "event_id", help="Id of the event; the same one again is stored once.")
 @with_store
-def command(target: Target, run_id: str, event: str, payload: str, event_id: str | None) -> None:
+def command(target: StoreTarget, run_id: str, event: str, payload: str, event_id: str | None) -> None:
     """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID."""
 
     async def work(engine: AsyncEngine) -> Status:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from stepflow.cli.each import each
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.client.run import AsyncRun
 
 
 @click.command("retry")
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
-def command(target: Target, run_ids: tuple[str, ...]) -> int:
+def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
     """Let failed runs go on at the step that failed, after the cause was mended."""
     return each(target, run_ids, _redrive)
 

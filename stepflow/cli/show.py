@@ -8,7 +8,7 @@ import click
 
 from stepflow.cli.list import why
 from stepflow.cli.output import cell
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 
@@ -17,7 +17,7 @@ from stepflow.engine.client.info import HistoryEntry, RunInfo
 @click.argument("run_id", metavar="ID")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest revisions to show.")
 @with_store
-def command(target: Target, run_id: str, limit: int) -> None:
+def command(target: StoreTarget, run_id: str, limit: int) -> None:
     """Show a run: status, position, exchange and history."""
 
     async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry]]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, moment
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.start import StartOptions
@@ -41,7 +41,7 @@ from stepflow.model.limits import Limit
 )
 @with_store
 def command(
-    target: Target,
+    target: StoreTarget,
     flow: str,
     input: str | None,  # noqa: A002 - the name in the help
     run_id: str | None,

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from stepflow.cli.output import cell
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import HistoryEntry
 from stepflow.engine.client.run import AsyncRun
@@ -20,7 +20,7 @@ PAGE = 64
 @click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Seconds between two looks.")
 @click.option("--no-follow", is_flag=True, help="Print what there is and return.")
 @with_store
-def command(target: Target, run_id: str, every: float, no_follow: bool) -> None:
+def command(target: StoreTarget, run_id: str, every: float, no_follow: bool) -> None:
     """Print each revision of a run as it is made, one line each (JSON lines with --json)."""
 
     async def work(engine: AsyncEngine) -> None:
@@ -48,7 +48,7 @@ async def _newer(run: AsyncRun[object], seen: int) -> list[HistoryEntry]:
         limit *= 4
 
 
-def _print(target: Target, entry: HistoryEntry) -> None:
+def _print(target: StoreTarget, entry: HistoryEntry) -> None:
     if target.out.json:
         return target.out.value(entry)
     error = "" if entry.error is None else f"{entry.error.type}: {entry.error.message}"

@@ -1,4 +1,4 @@
-"""Target: the store that a verb works on, taken from its options or the environment."""
+"""StoreTarget: the store that a verb works on, taken from its options or the environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 @frozen
-class Target:
+class StoreTarget:
     """A store URL and a namespace; `out` prints in the form that was asked for."""
 
     store: str
@@ -56,7 +56,7 @@ def must_exist(driver: Driver) -> None:
 
 
 def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> Callable[..., Any]:
-    """Adds `--store`, `--namespace` and `--json`; the verb gets a Target as its first argument.
+    """Adds `--store`, `--namespace` and `--json`; the verb gets a StoreTarget as its first argument.
 
     With `needed=False` the store may be left out; `store` is empty then.
     """
@@ -72,7 +72,7 @@ def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> 
     def verb(*args: Any, store: str | None, namespace: str, as_json: bool, **options: Any) -> Any:
         if needed and not store:
             raise _missing()
-        return fn(Target(store or "", namespace, Output(as_json)), *args, **options)
+        return fn(StoreTarget(store or "", namespace, Output(as_json)), *args, **options)
 
     return verb
 

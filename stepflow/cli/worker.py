@@ -8,7 +8,7 @@ import sys
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
-from stepflow.cli.target import Target, with_store
+from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 
 SWITCH_S = 0.0005  # a step that spins on the CPU must not keep the committing thread waiting for 5 ms each time
@@ -21,7 +21,7 @@ SWITCH_S = 0.0005  # a step that spins on the CPU must not keep the committing t
 @click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
 @click.option("--until-idle", is_flag=True, help="Return when nothing is due, instead of waiting for more.")
 @with_store
-def command(target: Target, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
+def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
     """Import, register, run; what is held at the end is handed back."""
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)

@@ -1,1 +1,1 @@
-"""Storage implementations behind one port (`base.py`), chosen by URL (`urls.py`)."""
+"""Storage implementations behind one port (`port/store.py`), chosen by URL (`registry.py`)."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import AsleepQuery, Born, Commit, RunQuery, TallyQuery
+from stepflow.drivers.port.commit import AsleepQuery, Commit, Created, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
@@ -27,10 +27,10 @@ from stepflow.engine.checks import (
     checked_retention,
     checked_status,
 )
-from stepflow.engine.client import info as views
+from stepflow.engine.client import info as info_views
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.client.start import DEDUP_WINDOW, Planner, StartOptions
+from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
 from stepflow.engine.loop_thread import uninterrupted
 from stepflow.engine.session import GRACE_S, Session
@@ -95,7 +95,7 @@ class AsyncEngine(AsyncVerbs):
             known[name] = flow
         session.flows.update(known)
         if session.pid:
-            session.worker.expect(0)
+            session.worker.schedule_at(0)
 
     async def start(
         self,
@@ -158,10 +158,10 @@ class AsyncEngine(AsyncVerbs):
         """
         self._session.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
-        planner = Planner(flow, shared, self._clock)
+        planner = StartPlanner(flow, shared, self._clock)
         commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
         found = await self._session.client.create_many(commits)
-        return [self._made(flow, commit, born) for commit, born in zip(commits, found, strict=True)]
+        return [self._made(flow, commit, created) for commit, created in zip(commits, found, strict=True)]
 
     def post(self, tx: Any, flow: Flow[E], exchange: E | None, options: StartOptions) -> AsyncRun[E]:
         """What `start(tx=...)` does, in the calling thread: create a run in the caller's own transaction."""
@@ -194,7 +194,7 @@ class AsyncEngine(AsyncVerbs):
         self._session.check_open()
         now = self._clock.now()
         query = RunQuery(now, flow, checked_status(status), checked_labels(labels), after, checked_limit(limit))
-        return [views.info_of(record, now) for record in await self._session.read(self._session.store.read, query)]
+        return [info_views.info_of(record, now) for record in await self._session.read(self._session.store.read, query)]
 
     async def tally(self) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
@@ -207,7 +207,7 @@ class AsyncEngine(AsyncVerbs):
     async def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
         self._session.check_open()
-        return await self._session.sweeper.sweep(checked_age(older_than))
+        return await self._session.pruner.prune_old(checked_age(older_than))
 
     async def run_until_idle(self, advance: bool = False) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and nobody who may be dead holds a run.
@@ -219,12 +219,12 @@ class AsyncEngine(AsyncVerbs):
             raise StepflowError("run_until_idle(advance=True) needs a virtual clock: Engine(..., clock=VirtualClock())")
         async with session.at_work():
             session.ended.clear()
-            await session.desk.give_back()
+            await session.service.release_expired()
             while await session.worker.run(until_idle=True) and advance and isinstance(self._clock, VirtualClock):
                 if (due := await session.next_due()) is None:
                     break
                 self._clock.advance(max(0, due - self._clock.now()) / SECOND)
-                await session.desk.give_back()
+                await session.service.release_expired()
         due, ended = await session.next_due(), session.ended
         (waiting,) = await session.read(session.store.read, AsleepQuery(tuple(session.flows), self._clock.now()))
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
@@ -264,12 +264,16 @@ class AsyncEngine(AsyncVerbs):
 
     def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
         self._session.check_open()
-        return Planner(flow, options, self._clock).plan(options.id, exchange)
+        return StartPlanner(flow, options, self._clock).plan(options.id, exchange)
 
-    def _made(self, flow: Flow[E], commit: Commit, found: Born | None) -> AsyncRun[E]:
+    def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
         """The run of a start, given how the run that was there already was born."""
-        run, born = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].born
-        if found is not None and born is not None and (found.flow, found.input_hash) != (born.flow, born.input_hash):
+        run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
+        if (
+            found is not None
+            and created is not None
+            and (found.flow, found.input_hash) != (created.flow, created.input_hash)
+        ):
             what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
             raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
         return run

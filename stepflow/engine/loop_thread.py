@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
-STUBBORN_S = 2.0  # for cancelled tasks to end
+CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
 LOOK_UP_S = 0.5
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
 
@@ -50,7 +50,7 @@ def _answer(future: Future[T]) -> T:
     return future.result()
 
 
-class Portal:
+class LoopThread:
     """One thread with an event loop; `call` blocks the calling thread until the coroutine is done."""
 
     def __init__(self) -> None:
@@ -118,7 +118,7 @@ class Portal:
             for task in left:
                 task.cancel()
             if left:  # a task that goes on although it was cancelled must not keep the process
-                self._loop.run_until_complete(asyncio.wait(left, timeout=STUBBORN_S))
+                self._loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_TIMEOUT_S))
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()

@@ -11,24 +11,24 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
-from stepflow.drivers.port.commit import Claim, Owner, Pulse, Record
+from stepflow.drivers.port.commit import Claim, HeartbeatReply, Owner, Record
 from stepflow.drivers.port.store import Driver
-from stepflow.engine.blocking.states import Verbs, blocking, inline
+from stepflow.engine.blocking.states import BlockingVerbs, blocking, inline
 from stepflow.engine.client.client import Client
 from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
-from stepflow.engine.commit.committer import InlineLane, Lane
-from stepflow.engine.commit.group import GroupLane
-from stepflow.engine.execution.attempt import Claimed
-from stepflow.engine.membership.heartbeat import BEAT_S, Heart
-from stepflow.engine.membership.notifier import Hub, Scout
+from stepflow.engine.commit.committer import Committer, InlineCommitter
+from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.membership.heartbeat import BEAT_S, Heartbeat
+from stepflow.engine.membership.notifier import ChangeListener, Notifier
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.finish_execution import Settler
 from stepflow.engine.states.function_attempt import FunctionAttempt
-from stepflow.engine.states.function_runner import Runner
-from stepflow.engine.states.service import Desk
-from stepflow.engine.states.watch import Tail
-from stepflow.engine.worker.retention import Sweeper
-from stepflow.engine.worker.worker import STUBBORN_S, Worker
+from stepflow.engine.states.function_runner import FunctionRunner
+from stepflow.engine.states.service import StateService
+from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.retention import Pruner
+from stepflow.engine.worker.worker import CANCEL_TIMEOUT_S, Worker
 from stepflow.errors import StepflowError, StoreError
 from stepflow.model.flow import Flow
 
@@ -43,7 +43,7 @@ class Session:
         self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
         self.flows: dict[str, Flow[Any]] = {}
         self.ended: Counter[str] = Counter()
-        self.sweeper = Sweeper(driver.maintenance, namespace, clock, keep)
+        self.pruner = Pruner(driver.maintenance, namespace, clock, keep)
         self.pid = 0
         self._working = self._closing = False
         self._keeping: asyncio.Task[None] | None = None
@@ -64,31 +64,33 @@ class Session:
         else:
             self.store = await asyncio.to_thread(self.driver.connect, self.namespace, owner, clock.now())
         self.pid = os.getpid()
-        self.lane: Lane = InlineLane(self.store, clock) if clock.virtual else GroupLane(self.store, clock, self.loop)
-        self.hub = Hub(self.watch)
-        self._scout = Scout(self.store, self.loop, self._changed)
-        self.heart = Heart(self.store, clock, self._pulsed)
+        self.committer: Committer = (
+            InlineCommitter(self.store, clock) if clock.virtual else GroupCommitter(self.store, clock, self.loop)
+        )
+        self.notifier = Notifier(self.watch)
+        self._change_listener = ChangeListener(self.store, self.loop, self._changed)
+        self.heartbeat = Heartbeat(self.store, clock, self._pulsed)
         self.worker = Worker(
-            self.store, clock, self.lane, self.heart, owner.id, self.flows, self.concurrency, self._over
+            self.store, clock, self.committer, self.heartbeat, owner.id, self.flows, self.concurrency, self._over
         )
         self.client = Client(
             self.store,
             clock,
-            self.lane,
-            self.hub,
+            self.committer,
+            self.notifier,
             self.read,
-            self.worker.expect,
+            self.worker.schedule_at,
             self.check_open,
             lambda: self._working,
         )
         self.client.on_cancel = self.worker.cancel
-        self.tail = Tail(self.store, clock, self.read, self._watched)
-        self.desk = Desk(self.store, clock, self.lane, self.read, self._moved)
-        self.runner = Runner(self.desk, self.flows, self.worker.call)
-        self.settler = Settler(self.runner, self.lane, clock)
+        self.feed = RevisionFeed(self.store, clock, self.read, self._watched)
+        self.service = StateService(self.store, clock, self.committer, self.read, self._moved)
+        self.runner = FunctionRunner(self.service, self.flows, self.worker.call)
+        self.settler = Settler(self.runner, self.committer, clock)
         self.runner.engine = AsyncVerbs(self)
-        self.runner.sync_engine = Verbs(self.runner.engine, inline if clock.virtual else blocking(self.loop))
-        self.worker.functions, self.worker.on_quit = self._function_attempt, self.tail.wake
+        self.runner.sync_engine = BlockingVerbs(self.runner.engine, inline if clock.virtual else blocking(self.loop))
+        self.worker.functions, self.worker.on_quit = self._function_attempt, self.feed.wake
         self.worker.busy_elsewhere = self._busy
         if isinstance(clock, VirtualClock):
             clock.subscribe(self._clock_moved)
@@ -107,12 +109,12 @@ class Session:
 
     async def _close(self, grace_s: float) -> None:
         self._closing = True
-        await self.tail.close()
+        await self.feed.close()
         await self.worker.stop(grace_s)
         with suppress(TimeoutError):  # of whoever works in another task or thread
             await asyncio.wait_for(self._at_rest.wait(), REST_S)
         await self._end_background(grace_s)
-        await self.desk.leave()
+        await self.service.release_all()
         if self._keeping is not None:
             self._keeping.cancel()
         if isinstance(self.clock, VirtualClock):
@@ -127,7 +129,7 @@ class Session:
         for task in late:
             task.cancel()
         if late:
-            await asyncio.wait(late, timeout=STUBBORN_S)
+            await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
 
     def closing(self) -> bool:
         """Whether executions should come to an end."""
@@ -156,18 +158,18 @@ class Session:
     async def next_due(self) -> int | None:
         """When the next run of a registered flow is due, microseconds UTC."""
         definitions = {name: flow.definition for name, flow in self.flows.items()}
-        horizon = await self.read(self.store.horizon, definitions, self.clock.now())
-        due: int | None = horizon.next_due
+        ahead = await self.read(self.store.next_due, definitions, self.clock.now())
+        due: int | None = ahead.next_due
         return due
 
     def watch(self) -> None:
         """Hear of other processes' changes from now on."""
         if not self.clock.virtual:
-            self._scout.start()
+            self._change_listener.start()
 
     def _watched(self) -> None:
         """Somebody watches States: let them know of every batch of commits."""
-        self.lane.on_batch = self.tail.tell
+        self.committer.on_batch = self.feed.notify
         self.watch()
 
     @asynccontextmanager
@@ -176,57 +178,57 @@ class Session:
         self.check_open()
         if self._working:
             raise StepflowError("this engine is at work already: open another one for a second worker")
-        self._working, sweeping = True, None
+        self._working, pruning = True, None
         self._at_rest.clear()
         self.worker.ready()
         try:
-            await self.lane.call(self.heart.beat)
+            await self.committer.call(self.heartbeat.beat)
             if not self.clock.virtual:
-                self.heart.start(lambda: self.worker.busy)
+                self.heartbeat.start(lambda: self.worker.busy)
                 self.watch()
-                sweeping = asyncio.create_task(self.sweeper.run())
+                pruning = asyncio.create_task(self.pruner.run())
             yield
         finally:
             if not self.forked:
-                await undisturbed(self._rest(sweeping))
+                await undisturbed(self._rest(pruning))
 
-    async def _rest(self, sweeping: asyncio.Task[None] | None) -> None:
+    async def _rest(self, pruning: asyncio.Task[None] | None) -> None:
         await self.worker.stop(GRACE_S)
-        if sweeping is not None:
-            sweeping.cancel()
-            await asyncio.wait([sweeping])
-        await asyncio.to_thread(self.heart.stop)
+        if pruning is not None:
+            pruning.cancel()
+            await asyncio.wait([pruning])
+        await asyncio.to_thread(self.heartbeat.stop)
         self._working = False
         self._at_rest.set()
 
     def _shut(self) -> None:
-        self.heart.stop()
-        self._scout.stop()
+        self.heartbeat.stop()
+        self._change_listener.stop()
         self.worker.close()
-        self.lane.close()
+        self.committer.close()
         self.store.close()
-        self._scout.join()
+        self._change_listener.join()
 
     def _function_attempt(self, flow: Flow[Any], claim: Claim, record: Record) -> FunctionAttempt:
-        return FunctionAttempt(flow, claim, record, self.clock, lane=self.lane, runner=self.runner)
+        return FunctionAttempt(flow, claim, record, self.clock, committer=self.committer, runner=self.runner)
 
     def _moved(self, ids: Sequence[str]) -> None:
         """A commit of ours moved these States; some may be left in our hands."""
         for run_id in ids:
-            self.hub.tell(run_id)
-        self.tail.tell()
-        self.worker.expect(0)
+            self.notifier.notify(run_id)
+        self.feed.notify()
+        self.worker.schedule_at(0)
         if self._keeping is None and not self.clock.virtual:
             self._keeping = self.loop.create_task(self._keep())
 
     async def _keep(self) -> None:
         """While we hold States that a commit of ours moved: beat, and give back what nobody executed in time."""
         try:
-            while self.desk.kept or self.runner.at_work:
+            while self.service.kept or self.runner.at_work:
                 with suppress(StoreError):
                     if not self._working:
-                        await self.lane.call(self.heart.beat)
-                    await self.desk.give_back()
+                        await self.committer.call(self.heartbeat.beat)
+                    await self.service.release_expired()
                 await asyncio.sleep(BEAT_S)
         finally:
             self._keeping = None
@@ -239,36 +241,36 @@ class Session:
 
     def _background_over(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
-        self.worker.expect(0)
+        self.worker.schedule_at(0)
 
     def _busy(self) -> bool:
         """Whether an execution in the background does more than wait for news."""
         waiting = sum(execution.waiting for execution in self.runner.at_work)
         return len(self._background) > waiting
 
-    def _over(self, attempt: Claimed) -> None:
+    def _over(self, attempt: Attempt) -> None:
         if attempt.ended:
             self.ended[attempt.ended] += 1
-        self.tail.tell()
-        self.hub.tell(attempt.state.id)
+        self.feed.notify()
+        self.notifier.notify(attempt.state.id)
 
     def _changed(self) -> None:
-        self.hub.tell_all()
-        self.tail.tell()
-        self.worker.expect(0)
+        self.notifier.notify_all()
+        self.feed.notify()
+        self.worker.schedule_at(0)
 
     def _clock_moved(self) -> None:
         """From whichever thread moved it."""
         with suppress(RuntimeError):  # the loop was closed
-            self.loop.call_soon_threadsafe(self.worker.expect, 0)
+            self.loop.call_soon_threadsafe(self.worker.schedule_at, 0)
 
-    def _pulsed(self, pulse: Pulse, freed: bool) -> None:
+    def _pulsed(self, pulse: HeartbeatReply, freed: bool) -> None:
         """From the heart's thread."""
         for run_id in pulse.cancels:
             self.worker.cancel(run_id)
         if freed:
             with suppress(RuntimeError):  # the loop was closed
-                self.loop.call_soon_threadsafe(self.worker.expect, 0)
+                self.loop.call_soon_threadsafe(self.worker.schedule_at, 0)
 
 
 async def undisturbed(work: Coroutine[Any, Any, None]) -> None:

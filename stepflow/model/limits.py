@@ -80,7 +80,7 @@ def parse(text: str) -> tuple[Limit, ...]:
 
 
 @lru_cache(maxsize=16_384)
-def standing(text: str) -> str:
+def after_start(text: str) -> str:
     """What still holds for a run that has begun: its rates are over, its shares of concurrency stay."""
     if not text:
         return text
@@ -88,7 +88,7 @@ def standing(text: str) -> str:
 
 
 @frozen
-class Room:
+class Admission:
     """How many more runs may be taken now. With none: the `limit` that refuses, and until when (None: until one is given back)."""
 
     free: int
@@ -97,7 +97,7 @@ class Room:
 
 
 @define
-class Traffic:
+class LimitUsage:
     """What the limits are held against: ids of the runs that are held, and times (microseconds) of the latest begins, by key."""
 
     held: dict[str, list[str]] = field(factory=dict)
@@ -108,11 +108,11 @@ class Traffic:
         for limit in parse(text):
             self.held.setdefault(limit.key, []).append(run_id)
 
-    def of(self, text: str, now: int) -> Traffic:
+    def of(self, text: str, now: int) -> LimitUsage:
         """That part of it that matters to these limits at `now`."""
         held = {limit.key: self.held.get(limit.key, []) for limit in parse(text)}
         since = {limit.key: now - limit.per_us for limit in rated(text)}
-        return Traffic(held, {key: [at for at in self.begun.get(key, ()) if at > since[key]] for key in since})
+        return LimitUsage(held, {key: [at for at in self.begun.get(key, ()) if at > since[key]] for key in since})
 
     def takes(self, text: str, run_id: str, now: int) -> None:
         """A run with these limits is taken now."""
@@ -126,35 +126,35 @@ def rated(text: str) -> Sequence[Limit]:
     return [limit for limit in parse(text) if limit.rate is not None] if text else ()
 
 
-def room(text: str, traffic: Traffic, now: int) -> Room:
+def admission(text: str, limit_usage: LimitUsage, now: int) -> Admission:
     """Decide how many runs with these limits may be taken at `now`. Everything that claims or explains asks this function."""
     free, refusal = LARGEST, None
     for limit in parse(text):
         if limit.concurrency is not None:
-            left = limit.concurrency - len(traffic.held.get(limit.key, ()))
+            left = limit.concurrency - len(limit_usage.held.get(limit.key, ()))
             if left <= 0:
-                return Room(0, limit)
+                return Admission(0, limit)
             free = min(free, left)
         if limit.rate is not None:
-            recent = sorted(at for at in traffic.begun.get(limit.key, ()) if at > now - limit.per_us)
+            recent = sorted(at for at in limit_usage.begun.get(limit.key, ()) if at > now - limit.per_us)
             left = limit.rate - len(recent)
             if left <= 0:
                 until = recent[-limit.rate] + limit.per_us
                 if refusal is None or refusal.until is None or until > refusal.until:
-                    refusal = Room(0, limit, until)
+                    refusal = Admission(0, limit, until)
             free = min(free, left)
-    return refusal or Room(free)
+    return refusal or Admission(free)
 
 
-def due_of(head: int, text: str, traffic: Traffic, now: int) -> int | None:
+def due_of(head: int, text: str, limit_usage: LimitUsage, now: int) -> int | None:
     """When the first of the runs with these limits, due at `head`, may be taken; None: when one is given back."""
     if head > now or not text:
         return head
-    found = room(text, traffic, now)
+    found = admission(text, limit_usage, now)
     return head if found.free else found.until
 
 
-def admit(candidates: Iterable[tuple[Any, str, str]], traffic: Traffic, now: int, most: int) -> list[str]:
+def admit(candidates: Iterable[tuple[Any, str, str]], limit_usage: LimitUsage, now: int, most: int) -> list[str]:
     """Ids of the first `most` candidates (order, id, limits) that may be taken at `now`; `traffic` then knows of them.
 
     Those that come first in order go first; one that is refused keeps nobody else from going.
@@ -163,7 +163,7 @@ def admit(candidates: Iterable[tuple[Any, str, str]], traffic: Traffic, now: int
     for _order, run_id, text in sorted(candidates, key=lambda one: one[0]):
         if len(taken) >= most:
             break
-        if not text or room(text, traffic, now).free:
-            traffic.takes(text, run_id, now)
+        if not text or admission(text, limit_usage, now).free:
+            limit_usage.takes(text, run_id, now)
             taken.append(run_id)
     return taken

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from attrs import frozen
 
 from stepflow.steps.table import Table
-from stepflow.steps.values import Row
+from stepflow.steps.values import CallTransition
 
 
 class Destination(NamedTuple):
@@ -34,7 +34,7 @@ def edges(table: Table) -> tuple[Edge, ...]:
             t.source,
             tuple(Destination(e.event, e.reason) for e in t.exits)
             + tuple(Destination(g.event, "retry") for g in t.guards()),
-            isinstance(t, Row),
+            isinstance(t, CallTransition),
         )
         for t in table.transitions
     )
@@ -45,7 +45,7 @@ def fingerprint(table: Table) -> str:
     digest = hashlib.sha256()
     for t in table.transitions:
         group = t.guard.scope if t.guard is not None else ""
-        event = t.event if isinstance(t, Row) else ""
+        event = t.event if isinstance(t, CallTransition) else ""
         parts = [t.source, group, event, *(text for e in t.exits for text in (e.event, e.reason))]
         digest.update("\n".join(map(repr, parts)).encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.model.flow import Flow
-from stepflow.steps.kinds.base import Node, Place, Visit
+from stepflow.steps.kinds.base import Expand, Node, Scope
 
 _REMEDY = "give e.g. Steps().do('name', function)"
 
@@ -19,7 +19,7 @@ class Invalid(Node):
 
     given: Any
 
-    def expand(self, at: Place) -> Iterator[Visit]:
+    def expand(self, at: Scope) -> Iterator[Expand]:
         remedy = "give the chain before compile()" if isinstance(self.given, Flow) else _REMEDY
         at.problem(f"{self.given!r:.200} is no chain of steps: {remedy}")
         return iter(())

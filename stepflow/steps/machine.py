@@ -10,7 +10,7 @@ from stepflow.model.flow import Call
 from stepflow.steps.position import Position, kept, read_position, strings
 from stepflow.steps.retry_decision import Again, Gone, ask_guards
 from stepflow.steps.table import Table
-from stepflow.steps.values import Attempts, Exit, Row
+from stepflow.steps.values import Attempts, CallTransition, Target
 
 R = TypeVar("R")
 
@@ -36,7 +36,7 @@ class Machine:
         }
         """The rows that plain apply can call at once, by every event at which they are due."""
 
-    def advance(self, state: list[str] | None, exchange: Any) -> Exit | Answer:
+    def advance(self, state: list[str] | None, exchange: Any) -> Target | Answer:
         """Call the user function that is due at `state` and answer; the argument is left alone.
 
         Raises what the function raised unless a retry group wants to go on, UnknownState, NeedsEngine or NeedsAwait.
@@ -51,7 +51,7 @@ class Machine:
             return self.recovered(row, error, exchange, position.attempts)
         return self._carry(row.exits[row.judge(value, exchange)], position.attempts)
 
-    async def aadvance(self, state: list[str] | None, exchange: Any) -> Exit | Answer:
+    async def aadvance(self, state: list[str] | None, exchange: Any) -> Target | Answer:
         """The async twin of `advance`: takes sync and async functions."""
         position = read_position(self.table, state)
         if position.row is None:
@@ -65,11 +65,11 @@ class Machine:
             return self._answer(await adrive(ask_guards(row, error, exchange, position.attempts)))
         return self._carry(row.exits[row.judge(value, exchange)], position.attempts)
 
-    def recovered(self, row: Row, error: Exception, exchange: Any, attempts: Attempts) -> Answer:
+    def recovered(self, row: CallTransition, error: Exception, exchange: Any, attempts: Attempts) -> Answer:
         """Where the retry groups around `row` go on after `error`; raises what is left of it."""
         return self._answer(drive(ask_guards(row, error, exchange, attempts)))
 
-    def _callable(self, row: Row, *, is_async: bool) -> Row:
+    def _callable(self, row: CallTransition, *, is_async: bool) -> CallTransition:
         if row.event:
             raise NeedsEngine(
                 f"{row.scope} waits for the event {row.event!r}, and plain apply has no events: start the flow on an "
@@ -80,7 +80,7 @@ class Machine:
             raise NeedsAwait(f"{row.scope} {who}: use `await flow.aapply(state, exchange)`")
         return row
 
-    def _carry(self, found: Exit, attempts: Attempts) -> Exit | Answer:
+    def _carry(self, found: Target, attempts: Attempts) -> Target | Answer:
         """The exit, with the attempts of those groups that it does not leave."""
         following = self.table.next[found.event]
         attempts = kept(attempts, following.guard) if following else ()

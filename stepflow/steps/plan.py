@@ -12,7 +12,7 @@ from stepflow.model.state import POSITION, STATUS, WAITING, Transition
 from stepflow.steps.position import kept, read_position, strings, to_json
 from stepflow.steps.retry_decision import Gone, ask_guards
 from stepflow.steps.table import Table
-from stepflow.steps.values import Attempts, Row
+from stepflow.steps.values import Attempts, CallTransition
 
 
 class StepTask(Task):
@@ -33,7 +33,7 @@ class StepTask(Task):
         "timeout_s",
     )
 
-    def __init__(self, row: Row, attempts: Attempts, plan: Plan) -> None:
+    def __init__(self, row: CallTransition, attempts: Attempts, plan: Plan) -> None:
         self._row, self._attempts, self._plan = row, attempts, plan
         self._judge = row.judge
         self.step = row.scope.removeprefix(plan.prefix)
@@ -77,7 +77,7 @@ class Plan:
             self._tasks[row.source].moves = tuple(self.after(row, n, ()) for n in range(len(row.exits)))
         self.first = self.move(table.start, table.next[table.start], ())
 
-    def after(self, row: Row, found: int, attempts: Attempts) -> Move:
+    def after(self, row: CallTransition, found: int, attempts: Attempts) -> Move:
         """The Move of exit number `found`; static hops to the end of the flow are already taken."""
         event = row.exits[found].event
         if found == row.poll:
@@ -87,7 +87,7 @@ class Plan:
     def move(
         self,
         event: str,
-        following: Row | None,
+        following: CallTransition | None,
         attempts: Attempts,
         *,
         delay_s: float = 0.0,
@@ -128,7 +128,7 @@ class Plan:
             self._known[stored] = move
         return move
 
-    def _task(self, row: Row, attempts: Attempts) -> StepTask:
+    def _task(self, row: CallTransition, attempts: Attempts) -> StepTask:
         return StepTask(row, attempts, self) if attempts else self._tasks[row.source]
 
 

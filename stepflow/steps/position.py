@@ -12,9 +12,9 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.errors import UnknownState
-from stepflow.steps.suggest import nearest
+from stepflow.steps.suggest import suggest
 from stepflow.steps.table import Table
-from stepflow.steps.values import Attempts, Guard, Row
+from stepflow.steps.values import Attempts, CallTransition, RetryScope
 
 _MAX_SHOWN = 400  # characters of a string that a message repeats
 _MAX_DIGITS = 10
@@ -25,7 +25,7 @@ class Position:
     """A position that the table knows: the row that is due there (None at the end), and the attempts going on."""
 
     event: str
-    row: Row | None
+    row: CallTransition | None
     attempts: Attempts = ()
 
 
@@ -61,7 +61,7 @@ def _unknown(table: Table, strange: list[str]) -> UnknownState:
         return UnknownState(
             f"the position has no event of {table.name}, only attempts: give the list that apply returned"
         )
-    near = nearest(strange[0], table.next)
+    near = suggest(strange[0], table.next)
     hint = f"; the nearest known one is {near!r}" if near else ""
     return UnknownState(
         f"{_cut(strange[0])} is no position of {table.name}{hint}. Was a step renamed or removed, or does it belong to "
@@ -73,7 +73,7 @@ def _cut(text: str) -> str:
     return repr(text) if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]!r}..."
 
 
-def kept(attempts: Attempts, guard: Guard | None) -> Attempts:
+def kept(attempts: Attempts, guard: RetryScope | None) -> Attempts:
     """The attempts of those groups that still are around: `guard` and the ones outside of it, innermost first."""
     if not attempts or guard is None:
         return ()

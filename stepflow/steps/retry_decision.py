@@ -13,14 +13,14 @@ from attrs import frozen
 from stepflow.model.flow import Call
 from stepflow.steps.position import kept, strings
 from stepflow.steps.return_value import BadReturn, bad_bool
-from stepflow.steps.values import Attempts, Fn, Guard, Row
+from stepflow.steps.values import Attempts, CallTransition, Fn, RetryScope
 
 
 @frozen
 class Again:
     """A group is begun again, after `delay_s`; `attempts` are those of the new position, `attempt` this group's own."""
 
-    guard: Guard
+    guard: RetryScope
     attempts: Attempts
     attempt: int = 1
     delay_s: float = 0.0
@@ -38,7 +38,9 @@ class Gone:
     error: Exception
 
 
-def ask_guards(row: Row, error: Exception, exchange: Any, attempts: Attempts) -> Generator[Call, Any, Again | Gone]:
+def ask_guards(
+    row: CallTransition, error: Exception, exchange: Any, attempts: Attempts
+) -> Generator[Call, Any, Again | Gone]:
     """Ask the handlers and policies around `row`; never raises, so that any error class can be handed on."""
     if isinstance(error, BadReturn):
         return Gone(error)
@@ -62,7 +64,7 @@ def ask_guards(row: Row, error: Exception, exchange: Any, attempts: Attempts) ->
     return Gone(error)
 
 
-def _by_policy(guard: Guard, error: Exception, attempts: Attempts) -> Again | None:
+def _by_policy(guard: RetryScope, error: Exception, attempts: Attempts) -> Again | None:
     policy, number = guard.policy, dict(attempts).get(guard.scope, 1)
     if policy is None or not policy.allows(number, error):
         return None

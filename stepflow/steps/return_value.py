@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 
 from stepflow.errors import DefinitionError
-from stepflow.steps.values import Judge
+from stepflow.steps.values import Check
 
 _FIXED = (str, bytes, int, float, tuple, frozenset)
 
@@ -15,8 +15,8 @@ class BadReturn(DefinitionError):
     """A user function returned what it must not; no retry helps, so no handler is asked."""
 
 
-def step_judge(scope: str) -> Judge:
-    """Judge of a step: any value but another exchange is fine and ignored; always exit 0."""
+def step_check(scope: str) -> Check:
+    """Check of a step: any value but another exchange is fine and ignored; always exit 0."""
 
     def judge(value: Any, exchange: Any) -> int:
         if value is not None and value is not exchange:
@@ -26,8 +26,8 @@ def step_judge(scope: str) -> Judge:
     return judge
 
 
-def condition_judge(scope: str, met: int) -> Judge:
-    """Judge of a condition: exit `met` for True, the other one of 0 and 1 for False."""
+def condition_check(scope: str, met: int) -> Check:
+    """Check of a condition: exit `met` for True, the other one of 0 and 1 for False."""
     unmet = 1 - met
 
     def judge(value: Any, _exchange: Any) -> int:

@@ -20,7 +20,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 @frozen
-class Shape:
+class Signature:
     """The full list of arguments, the exchange first; `what` and `example` are for messages."""
 
     what: str
@@ -32,17 +32,17 @@ class Shape:
         return f"fn({', '.join(self.arguments)}) or fn({', '.join(self.arguments[1:])})"
 
 
-STEP = Shape("a step", ("exchange",))
-CONDITION = Shape("a condition", ("exchange",))
-HANDLER = Shape("an error handler", ("exchange", "error"))
-THEN = Shape("an event's function", ("exchange", "payload"))
+STEP = Signature("a step", ("exchange",))
+CONDITION = Signature("a condition", ("exchange",))
+HANDLER = Signature("an error handler", ("exchange", "error"))
+THEN = Signature("an event's function", ("exchange", "payload"))
 
 
 def _never(*_args: Any) -> None:
     """Stands in for a function that was refused; the compile fails before anything could call it."""
 
 
-def read_function(given: Any, shape: Shape) -> tuple[Fn, str]:
+def read_function(given: Any, shape: Signature) -> tuple[Fn, str]:
     """(the function as the machine calls it, what is wrong or "")."""
     problem = _refusal(given)
     if not problem:
@@ -73,14 +73,14 @@ def _refusal(given: Any) -> str:
     return ""
 
 
-def _count(parameters: list[inspect.Parameter], shape: Shape) -> int:
+def _count(parameters: list[inspect.Parameter], shape: Signature) -> int:
     """Required positional parameters; `*args` counts as all that can be given."""
     required = sum(p.kind in _POSITIONAL and p.default is p.empty for p in parameters)
     takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     return max(required, len(shape.arguments)) if takes_rest else required
 
 
-def _misfit(given: Any, parameters: list[inspect.Parameter], shape: Shape) -> str:
+def _misfit(given: Any, parameters: list[inspect.Parameter], shape: Signature) -> str:
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if keywords:
         return f"{_name(given)} requires keyword {', '.join(keywords)}: give it a default or bind it, e.g. with functools.partial"
@@ -94,7 +94,7 @@ def _misfit(given: Any, parameters: list[inspect.Parameter], shape: Shape) -> st
     )
 
 
-def _adapt(given: Any, full: bool, shape: Shape) -> Fn:
+def _adapt(given: Any, full: bool, shape: Signature) -> Fn:
     call: Callable[..., Any] = given
     if not full:
         call = _without_exchange(given) if len(shape.arguments) == 1 else _without_first(given)

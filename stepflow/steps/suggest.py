@@ -11,7 +11,7 @@ _AROUND = 50
 _LONGEST = 300  # characters at the end of an event that are compared
 
 
-def nearest(strange: str, known: Iterable[str]) -> str:
+def suggest(strange: str, known: Iterable[str]) -> str:
     """The most similar of the known events, empty if none is similar. Fast also with tens of thousands of them."""
     candidates = list(known)
     if len(candidates) > _ALL:

@@ -9,12 +9,12 @@ from attrs import field, frozen
 
 from stepflow.model.retry import RetryPolicy
 
-Judge = Callable[[Any, Any], int]
+Check = Callable[[Any, Any], int]
 """judge(value, exchange): which exit of the row the returned value stands for. Raises BadReturn."""
 
 
 @frozen
-class Exit:
+class Target:
     """One way out of a row: the event it leads to, and why."""
 
     event: str
@@ -40,29 +40,29 @@ class Fn:
 
 
 @frozen(eq=False)
-class Guard:
+class RetryScope:
     """A retry group around rows: asks `handler`, or follows `policy`, when one of them raises. `outer` is asked next."""
 
     scope: str
     handler: Fn | None
     policy: RetryPolicy | None
-    outer: Guard | None
+    outer: RetryScope | None
 
     @property
     def event(self) -> str:
         """The position that a retry goes back to."""
         return f"start:{self.scope}"
 
-    def chain(self) -> Iterator[Guard]:
+    def chain(self) -> Iterator[RetryScope]:
         """This guard, then the ones around it."""
-        guard: Guard | None = self
+        guard: RetryScope | None = self
         while guard is not None:
             yield guard
             guard = guard.outer
 
 
 @frozen(eq=False)
-class Row:
+class CallTransition:
     """A dynamic transition: at event `source` one user function is called, and `judge` picks one of `exits`.
 
     `awaits` is true when the function or one of the handlers around it is async. `poll` is the exit that is a failed
@@ -75,9 +75,9 @@ class Row:
     scope: str
     kind: str
     fn: Fn
-    judge: Judge
-    exits: tuple[Exit, ...]
-    guard: Guard | None = None
+    judge: Check
+    exits: tuple[Target, ...]
+    guard: RetryScope | None = None
     poll: int = -1
     every_s: float = 0.0
     event: str = ""
@@ -101,20 +101,20 @@ class Row:
     def _only(self) -> str:
         return self.exits[0].event if len(self.exits) == 1 else ""
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self) -> Iterator[RetryScope]:
         """The retry groups around this row, the innermost first."""
         return iter(()) if self.guard is None else self.guard.chain()
 
 
 @frozen(eq=False)
-class Hop:
+class StaticTransition:
     """A static transition: from `source` the machine goes on to its only exit without calling anything."""
 
     source: str
-    exits: tuple[Exit]
-    guard: Guard | None = None
+    exits: tuple[Target]
+    guard: RetryScope | None = None
 
-    def guards(self) -> Iterator[Guard]:
+    def guards(self) -> Iterator[RetryScope]:
         """The retry groups around this hop, the innermost first."""
         return iter(()) if self.guard is None else self.guard.chain()
 

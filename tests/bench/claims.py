@@ -45,7 +45,7 @@ def measure(
             spans.append(perf_counter() - began)
             held += found
             began = perf_counter()
-            session.horizon(flows, now)
+            session.next_due(flows, now)
             horizons.append(perf_counter() - began)
         given = back(held)
     distinct = len({claim.fence.id for claim in held})

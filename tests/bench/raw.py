@@ -53,11 +53,11 @@ def _prepare(connection: sqlite3.Connection, runs: int) -> None:
     migrate(connection)
     begun = [(n + 1, f"run-{n:06}", 0, TEXTS[0], NOW) for n in range(runs)]
     connection.executemany(INSERT, begun)
-    births = [{"id": run, "rev": rev, "text": text} for rev, run, _, text, _ in begun]
+    creations = [{"id": run, "rev": rev, "text": text} for rev, run, _, text, _ in begun]
     state = {"rev": ":rev", "transition": ":text", "labels": "'{}'", "annotations": "'{}'"}
-    connection.executemany(_birth(connection, "stepflow_states", state), births)
+    connection.executemany(_birth(connection, "stepflow_states", state), creations)
     row = {"flow": "'bench'", "owner": "'raw'", "epoch": ":rev"}
-    connection.executemany(_birth(connection, "stepflow_queue", row), births)
+    connection.executemany(_birth(connection, "stepflow_queue", row), creations)
     connection.execute("commit")
 
 

@@ -100,8 +100,8 @@ def test_no_number_of_a_copy_is_given_again(kind: str, store: str, places: Place
         ids = {state.id for state in found} | {delay_key(delay.state.id, delay.offset) for delay in delays}
         epochs = [record.row.epoch for record in session.load(sorted(ids)) if record and record.row]
         last = max((delay.offset for delay in delays), default=0)
-        birth = planned_start(flow_of("async"), None, f"new-{last}", {}, 0, -1, 0)
-        (made,) = session.commit([birth._replace(delays=(Delay(found[0], where["now"] + YEAR),))], 0)
+        creation = planned_start(flow_of("async"), None, f"new-{last}", {}, 0, -1, 0)
+        (made,) = session.commit([creation._replace(delays=(Delay(found[0], where["now"] + YEAR),))], 0)
         (claim,) = session.claim({"bench": "x"}, 1, 1)
     assert isinstance(made, tuple)
     assert made == (max(state.rev for state in found) + 1, last + 1)

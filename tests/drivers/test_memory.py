@@ -9,7 +9,7 @@ from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance.driver_laws import DriverLaws
-from stepflow.testing.conformance.kit import NOW, birth, make
+from stepflow.testing.conformance.kit import NOW, creation, make
 from stepflow.testing.conformance.model.limits_machine import ControlMachine
 from stepflow.testing.conformance.model.machine import DriverMachine
 
@@ -26,14 +26,14 @@ def test_a_session_that_is_alone_is_not_woken_for_its_own_commits(tmp_path, monk
     one = driver.connect("", Owner("one", "host", 1), NOW)
     changed, woken = one._memory.changed if kind == "memory" else one._changed, []
     monkeypatch.setattr(changed, "notify_all", lambda: woken.append(1))
-    make(one, birth("a"))
+    make(one, creation("a"))
     assert woken == []
     other = driver.connect("", Owner("other", "host", 1), NOW)
-    make(one, birth("b"))
+    make(one, creation("b"))
     assert woken == [1]
     other.close()
     del woken[:]
-    make(one, birth("c"))
+    make(one, creation("c"))
     assert woken == []
     one.close()
     assert woken == [1]  # who waits learns of the end

@@ -15,7 +15,19 @@ from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Release
 from stepflow.drivers.sqlite import SqliteDriver, database
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError
-from stepflow.testing.conformance.kit import FLOW, NOW, begun, birth, claim, ended, make, publish, record, refused, step
+from stepflow.testing.conformance.kit import (
+    FLOW,
+    NOW,
+    begun,
+    claim,
+    creation,
+    ended,
+    make,
+    publish,
+    record,
+    refused,
+    step,
+)
 
 
 @pytest.fixture
@@ -67,10 +79,10 @@ def test_a_takeover_by_another_session_is_seen_by_the_next_step(path, store):
 def test_after_others_have_written_the_runs_are_looked_up_once(path, store):
     held, rev = begun(store, "a")
     with closing(session(path, "two")) as other:
-        make(other, birth("b", due=None))
+        make(other, creation("b", due=None))
         (rev,) = make(store, step(held, rev))
         assert known(store) == {"a"}
-        make(other, birth("c", due=None))
+        make(other, creation("c", due=None))
         assert store.release([Release(held.fence, NOW)], NOW) == [True]
         assert isinstance(refused(store, step(held, rev)), LostClaim)
         assert known(store) == set()  # somebody may claim it at any time
@@ -110,7 +122,7 @@ def test_a_commit_that_the_disk_refuses_leaves_nothing_known(path, store):
 
 
 def test_a_claim_that_fails_is_not_known(store):
-    make(store, birth("a"))
+    make(store, creation("a"))
     row = record(store, "a").row
     assert row is not None
     writer = store._database._writer
@@ -150,7 +162,7 @@ def test_a_batch_with_a_posted_one_before_it(path, store):
     held, rev = begun(store, "a")
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
         program.execute("BEGIN")
-        store.post(program, birth("posted"))
+        store.post(program, creation("posted"))
         program.execute("COMMIT")
     (next_rev,) = make(store, step(held, rev))
     assert next_rev == record(store, "posted").state.rev + 1
@@ -164,7 +176,7 @@ def test_what_is_posted_while_posts_are_applied_is_not_left_lying(path, store, m
 
         def post(run_id: str) -> None:
             program.execute("BEGIN")
-            store.post(program, birth(run_id))
+            store.post(program, creation(run_id))
             program.execute("COMMIT")
 
         def begin(writer: sqlite3.Connection) -> bool:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stepflow.drivers.sqlite import database
 from stepflow.drivers.sqlite.driver import SqliteDriver
 from stepflow.drivers.sqlite.numbered import Connection, plain
-from stepflow.testing.conformance.kit import Desk, birth, claim, make, record, step
+from stepflow.testing.conformance.kit import Sessions, claim, creation, make, record, step
 
 
 @given(st.lists(st.one_of(st.just(""), st.integers(1, 6).map(str)), min_size=1, max_size=8))
@@ -37,12 +37,12 @@ def test_names_are_left_alone() -> None:
 
 def test_a_store_works_on_such_connections(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database.numbered, "AFFECTED", True)
-    desk = Desk(SqliteDriver(tmp_path / "store.db"))
-    store = desk.session()
-    make(store, *[birth(f"r{n}", labels={"n": str(n)}) for n in range(40)])
+    sessions = Sessions(SqliteDriver(tmp_path / "store.db"))
+    store = sessions.session()
+    make(store, *[creation(f"r{n}", labels={"n": str(n)}) for n in range(40)])
     claims = claim(store)
     make(store, *[step(found, found.row.claim_rev) for found in claims.values()])
     assert len(claims) == 40
     assert record(store, "r7").state.rev > claims["r7"].row.claim_rev
-    desk.close()
-    assert desk.driver.maintenance("").check() == []
+    sessions.close()
+    assert sessions.driver.maintenance("").check() == []

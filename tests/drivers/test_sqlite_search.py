@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import HistoryQuery, Revision
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.delays import remember
 from stepflow.drivers.sqlite.revisions import Search
-from stepflow.testing.conformance.kit import NOW, Desk
+from stepflow.testing.conformance.kit import NOW, Sessions
 from stepflow.testing.conformance.laws.revisions import GROUPS, expected, landscape, revs_of
 
 Find = Callable[[HistoryQuery, int], list[int]]
@@ -39,9 +39,9 @@ def store(
 ) -> Iterator[tuple[list[Revision], Find]]:
     """The whole history of a store with many labels, and the search on it with a window of any width."""
     path: Path = tmp_path_factory.mktemp("search") / "store.db"
-    desk = Desk(SqliteDriver(path))
-    every = landscape(desk.session())
-    desk.close()
+    sessions = Sessions(SqliteDriver(path))
+    every = landscape(sessions.session())
+    sessions.close()
     connection = sqlite3.connect(path)
     if request.param == "as migrated":
         connection.execute("DELETE FROM stepflow_past_labels")

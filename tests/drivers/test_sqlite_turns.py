@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.errors import RevMismatch
-from stepflow.testing.conformance.kit import FLOWS, NOW, begun, birth, make, record, step
+from stepflow.testing.conformance.kit import FLOWS, NOW, begun, creation, make, record, step
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_steps_number_on_where_others_left_off(two):
         assert revs[name] == head + 1
         head += 1
         if turn % 20 < 3:  # alone for a while, then beside somebody who writes, too
-            head += len(make(other, birth(f"other-{turn}", due=None)))
+            head += len(make(other, creation(f"other-{turn}", due=None)))
     assert [record(one, name).state.rev for name in "ab"] == [revs["a"], revs["b"]]
 
 
@@ -53,7 +53,7 @@ def test_a_step_after_a_posted_start_applies_that_first(two, path):
     (rev,) = make(one, step(held, rev))
     with closing(sqlite3.connect(path, isolation_level=None)) as tx:
         tx.execute("BEGIN")
-        other.post(tx, birth("posted", due=None))
+        other.post(tx, creation("posted", due=None))
         tx.execute("COMMIT")
         (after,) = make(one, step(held, rev))
         assert tx.execute("SELECT count(*) FROM stepflow_inbox").fetchone() == (0,)
@@ -85,11 +85,11 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
     one, _other = two
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
         program.execute("BEGIN IMMEDIATE")
-        assert one.commit_if_free([birth("a")], NOW) is None
+        assert one.commit_if_free([creation("a")], NOW) is None
         assert one.claim_if_free(FLOWS, NOW, 1) is None
         program.execute("ROLLBACK")
     assert one.load(["a"]) == [None]
-    assert one.commit_if_free([birth("a")], NOW) == [(1,)]
+    assert one.commit_if_free([creation("a")], NOW) == [(1,)]
 
 
 @pytest.mark.usefixtures("sleepless")
@@ -119,9 +119,9 @@ def test_every_commit_reaches_the_disk_and_a_claim_need_not(two):
     def level() -> str:
         return {1: "NORMAL", 2: "FULL"}[writer.execute("PRAGMA synchronous").fetchone()[0]]
 
-    make(one, birth("a"))
+    make(one, creation("a"))
     assert level() == "FULL"
     assert one.claim({"flow": ""}, NOW, 1) is not None
     assert level() == "NORMAL"
-    make(one, birth("b"))
+    make(one, creation("b"))
     assert level() == "FULL"

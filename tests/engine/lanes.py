@@ -10,11 +10,11 @@ from typing import Any
 
 from stepflow import Full
 from stepflow.drivers.memory.session import Memory, MemoryStore
-from stepflow.drivers.port.commit import Born, Commit, CommitResult, Enqueue, Event, Owner, Release, Write
+from stepflow.drivers.port.commit import Commit, CommitResult, Created, Enqueue, Event, Owner, Release, Write
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.commit.group import GroupLane
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.group import GroupCommitter
 from stepflow.model.state import State, Transition
 
 
@@ -50,47 +50,47 @@ class WatchedStore(MemoryStore):
 
 def create(run_id: str) -> Commit:
     state = State(run_id, 0, Transition("x"))
-    return Commit(writes=(Write(state, "1", Born("x", "", 0)),), queue=(Enqueue(run_id, "x", 0),))
+    return Commit(writes=(Write(state, "1", Created("x", "", 0)),), queue=(Enqueue(run_id, "x", 0),))
 
 
 def publish(run_id: str, event_id: str) -> Commit:
     return Commit(publish=(Event(run_id, "paid", event_id, "1", 0),))
 
 
-def on_lane(test: Callable[[WatchedStore, Lane], Coroutine[Any, Any, None]]) -> WatchedStore:
+def on_lane(test: Callable[[WatchedStore, Committer], Coroutine[Any, Any, None]]) -> WatchedStore:
     store = WatchedStore()
 
     async def go() -> None:
-        lane = GroupLane(store, SystemClock(), asyncio.get_running_loop())
-        await test(store, lane)
+        committer = GroupCommitter(store, SystemClock(), asyncio.get_running_loop())
+        await test(store, committer)
         store.go_on.set()
-        await asyncio.to_thread(lane.close)
+        await asyncio.to_thread(committer.close)
 
     asyncio.run(go())
     return store
 
 
-async def held_up(store: WatchedStore, lane: Lane) -> asyncio.Task[Any]:
+async def held_up(store: WatchedStore, committer: Committer) -> asyncio.Task[Any]:
     """The writer is in a commit now, and stays there until `go_on` is set."""
     store.go_on.clear()
     store.entered.clear()
-    task = asyncio.create_task(submit(lane, create("first")))
+    task = asyncio.create_task(submit(committer, create("first")))
     await asyncio.to_thread(store.entered.wait, 20)
     return task
 
 
-async def submit(lane: Lane, commit: Commit) -> tuple[int, ...]:
-    return await lane.submit(commit)
+async def submit(committer: Committer, commit: Commit) -> tuple[int, ...]:
+    return await committer.submit(commit)
 
 
-async def give_back(lane: Lane, release: Release) -> bool:
-    return await lane.release(release)
+async def give_back(committer: Committer, release: Release) -> bool:
+    return await committer.release(release)
 
 
-async def all_of(lane: Lane, commits: Sequence[Commit], store: WatchedStore) -> list[Any]:
+async def all_of(committer: Committer, commits: Sequence[Commit], store: WatchedStore) -> list[Any]:
     """Hold the writer up, submit everything, let it go; the answers or errors."""
-    first = await held_up(store, lane)
-    tasks = [asyncio.create_task(submit(lane, commit)) for commit in commits]
+    first = await held_up(store, committer)
+    tasks = [asyncio.create_task(submit(committer, commit)) for commit in commits]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     store.go_on.set()

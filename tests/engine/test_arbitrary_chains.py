@@ -91,7 +91,7 @@ def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: in
     """Open an engine, let it make so many commits, and close it; True when nothing is left to do."""
     with Engine(store, clock=clock) as engine:
         engine.register(flow)
-        lane = engine._engine._session.lane
+        committer = engine._engine._session.committer
         worker = engine._engine._session.worker
         made = [0]
 
@@ -99,7 +99,7 @@ def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: in
             made[0] += 1
             if made[0] >= commits:
                 worker.quit()
-            return await type(lane).submit(lane, commit, before)
+            return await type(committer).submit(committer, commit, before)
 
-        lane.submit = submit  # type: ignore[method-assign]
+        committer.submit = submit  # type: ignore[method-assign]
         return engine.run_until_idle(advance=True).next_due is None and made[0] < commits

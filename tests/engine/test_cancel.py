@@ -54,7 +54,7 @@ def test_the_holder_learns_of_another_engines_cancel_by_its_heart(store):
             assert begun.wait(WAIT_S)
             run.cancel()
             assert run.status() is Status.RUNNING
-            worker._engine._session.heart.beat()
+            worker._engine._session.heartbeat.beat()
             go_on.set()
             with pytest.raises(RunCancelled):
                 run.result(timeout=WAIT_S)

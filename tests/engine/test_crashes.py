@@ -198,7 +198,7 @@ def test_run_until_idle_waits_for_the_verdict_over_a_silent_owner(store, session
         silent = session("silent")
         assert len(silent.claim({"x": flow.definition}, clock.now(), 1)) == 1
         for _ in range(6):  # it is seen, and never changes
-            engine._engine._session.heart.beat()
+            engine._engine._session.heartbeat.beat()
             clock.leap(2)
         assert engine.run_until_idle().completed == 1
         assert run.result(timeout=5).log == ["a"]

@@ -9,26 +9,26 @@ import pytest
 
 from stepflow import NotFound
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.commit.group import GroupLane
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.group import GroupCommitter
 from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
 
 HERE, WRITER = threading.main_thread().name, "stepflow-writer"
 
 
 def test_a_store_that_is_free_and_quick_commits_on_the_loop():
-    async def test(store: WatchedStore, lane: Lane) -> None:
+    async def test(store: WatchedStore, committer: Committer) -> None:
         store.free = True
         answers = await asyncio.gather(
-            *(submit(lane, create(f"run-{n}")) for n in range(200)),
-            submit(lane, publish("nobody", "1")),
+            *(submit(committer, create(f"run-{n}")) for n in range(200)),
+            submit(committer, publish("nobody", "1")),
             return_exceptions=True,
         )
         assert answers[:200] == [(n,) for n in range(1, 201)]
         assert isinstance(answers[200], NotFound)
         first, second = (
-            asyncio.gather(submit(lane, publish("run-0", "1"))),
-            asyncio.gather(submit(lane, publish("run-0", "2"))),
+            asyncio.gather(submit(committer, publish("run-0", "1"))),
+            asyncio.gather(submit(committer, publish("run-0", "2"))),
         )
         await asyncio.gather(first, second)
 
@@ -38,10 +38,10 @@ def test_a_store_that_is_free_and_quick_commits_on_the_loop():
 
 
 def test_nothing_overtakes_what_the_writer_has():
-    async def test(store: WatchedStore, lane: Lane) -> None:
-        first = await held_up(store, lane)
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        first = await held_up(store, committer)
         store.free = True
-        second = asyncio.create_task(submit(lane, publish("first", "1")))
+        second = asyncio.create_task(submit(committer, publish("first", "1")))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not second.done()
@@ -52,13 +52,13 @@ def test_nothing_overtakes_what_the_writer_has():
 
 
 def test_a_disk_that_keeps_the_loop_waiting_is_left_to_the_writer_until_it_is_quick_again():
-    async def test(store: WatchedStore, lane: Lane) -> None:
+    async def test(store: WatchedStore, committer: Committer) -> None:
         store.free, store.waits_s = True, 0.02
         for n in range(6):
-            await submit(lane, create(f"slow-{n}"))
+            await submit(committer, create(f"slow-{n}"))
         store.waits_s = 0.0
         for n in range(40):
-            await submit(lane, create(f"quick-{n}"))
+            await submit(committer, create(f"quick-{n}"))
 
     threads = on_lane(test).threads
     assert threads[0] == HERE
@@ -67,23 +67,23 @@ def test_a_disk_that_keeps_the_loop_waiting_is_left_to_the_writer_until_it_is_qu
 
 
 def test_an_interrupted_task_keeps_the_others_of_its_batch_from_nothing():
-    async def interrupted(lane: Lane) -> None:
-        await lane.submit(create("a"))
+    async def interrupted(committer: Committer) -> None:
+        await committer.submit(create("a"))
         raise KeyboardInterrupt
 
     store = WatchedStore()
     store.free = True
     loop = asyncio.new_event_loop()
     try:
-        lane = loop.run_until_complete(_made(store))
-        first, second = loop.create_task(interrupted(lane)), loop.create_task(submit(lane, create("b")))
+        committer = loop.run_until_complete(_made(store))
+        first, second = loop.create_task(interrupted(committer)), loop.create_task(submit(committer, create("b")))
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(first)
         assert loop.run_until_complete(second) == (2,)
-        lane.close()
+        committer.close()
     finally:
         loop.close()
 
 
-async def _made(store: WatchedStore) -> Lane:
-    return GroupLane(store, SystemClock(), asyncio.get_running_loop())
+async def _made(store: WatchedStore) -> Committer:
+    return GroupCommitter(store, SystemClock(), asyncio.get_running_loop())

@@ -9,17 +9,17 @@ import pytest
 from stepflow import RevMismatch, StepflowError
 from stepflow.drivers.port.commit import Fence, Release
 from stepflow.drivers.port.step import Step
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.commit.group import GroupLane
-from stepflow.engine.commit.pending import Ticket
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.commit.pending import PendingCommit
 from stepflow.model.state import Transition
 from tests.engine.lanes import WatchedStore, create, on_lane
 
 
-async def claimed(store: WatchedStore, lane: Lane, *names: str) -> dict[str, Step]:
+async def claimed(store: WatchedStore, committer: Committer, *names: str) -> dict[str, Step]:
     """Runs of these names that are held here, each with its next step."""
-    await lane.submit_all([create(name) for name in names])
-    claims = await lane.call(store.claim, {"x": ""}, 1, len(names))
+    await committer.submit_all([create(name) for name in names])
+    claims = await committer.call(store.claim, {"x": ""}, 1, len(names))
     return {
         claim.fence.id: Step(*claim.fence, claim.record.state.rev, Transition("x", {"n": "1"}), {}, {})
         for claim in claims
@@ -29,32 +29,32 @@ async def claimed(store: WatchedStore, lane: Lane, *names: str) -> dict[str, Ste
 
 @pytest.mark.parametrize("free", [False, True])
 def test_a_run_uses_its_ticket_again(free: bool):
-    async def test(store: WatchedStore, lane: Lane) -> None:
-        step = (await claimed(store, lane, "a"))["a"]
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        step = (await claimed(store, committer, "a"))["a"]
         store.free = free
-        first = lane.submit(step)
+        first = committer.submit(step)
         (step.rev,) = await first
         step.transition = Transition("x", {"n": "2"})
-        second = lane.submit(step, first)
+        second = committer.submit(step, first)
         assert second is first
         (rev,) = await second
         (record,) = store.load(["a"])
         assert record is not None
         assert (record.state.rev, record.state.transition.annotations) == (rev, {"n": "2"})
-        assert lane.submit(create("b"), second) is not second
+        assert committer.submit(create("b"), second) is not second
 
     on_lane(test)
 
 
 @pytest.mark.parametrize("free", [False, True])
 def test_steps_of_as_many_runs_are_one_batch_and_a_second_one_of_a_run_is_in_the_next(free: bool):
-    async def test(store: WatchedStore, lane: Lane) -> None:
-        steps = await claimed(store, lane, "a", "b", "c")
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        steps = await claimed(store, committer, "a", "b", "c")
         store.free = free
         store.batches.clear()
         other = Step("b", steps["b"].epoch, steps["b"].rev, Transition("x", {"n": "other"}), {}, {})
-        tickets = [lane.submit(step) for step in (*steps.values(), other)]
-        answers = await asyncio.gather(*(outcome(ticket) for ticket in tickets), return_exceptions=True)
+        entries = [committer.submit(step) for step in (*steps.values(), other)]
+        answers = await asyncio.gather(*(outcome(entry) for entry in entries), return_exceptions=True)
         assert [type(answer) for answer in answers] == [tuple, tuple, tuple, RevMismatch]
 
     store = on_lane(test)
@@ -62,31 +62,31 @@ def test_steps_of_as_many_runs_are_one_batch_and_a_second_one_of_a_run_is_in_the
 
 
 def test_a_step_and_the_release_of_its_run_are_not_in_one_batch():
-    async def test(store: WatchedStore, lane: Lane) -> None:
-        step = (await claimed(store, lane, "a"))["a"]
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        step = (await claimed(store, committer, "a"))["a"]
         store.free = True
         store.batches.clear()
-        made = asyncio.create_task(outcome(lane.submit(step)))
-        given = await lane.release(Release(Fence("a", step.epoch), 0))
+        made = asyncio.create_task(outcome(committer.submit(step)))
+        given = await committer.release(Release(Fence("a", step.epoch), 0))
         assert (len(await made), given) == (1, True)
 
     assert [len(batch) for batch in on_lane(test).batches] == [1, 1]
 
 
 def test_a_ticket_that_is_used_again_after_the_end_is_refused():
-    async def test(store: WatchedStore, lane: Lane) -> None:
-        step = (await claimed(store, lane, "a"))["a"]
-        first = lane.submit(step)
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        step = (await claimed(store, committer, "a"))["a"]
+        first = committer.submit(step)
         (step.rev,) = await first
-        await asyncio.to_thread(lane.close)
-        assert isinstance(lane, GroupLane)
-        assert isinstance(first, Ticket)
+        await asyncio.to_thread(committer.close)
+        assert isinstance(committer, GroupCommitter)
+        assert isinstance(first, PendingCommit)
         with pytest.raises(StepflowError, match="closed"):
-            await lane.submit(step, first)
+            await committer.submit(step, first)
 
     on_lane(test)
 
 
-async def outcome(ticket: object) -> tuple[int, ...]:
-    assert isinstance(ticket, Ticket)
-    return await ticket  # type: ignore[no-any-return]
+async def outcome(entry: object) -> tuple[int, ...]:
+    assert isinstance(entry, PendingCommit)
+    return await entry  # type: ignore[no-any-return]

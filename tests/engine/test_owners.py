@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Owner, Peer
-from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, Verdicts
+from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, FailureDetector
 
 
 def peer(beat: int, lock: str = "unknown", id_: str = "a") -> Peer:
@@ -17,7 +17,7 @@ def peer(beat: int, lock: str = "unknown", id_: str = "a") -> Peer:
 
 
 def verdicts(*looks: tuple[float, int, str], gap: float = math.inf) -> list[str]:
-    judge = Verdicts(gap)
+    judge = FailureDetector(gap)
     return [judge.observe([peer(beat, lock)], mono)["a"] for mono, beat, lock in looks]
 
 
@@ -57,14 +57,14 @@ def test_a_beat_may_change_to_any_value():
 
 
 def test_one_that_was_gone_is_judged_anew():
-    judge = Verdicts(math.inf)
+    judge = FailureDetector(math.inf)
     judge.observe([peer(5)], 0)
     assert judge.observe([], 1) == {}
     assert judge.observe([peer(5)], 11) == {"a": "unknown"}
 
 
 def test_owners_are_judged_one_by_one():
-    judge = Verdicts(math.inf)
+    judge = FailureDetector(math.inf)
     judge.observe([peer(1, id_="a"), peer(1, id_="b"), peer(1, id_="c")], 0)
     seen = judge.observe([peer(2, id_="a"), peer(1, id_="b"), peer(1, "free", "c"), peer(1, id_="d")], SILENCE_S)
     assert seen == {"a": "alive", "b": "dead", "c": "dead", "d": "unknown"}
@@ -72,7 +72,7 @@ def test_owners_are_judged_one_by_one():
 
 @given(st.lists(st.tuples(st.floats(0, 9.999), st.integers(0, 2)), max_size=30))
 def test_whoever_beats_within_the_time_never_dies(looks):
-    judge, mono, beat = Verdicts(), 0.0, 0
+    judge, mono, beat = FailureDetector(), 0.0, 0
     judge.observe([peer(beat)], mono)
     for wait, more in looks:
         mono, beat = mono + wait, beat + 1 + more
@@ -81,7 +81,7 @@ def test_whoever_beats_within_the_time_never_dies(looks):
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=30), st.integers(0, 5))
 def test_whoever_stopped_dies_at_the_first_look_after_the_time(waits, beat):
-    judge, mono = Verdicts(math.inf), 0.0
+    judge, mono = FailureDetector(math.inf), 0.0
     judge.observe([peer(beat)], mono)
     for wait in waits:
         mono += wait

@@ -139,7 +139,7 @@ class Flaky(Driver):
 
     def connect(self, namespace, owner, now) -> Store:
         store = self._driver.connect(namespace, owner, now)
-        for name in ("read", "horizon", "wait_for_change"):
+        for name in ("read", "next_due", "wait_for_change"):
             setattr(store, name, self._guarded(getattr(store, name), tells=name != "wait_for_change"))
         return store
 

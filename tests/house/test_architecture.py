@@ -105,7 +105,7 @@ SOUND = {
     "stepflow/engine/x.py": '"""A file that nothing is wrong with."""\n',
     "stepflow/drivers/y.py": '"""A driver of nothing at all."""\n\ndef f():\n    import psycopg\n',
     "stepflow/drivers/z.py": '"""A driver that needs an extra."""\nimport psycopg\n',
-    "stepflow/cli/y.py": '"""Verbs of the sound tree."""\n\ndef f():\n    from stepflow.drivers import z\n',
+    "stepflow/cli/y.py": '"""BlockingVerbs of the sound tree."""\n\ndef f():\n    from stepflow.drivers import z\n',
     "stepflow/steps/__init__.py": '"""The steps of the sound tree."""\nfrom datetime import datetime, time\n',
 }
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow import Limit
-from stepflow.model.limits import Traffic, admit, due_of, dump, parse, room, standing
+from stepflow.model.limits import LimitUsage, admission, admit, after_start, due_of, dump, parse
 
 MS = 1_000
 limits = st.builds(
@@ -52,8 +52,8 @@ def test_a_text_is_canonical_and_comes_back(given: list[Limit]) -> None:
 def test_what_holds_of_a_run_that_has_begun() -> None:
     text = dump([Limit("b", rate=3, per=timedelta(minutes=1)), Limit("a", 2, rate=1)])
     assert text == '[["a", 2, 1, 1000000], ["b", null, 3, 60000000]]'
-    assert standing(text) == '[["a", 2]]'
-    assert standing(dump([Limit("b", rate=3)])) == standing("") == ""
+    assert after_start(text) == '[["a", 2]]'
+    assert after_start(dump([Limit("b", rate=3)])) == after_start("") == ""
 
 
 @given(
@@ -64,7 +64,9 @@ def test_what_holds_of_a_run_that_has_begun() -> None:
 )
 def test_admission_is_greedy_and_never_exceeds_a_limit(waiting, held, begun, most) -> None:
     now = 100 * MS
-    traffic = Traffic({key: ["x"] * n for key, n in held.items()}, {key: list(times) for key, times in begun.items()})
+    limit_usage = LimitUsage(
+        {key: ["x"] * n for key, n in held.items()}, {key: list(times) for key, times in begun.items()}
+    )
     rows = [((priority, number), f"r{number}", dump(given)) for number, (given, priority) in enumerate(waiting)]
     share = dict(held)
     recent = {key: sum(at > now - 10 * MS for at in times) for key, times in begun.items()}
@@ -78,27 +80,27 @@ def test_admission_is_greedy_and_never_exceeds_a_limit(waiting, held, begun, mos
             expected.append(name)
             for one in parse(text):
                 share[one.key], recent[one.key] = share.get(one.key, 0) + 1, recent.get(one.key, 0) + 1
-    assert admit(reversed(rows), traffic, now, most) == expected
+    assert admit(reversed(rows), limit_usage, now, most) == expected
 
 
 @given(several, st.dictionaries(st.sampled_from("abc"), st.lists(st.integers(80 * MS, 105 * MS), max_size=6)))
 def test_a_refusal_names_the_first_moment_at_which_it_is_over(given, begun) -> None:
-    text, traffic, now = dump(given), Traffic(begun=begun), 100 * MS
-    found = room(text, traffic, now)
+    text, limit_usage, now = dump(given), LimitUsage(begun=begun), 100 * MS
+    found = admission(text, limit_usage, now)
     if found.free:
-        assert due_of(now - 5, text, traffic, now) == now - 5
+        assert due_of(now - 5, text, limit_usage, now) == now - 5
     else:
         assert found.limit in given
         assert found.until is not None
         assert found.until > now
-        assert not room(text, traffic, found.until - 1).free
-        assert room(text, traffic, found.until).free
-        assert due_of(now - 5, text, traffic, now) == found.until
+        assert not admission(text, limit_usage, found.until - 1).free
+        assert admission(text, limit_usage, found.until).free
+        assert due_of(now - 5, text, limit_usage, now) == found.until
 
 
 def test_a_refusal_over_a_share_is_over_when_one_is_given_back() -> None:
     text = dump([Limit("k", 1, rate=1)])
-    traffic = Traffic(held={"k": ["x"]}, begun={"k": [0]})
-    assert room(text, traffic, 10).until is None
-    assert due_of(5, text, traffic, 10) is None
-    assert due_of(11, text, traffic, 10) == 11  # its own time comes first
+    limit_usage = LimitUsage(held={"k": ["x"]}, begun={"k": [0]})
+    assert admission(text, limit_usage, 10).until is None
+    assert due_of(5, text, limit_usage, 10) is None
+    assert due_of(11, text, limit_usage, 10) == 11  # its own time comes first

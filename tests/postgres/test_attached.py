@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit, HistoryQuery
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, going, make, numbers, step
+from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, ended, going, make, numbers, step
 from stepflow.testing.conformance.laws.data import DataLaws
 from stepflow.testing.conformance.laws.delays import DelayLaws
 from stepflow.testing.conformance.laws.revisions import SearchLaws
@@ -19,10 +19,10 @@ from tests.postgres.server import Server
 
 
 @pytest.fixture
-def desk(driver: PostgresDriver) -> Iterator[Desk]:
-    desk = Desk(driver)
-    yield desk
-    desk.close()
+def sessions(driver: PostgresDriver) -> Iterator[Sessions]:
+    sessions = Sessions(driver)
+    yield sessions
+    sessions.close()
 
 
 class TestSharded(DelayLaws, DataLaws, SearchLaws):
@@ -34,9 +34,9 @@ class TestSharded(DelayLaws, DataLaws, SearchLaws):
         return PostgresDriver(server.url(shards=3))
 
 
-def test_numbers_are_dense_however_many_commit_at_once(desk: Desk) -> None:
+def test_numbers_are_dense_however_many_commit_at_once(sessions: Sessions) -> None:
     def work(number: int) -> list[tuple[int, ...]]:
-        store, run_id = desk.session(owner=f"o{number}"), f"r{number}"
+        store, run_id = sessions.session(owner=f"o{number}"), f"r{number}"
         one = Commit(data=(DataWrite(run_id, b"1", {}),), delays=(Delay(State(run_id, 0, going()), NOW),))
         return [numbers(store, one) for _turn in range(15)]
 
@@ -46,9 +46,9 @@ def test_numbers_are_dense_however_many_commit_at_once(desk: Desk) -> None:
         assert sorted(one) == list(range(1, 46))
 
 
-def test_a_run_that_ends_in_the_commit_of_its_delay_is_not_pruned(desk: Desk) -> None:
-    store, upkeep = desk.session(), desk.driver.maintenance("")
-    rev = make(store, birth("a"))[0]
+def test_a_run_that_ends_in_the_commit_of_its_delay_is_not_pruned(sessions: Sessions) -> None:
+    store, upkeep = sessions.session(), sessions.driver.maintenance("")
+    rev = make(store, creation("a"))[0]
     move = step(claim(store)["a"].fence, rev, ended(), end=True)
     make(store, move._replace(delays=(Delay(State("a", rev, going()), NOW + 9),)))
     assert upkeep.prune(NOW + 1, 10) == 0
@@ -57,21 +57,21 @@ def test_a_run_that_ends_in_the_commit_of_its_delay_is_not_pruned(desk: Desk) ->
 
 def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema)))
-    rev = make(desk.session(), birth("a", labels={"k": "v"}))[0]
-    desk.close()
+    sessions = Sessions(PostgresDriver(server.url(schema)))
+    rev = make(sessions.session(), creation("a", labels={"k": "v"}))[0]
+    sessions.close()
     server.execute(f"drop index {schema}.states_waiting")
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"alter table {schema}.queue drop column limits")
     server.execute(f"alter table {schema}.owners drop column flows")
     server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.once")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
-    store = desk.session()
+    store = sessions.session()
     assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev]
     late = Delay(State("a", rev, going()), NOW)
     assert numbers(store, Commit(data=(DataWrite("a", b"1", {}),), delays=(late,))) == (1, 1)
     assert set(claim(store)) == {"a", delay_key("a", 1)}
     assert store.read(DataQuery(1))[0].blob == b"1"
     assert [delay.offset for delay in store.read(DelayQuery(NOW))] == [1]
-    assert desk.driver.maintenance("").check() == []
-    desk.close()
+    assert sessions.driver.maintenance("").check() == []
+    sessions.close()

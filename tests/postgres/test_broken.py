@@ -10,9 +10,21 @@ import pytest
 
 from stepflow.drivers.port.commit import Commit, HistoryQuery, Owner
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.drivers.postgres import transactions as link
+from stepflow.drivers.postgres import transactions as runner
 from stepflow.errors import OutcomeUnknown, Unavailable
-from stepflow.testing.conformance.kit import FLOWS, NOW, Desk, birth, claim, ended, make, publish, record, step, write
+from stepflow.testing.conformance.kit import (
+    FLOWS,
+    NOW,
+    Sessions,
+    claim,
+    creation,
+    ended,
+    make,
+    publish,
+    record,
+    step,
+    write,
+)
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server
 
@@ -27,30 +39,30 @@ def proxy(server: Server) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def desk(server: Server, proxy: Proxy) -> Iterator[Desk]:
+def sessions(server: Server, proxy: Proxy) -> Iterator[Sessions]:
     """Sessions that go through the proxy."""
     url = server.url().replace(server.uri.partition("host=")[2], str(proxy.folder), 1)
-    desk = Desk(PostgresDriver(url))
-    yield desk
-    desk.close()
+    sessions = Sessions(PostgresDriver(url))
+    yield sessions
+    sessions.close()
 
 
-def test_a_commit_whose_answer_got_lost_is_recognised(desk: Desk, proxy: Proxy) -> None:
-    store = desk.session()
+def test_a_commit_whose_answer_got_lost_is_recognised(sessions: Sessions, proxy: Proxy) -> None:
+    store = sessions.session()
     proxy.cut(BIRTHS)
-    born = make(store, birth("a"), birth("b"))
+    created = make(store, creation("a"), creation("b"))
     held = claim(store)
     proxy.cut(STEPS)
-    revs = make(store, *[step(held[run_id], rev) for run_id, rev in zip("ab", born, strict=True)])
+    revs = make(store, *[step(held[run_id], rev) for run_id, rev in zip("ab", created, strict=True)])
     assert proxy.cuts == 2
     assert [[r.state.rev for r in store.read(HistoryQuery(run_id))] for run_id in "ab"] == [
-        list(pair) for pair in zip(born, revs, strict=True)
+        list(pair) for pair in zip(created, revs, strict=True)
     ]
 
 
-def test_a_mixed_batch_whose_answer_got_lost_keeps_its_refusals(desk: Desk, proxy: Proxy) -> None:
-    store = desk.session()
-    rev = make(store, birth("a", due=None))[0]
+def test_a_mixed_batch_whose_answer_got_lost_keeps_its_refusals(sessions: Sessions, proxy: Proxy) -> None:
+    store = sessions.session()
+    rev = make(store, creation("a", due=None))[0]
     proxy.cut(STEPS)
     stale, good, unknown = store.commit([write("b", 77), write("a", rev), publish("c", "e", "1")], NOW)
     assert proxy.cuts == 1
@@ -58,38 +70,38 @@ def test_a_mixed_batch_whose_answer_got_lost_keeps_its_refusals(desk: Desk, prox
     assert good == (record(store, "a").state.rev,)
 
 
-def test_a_lost_publish_is_stored_once(desk: Desk, proxy: Proxy) -> None:
-    store = desk.session()
-    make(store, birth("a"))
+def test_a_lost_publish_is_stored_once(sessions: Sessions, proxy: Proxy) -> None:
+    store = sessions.session()
+    make(store, creation("a"))
     proxy.cut(b".events (shard")
     make(store, publish("a", "e", "1"))
     assert proxy.cuts == 1
     assert len(record(store, "a").events) == 1
 
 
-def test_a_claim_whose_answer_got_lost_is_handed_out_all_the_same(desk: Desk, proxy: Proxy) -> None:
-    store = desk.session(owner="me")
-    make(store, birth("a"), birth("b"))
+def test_a_claim_whose_answer_got_lost_is_handed_out_all_the_same(sessions: Sessions, proxy: Proxy) -> None:
+    store = sessions.session(owner="me")
+    make(store, creation("a"), creation("b"))
     first = store.claim(FLOWS, NOW, 1)
     proxy.cut(b"skip locked")
-    make(store, *[birth(f"more{n}") for n in range(3)])
+    make(store, *[creation(f"more{n}") for n in range(3)])
     store.close()
-    again = desk.session(owner="you")
+    again = sessions.session(owner="you")
     held = claim(again, 3)
     assert proxy.cuts == 1
     assert len(first) == 1
     assert len(held) == 3
-    assert again.horizon(FLOWS, NOW).owned == {"you": 3}
+    assert again.next_due(FLOWS, NOW).owned == {"you": 3}
 
 
 def test_the_outcome_is_unknown_only_when_nobody_can_be_asked(
-    desk: Desk, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, proxy: Proxy, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stepflow.drivers.postgres.connector.PAUSES_S", (0.01,))
-    store = desk.session()
+    store = sessions.session()
     proxy.cut(BIRTHS, then_refuse=True)
     with pytest.raises(OutcomeUnknown, match="read the runs again"):
-        store.commit([birth("a")], NOW)
+        store.commit([creation("a")], NOW)
     with pytest.raises(Unavailable, match="try again"):
         store.load(["a"])
     proxy._refusing = False
@@ -100,9 +112,9 @@ def test_the_outcome_is_unknown_only_when_nobody_can_be_asked(
 @pytest.mark.parametrize("version", ["server", "older_server"])
 def test_a_session_outlives_a_restart(request: pytest.FixtureRequest, version: str, mode: str) -> None:
     server: Server = request.getfixturevalue(version)
-    desk = Desk(PostgresDriver(server.url()))
-    one, two = desk.session(owner="one"), desk.session(owner="two")
-    revs = make(one, birth("a"), birth("b"))
+    sessions = Sessions(PostgresDriver(server.url()))
+    one, two = sessions.session(owner="one"), sessions.session(owner="two")
+    revs = make(one, creation("a"), creation("b"))
     held = claim(one)
     two.beat(NOW)
     token = two.wait_for_change(0, 0)
@@ -113,12 +125,12 @@ def test_a_session_outlives_a_restart(request: pytest.FixtureRequest, version: s
     assert [r.state.rev for r in two.read(HistoryQuery())] == revs
     (result,) = one.commit([step(held["a"], revs[2], ended(), end=True)], NOW)
     assert isinstance(result, tuple)
-    desk.close()
+    sessions.close()
 
 
 def test_a_restart_makes_nobody_dead(server: Server) -> None:
-    desk = Desk(PostgresDriver(server.url()))
-    one, two = desk.session(owner="one"), desk.session(owner="two")
+    sessions = Sessions(PostgresDriver(server.url()))
+    one, two = sessions.session(owner="one"), sessions.session(owner="two")
     one.beat(NOW)
     for _turn in range(20):  # longer than the patience with a beat that stands still
         assert [peer.lock for peer in two.beat(NOW).peers] == ["held"]
@@ -128,33 +140,33 @@ def test_a_restart_makes_nobody_dead(server: Server) -> None:
     assert "free" not in looks
     one.beat(NOW)
     assert "free" not in [two.beat(NOW).peers[0].lock for _turn in range(5)]
-    desk.close()
+    sessions.close()
 
 
 def test_a_server_that_stays_away_is_an_error_in_seconds(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stepflow.drivers.postgres.connector.PAUSES_S", (0.05, 0.05))
-    desk = Desk(PostgresDriver(server.url()))
-    store = desk.session()
-    make(store, birth("a"))
+    sessions = Sessions(PostgresDriver(server.url()))
+    store = sessions.session()
+    make(store, creation("a"))
     server.stop()
     try:
         with pytest.raises(Unavailable, match="try again"):
             store.load(["a"])
         with pytest.raises(Unavailable, match="try again"):
-            desk.driver.connect("", Owner("late", "host", 1), NOW)
+            sessions.driver.connect("", Owner("late", "host", 1), NOW)
     finally:
         server.start()
     assert record(store, "a").state.id == "a"
-    desk.close()
+    sessions.close()
 
 
 def test_transactions_that_get_into_each_others_way_are_done_again(server: Server) -> None:
-    desk = Desk(PostgresDriver(server.url()))
-    store = desk.session()
+    sessions = Sessions(PostgresDriver(server.url()))
+    store = sessions.session()
     tries: list[int] = []
-    running = store._link  # type: ignore[attr-defined]
+    running = store._runner  # type: ignore[attr-defined]
 
-    def work(connection: link.Connection) -> int:
+    def work(connection: runner.Connection) -> int:
         tries.append(1)
         if len(tries) < 3:
             connection.execute("do $$ begin raise exception 'in the way' using errcode = '40P01'; end $$")
@@ -163,16 +175,16 @@ def test_transactions_that_get_into_each_others_way_are_done_again(server: Serve
     assert running.run(work) == 3
     (result,) = store.commit([Commit()], NOW)
     assert result == ()
-    desk.close()
+    sessions.close()
 
 
 def test_a_claimed_run_that_cannot_be_read_is_left_to_load(server: Server) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema)))
-    store = desk.session()
-    make(store, birth("a"))
+    sessions = Sessions(PostgresDriver(server.url(schema)))
+    store = sessions.session()
+    make(store, creation("a"))
     server.execute(f"update {schema}.states set transition = 'no JSON'")
     assert claim(store)["a"].record is None  # so that the claim is known, and can be given back
     with pytest.raises(ValueError, match="Expecting value"):
         store.load(["a"])
-    desk.close()
+    sessions.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.testing.conformance.kit import Desk, birth, claim, make
+from stepflow.testing.conformance.kit import Sessions, claim, creation, make
 from tests.postgres.server import Server
 
 
@@ -18,11 +18,11 @@ def test_a_store_that_was_made_by_hand_needs_no_rights_to_make_tables(server: Se
     server.execute(f"grant usage on schema {schema} to hand_{schema}")
     server.execute(f"grant select, insert, update, delete on all tables in schema {schema} to hand_{schema}")
     server.execute(f"grant usage, select on all sequences in schema {schema} to hand_{schema}")
-    desk = Desk(PostgresDriver(server.url(schema).replace("//postgres:@", f"//hand_{schema}@")))
-    store = desk.session()
-    make(store, birth("a"), birth("b"))
+    sessions = Sessions(PostgresDriver(server.url(schema).replace("//postgres:@", f"//hand_{schema}@")))
+    store = sessions.session()
+    make(store, creation("a"), creation("b"))
     assert set(claim(store)) == {"a", "b"}
-    desk.close()
+    sessions.close()
     with psycopg.connect(server.uri) as connection:
         meta = connection.execute(f"select name, value from {schema}.meta where name <> 'store' order by name")
         assert dict(meta.fetchall())["shards"] == 2

@@ -17,18 +17,18 @@ from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.schema import migrations
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, record, step
+from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, make, record, step
 from tests.postgres.server import Server
 
 ME = Owner("me", "host", 1)
 
 
 @pytest.fixture
-def desks() -> Iterator[list[Desk]]:
-    found: list[Desk] = []
+def desks() -> Iterator[list[Sessions]]:
+    found: list[Sessions] = []
     yield found
-    for desk in found:
-        desk.close()
+    for sessions in found:
+        sessions.close()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_url_without_a_host_reaches_the_socket(server: Server) -> None:
     url = f"postgresql:///{given['dbname']}?host={quote(str(given['host']), safe='')}&user={given['user']}"
     store = driver_for(f"{url}&schema={server.schema()}").connect("", ME, NOW)
     try:
-        assert len(make(store, birth("a"))) == 1
+        assert len(make(store, creation("a"))) == 1
     finally:
         store.close()
 
@@ -87,15 +87,15 @@ def test_without_psycopg_the_error_names_the_pip_line(monkeypatch: pytest.Monkey
         driver_for("postgresql://localhost/db")
 
 
-def test_the_shard_count_is_fixed_when_the_store_is_made(server: Server, desks: list[Desk]) -> None:
+def test_the_shard_count_is_fixed_when_the_store_is_made(server: Server, desks: list[Sessions]) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema, shards=5)))
-    desks.append(desk)
-    store = desk.session()
-    make(store, *[birth(f"r{n}") for n in range(20)])
+    sessions = Sessions(PostgresDriver(server.url(schema, shards=5)))
+    desks.append(sessions)
+    store = sessions.session()
+    make(store, *[creation(f"r{n}") for n in range(20)])
     with pytest.raises(SchemaMismatch, match=r"has 5 shards, shards=2"):
         PostgresDriver(server.url(schema, shards=2)).connect("", ME, NOW)
-    again = Desk(PostgresDriver(server.url(schema)), "late")
+    again = Sessions(PostgresDriver(server.url(schema)), "late")
     desks.append(again)
     assert list(claim(again.session(), 20)) == [f"r{n}" for n in sorted(range(20), key=str)]
 
@@ -136,46 +136,46 @@ def test_every_table_key_begins_with_the_shard() -> None:
     assert "jsonb" not in script
 
 
-def test_the_same_owner_id_twice_is_refused(server: Server, desks: list[Desk]) -> None:
-    desk = Desk(PostgresDriver(server.url()))
-    desks.append(desk)
-    desk.session(owner="same")
+def test_the_same_owner_id_twice_is_refused(server: Server, desks: list[Sessions]) -> None:
+    sessions = Sessions(PostgresDriver(server.url()))
+    desks.append(sessions)
+    sessions.session(owner="same")
     with pytest.raises(Unavailable, match="another engine has the owner id 'same'"):
-        desk.session(owner="same")
+        sessions.session(owner="same")
 
 
-def test_a_user_who_may_only_read_gets_read_only(server: Server, desks: list[Desk]) -> None:
+def test_a_user_who_may_only_read_gets_read_only(server: Server, desks: list[Sessions]) -> None:
     schema = server.schema()
     url = server.url(schema)
-    desk = Desk(PostgresDriver(url))
-    desks.append(desk)
-    make(desk.session(), birth("a"))
+    sessions = Sessions(PostgresDriver(url))
+    desks.append(sessions)
+    make(sessions.session(), creation("a"))
     server.execute(
         "do $$ begin create role reader login; exception when duplicate_object then null; end $$;"
         f"grant usage on schema {schema} to reader; grant select on all tables in schema {schema} to reader;"
         f"grant select on all sequences in schema {schema} to reader"
     )
-    reading = Desk(PostgresDriver(url.replace("postgres:@", "reader:@")), "reader")
+    reading = Sessions(PostgresDriver(url.replace("postgres:@", "reader:@")), "reader")
     desks.append(reading)
     store = reading.session()
     assert record(store, "a").state.id == "a"
     with pytest.raises(ReadOnly, match="grant"):
-        store.commit([birth("b")], NOW)
+        store.commit([creation("b")], NOW)
     with pytest.raises(ReadOnly, match=r"permission denied for database .*; grant this user CREATE on the database"):
         PostgresDriver(server.url("not_there").replace("postgres:@", "reader:@")).connect("", ME, NOW)
 
 
-def test_a_read_only_server_gets_read_only(server: Server, desks: list[Desk]) -> None:
+def test_a_read_only_server_gets_read_only(server: Server, desks: list[Sessions]) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema)))
-    desks.append(desk)
-    make(desk.session(), birth("a"))
+    sessions = Sessions(PostgresDriver(server.url(schema)))
+    desks.append(sessions)
+    make(sessions.session(), creation("a"))
     standby = server.url(schema) + "&options=-c%20default_transaction_read_only%3Don"
-    reading = Desk(PostgresDriver(standby), "reader")
+    reading = Sessions(PostgresDriver(standby), "reader")
     desks.append(reading)
     assert record(reading.session(), "a").state.id == "a"
     with pytest.raises(ReadOnly, match="primary"):
-        reading.session().commit([birth("b")], NOW)
+        reading.session().commit([creation("b")], NOW)
     missing = server.url("never_made") + "&options=-c%20default_transaction_read_only%3Don"
     with pytest.raises(ReadOnly, match="primary"):
         PostgresDriver(missing).connect("", ME, NOW)
@@ -194,74 +194,74 @@ def test_another_encoding_is_refused(server: Server) -> None:
         PostgresDriver(server.url().replace("/postgres?", "/latin?")).connect("", ME, NOW)
 
 
-def test_full_disks_and_dropped_tables_are_told_apart(server: Server, desks: list[Desk]) -> None:
+def test_full_disks_and_dropped_tables_are_told_apart(server: Server, desks: list[Sessions]) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema)))
-    desks.append(desk)
-    store = desk.session()
+    sessions = Sessions(PostgresDriver(server.url(schema)))
+    desks.append(sessions)
+    store = sessions.session()
     server.execute(
         f"create function {schema}.full() returns trigger language plpgsql as $$"
         " begin raise exception 'could not extend file' using errcode = '53100'; end $$"
     )
     server.execute(f"create trigger full_disk before insert on {schema}.states execute function {schema}.full()")
     with pytest.raises(Full, match="nothing was written"):
-        store.commit([birth("a")], NOW)
+        store.commit([creation("a")], NOW)
     server.execute(f"drop trigger full_disk on {schema}.states")
-    make(store, birth("a"))
+    make(store, creation("a"))
     server.execute(f"alter table {schema}.inbox rename to elsewhere")
     with pytest.raises(SchemaMismatch, match="table is missing"):
         store.load(["a"])
     server.execute(f"alter table {schema}.elsewhere rename to inbox")
 
 
-def test_two_connections_are_enough(server: Server, desks: list[Desk]) -> None:
+def test_two_connections_are_enough(server: Server, desks: list[Sessions]) -> None:
     """A role that may have no third one: everything works, from several threads too."""
     server.execute("create role frugal login connection limit 2")
     server.execute("grant create on database postgres to frugal")
     url = server.url(connections=2).replace("postgres:@", "frugal:@")
-    desk = Desk(PostgresDriver(url))
-    desks.append(desk)
-    store = desk.session()
-    make(store, *[birth(f"r{n}") for n in range(8)])
+    sessions = Sessions(PostgresDriver(url))
+    desks.append(sessions)
+    store = sessions.session()
+    make(store, *[creation(f"r{n}") for n in range(8)])
     held = claim(store)
 
     def work(run_id: str) -> int:
         rev = make(store, step(held[run_id], held[run_id].row.claim_rev))[0]
         store.beat(NOW)
-        store.horizon({"order": "d1"}, NOW)
+        store.next_due({"order": "d1"}, NOW)
         return record(store, run_id).state.rev - rev
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(work, held)) == {0}
 
 
-def test_behind_a_pooler_of_transactions_no_session_state_is_needed(server: Server, desks: list[Desk]) -> None:
+def test_behind_a_pooler_of_transactions_no_session_state_is_needed(server: Server, desks: list[Sessions]) -> None:
     schema = server.schema()
-    desk = Desk(PostgresDriver(server.url(schema, pooler="transaction")))
-    desks.append(desk)
+    sessions = Sessions(PostgresDriver(server.url(schema, pooler="transaction")))
+    desks.append(sessions)
     locks = "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock'"
     with psycopg.connect(server.uri) as connection:
         before = connection.execute(locks).fetchone()
-    one, two = desk.session(owner="one"), desk.session(owner="two")
-    make(one, *[birth(f"r{n}") for n in range(5)])
+    one, two = sessions.session(owner="one"), sessions.session(owner="two")
+    make(one, *[creation(f"r{n}") for n in range(5)])
     held = claim(one, 3)
     make(one, *[step(found, found.row.claim_rev) for found in held.values()])
     one.beat(NOW)
     assert [peer.lock for peer in two.beat(NOW).peers] == ["unknown"]
     token = two.wait_for_change(0, 0)
-    make(one, birth("news"))
+    make(one, creation("news"))
     assert two.wait_for_change(token, 10) != token
     with psycopg.connect(server.uri) as connection:
         assert connection.execute(locks).fetchone() == before
 
 
-def test_one_bad_index_entry_stays_with_its_commit(server: Server, desks: list[Desk]) -> None:
-    desk = Desk(PostgresDriver(server.url()))
-    desks.append(desk)
-    store = desk.session()
-    bad = birth(random.Random(1).randbytes(4000).hex())
-    results = store.commit([birth("a"), bad, birth("b"), birth("c")], NOW)
+def test_one_bad_index_entry_stays_with_its_commit(server: Server, desks: list[Sessions]) -> None:
+    sessions = Sessions(PostgresDriver(server.url()))
+    desks.append(sessions)
+    store = sessions.session()
+    bad = creation(random.Random(1).randbytes(4000).hex())
+    results = store.commit([creation("a"), bad, creation("b"), creation("c")], NOW)
     assert [type(result).__name__ for result in results] == ["tuple", "TooLarge", "tuple", "tuple"]
     long_label = {"note": "long " * 5000}
-    make(store, birth("labelled", labels=long_label))
+    make(store, creation("labelled", labels=long_label))
     assert record(store, "labelled").state.labels == long_label

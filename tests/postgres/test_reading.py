@@ -13,7 +13,7 @@ from stepflow.drivers.port.store import Query
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, going, make, step
+from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, going, make, step
 from tests.postgres.server import Server
 
 RUNS, STEPS = 250, 3
@@ -25,31 +25,31 @@ READ = (
 
 
 @pytest.fixture(scope="module", params=[("server", 1, False), ("older_server", 1, False), ("server", 3, True)])
-def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+def sessions(request: pytest.FixtureRequest) -> Iterator[Sessions]:
     """A store with some thousand revisions, of which the server has no statistics yet, or has them."""
     version, shards, analyzed = request.param
     server: Server = request.getfixturevalue(version)
-    desk = Desk(PostgresDriver(server.url(shards=shards)))
-    store = desk.session()
+    sessions = Sessions(PostgresDriver(server.url(shards=shards)))
+    store = sessions.session()
     ids = [f"r{n:04}" for n in range(RUNS)]
     labels = {"of": "all"}
-    revs = make(store, *[birth(run_id, labels=labels, created_at=NOW + n) for n, run_id in enumerate(ids)])
+    revs = make(store, *[creation(run_id, labels=labels, created_at=NOW + n) for n, run_id in enumerate(ids)])
     held = claim(store, RUNS)
     for _turn in range(STEPS):
         revs = make(store, *[step(held[run_id], rev, labels=labels) for run_id, rev in zip(ids, revs, strict=True)])
     make(store, *[Commit(delays=(Delay(State(run_id, 0, going()), NOW + n),)) for n, run_id in enumerate(ids)])
-    schema = store._link.place.schema  # type: ignore[attr-defined]
+    schema = store._runner.place.schema  # type: ignore[attr-defined]
     if analyzed:
         server.execute(f"analyze {schema}.history, {schema}.states, {schema}.delays")
-    yield desk
-    desk.close()
+    yield sessions
+    sessions.close()
 
 
 def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
     """The answer to a query, and how many rows were read for it."""
 
     def so_far(connection: Connection) -> int:
-        ((count,),) = connection.execute(READ, (store._link.place.schema,)).fetchall()
+        ((count,),) = connection.execute(READ, (store._runner.place.schema,)).fetchall()
         return int(count)
 
     def work(connection: Connection) -> tuple[list[Any], int]:
@@ -60,7 +60,7 @@ def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
         connection.execute("rollback")
         return found, count
 
-    return store._link.run(work)
+    return store._runner.run(work)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
         (RunQuery(NOW, limit=10, after="r0100"), 10),
     ],
 )
-def test_a_page_reads_about_as_many_rows_as_it_has(desk: Desk, query: Query, number: int) -> None:
-    store = desk._open[0]
+def test_a_page_reads_about_as_many_rows_as_it_has(sessions: Sessions, query: Query, number: int) -> None:
+    store = sessions._open[0]
     found, count = rows_read(store, query)
     assert len(found) == number
     assert count <= 3 * 4 * number + 20  # of at most three shards: the row, its exchange, the State
 
 
-def test_pages_of_several_shards_come_in_order(desk: Desk) -> None:
-    store, since, seen = desk._open[0], 0, []
+def test_pages_of_several_shards_come_in_order(sessions: Sessions) -> None:
+    store, since, seen = sessions._open[0], 0, []
     while found := store.read(HistoryQuery(since_rev=since, limit=37)):
         seen += [revision.state.rev for revision in found]
         since = seen[-1]

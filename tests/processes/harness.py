@@ -98,7 +98,7 @@ class Child:
     name: str
     popen: subprocess.Popen[bytes]
     errors: Path
-    born: int = field(factory=time.monotonic_ns)
+    created: int = field(factory=time.monotonic_ns)
 
     def send(self, signum: signal.Signals) -> None:
         self.popen.send_signal(signum)

@@ -64,7 +64,7 @@ def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
         nursery.gate.open(3)
         assert run.result(30) == Count(3)
         history = run.history()
-        print(f"taken over {seconds(second.born, again.at):.2f} s after the second worker was started")
+        print(f"taken over {seconds(second.created, again.at):.2f} s after the second worker was started")
 
         nursery.gate.open(1)  # the first worker's step ends now, long after its claim was lost
         first.send(signal.SIGCONT)

@@ -42,8 +42,8 @@ def test_a_child_that_outlives_its_parent_keeps_no_lock(nursery: Nursery) -> Non
         nursery.gate.open(1)
         second = nursery.spawn("forever", "leaving_a_child")
         begun = nursery.log.wait(what="begin", who=second.name)[0]
-        print(f"taken over {seconds(second.born, begun.at):.2f} s after the start of the second process")
-        assert seconds(second.born, begun.at) < 8  # by its free lock, not by ten seconds of silence
+        print(f"taken over {seconds(second.created, begun.at):.2f} s after the start of the second process")
+        assert seconds(second.created, begun.at) < 8  # by its free lock, not by ten seconds of silence
         nursery.gate.open(2)
         assert run.result(30) == Count(1)
         second.send(signal.SIGTERM)

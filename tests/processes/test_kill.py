@@ -47,7 +47,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
         assert not repeated, f"seed {seed}: committed before {child.name} was born, and done again: {repeated}"
         if effects:
             (ready,) = nursery.log.entries("born", child.name)
-            begun.append((seconds(child.born, effects[0].at), seconds(ready.at, effects[0].at)))
+            begun.append((seconds(child.created, effects[0].at), seconds(ready.at, effects[0].at)))
         if not alive:
             break
         killed.append(child.name)

@@ -109,7 +109,7 @@ def test_a_new_worker_goes_on_where_an_old_one_does_not_know_the_position(nurser
         assert "deploy" in run.explain()
         newer = nursery.spawn("forever", "shop_2")
         begun = nursery.log.wait(what="begin", who=newer.name)[0]
-        print(f"the new worker took it {seconds(newer.born, begun.at):.2f} s after its start")
+        print(f"the new worker took it {seconds(newer.created, begun.at):.2f} s after its start")
         nursery.gate.open(1)
         assert run.result(30) == Count(2)
         assert not old.ended()

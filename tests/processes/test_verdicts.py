@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Owner, Peer
-from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, Verdicts
+from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, FailureDetector
 
 GAP_S = 2.0
 looks = st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=40)  # seconds since the last, beaten?
@@ -14,7 +14,7 @@ looks = st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_siz
 
 @given(looks)
 def test_only_silence_that_was_watched_means_death(looks: list[tuple[float, bool]]) -> None:
-    judge, mono, beat, watched = Verdicts(GAP_S), 100.0, 1, 0.0
+    judge, mono, beat, watched = FailureDetector(GAP_S), 100.0, 1, 0.0
     changed = False
     for number, (gap, beaten) in enumerate(looks):
         mono += gap
@@ -32,7 +32,7 @@ def test_only_silence_that_was_watched_means_death(looks: list[tuple[float, bool
 
 @given(looks)
 def test_a_free_lock_means_death_at_once_and_a_steady_beat_means_life(looks: list[tuple[float, bool]]) -> None:
-    judge, mono, verdict = Verdicts(GAP_S), 0.0, ""
+    judge, mono, verdict = FailureDetector(GAP_S), 0.0, ""
     for number, (gap, _beaten) in enumerate(looks):
         mono += gap
         verdict = judge.observe([Peer(Owner("other", "host", 1, number), "held")], mono)["other"]
@@ -41,7 +41,7 @@ def test_a_free_lock_means_death_at_once_and_a_steady_beat_means_life(looks: lis
 
 
 def test_an_owner_that_is_new_is_given_all_of_its_time() -> None:
-    judge = Verdicts(GAP_S)
+    judge = FailureDetector(GAP_S)
     for second in range(30):
         judge.observe([], float(second))
     old = Peer(Owner("other", "host", 1, 7), "unknown")
@@ -51,7 +51,7 @@ def test_an_owner_that_is_new_is_given_all_of_its_time() -> None:
 
 def doubts(*looks: tuple[str, int]) -> list[bool]:
     """After each look at one owner: whether the next one is worth while soon; given its lock and its beat."""
-    judge, found = Verdicts(GAP_S), []
+    judge, found = FailureDetector(GAP_S), []
     for second, (lock, beat) in enumerate(looks):
         judge.observe([Peer(Owner("other", "host", 1, beat), lock)], float(second))  # type: ignore[arg-type]
         found.append(judge.doubtful)

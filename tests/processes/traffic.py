@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from stepflow import AsyncEngine, Engine, StateCtx, commit, park
-from stepflow.drivers.port.commit import Born, Commit, HistoryQuery, Owner, Write
+from stepflow.drivers.port.commit import Commit, Created, HistoryQuery, Owner, Write
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
@@ -42,12 +42,12 @@ def commits(url: str, name: str, count: int) -> None:
 
 def _own(name: str, number: int, part: int, chance: random.Random) -> Write:
     labels = {"who": name, "n": str(chance.randrange(3)), "kind": "own"}
-    return Write(State(f"{name}-{number}-{part}", 0, Transition(), labels), "null", Born("", "", 1))
+    return Write(State(f"{name}-{number}-{part}", 0, Transition(), labels), "null", Created("", "", 1))
 
 
 def _shared(found: dict[str, State], run_id: str, name: str) -> Write:
     rev, labels = found[run_id].rev if run_id in found else 0, {"kind": "shared", "who": name, "n": "0"}
-    return Write(State(run_id, rev, Transition(), labels), "null", None if rev else Born("", "", 1))
+    return Write(State(run_id, rev, Transition(), labels), "null", None if rev else Created("", "", 1))
 
 
 def _hesitating(writes: tuple[Write, ...], chance: random.Random) -> Any:

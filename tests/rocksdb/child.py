@@ -15,7 +15,7 @@ from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.errors import StoreError
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, awaiting, birth, claim, ended, going, make, publish, record, step
+from stepflow.testing.conformance.kit import NOW, awaiting, claim, creation, ended, going, make, publish, record, step
 
 IDS = ("a", "b", "c", "d", "e")
 
@@ -26,7 +26,12 @@ def connect(driver: Driver, owner: str) -> Store:
 
 
 def _births(store: Store) -> None:
-    make(store, birth("a", labels={"k": "v"}), birth("b", exchange="[1]"), birth("e", transition=awaiting("paid")))
+    make(
+        store,
+        creation("a", labels={"k": "v"}),
+        creation("b", exchange="[1]"),
+        creation("e", transition=awaiting("paid")),
+    )
 
 
 def _fork(store: Store) -> None:
@@ -34,8 +39,8 @@ def _fork(store: Store) -> None:
     held = record(store, "a").row
     assert held is not None
     writes = (Write(State("a", record(store, "a").state.rev, going("forked"), {"k": "w"})),)
-    writes += birth("c").writes + birth("d").writes
-    make(store, Commit(unowned=(), writes=writes, queue=birth("c").queue + birth("d", due=NOW + 5).queue))
+    writes += creation("c").writes + creation("d").writes
+    make(store, Commit(unowned=(), writes=writes, queue=creation("c").queue + creation("d", due=NOW + 5).queue))
 
 
 def _held(store: Store) -> dict[str, tuple[Fence, int]]:
@@ -47,7 +52,7 @@ def _held(store: Store) -> dict[str, tuple[Fence, int]]:
 def _steps(store: Store) -> None:
     """A batch with a member that is refused."""
     good = [step(fence, rev, exchange=f'"{run_id}"') for run_id, (fence, rev) in _held(store).items()]
-    store.commit([*good, birth("a")], NOW)
+    store.commit([*good, creation("a")], NOW)
 
 
 def _end(store: Store) -> None:
@@ -108,7 +113,7 @@ def look(path: str) -> None:
     store = connect(RocksdbDriver(path, read_only=True), "child")
     print([found.state.id for found in store.load(["a"]) if found])
     try:
-        make(store, birth("b"))
+        make(store, creation("b"))
     except StoreError as error:
         print(type(error).__name__, error)
     store.close()
@@ -132,13 +137,13 @@ def fill(path: str, limit: str) -> None:
     done, error = 0, None
     while error is None:
         try:
-            make(store, birth(f"r{done}", exchange="x" * 10_000))
+            make(store, creation(f"r{done}", exchange="x" * 10_000))
             done += 1
         except StoreError as found:
             error = found
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     print(type(error).__name__, error)
-    make(store, birth("after"))
+    make(store, creation("after"))
     print(done, len([found for found in store.load([f"r{n}" for n in range(done + 1)]) if found]))
     print(RocksdbDriver(path).maintenance("").check())
     store.close()
@@ -149,13 +154,13 @@ def fork(path: str) -> None:
     store = connect(RocksdbDriver(path), "child")
     if os.fork() == 0:
         try:
-            make(store, birth("forked"))
+            make(store, creation("forked"))
         except StoreError as error:
             os.write(1, f"{type(error).__name__} {error}\n".encode())
         store.close()
         sys.exit()  # tears the interpreter down, and with it what was inherited
     os.wait()
-    print(make(store, birth("parent")))
+    print(make(store, creation("parent")))
     store.close()
 
 

@@ -13,7 +13,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.errors import CodecError
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, birth, claim, going, make, numbers, record, refused, step
+from stepflow.testing.conformance.kit import NOW, claim, creation, going, make, numbers, record, refused, step
 from tests.rocksdb.child import connect
 
 
@@ -21,7 +21,7 @@ from tests.rocksdb.child import connect
 def store(tmp_path: Path) -> Iterator[Store]:
     """A store with a run that is due, with a delay and data."""
     store = connect(RocksdbDriver(tmp_path / "store"), "me")
-    make(store, birth("queued"))
+    make(store, creation("queued"))
     make(store, hung("queued", NOW + 9))
     yield store
     store.close()
@@ -63,6 +63,6 @@ def test_an_exception_out_of_resolve_leaves_the_batch_undone(store: Store) -> No
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.commit([step(held, before.state.rev), Commit(writes=birth("b").writes, resolve=resolve)], NOW)
+        store.commit([step(held, before.state.rev), Commit(writes=creation("b").writes, resolve=resolve)], NOW)
     assert record(store, "queued") == before
     make(store, step(held, before.state.rev))

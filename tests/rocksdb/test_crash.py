@@ -19,7 +19,7 @@ from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import HistoryQuery, Release
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance.kit import NOW, birth, claim, make
+from stepflow.testing.conformance.kit import NOW, claim, creation, make
 from stepflow.testing.conformance.processes.child import STEPS
 from stepflow.testing.conformance.processes.workers import lines
 from tests.rocksdb.child import IDS, SCRIPT, connect
@@ -52,7 +52,7 @@ def _look(store: Store) -> Any:
     records = store.load(IDS)
     rows = [record and record.row and record.row._replace(epoch=0) for record in records]
     events = [record and [event.id for event in record.events] for record in records]
-    return [record and (record.state, record.born, record.exchange) for record in records], rows, events
+    return [record and (record.state, record.created, record.exchange) for record in records], rows, events
 
 
 def _model() -> list[Any]:
@@ -105,7 +105,7 @@ def _verify(store: Store, said: list[list[str]]) -> None:
 def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
     chance, driver, said = random.Random(9), RocksdbDriver(tmp_path / "store"), []
     store = connect(driver, "parent")
-    make(store, *[birth(f"r{n}", exchange="0") for n in range(20)])
+    make(store, *[creation(f"r{n}", exchange="0") for n in range(20)])
     store.close()
     for turn in range(5):
         last = turn == 4
@@ -136,25 +136,25 @@ def test_a_second_process_is_told_whom_to_stop(tmp_path: Path) -> None:
     said = says("refused", tmp_path / "store")
     assert said.startswith(f"Unavailable {tmp_path / 'store'} is open in process {os.getpid()} on ")
     assert "stop that one first" in said
-    make(store, birth("a"))  # the refused process did no harm
+    make(store, creation("a"))  # the refused process did no harm
     store.close()
     assert says("refused", tmp_path / "store") == ""
 
 
 def test_another_process_may_look(tmp_path: Path) -> None:
     store = connect(RocksdbDriver(tmp_path / "store"), "first")
-    make(store, birth("a"))
+    make(store, creation("a"))
     said = says("look", tmp_path / "store").splitlines()
     assert said[0] == "['a']"
     assert said[1].startswith("ReadOnly ")
-    make(store, birth("b"))
+    make(store, creation("b"))
     store.close()
 
 
 def test_the_lock_is_free_as_soon_as_its_process_was_killed(tmp_path: Path) -> None:
     driver = RocksdbDriver(tmp_path / "store")
     store = connect(driver, "parent")
-    make(store, birth("a"), birth("b"))
+    make(store, creation("a"), creation("b"))
     store.close()
     with child("hold", tmp_path / "store") as process:
         assert lines(process, 1) == [["['a',", "'b']"]]

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from stepflow.drivers.port.commit import Commit, Dequeue, Write
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.drivers.rocksdb.empty_ranges import Gaps
+from stepflow.drivers.rocksdb.empty_ranges import EmptyRanges
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOWS, NOW, birth, ended, make, step
+from stepflow.testing.conformance.kit import FLOWS, NOW, creation, ended, make, step
 from tests.rocksdb.child import connect
 
 spots = st.integers(0, 40).map(lambda n: b"%02d" % n)
@@ -27,16 +27,16 @@ spots = st.integers(0, 40).map(lambda n: b"%02d" % n)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["add", "remove", "look"]), spots), max_size=40), spots, spots)
 def test_gaps_hide_no_row(calls: list[tuple[str, bytes]], start: bytes, stop: bytes) -> None:
-    gaps, rows = Gaps(0), set[bytes]()
+    empty_ranges, rows = EmptyRanges(0), set[bytes]()
     for call, spot in calls:
         if call == "add":
             rows.add(spot)
-            gaps.added(spot)
+            empty_ranges.added(spot)
         elif call == "remove":
             rows.discard(spot)
         else:
-            gaps.learn(spot, min((row for row in rows if row >= spot), default=b"99"))
-    stretches = list(gaps.between(start, stop))
+            empty_ranges.learn(spot, min((row for row in rows if row >= spot), default=b"99"))
+    stretches = list(empty_ranges.between(start, stop))
     assert stretches == sorted(stretches)
     assert all(start <= low < high <= stop for low, high in stretches)
     seen = [row for low, high in stretches for row in sorted(rows) if low <= row < high]
@@ -44,12 +44,12 @@ def test_gaps_hide_no_row(calls: list[tuple[str, bytes]], start: bytes, stop: by
 
 
 def test_gaps_are_left_out() -> None:
-    gaps = Gaps(0)
-    gaps.learn(b"10", b"30")
-    gaps.learn(b"30", b"40")
-    assert list(gaps.between(b"00", b"99")) == [(b"00", b"10"), (b"40", b"99")]
-    gaps.added(b"20")
-    assert list(gaps.between(b"00", b"99")) == [(b"00", b"10"), (b"20", b"20\0"), (b"40", b"99")]
+    empty_ranges = EmptyRanges(0)
+    empty_ranges.learn(b"10", b"30")
+    empty_ranges.learn(b"30", b"40")
+    assert list(empty_ranges.between(b"00", b"99")) == [(b"00", b"10"), (b"40", b"99")]
+    empty_ranges.added(b"20")
+    assert list(empty_ranges.between(b"00", b"99")) == [(b"00", b"10"), (b"20", b"20\0"), (b"40", b"99")]
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ def _cost(store: Store, name: str) -> float:
     """CPU seconds of claiming 16 of 16 due runs and looking at what is next."""
     spans = []
     for turn in range(25):
-        make(store, *[birth(f"{name}-{turn}-{n}") for n in range(16)])
+        make(store, *[creation(f"{name}-{turn}-{n}") for n in range(16)])
         began = process_time()
         held = store.claim(FLOWS, NOW, 16)
-        assert store.horizon(FLOWS, NOW).owned == {"me": 16}
+        assert store.next_due(FLOWS, NOW).owned == {"me": 16}
         spans.append(process_time() - began)
         make(store, *[step(found, found.row.claim_rev, ended(), end=True) for found in held])
     return median(spans)
@@ -77,7 +77,7 @@ def _cost(store: Store, name: str) -> float:
 def test_a_claim_costs_the_same_beside_sleepers_and_beside_what_is_left_of_them(store: Store) -> None:
     alone, ids = _cost(store, "alone"), [f"sleeper{n:05}" for n in range(6_000)]
     for first in range(0, len(ids), 1000):
-        make(store, *[birth(run_id, due=NOW + 1 + hash(run_id) % 999_999) for run_id in ids[first : first + 1000]])
+        make(store, *[creation(run_id, due=NOW + 1 + hash(run_id) % 999_999) for run_id in ids[first : first + 1000]])
     beside = _cost(store, "beside")
     for first in range(0, len(ids), 1000):
         found = [record for record in store.load(ids[first : first + 1000]) if record is not None]

@@ -25,7 +25,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.model.lifecycle import status_of
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOWS, NOW, awaiting, birth, ended, going, make, numbers
+from stepflow.testing.conformance.kit import FLOWS, NOW, awaiting, creation, ended, going, make, numbers
 
 LABELS = ({}, {"k": "v"}, {"k": "w"}, {"t": "1"}, {"k": "v", "t": "1"}, {"k": "v", "t": "2", "u": "\0"})
 GROUPS = st.lists(st.sampled_from(LABELS), max_size=3).map(tuple)
@@ -45,7 +45,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
             revs[run_id] = make(store, Commit(writes=(Write(state, exchange),)), now=now)[0]
         else:
             due = None if turn % 4 == 0 else NOW + turn
-            made = birth(run_id, due=due, labels=labels, exchange=exchange, created_at=NOW + turn % 4, flow="order")
+            made = creation(run_id, due=due, labels=labels, exchange=exchange, created_at=NOW + turn % 4, flow="order")
             revs[run_id] = make(store, made, now=now)[0]
     store.claim(FLOWS, NOW + 2, 2)
     yield store
@@ -93,7 +93,7 @@ def test_history(
 @pytest.fixture(scope="module")
 def records(store: Store) -> list[Record]:
     found = [record for record in store.load([f"r{n}" for n in range(12)]) if record is not None]
-    return sorted(found, key=lambda record: (record.born.created_at, record.state.id), reverse=True)
+    return sorted(found, key=lambda record: (record.created.created_at, record.state.id), reverse=True)
 
 
 @settings(suppress_health_check=list(HealthCheck), deadline=None, max_examples=200)
@@ -112,7 +112,7 @@ def test_runs(
     want = [
         (record.state, record.row)
         for record in records[0 if after is None else after + 1 :]
-        if (flow is None or record.born.flow == flow)
+        if (flow is None or record.created.flow == flow)
         and (status is None or status_of(record.state, record.row, now) == status)
         and (labels or {}).items() <= dict(record.state.labels).items()
     ]
@@ -128,8 +128,8 @@ def test_counts(store: Store, records: list[Record]) -> None:
 def test_a_claimed_run_with_an_owner_from_the_commit_itself(tmp_path: Path) -> None:
     driver = RocksdbDriver(tmp_path / "store")
     store = driver.connect("", Owner("me", "host", 1), NOW)
-    rev = make(store, birth("a", due=None))[0]
-    owned = birth("a").queue[0]
+    rev = make(store, creation("a", due=None))[0]
+    owned = creation("a").queue[0]
     moved = Write(State("a", rev, going("b")))
     held = Commit(writes=(moved,), queue=(type(owned)("a", "order", NOW, 3, owned=True),))
     new, epoch = numbers(store, held)

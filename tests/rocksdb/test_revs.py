@@ -14,7 +14,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import Keys, after
-from stepflow.testing.conformance.kit import NOW, birth, claim, ended, going, make, step
+from stepflow.testing.conformance.kit import NOW, claim, creation, ended, going, make, step
 
 RUNS, STEPS = 6, 4
 ENDING, PRUNED = {1, 4, 5}, {1, 4}
@@ -28,7 +28,7 @@ def connect(path: Path) -> Store:
 
 def fill(store: Store) -> None:
     """Steps of all runs in the same commits, with a birth in the middle of some."""
-    revs = make(store, *[birth(f"b{n}", labels=LABELS[n]) for n in range(RUNS)])
+    revs = make(store, *[creation(f"b{n}", labels=LABELS[n]) for n in range(RUNS)])
     held = list(claim(store).values())
     for turn in range(STEPS):
         last = turn == STEPS - 1
@@ -42,7 +42,7 @@ def fill(store: Store) -> None:
             )
             for n, (one, rev) in enumerate(zip(held, revs, strict=True))
         ]
-        middle = [] if last else [birth(f"x{turn}", due=None)]
+        middle = [] if last else [creation(f"x{turn}", due=None)]
         made = make(store, *steps[: turn * 2], *middle, *steps[turn * 2 :], now=NOW - 9 if last else NOW + turn)
         revs = made[: turn * 2] + made[turn * 2 + len(middle) :]
 

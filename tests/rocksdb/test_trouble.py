@@ -20,8 +20,8 @@ from stepflow.errors import Corrupt, ReadOnly, SchemaMismatch, StoreError, Unava
 from stepflow.testing.conformance.kit import (
     FLOWS,
     NOW,
-    birth,
     claim,
+    creation,
     ended,
     make,
     publish,
@@ -41,9 +41,11 @@ KEYS = Keys("")
 def path(tmp_path: Path) -> Path:
     """A closed store with a run of each kind."""
     store = connect(RocksdbDriver(tmp_path / "store"), "maker")
-    make(store, birth("queued"), birth("ended", due=None, transition=ended(), labels={"k": "v"}))
+    make(store, creation("queued"), creation("ended", due=None, transition=ended(), labels={"k": "v"}))
     make(store, hung("queued", NOW + 9))
-    make(store, *[birth(f"many{n}", due=NOW + 9, exchange=random.Random(n).randbytes(300).hex()) for n in range(200)])
+    make(
+        store, *[creation(f"many{n}", due=NOW + 9, exchange=random.Random(n).randbytes(300).hex()) for n in range(200)]
+    )
     store.close()
     return tmp_path / "store"
 
@@ -98,7 +100,7 @@ def test_a_log_that_ends_in_the_middle_of_a_commit(tmp_path: Path) -> None:
     log.write_bytes(log.read_bytes()[:-3])
     driver = RocksdbDriver(tmp_path / "store")
     store = connect(driver, "me")
-    make(store, birth("a"))
+    make(store, creation("a"))
     assert driver.maintenance("").check() == []
     store.close()
 
@@ -165,10 +167,10 @@ def test_an_empty_path() -> None:
 def test_sessions_of_one_process_share_the_directory(path: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     one, two = connect(RocksdbDriver(path), "one"), connect(RocksdbDriver(tmp_path / "link"), "two")
-    make(one, birth("a"))
+    make(one, creation("a"))
     assert record(two, "a").state.rev > 0
     one.close()
-    make(two, birth("b"))
+    make(two, creation("b"))
     two.close()
     _raw(path).close()  # nobody holds the lock any more
 
@@ -180,14 +182,14 @@ def test_looking_only(path: Path) -> None:
     assert len(store.read(RunQuery(NOW, limit=1000))) == 202
     assert driver.maintenance("").check() == []
     for call in (
-        lambda: make(store, birth("b")),
+        lambda: make(store, creation("b")),
         lambda: store.claim(FLOWS, NOW, 1),
         lambda: store.beat(NOW),
         lambda: driver.maintenance("").prune(NOW + 1, 5),
     ):
         with pytest.raises(ReadOnly, match=r"leave that out to write"):
             call()
-    assert store.horizon(FLOWS, NOW).next_due == NOW
+    assert store.next_due(FLOWS, NOW).next_due == NOW
     store.close()
 
 
@@ -195,12 +197,12 @@ def test_values_that_fit_no_key_are_refused_for_that_member_only(path: Path) -> 
     store = connect(RocksdbDriver(path), "me")
     held = claim(store)["queued"]
     batch = [
-        birth("late", due=2**63),
+        creation("late", due=2**63),
         step(held, held.row.claim_rev),
-        birth("first", priority=-(2**70)),
-        birth("old", created_at=2**64),
-        birth("typed", labels={"k": 5}),  # type: ignore[dict-item]
-        birth("good"),
+        creation("first", priority=-(2**70)),
+        creation("old", created_at=2**64),
+        creation("typed", labels={"k": 5}),  # type: ignore[dict-item]
+        creation("good"),
     ]
     kinds = [type(result).__name__ for result in store.commit(batch, NOW)]
     assert kinds == ["CodecError", "tuple", "CodecError", "CodecError", "CodecError", "tuple"]
@@ -222,8 +224,8 @@ DAMAGES: list[tuple[bytes, bytes | None, str]] = [
     (KEYS.labels + text("k") + text("w") + _age("ended"), b"", "an index names run 'ended' where it is not"),
     (KEYS.ended + _age("ended"), None, "run 'ended' is missing in an index"),
     (KEYS.ended + _age("queued"), b"", "an index names run 'queued' where it is not"),
-    (KEYS.lane("order", b"0", "", 0) + _age("queued"), None, "row of run 'queued' is missing in its lane"),
-    (KEYS.lane("order", b"1", "", 0) + _age("queued"), b"", "a lane names run 'queued' where it is not"),
+    (KEYS.partition("order", b"0", "", 0) + _age("queued"), None, "row of run 'queued' is missing in its lane"),
+    (KEYS.partition("order", b"1", "", 0) + _age("queued"), b"", "a lane names run 'queued' where it is not"),
     (KEYS.owned("nobody") + text("queued"), b"", "a lane names run 'queued' where it is not"),
     (KEYS.counts + text("completed") + text("order"), dump(7), "1 runs are completed, the counter says 7"),
     (KEYS.history + text("ended") + number(2), None, "revision 2 is missing in the history"),
@@ -252,7 +254,7 @@ def test_a_check_finds_what_does_not_fit(path: Path, key: bytes, value: bytes | 
 def test_a_run_that_cannot_be_read_is_not_claimed(tmp_path: Path) -> None:
     path = tmp_path / "store"
     store = connect(RocksdbDriver(path), "me")
-    (rev,) = make(store, birth("a", exchange='"first"'))
+    (rev,) = make(store, creation("a", exchange='"first"'))
     make(store, write("a", rev))  # its exchange is that of the revision before
     store.close()
     disk = Disk(path)
@@ -261,14 +263,14 @@ def test_a_run_that_cannot_be_read_is_not_claimed(tmp_path: Path) -> None:
     store = connect(RocksdbDriver(path), "me")
     with pytest.raises(KeyError):
         store.claim(FLOWS, NOW, 5)
-    assert store.horizon(FLOWS, NOW).owned == {}
+    assert store.next_due(FLOWS, NOW).owned == {}
     store.close()
 
 
 def test_pruning_leaves_no_key_behind(tmp_path: Path) -> None:
     path = tmp_path / "store"
     store = connect(RocksdbDriver(path), "me")
-    make(store, birth("a", labels={"k": "v"}), birth("ab", due=None))
+    make(store, creation("a", labels={"k": "v"}), creation("ab", due=None))
     make(store, publish("a", "e", "1"), publish("a", "e", "2"))
     make(store, hung("a"), hung("ab"), Commit(queue=(Dequeue(delay_key("a", 1)), Dequeue(delay_key("ab", 2)))))
     held = claim(store)["a"]

@@ -6,14 +6,14 @@ import pytest
 
 from stepflow.errors import DefinitionError
 from stepflow.steps import Steps, named
-from stepflow.steps.kinds.base import Place
+from stepflow.steps.kinds.base import Scope
 from stepflow.steps.kinds.case import Case
 from stepflow.steps.kinds.do import Do
 from stepflow.steps.kinds.loop_until import LoopUntil
 from stepflow.steps.kinds.retry import Retry
 from stepflow.steps.kinds.sequence import Child, Sequence
 from stepflow.steps.kinds.wait_for import WaitFor
-from stepflow.steps.values import Row
+from stepflow.steps.values import CallTransition
 from tests.steps.helpers import Core, Fail, history
 
 
@@ -73,7 +73,7 @@ def test_k4_is_completed():
 
 
 def test_k5_k6_k7_scopes():
-    root = Place("parent")
+    root = Scope("parent")
     assert (root.scope, root.start, root.completed) == ("parent", "start:parent", "completed:parent")
     child = root.child("child")
     assert (child.scope, child.start) == ("parent/child", "start:parent/child")
@@ -83,7 +83,7 @@ def test_k5_k6_k7_scopes():
 def test_k8_a_function_has_one_transition_that_calls_it():
     calls = Calls()
     (row,) = Core(Do(calls.do())).table.transitions
-    assert isinstance(row, Row)
+    assert isinstance(row, CallTransition)
     assert row.source == "start:test"
     assert [way.event for way in row.exits] == ["completed:test"]
     row.call(None)
@@ -98,7 +98,7 @@ def test_k9_an_error_passes_through_the_call():
 
 def test_k10_k14_nodes_take_the_scope_of_their_place():
     for node in (Do(nothing), Sequence()):
-        (transition,) = node.expand(Place("parent").child("test"))
+        (transition,) = node.expand(Scope("parent").child("test"))
         assert transition.source == "start:parent/test"  # type: ignore[union-attr]
 
 

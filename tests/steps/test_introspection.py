@@ -12,11 +12,11 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.steps import Steps, named
 from stepflow.steps.check import check
 from stepflow.steps.introspect import Edge
-from stepflow.steps.kinds.base import Node, Place
+from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.kinds.do import Do
-from stepflow.steps.return_value import step_judge
+from stepflow.steps.return_value import step_check
 from stepflow.steps.table import Table, compile_table
-from stepflow.steps.values import Exit, Fn, Hop, Row
+from stepflow.steps.values import CallTransition, Fn, StaticTransition, Target
 
 
 def nothing() -> None:
@@ -125,9 +125,11 @@ def test_check_lists_what_only_an_engine_can_do():
     ]
 
 
-def row(source: str, target: str) -> Row:
+def row(source: str, target: str) -> CallTransition:
     scope = source.partition(":")[2]
-    return Row(source, scope, "do", Fn(nothing, nothing, False, False), step_judge(scope), (Exit(target, "completed"),))
+    return CallTransition(
+        source, scope, "do", Fn(nothing, nothing, False, False), step_check(scope), (Target(target, "completed"),)
+    )
 
 
 def test_check_finds_what_is_unreachable_and_what_leads_nowhere():
@@ -143,9 +145,12 @@ def test_check_finds_what_is_unreachable_and_what_leads_nowhere():
     ("transitions", "says"),
     [
         ([row("start:R", "completed:R"), row("start:R", "completed:R")], "duplicate transition source start:R"),
-        ([Hop("start:R", (Exit("start:R/a", "static"),))], "start:R/a leads nowhere"),
+        ([StaticTransition("start:R", (Target("start:R/a", "static"),))], "start:R/a leads nowhere"),
         (
-            [Hop("start:R", (Exit("start:R/a", "static"),)), Hop("start:R/a", (Exit("start:R", "static"),))],
+            [
+                StaticTransition("start:R", (Target("start:R/a", "static"),)),
+                StaticTransition("start:R/a", (Target("start:R", "static"),)),
+            ],
             "start:R is a circle of static hops",
         ),
     ],
@@ -158,7 +163,7 @@ def test_a_table_that_cannot_work_is_refused(transitions, says):
 
 def test_the_compiler_checks_the_nodes_of_others_too():
     class Twice(Node):
-        def expand(self, at: Place):
+        def expand(self, at: Scope):
             yield from Do(nothing).expand(at)
             yield from Do(nothing).expand(at)
 

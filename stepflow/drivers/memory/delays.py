@@ -11,7 +11,7 @@ from stepflow.model.state import State
 
 
 @define
-class Attached:
+class DelaysAndData:
     """Numbers are dense from 1 and are not given again when a run's data and delays are pruned."""
 
     last_blob: int = 0

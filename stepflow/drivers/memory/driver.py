@@ -31,34 +31,34 @@ class MemoryMaintenance(Maintenance):
 
     def __init__(self, memory: Memory, namespace: str) -> None:
         self._memory = memory
-        self._space = memory.space(namespace)
+        self._tables = memory.tables(namespace)
 
     def prune(self, before: int, limit: int) -> int:
         with self._memory.changed:
-            space = self._space
-            delayed = {run.state.id for run in space.pending.values()}
+            tables = self._tables
+            delayed = {run.state.id for run in tables.pending.values()}
             ended = [
                 run_id
-                for run_id, run in space.runs.items()
+                for run_id, run in tables.runs.items()
                 if run.state.transition.status and run.state.committed_at < before and run.row is None
                 if run_id not in delayed
             ][:limit]
             gone = set(ended)
-            space.control.forget(before)
+            tables.control.forget(before)
             for run_id in ended:
-                del space.runs[run_id]
+                del tables.runs[run_id]
             if gone:
-                space.log[:] = [revision for revision in space.log if revision.state.id not in gone]
-                space.attached.forget(gone)
+                tables.log[:] = [revision for revision in tables.log if revision.state.id not in gone]
+                tables.attached.forget(gone)
             return len(ended)
 
     def check(self) -> list[str]:
         with self._memory.changed:
             problems = []
-            for run_id, run in self._space.runs.items():
+            for run_id, run in self._tables.runs.items():
                 if run.revisions[-1].state != run.state:
                     problems.append(f"run {run_id!r}: its State is not the newest of its history")
-            revs = [revision.state.rev for revision in self._space.log]
+            revs = [revision.state.rev for revision in self._tables.log]
             if any(a >= b for a, b in pairwise(revs)):
                 problems.append("the history is not in ascending order of its revisions")
             return problems

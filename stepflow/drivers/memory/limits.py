@@ -6,10 +6,10 @@ from collections.abc import Container, Iterable
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Once
+from stepflow.drivers.port.commit import DedupKey
 from stepflow.errors import Duplicate
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import Traffic, rated
+from stepflow.model.limits import LimitUsage, rated
 
 
 @define
@@ -17,11 +17,11 @@ class Control:
     """What claims and starts leave behind for those that come later."""
 
     begun: dict[str, list[int]] = field(factory=dict)  # by key, microseconds
-    promised: dict[str, Once] = field(factory=dict)
+    reserved: dict[str, DedupKey] = field(factory=dict)
 
-    def traffic(self, held: Iterable[tuple[str, QueueRow]]) -> Traffic:
+    def limit_usage(self, held: Iterable[tuple[str, QueueRow]]) -> LimitUsage:
         """What stands against limits, given the rows that are held."""
-        found = Traffic(begun={key: list(times) for key, times in self.begun.items()})
+        found = LimitUsage(begun={key: list(times) for key, times in self.begun.items()})
         for run_id, row in held:
             found.holds(row.limits, run_id)
         return found
@@ -32,14 +32,14 @@ class Control:
             kept = [at for at in self.begun.get(limit.key, ()) if at > now - limit.per_us]
             self.begun[limit.key] = [*kept, now]
 
-    def duplicate(self, once: Once, now: int, runs: Container[str]) -> Duplicate | None:
+    def duplicate(self, dedup: DedupKey, now: int, runs: Container[str]) -> Duplicate | None:
         """The refusal of a commit that may happen once, or None."""
-        found = self.promised.get(once.key)
+        found = self.reserved.get(dedup.key)
         if found is None or found.until <= now or found.run_id not in runs:
             return None
-        return Duplicate(once.key, found.run_id)
+        return Duplicate(dedup.key, found.run_id)
 
     def forget(self, before: int) -> None:
         """Drop what was over before this time."""
         self.begun = {key: times for key, times in self.begun.items() if times[-1] >= before}
-        self.promised = {key: once for key, once in self.promised.items() if once.until >= before}
+        self.reserved = {key: dedup for key, dedup in self.reserved.items() if dedup.until >= before}

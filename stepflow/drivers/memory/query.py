@@ -7,10 +7,11 @@ from collections import Counter
 from itertools import islice
 
 from stepflow.drivers.memory.run import Run
-from stepflow.drivers.memory.tables import Space
+from stepflow.drivers.memory.tables import MemoryTables
 from stepflow.drivers.port.commit import (
     AsleepQuery,
     HistoryQuery,
+    LimitUsageQuery,
     OwnerQuery,
     Peer,
     Record,
@@ -18,7 +19,6 @@ from stepflow.drivers.port.commit import (
     RunQuery,
     Tally,
     TallyQuery,
-    TrafficQuery,
 )
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, Query
@@ -26,34 +26,34 @@ from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
 
-def answer(space: Space, query: Query) -> Answer:
+def answer(tables: MemoryTables, query: Query) -> Answer:
     """The rows that the query asks for."""
     match query:
         case HistoryQuery():
-            return _history(space, query)
+            return _history(tables, query)
         case RunQuery():
-            return _runs(space, query)
+            return _runs(tables, query)
         case TallyQuery():
-            return _tally(space, query)
+            return _tally(tables, query)
         case AsleepQuery():
-            return [sum(_asleep(run, query) for run in (*space.runs.values(), *space.pending.values()))]
+            return [sum(_asleep(run, query) for run in (*tables.runs.values(), *tables.pending.values()))]
         case DelayQuery():
-            return space.attached.read_delays(query)
+            return tables.attached.read_delays(query)
         case DataQuery():
-            return space.attached.read_data(query)
-        case TrafficQuery():
-            return [space.traffic().of(query.limits, query.now)]
+            return tables.attached.read_data(query)
+        case LimitUsageQuery():
+            return [tables.limit_usage().of(query.limits, query.now)]
         case OwnerQuery():
-            return [Peer(owner) for _id, owner in sorted(space.owners.items())]
+            return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
 
 
-def _history(space: Space, query: HistoryQuery) -> list[Revision]:
-    run = None if query.id is None else space.runs.get(query.id)
-    log = space.log if query.id is None else (run.revisions if run else [])
+def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:
+    run = None if query.id is None else tables.runs.get(query.id)
+    log = tables.log if query.id is None else (run.revisions if run else [])
     end = len(log) if query.until_rev is None else _after(log, query.until_rev)
     window = range(_after(log, query.since_rev), end)
     order = reversed(window) if query.last else window
-    found = list(islice((log[i] for i in order if _matches(space, log[i], query)), max(query.limit, 0)))
+    found = list(islice((log[i] for i in order if _matches(tables, log[i], query)), max(query.limit, 0)))
     return found[::-1] if query.last else found
 
 
@@ -61,9 +61,9 @@ def _after(log: list[Revision], rev: int) -> int:
     return bisect_right(log, rev, key=lambda revision: revision.state.rev)
 
 
-def _matches(space: Space, revision: Revision, query: HistoryQuery) -> bool:
+def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> bool:
     state = revision.state
-    if query.latest_only and space.runs[state.id].state.rev != state.rev:
+    if query.latest_only and tables.runs[state.id].state.rev != state.rev:
         return False
     if state.committed_at < query.since:
         return False
@@ -73,33 +73,33 @@ def _matches(space: Space, revision: Revision, query: HistoryQuery) -> bool:
 def _asleep(run: Run, query: AsleepQuery) -> bool:
     row = run.row
     if row is None:
-        return run.state.transition.event != "" and run.born.flow in query.flows
+        return run.state.transition.event != "" and run.created.flow in query.flows
     return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
 
 
 def _age(run: Run) -> tuple[int, str]:
-    return run.born.created_at, run.state.id
+    return run.created.created_at, run.state.id
 
 
 def _fits(run: Run, query: RunQuery) -> bool:
     labels = run.state.labels
     return (
-        (query.flow is None or run.born.flow == query.flow)
+        (query.flow is None or run.created.flow == query.flow)
         and all(labels.get(name) == value for name, value in (query.labels or {}).items())
         and (query.status is None or status_of(run.state, run.row, query.now).value == query.status)
     )
 
 
-def _runs(space: Space, query: RunQuery) -> list[Record]:
-    runs = sorted(space.runs.values(), key=_age, reverse=True)
+def _runs(tables: MemoryTables, query: RunQuery) -> list[Record]:
+    runs = sorted(tables.runs.values(), key=_age, reverse=True)
     if query.after is not None:
-        if query.after not in space.runs:
+        if query.after not in tables.runs:
             raise NotFound(f"after={query.after!r}: there is no such run any more; ask for the first page again")
-        last = _age(space.runs[query.after])
+        last = _age(tables.runs[query.after])
         runs = [run for run in runs if _age(run) < last]
     return [run.record(full=False) for run in runs if _fits(run, query)][: query.limit]
 
 
-def _tally(space: Space, query: TallyQuery) -> list[Tally]:
-    counts = Counter((run.born.flow, status_of(run.state, run.row, query.now).value) for run in space.runs.values())
+def _tally(tables: MemoryTables, query: TallyQuery) -> list[Tally]:
+    counts = Counter((run.created.flow, status_of(run.state, run.row, query.now).value) for run in tables.runs.values())
     return [Tally(flow, status, number) for (flow, status), number in sorted(counts.items())]

@@ -13,7 +13,7 @@ SUSPECT = 2  # crashes from which a run is given out only to a worker that asks 
 Look = Callable[[str], QueueRow | None]
 
 
-class Lane:
+class Partition:
     """The unowned rows of one flow: `later` by due time, `ready` by claim order.
 
     Entries are not removed when their row changes; one whose epoch is not the row's any more is skipped when met.
@@ -64,7 +64,7 @@ class ReadyQueue:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._lanes: defaultdict[str, defaultdict[str, Lane]] = defaultdict(lambda: defaultdict(Lane))
+        self._lanes: defaultdict[str, defaultdict[str, Partition]] = defaultdict(lambda: defaultdict(Partition))
         self._special: dict[str, int] = {}  # id -> epoch
 
     def add(self, run_id: str, row: QueueRow) -> None:

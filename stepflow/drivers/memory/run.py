@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Born, Enqueue, Event, Record, Revision
+from stepflow.drivers.port.commit import Created, Enqueue, Event, Record, Revision
 from stepflow.drivers.port.delays import Delay
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import standing
+from stepflow.model.limits import after_start
 from stepflow.model.state import State
 
 
@@ -18,7 +18,7 @@ class Run:
     """Everything of one run. `events` maps publish ids to the event, or to None once it was consumed."""
 
     state: State
-    born: Born
+    created: Created
     exchange: str
     row: QueueRow | None = None
     priority: int = 0
@@ -43,14 +43,14 @@ class Run:
         """The limits of the row that is put; the run keeps its priority, and what holds of the limits once it begins."""
         self.priority = part.priority
         if part.limits:
-            self.limits = standing(part.limits)
+            self.limits = after_start(part.limits)
         return part.limits or self.now_limited()
 
     def record(self, full: bool = True) -> Record:
         """The run as others see it."""
         if full:
-            return Record(self.state, self.born, self.exchange, self.row, tuple(self.pending()), self.delay)
-        return Record(self.state, self.born, "", self.row)
+            return Record(self.state, self.created, self.exchange, self.row, tuple(self.pending()), self.delay)
+        return Record(self.state, self.created, "", self.row)
 
 
 def own(mapping: Mapping[str, str], last: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""A session on the memory store: the port over a Space, one lock around everything."""
+"""A session on the memory store: the port over a MemoryTables, one lock around everything."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from attrs import define, evolve, field
 from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.query import answer
 from stepflow.drivers.memory.queue import SUSPECT
-from stepflow.drivers.memory.tables import Space
+from stepflow.drivers.memory.tables import MemoryTables
 from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
+    DueSummary,
     Fence,
-    Horizon,
+    HeartbeatReply,
     Owner,
     Peer,
-    Pulse,
     Record,
     Release,
 )
@@ -29,7 +29,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import admit, due_of, room, standing
+from stepflow.model.limits import admission, admit, after_start, due_of
 
 T = TypeVar("T")
 
@@ -39,15 +39,15 @@ class Memory:
     """The content of one memory store, shared by its sessions."""
 
     counters: Counters = field(factory=Counters)
-    spaces: dict[str, Space] = field(factory=dict)
+    spaces: dict[str, MemoryTables] = field(factory=dict)
     changed: Condition = field(factory=Condition)
     changes: int = 0
     sessions: int = 0
 
-    def space(self, namespace: str) -> Space:
+    def tables(self, namespace: str) -> MemoryTables:
         """The tables of a namespace, made at first use."""
         if namespace not in self.spaces:
-            self.spaces[namespace] = Space(self.counters)
+            self.spaces[namespace] = MemoryTables(self.counters)
         return self.spaces[namespace]
 
 
@@ -56,7 +56,7 @@ class MemoryStore(Store):
 
     def __init__(self, memory: Memory, namespace: str, owner: Owner) -> None:
         self._memory, self._owner = memory, owner
-        self._space = memory.space(namespace)
+        self._tables = memory.tables(namespace)
         self._closed = False
         self._flows: set[str] = set()  # that it has claimed
         with memory.changed:
@@ -78,11 +78,11 @@ class MemoryStore(Store):
         with self._memory.changed:
             if self._closed:
                 return
-            for run_id in sorted(self._space.held[self._owner.id]):
-                row = self._space.row(run_id)
+            for run_id in sorted(self._tables.held[self._owner.id]):
+                row = self._tables.row(run_id)
                 assert row is not None
-                self._space.unown(run_id, row, row.due)
-            self._space.owners.pop(self._owner.id, None)
+                self._tables.unown(run_id, row, row.due)
+            self._tables.owners.pop(self._owner.id, None)
             self._closed = True
             self._touch()
             self._memory.sessions -= 1
@@ -90,9 +90,9 @@ class MemoryStore(Store):
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._memory.changed:
             self._open()
-            results = [self._space.commit(commit, now, self._owner.id) for commit in batch]
-            if self._space.held.get(self._owner.id):
-                self._space.owners.setdefault(self._owner.id, self._owner)
+            results = [self._tables.commit(commit, now, self._owner.id) for commit in batch]
+            if self._tables.held.get(self._owner.id):
+                self._tables.owners.setdefault(self._owner.id, self._owner)
             self._touch()
             return results
 
@@ -117,23 +117,23 @@ class MemoryStore(Store):
     ) -> list[Claim]:
         with self._memory.changed:
             self._open()
-            self._space.owners.setdefault(self._owner.id, self._owner)
+            self._tables.owners.setdefault(self._owner.id, self._owner)
             self._flows.update(flows)
             found = {
                 run_id: row
-                for run_id, row in self._space.queue.special()
+                for run_id, row in self._tables.queue.special()
                 if _claimable(row, flows, now) and (row.crashes >= SUSPECT) is suspects and run_id not in skip
             }
-            traffic = self._space.traffic()
+            limit_usage = self._tables.limit_usage()
             for flow in () if suspects else flows:
-                for limits in self._space.queue.heads(flow):
-                    most = min(limit, room(limits, traffic, now).free)
+                for limits in self._tables.queue.heads(flow):
+                    most = min(limit, admission(limits, limit_usage, now).free)
                     found |= self._plain(flow, limits, now, most, skip)
             order = (((row.priority, row.due, run_id), run_id, row.limits) for run_id, row in found.items())
-            taken = admit(order, traffic, now, limit)
+            taken = admit(order, limit_usage, now, limit)
             claims = [self._take(run_id, found.pop(run_id), now) for run_id in taken]
             for run_id, row in found.items():
-                self._space.queue.add(run_id, row)
+                self._tables.queue.add(run_id, row)
             if claims:
                 self._touch()
             return claims
@@ -141,7 +141,7 @@ class MemoryStore(Store):
     def _plain(self, flow: str, limits: str, now: int, most: int, skip: Collection[str]) -> dict[str, QueueRow]:
         found: dict[str, QueueRow] = {}
         passed = []
-        for run_id, row in self._space.queue.drain(flow, limits, now) if most > 0 else ():
+        for run_id, row in self._tables.queue.drain(flow, limits, now) if most > 0 else ():
             if run_id in skip:
                 passed.append((run_id, row))
                 continue
@@ -149,21 +149,21 @@ class MemoryStore(Store):
             if len(found) >= most:
                 break
         for run_id, row in passed:
-            self._space.queue.add(run_id, row)
+            self._tables.queue.add(run_id, row)
         return found
 
     def _take(self, run_id: str, row: QueueRow, now: int) -> Claim:
-        entry = self._space.entry(run_id)
+        entry = self._tables.entry(run_id)
         assert entry is not None
         rev = entry.state.rev
         epoch = next(self._memory.counters.epochs)
-        self._space.control.begins(row.limits, now)
-        limits = standing(row.limits)
+        self._tables.control.begins(row.limits, now)
+        limits = after_start(row.limits)
         row = QueueRow(
             row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits
         )
-        self._space.place(run_id, row)
-        return Claim(Fence(run_id, epoch), row, self._space.load(run_id))
+        self._tables.place(run_id, row)
+        return Claim(Fence(run_id, epoch), row, self._tables.load(run_id))
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._memory.changed:
@@ -174,9 +174,9 @@ class MemoryStore(Store):
 
     def _release(self, release: Release, now: int) -> bool:
         run_id = release.fence.id
-        if self._space.fenced(run_id, release.fence.epoch) is not None:
+        if self._tables.fenced(run_id, release.fence.epoch) is not None:
             return False
-        run = self._space.entry(run_id)
+        run = self._tables.entry(run_id)
         assert run is not None
         row = run.row
         assert row is not None
@@ -185,63 +185,63 @@ class MemoryStore(Store):
         if cancel or (release.event and run.awaited(release.event)):
             due = now if due is None else min(due, now)
         if due is None:
-            self._space.place(run_id, None)
+            self._tables.place(run_id, None)
             return True
         crashes = row.crashes if release.crashes is None else release.crashes
         row = row._replace(blocked=release.blocked, blocked_by=release.blocked_by, crashes=crashes)
-        self._space.unown(run_id, row, due)
+        self._tables.unown(run_id, row, due)
         return True
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         with self._memory.changed:
             self._open()
-            space = self._space
-            mine = space.owners.get(self._owner.id, self._owner)
-            space.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
-            buried = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._bury(owner, now)]
+            tables = self._tables
+            mine = tables.owners.get(self._owner.id, self._owner)
+            tables.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
+            buried = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._reclaim(owner, now)]
             if buried:
                 self._touch()
-            peers = tuple(Peer(owner) for owner in space.owners.values() if owner.id != self._owner.id)
-            held = sorted(space.held.get(self._owner.id, ()))
-            return Pulse(peers, tuple(run_id for run_id in held if space.row(run_id).cancel))  # type: ignore[union-attr]
+            peers = tuple(Peer(owner) for owner in tables.owners.values() if owner.id != self._owner.id)
+            held = sorted(tables.held.get(self._owner.id, ()))
+            return HeartbeatReply(peers, tuple(run_id for run_id in held if tables.row(run_id).cancel))  # type: ignore[union-attr]
 
-    def _bury(self, owner: str, now: int) -> bool:
-        known = self._space.owners.pop(owner, None) is not None
-        ids = sorted(self._space.held[owner])
+    def _reclaim(self, owner: str, now: int) -> bool:
+        known = self._tables.owners.pop(owner, None) is not None
+        ids = sorted(self._tables.held[owner])
         for run_id in ids:
-            run = self._space.entry(run_id)
+            run = self._tables.entry(run_id)
             assert run is not None
             assert run.row is not None
             crashes = run.row.crashes + 1 if run.state.rev == run.row.claim_rev else 0
-            self._space.unown(run_id, run.row._replace(crashes=crashes), now)
+            self._tables.unown(run_id, run.row._replace(crashes=crashes), now)
         return known or bool(ids)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         with self._memory.changed:
             self._open()
-            return [self._space.load(run_id) for run_id in ids]
+            return [self._tables.load(run_id) for run_id in ids]
 
     def read(self, query: Query) -> Any:
         with self._memory.changed:
             self._open()
-            return answer(self._space, query)
+            return answer(self._tables, query)
 
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+    def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._memory.changed:
             self._open()
-            queue = self._space.queue
+            queue = self._tables.queue
             special = [row for _id, row in queue.special() if row.flow in flows and row.blocked_by != flows[row.flow]]
-            traffic = self._space.traffic()
+            limit_usage = self._tables.limit_usage()
             lines = [line for flow in flows for line in queue.heads(flow).items()]
             lines += [(row.limits, row.due) for row in special]
-            dues = [due for limits, head in lines if (due := due_of(head, limits, traffic, now)) is not None]
+            dues = [due for limits, head in lines if (due := due_of(head, limits, limit_usage, now)) is not None]
             suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
-            return Horizon(min(dues, default=None), suspects, self._held(flows), self._memory.counters.head)
+            return DueSummary(min(dues, default=None), suspects, self._held(flows), self._memory.counters.head)
 
     def _held(self, flows: Mapping[str, str]) -> dict[str, int]:
         counts: Counter[str] = Counter()
-        for owner, ids in self._space.held.items():
-            rows = [self._space.row(run_id) for run_id in ids]
+        for owner, ids in self._tables.held.items():
+            rows = [self._tables.row(run_id) for run_id in ids]
             counts[owner] = sum(row is not None and row.flow in flows for row in rows)
         return {owner: number for owner, number in counts.items() if number}
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from attrs import evolve
 
 from stepflow.drivers.memory.counters import Counters
-from stepflow.drivers.memory.delays import Attached
+from stepflow.drivers.memory.delays import DelaysAndData
 from stepflow.drivers.memory.limits import Control
 from stepflow.drivers.memory.queue import ReadyQueue
 from stepflow.drivers.memory.run import Run, own
 from stepflow.drivers.port.commit import (
-    Born,
     Commit,
     CommitResult,
+    Created,
     Dequeue,
     Enqueue,
     Event,
@@ -28,13 +28,13 @@ from stepflow.drivers.port.delays import Delay, delay_key
 from stepflow.drivers.port.step import Member, Step, whole
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
-from stepflow.model.limits import Traffic, standing
+from stepflow.model.limits import LimitUsage, after_start
 from stepflow.model.state import State, Transition, new_tuple
 
 Resolve = Callable[[tuple[int, ...], tuple[int, ...], int], Commit]
 
 
-class Space:
+class MemoryTables:
     """The runs, queue and owners of a namespace."""
 
     def __init__(self, counters: Counters) -> None:
@@ -44,7 +44,7 @@ class Space:
         self.owners: dict[str, Owner] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
         self.queue = ReadyQueue(self.row)
-        self.attached, self.control = Attached(), Control()
+        self.attached, self.control = DelaysAndData(), Control()
         self.pending: dict[str, Run] = {}  # delays that have not fired, by the key of their queue row
 
     def entry(self, key: str) -> Run | None:
@@ -58,7 +58,7 @@ class Space:
             return None
         run = self.runs.get(found.state.id)
         record = found.record()
-        return record if run is None else record._replace(born=run.born)
+        return record if run is None else record._replace(created=run.created)
 
     def row(self, key: str) -> QueueRow | None:
         """The queue row of a run or a delay, if it has one."""
@@ -79,10 +79,10 @@ class Space:
         else:
             self.queue.add(run_id, row)
 
-    def traffic(self) -> Traffic:
+    def limit_usage(self) -> LimitUsage:
         """What stands against limits now."""
         held = ((run_id, row) for ids in self.held.values() for run_id in sorted(ids) if (row := self.row(run_id)))
-        return self.control.traffic(held)
+        return self.control.limit_usage(held)
 
     def unown(self, run_id: str, row: QueueRow, due: int) -> None:
         """Give a row back to the queue with a new epoch."""
@@ -115,8 +115,8 @@ class Space:
         problem = self._problem(commit, now)
         if problem is not None:
             return problem
-        if commit.once is not None:
-            self.control.promised[commit.once.key] = commit.once
+        if commit.dedup is not None:
+            self.control.reserved[commit.dedup.key] = commit.dedup
         if commit.resolve is not None:
             try:
                 commit = self._resolved(commit, commit.resolve, now)
@@ -143,12 +143,12 @@ class Space:
         flow, epoch = delay.state.transition.to, next(self.counters.epochs)
         key = delay_key(delay.state.id, delay.offset)
         exchange = "null" if run is None else run.exchange
-        self.pending[key] = Run(delay.state, Born(flow, "", delay.due), exchange, delay=delay)
+        self.pending[key] = Run(delay.state, Created(flow, "", delay.due), exchange, delay=delay)
         self.place(key, QueueRow(flow, delay.due, "", epoch))
         return delay.offset
 
     def _problem(self, commit: Commit, now: int) -> StepflowError | None:
-        fence, once = commit.fence, commit.once
+        fence, dedup = commit.fence, commit.dedup
         if fence is not None and (lost := self.fenced(fence.id, fence.epoch)) is not None:
             return lost
         for run_id in commit.unowned:
@@ -158,7 +158,7 @@ class Space:
         return (
             self._stale(commit.writes)
             or self._missing(commit)
-            or (None if once is None else self.control.duplicate(once, now, self.runs))
+            or (None if dedup is None else self.control.duplicate(dedup, now, self.runs))
         )
 
     def _stale(self, writes: tuple[Write, ...]) -> RevMismatch | None:
@@ -200,8 +200,8 @@ class Space:
         new, exchange = write.state, write.exchange
         run = self.runs.get(new.id)
         if run is None:
-            born = write.born or Born(new.transition.to, "", now)
-            run = self.runs[new.id] = Run(State(new.id), born, "null")
+            created = write.created or Created(new.transition.to, "", now)
+            run = self.runs[new.id] = Run(State(new.id), created, "null")
         return self._revise(run, new.transition, new.labels, new.annotations, exchange, now)
 
     def _revise(
@@ -252,7 +252,7 @@ class Space:
         run, epoch = self.runs[part.id], next(self.counters.epochs)
         cancel, limits = run.row is not None and run.row.cancel, run.limited(part)
         row = QueueRow(
-            part.flow, part.due, owner, epoch, run.state.rev, part.priority, cancel=cancel, limits=standing(limits)
+            part.flow, part.due, owner, epoch, run.state.rev, part.priority, cancel=cancel, limits=after_start(limits)
         )
         self.place(part.id, row)
         return epoch

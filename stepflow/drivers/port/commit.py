@@ -13,7 +13,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
 
 
-class Born(NamedTuple):
+class Created(NamedTuple):
     """What is fixed when a run is created: its flow, the digest of its input, and when (microseconds UTC)."""
 
     flow: str
@@ -29,7 +29,7 @@ class Write(NamedTuple):
 
     state: State
     exchange: str | None = None
-    born: Born | None = None
+    created: Created | None = None
 
 
 class Fence(NamedTuple):
@@ -79,7 +79,7 @@ class Event:
 
 
 @frozen
-class Once:
+class DedupKey:
     """Let one commit of this `key` happen until `until` (microseconds UTC): the one that made the run `run_id`.
 
     While that run is there, later ones are refused (Duplicate).
@@ -120,7 +120,7 @@ class Commit(NamedTuple):
     delays: tuple[Delay, ...] = ()
     data: tuple[DataWrite, ...] = ()
     resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit] | None = None
-    once: Once | None = None
+    dedup: DedupKey | None = None
 
 
 CommitResult = tuple[int, ...] | StepflowError
@@ -150,7 +150,7 @@ class Record(NamedTuple):
     """
 
     state: State
-    born: Born
+    created: Created
     exchange: str
     row: QueueRow | None
     events: tuple[Event, ...] = ()
@@ -191,7 +191,7 @@ class Peer:
 
 
 @frozen
-class Pulse:
+class HeartbeatReply:
     """The answer to a beat: the other owners, and those of the own runs that somebody asked to cancel."""
 
     peers: tuple[Peer, ...] = ()
@@ -258,8 +258,8 @@ class AsleepQuery:
 
 
 @frozen
-class TrafficQuery:
-    """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one Traffic."""
+class LimitUsageQuery:
+    """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one LimitUsage."""
 
     limits: str
     now: int
@@ -278,7 +278,7 @@ class Revision(NamedTuple):
 
 
 @frozen
-class Horizon:
+class DueSummary:
     """What is ahead for a set of flows: enough for an engine to know how long it may sleep.
 
     `next_due` is the earliest due time of an unowned row that this worker may claim (None: no such row), `suspects` how

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stepflow.drivers.port.commit import Born, Commit, Enqueue, Event, Write
+from stepflow.drivers.port.commit import Commit, Created, Enqueue, Event, Write
 from stepflow.errors import StoreError
 from stepflow.model.state import State, Transition
 
@@ -13,7 +13,7 @@ from stepflow.model.state import State, Transition
 def dump(commit: Commit) -> str:
     """The JSON text of a commit. Raises StoreError for one that cannot be posted."""
     rows = [part for part in commit.queue if isinstance(part, Enqueue)]
-    if commit.once is not None:
+    if commit.dedup is not None:
         raise StoreError("tx= and dedup_key= exclude each other: nobody could tell you of the earlier run; use id=")
     if commit.delays or commit.data or commit.resolve or any(row.owned for row in rows):
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
@@ -30,14 +30,14 @@ def dump(commit: Commit) -> str:
 
 
 def _dump_write(write: Write) -> dict[str, Any]:
-    state, born = write.state, write.born
+    state, created = write.state, write.created
     return {
         "id": state.id,
         "transition": state.transition.text,
         "labels": dict(state.labels),
         "annotations": dict(state.annotations),
         "exchange": write.exchange,
-        "born": None if born is None else [born.flow, born.input_hash, born.created_at],
+        "born": None if created is None else [created.flow, created.input_hash, created.created_at],
     }
 
 
@@ -48,11 +48,11 @@ def parse(body: str) -> tuple[Commit, int]:
         Write(
             State(w["id"], 0, Transition.parse(w["transition"]), w["labels"], w["annotations"]),
             w["exchange"],
-            None if w["born"] is None else Born(*w["born"]),
+            None if w["born"] is None else Created(*w["born"]),
         )
         for w in raw["writes"]
     )
     publish = tuple(Event(*event) for event in raw["publish"])
-    times = [write.born.created_at for write in writes if write.born] + [event.published_at for event in publish]
+    times = [write.created.created_at for write in writes if write.created] + [event.published_at for event in publish]
     queue = tuple(Enqueue(*part) for part in raw["queue"])
     return Commit(writes=writes, queue=queue, publish=publish), max(times, default=0)

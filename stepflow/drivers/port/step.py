@@ -48,10 +48,10 @@ def step_of(member: Member) -> Step | None:
     """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
     if isinstance(member, Step):
         return member
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, dedup = member
     if not fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return None
-    if resolve or once:
+    if resolve or dedup:
         return None
     (run_id, rev, transition, labels, annotations, _then), exchange, _born = writes[0]
     part = queue[0] if queue else None
@@ -60,15 +60,15 @@ def step_of(member: Member) -> Step | None:
     return Step(run_id, fence.epoch, rev, transition, labels, annotations, exchange, part)
 
 
-def is_birth(member: Member) -> bool:
+def is_creation(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which nobody holds."""
     if isinstance(member, Step):
         return False
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, once = member
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, dedup = member
     if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return False
-    state, _exchange, born = writes[0]
-    if resolve or once or state.rev or born is None:
+    state, _exchange, created = writes[0]
+    if resolve or dedup or state.rev or created is None:
         return False
     if not queue:
         return True

@@ -16,25 +16,25 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
+    DueSummary,
+    HeartbeatReply,
     HistoryQuery,
-    Horizon,
+    LimitUsageQuery,
     Owner,
     OwnerQuery,
     Peer,
-    Pulse,
     Record,
     Release,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
-    TrafficQuery,
 )
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.step import Member
-from stepflow.model.limits import Traffic
+from stepflow.model.limits import LimitUsage
 
-TableQuery = HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | TrafficQuery
+TableQuery = HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | LimitUsageQuery
 Query = TableQuery | OwnerQuery
 Answer = (
     list[Revision]
@@ -43,7 +43,7 @@ Answer = (
     | list[int]
     | list[Delay]
     | list[StoredData]
-    | list[Traffic]
+    | list[LimitUsage]
     | list[Peer]
 )
 
@@ -81,7 +81,7 @@ class Store(ABC):
     16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
         begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
         with its first claim. However many sessions claim at once, no limit is exceeded.
-    17. *Once.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
+    17. *DedupKey.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
         is there. A commit that is refused for another reason does not count.
     18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
         other writers of the store are at.
@@ -132,7 +132,7 @@ class Store(ABC):
         """Give claims back; False where the claim had been lost already (laws 4, 7)."""
 
     @abstractmethod
-    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         """Show that this owner lives, release the rows of owners judged `dead`, tell of the others (law 6)."""
 
     @abstractmethod
@@ -152,7 +152,7 @@ class Store(ABC):
     @overload
     def read(self, query: DataQuery) -> list[StoredData]: ...
     @overload
-    def read(self, query: TrafficQuery) -> list[Traffic]: ...
+    def read(self, query: LimitUsageQuery) -> list[LimitUsage]: ...
     @overload
     def read(self, query: OwnerQuery) -> list[Peer]: ...
     @abstractmethod
@@ -160,7 +160,7 @@ class Store(ABC):
         """Answer a query (laws 11, 13-16, 19); the records of a RunQuery have `exchange` and `events` left empty."""
 
     @abstractmethod
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+    def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         """What is due when; costs the same however many runs sleep, wait or ended."""
 
     @abstractmethod

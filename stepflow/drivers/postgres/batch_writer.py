@@ -8,15 +8,15 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Enqueue
 from stepflow.drivers.port.step import Member, whole
-from stepflow.drivers.postgres.commit_fast import births, steps
+from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.decide import Changes, Numbered, Slot, decide, ids_of
 from stepflow.drivers.postgres.delays import data_statements, delay_statements, fire_statements, last_numbers
-from stepflow.drivers.postgres.limits import promised, promises
-from stepflow.drivers.postgres.lock_and_read import BEGIN, Seen, look
+from stepflow.drivers.postgres.limits import reservations, reserved
+from stepflow.drivers.postgres.lock_and_read import BEGIN, RunSnapshot, lock_and_read
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.rows import Shards, read_map
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all, pipelined
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
 from stepflow.drivers.postgres.write_changes import event_statements, label_statements, queue_statements
 from stepflow.errors import StepflowError
 
@@ -40,7 +40,7 @@ class Batch:
     sent: bool = False
     broken: bool = False  # a connection broke: an earlier try may have been done
     last: Mapping[str, int] = field(factory=dict)  # numbers of data and delays given before, if they are locked
-    promised: Mapping[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
+    reserved: Mapping[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
     changes: Changes = field(factory=Changes)  # what was decided last
     epochs: dict[int, tuple[int, ...]] = field(factory=dict)  # of the rows that the committer holds, by commit
 
@@ -61,28 +61,28 @@ class Batch:
 class Writer:
     """Writes batches of one session; `lock` guards the drawing of revisions and epochs."""
 
-    def __init__(self, link: Link, shards: Shards, owners: Owners, lock: Statement) -> None:
-        self._link, self._shards, self._owners, self._lock = link, shards, owners, lock
+    def __init__(self, runner: TransactionRunner, shards: Shards, owners: Owners, lock: Statement) -> None:
+        self._runner, self._shards, self._owners, self._lock = runner, shards, owners, lock
         self._key: int = lock[1][0]  # type: ignore[assignment]
 
-    def look(
+    def lock_and_read(
         self, connection: Connection, batch: Batch, numbers: Iterable[int], *, within: bool = False
-    ) -> dict[str, Seen]:
+    ) -> dict[str, RunSnapshot]:
         """Begin a transaction, unless `within` one, lock what these commits touch, and draw all revisions."""
         commits = [batch.commits[number] for number in numbers]
         ids = [run_id for commit in commits for run_id in ids_of(commit)]
         publishes = [(event.run_id, event.id) for commit in commits for event in commit.publish]
         slots = [(n, index) for n, commit in enumerate(batch.commits) for index in range(len(commit.writes))]
         draws = (self._lock, len(slots)) if slots else None
-        runs, revs = look(self._link, connection, self._shards, ids, publishes, draws, within=within)
+        runs, revs = lock_and_read(self._runner, connection, self._shards, ids, publishes, draws, within=within)
         batch.drawn = dict(zip(slots, revs, strict=True))
-        batch.promised = promised(self._link, connection, self._shards, commits, batch.now)
+        batch.reserved = reserved(self._runner, connection, self._shards, commits, batch.now)
         if any(commit.resolve or commit.delays or commit.data for commit in commits):
-            batch.last = last_numbers(self._link, connection, self._shards)
+            batch.last = last_numbers(self._runner, connection, self._shards)
         return runs
 
     def decided(
-        self, connection: Connection, numbers: Iterable[int], batch: Batch, runs: Mapping[str, Seen]
+        self, connection: Connection, numbers: Iterable[int], batch: Batch, runs: Mapping[str, RunSnapshot]
     ) -> list[Part]:
         """What these commits of the batch write, now that their runs were looked at; the others' problems are noted."""
         last = batch.last
@@ -90,7 +90,7 @@ class Writer:
             owner=self._owners.me.id,
             last_data=last.get("data", 0),
             last_delay=last.get("delays", 0),
-            promised=dict(batch.promised),
+            reserved=dict(batch.reserved),
         )
         labels = {run_id: run.labels for run_id, run in runs.items() if run.rev}
         batch.problems.clear()
@@ -108,25 +108,25 @@ class Writer:
             + fire_statements(self._shards, runs)
             + data_statements(self._shards, changes.data, batch.token)
             + delay_statements(self._shards, changes.delays, batch.now, batch.token)
-            + promises(self._shards, changes.once)
+            + reservations(self._shards, changes.dedup)
             + ([self._owners.appearing()] if changes.held else [])
         )
         return self.revisions(changes, batch, runs) + [(statement, ()) for statement in others]
 
-    def _hold(self, connection: Connection, batch: Batch, runs: Mapping[str, Seen]) -> None:
+    def _hold(self, connection: Connection, batch: Batch, runs: Mapping[str, RunSnapshot]) -> None:
         """Draw the epochs of the rows that the committer holds from now on."""
         held = batch.changes.held
         batch.epochs.clear()
         if not held:
             return
-        _locked, rows = fetch_all(connection, self._lock, (self._link.sql(EPOCHS), (len(held),)))
+        _locked, rows = fetch_all(connection, self._lock, (self._runner.sql(EPOCHS), (len(held),)))
         for (number, run_id), (epoch,) in zip(held, rows, strict=True):
             run = runs[run_id]
             assert run.row is not None
             run.row = run.row._replace(epoch=epoch)
             batch.epochs[number] = (*batch.epochs.get(number, ()), epoch)
 
-    def revisions(self, changes: Changes, batch: Batch, runs: Mapping[str, Seen] | None) -> list[Part]:
+    def revisions(self, changes: Changes, batch: Batch, runs: Mapping[str, RunSnapshot] | None) -> list[Part]:
         """The statements that make revisions; `runs` None: unseen."""
         found: list[Part] = []
         unseen = runs is None
@@ -139,11 +139,11 @@ class Writer:
             revs = [batch.drawn.get(slot) for slot, _write in part]
             statement = steps(shard, writes, epochs, revs, batch.now, batch.token, self._key, unseen=unseen)
             found.append((statement, [slot for slot, _write in part]))
-        for shard, part in self._split(changes.births):
+        for shard, part in self._split(changes.creations):
             rows = [_row(batch.commits[slot[0]]) if unseen else None for slot, _write in part]
             writes = [write for _slot, write in part]
             revs = [batch.drawn.get(slot) for slot, _write in part]
-            statement = births(shard, writes, rows, revs, batch.now, batch.token, self._key, unseen=unseen)
+            statement = creations(shard, writes, rows, revs, batch.now, batch.token, self._key, unseen=unseen)
             found.append((statement, [slot for slot, _write in part]))
         return found
 
@@ -160,7 +160,7 @@ class Writer:
 
         Several statements need an explicit transaction: an exception here in the middle must not commit what was sent.
         """
-        sql = self._link.sql
+        sql = self._runner.sql
         if len(parts) == 1 and not begun and parts[0][1]:  # it takes the lock itself
             ((text, values), _slots) = parts[0]
             cursors = [connection.execute(sql(text), values, prepare=True)]

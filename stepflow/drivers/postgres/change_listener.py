@@ -18,7 +18,7 @@ import psycopg
 from attrs import frozen
 
 from stepflow.drivers.postgres.arrays import texts
-from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.transactions import for_schema
@@ -42,10 +42,10 @@ ON_THEIR_WAY = f"select exists ({HOLDERS})"
 
 
 @frozen
-class Station:
+class Channel:
     """Where news are sent and heard: `key` is the owner's lock, 0 for none."""
 
-    dialer: Dialer
+    dialer: Connector
     shards: Shards
     owner: str
     key: int
@@ -66,10 +66,10 @@ class Station:
         return str(lock_key("", self.shards.all[0]))
 
 
-class Watch:
+class ChannelListener:
     """A counter of changes that others made. The connection is opened at once, so that the lock is held from the start."""
 
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: Channel) -> None:
         self._station, self._pooled = station, station.dialer.place.pooled
         self._limit = DOUBTS_POOLED if self._pooled else DOUBTS
         self._closing = Event()
@@ -83,7 +83,7 @@ class Watch:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         try:
-            self._connection: Connection | None = self._station.dialer.once()
+            self._connection: Connection | None = self._station.dialer.dedup()
             self._tune(self._connection)
         except BaseException:
             self._close_pipe()
@@ -211,7 +211,7 @@ class Watch:
             self._connection = None
         while not self._closing.is_set():
             try:
-                connection = self._station.dialer.once()
+                connection = self._station.dialer.dedup()
                 self._tune(connection)
                 self._marks = self._look(connection)
             except (psycopg.Error, Unavailable):

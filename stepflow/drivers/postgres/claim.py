@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import Claim, Fence, Record
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, Posted
+from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.partitions import (
     DUE,
@@ -21,15 +21,15 @@ from stepflow.drivers.postgres.partitions import (
     PLAIN,
     PROMOTE,
     PROMOTED,
-    Lane,
+    Partition,
     Request,
     look_at,
     take_of,
     values,
 )
 from stepflow.drivers.postgres.query import TEXT, read_run
-from stepflow.drivers.postgres.rows import BORN, STATE, Shards
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.drivers.postgres.rows import CREATED, STATE, Shards
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import QueueRow
 
 ANY_LIMITED = (
@@ -63,12 +63,12 @@ with f as materialized (
     returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 )
 select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true left join lateral (
-    select {state}, {born}, {text} from stepflow.states s join stepflow.history h on h.shard = $1 and h.rev = s.exchange_rev
+    select {state}, {created}, {text} from stepflow.states s join stepflow.history h on h.shard = $1 and h.rev = s.exchange_rev
     where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and s.delay is null limit 1
 ) r on true
 """.format(
     state=STATE,
-    born=BORN,
+    created=CREATED,
     text=TEXT,
     special=DUE.format(q="x") + MET.format(q="x"),
     due=DUE.format(q="q"),
@@ -84,10 +84,10 @@ where q.shard = any($1::text[]) and q.lane = 3 and q.owner = $2 and s.epoch > $3
 class Claims:
     """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs."""
 
-    def __init__(self, link: Link, shards: Shards, owners: Owners, lock: Statement) -> None:
-        self._link, self._shards, self._owners, self._owner = link, shards, owners, owners.me.id
-        self._lock = (link.sql(lock[0]), lock[1])
-        self._limited = Limited(link, shards, self._owner, self._lock)
+    def __init__(self, runner: TransactionRunner, shards: Shards, owners: Owners, lock: Statement) -> None:
+        self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
+        self._lock = (runner.sql(lock[0]), lock[1])
+        self._limited = Limited(runner, shards, self._owner, self._lock)
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
     def know(self, epoch: int) -> None:
@@ -95,10 +95,10 @@ class Claims:
         self._newest = max(self._newest, epoch)
 
     def claim(self, request: Request) -> list[Claim]:
-        """Take what is due, in order. Raises Posted, and takes nothing, when the inbox must be applied first."""
+        """Take what is due, in order. Raises InboxNotEmpty, and takes nothing, when the inbox must be applied first."""
         if not request.flows or request.limit < 1:
             return []
-        rows = self._link.run(lambda c: self._take(c, request), self._lost)
+        rows = self._runner.run(lambda c: self._take(c, request), self._lost)
         found = [self._read(row) for row in rows]
         self._newest = max([self._newest, *(claim.fence.epoch for claim in found)])
         return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
@@ -113,7 +113,7 @@ class Claims:
     def _lost(self, connection: Connection) -> list[Any] | None:
         """The rows of a claim that was done before its connection broke."""
         key = (texts(self._shards.all), stored(self._owner), self._newest)
-        return connection.execute(self._link.sql(MINE), key).fetchall() or None
+        return connection.execute(self._runner.sql(MINE), key).fetchall() or None
 
     def _take(self, connection: Connection, request: Request) -> list[Any]:
         if len(request.flows) == 1 and self._shards.number == 1 and not request.suspects:
@@ -127,23 +127,23 @@ class Claims:
         counts = Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
         if not counts:
             return []
-        takes = [take_of(self._link, lane, request, number, self._owner) for lane, number in counts.items()]
+        takes = [take_of(self._runner, lane, request, number, self._owner) for lane, number in counts.items()]
         found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
         return [row for rows in found[2:-1] for row in rows]
 
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
         """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
         (flow,) = request.flows
-        wanted = values(Lane(self._shards.all[0], flow, special=False), request, request.limit)
+        wanted = values(Partition(self._shards.all[0], flow, special=False), request, request.limit)
         wanted += (stored(self._owner), *self._lock[1])
         first, _me, *rest = self._owners.appearing()[1]
         row = (first, *rest)
         for promoted in (False, True):
-            text = self._link.sql(TAKE_PLAIN)
+            text = self._runner.sql(TAKE_PLAIN)
             rows = connection.execute(text, (*wanted, promoted, *row), prepare=True).fetchall()
             *_row, posted, special, late = rows[0]
             if posted:
-                raise Posted
+                raise InboxNotEmpty
             if special:
                 return None
             if not late or promoted:
@@ -151,35 +151,35 @@ class Claims:
             fetch_all(connection, *self._promotions(request))
         return [row[:-3] for row in rows if row[0] is not None]
 
-    def _lanes(self, request: Request) -> list[Lane]:
+    def _lanes(self, request: Request) -> list[Partition]:
         return [
-            Lane(shard, flow, special)
+            Partition(shard, flow, special)
             for shard in self._shards.all
             for flow in request.flows
             for special in ((True,) if request.suspects else (False, True))
         ]
 
-    def _look(self, connection: Connection, request: Request, lanes: Sequence[Lane]) -> tuple[list[Any], bool]:
+    def _look(self, connection: Connection, request: Request, lanes: Sequence[Partition]) -> tuple[list[Any], bool]:
         """Order and lane of the first rows without limits of each lane, and whether there are rows with limits."""
         text, row = self._owners.appearing()
-        appear = (self._link.sql(text), row)
-        any_limited = (self._link.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
-        looks = [look_at(self._link, lane, request) for lane in lanes]
+        appear = (self._runner.sql(text), row)
+        any_limited = (self._runner.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
+        looks = [look_at(self._runner, lane, request) for lane in lanes]
         posted, _me, *found = fetch_all(
             connection, self._posted(), appear, *self._promotions(request), any_limited, *looks
         )
         if posted[0][0]:
-            raise Posted
+            raise InboxNotEmpty
         (limited, *rows) = found[self._shards.number :]
         candidates = [(*row, number) for number, some in enumerate(rows) for row in some]
         return candidates, bool(limited[0][0])
 
     def _posted(self) -> Statement:
-        return self._link.sql(POSTED), (texts(self._shards.all),)
+        return self._runner.sql(POSTED), (texts(self._shards.all),)
 
     def _promotions(self, request: Request) -> list[Statement]:
         flows = texts(list(request.flows))
-        return [(self._link.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
+        return [(self._runner.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
 
 
 def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:

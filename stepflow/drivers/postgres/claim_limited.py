@@ -10,12 +10,12 @@ from typing import Any
 
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.limits import begins, claiming, traffic
+from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
 from stepflow.drivers.postgres.lock_and_read import BEGIN
-from stepflow.drivers.postgres.partitions import Lane, Request, look_at, take_of
+from stepflow.drivers.postgres.partitions import Partition, Request, look_at, take_of
 from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
-from stepflow.model.limits import admit, room, standing
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+from stepflow.model.limits import admission, admit, after_start
 
 _NEXT = (
     "select (select limits from stepflow.queue where shard = $1 and flow = $2 and lane = 4 and limits > {last}"
@@ -55,23 +55,23 @@ returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.ca
 """
 
 
-def lines(link: Link, shards: Shards, request: Request) -> list[Statement]:
+def lines(runner: TransactionRunner, shards: Shards, request: Request) -> list[Statement]:
     """The statements that tell the lines of each flow and shard."""
     keys = [(shard, stored(flow)) for shard in shards.all for flow in request.flows]
-    return [(link.sql(LINES), key) for key in keys]
+    return [(runner.sql(LINES), key) for key in keys]
 
 
 class Limited:
     """Claims of one owner; `lock` guards the drawing of epochs."""
 
-    def __init__(self, link: Link, shards: Shards, owner: str, lock: Statement) -> None:
-        self._link, self._shards, self._owner, self._lock = link, shards, owner, lock
+    def __init__(self, runner: TransactionRunner, shards: Shards, owner: str, lock: Statement) -> None:
+        self._runner, self._shards, self._owner, self._lock = runner, shards, owner, lock
 
-    def take(self, connection: Connection, request: Request, lanes: Sequence[Lane]) -> list[Any]:
+    def take(self, connection: Connection, request: Request, lanes: Sequence[Partition]) -> list[Any]:
         """The rows of what was taken: of `lanes`, whose rows have no limits, and of those that have some."""
-        guard = claiming(self._link, self._shards)
-        plain = [look_at(self._link, lane, request) for lane in lanes]
-        asked = [] if request.suspects else lines(self._link, self._shards, request)
+        guard = claiming(self._runner, self._shards)
+        plain = [look_at(self._runner, lane, request) for lane in lanes]
+        asked = [] if request.suspects else lines(self._runner, self._shards, request)
         _begun, _guarded, _locked, *found = fetch_all(connection, (BEGIN, ()), guard, self._lock, *plain, *asked)
         candidates = [
             ((priority, due, restored(run_id)), restored(run_id), "", lane)
@@ -79,7 +79,9 @@ class Limited:
             for priority, due, run_id in rows
         ]
         candidates += self._limited(connection, request, found[len(lanes) :])
-        seen = traffic(self._link, connection, self._shards, {text for _o, _id, text, _lane in candidates}, request.now)
+        seen = limit_usage(
+            self._runner, connection, self._shards, {text for _o, _id, text, _lane in candidates}, request.now
+        )
         order = ((order, run_id, text) for order, run_id, text, _lane in candidates)
         chosen = set(admit(order, seen, request.now, request.limit))
         return self._write(connection, request, [one for one in candidates if one[1] in chosen])
@@ -90,16 +92,16 @@ class Limited:
         parts = [(shard, flow) for shard in self._shards.all for flow in request.flows]
         asked: list[tuple[str, Statement]] = []
         every = {restored(text) for rows in known for (text,) in rows}
-        seen = traffic(self._link, connection, self._shards, every, now)
-        free = {text: min(request.limit, room(text, seen, now).free) for text in every}
+        seen = limit_usage(self._runner, connection, self._shards, every, now)
+        free = {text: min(request.limit, admission(text, seen, now).free) for text in every}
         for (shard, flow), rows in zip(parts, known, strict=False):  # none are known of suspects
             open_lines = [text for (line,) in rows if free[text := restored(line)]]
             most = numbers([free[text] for text in open_lines])
             values = (shard, stored(flow), now, skip, texts(open_lines), most)
-            asked += [(shard, (self._link.sql(READY), values))] if open_lines else []
+            asked += [(shard, (self._runner.sql(READY), values))] if open_lines else []
         for shard, flow in parts:
             key = (shard, stored(flow), now, skip, stored(request.flows[flow]), request.suspects)
-            asked.append((shard, (self._link.sql(SPECIAL), key)))
+            asked.append((shard, (self._runner.sql(SPECIAL), key)))
         answers = fetch_all(connection, *[statement for _shard, statement in asked])
         return [
             ((priority, due, restored(run_id)), restored(run_id), restored(text), shard)
@@ -109,13 +111,13 @@ class Limited:
 
     def _write(self, connection: Connection, request: Request, chosen: Sequence[Any]) -> list[Any]:
         plain = Counter(where for _order, _id, text, where in chosen if not text)
-        takes = [take_of(self._link, lane, request, number, self._owner) for lane, number in plain.items()]
+        takes = [take_of(self._runner, lane, request, number, self._owner) for lane, number in plain.items()]
         limits = {run_id: text for _order, run_id, text, _where in chosen if text}
         for shard, ids in self._shards.split(limits).items():
-            rest = texts([standing(limits[run_id]) for run_id in ids])
-            takes.append((self._link.sql(TAKE), (shard, texts(ids), rest, request.now, stored(self._owner))))
+            rest = texts([after_start(limits[run_id]) for run_id in ids])
+            takes.append((self._runner.sql(TAKE), (shard, texts(ids), rest, request.now, stored(self._owner))))
         rows = [row for found in fetch_all(connection, *takes) for row in found] if takes else []
         taken = [limits[run_id] for row in rows if (run_id := restored(row[0])) in limits]
-        notes = [(self._link.sql(text), values) for text, values in begins(self._shards, taken, request.now)]
+        notes = [(self._runner.sql(text), values) for text, values in begins(self._shards, taken, request.now)]
         fetch_all(connection, *notes, ("commit", ()))
         return rows

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from stepflow.drivers.port.commit import CommitResult
-from stepflow.drivers.port.step import Member, is_birth, step_of
+from stepflow.drivers.port.step import Member, is_creation, step_of
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
 from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
@@ -20,10 +20,10 @@ from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.decide import Changes
 from stepflow.drivers.postgres.delays import KEPT
 from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
-from stepflow.drivers.postgres.lock_and_read import Posted
+from stepflow.drivers.postgres.lock_and_read import InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.transactions import TURNS, Link, roll_back
+from stepflow.drivers.postgres.transactions import TURNS, TransactionRunner, roll_back
 from stepflow.errors import Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
@@ -34,14 +34,14 @@ class Commits:
 
     def __init__(
         self,
-        link: Link,
+        runner: TransactionRunner,
         shards: Shards,
         tokens: Tokens,
         writer: Writer,
         drain: Callable[[], None],
         hold: Callable[[int], None],
     ) -> None:
-        self._link, self._shards, self._tokens, self._writer = link, shards, tokens, writer
+        self._runner, self._shards, self._tokens, self._writer = runner, shards, tokens, writer
         self._drain, self._hold = drain, hold
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
@@ -61,8 +61,8 @@ class Commits:
     def _whole(self, batch: Batch) -> list[CommitResult]:
         while True:
             try:
-                return self._link.run(lambda c: self._try(c, batch), lambda c: self._doubt(c, batch))
-            except Posted:
+                return self._runner.run(lambda c: self._try(c, batch), lambda c: self._doubt(c, batch))
+            except InboxNotEmpty:
                 self._drain()
 
     def _try(self, connection: Connection, batch: Batch) -> list[CommitResult]:
@@ -74,7 +74,9 @@ class Commits:
                     raise
                 batch.unseen = False
                 roll_back(connection)
-        raise Unavailable(f"{self._link.place.url}: others keep starting the same runs; nothing was written, try again")
+        raise Unavailable(
+            f"{self._runner.place.url}: others keep starting the same runs; nothing was written, try again"
+        )
 
     def _doubt(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
         """The answers if the batch was done before its connection broke."""
@@ -83,7 +85,7 @@ class Commits:
 
     def _made(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
         key = (texts(self._shards.all), self._tokens.newest, batch.token)
-        revs = {restored(row[0]): row[1] for row in connection.execute(self._link.sql(MADE), key)}
+        revs = {restored(row[0]): row[1] for row in connection.execute(self._runner.sql(MADE), key)}
         slots = {
             (number, index): revs[write.state.id]
             for number, commit in enumerate(batch.commits)
@@ -98,13 +100,13 @@ class Commits:
         if not data and not delays:
             return False
         values = (texts(self._shards.all), numbers(data), numbers(delays), batch.token)
-        return bool(connection.execute(self._link.sql(KEPT), values).fetchall()[0][0])
+        return bool(connection.execute(self._runner.sql(KEPT), values).fetchall()[0][0])
 
     def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
         changes = Changes()
         rest = _sorted_out(batch, changes)
         batch.drawn.clear()
-        runs = self._writer.look(connection, batch, rest) if rest else {}
+        runs = self._writer.lock_and_read(connection, batch, rest) if rest else {}
         if rest and batch.broken and (done := self._made(connection, batch)) is not None:
             return done
         parts = self._writer.revisions(changes, batch, None)
@@ -123,8 +125,8 @@ def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
         if batch.unseen and (step := step_of(member)) is not None and fits_step(step):
             changes.steps.append(((number, 0), commit.writes[0]))
-        elif batch.unseen and is_birth(commit) and fits_birth(commit):
-            changes.births.append(((number, 0), commit.writes[0]))
+        elif batch.unseen and is_creation(commit) and fits_birth(commit):
+            changes.creations.append(((number, 0), commit.writes[0]))
         else:
             rest.append(number)
     return rest

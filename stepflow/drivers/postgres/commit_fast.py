@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stepflow.drivers.port.commit import Born, Commit, Dequeue, Enqueue, Write
+from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
 from stepflow.drivers.port.step import Step
 from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
 from stepflow.drivers.postgres.rows import label_key, map_text, waiting
@@ -130,7 +130,7 @@ def steps(
     )
 
 
-def births(
+def creations(
     shard: str,
     writes: Sequence[Write],
     rows: Sequence[Enqueue | None],
@@ -144,14 +144,14 @@ def births(
     """The statement for new runs, with their queue rows where given; its row is (revisions in order, 0)."""
     states = [write.state for write in writes]
     transitions = [state.transition for state in states]
-    born = [write.born or Born(write.state.transition.to, "", now) for write in writes]
+    created = [write.created or Created(write.state.transition.to, "", now) for write in writes]
     labels = [(label_key(name, value), state.id) for state in states for name, value in state.labels.items()]
     return BIRTHS, (
         shard,
         texts([state.id for state in states]),
-        texts([one.flow for one in born]),
-        texts([one.input_hash for one in born]),
-        numbers([one.created_at for one in born]),
+        texts([one.flow for one in created]),
+        texts([one.input_hash for one in created]),
+        numbers([one.created_at for one in created]),
         texts([transition.text for transition in transitions]),
         texts([map_text(state.labels) for state in states]),
         texts([map_text(state.annotations) for state in states]),

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from stepflow.drivers.postgres.errors import translate
-from stepflow.drivers.postgres.url import Place
+from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -46,10 +46,10 @@ SETTINGS = " ".join(
 )
 
 
-class Dialer:
+class Connector:
     """Opens connections to one place; `closing` ends its waiting."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: ServerTarget) -> None:
         self.place = place
         self.closing = Event()
         self._options = self._merged(place)
@@ -57,7 +57,7 @@ class Dialer:
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _let_go(this()))
 
-    def _merged(self, place: Place) -> dict[str, Any]:
+    def _merged(self, place: ServerTarget) -> dict[str, Any]:
         try:
             given = conninfo_to_dict(place.conninfo)
         except psycopg.Error as error:
@@ -67,7 +67,7 @@ class Dialer:
             options["options"] = " ".join(filter(None, (options.get("options"), SETTINGS)))
         return options
 
-    def once(self) -> Connection:
+    def dedup(self) -> Connection:
         """One try; raises psycopg.Error."""
         connection: Connection = psycopg.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
         if self.place.pooled:
@@ -86,7 +86,7 @@ class Dialer:
     def first(self) -> Connection:
         """The first connection: what is wrong with the place is told at once."""
         try:
-            connection = self.once()
+            connection = self.dedup()
         except psycopg.Error as error:
             raise translate(error, self.place.url) from error
         version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
@@ -102,13 +102,13 @@ class Dialer:
         """A connection, waited for as long as a restart of the server takes. Raises Unavailable."""
         for pause in PAUSES_S:
             try:
-                return self.once()
+                return self.dedup()
             except psycopg.Error:
                 if self.closing.wait(pause):
                     break
         return self.first()
 
 
-def _let_go(dialer: Dialer | None) -> None:
+def _let_go(dialer: Connector | None) -> None:
     if dialer is not None:
         dialer.let_go()

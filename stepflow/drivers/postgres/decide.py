@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Event, Once, Release, Write
+from stepflow.drivers.port.commit import Commit, DedupKey, Dequeue, Enqueue, Event, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.postgres.arrays import printable
 from stepflow.drivers.postgres.delays import too_large
-from stepflow.drivers.postgres.lock_and_read import Seen
+from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import standing
+from stepflow.model.limits import after_start
 
 Slot = tuple[int, int]
 """Which commit of the batch, and which of its writes."""
@@ -27,7 +27,7 @@ class Changes:
     `owner` is the committer, `last_data` and `last_delay` are the numbers given so far; `numbers` are those of a commit.
     """
 
-    births: list[Numbered] = field(factory=list)
+    creations: list[Numbered] = field(factory=list)
     steps: list[Numbered] = field(factory=list)
     consumed: list[tuple[str, int]] = field(factory=list)  # run id, seq
     events: list[Event] = field(factory=list)
@@ -37,8 +37,8 @@ class Changes:
     data: dict[int, DataWrite] = field(factory=dict)
     delays: dict[int, Delay] = field(factory=dict)
     numbers: dict[int, tuple[int, ...]] = field(factory=dict)
-    promised: dict[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
-    once: list[Once] = field(factory=list)  # those that hold from now on
+    reserved: dict[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
+    dedup: list[DedupKey] = field(factory=list)  # those that hold from now on
     held: list[tuple[int, str]] = field(factory=list)  # commit and run of the rows that the committer holds now
 
 
@@ -56,7 +56,7 @@ def ids_of(commit: Commit) -> Iterable[str]:
 
 
 def decide(
-    commit: Commit, number: int, runs: Mapping[str, Seen], now: int, changes: Changes, revs: Sequence[int]
+    commit: Commit, number: int, runs: Mapping[str, RunSnapshot], now: int, changes: Changes, revs: Sequence[int]
 ) -> StepflowError | None:
     """Note what the commit changes, or answer why nothing of it is done; `revs` are those of its writes."""
     problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
@@ -66,7 +66,7 @@ def decide(
             commit = commit.resolve(tuple(revs), tuple(range(first, first + len(commit.data))), now)
         except StepflowError as error:
             return error
-    problem = problem or _missing(commit, runs) or too_large(commit.data) or _again(commit.once, changes)
+    problem = problem or _missing(commit, runs) or too_large(commit.data) or _again(commit.dedup, changes)
     if problem is not None:
         return problem
     for index, write in enumerate(commit.writes):
@@ -104,32 +104,32 @@ def _attach(commit: Commit, number: int, changes: Changes) -> None:
         changes.numbers[number] = tuple(given)
 
 
-def _hold(part: Enqueue, run: Seen, owner: str) -> None:
+def _hold(part: Enqueue, run: RunSnapshot, owner: str) -> None:
     """Give a row to the committer, as if it had claimed it; its epoch is drawn later."""
     limits = _limited(run, part)
     cancel = run.row is not None and run.row.cancel
-    row = QueueRow(part.flow, part.due, owner, 0, run.newest, part.priority, cancel=cancel, limits=standing(limits))
+    row = QueueRow(part.flow, part.due, owner, 0, run.newest, part.priority, cancel=cancel, limits=after_start(limits))
     _place(run, row)
 
 
-def _limits(run: Seen) -> str:
+def _limits(run: RunSnapshot) -> str:
     """The limits of the run's present row, or of its next one."""
     return run.limits if run.row is None else run.row.limits
 
 
-def _limited(run: Seen, part: Enqueue) -> str:
+def _limited(run: RunSnapshot, part: Enqueue) -> str:
     """The limits of the row that is put; the run keeps its priority, and what holds of the limits once it begins."""
     run.priority = part.priority
     if part.limits:
-        run.limits = standing(part.limits)
+        run.limits = after_start(part.limits)
     return part.limits or _limits(run)
 
 
-def _holds(run: Seen, epoch: int) -> bool:
+def _holds(run: RunSnapshot, epoch: int) -> bool:
     return run.row is not None and run.epoch == epoch and not run.placed
 
 
-def _lost(commit: Commit, runs: Mapping[str, Seen]) -> LostClaim | None:
+def _lost(commit: Commit, runs: Mapping[str, RunSnapshot]) -> LostClaim | None:
     fence = commit.fence
     if fence is not None and not _holds(runs[fence.id], fence.epoch):
         return LostClaim(
@@ -142,18 +142,18 @@ def _lost(commit: Commit, runs: Mapping[str, Seen]) -> LostClaim | None:
     return None
 
 
-def _again(once: Once | None, changes: Changes) -> Duplicate | None:
+def _again(dedup: DedupKey | None, changes: Changes) -> Duplicate | None:
     """The refusal of a commit whose key holds; else it holds from now on."""
-    if once is None:
+    if dedup is None:
         return None
-    if once.key in changes.promised:
-        return Duplicate(once.key, changes.promised[once.key])
-    changes.promised[once.key] = once.run_id
-    changes.once.append(once)
+    if dedup.key in changes.reserved:
+        return Duplicate(dedup.key, changes.reserved[dedup.key])
+    changes.reserved[dedup.key] = dedup.run_id
+    changes.dedup.append(dedup)
     return None
 
 
-def _stale(writes: Sequence[Write], runs: Mapping[str, Seen]) -> RevMismatch | None:
+def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMismatch | None:
     met: set[str] = set()
     stale = []
     for write in writes:
@@ -164,7 +164,7 @@ def _stale(writes: Sequence[Write], runs: Mapping[str, Seen]) -> RevMismatch | N
     return RevMismatch(stale) if stale else None
 
 
-def _missing(commit: Commit, runs: Mapping[str, Seen]) -> StepflowError | None:
+def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError | None:
     held = runs[commit.fence.id].pending if commit.fence else {}
     gone = sorted(set(commit.consume).difference(held))
     if gone:
@@ -182,18 +182,18 @@ def _missing(commit: Commit, runs: Mapping[str, Seen]) -> StepflowError | None:
     return None
 
 
-def _write(write: Write, slot: Slot, run: Seen, changes: Changes) -> None:
+def _write(write: Write, slot: Slot, run: RunSnapshot, changes: Changes) -> None:
     transition = write.state.transition
-    (changes.steps if run.rev else changes.births).append((slot, write))
+    (changes.steps if run.rev else changes.creations).append((slot, write))
     run.rev = run.rev or -1  # it exists from now on
     run.status, run.event, run.target = transition.status, transition.event, transition.to
 
 
-def _place(run: Seen, row: QueueRow | None) -> None:
+def _place(run: RunSnapshot, row: QueueRow | None) -> None:
     run.row, run.placed = row, True
 
 
-def _requeue(part: Enqueue | Dequeue, run: Seen, now: int) -> None:
+def _requeue(part: Enqueue | Dequeue, run: RunSnapshot, now: int) -> None:
     if run.delay:
         _place(run, None)
         run.fired = True
@@ -209,11 +209,11 @@ def _requeue(part: Enqueue | Dequeue, run: Seen, now: int) -> None:
         _place(run, None)
 
 
-def _enqueue(run: Seen, flow: str, due: int, limits: str, cancel: bool = False) -> None:
+def _enqueue(run: RunSnapshot, flow: str, due: int, limits: str, cancel: bool = False) -> None:
     _place(run, QueueRow(flow, due, priority=run.priority, cancel=cancel, limits=limits))
 
 
-def _publish(event: Event, run: Seen, now: int, changes: Changes) -> None:
+def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None:
     if event.id in run.known:
         return
     run.known.add(event.id)
@@ -226,7 +226,7 @@ def _publish(event: Event, run: Seen, now: int, changes: Changes) -> None:
         _place(run, run.row._replace(due=now))
 
 
-def decide_release(release: Release, run: Seen, now: int) -> bool:
+def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
     """Note where the queue row goes; False where the claim is lost."""
     row = run.row
     if row is None or not _holds(run, release.fence.epoch):

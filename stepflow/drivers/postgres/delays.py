@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lock_and_read import Seen
+from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.drivers.postgres.rows import (
     QUEUE,
     STATE,
@@ -23,7 +23,7 @@ from stepflow.drivers.postgres.rows import (
     read_record,
     read_state,
 )
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.errors import TooLarge
 
 LARGEST = 1_000_000_000  # bytes of a blob: a field of PostgreSQL has less than 1 GiB, with its frame
@@ -78,10 +78,10 @@ LOAD = (
 DATA = "select rev, blob, annotations from stepflow.data where shard = any($1::text[]) and rev = $2"
 
 
-def last_numbers(link: Link, connection: Connection, shards: Shards) -> Mapping[str, int]:
+def last_numbers(runner: TransactionRunner, connection: Connection, shards: Shards) -> Mapping[str, int]:
     """The numbers that data and delays were given last, in a transaction that keeps others from giving more."""
     key = (shards.all[0],)
-    _opened, rows = fetch_all(connection, (link.sql(OPEN), key), (link.sql(LAST), key))
+    _opened, rows = fetch_all(connection, (runner.sql(OPEN), key), (runner.sql(LAST), key))
     return {name: int(last) for name, last in rows}
 
 
@@ -137,7 +137,7 @@ def _delay(shard: str, delays: Mapping[int, Delay], now: int, token: int) -> Sta
     )
 
 
-def fire_statements(shards: Shards, runs: Mapping[str, Seen]) -> list[Statement]:
+def fire_statements(shards: Shards, runs: Mapping[str, RunSnapshot]) -> list[Statement]:
     """Delays that are over: they leave the queue and stay listed."""
     return [
         (FIRE, (shard, texts(keys), numbers([runs[key].delay for key in keys])))
@@ -145,7 +145,7 @@ def fire_statements(shards: Shards, runs: Mapping[str, Seen]) -> list[Statement]
     ]
 
 
-def read_delays(link: Link, connection: Connection, shards: Shards, query: DelayQuery) -> list[Delay]:
+def read_delays(runner: TransactionRunner, connection: Connection, shards: Shards, query: DelayQuery) -> list[Delay]:
     """The delays that the query asks for, by due time and offset."""
     where, limit = "d.shard = $1 and d.due > $2 and d.due <= $3 and d.number > $4", max(query.limit, 0)
     values: list[object] = [query.since, query.until, query.after, limit]
@@ -154,7 +154,7 @@ def read_delays(link: Link, connection: Connection, shards: Shards, query: Delay
         values.append(stored(query.run_id))
     if query.pending:
         where += " and not d.fired"
-    text = link.sql(DELAYS.format(where=where, limit="$5"))
+    text = runner.sql(DELAYS.format(where=where, limit="$5"))
     # One shard at a time: its index has the order.
     some = shards.all if query.run_id is None else (shards.of(query.run_id),)
     parts = fetch_all(connection, *((text, (shard, *values)) for shard in some))
@@ -163,9 +163,9 @@ def read_delays(link: Link, connection: Connection, shards: Shards, query: Delay
     return found[:limit]
 
 
-def read_data(link: Link, connection: Connection, shards: Shards, query: DataQuery) -> list[StoredData]:
+def read_data(runner: TransactionRunner, connection: Connection, shards: Shards, query: DataQuery) -> list[StoredData]:
     """The data of one revision, if it is there."""
-    rows = connection.execute(link.sql(DATA), (texts(shards.all), query.rev), binary=True)
+    rows = connection.execute(runner.sql(DATA), (texts(shards.all), query.rev), binary=True)
     return [StoredData(rev, blob, read_map(restored(annotations))) for rev, blob, annotations in rows]
 
 

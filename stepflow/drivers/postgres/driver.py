@@ -7,13 +7,13 @@ import psycopg
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.postgres import schema
-from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.maintenance import PostgresMaintenance
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.session import PostgresStore
-from stepflow.drivers.postgres.transactions import Link
-from stepflow.drivers.postgres.url import place_of
+from stepflow.drivers.postgres.transactions import TransactionRunner
+from stepflow.drivers.postgres.url import target_of
 
 
 class PostgresDriver(Driver):
@@ -25,20 +25,20 @@ class PostgresDriver(Driver):
     """
 
     def __init__(self, url: str) -> None:
-        self._place = place_of(url)
-        Dialer(self._place)  # what the client library does not understand is told at once
+        self._place = target_of(url)
+        Connector(self._place)  # what the client library does not understand is told at once
         self.url = self._place.url
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
         """Open a session; the schema is made or migrated if needed, under a lock."""
-        dialer = Dialer(self._place)
-        link = Link(dialer, self._place.connections - 1)
-        link.pool.adopt(dialer.first())
+        dialer = Connector(self._place)
+        runner = TransactionRunner(dialer, self._place.connections - 1)
+        runner.pool.adopt(dialer.first())
         try:
-            shards, store = link.run(self._prepare)
-            return PostgresStore(link, dialer, Shards(namespace, shards), owner, store)
+            shards, store = runner.run(self._prepare)
+            return PostgresStore(runner, dialer, Shards(namespace, shards), owner, store)
         except BaseException as error:
-            link.pool.close()
+            runner.pool.close()
             if isinstance(error, psycopg.Error):
                 raise translate(error, self.url) from error
             raise

@@ -10,7 +10,7 @@ from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.inbox import dump
 from stepflow.drivers.postgres.arrays import stored
 from stepflow.drivers.postgres.errors import member_error, translate
-from stepflow.drivers.postgres.url import Place
+from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
 # Nothing is inserted, and nothing goes wrong in the caller's transaction, where the store is another one.
@@ -33,7 +33,7 @@ def body_of(commit: Commit) -> str:
     return body
 
 
-def post(tx: Any, place: Place, store: int, shard: str, body: str) -> None:
+def post(tx: Any, place: ServerTarget, store: int, shard: str, body: str) -> None:
     """Insert a commit through the caller's transaction; it takes place if that is committed."""
     cursor = _cursor(tx)
     elsewhere = StoreError(f"tx= is a connection to another database than the engine's store {place.url}")

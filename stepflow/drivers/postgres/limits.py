@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stepflow.drivers.port.commit import Commit, Once
+from stepflow.drivers.port.commit import Commit, DedupKey
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
-from stepflow.model.limits import Limit, Traffic, rated
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+from stepflow.model.limits import Limit, LimitUsage, rated
 
 GUARD = "select pg_advisory_xact_lock($1)"
 HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and lane = 3 and limits <> ''"
@@ -35,21 +35,23 @@ OVER = (
 )
 
 
-def claiming(link: Link, shards: Shards) -> Statement:
+def claiming(runner: TransactionRunner, shards: Shards) -> Statement:
     """The statement after which this transaction alone claims runs with limits in the namespace."""
-    return GUARD, (lock_key(link.place.schema, f"limits/{shards.all[0]}"),)
+    return GUARD, (lock_key(runner.place.schema, f"limits/{shards.all[0]}"),)
 
 
-def traffic(link: Link, connection: Connection, shards: Shards, given: Iterable[str], now: int) -> Traffic:
+def limit_usage(
+    runner: TransactionRunner, connection: Connection, shards: Shards, given: Iterable[str], now: int
+) -> LimitUsage:
     """What stands against these limits."""
-    found = Traffic()
+    found = LimitUsage()
     wanted: dict[str, Limit] = {}
     for limit in (limit for text in given for limit in rated(text)):
         wanted[limit.key] = limit.wider(wanted.get(limit.key))
     limits = list(wanted.values())
     since = numbers([now - limit.per_us for limit in limits])
     key = (shards.all[0], texts(list(wanted)), since, numbers([limit.rate for limit in limits]))
-    held, begun = fetch_all(connection, (link.sql(HELD), (texts(shards.all),)), (link.sql(BEGUN), key))
+    held, begun = fetch_all(connection, (runner.sql(HELD), (texts(shards.all),)), (runner.sql(BEGUN), key))
     for text, run_id in held:
         found.holds(restored(text), restored(run_id))
     for name, at in begun:
@@ -65,32 +67,34 @@ def begins(shards: Shards, given: Iterable[str], now: int) -> list[Statement]:
     return [(FORGET, (first, keys, since)), (BEGIN_ALL, (first, keys, now))] if limits else []
 
 
-def promised(link: Link, connection: Connection, shards: Shards, commits: Sequence[Commit], now: int) -> dict[str, str]:
+def reserved(
+    runner: TransactionRunner, connection: Connection, shards: Shards, commits: Sequence[Commit], now: int
+) -> dict[str, str]:
     """Key -> run id of the deduplication keys of these commits that hold; nobody else gives them meanwhile."""
-    keys = sorted({commit.once.key for commit in commits if commit.once is not None})
+    keys = sorted({commit.dedup.key for commit in commits if commit.dedup is not None})
     if not keys:
         return {}
-    place, first = link.place.schema, shards.all[0]
+    place, first = runner.place.schema, shards.all[0]
     guards = sorted(lock_key(place, f"once/{first}/{key}") for key in keys)
     *_locked, rows = fetch_all(
-        connection, *[(GUARD, (guard,)) for guard in guards], (link.sql(PROMISED), (first, texts(keys), now))
+        connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(PROMISED), (first, texts(keys), now))
     )
     found = {restored(key): restored(run_id) for key, run_id in rows}
     values = (texts(shards.all), texts(sorted(found.values())))
-    there = {restored(run_id) for (run_id,) in connection.execute(link.sql(THERE), values)} if found else set()
+    there = {restored(run_id) for (run_id,) in connection.execute(runner.sql(THERE), values)} if found else set()
     return {key: run_id for key, run_id in found.items() if run_id in there}
 
 
-def promises(shards: Shards, given: Sequence[Once]) -> list[Statement]:
+def reservations(shards: Shards, given: Sequence[DedupKey]) -> list[Statement]:
     """These keys hold from now on."""
     if not given:
         return []
-    ids = texts([once.run_id for once in given])
-    values = (shards.all[0], texts([once.key for once in given]), ids, numbers([once.until for once in given]))
+    ids = texts([dedup.run_id for dedup in given])
+    values = (shards.all[0], texts([dedup.key for dedup in given]), ids, numbers([dedup.until for dedup in given]))
     return [(PROMISE, values)]
 
 
-def forget(link: Link, connection: Connection, shard: str, before: int) -> None:
+def forget(runner: TransactionRunner, connection: Connection, shard: str, before: int) -> None:
     """Drop what was over before this time."""
     for statement in OVER:
-        connection.execute(link.sql(statement), (stored(shard), before))
+        connection.execute(runner.sql(statement), (stored(shard), before))

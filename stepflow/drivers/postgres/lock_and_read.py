@@ -14,7 +14,7 @@ from attrs import define, field
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards, read_transition
-from stepflow.drivers.postgres.transactions import Link, Statement, pipelined
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, pipelined
 from stepflow.model.lifecycle import QueueRow
 
 BEGIN = "begin isolation level read committed"
@@ -36,7 +36,7 @@ KNOWN = (
 
 
 @define
-class Seen:
+class RunSnapshot:
     """A run as its transaction sees it; `rev` is 0 if there is none. Decisions are made on it and then written."""
 
     rev: int = 0
@@ -57,12 +57,12 @@ class Seen:
     newest: int = 0  # the revision after what was decided, and that on which a claim by the committer is made
 
 
-class Posted(Exception):
+class InboxNotEmpty(Exception):
     """Something that callers posted must be applied first."""
 
 
-def look(
-    link: Link,
+def lock_and_read(
+    runner: TransactionRunner,
     connection: Connection,
     shards: Shards,
     ids: Iterable[str],
@@ -70,10 +70,10 @@ def look(
     draws: tuple[Statement, int] | None = None,
     *,
     within: bool = False,
-) -> tuple[dict[str, Seen], list[int]]:
+) -> tuple[dict[str, RunSnapshot], list[int]]:
     """Begin a transaction, lock the runs and read them; `publishes` are (run id, publish id) to be looked up.
 
-    `draws` asks for so many new revisions, after the statement that guards them. Raises Posted when the inbox is not
+    `draws` asks for so many new revisions, after the statement that guards them. Raises InboxNotEmpty when the inbox is not
     empty. `within` a transaction that has begun already, it is neither begun nor is the inbox looked at.
     """
     parts = shards.split(ids)
@@ -83,36 +83,40 @@ def look(
     with pipelined(connection):
         if not within:
             connection.execute(BEGIN)
-            posted = connection.execute(link.sql(POSTED), (texts(shards.all),), prepare=True)
+            posted = connection.execute(runner.sql(POSTED), (texts(shards.all),), prepare=True)
         if draws is not None:
             (text, values), number = draws
             connection.execute(text, values, prepare=True)
-            drawn = connection.execute(link.sql(DRAW), (number,), prepare=True)
-        cursors = [_ask(link, connection, shard, wanted, asked[shard]) for shard, wanted in parts.items()]
+            drawn = connection.execute(runner.sql(DRAW), (number,), prepare=True)
+        cursors = [_ask(runner, connection, shard, wanted, asked[shard]) for shard, wanted in parts.items()]
     if not within and posted.fetchall()[0][0]:
-        raise Posted
-    runs = {run_id: Seen() for wanted in parts.values() for run_id in wanted}
+        raise InboxNotEmpty
+    runs = {run_id: RunSnapshot() for wanted in parts.values() for run_id in wanted}
     for answers in cursors:
         _read(runs, *(cursor.fetchall() for cursor in answers))
     return runs, [] if draws is None else [row[0] for row in drawn.fetchall()]
 
 
 def _ask(
-    link: Link, connection: Connection, shard: str, wanted: Sequence[str], publishes: Sequence[tuple[str, str]]
+    runner: TransactionRunner,
+    connection: Connection,
+    shard: str,
+    wanted: Sequence[str],
+    publishes: Sequence[tuple[str, str]],
 ) -> list[Any]:
     key = (shard, texts(wanted))
-    cursors = [connection.execute(link.sql(text), key, prepare=True) for text in (LOCKED, ROWS, PENDING)]
+    cursors = [connection.execute(runner.sql(text), key, prepare=True) for text in (LOCKED, ROWS, PENDING)]
     if publishes:
         values = (
             shard,
             texts([run_id for run_id, _id in publishes]),
             texts([event_id for _run, event_id in publishes]),
         )
-        cursors.append(connection.execute(link.sql(KNOWN), values, prepare=True))
+        cursors.append(connection.execute(runner.sql(KNOWN), values, prepare=True))
     return cursors
 
 
-def _read(runs: Mapping[str, Seen], locked: Any, rows: Any, pending: Any, known: Any = ()) -> None:
+def _read(runs: Mapping[str, RunSnapshot], locked: Any, rows: Any, pending: Any, known: Any = ()) -> None:
     for run_id, rev, epoch, status, transition, priority, limits, labels, delay in locked:
         run, move = runs[restored(run_id)], read_transition(transition)
         run.epoch, run.status, run.priority, run.labels = epoch, status or move.status, priority, labels

@@ -9,12 +9,12 @@ from types import MappingProxyType
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.arrays import restored
-from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.limits import forget
 from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.transactions import Link
-from stepflow.drivers.postgres.url import Place
+from stepflow.drivers.postgres.transactions import TransactionRunner
+from stepflow.drivers.postgres.url import ServerTarget
 
 # A run ended after it was created, so the index by creation time bounds the search.
 ENDED = (
@@ -83,51 +83,51 @@ SHOWN = 10  # things listed of one problem
 class PostgresMaintenance(Maintenance):
     """Upkeep of one namespace; `check` looks at the whole schema."""
 
-    def __init__(self, place: Place, namespace: str) -> None:
+    def __init__(self, place: ServerTarget, namespace: str) -> None:
         self._place, self._namespace = place, namespace
 
     @contextmanager
-    def _link(self) -> Iterator[tuple[Link, Shards]]:
-        dialer = Dialer(self._place)
+    def _runner(self) -> Iterator[tuple[TransactionRunner, Shards]]:
+        dialer = Connector(self._place)
         with dialer.first() as connection:
             shards = schema.prepare(connection, self._place)
-        link = Link(dialer, 1)
+        runner = TransactionRunner(dialer, 1)
         try:
-            yield link, Shards(self._namespace, shards)
+            yield runner, Shards(self._namespace, shards)
         finally:
-            link.pool.close()
+            runner.pool.close()
 
     def prune(self, before: int, limit: int) -> int:
         deleted = 0
-        with self._link() as (link, shards):
+        with self._runner() as (runner, shards):
             for shard in shards.all:
                 left = limit - deleted
                 if left > 0:
-                    deleted += link.run(lambda c, args=(shard, before, left): _prune(link, c, *args))  # type: ignore[misc]
-            link.run(lambda c: forget(link, c, shards.all[0], before))
+                    deleted += runner.run(lambda c, args=(shard, before, left): _prune(runner, c, *args))  # type: ignore[misc]
+            runner.run(lambda c: forget(runner, c, shards.all[0], before))
         return deleted
 
     def check(self) -> list[str]:
-        with self._link() as (link, _shards):
-            return link.run(lambda connection: _check(link, connection))
+        with self._runner() as (runner, _shards):
+            return runner.run(lambda connection: _check(runner, connection))
 
 
-def _prune(link: Link, connection: Connection, shard: str, before: int, limit: int) -> int:
+def _prune(runner: TransactionRunner, connection: Connection, shard: str, before: int, limit: int) -> int:
     connection.execute(BEGIN)
-    found = [row[0] for row in connection.execute(link.sql(ENDED), (shard, before, limit))]
-    delayed = {row[0] for row in connection.execute(link.sql(DELAYED), (shard, found))}
+    found = [row[0] for row in connection.execute(runner.sql(ENDED), (shard, before, limit))]
+    delayed = {row[0] for row in connection.execute(runner.sql(DELAYED), (shard, found))}
     ended = [run_id for run_id in found if run_id not in delayed]
     for statement in DELETIONS if ended else ():
-        connection.execute(link.sql(statement), (shard, ended))
+        connection.execute(runner.sql(statement), (shard, ended))
     connection.execute("commit")
     return len(ended)
 
 
-def _check(link: Link, connection: Connection) -> list[str]:
+def _check(runner: TransactionRunner, connection: Connection) -> list[str]:
     problems = []
     connection.execute("begin isolation level repeatable read, read only")
     for text, query in CHECKS.items():
-        rows = connection.execute(link.sql(f"{query} limit {SHOWN}")).fetchall()
+        rows = connection.execute(runner.sql(f"{query} limit {SHOWN}")).fetchall()
         problems += [text.format(repr(restored(row[0]))) for row in rows]
     connection.execute("commit")
     return problems

@@ -6,14 +6,14 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from stepflow.drivers.port.commit import Owner, Peer, Pulse
+from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.postgres.stall_detector import Patience
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.drivers.postgres.stall_detector import StallDetector
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
@@ -53,9 +53,9 @@ GONE = "delete from stepflow.owners where shard = $1 and id = $2"
 class Owners:
     """The owner rows are in the namespace's first shard; `locks` tells whether the own lock proves life."""
 
-    def __init__(self, link: Link, shards: Shards, me: Owner, lock: Statement, *, locks: bool) -> None:
-        self._link, self._shards, self.me, self._lock, self._locks = link, shards, me, lock, locks
-        self._patience = Patience()
+    def __init__(self, runner: TransactionRunner, shards: Shards, me: Owner, lock: Statement, *, locks: bool) -> None:
+        self._runner, self._shards, self.me, self._lock, self._locks = runner, shards, me, lock, locks
+        self._stall_detector = StallDetector()
         self._known = False
         self._tried = False
         self.flows: set[str] = set()  # that it has claimed
@@ -65,7 +65,7 @@ class Owners:
         return self._key_of(self.me.id)
 
     def _key_of(self, owner: str) -> int:
-        return lock_key(self._link.place.schema, f"owner/{self._shards.all[0]}/{owner}")
+        return lock_key(self._runner.place.schema, f"owner/{self._shards.all[0]}/{owner}")
 
     def _row(self) -> tuple[object, ...]:
         me = self.me
@@ -74,7 +74,7 @@ class Owners:
     def appear(self) -> None:
         """Make sure that the own row is there."""
         if not self._known:
-            self._link.run(lambda c: fetch_all(c, (self._link.sql(APPEAR), self._row())))
+            self._runner.run(lambda c: fetch_all(c, (self._runner.sql(APPEAR), self._row())))
             self._known = True
 
     def appearing(self) -> Statement:
@@ -82,14 +82,14 @@ class Owners:
         self._tried = True
         return APPEAR, self._row()
 
-    def beat(self, now: int, dead: Collection[str]) -> Pulse:
+    def beat(self, now: int, dead: Collection[str]) -> HeartbeatReply:
         """Move the own beat, bury the dead, read the others and the marks on the own runs."""
         for owner in sorted(set(dead) - {self.me.id}):
-            self._link.run(lambda c, owner=owner: self._free(c, owner, now, died=True))  # type: ignore[misc]
-        return self._link.run(self._pulse)
+            self._runner.run(lambda c, owner=owner: self._free(c, owner, now, died=True))  # type: ignore[misc]
+        return self._runner.run(self._pulse)
 
-    def _pulse(self, connection: Connection) -> Pulse:
-        sql, first, me = self._link.sql, self._shards.all[0], stored(self.me.id)
+    def _pulse(self, connection: Connection) -> HeartbeatReply:
+        sql, first, me = self._runner.sql, self._shards.all[0], stored(self.me.id)
         _beat, others, marked, boot = fetch_all(
             connection,
             (sql(BEAT), (*self._row(), stored(json.dumps(sorted(self.flows))))),
@@ -99,7 +99,7 @@ class Owners:
         )
         self._known = True
         peers = self._judged(connection, others, str(boot[0][0]))
-        return Pulse(peers, tuple(restored(row[0]) for row in marked))
+        return HeartbeatReply(peers, tuple(restored(row[0]) for row in marked))
 
     def _judged(self, connection: Connection, others: Sequence[Sequence[Any]], boot: str) -> tuple[Peer, ...]:
         """What the locks tell: one is free only while its owner's beat stands still as well.
@@ -107,18 +107,18 @@ class Owners:
         A restart of the server frees all locks at once, and everybody needs a moment to take them again.
         """
         owners = [Owner(restored(row[0]), restored(row[1]), row[2], row[3]) for row in others]
-        still = self._patience.observe(boot, {owner.id: owner.beat for owner in owners})
+        still = self._stall_detector.observe(boot, {owner.id: owner.beat for owner in owners})
         keys = {self._key_of(owner.id): owner.id for owner, row in zip(owners, others, strict=True) if row[4]}
         if not keys:
             return tuple(Peer(owner) for owner in owners)
         (found,) = fetch_all(connection, (FREE, (numbers(keys),)))
         free = {keys[key]: flag for key, flag in found}
-        self._patience.held([owner for owner, flag in free.items() if not flag])
+        self._stall_detector.held([owner for owner, flag in free.items() if not flag])
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still)) for owner in owners)
 
     def read(self, connection: Connection) -> list[Peer]:
         """All owners; their locks are not looked at."""
-        (rows,) = fetch_all(connection, (self._link.sql(ALL), (self._shards.all[0],)))
+        (rows,) = fetch_all(connection, (self._runner.sql(ALL), (self._shards.all[0],)))
         return [
             Peer(Owner(restored(row[0]), restored(row[1]), row[2], row[3], tuple(json.loads(restored(row[4])))))
             for row in rows
@@ -126,13 +126,13 @@ class Owners:
 
     def leave(self) -> None:
         """Give back what is held and take the own row away."""
-        self._patience.close()
+        self._stall_detector.close()
         if self._known or self._tried:
-            self._link.run(lambda c: self._free(c, self.me.id, None, died=False))
+            self._runner.run(lambda c: self._free(c, self.me.id, None, died=False))
 
     def _free(self, connection: Connection, owner: str, due: int | None, *, died: bool) -> None:
         """Make the rows of an owner unowned. Those that a stopped process still locks are left for the next time."""
-        sql, name = self._link.sql, stored(owner)
+        sql, name = self._runner.sql, stored(owner)
         connection.execute(BEGIN)
         connection.execute(self._lock[0], self._lock[1])
         left = 0

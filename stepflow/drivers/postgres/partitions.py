@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from attrs import frozen
 
 from stepflow.drivers.postgres.arrays import stored, texts
-from stepflow.drivers.postgres.transactions import Link, Statement
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
 
 PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
 
@@ -66,7 +66,7 @@ class Request:
 
 
 @frozen
-class Lane:
+class Partition:
     """Rows that are claimed in one order: of one shard and flow, the ready ones or the special ones."""
 
     shard: str
@@ -74,19 +74,19 @@ class Lane:
     special: bool
 
 
-def values(lane: Lane, request: Request, limit: int) -> tuple[object, ...]:
+def values(lane: Partition, request: Request, limit: int) -> tuple[object, ...]:
     """The values of a statement over a lane."""
     definition, skip = request.flows[lane.flow], texts(sorted(request.skip))
     return lane.shard, stored(lane.flow), request.now, skip, limit, stored(definition), request.suspects
 
 
-def look_at(link: Link, lane: Lane, request: Request) -> Statement:
+def look_at(runner: TransactionRunner, lane: Partition, request: Request) -> Statement:
     """The statement for the first rows of a lane."""
     text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[0]
-    return link.sql(text), values(lane, request, request.limit)
+    return runner.sql(text), values(lane, request, request.limit)
 
 
-def take_of(link: Link, lane: Lane, request: Request, number: int, owner: str) -> Statement:
+def take_of(runner: TransactionRunner, lane: Partition, request: Request, number: int, owner: str) -> Statement:
     """The statement that takes so many of them."""
     text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[1]
-    return link.sql(text), (*values(lane, request, number), stored(owner))
+    return runner.sql(text), (*values(lane, request, number), stored(owner))

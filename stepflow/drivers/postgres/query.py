@@ -14,23 +14,23 @@ from stepflow.drivers.port.commit import (
     AsleepQuery,
     Event,
     HistoryQuery,
+    LimitUsageQuery,
     Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
-    TrafficQuery,
 )
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.limits import traffic
-from stepflow.drivers.postgres.lock_and_read import POSTED, Posted
-from stepflow.drivers.postgres.revisions import Search
+from stepflow.drivers.postgres.limits import limit_usage
+from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
+from stepflow.drivers.postgres.revisions import RevisionSearch
 from stepflow.drivers.postgres.rows import (
-    BORN,
+    CREATED,
     QUEUE,
     STATE,
     Shards,
@@ -39,13 +39,13 @@ from stepflow.drivers.postgres.rows import (
     read_record,
     run_of,
 )
-from stepflow.drivers.postgres.transactions import Link, fetch_all
-from stepflow.drivers.postgres.visible_rev import Head
+from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
+from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import QueueRow, Status
 
 RUNS = (
-    f"select {STATE}, {BORN}, {QUEUE}{{more}} from stepflow.states s"
+    f"select {STATE}, {CREATED}, {QUEUE}{{more}} from stepflow.states s"
     " left join stepflow.queue q on q.shard = s.shard and q.id = s.id{join}"
 )
 TEXT = """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
@@ -90,9 +90,9 @@ ASLEEP = (
 class Reader:
     """The queries of one namespace on one connection."""
 
-    link: Link
+    runner: TransactionRunner
     shards: Shards
-    head: Head
+    head: VisibleRev
     connection: Connection
 
     def answer(self, query: TableQuery) -> Answer:
@@ -107,24 +107,24 @@ class Reader:
             case AsleepQuery():
                 rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
                 return [int(rows[0][0])]
-            case TrafficQuery():
-                return [traffic(self.link, self.connection, self.shards, [query.limits], query.now)]
+            case LimitUsageQuery():
+                return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now)]
             case DelayQuery():
-                return attached.read_delays(self.link, self.connection, self.shards, query)
+                return attached.read_delays(self.runner, self.connection, self.shards, query)
             case DataQuery():
-                return attached.read_data(self.link, self.connection, self.shards, query)
+                return attached.read_data(self.runner, self.connection, self.shards, query)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
-        """Full records in the order of `ids`, each as of one moment. Raises Posted when the inbox is to be applied first."""
+        """Full records in the order of `ids`, each as of one moment. Raises InboxNotEmpty when the inbox is to be applied first."""
         kinds = [
-            (self.link.sql(text), shard, wanted)
+            (self.runner.sql(text), shard, wanted)
             for text, some in ((LOAD, ids), (attached.LOAD, [key for key in ids if run_of(key)]))
             for shard, wanted in self.shards.split(some).items()
         ]
         statements = [(text, (shard, texts(wanted))) for text, shard, wanted in kinds]
-        posted, *found = fetch_all(self.connection, (self.link.sql(POSTED), (texts(self.shards.all),)), *statements)
+        posted, *found = fetch_all(self.connection, (self.runner.sql(POSTED), (texts(self.shards.all),)), *statements)
         if posted[0][0]:
-            raise Posted
+            raise InboxNotEmpty
         number = len(self.shards.split(ids))
         records = dict(read_run(row) for rows in found[:number] for row in rows)
         records |= dict(attached.read_delayed(row) for rows in found[number:] for row in rows)
@@ -133,12 +133,12 @@ class Reader:
     def _history(self, query: HistoryQuery) -> list[Revision]:
         """Of all runs only revisions before which none can appear any more."""
         if query.id is not None:
-            return Search(self.link, self.shards, self.connection, query).revisions()
+            return RevisionSearch(self.runner, self.shards, self.connection, query).revisions()
         head = self.head.settle(self.connection)
-        return Search(self.link, self.shards, self.connection, query, head).revisions()
+        return RevisionSearch(self.runner, self.shards, self.connection, query, head).revisions()
 
     def _rows(self, text: str, *values: object) -> list[tuple[Any, ...]]:
-        return self.connection.execute(self.link.sql(text), values).fetchall()
+        return self.connection.execute(self.runner.sql(text), values).fetchall()
 
     def _runs(self, query: RunQuery) -> list[Record]:
         limit = max(query.limit, 0)
@@ -162,11 +162,11 @@ class Reader:
         if query.after is not None:
             add("(s.created_at, s.id) < ({}, {})", self._created_at(query.after), stored(query.after))
         order = " order by s.created_at desc, s.id desc limit $3"
-        text = self.link.sql(f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}")
+        text = self.runner.sql(f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}")
         # One shard at a time: its index has the order.
         parts = fetch_all(self.connection, *((text, (values[0], shard, *values[2:])) for shard in self.shards.all))
         found = [read_record(row, read_queue(row[9:20])) for rows in parts for row in rows]
-        found.sort(key=lambda record: (record.born.created_at, stored(record.state.id)), reverse=True)
+        found.sort(key=lambda record: (record.created.created_at, stored(record.state.id)), reverse=True)
         return found[:limit]
 
     def _created_at(self, run_id: str) -> int:

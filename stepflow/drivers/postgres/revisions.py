@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards, read_state
-from stepflow.drivers.postgres.transactions import Link, fetch_all
+from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at, x.exchange"
 TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"
@@ -41,10 +41,10 @@ ENDLESS = 2**63 - 1
 
 
 @define
-class Search:
+class RevisionSearch:
     """One query on one connection, up to the revision `head`."""
 
-    link: Link
+    runner: TransactionRunner
     shards: Shards
     connection: Connection
     query: HistoryQuery
@@ -59,7 +59,7 @@ class Search:
         self._values = [low, high, limit]
         if query.id is not None:
             self._values.append(stored(query.id))
-        text = self.link.sql(self._text())
+        text = self.runner.sql(self._text())
         firsts = fetch_all(self.connection, *((text, (shard, *self._values)) for shard in shards))
         found = [
             revision

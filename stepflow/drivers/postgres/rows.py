@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from stepflow.drivers.port.commit import Born, Event, Record
+from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.model.lifecycle import QueueRow
@@ -21,7 +21,7 @@ LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the lanes of the queue
 LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
-BORN = "s.flow, s.input_hash, s.created_at"
+CREATED = "s.flow, s.input_hash, s.created_at"
 QUEUE = (
     "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
 )
@@ -117,6 +117,6 @@ def read_record(
     events: tuple[Event, ...] = (),
     delay: Delay | None = None,
 ) -> Record:
-    """A record from the columns `STATE` and `BORN`, and the queue row."""
+    """A record from the columns `STATE` and `CREATED`, and the queue row."""
     flow, input_hash, created_at = run[6:9]
-    return Record(read_state(run[:6]), Born(restored(flow), input_hash, created_at), exchange, row, events, delay)
+    return Record(read_state(run[:6]), Created(restored(flow), input_hash, created_at), exchange, row, events, delay)

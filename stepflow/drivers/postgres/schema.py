@@ -9,7 +9,7 @@ import psycopg
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.transactions import for_schema
-from stepflow.drivers.postgres.url import Place
+from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import ReadOnly, SchemaMismatch
 from stepflow.model.shard import fnv1a_64
 
@@ -34,7 +34,7 @@ def lock_key(schema: str, purpose: str) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def prepare(connection: Connection, place: Place) -> int:
+def prepare(connection: Connection, place: ServerTarget) -> int:
     """Create or migrate the schema if needed and check it; returns the number of shards.
 
     Raises SchemaMismatch for a newer schema or another number of shards, ReadOnly where it cannot be made.
@@ -47,7 +47,7 @@ def prepare(connection: Connection, place: Place) -> int:
         raise translate(error, place.url) from error
 
 
-def _version(connection: Connection, place: Place) -> int:
+def _version(connection: Connection, place: ServerTarget) -> int:
     if not connection.execute(HAS_META, (place.schema,)).fetchall():
         return 0
     last, newest = _meta(connection, place, "schema"), migrations()[-1][0]
@@ -59,7 +59,7 @@ def _version(connection: Connection, place: Place) -> int:
     return last
 
 
-def _meta(connection: Connection, place: Place, name: str) -> int:
+def _meta(connection: Connection, place: ServerTarget, name: str) -> int:
     text = for_schema("select value from stepflow.meta where name = $1", place.schema)
     row = connection.execute(text, (name,)).fetchone()
     if row is None:
@@ -67,12 +67,12 @@ def _meta(connection: Connection, place: Place, name: str) -> int:
     return int(row[0])
 
 
-def store_id(connection: Connection, place: Place) -> int:
+def store_id(connection: Connection, place: ServerTarget) -> int:
     """The number by which a store is told from others."""
     return _meta(connection, place, "store")
 
 
-def _checked_shards(connection: Connection, place: Place) -> int:
+def _checked_shards(connection: Connection, place: ServerTarget) -> int:
     shards = _meta(connection, place, "shards")
     if place.shards not in (None, shards):
         raise SchemaMismatch(
@@ -82,7 +82,7 @@ def _checked_shards(connection: Connection, place: Place) -> int:
     return shards
 
 
-def _migrate(connection: Connection, place: Place) -> None:
+def _migrate(connection: Connection, place: ServerTarget) -> None:
     """Bring the schema up to date; others who want to do the same wait."""
     row = connection.execute("show transaction_read_only").fetchone()
     if row and row[0] == "on":
@@ -101,7 +101,7 @@ def _migrate(connection: Connection, place: Place) -> None:
             connection.execute(note)
 
 
-def _notes(place: Place, number: int, last: int) -> list[str]:
+def _notes(place: ServerTarget, number: int, last: int) -> list[str]:
     """The statements that note which migration was the last, after those up to `last`; and for a new store, what it is."""
     note = "insert into stepflow.meta (name, value) values ('{}', {}) on conflict (name) do update set value = excluded.value"
     values = {"schema": str(number)}
@@ -110,7 +110,7 @@ def _notes(place: Place, number: int, last: int) -> list[str]:
     return [for_schema(note.format(name, value), place.schema) for name, value in values.items()]
 
 
-def scripts(place: Place) -> list[tuple[int, str]]:
+def scripts(place: ServerTarget) -> list[tuple[int, str]]:
     """The migrations for this place, each as one script that may be run by hand instead."""
     found: list[tuple[int, str]] = []
     for number, script in migrations():

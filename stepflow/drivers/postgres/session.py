@@ -9,36 +9,35 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
-    Horizon,
+    DueSummary,
+    HeartbeatReply,
     Owner,
     OwnerQuery,
-    Pulse,
     Record,
     Release,
 )
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
-from stepflow.drivers.postgres import inbox
-from stepflow.drivers.postgres import schedule as horizon
+from stepflow.drivers.postgres import inbox, next_due
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
-from stepflow.drivers.postgres.change_listener import Station, Watch
+from stepflow.drivers.postgres.change_listener import Channel, ChannelListener
 from stepflow.drivers.postgres.claim import Claims
 from stepflow.drivers.postgres.commit import Commits
 from stepflow.drivers.postgres.commit_fast import LOCK
-from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.decide import decide_release
 from stepflow.drivers.postgres.errors import concerns_member, member_error
-from stepflow.drivers.postgres.inbox_applier import Drain
-from stepflow.drivers.postgres.lock_and_read import POSTED, Posted, look
+from stepflow.drivers.postgres.inbox_applier import InboxApplier
+from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.partitions import Request
 from stepflow.drivers.postgres.query import Reader
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.transactions import Link, fetch_all
-from stepflow.drivers.postgres.visible_rev import Head
+from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
+from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.drivers.postgres.write_changes import queue_statements
 
 T = TypeVar("T")
@@ -47,21 +46,21 @@ T = TypeVar("T")
 class PostgresStore(Store):
     """One engine's session: a connection for the lock and the news, and a small pool for the rest."""
 
-    def __init__(self, link: Link, dialer: Dialer, shards: Shards, owner: Owner, store: int) -> None:
+    def __init__(self, runner: TransactionRunner, dialer: Connector, shards: Shards, owner: Owner, store: int) -> None:
         place = dialer.place
-        self._link = link
+        self._runner = runner
         self._shards, self._store = shards, store
         self._closed = False
         key = lock_key(place.schema, "revs")
         lock = (LOCK, (key,))
-        self._head = Head(link, key)
-        self._owners = Owners(link, shards, owner, lock, locks=not place.pooled)
-        tokens, writer = Tokens(link), Writer(link, shards, self._owners, lock)
+        self._head = VisibleRev(runner, key)
+        self._owners = Owners(runner, shards, owner, lock, locks=not place.pooled)
+        tokens, writer = Tokens(runner), Writer(runner, shards, self._owners, lock)
         self._writer = writer
-        self._drain = Drain(link, shards, tokens, writer)
-        self._claims = Claims(link, shards, self._owners, lock)
-        self._commits = Commits(link, shards, tokens, writer, self._drain, self._claims.know)
-        self._watch = Watch(Station(dialer, shards, owner.id, self._owners.key()))
+        self._drain = InboxApplier(runner, shards, tokens, writer)
+        self._claims = Claims(runner, shards, self._owners, lock)
+        self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
+        self._watch = ChannelListener(Channel(dialer, shards, owner.id, self._owners.key()))
 
     def close(self) -> None:
         if self._closed:
@@ -73,15 +72,15 @@ class PostgresStore(Store):
         finally:
             self._head.close()
             self._watch.close()
-            self._link.closing.set()
-            self._link.pool.close()
+            self._runner.closing.set()
+            self._runner.pool.close()
 
     def _drained(self, work: Callable[[], T]) -> T:
         """Do something that must see what was posted."""
         while True:
             try:
                 return work()
-            except Posted:
+            except InboxNotEmpty:
                 with self._watch.writing():
                     self._drain()
             except Exception as error:
@@ -104,16 +103,16 @@ class PostgresStore(Store):
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._watch.writing():
-            return self._drained(lambda: self._link.run(lambda c: self._release(c, batch, now))) if batch else []
+            return self._drained(lambda: self._runner.run(lambda c: self._release(c, batch, now))) if batch else []
 
     def _release(self, connection: Connection, batch: Sequence[Release], now: int) -> list[bool]:
-        runs, _none = look(self._link, connection, self._shards, [release.fence.id for release in batch])
+        runs, _none = lock_and_read(self._runner, connection, self._shards, [release.fence.id for release in batch])
         results = [decide_release(release, runs[release.fence.id], now) for release in batch]
         statements = queue_statements(self._shards, runs, now)
         self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)
         return results
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         if not dead:
             return self._owners.beat(now, dead)
         with self._watch.writing():
@@ -122,33 +121,33 @@ class PostgresStore(Store):
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         if not ids:
             return []
-        return self._drained(lambda: self._link.run(lambda c: self._reader(c).load(ids)))
+        return self._drained(lambda: self._runner.run(lambda c: self._reader(c).load(ids)))
 
     def read(self, query: Query) -> Any:
-        return self._drained(lambda: self._link.run(lambda c: self._answer(c, query)))
+        return self._drained(lambda: self._runner.run(lambda c: self._answer(c, query)))
 
     def _answer(self, connection: Connection, query: Query) -> Any:
-        ((posted,),) = fetch_all(connection, (self._link.sql(POSTED), (texts(self._shards.all),)))
+        ((posted,),) = fetch_all(connection, (self._runner.sql(POSTED), (texts(self._shards.all),)))
         if posted[0]:
-            raise Posted
+            raise InboxNotEmpty
         if isinstance(query, OwnerQuery):
             return self._owners.read(connection)
         return self._reader(connection).answer(query)
 
     def _reader(self, connection: Connection) -> Reader:
-        return Reader(self._link, self._shards, self._head, connection)
+        return Reader(self._runner, self._shards, self._head, connection)
 
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
-        def ask(connection: Connection) -> Horizon:
-            return horizon.horizon(self._link, connection, self._shards, self._head, flows, now)
+    def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
+        def ask(connection: Connection) -> DueSummary:
+            return next_due.next_due(self._runner, connection, self._shards, self._head, flows, now)
 
-        return self._drained(lambda: self._link.run(ask))
+        return self._drained(lambda: self._runner.run(ask))
 
     def post(self, tx: Any, commit: Commit) -> None:
         body = inbox.body_of(commit)
         ids = [write.state.id for write in commit.writes] + [event.run_id for event in commit.publish]
         shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
-        inbox.post(tx, self._link.place, self._store, shard, body)
+        inbox.post(tx, self._runner.place, self._store, shard, body)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._watch.wait(token, timeout_s)

@@ -10,7 +10,7 @@ QUIET_S = 1.5
 SURE_S = 1.0
 
 
-class Patience:
+class StallDetector:
     """Compares what is seen now with what was seen some seconds ago, under the same start of the server.
 
     A beat only ever grows, so one that is the same now as then did not change in between.

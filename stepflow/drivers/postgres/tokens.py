@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 
-from stepflow.drivers.postgres.transactions import Link
+from stepflow.drivers.postgres.transactions import TransactionRunner
 
 DRAW = "select nextval('stepflow.sessions')"
 
@@ -12,8 +12,8 @@ DRAW = "select nextval('stepflow.sessions')"
 class Tokens:
     """Gives each call of `commit` a number of its own; `newest` is the largest revision that the session made."""
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    def __init__(self, runner: TransactionRunner) -> None:
+        self._runner = runner
         self._guard = Lock()
         self._session: int | None = None
         self._count = 0
@@ -23,7 +23,7 @@ class Tokens:
         """A new number; the first call asks the store for the session's."""
         with self._guard:
             if self._session is None:
-                row = self._link.run(lambda connection: connection.execute(self._link.sql(DRAW)).fetchone())
+                row = self._runner.run(lambda connection: connection.execute(self._runner.sql(DRAW)).fetchone())
                 assert row is not None
                 self._session = int(row[0]) & 0x7FFFFFFF
             self._count = (self._count + 1) & 0xFFFFFFFF

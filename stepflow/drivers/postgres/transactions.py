@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from stepflow.drivers.postgres.connector import Connection, Dialer
+from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import TRANSIENT, Lost, concerns_member, state_of, translate
-from stepflow.drivers.postgres.url import Place
+from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def for_schema(text: str, schema: str) -> str:
 class Pool:
     """At most `most` connections, made when needed; the one used last is taken first. Nobody may take two at a time."""
 
-    def __init__(self, dialer: Dialer, most: int) -> None:
+    def __init__(self, dialer: Connector, most: int) -> None:
         self._dialer, self._most = dialer, most
         self._free: list[Connection] = []
         self._made = 0
@@ -110,11 +110,11 @@ def roll_back(connection: Connection) -> None:
         connection.close()
 
 
-class Link:
+class TransactionRunner:
     """Runs transactions on a pool, again where that is safe."""
 
-    def __init__(self, dialer: Dialer, most: int) -> None:
-        self.place: Place = dialer.place
+    def __init__(self, dialer: Connector, most: int) -> None:
+        self.place: ServerTarget = dialer.place
         self.pool = Pool(dialer, most)
         self.closing = dialer.closing
 

@@ -17,7 +17,7 @@ MOST_SHARDS = 4096
 
 
 @frozen
-class Place:
+class ServerTarget:
     """Where a store is: `conninfo` for the client library, the options of ours, and the URL without its password.
 
     `shards` is None when the URL does not say; `pooled` is true behind a pooler that gives connections per transaction.
@@ -31,7 +31,7 @@ class Place:
     pooled: bool = False
 
 
-def place_of(url: str) -> Place:
+def target_of(url: str) -> ServerTarget:
     """Take a URL apart. Raises StoreError where an option of ours is not understood."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres"):
@@ -42,7 +42,7 @@ def place_of(url: str) -> Place:
     read: dict[str, Any] = {OPTIONS[name][0]: OPTIONS[name][1](value, _shown(url)) for name, value in ours.items()}
     # Not `urlunsplit`: of a URL without a host, as for a Unix socket, it drops the slashes.
     conninfo = f"{parts.scheme}://{parts.netloc}{parts.path}{theirs and '?' + theirs}"
-    return Place(_shown(url), conninfo, **read)
+    return ServerTarget(_shown(url), conninfo, **read)
 
 
 def _shown(url: str) -> str:
@@ -80,4 +80,4 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str, str], object]]] = {
     "connections": ("connections", _number("connections", 2, 100)),
     "pooler": ("pooled", _pooler),
 }
-"""Option in the URL -> field of Place, and how its value is read."""
+"""Option in the URL -> field of ServerTarget, and how its value is read."""

@@ -11,7 +11,7 @@ from threading import Event, Lock
 from typing import Any
 
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
 LAST = "select last_value, is_called from stepflow.revs"
 # The lock's 64-bit key is shown in two halves.
@@ -32,11 +32,11 @@ FLOOR = "select value from stepflow.meta where name = 'floor'"
 PAUSE_S, PAUSES = 0.002, 250  # how long a reader waits for those that are on their way, at most
 
 
-class Head:
+class VisibleRev:
     """The settled head of one store, as far as this session knows it."""
 
-    def __init__(self, link: Link, key: int) -> None:
-        self._link = link
+    def __init__(self, runner: TransactionRunner, key: int) -> None:
+        self._runner = runner
         self._halves = halves(key)
         self._guard = Lock()
         self._settled = 0
@@ -46,7 +46,7 @@ class Head:
 
     def asking(self) -> list[Statement]:
         """The statements whose rows `judge` wants, in this order."""
-        return [(self._link.sql(LAST), ()), (HOLDERS, self._halves)]
+        return [(self._runner.sql(LAST), ()), (HOLDERS, self._halves)]
 
     def judge(self, last: list[Any], holders: list[Any]) -> int:
         """The settled head, from the rows of `asking`."""
@@ -54,7 +54,7 @@ class Head:
 
     def newest(self, connection: Connection, shards: Sequence[str], settled: int) -> int:
         """The newest revision of these shards up to the settled head, or that of a run that was pruned since."""
-        sql = self._link.sql
+        sql = self._runner.sql
         looks = [(sql(NEWEST), (shard, settled)) for shard in shards]
         return max(int(row[0]) for rows in (*fetch_all(connection, (sql(FLOOR), ()), *looks), [(0,)]) for row in rows)
 

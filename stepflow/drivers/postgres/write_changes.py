@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from stepflow.drivers.port.commit import Event, Write
 from stepflow.drivers.postgres.arrays import flags, numbers, texts
 from stepflow.drivers.postgres.decide import Changes
-from stepflow.drivers.postgres.lock_and_read import Seen
+from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.drivers.postgres.rows import OWNED, Shards, label_key, lane, map_text
 from stepflow.drivers.postgres.transactions import Statement
 from stepflow.model.lifecycle import QueueRow
@@ -51,7 +51,7 @@ select $1, nextval('stepflow.seqs'), run_id, name, id, payload, published_at fro
 """
 
 
-def queue_statements(shards: Shards, runs: Mapping[str, Seen], now: int) -> list[Statement]:
+def queue_statements(shards: Shards, runs: Mapping[str, RunSnapshot], now: int) -> list[Statement]:
     """The queue rows that were placed, removed or marked."""
     found: list[Statement] = []
     for shard, ids in shards.split(run_id for run_id, run in runs.items() if run.placed or run.marked).items():
@@ -64,7 +64,7 @@ def queue_statements(shards: Shards, runs: Mapping[str, Seen], now: int) -> list
     return found
 
 
-def _place(shard: str, placed: Sequence[tuple[str, QueueRow, Seen]], now: int) -> Statement:
+def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
     rows = [row for _id, row, _run in placed]
     return PLACE, (
         shard,

@@ -11,7 +11,7 @@ from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.revision_index import places
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 CHUNK = 200  # keys looked at while the lock is held
 NUMBER = 8
@@ -23,7 +23,7 @@ class Inspection:
     def __init__(self, database: Database, namespace: str) -> None:
         self._database, self._namespace = database, namespace
         with database.changed:
-            self._keys = database.space(namespace).keys
+            self._keys = database.tables(namespace).keys
 
     def problems(self) -> list[str]:
         """What is wrong, in words."""
@@ -36,27 +36,27 @@ class Inspection:
             (keys.ages, self._indexed),
             (keys.labels, self._indexed),
             (keys.ended, self._indexed),
-            (keys.lanes, self._queued),
+            (keys.partitions, self._queued),
             (keys.held, self._queued),
             (keys.delays, self._delay),
             (keys.dues, self._timed),
             (keys.data, self._data),
             (keys.blobs, self._blob),
         ):
-            for space, key in self._each(prefix):
-                found += look(space, key)
+            for tables, key in self._each(prefix):
+                found += look(tables, key)
         return found
 
-    def _each(self, prefix: bytes) -> Iterator[tuple[Space, bytes]]:
+    def _each(self, prefix: bytes) -> Iterator[tuple[RocksdbTables, bytes]]:
         """The keys that are there at their turn, each under the lock."""
         start = prefix
         while True:
             with self._database.changed:
-                space = self._database.space(self._namespace)
-                chunk = [key for key, _ in islice(space.disk.scan(start, after(prefix)), CHUNK)]
+                tables = self._database.tables(self._namespace)
+                chunk = [key for key, _ in islice(tables.disk.scan(start, after(prefix)), CHUNK)]
                 for key in chunk:
-                    yield space, key
-                space.trim()
+                    yield tables, key
+                tables.trim()
             if not chunk:
                 return
             start = chunk[-1] + b"\0"
@@ -64,9 +64,9 @@ class Inspection:
     def _counted(self) -> Iterator[str]:
         keys = self._keys
         with self._database.changed:
-            space = self._database.space(self._namespace)
-            kept = +space.counts
-            rows = space.disk.scan(keys.ages, after(keys.ages))
+            tables = self._database.tables(self._namespace)
+            kept = +tables.counts
+            rows = tables.disk.scan(keys.ages, after(keys.ages))
         real: Counter[tuple[str, str]] = Counter()
         for key, _mark in rows:
             group, at = read_text(key, len(keys.ages))
@@ -75,70 +75,70 @@ class Inspection:
             if kept[group, flow] != real[group, flow]:
                 yield f"flow {flow!r}: {real[group, flow]} runs are {group}, the counter says {kept[group, flow]}"
 
-    def _run(self, space: Space, key: bytes) -> Iterator[str]:
+    def _run(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id = read_text(key, len(self._keys.runs))[0]
-        run = space.run(run_id)
+        run = tables.run(run_id)
         if run is None:
             yield f"run {run_id!r} has no history"
             return
-        for entry, value in run_entries(self._keys, run, space.row(run_id)).items():
-            if space.disk.get(entry) != value:
+        for entry, value in run_entries(self._keys, run, tables.row(run_id)).items():
+            if tables.disk.get(entry) != value:
                 yield f"run {run_id!r} is missing in an index: {entry!r}"
 
-    def _revision(self, space: Space, key: bytes) -> Iterator[str]:
-        for code, rev in places(key, space.disk.get(key) or b"", len(self._keys.revs)):
+    def _revision(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
+        for code, rev in places(key, tables.disk.get(key) or b"", len(self._keys.revs)):
             if rev > self._database.head.rev:
                 yield f"revision {rev} is above the newest one, {self._database.head.rev}"
-            if space.disk.get(self._keys.history + code + number(rev)) is None:
+            if tables.disk.get(self._keys.history + code + number(rev)) is None:
                 yield f"revision {rev} is missing in the history of its run {code!r}"
 
-    def _row(self, space: Space, key: bytes) -> Iterator[str]:
+    def _row(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         name = read_text(key, len(self._keys.queue))[0]
-        row = space.row(name)
-        if row is not None and space.disk.get(row_entry(self._keys, row, text(name))) is None:
+        row = tables.row(name)
+        if row is not None and tables.disk.get(row_entry(self._keys, row, text(name))) is None:
             yield f"the queue row of run {name!r} is missing in its lane"
 
-    def _indexed(self, space: Space, key: bytes) -> Iterator[str]:
+    def _indexed(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id = _indexed_id(self._keys, key)
-        run = space.run(run_id)
-        if run is None or key not in run_entries(self._keys, run, space.row(run_id)):
+        run = tables.run(run_id)
+        if run is None or key not in run_entries(self._keys, run, tables.row(run_id)):
             yield f"an index names run {run_id!r} where it is not: {key!r}"
 
-    def _queued(self, space: Space, key: bytes) -> Iterator[str]:
+    def _queued(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         name = _queued_name(self._keys, key)
-        row = space.row(name)
+        row = tables.row(name)
         if row is None or row_entry(self._keys, row, text(name)) != key:
             yield f"a lane names run {name!r} where it is not: {key!r}"
 
-    def _delay(self, space: Space, key: bytes) -> Iterator[str]:
+    def _delay(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id, at = read_text(key, len(self._keys.delays))
         offset = read_number(key, at)
-        record = space.disk.get(key)
+        record = tables.disk.get(key)
         delay = None if record is None else load(record, run_id, offset).delay
-        if delay is not None and space.disk.get(timed(self._keys, delay)) is None:
+        if delay is not None and tables.disk.get(timed(self._keys, delay)) is None:
             yield f"delay {offset} of run {run_id!r} is missing in the index by time"
-        if offset > last(space, self._keys, DELAYS):
-            yield f"delay {offset} of run {run_id!r} is above the last one, {last(space, self._keys, DELAYS)}"
+        if offset > last(tables, self._keys, DELAYS):
+            yield f"delay {offset} of run {run_id!r} is above the last one, {last(tables, self._keys, DELAYS)}"
 
-    def _timed(self, space: Space, key: bytes) -> Iterator[str]:
+    def _timed(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         at = len(self._keys.dues) + 1 + NUMBER
         (run_id, _end), offset = read_text(key, at + NUMBER), read_number(key, at)
-        record = space.disk.get(self._keys.delays + text(run_id) + number(offset))
+        record = tables.disk.get(self._keys.delays + text(run_id) + number(offset))
         if record is None or timed(self._keys, load(record, run_id, offset).delay) != key:
             yield f"the index by time names delay {offset} of run {run_id!r} where it is not: {key!r}"
 
-    def _data(self, space: Space, key: bytes) -> Iterator[str]:
+    def _data(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         rev = read_number(key, len(self._keys.data))
-        record = space.disk.get(key)
+        record = tables.disk.get(key)
         run_id = None if record is None else parse_data(record)[0]
-        if run_id is not None and space.disk.get(self._keys.blobs + text(run_id) + number(rev)) is None:
+        if run_id is not None and tables.disk.get(self._keys.blobs + text(run_id) + number(rev)) is None:
             yield f"data {rev} is missing in the index of run {run_id!r}"
-        if rev > last(space, self._keys, DATA):
-            yield f"data {rev} is above the last one, {last(space, self._keys, DATA)}"
+        if rev > last(tables, self._keys, DATA):
+            yield f"data {rev} is above the last one, {last(tables, self._keys, DATA)}"
 
-    def _blob(self, space: Space, key: bytes) -> Iterator[str]:
+    def _blob(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id, at = read_text(key, len(self._keys.blobs))
-        if space.disk.get(self._keys.data + key[at:]) is None:
+        if tables.disk.get(self._keys.data + key[at:]) is None:
             yield f"data {read_number(key, at)} of run {run_id!r} is missing"
 
 
@@ -151,6 +151,6 @@ def _indexed_id(keys: Keys, key: bytes) -> str:
 
 def _queued_name(keys: Keys, key: bytes) -> str:
     _first, at = read_text(key, len(keys.held))
-    if key.startswith(keys.lanes):
+    if key.startswith(keys.partitions):
         at = read_text(key, at + 1)[1] + 2 * NUMBER
     return read_text(key, at)[0]

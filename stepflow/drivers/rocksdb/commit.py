@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Owner, Write
+from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Owner, Write
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import Keys, number, text
-from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import Run, dump_event, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import alone
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 
 
-def apply(batch: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> CommitResult:
+def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> CommitResult:
     """Apply one commit whole to the draft of its batch, or answer why nothing of it was applied."""
     before, member = batch.head.copy(), batch.member()
     try:
@@ -30,9 +30,9 @@ def apply(batch: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> Comm
     return result
 
 
-def _changes(member: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
-    if commit.once is not None:
-        control.promise(member, keys, commit.once)
+def _changes(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+    if commit.dedup is not None:
+        control.reserve(member, keys, commit.dedup)
     if commit.resolve is not None:
         commit = _resolved(member, keys, commit, now)
     numbers = tuple([_write(member, keys, write, now) for write in commit.writes])
@@ -45,7 +45,7 @@ def _changes(member: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> 
     return numbers + epochs
 
 
-def _resolved(member: Draft, keys: Keys, commit: Commit, now: int) -> Commit:
+def _resolved(member: Overlay, keys: Keys, commit: Commit, now: int) -> Commit:
     """What the commit becomes with the numbers that it will get; raises what it is refused with."""
     assert commit.resolve is not None
     rev, blob = member.head.rev + 1, attached.last(member, keys, attached.DATA) + 1
@@ -57,85 +57,88 @@ def _resolved(member: Draft, keys: Keys, commit: Commit, now: int) -> Commit:
     return commit
 
 
-def lost(draft: Draft, key: str, epoch: int) -> LostClaim | None:
+def lost(overlay: Overlay, key: str, epoch: int) -> LostClaim | None:
     """The error of a holder whose claim is gone, or None."""
-    row = draft.row(key)
+    row = overlay.row(key)
     if row is not None and row.epoch == epoch:
         return None
     return LostClaim(f"run {key!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it")
 
 
-def _problem(draft: Draft, keys: Keys, commit: Commit, now: int) -> StepflowError | None:
-    fence, once = commit.fence, commit.once
-    if fence is not None and (error := lost(draft, fence.id, fence.epoch)) is not None:
+def _problem(overlay: Overlay, keys: Keys, commit: Commit, now: int) -> StepflowError | None:
+    fence, dedup = commit.fence, commit.dedup
+    if fence is not None and (error := lost(overlay, fence.id, fence.epoch)) is not None:
         return error
     for run_id in commit.unowned:
-        row = draft.row(run_id)
+        row = overlay.row(run_id)
         if row is not None and row.owner:
             return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
-    problem = _stale(draft, commit.writes) or _missing(draft, keys, commit)
-    return problem or (None if once is None else control.duplicate(draft, keys, once, now))
+    problem = _stale(overlay, commit.writes) or _missing(overlay, keys, commit)
+    return problem or (None if dedup is None else control.duplicate(overlay, keys, dedup, now))
 
 
-def _stale(draft: Draft, writes: tuple[Write, ...]) -> RevMismatch | None:
+def _stale(overlay: Overlay, writes: tuple[Write, ...]) -> RevMismatch | None:
     met: set[str] = set()
     stale = []
     for write in writes:
         state = write.state
-        run = draft.run(state.id)
+        run = overlay.run(state.id)
         if state.id in met or state.rev != (0 if run is None else run.rev):
             stale.append(state.id)
         met.add(state.id)
     return RevMismatch(stale) if stale else None
 
 
-def _missing(draft: Draft, keys: Keys, commit: Commit) -> StepflowError | None:
+def _missing(overlay: Overlay, keys: Keys, commit: Commit) -> StepflowError | None:
     if not (commit.consume or commit.queue or commit.publish or commit.cancel):
         return None
-    if commit.consume and (gone := _gone(draft, keys, commit)):
+    if commit.consume and (gone := _gone(overlay, keys, commit)):
         return NotFound(f"events {gone} of the fenced run are not there any more: read the run again")
     made = {write.state.id for write in commit.writes}
     for part in (*commit.queue, *commit.publish):
         run_id = part.run_id if isinstance(part, Event) else part.id
-        if run_id not in made and not isinstance(part, Dequeue) and draft.run(run_id) is None:
+        if run_id not in made and not isinstance(part, Dequeue) and overlay.run(run_id) is None:
             return NotFound(f"there is no run {run_id!r} in this namespace: start it first")
     queued = {part.id for part in commit.queue}
     for cancel in commit.cancel:
-        row = draft.row(cancel.id)
+        row = overlay.row(cancel.id)
         if row is None or not row.owner or cancel.id in queued:
             return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
     return None
 
 
-def _gone(draft: Draft, keys: Keys, commit: Commit) -> list[int]:
+def _gone(overlay: Overlay, keys: Keys, commit: Commit) -> list[int]:
     """The seqs to be consumed that are not pending."""
-    run = draft.run(commit.fence.id) if commit.fence else None
-    pending = set() if run is None else {event.seq for event in rows.pending(draft, keys, run)}
+    run = overlay.run(commit.fence.id) if commit.fence else None
+    pending = set() if run is None else {event.seq for event in rows.pending(overlay, keys, run)}
     return sorted(set(commit.consume) - pending)
 
 
-def _write(draft: Draft, keys: Keys, write: Write, now: int) -> int:
+def _write(overlay: Overlay, keys: Keys, write: Write, now: int) -> int:
     new, exchange = write.state, write.exchange
-    draft.head.rev = rev = draft.head.rev + 1
-    run = draft.run(new.id)
+    overlay.head.rev = rev = overlay.head.rev + 1
+    run = overlay.run(new.id)
     if run is None:
-        born = write.born or Born(new.transition.to, "", now)
-        text(born.flow), number(born.created_at)  # parts of index keys: fail now rather than when the batch is written
+        created = write.created or Created(new.transition.to, "", now)
+        (
+            text(created.flow),
+            number(created.created_at),
+        )  # parts of index keys: fail now rather than when the batch is written
         maps = (dict(new.labels), dict(new.annotations))
-        run = draft.runs[new.id] = Run(new.id, text(new.id), born, rev, new.transition, *maps, now, rev)
+        run = overlay.runs[new.id] = Run(new.id, text(new.id), created, rev, new.transition, *maps, now, rev)
         exchange = "null" if exchange is None else exchange
     else:
-        run = draft.twin(run)
+        run = overlay.copy(run)
         run.moved(new, rev, now)
-    record(draft, keys, run, new.rev, exchange)
+    record(overlay, keys, run, new.rev, exchange)
     return rev
 
 
-def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) -> None:
+def record(overlay: Overlay, keys: Keys, run: Run, prev: int, exchange: str | None) -> None:
     """Write the newest revision of a run into the history; `exchange` None keeps the last one."""
     if exchange is not None:
         run.exchange_rev = run.rev
-    place, puts = number(run.rev), draft.puts
+    place, puts = number(run.rev), overlay.puts
     puts[keys.history + run.code + place] = dump_revision(
         prev,
         run.exchange_rev,
@@ -148,32 +151,32 @@ def record(draft: Draft, keys: Keys, run: Run, prev: int, exchange: str | None) 
         puts[keys.tagged + text(name) + text(value) + place] = b""
 
 
-def _rest(draft: Draft, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+def _rest(overlay: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
     epochs: tuple[int, ...] = ()
     if commit.consume and commit.fence is not None:
-        rows.consume(draft, keys, commit.fence.id, commit.consume)
+        rows.consume(overlay, keys, commit.fence.id, commit.consume)
     for part in commit.queue:
         if isinstance(part, Enqueue):
-            epochs += rows.enqueue(draft, keys, part, now, me)
+            epochs += rows.enqueue(overlay, keys, part, now, me)
         else:
-            rows.dequeue(draft, keys, part.id, now)
+            rows.dequeue(overlay, keys, part.id, now)
     for event in commit.publish:
-        _publish(draft, keys, event, now)
+        _publish(overlay, keys, event, now)
     for cancel in commit.cancel:
-        rows.mark(draft, cancel.id)
+        rows.mark(overlay, cancel.id)
     return epochs
 
 
-def _publish(draft: Draft, keys: Keys, event: Event, now: int) -> None:
-    run = draft.run(event.run_id)
+def _publish(overlay: Overlay, keys: Keys, event: Event, now: int) -> None:
+    run = overlay.run(event.run_id)
     assert run is not None
     seen = keys.published + run.code + text(event.id)
-    if draft.value(seen) is not None:
+    if overlay.value(seen) is not None:
         return
-    draft.head.seq = seq = draft.head.seq + 1
-    draft.puts[seen] = number(seq)
-    draft.loose[keys.events + run.code + number(seq)] = dump_event(event)
-    run = draft.twin(run)
+    overlay.head.seq = seq = overlay.head.seq + 1
+    overlay.puts[seen] = number(seq)
+    overlay.loose[keys.events + run.code + number(seq)] = dump_event(event)
+    run = overlay.copy(run)
     run.oldest = run.oldest if run.pending else seq
     run.pending += 1
-    rows.wake(draft, run, event.name, now)
+    rows.wake(overlay, run, event.name, now)

@@ -8,23 +8,23 @@ from stepflow.drivers.port.commit import Commit, CommitResult, Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of, whole
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
-from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import Run, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import Block
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.model.lifecycle import EPOCH, OWNER
 from stepflow.model.state import Transition
 
 
 def apply(
-    draft: Draft, space: Space, batch: Sequence[Member], now: int, usual: Callable[[Commit], CommitResult]
+    overlay: Overlay, tables: RocksdbTables, batch: Sequence[Member], now: int, usual: Callable[[Commit], CommitResult]
 ) -> list[CommitResult]:
     """Apply the commits of a batch, in its order: fenced writes of one run that goes on or ends here, all others by the `usual` way.
 
     That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
     """
-    runs, rows = space.at_hand()
-    history, puts, head, block = space.keys.history, draft.puts, draft.head, Block(space.keys, draft.puts, now)
+    runs, rows = tables.cached()
+    history, puts, head, block = tables.keys.history, overlay.puts, overlay.head, Block(tables.keys, overlay.puts, now)
     results: list[CommitResult] = []
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
@@ -55,9 +55,9 @@ def apply(
         puts[history + run.code + place] = record
         block.add(rev, run.code)
         for name, value in run.labels.items():
-            puts[space.keys.tagged + text(name) + text(value) + place] = b""
+            puts[tables.keys.tagged + text(name) + text(value) + place] = b""
         if part is not None:  # its end changes the indexes: they are told by what the run was before
-            run, draft.rows[step.id] = draft.twin(run), None
+            run, overlay.rows[step.id] = overlay.copy(run), None
         run.rev, run.transition, run.committed_at = rev, transition, now
         if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
             run.annotations = dict(annotations)

@@ -7,9 +7,9 @@ from threading import Condition
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import HEAD_KEY
-from stepflow.drivers.rocksdb.overlay import Draft, Head
+from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 
 class Database:
@@ -21,45 +21,45 @@ class Database:
         self.changes = 0
         self.users = 0
         self.live: set[tuple[str, str]] = set()  # namespace and owner id of the open sessions
-        self._spaces: dict[str, Space] = {}
+        self._spaces: dict[str, RocksdbTables] = {}
         self._generation = 0
         self._head = Head()
 
-    def space(self, namespace: str) -> Space:
+    def tables(self, namespace: str) -> RocksdbTables:
         """The tables of a namespace."""
         self.disk.ready()
         if self._generation != self.disk.generation:
             self._spaces.clear()
             self._head = Head(*parse(self.disk.get(HEAD_KEY) or dump()))
             self._generation = self.disk.generation
-        space = self._spaces.get(namespace)
-        if space is None:
-            space = self._spaces[namespace] = Space(self.disk, namespace)
-        return space
+        tables = self._spaces.get(namespace)
+        if tables is None:
+            tables = self._spaces[namespace] = RocksdbTables(self.disk, namespace)
+        return tables
 
     @property
     def head(self) -> Head:
         """The last numbers that were given; as of the last `space`."""
         return self._head
 
-    def draft(self, space: Space) -> Draft:
+    def overlay(self, tables: RocksdbTables) -> Overlay:
         """An empty change of a namespace."""
-        return Draft(space, self._head.copy())
+        return Overlay(tables, self._head.copy())
 
-    def doubt(self) -> None:
+    def invalidate(self) -> None:
         """Memory may be ahead of the disk: read it anew at the next use."""
         self._generation = 0
 
-    def apply(self, space: Space, draft: Draft, *, synced: bool = True) -> None:
+    def apply(self, tables: RocksdbTables, overlay: Overlay, *, synced: bool = True) -> None:
         """Write the change and make it visible, or raise a StoreError; `synced` as in `Disk.write`."""
         try:
-            change = space.entries(draft)
-            if change or draft.head != self._head:
-                head = draft.head
+            change = tables.entries(overlay)
+            if change or overlay.head != self._head:
+                head = overlay.head
                 change[HEAD_KEY] = dump(head.rev, head.epoch, head.seq)
                 self.disk.write(change, synced=synced)
         except BaseException:
-            self.doubt()
+            self.invalidate()
             raise
-        space.adopt(draft)
-        self._head = draft.head
+        tables.adopt(overlay)
+        self._head = overlay.head

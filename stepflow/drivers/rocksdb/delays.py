@@ -10,9 +10,9 @@ from attrs import evolve, frozen
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
 from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number, read_text, text
-from stepflow.drivers.rocksdb.overlay import Below, Draft
+from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import TooLarge
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State, Transition
@@ -25,7 +25,7 @@ DIGITS = 18  # of an offset
 
 
 @frozen
-class Kept:
+class AttachedTables:
     """A delay, and the revision that holds the exchange's text of its run, 0 if there was none."""
 
     delay: Delay
@@ -38,47 +38,47 @@ def last(below: Below, keys: Keys, series: str) -> int:
     return 0 if record is None else read_number(record, 0)
 
 
-def _next(draft: Draft, keys: Keys, series: str) -> int:
-    given = last(draft, keys, series) + 1
-    draft.puts[keys.numbers + text(series)] = number(given)
+def _next(overlay: Overlay, keys: Keys, series: str) -> int:
+    given = last(overlay, keys, series) + 1
+    overlay.puts[keys.numbers + text(series)] = number(given)
     return given
 
 
-def store(draft: Draft, keys: Keys, data: DataWrite) -> int:
+def store(overlay: Overlay, keys: Keys, data: DataWrite) -> int:
     """Keep a blob; its revision. Raises TooLarge."""
     blob = bytes(data.blob)
     if len(blob) > LARGEST:
         raise TooLarge(f"the data of run {data.run_id!r} has {len(blob)} bytes, rocksdb:// stores at most {LARGEST}")
-    rev = _next(draft, keys, DATA)
-    draft.puts[keys.data + number(rev)] = dump(data.run_id, dict(data.annotations)) + b"\0" + blob
-    draft.puts[keys.blobs + text(data.run_id) + number(rev)] = b""
+    rev = _next(overlay, keys, DATA)
+    overlay.puts[keys.data + number(rev)] = dump(data.run_id, dict(data.annotations)) + b"\0" + blob
+    overlay.puts[keys.blobs + text(data.run_id) + number(rev)] = b""
     return rev
 
 
-def put(draft: Draft, keys: Keys, given: Delay) -> int:
+def put(overlay: Overlay, keys: Keys, given: Delay) -> int:
     """Keep a delay and queue it; its offset."""
     state, flow = given.state, given.state.transition.to
     number(state.rev)  # it becomes the `claim_rev` of its row
-    offset = _next(draft, keys, DELAYS)
-    run = draft.run(state.id)
-    kept = Kept(evolve(given, offset=offset, fired=False), 0 if run is None else run.exchange_rev)
-    draft.puts[_place(keys, kept.delay)] = _dump(kept)
-    draft.puts[timed(keys, kept.delay)] = b""
+    offset = _next(overlay, keys, DELAYS)
+    run = overlay.run(state.id)
+    kept = AttachedTables(evolve(given, offset=offset, fired=False), 0 if run is None else run.exchange_rev)
+    overlay.puts[_place(keys, kept.delay)] = _dump(kept)
+    overlay.puts[timed(keys, kept.delay)] = b""
     text(flow)  # a part of an index key
-    draft.rows[delay_key(state.id, offset)] = QueueRow(flow, given.due, "", draft.epoch())
+    overlay.rows[delay_key(state.id, offset)] = QueueRow(flow, given.due, "", overlay.epoch())
     return offset
 
 
-def fire(draft: Draft, keys: Keys, kept: Kept) -> None:
+def fire(overlay: Overlay, keys: Keys, kept: AttachedTables) -> None:
     """The delay is over; it stays listed."""
     over = evolve(kept, delay=evolve(kept.delay, fired=True))
-    draft.puts[_place(keys, over.delay)] = _dump(over)
-    draft.puts[timed(keys, kept.delay)] = None
-    draft.puts[timed(keys, over.delay)] = b""
-    draft.rows[delay_key(over.delay.state.id, over.delay.offset)] = None
+    overlay.puts[_place(keys, over.delay)] = _dump(over)
+    overlay.puts[timed(keys, kept.delay)] = None
+    overlay.puts[timed(keys, over.delay)] = b""
+    overlay.rows[delay_key(over.delay.state.id, over.delay.offset)] = None
 
 
-def waiting(below: Below, keys: Keys, key: str) -> Kept | None:
+def waiting(below: Below, keys: Keys, key: str) -> AttachedTables | None:
     """The delay of this key that has not fired, if there is one."""
     run_id, nul, digits = key.rpartition("\0")
     if not nul or not digits.isdecimal() or len(digits) > DIGITS or delay_key(run_id, int(digits)) != key:
@@ -98,25 +98,25 @@ def _place(keys: Keys, delay: Delay) -> bytes:
     return keys.delays + text(delay.state.id) + number(delay.offset)
 
 
-def _dump(kept: Kept) -> bytes:
+def _dump(kept: AttachedTables) -> bytes:
     delay, state = kept.delay, kept.delay.state
     maps = (dict(state.labels), dict(state.annotations))
     position = (state.rev, state.transition.text, *maps, state.committed_at)
     return dump(*position, delay.due, delay.commit, delay.fired, kept.exchange_rev)
 
 
-def load(record: bytes, run_id: str, offset: int) -> Kept:
+def load(record: bytes, run_id: str, offset: int) -> AttachedTables:
     """The delay of a record."""
     rev, transition, labels, annotations, at, due, commit, fired, exchange_rev = parse(record)
     state = State(run_id, rev, Transition.parse(transition), labels, annotations, at)
-    return Kept(Delay(state, due, commit, offset, fired), exchange_rev)
+    return AttachedTables(Delay(state, due, commit, offset, fired), exchange_rev)
 
 
-def read_data(space: Space, query: DataQuery) -> list[StoredData]:
+def read_data(tables: RocksdbTables, query: DataQuery) -> list[StoredData]:
     """The data of one revision, if it is there."""
     if not 0 < query.rev < BIAS:
         return []
-    record = space.disk.get(space.keys.data + number(query.rev))
+    record = tables.disk.get(tables.keys.data + number(query.rev))
     if record is None:
         return []
     _run_id, annotations, blob = parse_data(record)
@@ -130,44 +130,44 @@ def parse_data(record: bytes) -> tuple[str, dict[str, str], bytes]:
     return run_id, annotations, blob
 
 
-def read_delays(space: Space, query: DelayQuery) -> list[Delay]:
+def read_delays(tables: RocksdbTables, query: DelayQuery) -> list[Delay]:
     """The delays that the query asks for, by due time and offset."""
-    found = _listed(space, query) if query.run_id is None else iter(_of_run(space, query, query.run_id))
+    found = _listed(tables, query) if query.run_id is None else iter(_of_run(tables, query, query.run_id))
     return list(islice(found, max(query.limit, 0)))
 
 
-def _of_run(space: Space, query: DelayQuery, run_id: str) -> list[Delay]:
+def _of_run(tables: RocksdbTables, query: DelayQuery, run_id: str) -> list[Delay]:
     found = [
         delay
-        for delay in delays_of(space, run_id)
+        for delay in delays_of(tables, run_id)
         if query.since < delay.due <= query.until and delay.offset > query.after and not (query.pending and delay.fired)
     ]
     return sorted(found, key=lambda delay: (delay.due, delay.offset))
 
 
-def delays_of(space: Space, run_id: str) -> Iterator[Delay]:
+def delays_of(tables: RocksdbTables, run_id: str) -> Iterator[Delay]:
     """All delays of a run, by offset."""
-    prefix = space.keys.delays + text(run_id)
-    for key, record in space.disk.scan(prefix, after(prefix)):
+    prefix = tables.keys.delays + text(run_id)
+    for key, record in tables.disk.scan(prefix, after(prefix)):
         yield load(record, run_id, read_number(key, len(prefix))).delay
 
 
-def _listed(space: Space, query: DelayQuery) -> Iterator[Delay]:
-    keys = space.keys
-    walks = [_between(space, keys.dues + mark, query) for mark in ((PENDING,) if query.pending else (PENDING, FIRED))]
+def _listed(tables: RocksdbTables, query: DelayQuery) -> Iterator[Delay]:
+    keys = tables.keys
+    walks = [_between(tables, keys.dues + mark, query) for mark in ((PENDING,) if query.pending else (PENDING, FIRED))]
     for end in merge(*walks):
         offset = read_number(end, NUMBER)
         if offset > query.after:
             code = end[2 * NUMBER :]
-            record = space.disk.get(keys.delays + code + number(offset))
+            record = tables.disk.get(keys.delays + code + number(offset))
             if record is not None:
                 yield load(record, read_text(code, 0)[0], offset).delay
 
 
-def _between(space: Space, prefix: bytes, query: DelayQuery) -> Iterator[bytes]:
+def _between(tables: RocksdbTables, prefix: bytes, query: DelayQuery) -> Iterator[bytes]:
     """What follows the prefix in the keys of delays that are due in time."""
     start, stop = (prefix + number(_bounded(bound)) + b"\xff" for bound in (query.since, query.until))
-    return (key[len(prefix) :] for key, _none in space.disk.scan(start, stop)) if start < stop else iter(())
+    return (key[len(prefix) :] for key, _none in tables.disk.scan(start, stop)) if start < stop else iter(())
 
 
 def _bounded(due: int) -> int:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.rocksdb.maintenance import RocksdbMaintenance
-from stepflow.drivers.rocksdb.registry import shelf
+from stepflow.drivers.rocksdb.registry import registry
 from stepflow.drivers.rocksdb.session import RocksdbStore
 from stepflow.errors import StoreError, Unavailable
 
@@ -30,11 +30,11 @@ class RocksdbDriver(Driver):
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
         """Open a session; a directory that is not there is made, if its parent is."""
         self._check_path()
-        database = shelf().take(self.path, read_only=self.read_only)
+        database = registry().take(self.path, read_only=self.read_only)
         try:
             return RocksdbStore(database, namespace, owner)
         except BaseException:
-            shelf().give(database)
+            registry().give(database)
             raise
 
     def maintenance(self, namespace: str) -> Maintenance:

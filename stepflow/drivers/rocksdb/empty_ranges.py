@@ -1,4 +1,4 @@
-"""Gaps: stretches of keys known to be empty, so that nobody walks twice over what RocksDB still keeps of deleted rows."""
+"""EmptyRanges: stretches of keys known to be empty, so that nobody walks twice over what RocksDB still keeps of deleted rows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from operator import itemgetter
 MOST = 16  # gaps that are remembered: the widest
 WIDTH = 24  # bytes of the keys by which width is measured
 
-Gap = tuple[bytes, bytes, int]
+EmptyRange = tuple[bytes, bytes, int]
 """Start, end and width."""
 
 
-class Gaps:
+class EmptyRanges:
     """Disjoint stretches `start <= key < end` without a row, in ascending order; keys differ from byte `at` on."""
 
     def __init__(self, at: int) -> None:
         self._at = at
-        self._gaps: list[Gap] = []
+        self._gaps: list[EmptyRange] = []
 
-    def _gap(self, start: bytes, end: bytes) -> Gap:
+    def _gap(self, start: bytes, end: bytes) -> EmptyRange:
         return start, end, self._place(end) - self._place(start)
 
     def _place(self, key: bytes) -> int:

@@ -35,7 +35,7 @@ def group_of(run: Run, row: QueueRow | None) -> str:
 
 def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
     """The group and creating flow under which a run is counted and listed."""
-    return group_of(run, row), run.born.flow
+    return group_of(run, row), run.created.flow
 
 
 def _mark(run: Run, row: QueueRow) -> bytes:
@@ -64,12 +64,12 @@ def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:
 
 
 def _age_key(keys: Keys, run: Run, group: str) -> bytes:
-    return keys.group(group, run.born.flow) + number(run.born.created_at) + run.code
+    return keys.group(group, run.created.flow) + number(run.created.created_at) + run.code
 
 
 def label_keys(keys: Keys, run: Run) -> set[bytes]:
     """Where a run is listed by its labels."""
-    age = number(run.born.created_at) + run.code
+    age = number(run.created.created_at) + run.code
     return {keys.labels + text(name) + text(value) + age for name, value in run.labels.items()}
 
 
@@ -93,16 +93,16 @@ def kind_of(row: QueueRow) -> Kind:
     return (LIMITED, row.limits) if row.limits and not row.blocked_by else (PLAIN, row.blocked_by)
 
 
-def lane_prefix(keys: Keys, row: QueueRow) -> bytes:
+def partition_prefix(keys: Keys, row: QueueRow) -> bytes:
     """The lane of a row that has no owner: rows of one flow, kind and priority."""
-    return keys.lane(row.flow, *kind_of(row), row.priority)
+    return keys.partition(row.flow, *kind_of(row), row.priority)
 
 
 def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:
     """The index key of a queue row: under its owner, or at its place in its lane."""
     if row.owner:
         return keys.owned(row.owner) + code
-    return lane_prefix(keys, row) + number(row.due) + code
+    return partition_prefix(keys, row) + number(row.due) + code
 
 
 def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, before: Side, after: Side) -> None:

@@ -59,7 +59,7 @@ class Keys:
         self.revs = shard + b"r"  # rev -> committed_at, ids of it and of those behind it
         self.tagged = shard + b"k"  # label, value, rev
         self.queue = shard + b"q"  # queue key -> its row
-        self.lanes = shard + b"l"  # flow, kind (a letter and a text), priority, due, queue key: what has no owner
+        self.partitions = shard + b"l"  # flow, kind (a letter and a text), priority, due, queue key: what has no owner
         self.held = shard + b"o"  # owner, queue key
         self.ages = shard + b"i"  # group, flow, created at, id: every run once
         self.labels = shard + b"b"  # label, value, created at, id
@@ -73,19 +73,19 @@ class Keys:
         self.data = shard + b"t"  # data revision -> a blob
         self.blobs = shard + b"g"  # id, data revision
         self.begun = shard + b"a"  # key of a limit, when a run began, its id
-        self.once = shard + b"p"  # deduplication key -> the run that was started with it
+        self.dedup = shard + b"p"  # deduplication key -> the run that was started with it
         self.numbers = shard + b"n"  # the last delay offset and data revision
         self.group = lru_cache(KNOWN)(self._group)
-        self.lane = lru_cache(KNOWN)(self._lane)
+        self.partition = lru_cache(KNOWN)(self._partition)
         self.owned = lru_cache(KNOWN)(self._owned)
 
     def _group(self, group: str, flow: str) -> bytes:
         """The prefix of the runs of a group and creating flow, by age."""
         return self.ages + text(group) + text(flow)
 
-    def _lane(self, flow: str, letter: bytes, told: str, priority: int) -> bytes:
+    def _partition(self, flow: str, letter: bytes, told: str, priority: int) -> bytes:
         """The prefix of a lane."""
-        return self.lanes + text(flow) + letter + text(told) + number(priority)
+        return self.partitions + text(flow) + letter + text(told) + number(priority)
 
     def _owned(self, owner: str) -> bytes:
         """The prefix of the rows of an owner."""

@@ -14,8 +14,8 @@ from stepflow.drivers.rocksdb.delays import delays_of
 from stepflow.drivers.rocksdb.keys import number, read_text
 from stepflow.drivers.rocksdb.limits import over
 from stepflow.drivers.rocksdb.prune import forget
-from stepflow.drivers.rocksdb.registry import shelf
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.registry import registry
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 NUMBER = 8
 
@@ -28,25 +28,25 @@ class RocksdbMaintenance(Maintenance):
 
     @contextmanager
     def _open(self) -> Iterator[Database]:
-        database = shelf().take(self._path, read_only=self._read_only)
+        database = registry().take(self._path, read_only=self._read_only)
         try:
             yield database
         finally:
-            shelf().give(database)
+            registry().give(database)
 
     def prune(self, before: int, limit: int) -> int:
         with self._open() as database, database.changed:
-            space = database.space(self._namespace)
-            ended = space.keys.ended
-            found = space.disk.scan(ended, ended + number(before))
+            tables = database.tables(self._namespace)
+            ended = tables.keys.ended
+            found = tables.disk.scan(ended, ended + number(before))
             names = (read_text(key, len(ended) + NUMBER)[0] for key, _none in found)
-            ids = list(islice((run_id for run_id in names if _is_done(space, run_id)), max(limit, 0)))
-            draft = database.draft(space)
-            draft.puts.update(over(space, before))
+            ids = list(islice((run_id for run_id in names if _is_done(tables, run_id)), max(limit, 0)))
+            overlay = database.overlay(tables)
+            overlay.puts.update(over(tables, before))
             for run_id in ids:
-                forget(draft, space, run_id)
-            if draft.puts:
-                database.apply(space, draft)
+                forget(overlay, tables, run_id)
+            if overlay.puts:
+                database.apply(tables, overlay)
             return len(ids)
 
     def check(self) -> list[str]:
@@ -54,6 +54,6 @@ class RocksdbMaintenance(Maintenance):
             return Inspection(database, self._namespace).problems()
 
 
-def _is_done(space: Space, run_id: str) -> bool:
+def _is_done(tables: RocksdbTables, run_id: str) -> bool:
     """Whether all delays of an ended run have fired."""
-    return all(delay.fired for delay in delays_of(space, run_id))
+    return all(delay.fired for delay in delays_of(tables, run_id))

@@ -1,4 +1,4 @@
-"""Draft: what a batch is about to change, in layers, so that one member can be dropped alone."""
+"""Overlay: what a batch is about to change, in layers, so that one member can be dropped alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Below(Protocol):
         """The records from number `start` on whose keys begin with `prefix`, in their order."""
 
 
-class Draft:
+class Overlay:
     """Changed runs, queue rows and records over what is `below`; `puts` holds new values by key, None deletes.
 
     `loose` are records that are looked for by prefix (events), `gone` runs to be forgotten.
@@ -59,11 +59,11 @@ class Draft:
         self.loose: dict[bytes, bytes | None] = {}
         self.gone: set[str] = set()
 
-    def member(self) -> Draft:
+    def member(self) -> Overlay:
         """A layer over this one, to be absorbed or forgotten; the numbers of `head` are given for both."""
-        return Draft(self, self.head)
+        return Overlay(self, self.head)
 
-    def absorb(self, member: Draft) -> None:
+    def absorb(self, member: Overlay) -> None:
         """Take over what a member changed."""
         self.puts.update(member.puts)
         self.runs.update(member.runs)
@@ -95,9 +95,9 @@ class Draft:
                     found[key] = value
         return found
 
-    def twin(self, run: Run) -> Run:
+    def copy(self, run: Run) -> Run:
         """A copy of a run, which this draft changes."""
-        changed = self.runs[run.id] = run.twin()
+        changed = self.runs[run.id] = run.copy()
         return changed
 
     def epoch(self) -> int:

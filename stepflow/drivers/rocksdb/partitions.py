@@ -1,4 +1,4 @@
-"""Lanes: which unowned queue rows come next, at a cost that sleeping and deleted rows do not change."""
+"""Partitions: which unowned queue rows come next, at a cost that sleeping and deleted rows do not change."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from stepflow.drivers.rocksdb.disk import Disk
-from stepflow.drivers.rocksdb.empty_ranges import Gaps
-from stepflow.drivers.rocksdb.index import LIMITED, SUSPECTED, Kind, lane_prefix
+from stepflow.drivers.rocksdb.empty_ranges import EmptyRanges
+from stepflow.drivers.rocksdb.index import LIMITED, SUSPECTED, Kind, partition_prefix
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text
 from stepflow.model.lifecycle import QueueRow
 
 NUMBER = 8  # bytes
 
 
-class Lane:
+class Partition:
     """Rows of one flow and priority by (due, key). No row lies before `floor`, none is due before `due`."""
 
     def __init__(self, prefix: bytes, floor: bytes, due: int) -> None:
         self.prefix, self.floor, self.due = prefix, floor, due
-        self._gaps = Gaps(len(prefix))
+        self._gaps = EmptyRanges(len(prefix))
 
     def added(self, key: bytes, due: int) -> None:
         """A row was put at `key`."""
@@ -57,47 +57,49 @@ class Lane:
         return None
 
 
-class Lanes:
+class Partitions:
     """All unowned rows of a namespace."""
 
     def __init__(self, disk: Disk, keys: Keys) -> None:
         self._disk, self._keys = disk, keys
-        self._lanes: defaultdict[str, dict[Kind, dict[int, Lane]]] = defaultdict(dict)
+        self._partitions: defaultdict[str, dict[Kind, dict[int, Partition]]] = defaultdict(dict)
         self._recover()
 
     def _recover(self) -> None:
         """Find the lanes by leaping from one to the next."""
-        start, stop = self._keys.lanes, after(self._keys.lanes)
+        start, stop = self._keys.partitions, after(self._keys.partitions)
         while (first := next(self._disk.scan(start, stop), None)) is not None:
             key = first[0]
-            flow, at = read_text(key, len(self._keys.lanes))
+            flow, at = read_text(key, len(self._keys.partitions))
             told, end = read_text(key, at + 1)
             prefix = key[: end + NUMBER]
-            lane = Lane(prefix, key, read_number(key, end + NUMBER))
+            partition = Partition(prefix, key, read_number(key, end + NUMBER))
             kind = (key[at : at + 1], told)
-            self._lanes[flow].setdefault(kind, {})[read_number(key, end)] = lane
+            self._partitions[flow].setdefault(kind, {})[read_number(key, end)] = partition
             start = after(prefix)
 
     def added(self, row: QueueRow, kind: Kind, code: bytes) -> None:
         """A row without an owner was written."""
-        prefix = lane_prefix(self._keys, row)
+        prefix = partition_prefix(self._keys, row)
         key = prefix + number(row.due) + code
-        lane = self._lanes[row.flow].setdefault(kind, {}).setdefault(row.priority, Lane(prefix, key, row.due))
-        lane.added(key, row.due)
+        partition = (
+            self._partitions[row.flow].setdefault(kind, {}).setdefault(row.priority, Partition(prefix, key, row.due))
+        )
+        partition.added(key, row.due)
 
-    def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, Lane]]:
+    def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, Partition]]:
         """Suspects or not, priority and lane, of all without limits that a worker of this definition may claim."""
-        for (letter, told), lanes in self._lanes[flow].items() if flow in self._lanes else ():
+        for (letter, told), partitions in self._partitions[flow].items() if flow in self._partitions else ():
             if letter != LIMITED and told != definition:
-                for priority in lanes:
-                    yield letter == SUSPECTED, priority, lanes[priority]
+                for priority in partitions:
+                    yield letter == SUSPECTED, priority, partitions[priority]
 
     def lines(self, flow: str, now: int) -> dict[str, int]:
         """The texts of limits of which runs of a flow may be due at `now`, and a time before which none of them is."""
         found: dict[str, int] = {}
-        for (letter, told), lanes in self._lanes.get(flow, {}).items():
+        for (letter, told), partitions in self._partitions.get(flow, {}).items():
             if letter == LIMITED:
-                due = min((lane.due for lane in lanes.values()), default=now + 1)
+                due = min((partition.due for partition in partitions.values()), default=now + 1)
                 if due <= now:
                     found[told] = due
         return found
@@ -108,50 +110,50 @@ class Lanes:
         """Priority, due and key of the first `limit` rows without limits in claim order."""
         found: list[tuple[int, int, str]] = []
         for flow, definition in flows.items():
-            lanes = [(p, lane) for suspect, p, lane in self._of(flow, definition) if suspect is suspects]
-            found += self._first(sorted(lanes, key=lambda item: item[0]), now, limit, skip)
+            partitions = [(p, partition) for suspect, p, partition in self._of(flow, definition) if suspect is suspects]
+            found += self._first(sorted(partitions, key=lambda item: item[0]), now, limit, skip)
         return sorted(found)[:limit]
 
     def limited(
         self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
         """The same of the rows of one flow with these limits; their lanes are forgotten when they are empty."""
-        known, kind = self._lanes[flow], (LIMITED, limits)
+        known, kind = self._partitions[flow], (LIMITED, limits)
         found = sorted(self._first(sorted(known[kind].items()), now, limit, skip))[:limit]
-        if not found and all(lane.head(self._disk) is None for lane in known[kind].values()):
+        if not found and all(partition.head(self._disk) is None for partition in known[kind].values()):
             del known[kind]
         return found
 
     def _first(
-        self, lanes: list[tuple[int, Lane]], now: int, limit: int, skip: Collection[str]
+        self, partitions: list[tuple[int, Partition]], now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
         """Enough rows of lanes by priority; lanes of equal priority are all looked at."""
         found: list[tuple[int, int, str]] = []
         last = None
-        for priority, lane in lanes:
+        for priority, partition in partitions:
             if len(found) >= limit and priority != last:
                 break
-            last, room = priority, limit
-            for due, key in lane.rows(self._disk, now):
+            last, admission = priority, limit
+            for due, key in partition.rows(self._disk, now):
                 if key in skip:
                     continue
                 found.append((priority, due, key))
-                room -= 1
-                if not room:
+                admission -= 1
+                if not admission:
                     break
         return found
 
     def next_due(self, flows: Mapping[str, str], now: int) -> int | None:
         """The earliest due time of a row that a worker of these flows may claim, of rows with limits if it is still to come."""
-        lanes = [lane for flow, definition in flows.items() for _, _, lane in self._of(flow, definition)]
+        partitions = [partition for flow, definition in flows.items() for _, _, partition in self._of(flow, definition)]
         for flow in flows:
-            for (letter, _told), waiting in self._lanes.get(flow, {}).items():
-                lanes += [lane for lane in waiting.values() if letter == LIMITED and lane.due > now]
+            for (letter, _told), waiting in self._partitions.get(flow, {}).items():
+                partitions += [partition for partition in waiting.values() if letter == LIMITED and partition.due > now]
         best: int | None = None
-        for lane in sorted(lanes, key=lambda lane: lane.due):
-            if best is not None and lane.due >= best:
+        for partition in sorted(partitions, key=lambda partition: partition.due):
+            if best is not None and partition.due >= best:
                 break
-            head = lane.head(self._disk)
+            head = partition.head(self._disk)
             if head is not None and (best is None or head < best):
                 best = head
         return best
@@ -159,20 +161,20 @@ class Lanes:
     def later(self, flows: Collection[str], now: int) -> list[Iterator[tuple[bytes, bytes]]]:
         """The rows of these flows that are due after `now`, as of this call, without blocked ones."""
         waiting = [
-            lane
+            partition
             for flow in flows
-            for (letter, told), lanes in self._lanes.get(flow, {}).items()
+            for (letter, told), partitions in self._partitions.get(flow, {}).items()
             if letter == LIMITED or not told
-            for lane in lanes.values()
+            for partition in partitions.values()
         ]
-        return [self._disk.scan(lane.prefix + number(now + 1), after(lane.prefix)) for lane in waiting]
+        return [self._disk.scan(partition.prefix + number(now + 1), after(partition.prefix)) for partition in waiting]
 
     def suspects(self, flows: Mapping[str, str], now: int) -> int:
         """How many due rows are suspects that a worker of these flows may claim."""
         return sum(
             1
             for flow, definition in flows.items()
-            for suspect, _, lane in self._of(flow, definition)
+            for suspect, _, partition in self._of(flow, definition)
             if suspect
-            for _ in lane.rows(self._disk, now)
+            for _ in partition.rows(self._disk, now)
         )

@@ -10,13 +10,13 @@ from threading import Condition
 
 from stepflow.drivers.port.commit import (
     AsleepQuery,
-    Born,
+    Created,
     HistoryQuery,
+    LimitUsageQuery,
     Record,
     RunQuery,
     Tally,
     TallyQuery,
-    TrafficQuery,
 )
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, TableQuery
@@ -26,10 +26,10 @@ from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.index import LIVE, status_at
 from stepflow.drivers.rocksdb.index_scan import common
 from stepflow.drivers.rocksdb.keys import after, number, read_text, text
-from stepflow.drivers.rocksdb.overlay import Draft, Head
+from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.drivers.rocksdb.revisions import History
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.revisions import RevisionSearch
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 from stepflow.model.state import new_tuple
@@ -49,62 +49,62 @@ Candidate = tuple[bytes, str]
 class Reader:
     """Reads of one namespace. Everything that several keys must agree on is read while `lock` is held."""
 
-    def __init__(self, space: Space, lock: Condition) -> None:
-        self._space, self._lock = space, lock
+    def __init__(self, tables: RocksdbTables, lock: Condition) -> None:
+        self._tables, self._lock = tables, lock
 
     def answer(self, query: TableQuery) -> Answer:
         """The rows that the query asks for."""
         match query:
             case HistoryQuery():
-                return History(self._space).answer(query, self._lock)
+                return RevisionSearch(self._tables).answer(query, self._lock)
             case RunQuery():
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
             case AsleepQuery():
                 with self._lock:
-                    waiting = sum(self._space.counts["waiting", flow] for flow in query.flows)
-                    later = self._space.lanes.later(query.flows, query.now)
+                    waiting = sum(self._tables.counts["waiting", flow] for flow in query.flows)
+                    later = self._tables.partitions.later(query.flows, query.now)
                 return [waiting + sum(1 for rows in later for _ in rows)]
             case DelayQuery():
                 with self._lock:  # a delay that fires meanwhile would be seen twice
-                    return attached.read_delays(self._space, query)
+                    return attached.read_delays(self._tables, query)
             case DataQuery():
-                return attached.read_data(self._space, query)
-            case TrafficQuery():
+                return attached.read_data(self._tables, query)
+            case LimitUsageQuery():
                 with self._lock:
-                    return [control.traffic(self._space, [query.limits], query.now)]
+                    return [control.limit_usage(self._tables, [query.limits], query.now)]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """The full records in the order of `ids`."""
         with self._lock:
-            space = self._space
-            space.warm(ids)
-            runs = [space.run(run_id) for run_id in ids]
-            texts = History(space).exchanges((run.code, run.exchange_rev) for run in runs if run is not None)
+            tables = self._tables
+            tables.prefetch(ids)
+            runs = [tables.run(run_id) for run_id in ids]
+            texts = RevisionSearch(tables).exchanges((run.code, run.exchange_rev) for run in runs if run is not None)
             found = [
                 self._delay(key) if run is None else self._record(run, texts[run.code, run.exchange_rev])
                 for key, run in zip(ids, runs, strict=True)
             ]
-            space.trim()
+            tables.trim()
             return found
 
     def _delay(self, key: str) -> Record | None:
         """The record of a delay that has not fired; it is born as its run was."""
-        space = self._space
-        kept = attached.waiting(space, space.keys, key)
+        tables = self._tables
+        kept = attached.waiting(tables, tables.keys, key)
         if kept is None:
             return None
-        delay, state, run = kept.delay, kept.delay.state, space.run(kept.delay.state.id)
-        born = Born(state.transition.to, "", delay.due) if run is None else run.born
+        delay, state, run = kept.delay, kept.delay.state, tables.run(kept.delay.state.id)
+        created = Created(state.transition.to, "", delay.due) if run is None else run.created
         place = (text(state.id), kept.exchange_rev)
-        exchange = History(space).exchanges([place])[place] if kept.exchange_rev else "null"
-        return Record(state, born, exchange, space.row(key), (), delay)
+        exchange = RevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
+        return Record(state, created, exchange, tables.row(key), (), delay)
 
     def _record(self, run: Run, exchange: str) -> Record:
-        space = self._space
-        events = tuple(rows.pending(Draft(space, Head()), space.keys, run)) if run.pending else ()
-        return new_tuple(Record, (run.state(), run.born, exchange, space.row(run.id), events, None))
+        tables = self._tables
+        events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
+        return new_tuple(Record, (run.state(), run.created, exchange, tables.row(run.id), events, None))
 
     def _runs(self, query: RunQuery) -> list[Record]:
         with self._lock:
@@ -118,45 +118,45 @@ class Reader:
         return found[: max(query.limit, 0)]
 
     def _age(self, run_id: str) -> bytes:
-        run = self._space.run(run_id)
+        run = self._tables.run(run_id)
         if run is None:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return number(run.born.created_at) + run.code
+        return number(run.created.created_at) + run.code
 
     def _labelled(self, labels: Mapping[str, str], start: bytes) -> Iterator[bytes]:
-        space = self._space
-        prefixes = [space.keys.labels + text(name) + text(value) for name, value in labels.items()]
-        return common([space.disk.cursor(prefix, back=True) for prefix in prefixes], start)
+        tables = self._tables
+        prefixes = [tables.keys.labels + text(name) + text(value) for name, value in labels.items()]
+        return common([tables.disk.cursor(prefix, back=True) for prefix in prefixes], start)
 
     def _aged(self, query: RunQuery, start: bytes) -> Iterator[bytes]:
         """The ages of runs of the wanted status and flow, the newest first."""
-        space, status = self._space, query.status
+        tables, status = self._tables, query.status
         groups = None if status is None else GROUPS.get(status, (status,))
         walks = []
-        for (group, flow), count in space.counts.items():
+        for (group, flow), count in tables.counts.items():
             if count and (groups is None or group in groups) and query.flow in (None, flow):
-                prefix = space.keys.group(group, flow)
-                found = space.disk.scan_back(prefix + start + b"\0", prefix)
+                prefix = tables.keys.group(group, flow)
+                found = tables.disk.scan_back(prefix + start + b"\0", prefix)
                 walks.append(_ages(found, len(prefix), group, status, query.now))
         return merge(*walks, reverse=True)
 
     def _fitting(self, query: RunQuery, ages: Sequence[bytes]) -> list[Record]:
         """The records of those ages that fit the query now."""
         with self._lock:
-            space = self._space
+            tables = self._tables
             ids = [read_text(age, NUMBER)[0] for age in ages]
-            space.warm(ids)
-            runs = [run for run in map(space.run, ids) if run is not None]
-            found = [Record(run.state(), run.born, "", space.row(run.id)) for run in runs]
-            space.trim()
+            tables.prefetch(ids)
+            runs = [run for run in map(tables.run, ids) if run is not None]
+            found = [Record(run.state(), run.created, "", tables.row(run.id)) for run in runs]
+            tables.trim()
         return [record for record in found if _fits(record, query)]
 
     def _tally(self, query: TallyQuery) -> list[Tally]:
-        space = self._space
+        tables = self._tables
         with self._lock:
-            kept = [item for item in space.counts.items() if item[1]]
-            prefixes = {flow: space.keys.group(LIVE, flow) for (group, flow), _count in kept if group == LIVE}
-            live = {flow: space.disk.scan(prefix, after(prefix)) for flow, prefix in prefixes.items()}
+            kept = [item for item in tables.counts.items() if item[1]]
+            prefixes = {flow: tables.keys.group(LIVE, flow) for (group, flow), _count in kept if group == LIVE}
+            live = {flow: tables.disk.scan(prefix, after(prefix)) for flow, prefix in prefixes.items()}
         counts = Counter({(flow, group): count for (group, flow), count in kept if group != LIVE})
         for flow, found in live.items():
             for mark, count in Counter(mark for _key, mark in found).items():
@@ -175,7 +175,7 @@ def _ages(
 def _fits(record: Record, query: RunQuery) -> bool:
     labels = record.state.labels
     return (
-        (query.flow is None or record.born.flow == query.flow)
+        (query.flow is None or record.created.flow == query.flow)
         and all(labels.get(name) == value for name, value in (query.labels or {}).items())
         and (query.status is None or status_of(record.state, record.row, query.now).value == query.status)
     )

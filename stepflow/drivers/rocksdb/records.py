@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Born, Event, Owner
+from stepflow.drivers.port.commit import Created, Event, Owner
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
@@ -32,7 +32,7 @@ class Run:
 
     id: str
     code: bytes
-    born: Born
+    created: Created
     rev: int
     transition: Transition
     labels: Mapping[str, str]
@@ -49,11 +49,11 @@ class Run:
         maps = self.labels, self.annotations
         return new_tuple(State, (self.id, self.rev, self.transition, *maps, self.committed_at))
 
-    def twin(self) -> Run:
+    def copy(self) -> Run:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
         return Run(
-            self.id, self.code, self.born, self.rev, *parts, self.priority, self.pending, self.oldest, self.limits
+            self.id, self.code, self.created, self.rev, *parts, self.priority, self.pending, self.oldest, self.limits
         )
 
     def moved(self, state: State, rev: int, now: int) -> None:
@@ -84,16 +84,16 @@ def _newer(found: object) -> SchemaMismatch:
     )
 
 
-def fixed(run: Run) -> tuple[Born, int, int, int, str]:
+def fixed(run: Run) -> tuple[Created, int, int, int, str]:
     """What is stored once per run, beside its history."""
-    return run.born, run.priority, run.pending, run.oldest, run.limits
+    return run.created, run.priority, run.pending, run.oldest, run.limits
 
 
 def dump_run(run: Run) -> bytes:
     """The record of what is `fixed`."""
-    born = run.born
+    created = run.created
     return (
-        f"[{FORMAT},{_quote(born.flow)},{_quote(born.input_hash)},{born.created_at},"
+        f"[{FORMAT},{_quote(created.flow)},{_quote(created.input_hash)},{created.created_at},"
         f"{run.priority},{run.pending},{run.oldest}{_last(run.limits)}]"
     ).encode()
 
@@ -107,9 +107,9 @@ def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes
     """The run of a record, and of that of its newest revision."""
     flow, input_hash, created_at, priority, pending, oldest, *limits = parse(record)
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
-    born = Born(flow, input_hash, created_at)
+    created = Created(flow, input_hash, created_at)
     parts = (state.transition, state.labels, state.annotations, state.committed_at)
-    return Run(run_id, code, born, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
+    return Run(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:

@@ -10,7 +10,7 @@ from threading import Lock
 from stepflow.drivers.rocksdb.database import Database
 
 
-class Shelf:
+class Registry:
     """Hands out one Database per directory, opened by the first user and closed by the last."""
 
     def __init__(self) -> None:
@@ -49,6 +49,6 @@ class Shelf:
 
 
 @lru_cache(maxsize=1)
-def shelf() -> Shelf:
+def registry() -> Registry:
     """The shelf of this process; there can be only one, as there is only one lock."""
-    return Shelf()
+    return Registry()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import END, Change, Keys, after, number, read_number
-from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.overlay import Overlay
 
 NUMBER = 8
 
@@ -94,13 +94,13 @@ class Finder:
         key = self._cursor.leap(number(rev))
         return (b"", b"") if key is None else (key, self._cursor.record)
 
-    def forget(self, draft: Draft, rev: int) -> None:
+    def forget(self, overlay: Overlay, rev: int) -> None:
         """Make a hole; the record goes when there is nothing else in it."""
         end, stored = self.record(rev)
         key = self._prefix + end
-        record = draft.puts.get(key, stored) or b""
+        record = overlay.puts.get(key, stored) or b""
         codes = _codes(record)
         at = rev - read_number(end, 0) if record else 0
         if at < len(codes):
             codes[at] = b""
-            draft.puts[key] = record[:NUMBER] + b"".join(code + END for code in codes) if any(codes) else None
+            overlay.puts[key] = record[:NUMBER] + b"".join(code + END for code in codes) if any(codes) else None

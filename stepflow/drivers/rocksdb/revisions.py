@@ -11,18 +11,18 @@ from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.records import exchange_of, parse_revision
 from stepflow.drivers.rocksdb.revision_index import Finder, Place, walk
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.model.state import State
 
 CHUNK = 256
 END = b"\xff" * 9
 
 
-class History:
+class RevisionSearch:
     """The revisions of one namespace; a row never changes, so that no lock is needed to read it."""
 
-    def __init__(self, space: Space) -> None:
-        self._space, self._keys = space, space.keys
+    def __init__(self, tables: RocksdbTables) -> None:
+        self._tables, self._keys = tables, tables.keys
         self._newest: dict[bytes, int] = {}
 
     def exchanges(self, places: Iterable[Place]) -> dict[Place, str]:
@@ -33,7 +33,7 @@ class History:
         }
 
     def _records(self, places: Sequence[Place]) -> list[bytes | None]:
-        return self._space.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
+        return self._tables.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
 
     def _rows(self, places: Sequence[Place]) -> list[tuple[State, int, str]]:
         """The rows of the history at these places, without those that were pruned meanwhile."""
@@ -74,19 +74,19 @@ class History:
         if query.labels and all(query.labels):
             return self._tagged(query)
         first, last = query.since_rev + 1, query.until_rev
-        return walk(self._space.disk, self._keys, first, last, query.since, back=query.last)
+        return walk(self._tables.disk, self._keys, first, last, query.since, back=query.last)
 
     def _range(self, prefix: bytes, query: HistoryQuery) -> Iterator[tuple[bytes, bytes]]:
         stop = after(prefix) if query.until_rev is None else prefix + number(query.until_rev + 1)
         start = prefix + number(query.since_rev + 1)
         if start >= stop:
             return iter(())
-        disk = self._space.disk
+        disk = self._tables.disk
         return disk.scan_back(stop, start) if query.last else disk.scan(start, stop)
 
     def _tagged(self, query: HistoryQuery) -> Iterator[Place]:
         """The revisions that have all labels of one of the groups."""
-        back, disk, tagged = query.last, self._space.disk, self._keys.tagged
+        back, disk, tagged = query.last, self._tables.disk, self._keys.tagged
         first = number(query.since_rev + 1)
         last = END if query.until_rev is None else number(query.until_rev)
         walks = [
@@ -109,7 +109,7 @@ class History:
         newest = self._newest.get(code)
         if newest is None:
             prefix = self._keys.history + code
-            last = next(self._space.disk.scan_back(prefix + END, prefix), None)
+            last = next(self._tables.disk.scan_back(prefix + END, prefix), None)
             newest = self._newest[code] = 0 if last is None else read_number(last[0], len(prefix))
         return rev == newest
 

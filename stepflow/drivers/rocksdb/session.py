@@ -12,11 +12,11 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
-    Horizon,
+    DueSummary,
+    HeartbeatReply,
     Owner,
     OwnerQuery,
     Peer,
-    Pulse,
     Record,
     Release,
 )
@@ -25,14 +25,14 @@ from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
 from stepflow.drivers.rocksdb import commit_fast as fast
 from stepflow.drivers.rocksdb import queue as rows
-from stepflow.drivers.rocksdb.claim import choose, next_due
+from stepflow.drivers.rocksdb.claim import next_due, select_claims
 from stepflow.drivers.rocksdb.database import Database
 from stepflow.drivers.rocksdb.keys import text
 from stepflow.drivers.rocksdb.limits import begins
-from stepflow.drivers.rocksdb.overlay import Draft
+from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.query import Reader
-from stepflow.drivers.rocksdb.registry import shelf
-from stepflow.drivers.rocksdb.tables import Space
+from stepflow.drivers.rocksdb.registry import registry
+from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import StoreError
 
 T = TypeVar("T")
@@ -47,14 +47,14 @@ class RocksdbStore(Store):
         self._flows: set[str] = set()  # that it has claimed
         self._changed = database.changed
         with self._changed:
-            database.space(namespace)
+            database.tables(namespace)
             self._elsewhere = database.changes  # changes that this session need not be told of
             database.live.add((namespace, owner.id))
 
-    def _space(self) -> Space:
+    def _tables(self) -> RocksdbTables:
         if self._closed:
             raise StoreError(f"this session on {self._database.disk.path} is closed: open the engine again")
-        return self._database.space(self._namespace)
+        return self._database.tables(self._namespace)
 
     def _touch(self) -> None:
         """Tell the other sessions, not this one."""
@@ -74,28 +74,28 @@ class RocksdbStore(Store):
                     self._end()
         finally:
             if user:
-                shelf().give(self._database)
+                registry().give(self._database)
 
     def _end(self) -> None:
         try:
-            self._leave(self._space())
+            self._leave(self._tables())
         finally:
             self._closed = True
             self._database.live.discard((self._namespace, self._owner.id))
             self._touch()
 
-    def _leave(self, space: Space) -> None:
+    def _leave(self, tables: RocksdbTables) -> None:
         """Give back what is held, and go."""
-        if self._owner.id not in space.owners:
+        if self._owner.id not in tables.owners:
             return
-        draft = self._database.draft(space)
-        for key in sorted(space.held[self._owner.id]):
-            row = draft.row(key)
+        overlay = self._database.overlay(tables)
+        for key in sorted(tables.held[self._owner.id]):
+            row = overlay.row(key)
             assert row is not None
-            draft.unown(key, row, row.due)
-        draft.puts[space.keys.owners + text(self._owner.id)] = None
-        self._database.apply(space, draft)
-        del space.owners[self._owner.id]
+            overlay.unown(key, row, row.due)
+        overlay.puts[tables.keys.owners + text(self._owner.id)] = None
+        self._database.apply(tables, overlay)
+        del tables.owners[self._owner.id]
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         return self._if_free(lambda: self.commit(batch, now))
@@ -110,19 +110,19 @@ class RocksdbStore(Store):
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._changed:
-            space = self._space()
-            space.warm(_written(batch))
-            draft = self._database.draft(space)
+            tables = self._tables()
+            tables.prefetch(_written(batch))
+            overlay = self._database.overlay(tables)
             try:
                 results = fast.apply(
-                    draft, space, batch, now, lambda c: member.apply(draft, space.keys, c, now, self._owner)
+                    overlay, tables, batch, now, lambda c: member.apply(overlay, tables.keys, c, now, self._owner)
                 )
             except BaseException:  # the short way changed runs in memory that will not be written
-                self._database.doubt()
+                self._database.invalidate()
                 raise
-            self._database.apply(space, draft)
-            if space.held.get(self._owner.id):
-                space.owners.setdefault(self._owner.id, self._owner)
+            self._database.apply(tables, overlay)
+            if tables.held.get(self._owner.id):
+                tables.owners.setdefault(self._owner.id, self._owner)
             self._touch()
             return results
 
@@ -135,57 +135,59 @@ class RocksdbStore(Store):
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
     ) -> list[Claim]:
         with self._changed:
-            space = self._space()
-            draft = self._database.draft(space)
+            tables = self._tables()
+            overlay = self._database.overlay(tables)
             self._flows.update(flows)
-            if self._owner.id not in space.owners:
-                rows.appear(draft, space.keys, self._owner)
-            keys = choose(space, flows, now, limit, suspects, skip) if limit > 0 else []
+            if self._owner.id not in tables.owners:
+                rows.appear(overlay, tables.keys, self._owner)
+            keys = select_claims(tables, flows, now, limit, suspects, skip) if limit > 0 else []
             claims = []
             # Read first: a run that cannot be read must not be held by one who does not know of it.
-            for key, record in zip(keys, Reader(space, self._changed).load(keys), strict=True):
-                if limits := _limits(space, key):
-                    begins(draft, space, limits, key, now)
-                claims.append(rows.take(draft, space.keys, key, self._owner.id, record))
-            self._database.apply(space, draft, synced=False)  # who holds a run matters only while processes live
-            space.owners.setdefault(self._owner.id, self._owner)
+            for key, record in zip(keys, Reader(tables, self._changed).load(keys), strict=True):
+                if limits := _limits(tables, key):
+                    begins(overlay, tables, limits, key, now)
+                claims.append(rows.take(overlay, tables.keys, key, self._owner.id, record))
+            self._database.apply(tables, overlay, synced=False)  # who holds a run matters only while processes live
+            tables.owners.setdefault(self._owner.id, self._owner)
             if claims:
                 self._touch()
             return claims
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._changed:
-            space = self._space()
-            draft = self._database.draft(space)
-            results = [rows.release(draft, space.keys, given, now) for given in batch]
-            self._database.apply(space, draft)
+            tables = self._tables()
+            overlay = self._database.overlay(tables)
+            results = [rows.release(overlay, tables.keys, given, now) for given in batch]
+            self._database.apply(tables, overlay)
             self._touch()
             return results
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         with self._changed:
-            space, me = self._space(), self._owner.id
-            draft = self._database.draft(space)
-            if me not in space.owners:
-                rows.appear(draft, space.keys, self._owner)
-            buried = [owner for owner in sorted(set(dead)) if owner != me and self._bury(space, draft, owner, now)]
-            self._database.apply(space, draft)
-            mine = space.owners.get(me, self._owner)
-            space.owners[me] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
+            tables, me = self._tables(), self._owner.id
+            overlay = self._database.overlay(tables)
+            if me not in tables.owners:
+                rows.appear(overlay, tables.keys, self._owner)
+            buried = [
+                owner for owner in sorted(set(dead)) if owner != me and self._reclaim(tables, overlay, owner, now)
+            ]
+            self._database.apply(tables, overlay)
+            mine = tables.owners.get(me, self._owner)
+            tables.owners[me] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
             for owner in buried:
-                space.owners.pop(owner, None)
+                tables.owners.pop(owner, None)
             if buried:
                 self._touch()
-            peers = tuple(self._peer(owner) for owner in space.owners.values() if owner.id != me)
-            held = [(key, space.row(key)) for key in sorted(space.held.get(me, ()))]
-            return Pulse(peers, tuple(key for key, row in held if row is not None and row.cancel))
+            peers = tuple(self._peer(owner) for owner in tables.owners.values() if owner.id != me)
+            held = [(key, tables.row(key)) for key in sorted(tables.held.get(me, ()))]
+            return HeartbeatReply(peers, tuple(key for key, row in held if row is not None and row.cancel))
 
-    def _bury(self, space: Space, draft: Draft, owner: str, now: int) -> bool:
-        held = sorted(space.held.get(owner, ()))
+    def _reclaim(self, tables: RocksdbTables, overlay: Overlay, owner: str, now: int) -> bool:
+        held = sorted(tables.held.get(owner, ()))
         for key in held:
-            rows.bury(draft, space.keys, key, now)
-        draft.puts[space.keys.owners + text(owner)] = None
-        return owner in space.owners or bool(held)
+            rows.reclaim(overlay, tables.keys, key, now)
+        overlay.puts[tables.keys.owners + text(owner)] = None
+        return owner in tables.owners or bool(held)
 
     def _peer(self, owner: Owner) -> Peer:
         """Nobody else can have this directory open, so an owner without a session here is dead."""
@@ -193,20 +195,20 @@ class RocksdbStore(Store):
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         with self._changed:
-            return Reader(self._space(), self._changed).load(ids)
+            return Reader(self._tables(), self._changed).load(ids)
 
     def read(self, query: Query) -> Any:
         with self._changed:
             if isinstance(query, OwnerQuery):
-                return [self._peer(owner) for _id, owner in sorted(self._space().owners.items())]
-            reader = Reader(self._space(), self._changed)
+                return [self._peer(owner) for _id, owner in sorted(self._tables().owners.items())]
+            reader = Reader(self._tables(), self._changed)
         return reader.answer(query)
 
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+    def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._changed:
-            space = self._space()
-            suspects = space.lanes.suspects(flows, now)
-            return Horizon(next_due(space, flows, now), suspects, _held(space, flows), self._database.head.rev)
+            tables = self._tables()
+            suspects = tables.partitions.suspects(flows, now)
+            return DueSummary(next_due(tables, flows, now), suspects, _held(tables, flows), self._database.head.rev)
 
     def post(self, tx: Any, commit: Commit) -> None:
         raise StoreError(
@@ -234,14 +236,14 @@ def _written(batch: Sequence[Member]) -> list[str]:
     return found
 
 
-def _limits(space: Space, key: str) -> str:
-    row = space.row(key)
+def _limits(tables: RocksdbTables, key: str) -> str:
+    row = tables.row(key)
     return "" if row is None else row.limits
 
 
-def _held(space: Space, flows: Mapping[str, str]) -> dict[str, int]:
+def _held(tables: RocksdbTables, flows: Mapping[str, str]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for owner, keys in space.held.items():
-        found = [space.row(key) for key in keys]
+    for owner, keys in tables.held.items():
+        found = [tables.row(key) for key in keys]
         counts[owner] = sum(row is not None and row.flow in flows for row in found)
     return {owner: count for owner, count in counts.items() if count}

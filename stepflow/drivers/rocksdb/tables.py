@@ -1,4 +1,4 @@
-"""Space: the tables of one namespace, with those parts in memory that every commit needs."""
+"""RocksdbTables: the tables of one namespace, with those parts in memory that every commit needs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.index import index_change, kind_of, row_entry
 from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_number, read_text, text
-from stepflow.drivers.rocksdb.overlay import Draft
-from stepflow.drivers.rocksdb.partitions import Lanes
+from stepflow.drivers.rocksdb.overlay import Overlay
+from stepflow.drivers.rocksdb.partitions import Partitions
 from stepflow.drivers.rocksdb.records import (
     Run,
     dump,
@@ -27,8 +27,8 @@ from stepflow.model.lifecycle import QueueRow
 REMEMBERED = 16_384  # runs without an owner whose heads stay in memory, about 1 KB each
 
 
-class Space:
-    """The runs, queue and owners of a namespace: what a Draft stands on, and what it becomes."""
+class RocksdbTables:
+    """The runs, queue and owners of a namespace: what a Overlay stands on, and what it becomes."""
 
     def __init__(self, disk: Disk, namespace: str) -> None:
         self.disk, self.keys = disk, Keys(namespace)
@@ -37,7 +37,7 @@ class Space:
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> keys of its rows
         self.counts: Counter[tuple[str, str]] = Counter()  # group and creating flow -> runs
         self.owners: dict[str, Owner] = {}
-        self.lanes = Lanes(disk, self.keys)
+        self.partitions = Partitions(disk, self.keys)
         self._recover()
 
     def _recover(self) -> None:
@@ -77,7 +77,7 @@ class Space:
             self._rows[key] = None if record is None else parse_row(record)
         return self._rows[key]
 
-    def warm(self, keys: Collection[str]) -> None:
+    def prefetch(self, keys: Collection[str]) -> None:
         """Read the runs and rows of these keys together, as they are going to be needed."""
         cold = [key for key in keys if key not in self._runs]
         if cold:
@@ -90,7 +90,7 @@ class Space:
             rows = self.disk.get_many([self.keys.queue + text(key) for key in bare])
             self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
 
-    def at_hand(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
+    def cached(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
         """The runs and the rows that are in memory."""
         return self._runs, self._rows
 
@@ -102,22 +102,22 @@ class Space:
         """The records from number `start` on whose keys begin with `prefix`, in their order."""
         return dict(self.disk.scan(prefix + number(start), prefix + b"\xff" * 9))
 
-    def entries(self, draft: Draft) -> Change:
+    def entries(self, overlay: Overlay) -> Change:
         """Everything that a draft writes: its records, and what follows from its runs and rows."""
-        keys, out = self.keys, draft.puts
+        keys, out = self.keys, overlay.puts
         groups: Counter[tuple[str, str]] = Counter()
-        out.update(draft.loose)
-        for key, row in draft.rows.items():
+        out.update(overlay.loose)
+        for key, row in overlay.rows.items():
             run = self.run(key)
             self._row_entries(out, key, row, text(key) if run is None else run.code)
-            if run is not None and key not in draft.runs:
+            if run is not None and key not in overlay.runs:
                 index_change(out, groups, keys, (run, self.row(key)), (run, row))
-        for run_id, run in draft.runs.items():
-            old, row = self.run(run_id), draft.row(run_id)
+        for run_id, run in overlay.runs.items():
+            old, row = self.run(run_id), overlay.row(run_id)
             if old is None or fixed(old) != fixed(run):
                 out[keys.runs + run.code] = dump_run(run)
             index_change(out, groups, keys, (old, self.row(run_id)), (run, row))
-        for run_id in draft.gone:
+        for run_id in overlay.gone:
             index_change(out, groups, keys, (self.run(run_id), self.row(run_id)), (None, None))
             out[keys.runs + text(run_id)] = None
         for group, more in groups.items():
@@ -137,19 +137,19 @@ class Space:
         if row is not None:
             out[row_entry(keys, row, code)] = b""
 
-    def adopt(self, draft: Draft) -> None:
+    def adopt(self, overlay: Overlay) -> None:
         """The draft was written: it is the truth now."""
-        for key, row in draft.rows.items():
+        for key, row in overlay.rows.items():
             old = self._rows[key]
             if old is not None and old.owner:
                 self.held[old.owner].discard(key)
             if row is not None and row.owner:
                 self.held[row.owner].add(key)
             elif row is not None:
-                self.lanes.added(row, kind_of(row), text(key))
-        self._rows.update(draft.rows)
-        self._runs.update(draft.runs)
-        self._runs.update(dict.fromkeys(draft.gone))
+                self.partitions.added(row, kind_of(row), text(key))
+        self._rows.update(overlay.rows)
+        self._runs.update(overlay.runs)
+        self._runs.update(dict.fromkeys(overlay.gone))
         self.trim()
 
     def trim(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, printable
-from stepflow.model.limits import standing
+from stepflow.model.limits import after_start
 
 MOST = 256  # rows of one statement
 
@@ -78,7 +78,9 @@ def releases(
     return many(connection, RELEASE, 7, rows, shard, now, SUSPECT) == len(batch)
 
 
-def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], now: int, rev: int, epoch: int) -> None:
+def creations(
+    connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], now: int, rev: int, epoch: int
+) -> None:
     """Write new runs with the revisions after `rev` and the epochs after `epoch`; IntegrityError when an id exists."""
     rows: list[object] = []
     history: list[object] = []
@@ -88,17 +90,17 @@ def births(connection: sqlite3.Connection, shard: str, batch: Sequence[Commit], 
         rev += 1
         epoch += 1
         write = commit.writes[0]
-        state, born, transition = write.state, write.born, write.state.transition
-        assert born is not None
+        state, created, transition = write.state, write.created, write.state.transition
+        assert created is not None
         text, labels, annotations = transition.text, map_text(state.labels), map_text(state.annotations)
         priority, limits = 0, ""
         for part in commit.queue:
             assert isinstance(part, Enqueue)
-            priority, limits = part.priority, part.limits and standing(part.limits)
+            priority, limits = part.priority, part.limits and after_start(part.limits)
             queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch, part.limits)
         for name, value in state.labels.items():
             names += (name, value, state.id)
-        rows += (state.id, rev, born.flow, born.input_hash, born.created_at, text, labels, annotations)
+        rows += (state.id, rev, created.flow, created.input_hash, created.created_at, text, labels, annotations)
         rows += (transition.status, transition.event, transition.polls, priority, limits)
         history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
     many(connection, BIRTH, 13, rows, shard, now)

@@ -10,7 +10,7 @@ from stepflow.drivers.sqlite.errors import translated
 POLL_S = 0.02
 
 
-class Changes:
+class ChangeDetector:
     """A counter of changes made by others; it polls a cheap number on a connection of its own.
 
     That number also moves with this session's commits; only then the writer is asked, whose number does not.

@@ -14,9 +14,9 @@ from stepflow.drivers.sqlite.bulk import many
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.query import RUN, Reader
 from stepflow.drivers.sqlite.queue import ReadyRows
-from stepflow.drivers.sqlite.session_cache import Place
+from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import admit, room, standing
+from stepflow.model.limits import admission, admit, after_start
 from stepflow.model.state import new_tuple
 
 # Rows of a flow that one claim makes ready at most: a bound for its time. Of more rows that became due since the last
@@ -85,7 +85,7 @@ class Claims:
     rows: ReadyRows
     owner: str
     flows: Mapping[str, str]
-    places: dict[str, Place]
+    places: dict[str, RowIds]
 
     def claim(self, limit: int, suspects: bool, skip: Collection[str]) -> list[Claim]:
         """Give due rows to the owner."""
@@ -112,8 +112,8 @@ class Claims:
         found = self._line(flow, limit, "")
         lines = execute(HEADS, (*key, FIRST)).fetchall()
         if lines:
-            traffic = self._control.traffic([text for text, *_head in lines])
-            free = {text: room(text, traffic, self.rows.now).free for text, *_head in lines}
+            limit_usage = self._control.limit_usage([text for text, *_head in lines])
+            free = {text: admission(text, limit_usage, self.rows.now).free for text, *_head in lines}
             lines = sorted((line for line in lines if free[line[0]]), key=lambda line: line[1:])
             for text, *_head in lines[:limit]:
                 found += self._line(flow, min(limit, free[text]), text)
@@ -133,13 +133,13 @@ class Claims:
     def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
         """Those that their limits let go; it is noted which of them begin."""
         control = self._control
-        traffic = control.traffic({one[LIMITS] for one in found})
+        limit_usage = control.limit_usage({one[LIMITS] for one in found})
         order = ((number, one[ID], one[LIMITS]) for number, one in enumerate(found))
-        taken = set(admit(order, traffic, self.rows.now, limit))
+        taken = set(admit(order, limit_usage, self.rows.now, limit))
         found = [one for one in found if one[ID] in taken]
         for one in found:
             control.begins(one[LIMITS])
-            if (rest := standing(one[LIMITS])) != one[LIMITS]:
+            if (rest := after_start(one[LIMITS])) != one[LIMITS]:
                 self.rows.limit(one[ID], rest)
         return found
 
@@ -152,10 +152,22 @@ class Claims:
         for one in found:
             priority, due, run_id, flow, crashes, cancel, limits, rev, place, state = one[:WHOLE]
             values += (place, rev)
-            row = (flow, due, owner, epoch, rev, priority, crashes, bool(cancel), "", "", limits and standing(limits))
+            row = (
+                flow,
+                due,
+                owner,
+                epoch,
+                rev,
+                priority,
+                crashes,
+                bool(cancel),
+                "",
+                "",
+                limits and after_start(limits),
+            )
             runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
             if state is not None:
-                self.places[run_id] = Place(epoch, state, place)
+                self.places[run_id] = RowIds(epoch, state, place)
         many(self.rows.connection, TAKE, 2, values, owner, epoch)
         records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
         return [

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Born, Commit, CommitResult, Dequeue, Enqueue, Event, Write
+from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Write
 from stepflow.drivers.port.delays import delay_key
-from stepflow.drivers.sqlite.delays import PAST, Attachments
+from stepflow.drivers.sqlite.delays import PAST, DelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.queue import ReadyRows
@@ -18,7 +18,7 @@ from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 
 
 @define
-class Applier:
+class CommitApplier:
     """Applies commits within one write transaction at `now`; `rev` is the last revision given.
 
     `owner` gets the rows that are enqueued as owned; it must be known to the others by then.
@@ -58,7 +58,7 @@ class Applier:
             if self._queue.holder(run_id)[1]:
                 return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
         problem = self._stale(commit.writes)
-        return problem or (None if commit.once is None else self._control.duplicate(commit.once))
+        return problem or (None if commit.dedup is None else self._control.duplicate(commit.dedup))
 
     def _stale(self, writes: Sequence[Write]) -> RevMismatch | None:
         met: set[str] = set()
@@ -81,8 +81,8 @@ class Applier:
                 commit = self._resolved(commit, commit.resolve)
             except StepflowError as error:
                 return error
-        if commit.once is not None:
-            self._control.promise(commit.once)
+        if commit.dedup is not None:
+            self._control.reserve(commit.dedup)
         numbers = tuple([self._write(write) for write in commit.writes])
         epochs: list[int] = []
         problem = self._consume(commit)
@@ -101,8 +101,8 @@ class Applier:
         return Control(self.connection, self.shard, self.now)
 
     @property
-    def _attached(self) -> Attachments:
-        return Attachments(self.connection, self.shard)
+    def _attached(self) -> DelaysAndData:
+        return DelaysAndData(self.connection, self.shard)
 
     def _resolved(self, commit: Commit, resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit]) -> Commit:
         """The commit that takes this one's place, made with the numbers that it will get."""
@@ -130,12 +130,12 @@ class Applier:
                 return self.rev  # REVISION has made the row of the history
         else:
             exchange = "null" if exchange is None else exchange
-            born = write.born or Born(transition.to, "", self.now)
+            created = write.created or Created(transition.to, "", self.now)
             self.connection.execute(
                 "INSERT INTO stepflow_states (shard, id, rev, flow, input_hash, created_at, transition, labels,"
                 " annotations, status, event, polls, committed_at, exchange_rev)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (self.shard, state.id, self.rev, *born, *texts, *derived, self.now, self.rev),
+                (self.shard, state.id, self.rev, *created, *texts, *derived, self.now, self.rev),
             )
             self._label(write)
         self.connection.execute(

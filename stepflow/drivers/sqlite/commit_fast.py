@@ -14,11 +14,11 @@ from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of
 from stepflow.drivers.sqlite.bulk import HISTORY, many
 from stepflow.drivers.sqlite.rows import lane, map_text
-from stepflow.drivers.sqlite.session_cache import Place
+from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
 
 # The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
-# there were none, a row would be made with the empty shard and id: `Steps.write` would notice. created_at is not updated, so it
+# there were none, a row would be made with the empty shard and id: `StepBatch.write` would notice. created_at is not updated, so it
 # carries the expected revision. Other labels than before are left to the slow path, which keeps their index.
 STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
@@ -65,7 +65,7 @@ LATER = (
 
 
 @define
-class Steps:
+class StepBatch:
     """The rows that the steps of a batch will change, ready to be bound.
 
     `others` are the numbers of the commits that are no step, or not one to be applied; some of them may become one as soon
@@ -103,9 +103,9 @@ class Steps:
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
 
-def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, Place]) -> Steps:
+def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) -> StepBatch:
     """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
-    steps = Steps()
+    steps = StepBatch()
     plain, first = steps.plain, rev
     for index, member in enumerate(batch):
         step = member if type(member) is Step else step_of(member)

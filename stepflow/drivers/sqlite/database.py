@@ -10,7 +10,7 @@ from threading import Lock
 
 from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.errors import translate, translated
-from stepflow.drivers.sqlite.locks import Taken, Turns, patiently
+from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, patiently
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
 LOG_BYTES = 64 * 1024 * 1024  # to which the log is cut back after a burst
@@ -51,11 +51,13 @@ class Database:
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed, self._synced, self._waits = False, True, True
-        self.era = 0  # another number as soon as others have written, or a transaction of its own came to nothing
+        self.generation = (
+            0  # another number as soon as others have written, or a transaction of its own came to nothing
+        )
         self._version = 0
         with translated(path):
             self._writer = self.connect()
-        self._turns: Turns | None = None
+        self._writer_lock: WriterLock | None = None
 
     def connect(self) -> sqlite3.Connection:
         """One more connection to the file, for the caller to close."""
@@ -65,15 +67,15 @@ class Database:
         """Make the file a WAL database and the lock files ready. Raises StoreError where that is impossible."""
         with translated(self.path):
             self.locks.mkdir(exist_ok=True)
-        self._turns = Turns(self.locks, self._patience_s)
-        self._turns.take()
+        self._writer_lock = WriterLock(self.locks, self._patience_s)
+        self._writer_lock.take()
         try:
             with translated(self.path):
                 mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
                 self._writer.execute("PRAGMA busy_timeout=0")  # `begin` does the waiting
         finally:
-            self._turns.give()
+            self._writer_lock.give()
         if mode != "wal":
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
 
@@ -87,14 +89,14 @@ class Database:
     def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
-        Without `wait` it raises Taken, after BRIEF_S at most, when another thread, process or program is writing. One that is not `synced`
+        Without `wait` it raises WouldBlock, after BRIEF_S at most, when another thread, process or program is writing. One that is not `synced`
         survives the end of this process, but not a power failure, unless a later one is synced.
         """
         if not self._writing.acquire(timeout=-1 if wait else BRIEF_S):
-            raise Taken
+            raise WouldBlock
         try:
-            self._waits, turns = wait, self._ready()
-            turns.take(wait=wait)
+            self._waits, writer_lock = wait, self._ready()
+            writer_lock.take(wait=wait)
             try:
                 writer = self._writer
                 try:
@@ -102,13 +104,13 @@ class Database:
                     self._begin(writer)
                     yield writer
                 except BaseException:
-                    self.era += 1
+                    self.generation += 1
                     _roll_back(writer)
                     with translated(self.path):
                         raise
                 self._commit(writer)
             finally:
-                turns.give()
+                writer_lock.give()
         finally:
             self._writing.release()
 
@@ -117,7 +119,7 @@ class Database:
             writer.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self._synced = synced
 
-    def restart(self, writer: sqlite3.Connection, verb: str) -> None:
+    def next_transaction(self, writer: sqlite3.Connection, verb: str) -> None:
         """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn, if need be without waiting."""
         if writer.in_transaction:
             writer.execute(verb)
@@ -127,25 +129,25 @@ class Database:
         """Begin to write; other programs know nothing of turns and may be at it."""
         if not _begins(writer):
             if not self._waits:
-                raise Taken
+                raise WouldBlock
             if not patiently(lambda: _begins(writer), self._patience_s):
                 writer.execute("BEGIN IMMEDIATE")
         version = _version(writer)
         if version != self._version:
-            self._version, self.era = version, self.era + 1
+            self._version, self.generation = version, self.generation + 1
 
-    def _ready(self) -> Turns:
+    def _ready(self) -> WriterLock:
         if self._closed:
             raise StoreError(f"{self.path}: this session is closed; open the engine again")
-        if self._turns is None:
+        if self._writer_lock is None:
             raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
-        return self._turns
+        return self._writer_lock
 
     def _commit(self, writer: sqlite3.Connection) -> None:
         try:
             writer.commit()  # takes the interpreter lock back once; executing COMMIT does so three times
         except sqlite3.Error as error:
-            self.era += 1
+            self.generation += 1
             _roll_back(writer)
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:
                 raise OutcomeUnknown(
@@ -194,9 +196,9 @@ class Database:
             for connection in (*self._idle, self._writer):
                 connection.close()
             self._idle.clear()
-            if self._turns is not None:
-                self._turns.close()
-                self._turns = None
+            if self._writer_lock is not None:
+                self._writer_lock.close()
+                self._writer_lock = None
 
 
 def _roll_back(writer: sqlite3.Connection) -> None:

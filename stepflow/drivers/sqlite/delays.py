@@ -25,7 +25,7 @@ PUT = (
 
 
 @define
-class Attachments:
+class DelaysAndData:
     """The data and delays of one shard on one connection."""
 
     connection: sqlite3.Connection

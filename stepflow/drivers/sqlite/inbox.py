@@ -9,7 +9,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.inbox import dump, parse
-from stepflow.drivers.sqlite.commit import Applier
+from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.rows import HEAD, head
 from stepflow.errors import StoreError
@@ -81,5 +81,5 @@ def drain(connection: sqlite3.Connection) -> None:
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
     for seq, shard, body in rows:
         commit, now = parse(body)
-        Applier(connection, shard, now, head(connection), "").apply(commit)
+        CommitApplier(connection, shard, now, head(connection), "").apply(commit)
         connection.execute("DELETE FROM stepflow_inbox WHERE seq = ?", (seq,))

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Once
+from stepflow.drivers.port.commit import DedupKey
 from stepflow.errors import Duplicate
-from stepflow.model.limits import Limit, Traffic, rated
+from stepflow.model.limits import Limit, LimitUsage, rated
 
 HELD = (
     "SELECT limits, id FROM stepflow_queue INDEXED BY stepflow_queue_limited"
@@ -34,9 +34,9 @@ class Control:
     shard: str
     now: int
 
-    def traffic(self, texts: Iterable[str]) -> Traffic:
+    def limit_usage(self, texts: Iterable[str]) -> LimitUsage:
         """What stands against these limits."""
-        found = Traffic()
+        found = LimitUsage()
         for limits, run_id in self.connection.execute(HELD, (self.shard,)):
             found.holds(limits, run_id)
         wanted: dict[str, Limit] = {}
@@ -57,14 +57,14 @@ class Control:
             )
             self.connection.execute("INSERT INTO stepflow_begun (shard, key, at) VALUES (?, ?, ?)", (*key, self.now))
 
-    def duplicate(self, once: Once) -> Duplicate | None:
+    def duplicate(self, dedup: DedupKey) -> Duplicate | None:
         """The refusal of a commit that may happen once, or None."""
-        row = self.connection.execute(PROMISED, (self.shard, once.key, self.now)).fetchone()
-        return None if row is None else Duplicate(once.key, row[0])
+        row = self.connection.execute(PROMISED, (self.shard, dedup.key, self.now)).fetchone()
+        return None if row is None else Duplicate(dedup.key, row[0])
 
-    def promise(self, once: Once) -> None:
+    def reserve(self, dedup: DedupKey) -> None:
         """The key holds from now on."""
-        self.connection.execute(PROMISE, (self.shard, once.key, once.run_id, once.until))
+        self.connection.execute(PROMISE, (self.shard, dedup.key, dedup.run_id, dedup.until))
 
 
 def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:

@@ -24,7 +24,7 @@ _C = ctypes.PyDLL(None, use_errno=True)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
-class Taken(Exception):
+class WouldBlock(Exception):
     """Somebody else writes just now, and the caller does not wait."""
 
 
@@ -90,7 +90,7 @@ def _forget(lock: LockFile | None) -> None:
         lock.close()
 
 
-class Turns:
+class WriterLock:
     """Writers of several processes take turns, first come first served: who has the gate is next."""
 
     def __init__(self, folder: Path, timeout_s: float) -> None:
@@ -98,7 +98,7 @@ class Turns:
         self._timeout_s = timeout_s
 
     def take(self, *, wait: bool = True) -> None:
-        """Take the turn. Raises Unavailable when another process does not end its own; without `wait` Taken, at once."""
+        """Take the turn. Raises Unavailable when another process does not end its own; without `wait` WouldBlock, at once."""
         self._take(self._gate, wait)
         try:
             self._take(self._turn, wait)
@@ -113,7 +113,7 @@ class Turns:
         if lock.try_lock():
             return
         if not wait:
-            raise Taken
+            raise WouldBlock
         if not lock.lock(self._timeout_s):
             raise Unavailable(
                 f"{lock.path}: another process holds this lock for more than {self._timeout_s:g} s and is perhaps "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Owner, Peer, Pulse
+from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
 from stepflow.drivers.sqlite.locks import LockFile, clear, look, owner_path
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.errors import Unavailable
@@ -53,21 +53,21 @@ class Owners:
         if writer.execute(f"{held} LIMIT 1", (self._shard, self.me.id)).fetchone():
             self.appear(writer)
 
-    def beat(self, writer: sqlite3.Connection, now: int, dead: Collection[str]) -> Pulse:
+    def beat(self, writer: sqlite3.Connection, now: int, dead: Collection[str]) -> HeartbeatReply:
         """Move the own beat, bury the dead, read the others and the marks on the own runs."""
         self.appear(writer)
         key = (self._shard, self.me.id)
         beat = "UPDATE stepflow_owners SET beat = beat + 1, flows = ? WHERE shard = ? AND id = ?"
         writer.execute(beat, (json.dumps(sorted(self.flows)), *key))
         for owner in sorted(set(dead) - {self.me.id}):
-            ReadyRows(writer, self._shard, now).bury(owner)
+            ReadyRows(writer, self._shard, now).reclaim(owner)
         peers = tuple(peer for peer in self._all(writer) if peer.owner.id != self.me.id)
         marked = writer.execute(
             "SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_owned"
             " WHERE shard = ? AND owner = ? AND owner <> '' AND cancel = 1 ORDER BY id",
             key,
         )
-        return Pulse(peers, tuple(row[0] for row in marked.fetchall()))
+        return HeartbeatReply(peers, tuple(row[0] for row in marked.fetchall()))
 
     def _all(self, connection: sqlite3.Connection) -> list[Peer]:
         rows = connection.execute(
@@ -79,7 +79,7 @@ class Owners:
         """All owners, and what their lock files tell."""
         return [evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in self._all(connection)]
 
-    def judge(self, pulse: Pulse, dead: Collection[str]) -> Pulse:
+    def judge(self, pulse: HeartbeatReply, dead: Collection[str]) -> HeartbeatReply:
         """Add what the lock files tell, and tidy up those of the buried."""
         for owner in set(dead) - {self.me.id}:
             if look(self._folder, owner) == "free":

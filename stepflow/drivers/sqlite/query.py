@@ -12,20 +12,20 @@ from attrs import define
 
 from stepflow.drivers.port.commit import (
     AsleepQuery,
-    Born,
+    Created,
     Event,
     HistoryQuery,
+    LimitUsageQuery,
     Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
-    TrafficQuery,
 )
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
-from stepflow.drivers.sqlite.delays import DELAY, Attachments, read_delay
+from stepflow.drivers.sqlite.delays import DELAY, DelaysAndData, read_delay
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.revisions import Search, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
@@ -108,11 +108,11 @@ class Reader:
                 counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
                 return [sum(int(count.fetchone()[0]) for count in counts)]
             case DelayQuery():
-                return Attachments(self.connection, self.shard).read_delays(query)
+                return DelaysAndData(self.connection, self.shard).read_delays(query)
             case DataQuery():
-                return Attachments(self.connection, self.shard).read_data(query)
-            case TrafficQuery():
-                return [Control(self.connection, self.shard, query.now).traffic([query.limits])]
+                return DelaysAndData(self.connection, self.shard).read_data(query)
+            case LimitUsageQuery():
+                return [Control(self.connection, self.shard, query.now).limit_usage([query.limits])]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""
@@ -149,8 +149,8 @@ class Reader:
         if row is None:
             return None
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
-        born = Born(delay.state.transition.to if flow is None else flow, digest, created_at)
-        return Record(delay.state, born, row[-1], read_queue(row[13:24]), delay=delay)
+        created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
+        return Record(delay.state, created, row[-1], read_queue(row[13:24]), delay=delay)
 
     def _runs(self, query: RunQuery) -> list[Record]:
         where = ["s.shard = :shard"]
@@ -240,4 +240,4 @@ def _with_status(status: str) -> list[str]:
 
 
 def _record(run: Sequence[Any], row: QueueRow | None, exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
-    return new_tuple(Record, (read_state(run[:6]), new_tuple(Born, run[6:]), exchange, row, events, None))
+    return new_tuple(Record, (read_state(run[:6]), new_tuple(Created, run[6:]), exchange, row, events, None))

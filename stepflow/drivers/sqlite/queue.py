@@ -12,7 +12,7 @@ from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
 from stepflow.drivers.sqlite.rows import QUEUE, SUSPECT, lane, printable, read_queue, read_transition
 from stepflow.errors import LostClaim
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import standing
+from stepflow.model.limits import after_start
 
 # The row of a run together with what decides whether it is wanted now: a cancel that the holder has not seen, or an
 # event that the run waits for (?3: its name, or NULL for the one that its State names).
@@ -46,7 +46,7 @@ UNOWN = (
 
 
 @define
-class Look:
+class QueuePreview:
     """A run's row, and why it may be wanted now; `limits` are those of its row, or of its next one."""
 
     row: QueueRow | None
@@ -87,14 +87,14 @@ class ReadyRows:
         query = "SELECT epoch, owner FROM stepflow_queue WHERE shard = ? AND id = ?"
         return self.connection.execute(query, (self.shard, run_id)).fetchone() or (None, "")
 
-    def look(self, run_id: str, event: str | None = None) -> Look:
+    def look(self, run_id: str, event: str | None = None) -> QueuePreview:
         """The row of a run or a delay that exists."""
         found = self.connection.execute(LOOK, (self.shard, run_id, event)).fetchone()
         if found is None:
             found = self.connection.execute(LOOK_DELAY, (self.shard, run_id)).fetchone()
         *columns, status, awaited, transition, priority, limits, pending = found
         row = read_queue(tuple(columns))
-        return Look(row, status, awaited, transition, priority, row.limits if row else limits, bool(pending))
+        return QueuePreview(row, status, awaited, transition, priority, row.limits if row else limits, bool(pending))
 
     def cancel(self, run_id: str) -> LostClaim | None:
         """Mark an owned row."""
@@ -124,7 +124,7 @@ class ReadyRows:
         self.connection.execute(query, (part.priority, self.shard, part.id))
         if part.limits:
             query = "UPDATE stepflow_states SET limits = ? WHERE shard = ? AND id = ?"
-            self.connection.execute(query, (standing(part.limits), self.shard, part.id))
+            self.connection.execute(query, (after_start(part.limits), self.shard, part.id))
 
     def limit(self, run_id: str, limits: str) -> None:
         """Give the row of a run other limits."""
@@ -185,7 +185,7 @@ class ReadyRows:
             self._unown(run_id, due, crashes, printable(release.blocked), release.blocked_by)
         return True
 
-    def bury(self, owner: str) -> bool:
+    def reclaim(self, owner: str) -> bool:
         """Free what a dead owner held; runs it made no commit in are suspected of having killed it."""
         held = self.connection.execute(
             "UPDATE stepflow_queue INDEXED BY stepflow_queue_owned SET crashes ="

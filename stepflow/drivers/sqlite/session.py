@@ -12,30 +12,30 @@ from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
     Dequeue,
+    DueSummary,
     Enqueue,
-    Horizon,
+    HeartbeatReply,
     Owner,
     OwnerQuery,
-    Pulse,
     Record,
     Release,
 )
-from stepflow.drivers.port.step import Member, is_birth, whole
+from stepflow.drivers.port.step import Member, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.sqlite import bulk as fast
 from stepflow.drivers.sqlite import inbox
-from stepflow.drivers.sqlite.change_detector import Changes
+from stepflow.drivers.sqlite.change_detector import ChangeDetector
 from stepflow.drivers.sqlite.claim import Claims
-from stepflow.drivers.sqlite.commit import Applier
-from stepflow.drivers.sqlite.commit_fast import Steps, steps_of
+from stepflow.drivers.sqlite.commit import CommitApplier
+from stepflow.drivers.sqlite.commit_fast import StepBatch, steps_of
 from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS
-from stepflow.drivers.sqlite.locks import Taken
+from stepflow.drivers.sqlite.locks import WouldBlock
+from stepflow.drivers.sqlite.next_due import next_due
 from stepflow.drivers.sqlite.owners import Owners
 from stepflow.drivers.sqlite.query import Reader
 from stepflow.drivers.sqlite.queue import ReadyRows
-from stepflow.drivers.sqlite.schedule import horizon
-from stepflow.drivers.sqlite.session_cache import Known, places_of
+from stepflow.drivers.sqlite.session_cache import SessionCache, row_ids_of
 from stepflow.model.shard import shard_of
 
 
@@ -46,9 +46,9 @@ class SqliteStore(Store):
         self._database = database
         self._shard = shard_of(namespace, "", 1)
         self._owners = Owners(database.locks, self._shard, owner)
-        self._changes = Changes(database)
+        self._changes = ChangeDetector(database)
         self._closed = False
-        self._known = Known()
+        self._known = SessionCache()
 
     def close(self) -> None:
         if self._closed:
@@ -66,15 +66,15 @@ class SqliteStore(Store):
     def _look(self, writer: sqlite3.Connection) -> None:
         """Get to know the newest revision; first apply what others posted, in a transaction of its own before this one."""
         known = self._known
-        known.keep(self._database.era)
+        known.keep(self._database.generation)
         if known.rev:  # nobody else has written since, and to post is to write
             return
         posted, rev = inbox.look(writer)
         while posted:
             inbox.drain(writer)
-            self._database.restart(writer, "COMMIT")
+            self._database.next_transaction(writer, "COMMIT")
             posted, rev = inbox.look(writer)  # something may have been posted between the two transactions
-        known.keep(self._database.era)
+        known.keep(self._database.generation)
         known.rev = rev
 
     @contextmanager
@@ -93,7 +93,7 @@ class SqliteStore(Store):
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         try:
             return self.commit(batch, now, wait=False)
-        except Taken:
+        except WouldBlock:
             return None
 
     def commit(self, batch: Sequence[Member], now: int, *, wait: bool = True) -> list[CommitResult]:
@@ -104,7 +104,7 @@ class SqliteStore(Store):
             except MEMBER_ERRORS:
                 results = None
             if results is None:  # one by one, so that each gets its own answer
-                self._database.restart(writer, "ROLLBACK")
+                self._database.next_transaction(writer, "ROLLBACK")
                 self._known.forget()
                 self._look(writer)
                 results = self._apart(writer, batch, now)
@@ -114,37 +114,39 @@ class SqliteStore(Store):
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch)
-        births = [index for index in steps.others if is_birth(batch[index])]
+        creations = [index for index in steps.others if is_creation(batch[index])]
         if not steps.write(writer, self._shard, now, epochs):
             return None
-        first, last = known.rev + 1, known.rev + steps.count + len(births)
-        if births:
-            epoch = epochs(len(births)) - 1
-            fast.births(writer, self._shard, [whole(batch[index]) for index in births], now, last - len(births), epoch)
+        first, last = known.rev + 1, known.rev + steps.count + len(creations)
+        if creations:
+            epoch = epochs(len(creations)) - 1
+            fast.creations(
+                writer, self._shard, [whole(batch[index]) for index in creations], now, last - len(creations), epoch
+            )
         known.rev = last
         known.drop(steps.left)
         made: list[CommitResult] = list(zip(range(first, last + 1)))
         if not steps.others:
             return made
-        usual = [*sorted(set(range(len(batch))).difference(steps.others)), *births]
+        usual = [*sorted(set(range(len(batch))).difference(steps.others)), *creations]
         rest = sorted(set(range(len(batch))).difference(usual))
         answers = dict(zip(usual, made, strict=True))
         answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
         return [answers[index] for index in range(len(batch))]
 
-    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member]) -> Steps:
+    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member]) -> StepBatch:
         """The steps of a batch, after a look at where the runs are of which that is not known."""
         known = self._known
         steps = steps_of(batch, known.rev, known.places)
         if steps.unplaced:
-            found = places_of(writer, self._shard, steps.unplaced)
+            found = row_ids_of(writer, self._shard, steps.unplaced)
             known.places.update((run, place) for run, (place, owner) in found.items() if owner == self._owners.me.id)
             steps = steps_of(batch, known.rev, known.places | {run: place for run, (place, _owner) in found.items()})
         return steps
 
     def _apart(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply commits of any shape, each for itself."""
-        applier = Applier(writer, self._shard, now, self._known.rev, self._owners.me.id)
+        applier = CommitApplier(writer, self._shard, now, self._known.rev, self._owners.me.id)
         commits = [whole(member) for member in batch]
         results = [applier.apply(commit) for commit in commits]
         self._known.rev = applier.rev
@@ -162,7 +164,7 @@ class SqliteStore(Store):
     ) -> list[Claim] | None:
         try:
             return self.claim(flows, now, limit, suspects=suspects, skip=skip, wait=False)
-        except Taken:
+        except WouldBlock:
             return None
 
     def claim(
@@ -191,10 +193,10 @@ class SqliteStore(Store):
             rows = ReadyRows(writer, self._shard, now)
             if fast.releases(writer, self._shard, batch, now, rows.epochs):
                 return [True] * len(batch)
-            self._database.restart(writer, "ROLLBACK")
+            self._database.next_transaction(writer, "ROLLBACK")
             return [rows.release(release) for release in batch]
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> Pulse:
+    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         with self._database.writing() as writer:
             pulse = self._owners.beat(writer, now, dead)
         return self._owners.judge(pulse, dead)
@@ -207,9 +209,9 @@ class SqliteStore(Store):
         with self._reading() as reader:
             return self._owners.read(reader.connection) if isinstance(query, OwnerQuery) else reader.answer(query)
 
-    def horizon(self, flows: Mapping[str, str], now: int) -> Horizon:
+    def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._reading() as reader:
-            return horizon(reader.connection, self._shard, flows, now)
+            return next_due(reader.connection, self._shard, flows, now)
 
     def post(self, tx: Any, commit: Commit) -> None:
         inbox.post(tx, self._database.path, self._shard, commit)

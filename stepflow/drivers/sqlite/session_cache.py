@@ -16,7 +16,7 @@ PLACES = (
 
 
 @define
-class Place:
+class RowIds:
     """Of a run that is held: the epoch that its queue row carries, and the rowids of its State and of that row."""
 
     epoch: int
@@ -25,7 +25,7 @@ class Place:
 
 
 @define
-class Known:
+class SessionCache:
     """True as long as the `era` of the Database stays the same and its own session tells it of every change.
 
     Only whoever is writing may ask it. `rev` is the newest revision, 0 if that is not known. `places` are those of runs that
@@ -33,13 +33,13 @@ class Known:
     """
 
     rev: int = 0
-    places: dict[str, Place] = field(factory=dict)
+    places: dict[str, RowIds] = field(factory=dict)
     _era: int = 0
 
-    def keep(self, era: int) -> None:
+    def keep(self, generation: int) -> None:
         """Forget everything if this is not the era of which it is known."""
-        if era != self._era:
-            self._era = era
+        if generation != self._era:
+            self._era = generation
             self.forget()
 
     def forget(self) -> None:
@@ -53,7 +53,7 @@ class Known:
             self.places.pop(run_id, None)
 
 
-def places_of(connection: sqlite3.Connection, shard: str, ids: Sequence[str]) -> dict[str, tuple[Place, str]]:
+def row_ids_of(connection: sqlite3.Connection, shard: str, ids: Sequence[str]) -> dict[str, tuple[RowIds, str]]:
     """The places of those of these runs that have a queue row, and its owner."""
     rows = many_rows(connection, PLACES, ids, shard)
-    return {run_id: (Place(epoch, state, row), owner) for run_id, epoch, state, row, owner in rows}
+    return {run_id: (RowIds(epoch, state, row), owner) for run_id, epoch, state, row, owner in rows}

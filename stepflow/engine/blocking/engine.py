@@ -13,11 +13,11 @@ from typing import Any, TypeVar, overload
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine, Idle
 from stepflow.engine.blocking.run import Run
-from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions
 from stepflow.engine.clock import Clock
-from stepflow.engine.loop_thread import Portal
+from stepflow.engine.loop_thread import LoopThread
 from stepflow.errors import RunExists, StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
@@ -25,7 +25,7 @@ from stepflow.model.limits import Limit
 E = TypeVar("E")
 
 
-class Engine(Verbs):
+class Engine(BlockingVerbs):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
@@ -46,18 +46,18 @@ class Engine(Verbs):
             store, clock=clock, namespace=namespace, concurrency=concurrency, retention=retention
         )
         super().__init__(self._engine, self._blocking)
-        self._open_portal: Portal | None = None
+        self._open_portal: LoopThread | None = None
 
     def _blocking(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
-            portal = self._portal
+            portal = self._loop_thread
         except StepflowError:
             work.close()
             raise
         return portal.call(work)
 
     @property
-    def _portal(self) -> Portal:
+    def _loop_thread(self) -> LoopThread:
         if self._open_portal is None:
             raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
         return self._open_portal
@@ -65,7 +65,7 @@ class Engine(Verbs):
     def __enter__(self) -> Engine:
         if self._open_portal is not None:
             raise StepflowError("this engine is open already: make another Engine for a second session")
-        portal = Portal()
+        portal = LoopThread()
         try:
             portal.call(self._engine.__aenter__())
         except BaseException:
@@ -77,7 +77,7 @@ class Engine(Verbs):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        portal = self._portal
+        portal = self._loop_thread
         if portal.forked:  # the parent's threads and locks are not ours
             return
         try:
@@ -91,7 +91,7 @@ class Engine(Verbs):
         if self._open_portal is None:
             self._engine.register(*flows)
         else:
-            self._portal.call(_later(self._engine.register, *flows))
+            self._loop_thread.call(_later(self._engine.register, *flows))
 
     def start(
         self,
@@ -125,9 +125,9 @@ class Engine(Verbs):
             dedup_window=dedup_window,
         )
         if tx is not None:  # a connection may be bound to the caller's thread
-            return Run(self._portal, self._engine.post(tx, flow, exchange, options))
+            return Run(self._loop_thread, self._engine.post(tx, flow, exchange, options))
         with self._handles():
-            return Run(self._portal, self._portal.call(self._engine.start_as(flow, exchange, options)))
+            return Run(self._loop_thread, self._loop_thread.call(self._engine.start_as(flow, exchange, options)))
 
     def start_many(
         self,
@@ -144,7 +144,7 @@ class Engine(Verbs):
         All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
         exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
-        portal = self._portal
+        portal = self._loop_thread
         made = self._engine.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits)
         with self._handles():
             return [Run(portal, run) for run in portal.call(made)]
@@ -155,7 +155,7 @@ class Engine(Verbs):
         try:
             yield
         except RunExists as error:
-            raise RunExists(str(error), Run(self._portal, error.run)) from None
+            raise RunExists(str(error), Run(self._loop_thread, error.run)) from None
 
     @overload
     def get(self, flow: str, id: None = None) -> Run[Any]: ...
@@ -163,7 +163,7 @@ class Engine(Verbs):
     def get(self, flow: Flow[E], id: str) -> Run[E]: ...
     def get(self, flow: Flow[Any] | str, id: str | None = None) -> Run[Any]:  # noqa: A002
         """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
-        portal = self._portal
+        portal = self._loop_thread
         if isinstance(flow, Flow):
             return Run(portal, self._engine.get(flow, id))  # type: ignore[arg-type]  # None is refused there
         return Run(portal, self._engine.get(flow, id))  # type: ignore[arg-type]  # anything but None is refused there
@@ -178,26 +178,28 @@ class Engine(Verbs):
         after: str | None = None,
     ) -> list[RunInfo]:
         """Runs, the newest first; `after` is the last id of the page before."""
-        return self._portal.call(self._engine.runs(flow=flow, status=status, labels=labels, limit=limit, after=after))
+        return self._loop_thread.call(
+            self._engine.runs(flow=flow, status=status, labels=labels, limit=limit, after=after)
+        )
 
     def tally(self) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
-        return self._portal.call(self._engine.tally())
+        return self._loop_thread.call(self._engine.tally())
 
     def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
-        return self._portal.call(self._engine.prune(older_than))
+        return self._loop_thread.call(self._engine.prune(older_than))
 
     def run_until_idle(self, advance: bool = False) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and nobody who may be dead holds a run.
 
         With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
         """
-        return self._portal.call(self._engine.run_until_idle(advance))
+        return self._loop_thread.call(self._engine.run_until_idle(advance))
 
     def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT; then hand back what is held."""
-        portal, before, asked = self._portal, {}, threading.Event()
+        portal, before, asked = self._loop_thread, {}, threading.Event()
 
         def stop(*_: object) -> None:
             asked.set()
@@ -218,17 +220,17 @@ class Engine(Verbs):
 
     def quit(self) -> None:
         """Let `run_forever`, running in another thread, hand back what it holds and return."""
-        self._portal.run_soon(self._engine.quit)
+        self._loop_thread.run_soon(self._engine.quit)
 
     @contextmanager
     def worker(self) -> Iterator[None]:
         """`with engine.worker():` advances runs in the background meanwhile."""
         background = self._engine.worker()
-        self._portal.call(background.__aenter__())
+        self._loop_thread.call(background.__aenter__())
         try:
             yield
         finally:
-            self._portal.call(background.__aexit__(None, None, None))
+            self._loop_thread.call(background.__aexit__(None, None, None))
 
 
 async def _later(fn: Any, *args: Any) -> None:

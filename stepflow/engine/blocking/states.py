@@ -38,7 +38,7 @@ class SyncWatch:
         return state
 
 
-class Verbs:
+class BlockingVerbs:
     """What callers and flow functions do with States; the blocking twin of AsyncVerbs."""
 
     def __init__(self, verbs: AsyncVerbs, wait: Wait) -> None:

@@ -8,18 +8,18 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import (
-    Born,
     Cancel,
     Commit,
+    Created,
     Dequeue,
     Enqueue,
     Event,
     HistoryQuery,
+    LimitUsageQuery,
     Owner,
     OwnerQuery,
     Record,
     Revision,
-    TrafficQuery,
     Write,
 )
 from stepflow.drivers.port.delays import Delay, DelayQuery
@@ -27,14 +27,14 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_timeout
 from stepflow.engine.client.info import RunInfo, refusal
 from stepflow.engine.clock import Clock, microseconds
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.membership.notifier import Hub
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
-from stepflow.model import outcome as endings
+from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-from stepflow.model.limits import dump, room
+from stepflow.model.limits import admission, dump
 from stepflow.model.state import State, Transition
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ def planned_start(
     if task is not None and task.timeout_s is not None:
         transition = transition.noting(deadline=str(due + microseconds(task.timeout_s)))
     text = flow.codec.encode(exchange)
-    born = Born(flow.name, flow.codec.digest(exchange), now)
-    write = Write(State(run_id, 0, transition, labels, {}, now), text, born)
+    created = Created(flow.name, flow.codec.digest(exchange), now)
+    write = Write(State(run_id, 0, transition, labels, {}, now), text, created)
     queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority, limits=limits),)
     return Commit(writes=(write,), queue=queue)
 
@@ -70,41 +70,41 @@ class Client:
         self,
         store: Store,
         clock: Clock,
-        lane: Lane,
-        hub: Hub,
+        committer: Committer,
+        notifier: Notifier,
         read: Callable[..., Any],
         on_due: Callable[[int], None],
         check_open: Callable[[], None],
         at_work: Callable[[], bool],
     ) -> None:
-        self._store, self._clock, self._lane, self._hub = store, clock, lane, hub
+        self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._read, self._on_due, self._check_open = read, on_due, check_open
         self._at_work = at_work
         self.on_cancel: Callable[[str], None] = lambda _run_id: None
 
-    async def create(self, commit: Commit) -> Born | None:
+    async def create(self, commit: Commit) -> Created | None:
         """Make a planned start; returns how the run that is there already was born, None if this one is new."""
         try:
-            await self._lane.submit(commit)
+            await self._committer.submit(commit)
         except RevMismatch as error:
-            return (await self.load(error.ids[0])).born
+            return (await self.load(error.ids[0])).created
         for row in commit.queue:
             if isinstance(row, Enqueue):
                 self._on_due(row.due)
         return None
 
-    async def create_many(self, commits: Sequence[Commit]) -> list[Born | None]:
+    async def create_many(self, commits: Sequence[Commit]) -> list[Created | None]:
         """Make planned starts together, in as few transactions as they fit into; the answers of `create` in order.
 
         One whose id exists, or is there twice, keeps nobody else from being made.
         """
-        answers = await self._lane.submit_all(commits)
+        answers = await self._committer.submit_all(commits)
         known = [run_id for answer in answers if isinstance(answer, RevMismatch) for run_id in answer.ids]
         for answer in answers:
             if isinstance(answer, StepflowError) and not isinstance(answer, RevMismatch):
                 raise answer
         ids = [commit.writes[0].state.id for commit in commits]
-        there = {record.state.id: record.born for record in await self._read(self._store.load, known) if record}
+        there = {record.state.id: record.created for record in await self._read(self._store.load, known) if record}
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
         self._on_due(min(due, default=FOREVER))
         return [there.get(run_id) for run_id in ids]
@@ -114,8 +114,8 @@ class Client:
         now, text = self._clock.now(), dump(info.limits)
         if info.status is not Status.QUEUED or not text:
             return ""
-        (traffic,) = await self._read(self._store.read, TrafficQuery(text, now))
-        return refusal(room(text, traffic, now), traffic)
+        (limit_usage,) = await self._read(self._store.read, LimitUsageQuery(text, now))
+        return refusal(admission(text, limit_usage, now), limit_usage)
 
     async def workers(self, info: RunInfo) -> list[Owner]:
         """If the run is due: who claims runs of some flow, as far as the store knows, without those that surely died."""
@@ -150,7 +150,7 @@ class Client:
         """Store an event for a run; the same event id twice is stored once."""
         event = planned_event(run_id, name, payload, event_id, self._clock.now())
         await self.load(run_id)
-        await self._lane.submit(Commit(publish=(event,)))
+        await self._committer.submit(Commit(publish=(event,)))
         self._on_due(0)
 
     def post(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
@@ -167,10 +167,10 @@ class Client:
                 return
             try:
                 if record.row is not None and record.row.owner:
-                    await self._lane.submit(Commit(cancel=(Cancel(run_id),)))
+                    await self._committer.submit(Commit(cancel=(Cancel(run_id),)))
                     self.on_cancel(run_id)
                     return
-                await self._replace(state, endings.final(state.transition, "cancelled", ""), Dequeue(run_id))
+                await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(run_id))
             except (LostClaim, RevMismatch):
                 continue  # it was claimed, given back or moved on since it was read: look again
             return
@@ -183,7 +183,7 @@ class Client:
         if transition.status != "failed" and not blocked:
             raise StepflowError(f"run {run_id!r} did not fail: only a failed or blocked run can be redriven")
         if not blocked:
-            transition = endings.resumed(transition, record.born.flow)
+            transition = outcomes.resumed(transition, record.created.flow)
         now = self._clock.now()
         await self._replace(state, transition, Enqueue(run_id, transition.to, now, row.priority if row else 0))
         self._on_due(now)
@@ -201,14 +201,14 @@ class Client:
             raise _too_late(run_id, f"within {limit_s:g} s") from None
         transition = record.state.transition
         if transition.status == "failed":
-            raise endings.failure(run_id, transition)
+            raise outcomes.failure(run_id, transition)
         if transition.status == "cancelled":
             raise RunCancelled(f"run {run_id!r} was cancelled")
         return codec.decode(record.exchange)
 
     async def _ended(self, run_id: str) -> Record:
         while True:
-            news = self._hub.expect(run_id)
+            news = self._notifier.expect(run_id)
             try:
                 record = await self.load(run_id)
                 if record.state.transition.status:
@@ -217,13 +217,13 @@ class Client:
                     raise _too_late(run_id, "yet, and nothing advances it here: call run_until_idle()")
                 await news
             finally:
-                self._hub.forget(run_id, news)
+                self._notifier.forget(run_id, news)
 
     async def _replace(self, state: State, transition: Transition, queue: Enqueue | Dequeue) -> None:
         now = self._clock.now()
         write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
-        await self._lane.submit(Commit(unowned=(state.id,), writes=(write,), queue=(queue,)))
-        self._hub.tell(state.id)
+        await self._committer.submit(Commit(unowned=(state.id,), writes=(write,), queue=(queue,)))
+        self._notifier.notify(state.id)
 
 
 def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int) -> Event:

@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import Owner, Record, Revision
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import moment
 from stepflow.model.lifecycle import Status, status_of
-from stepflow.model.limits import Limit, Room, Traffic, parse
+from stepflow.model.limits import Admission, Limit, LimitUsage, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
 from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, WAITING, Transition
@@ -92,12 +92,12 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
     deadline = notes.get(DEADLINE)
     return RunInfo(
         id=state.id,
-        flow=record.born.flow,
+        flow=record.created.flow,
         status=status_of(state, row, now) if delay is None else Status.SLEEPING,
         position=position_of(state.transition),
         rev=state.rev,
         labels=dict(state.labels),
-        created_at=moment(record.born.created_at),
+        created_at=moment(record.created.created_at),
         updated_at=moment(state.committed_at),
         waiting_for=notes.get(WAITING, "") if delay is None else "delay",
         due=None if due is None else moment(due),
@@ -134,7 +134,7 @@ def _attempt(transition: Transition) -> int:
     return int(counted[-1] if counted else transition.annotations.get(ATTEMPT, "1"))
 
 
-def refusal(found: Room, traffic: Traffic) -> str:
+def refusal(found: Admission, limit_usage: LimitUsage) -> str:
     """Which limit keeps a run from being taken, who uses it up, and until when; empty if none does."""
     limit = found.limit
     if limit is None:
@@ -142,7 +142,7 @@ def refusal(found: Room, traffic: Traffic) -> str:
     if found.until is not None:
         until = moment(found.until).isoformat()
         return f"at most {limit.rate} runs of {limit.key!r} begin within {limit.per:g} s: the next one at {until}"
-    holders = traffic.held.get(limit.key, [])
+    holders = limit_usage.held.get(limit.key, [])
     names = ", ".join(repr(name) for name in holders[:SHOWN]) + (", …" if len(holders) > SHOWN else "")
     return f"at most {limit.concurrency} runs of {limit.key!r} are held at a time, and these are: {names}; it waits for one"
 

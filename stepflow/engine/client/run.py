@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stepflow.engine.checks import checked_limit
-from stepflow.engine.client import info as views
+from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.clock import Clock, uuid7
@@ -43,7 +43,7 @@ class AsyncRun(Generic[E]):
     async def info(self) -> RunInfo:
         """Everything that is known of the run, except its exchange and its history."""
         record = await self._client.load(self.id)
-        return views.info_of(record, self._clock.now(), await self._client.delay_of(record))
+        return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record))
 
     async def exchange(self) -> E:
         """The exchange as of the last commit."""
@@ -51,13 +51,13 @@ class AsyncRun(Generic[E]):
 
     async def history(self, limit: int = 1000) -> list[HistoryEntry]:
         """The newest `limit` revisions, oldest first."""
-        return [views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
+        return [info_views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
 
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that would move it."""
         info = await self.info()
         kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
-        return views.explain(info, self._store, self._flows, kept_back, workers)
+        return info_views.explain(info, self._store, self._flows, kept_back, workers)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.

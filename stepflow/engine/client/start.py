@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import Commit, Once
+from stepflow.drivers.port.commit import Commit, DedupKey
 from stepflow.engine.checks import (  # fmt: skip
     checked_at,
     checked_flow,
@@ -40,7 +40,7 @@ class StartOptions:
     dedup_window: timedelta | float = DEDUP_WINDOW
 
 
-class Planner:
+class StartPlanner:
     """Plans the starts of one flow that have all but ids and exchanges in common; these are checked once.
 
     Raises StepflowError or DefinitionError for what cannot be meant.
@@ -61,4 +61,4 @@ class Planner:
         now, checked = self._clock.now(), checked_id(uuid7(self._clock) if run_id is None else run_id)
         due = now if self._at is None else self._at
         commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
-        return commit if self._key is None else commit._replace(once=Once(self._key, checked, now + self._window))
+        return commit if self._key is None else commit._replace(dedup=DedupKey(self._key, checked, now + self._window))

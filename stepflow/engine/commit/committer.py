@@ -14,7 +14,7 @@ from stepflow.engine.clock import Clock
 T = TypeVar("T")
 
 
-class Lane(ABC):
+class Committer(ABC):
     """How writes reach the store. `on_batch`, if set, is called on the event loop after every batch of commits."""
 
     on_batch: Callable[[], None] | None = None
@@ -35,14 +35,14 @@ class Lane(ABC):
         """Give a claim back; False if it had been lost already."""
 
     @abstractmethod
-    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
-        """Commit from any thread; `landed` is called in some thread with the new revisions or the error."""
+    def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
+        """Commit from any thread; `on_done` is called in some thread with the new revisions or the error."""
 
     @abstractmethod
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """Do another kind of write, between two batches."""
 
-    async def either(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:  # noqa: ARG002
+    async def run_inline_or_in_writer(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:  # noqa: ARG002
         """The result of `free`, which does not wait, if the store is free and quick, else that of `fn`, done by `call`."""
         return await self.call(fn)
 
@@ -51,7 +51,7 @@ class Lane(ABC):
         """Finish what was submitted, then stop."""
 
 
-class InlineLane(Lane):
+class InlineCommitter(Committer):
     """Every write at once, in the caller's thread: deterministic, for virtual time."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -74,8 +74,8 @@ class InlineLane(Lane):
     async def release(self, release: Release) -> bool:
         return self._store.release([release], self._clock.now())[0]
 
-    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
-        landed(self._store.commit([commit], self._clock.now())[0])
+    def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
+        on_done(self._store.commit([commit], self._clock.now())[0])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         return fn(*args)

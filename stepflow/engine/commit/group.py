@@ -18,8 +18,8 @@ from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.commit.pending import PENDING, Ticket, answer_all
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -63,54 +63,54 @@ def _answer(future: asyncio.Future[Any], result: Any) -> None:
         future.set_result(result)
 
 
-class GroupLane(Lane):
+class GroupCommitter(Committer):
     """Commits on the event loop while the store is quick and free, else in a writer thread."""
 
     def __init__(self, store: Store, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
         self._store, self._clock, self._loop = store, clock, loop
-        self._inbox: SimpleQueue[list[Ticket] | _Job | None] = SimpleQueue()
-        self._pending: list[Ticket] = []  # of the event loop, until the tasks that are ready now have run
+        self._inbox: SimpleQueue[list[PendingCommit] | _Job | None] = SimpleQueue()
+        self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._sent = 0  # tickets of the loop that the writer has not answered: nothing may overtake them
         self._wait_s = 0.0  # for which a commit keeps its thread waiting, of late
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, commit: Member | Release, before: Awaitable[Any] | None = None) -> Ticket:
-        if type(before) is Ticket and type(commit) is Step:
-            ticket = before
-            ticket.write, ticket.outcome = commit, PENDING
+    def submit(self, commit: Member | Release, before: Awaitable[Any] | None = None) -> PendingCommit:
+        if type(before) is PendingCommit and type(commit) is Step:
+            entry = before
+            entry.write, entry.outcome = commit, PENDING
         else:
-            ticket = Ticket(commit, self._loop)
+            entry = PendingCommit(commit, self._loop)
         if self._closed:
-            ticket.outcome = _closed()  # nobody would ever answer it any more
-            return ticket
+            entry.outcome = _closed()  # nobody would ever answer it any more
+            return entry
         pending = self._pending
         if not pending:
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
-        pending.append(ticket)
+        pending.append(entry)
         if len(pending) >= SHARE and not self._quick():
             self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
-        return ticket
+        return entry
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         if len(commits) < SHARE or self._closed or (len(commits) < MAX_BATCH and self._quick()):
-            tickets = [self.submit(commit) for commit in commits]
+            entries = [self.submit(commit) for commit in commits]
         else:
-            tickets = [Ticket(commit, self._loop) for commit in commits]
-            for first in range(0, len(tickets), MAX_BATCH):
-                self._send(tickets[first : first + MAX_BATCH])
-        for ticket in reversed(tickets):  # the last one's answer comes with those of most others
+            entries = [PendingCommit(commit, self._loop) for commit in commits]
+            for first in range(0, len(entries), MAX_BATCH):
+                self._send(entries[first : first + MAX_BATCH])
+        for entry in reversed(entries):  # the last one's answer comes with those of most others
             with suppress(StepflowError):
-                await ticket
-        return [ticket.outcome for ticket in tickets]
+                await entry
+        return [entry.outcome for entry in entries]
 
-    def release(self, release: Release) -> Ticket:
+    def release(self, release: Release) -> PendingCommit:
         return self.submit(release)
 
-    def post(self, commit: Member, landed: Callable[[Any], None]) -> None:
-        self._inbox.put([Ticket(commit, landed=landed)])
+    def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
+        self._inbox.put([PendingCommit(commit, on_done=on_done)])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         if self._closed:
@@ -119,7 +119,7 @@ class GroupLane(Lane):
         self._inbox.put(_Job(fn, args, future))
         return await future
 
-    async def either(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:
+    async def run_inline_or_in_writer(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:
         done = free() if self._quick() and not self._closed else None
         return await self.call(fn) if done is None else done
 
@@ -134,31 +134,31 @@ class GroupLane(Lane):
         return not self._sent and self._wait_s < QUICK_S
 
     def _flush(self) -> None:
-        tickets = self._take()
-        self._send(self._commit(tickets) if tickets and self._quick() else tickets)
+        entries = self._take()
+        self._send(self._commit(entries) if entries and self._quick() else entries)
 
-    def _take(self) -> list[Ticket]:
-        tickets, self._pending = self._pending, []
-        return tickets
+    def _take(self) -> list[PendingCommit]:
+        entries, self._pending = self._pending, []
+        return entries
 
-    def _send(self, tickets: list[Ticket]) -> None:
-        if tickets:
-            self._sent += len(tickets)
-            self._inbox.put(tickets)
+    def _send(self, entries: list[PendingCommit]) -> None:
+        if entries:
+            self._sent += len(entries)
+            self._inbox.put(entries)
 
-    def _commit(self, tickets: list[Ticket]) -> list[Ticket]:
+    def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit here and now what can be; the tickets that are left for the writer."""
-        commits, releases, later = _one_per_run(tickets)
+        commits, releases, later = _one_per_run(entries)
         results = self._apply(self._store.commit_if_free, commits) if commits else ()
         if results is None:
-            return tickets
+            return entries
         answer_all(self._loop, zip(commits, results, strict=True))
         if self.on_batch is not None:
             self.on_batch()
         return releases + later
 
     def _run(self) -> None:
-        carry: list[Ticket] = []
+        carry: list[PendingCommit] = []
         while True:
             batch, after = self._gather(carry)
             carry = self._write(batch) if batch else []
@@ -171,7 +171,7 @@ class GroupLane(Lane):
                     carry = self._write(carry)
                 return
 
-    def _gather(self, carry: list[Ticket]) -> tuple[list[Ticket], Any]:
+    def _gather(self, carry: list[PendingCommit]) -> tuple[list[PendingCommit], Any]:
         """All tickets that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
         batch = carry
         try:
@@ -185,36 +185,36 @@ class GroupLane(Lane):
             return batch, _MORE
         return batch, item
 
-    def _write(self, tickets: list[Ticket]) -> list[Ticket]:
+    def _write(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit the tickets, except those whose run is in the batch already: they are returned for the next one."""
-        commits, releases, later = _one_per_run(tickets)
-        answers: list[tuple[Ticket, Any]] = []
+        commits, releases, later = _one_per_run(entries)
+        answers: list[tuple[PendingCommit, Any]] = []
         for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
             results = self._apply(fn, part) if part else None
-            for ticket, result in zip(part, results or (), strict=True):
-                if ticket.landed is None:
-                    answers.append((ticket, result))
+            for entry, result in zip(part, results or (), strict=True):
+                if entry.on_done is None:
+                    answers.append((entry, result))
                 else:
-                    ticket.landed(result)
+                    entry.on_done(result)
         if answers:
             self._tell(self._answered, answers)
         if self.on_batch is not None:
             self._tell(self.on_batch)
         return later
 
-    def _apply(self, fn: Callable[..., Sequence[Any] | None], tickets: list[Ticket]) -> Sequence[Any] | None:
+    def _apply(self, fn: Callable[..., Sequence[Any] | None], entries: list[PendingCommit]) -> Sequence[Any] | None:
         """The results of one transaction for all tickets; None if `fn` gives none."""
         waited = self._clock.waited()
         try:
-            results = fn([ticket.write for ticket in tickets], self._clock.now())
+            results = fn([entry.write for entry in entries], self._clock.now())
         except Exception as error:  # noqa: BLE001 - every waiter must learn of it
-            results = [error] * len(tickets)
+            results = [error] * len(entries)
         if results is not None:
             waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall alone tells nothing of the next commit
             self._wait_s += (waited - self._wait_s) / 8
         return results
 
-    def _answered(self, answers: list[tuple[Ticket, Any]]) -> None:
+    def _answered(self, answers: list[tuple[PendingCommit, Any]]) -> None:
         self._sent -= len(answers)
         answer_all(self._loop, answers)
 
@@ -233,21 +233,21 @@ class GroupLane(Lane):
 _MORE = object()
 
 
-def _one_per_run(tickets: list[Ticket]) -> tuple[list[Ticket], list[Ticket], list[Ticket]]:
+def _one_per_run(entries: list[PendingCommit]) -> tuple[list[PendingCommit], list[PendingCommit], list[PendingCommit]]:
     """The commits and the releases that may be in one batch, and those whose run has a write in it already."""
-    runs = {ticket.run for ticket in tickets}
-    if len(runs) == len(tickets) and "" not in runs:
-        return tickets, [], []  # steps of as many runs
+    runs = {entry.run for entry in entries}
+    if len(runs) == len(entries) and "" not in runs:
+        return entries, [], []  # steps of as many runs
     seen: set[str] = set()
-    commits: list[Ticket] = []
-    releases: list[Ticket] = []
-    later: list[Ticket] = []
-    for ticket in tickets:
-        write = ticket.write
+    commits: list[PendingCommit] = []
+    releases: list[PendingCommit] = []
+    later: list[PendingCommit] = []
+    for entry in entries:
+        write = entry.write
         ids = {write.fence.id} if isinstance(write, Release) else _ids(write)
         if seen.isdisjoint(ids):
-            (releases if isinstance(write, Release) else commits).append(ticket)
+            (releases if isinstance(write, Release) else commits).append(entry)
         else:
-            later.append(ticket)
+            later.append(entry)
         seen.update(ids)
     return commits, releases, later

@@ -1,4 +1,4 @@
-"""Ticket: one write on its way to the store, and what its waiter awaits."""
+"""PendingCommit: one write on its way to the store, and what its waiter awaits."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from stepflow.drivers.port.step import Member, Step
 PENDING: Any = object()  # the outcome until there is one
 
 
-class Ticket:
-    """A write with its waiter: the task that awaits it, or the callback `landed`.
+class PendingCommit:
+    """A write with its waiter: the task that awaits it, or the callback `on_done`.
 
     To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
-    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. Once that has the answer
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. DedupKey that has the answer
     it may use it again: for another `write`, with the `outcome` PENDING.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "landed", "outcome", "run", "wake", "write")
+    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "on_done", "outcome", "run", "wake", "write")
 
     def __init__(
         self,
         write: Member | Release,
         loop: asyncio.AbstractEventLoop | None = None,
-        landed: Callable[[Any], None] | None = None,
+        on_done: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
         self.run = write.id if isinstance(write, Step) else ""  # the one that a step writes
-        self.landed = landed
+        self.on_done = on_done
         self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
         self._loop = loop
         self.outcome = PENDING
-        self.wake: Callable[[Ticket], None] | None = None
+        self.wake: Callable[[PendingCommit], None] | None = None
 
     # Asked by `Task` whether to raise something where it goes on: who awaits it does that. Something that needs no frame.
     result: ClassVar[Callable[[], object]] = bool
 
-    def add_done_callback(self, wake: Callable[[Ticket], None], *, context: Context) -> None:
+    def add_done_callback(self, wake: Callable[[PendingCommit], None], *, context: Context) -> None:
         """The task will go on by this call."""
         self.wake, self.context = wake, context
         self._asyncio_future_blocking = True  # for the next time
@@ -53,7 +53,7 @@ class Ticket:
         self._loop.call_soon(self.wake, self, context=self.context)
         return True
 
-    def __await__(self) -> Generator[Ticket, None, Any]:
+    def __await__(self) -> Generator[PendingCommit, None, Any]:
         if self.outcome is PENDING:
             yield self
         outcome = self.outcome
@@ -62,15 +62,15 @@ class Ticket:
         return outcome
 
 
-def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[Ticket, Any]]) -> None:
+def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[PendingCommit, Any]]) -> None:
     """Let the tasks of a batch go on, one after the other, with a value or an exception to be raised; on the event loop."""
     left = iter(answers)
     try:
-        for ticket, outcome in left:
-            if ticket.outcome is PENDING:  # else the task was cancelled
-                ticket.outcome = outcome
-                if ticket.wake is not None:
-                    ticket.context.run(ticket.wake, ticket)
+        for entry, outcome in left:
+            if entry.outcome is PENDING:  # else the task was cancelled
+                entry.outcome = outcome
+                if entry.wake is not None:
+                    entry.context.run(entry.wake, entry)
     except BaseException:  # a task was interrupted, which ends the loop's present run: the others go on in the next one
         loop.call_soon(answer_all, loop, list(left))
         raise

@@ -1,4 +1,4 @@
-"""Claimed: what the worker knows of any claim that is being advanced, whatever the authoring style."""
+"""Attempt: what the worker knows of any claim that is being advanced, whatever the authoring style."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepflow.model.state import State
 
 
 @define(eq=False)
-class Claimed:
+class Attempt:
     """The state of one claim. `stop` and `cancel` may be set from other threads; they are seen between two steps."""
 
     flow: Flow[Any]
@@ -22,7 +22,7 @@ class Claimed:
     clock: Clock
     stop: bool = False
     cancel: bool = False
-    patient: bool = False  # a commit that the store refuses for now is tried again and again
+    retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
     hung: bool = False  # it made no commit for too long: its claim is being given back
     ended: str = ""  # the final status, once it is being committed
@@ -40,7 +40,7 @@ class Claimed:
         """Whether this claim has made a commit: earlier crashes do not count any more."""
         return self.state.rev != self.record.state.rev
 
-    def hand_back(self) -> Release:
+    def release(self) -> Release:
         """Gives the claim back although a step has begun; a crash is counted only if it hung."""
         crashes = 0 if self.progressed else self.claim.row.crashes + int(self.hung)
         return Release(self.fence, self.clock.now(), crashes=crashes)

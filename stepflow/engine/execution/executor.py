@@ -11,10 +11,10 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.commit.pending import PENDING, Ticket
-from stepflow.engine.execution.attempt import Claimed
-from stepflow.engine.execution.step_attempt import Attempt
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import PENDING, PendingCommit
+from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.step_attempt import StepAttempt
 from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.engine.states.function_attempt import FunctionAttempt
@@ -24,28 +24,28 @@ from stepflow.model.flow import Call
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
 
 
-class Shells:
+class Executor:
     """Where attempts and user functions run: inline under virtual time, else on the loop or in the threads of a pool."""
 
-    def __init__(self, clock: Clock, lane: Lane) -> None:
-        self._clock, self._lane, self._loop = clock, lane, asyncio.get_running_loop()
+    def __init__(self, clock: Clock, committer: Committer) -> None:
+        self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
         self._pool = ThreadPool(self._loop, "stepflow-step")
 
-    def advance(self, attempt: Claimed) -> Awaitable[Release | None]:
+    def advance(self, attempt: Attempt) -> Awaitable[Release | None]:
         """Advance an attempt to its end."""
         if isinstance(attempt, FunctionAttempt):
             return attempt.run()
-        assert isinstance(attempt, Attempt)
+        assert isinstance(attempt, StepAttempt)
         if self._clock.virtual or not attempt.flow.inline:
-            return on_loop(attempt, self._lane.submit, self.call)
+            return run_on_loop(attempt, self._committer.submit, self.call)
         future: asyncio.Future[Release | None] = self._loop.create_future()
-        InThreads(attempt, self._lane.post, self._pool, future)
+        ThreadedAttempt(attempt, self._committer.submit_threadsafe, self._pool, future)
         return future
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """Call a sync user function where it may block."""
         if self._clock.virtual:
-            return here(fn, *args)
+            return run_inline(fn, *args)
         return self._pool.submit(copy_context().run, fn, *args)
 
     def close(self) -> None:
@@ -54,47 +54,47 @@ class Shells:
 
 
 @coroutine
-def on_loop(
-    attempt: Attempt,
+def run_on_loop(
+    attempt: StepAttempt,
     commit: Callable[[Member, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
     enter(attempt.current)
-    turns, forks = attempt.turns(), LINEAGE.forks
-    ticket: Awaitable[Any] | None = None  # of the last commit, once it was answered
+    effects, forks = attempt.effects(), LINEAGE.forks
+    pending: Awaitable[Any] | None = None  # of the last commit, once it was answered
     try:
-        effect = next(turns)
+        effect = next(effects)
         while True:
             if LINEAGE.forks != forks:
                 end_if_forked(forks)
             try:
                 if type(effect) is not Call:
-                    made: Any = commit(effect, ticket)
+                    made: Any = commit(effect, pending)
                 elif effect.is_async:
                     made = effect.fn(*effect.args)
                 else:
                     made = call(effect.fn, *effect.args)
-                if type(made) is Ticket:  # this is `await made`, without a generator for each of them
+                if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
                     if made.outcome is PENDING:
                         yield made
                     value = made.outcome
                     if type(value) is not tuple and isinstance(value, BaseException):
-                        ticket = None
+                        pending = None
                         raise value
-                    ticket = made
+                    pending = made
                 else:
                     value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:
                 if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _cancelled()):
-                    turns.close()
+                    effects.close()
                     raise
-                if type(effect) is not Call and attempt.insists(error):
+                if type(effect) is not Call and attempt.should_retry_commit(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
-                effect = turns.throw(error)
+                effect = effects.throw(error)
             else:
-                effect = turns.send(value)
+                effect = effects.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
@@ -103,7 +103,7 @@ async def _awaited(given: Awaitable[Any]) -> Any:
     return await given
 
 
-async def here(fn: Callable[..., Any], *args: Any) -> Any:
+async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
     """Call a sync user function on the loop itself, as virtual time does."""
     token = in_sync_step.set(True)
     try:
@@ -118,7 +118,7 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-class InThreads:
+class ThreadedAttempt:
     """An attempt whose user functions are all sync: a thread runs it up to its next commit and is then free for others.
 
     `post(commit, landed)` must call `landed` with the result or the error; `future` gets the Release, or the error that
@@ -127,21 +127,21 @@ class InThreads:
 
     def __init__(
         self,
-        attempt: Attempt,
-        post: Callable[[Member, Callable[[Any], None]], None],
+        attempt: StepAttempt,
+        submit_threadsafe: Callable[[Member, Callable[[Any], None]], None],
         pool: ThreadPool,
         future: asyncio.Future[Release | None],
     ) -> None:
-        self._attempt, self._turns = attempt, attempt.turns()
-        self._post, self._pool, self._future = post, pool, future
+        self._attempt, self._effects = attempt, attempt.effects()
+        self._submit, self._pool, self._future = submit_threadsafe, pool, future
         self._context = copy_context()  # the attempt's own: what a step sets there, the next step finds
         self._value: Any = None
         self._commit: Member = Commit()
         self._context.run(enter, attempt.current)
         pool.push(self._work)
 
-    def _landed(self, result: Any) -> None:
-        if self._attempt.insists(result):
+    def _on_done(self, result: Any) -> None:
+        if self._attempt.should_retry_commit(result):
             self._pool.later(AGAIN_S, self._send)
             return
         self._value = result
@@ -157,19 +157,19 @@ class InThreads:
             self._pool.answer(self._future, error)
 
     def _send(self) -> None:
-        self._post(self._commit, self._landed)
+        self._submit(self._commit, self._on_done)
 
     def _go(self, value: Any) -> Member:
         """Send the last commit's outcome in and make the calls that follow; the next commit."""
-        turns = self._turns
-        effect = turns.throw(value) if isinstance(value, BaseException) else turns.send(value)
+        effects = self._effects
+        effect = effects.throw(value) if isinstance(value, BaseException) else effects.send(value)
         while type(effect) is Call:
             try:
                 value = effect.fn(*effect.args)
             except BaseException as error:  # noqa: BLE001 - the attempt decides
-                effect = turns.throw(_throwable(error))
+                effect = effects.throw(_throwable(error))
             else:
-                effect = turns.send(value)
+                effect = effects.send(value)
         return effect
 
 

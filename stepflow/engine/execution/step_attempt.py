@@ -1,6 +1,6 @@
 """One claimed run being advanced: decides call by call and commit by commit, and does neither itself.
 
-`Attempt.turns` is a generator: it yields a `Call` of user code or a `Commit`, gets back the value or the revisions (or
+`StepAttempt.turns` is a generator: it yields a `Call` of user code or a `Commit`, gets back the value or the revisions (or
 has the exception thrown in), and returns the `Release` that ends the claim, or None when a commit ended it already.
 Its two shells are in `shells.py`.
 """
@@ -16,21 +16,21 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Event, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
-from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.execution.attempt import Attempt
 from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
-from stepflow.model import outcome as endings
+from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
 
 log = logging.getLogger("stepflow")
-Turns = Generator[Member | Call, Any, Release | None]
-COMPLAIN_EVERY = 30  # refusals of a commit
+AttemptEffects = Generator[Member | Call, Any, Release | None]
+LOG_EVERY = 30  # refusals of a commit
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
 
 @define(eq=False)
-class Attempt(Claimed):
+class StepAttempt(Attempt):
     """A claim on a run whose flow is a chain of tasks."""
 
     rev: int = field(init=False)  # of the newest revision, and its transition; `state` is the one as claimed
@@ -49,31 +49,31 @@ class Attempt(Claimed):
         self.text, self._events = record.exchange, list(record.events)
         run_id, self.rev, self.transition, labels, annotations, _then = self.state
         self._step = Step(run_id, self.fence.epoch, self.rev, self.transition, labels, annotations)
-        self.current = Current(run_id, record.born.flow)
+        self.current = Current(run_id, record.created.flow)
 
     @property
     def progressed(self) -> bool:
         """Whether this claim has made a commit: earlier crashes do not count any more."""
         return self.rev != self.record.state.rev
 
-    def insists(self, refusal: object) -> bool:
+    def should_retry_commit(self, refusal: object) -> bool:
         """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
-        if not self.patient or self.stop or not isinstance(refusal, (Unavailable, Full)):
+        if not self.retry_commits or self.stop or not isinstance(refusal, (Unavailable, Full)):
             return False
-        if self.refusals % COMPLAIN_EVERY == 0:
+        if self.refusals % LOG_EVERY == 0:
             log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
         self.refusals += 1
         self.moved_at = self.clock.monotonic()  # it is the store that hangs
         return True
 
-    def turns(self) -> Turns:
+    def effects(self) -> AttemptEffects:
         """Advance until the run ends, sleeps, waits, or has to be given back."""
         row = self.claim.row
         if self.cancel:
             yield self._end("cancelled")
             return None
         if row.crashes >= self.flow.options.max_crashes:
-            yield self._end("failed", endings.crashed(row.crashes, self.state))
+            yield self._end("failed", outcomes.crashed(row.crashes, self.state))
             return None
         try:
             move = self.flow.resume(self.transition)
@@ -99,7 +99,7 @@ class Attempt(Claimed):
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
-                note = endings.describe(failure)
+                note = outcomes.describe(failure)
                 recovered = yield from self._recover(task, failure)
                 if recovered is None:
                     return None
@@ -107,13 +107,13 @@ class Attempt(Claimed):
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
-                yield self._end("failed", endings.describe(failure))
+                yield self._end("failed", outcomes.describe(failure))
                 return None
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
             (self.rev,) = yield plan
-            self._landed()
+            self._on_done()
             if self._over:
                 return None
         yield self._end("completed")
@@ -164,7 +164,7 @@ class Attempt(Claimed):
         self._taken = []
         return step.commit()._replace(consume=seqs)
 
-    def _landed(self) -> None:
+    def _on_done(self) -> None:
         """The last commit is durable: the next one builds on it."""
         self.transition, text = self._step.transition, self._step.exchange
         if text is not None:
@@ -189,7 +189,7 @@ class Attempt(Claimed):
         what = f"no event {task.event!r}" if task.event else "its condition did not come true"
         return TimedOut(f"{task.step}: {what} within {task.timeout_s:g} s")
 
-    def _wait(self, task: Task) -> Turns:
+    def _wait(self, task: Task) -> AttemptEffects:
         """Nobody published yet: give the run back until somebody does, or the deadline."""
         notes, now = {}, self.clock.now()
         if self.transition.event != task.event:  # redriven, retried, or no wait in an older definition
@@ -199,7 +199,7 @@ class Attempt(Claimed):
         if notes:
             commit = self._commit(self.transition.noting(**notes), None)
             (self.rev,) = yield commit
-            self._landed()
+            self._on_done()
         return self._release(self._deadline(task), event=task.event)
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
@@ -213,23 +213,23 @@ class Attempt(Claimed):
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as final:  # noqa: BLE001 - as with a step
-            yield self._end("failed", endings.describe(final))
+            yield self._end("failed", outcomes.describe(final))
         return None
 
     def _failed(self, error: Exception) -> Member:
         policy, transition = self.flow.options.retry, self.transition
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
         if policy is None or not policy.allows(attempt, error):
-            return self._end("failed", endings.describe(error))
+            return self._end("failed", outcomes.describe(error))
         now = self.clock.now()
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
-        notes = {"attempt": str(attempt + 1), "error": endings.describe(error), "waiting": "delay"}
+        notes = {"attempt": str(attempt + 1), "error": outcomes.describe(error), "waiting": "delay"}
         return self._commit(Transition(transition.to, kept).noting(**notes), None, self._later(due))
 
     def _end(self, status: str, error: str = "") -> Member:
         self.ended = status
-        transition = endings.final(self.transition, status, error)
+        transition = outcomes.final(self.transition, status, error)
         return self._commit(transition, None, Dequeue(self.state.id))
 
     def _later(self, due: int) -> Enqueue:

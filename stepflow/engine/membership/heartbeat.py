@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-from stepflow.drivers.port.commit import Peer, Pulse
+from stepflow.drivers.port.commit import HeartbeatReply, Peer
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.errors import StoreError
@@ -23,7 +23,7 @@ Verdict = Literal["alive", "dead", "unknown"]
 log = logging.getLogger("stepflow")
 
 
-class Verdicts:
+class FailureDetector:
     """Judges owners by what was seen of them; pure in the times it is given.
 
     A free lock proves death. A held one proves nothing (the process may be stopped), so a beat that does not change for
@@ -67,12 +67,12 @@ class Verdicts:
         return verdicts
 
 
-class Heart:
+class Heartbeat:
     """Beats for one engine: on a thread of its own while `start`ed, or whenever `beat` is called."""
 
-    def __init__(self, store: Store, clock: Clock, on_pulse: Callable[[Pulse, bool], None]) -> None:
+    def __init__(self, store: Store, clock: Clock, on_pulse: Callable[[HeartbeatReply, bool], None]) -> None:
         self._store, self._clock, self._on_pulse = store, clock, on_pulse
-        self._judge = Verdicts(math.inf) if clock.virtual else Verdicts()
+        self._judge = FailureDetector(math.inf) if clock.virtual else FailureDetector()
         self._guard = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,7 +93,7 @@ class Heart:
     def start(self, busy: Callable[[], bool]) -> None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

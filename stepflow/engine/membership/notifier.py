@@ -14,7 +14,7 @@ from stepflow.errors import StoreError
 SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is quick
 
 
-class Hub:
+class Notifier:
     """Wakes the tasks that wait for a run; lives on the event loop. `on_expect` is called before every wait."""
 
     def __init__(self, on_expect: Callable[[], None]) -> None:
@@ -35,19 +35,19 @@ class Hub:
             if not futures:
                 del self._waiters[run_id]
 
-    def tell(self, run_id: str) -> None:
+    def notify(self, run_id: str) -> None:
         """Something happened to this run."""
         for future in self._waiters.pop(run_id, ()):
             if not future.done():
                 future.set_result(None)
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         """Something happened, nobody knows to which run."""
         for run_id in list(self._waiters):
-            self.tell(run_id)
+            self.notify(run_id)
 
 
-class Scout:
+class ChangeListener:
     """A daemon thread that calls `on_change` on the loop when another process or engine changed the store."""
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
@@ -60,7 +60,7 @@ class Scout:
         """Begin to watch; does nothing if it does already, or was stopped."""
         with self._guard:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="stepflow-scout", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="stepflow-changes", daemon=True)
                 self._thread.start()
 
     def stop(self) -> None:

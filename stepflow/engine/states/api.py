@@ -11,9 +11,9 @@ from stepflow.drivers.port.delays import Delay
 from stepflow.engine.states.checks import copy_of
 from stepflow.engine.states.finish_execution import Settler
 from stepflow.engine.states.function_runner import Execution, Outcome
-from stepflow.engine.states.lease import act, acting
-from stepflow.engine.states.service import Desk, groups
-from stepflow.engine.states.watch import Tail, Watch
+from stepflow.engine.states.lease import enter_execution, execution_context
+from stepflow.engine.states.service import StateService, groups
+from stepflow.engine.states.watch import RevisionFeed, Watch
 from stepflow.errors import StepflowError, Stopping
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
@@ -28,9 +28,9 @@ log = logging.getLogger("stepflow")
 class Parts(Protocol):
     """What the verbs need of an open engine."""
 
-    desk: Desk
+    service: StateService
     settler: Settler
-    tail: Tail
+    feed: RevisionFeed
 
     def check_open(self) -> None:
         """Raise StepflowError unless this process opened the engine and did not close it."""
@@ -62,7 +62,7 @@ class AsyncVerbs:
                 at = self._begun(copy_of(command.ctx))
                 self._parts.in_background(self._execute(at))
             else:
-                answer = await self._parts.desk.do(command)
+                answer = await self._parts.service.do(command)
         return answer
 
     async def execute(self, ctx: StateCtx) -> Outcome:
@@ -87,7 +87,7 @@ class AsyncVerbs:
         revisions that are not the newest of their State.
         """
         self._parts.check_open()
-        return await self._parts.desk.states(c.GetStates(labels, since_rev, since, latest_only, limit))
+        return await self._parts.service.states(c.GetStates(labels, since_rev, since, latest_only, limit))
 
     async def iterate(
         self, *labels: Labels, since_rev: int = 0, since: datetime | None = None, latest_only: bool = False
@@ -105,7 +105,7 @@ class AsyncVerbs:
         """A working copy of a stored State, of its newest revision if `rev` is 0; NotFound if there is none."""
         self._parts.check_open()
         ctx = StateCtx(id)
-        await self._parts.desk.do(c.GetStateByID(ctx, id, rev))
+        await self._parts.service.do(c.GetStateByID(ctx, id, rev))
         return ctx
 
     def watch(self, *labels: Labels, since: Since = 0) -> Watch:
@@ -116,15 +116,17 @@ class AsyncVerbs:
         parts = self._parts
         parts.check_open()
         wanted = groups(labels)
-        return Watch(parts.tail, wanted, lambda: parts.desk.start_of(wanted, since), acting(parts.desk))
+        return Watch(
+            parts.feed, wanted, lambda: parts.service.start_of(wanted, since), execution_context(parts.service)
+        )
 
     def _begun(self, ctx: StateCtx) -> Execution:
         if not isinstance(ctx, StateCtx):
             raise StepflowError(f"execute({ctx!r:.80}): give a StateCtx")
-        return Execution(ctx, self._parts.desk.take(ctx), self._parts.closing)
+        return Execution(ctx, self._parts.service.take(ctx), self._parts.closing)
 
     async def _execute(self, at: Execution) -> None:
-        with act(None):
+        with enter_execution(None):
             try:
                 await self._parts.settler.execute(at)
             except Stopping:

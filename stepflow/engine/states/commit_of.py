@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from stepflow.drivers.port.commit import Born, Commit, Dequeue, Enqueue, Write
-from stepflow.engine.states.lease import Holding
+from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
+from stepflow.engine.states.lease import Lease
 from stepflow.engine.states.script import Effects
 from stepflow.model.state import State
 
 Queue = tuple[Enqueue | Dequeue, ...]
 
 
-def planned(effects: Effects, holding: Holding, now: int, resolve: Any = None) -> Commit:
+def build_commit(effects: Effects, lease: Lease, now: int, resolve: Any = None) -> Commit:
     """The port's commit for these effects; under the claim if it concerns the State that is held."""
-    rows = queue_of(effects, holding, now)
+    rows = queue_of(effects, lease, now)
     mine = {state.id for state in effects.writes} | {row.id for row in rows}
-    fence = holding.fence if holding.fence is not None and holding.id in mine else None
+    fence = lease.fence if lease.fence is not None and lease.id in mine else None
     return Commit(
         fence=fence,
-        writes=tuple(Write(s, born=born_of(s, now)) for s in effects.writes),
+        writes=tuple(Write(s, created=born_of(s, now)) for s in effects.writes),
         queue=rows,
         delays=tuple(effects.delays),
         data=tuple(effects.data),
@@ -27,24 +27,24 @@ def planned(effects: Effects, holding: Holding, now: int, resolve: Any = None) -
     )
 
 
-def born_of(state: State, now: int) -> Born | None:
+def born_of(state: State, now: int) -> Created | None:
     """How a State that is written for the first time is born."""
-    return None if state.rev else Born(state.transition.to, "", now)
+    return None if state.rev else Created(state.transition.to, "", now)
 
 
-def queue_of(effects: Effects, holding: Holding, now: int) -> Queue:
+def queue_of(effects: Effects, lease: Lease, now: int) -> Queue:
     """What becomes of the queue rows: a parked State has none, nor has one that a delay will wake."""
     rows: list[Enqueue | Dequeue] = []
     woken = woken_by(effects)
     for state in effects.writes:
-        held = holding.fence is not None and holding.id == state.id
+        held = lease.fence is not None and lease.id == state.id
         if state.parked or state.id in woken:
             rows.append(Dequeue(state.id))
-        elif not held or state.transition.to != holding.to:
+        elif not held or state.transition.to != lease.to:
             rows.append(Enqueue(state.id, state.transition.to, now, owned=True))
     written = {state.id for state in effects.writes}
-    if holding.fence is not None and holding.id in woken - written:
-        rows.append(Dequeue(holding.id))
+    if lease.fence is not None and lease.id in woken - written:
+        rows.append(Dequeue(lease.id))
     return tuple(rows)
 
 

@@ -10,14 +10,14 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Release, Write
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.states.commit_of import born_of
-from stepflow.engine.states.finish_execution import PAUSE_S, hand_over, settle
-from stepflow.engine.states.function_runner import Execution, NotHere, Runner
-from stepflow.engine.states.lease import Holding
+from stepflow.engine.states.finish_execution import PAUSE_S, keep_progress, settle
+from stepflow.engine.states.function_runner import Execution, FunctionRunner, NotHere
+from stepflow.engine.states.lease import Lease
 from stepflow.errors import LostClaim, RevMismatch, Stopping, StoreError
-from stepflow.model import outcome as endings
+from stepflow.model import outcome as outcomes
 from stepflow.model.ctx import StateCtx
 from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
 from stepflow.model.retry import RetryPolicy
@@ -27,21 +27,21 @@ log = logging.getLogger("stepflow")
 
 
 @define(eq=False)
-class FunctionAttempt(Claimed):
+class FunctionAttempt(Attempt):
     """A claim on a State that goes to a flow function, or on a delay that is due."""
 
-    lane: Lane = field(kw_only=True)
-    runner: Runner = field(kw_only=True)
-    holding: Holding = field(init=False)
+    committer: Committer = field(kw_only=True)
+    runner: FunctionRunner = field(kw_only=True)
+    lease: Lease = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.holding = Holding(self.state.id, self.fence, self.state.transition.to, on_commit=self._moved)
+        self.lease = Lease(self.state.id, self.fence, self.state.transition.to, on_commit=self._moved)
 
     @property
     def progressed(self) -> bool:
         """Whether this claim has made a commit: earlier crashes do not count any more."""
-        return self.holding.commits > 0
+        return self.lease.commits > 0
 
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
@@ -56,15 +56,15 @@ class FunctionAttempt(Claimed):
         if row.crashes and left_alone(state):
             return Release(self.fence, None)
         if row.crashes >= max_attempts(state, self.flow.options.max_crashes):
-            await self._end(state, "failed", endings.crashed(row.crashes, state))
+            await self._end(state, "failed", outcomes.crashed(row.crashes, state))
             return None
         if self.cancel:
             await self._end(state, "cancelled", "")
             return None
-        return await self._advance(StateCtx.of(state), self.holding)
+        return await self._advance(StateCtx.of(state), self.lease)
 
-    async def _advance(self, ctx: StateCtx, holding: Holding) -> Release | None:
-        at = Execution(ctx, holding, lambda: self.stop)
+    async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
+        at = Execution(ctx, lease, lambda: self.stop)
         try:
             outcome = await self.runner.advance(at)
             _outcome, release, idle = await settle(self.runner, at, outcome, self.clock.now())
@@ -74,8 +74,8 @@ class FunctionAttempt(Claimed):
             raise
         except (Stopping, NotHere) as error:
             if isinstance(error, NotHere):
-                await hand_over(self.runner, at)
-            return None if at.holding.fence is None else Release(at.holding.fence, self.clock.now())
+                await keep_progress(self.runner, at)
+            return None if at.lease.fence is None else Release(at.lease.fence, self.clock.now())
         except RevMismatch as error:
             if at.ctx.id in error.ids:
                 raise
@@ -98,67 +98,67 @@ class FunctionAttempt(Claimed):
             return await self._snapshot(delay, over)
         state, now = delay.state, self.clock.now()
         take = Enqueue(state.id, state.transition.to, now, owned=True)
-        write = Write(state, born=born_of(state, now))
+        write = Write(state, created=born_of(state, now))
         try:
-            rev, epoch = await self.lane.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
+            rev, epoch = await self.committer.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
         except RevMismatch:
-            await self.lane.submit(Commit(self.fence, queue=(over,)))
+            await self.committer.submit(Commit(self.fence, queue=(over,)))
             return None
         ctx = StateCtx.of(State(state.id, rev, state.transition, state.labels, state.annotations, now))
         self.state = ctx.committed
-        self.holding = Holding(state.id, Fence(state.id, epoch), state.transition.to, 1, on_commit=self._moved)
+        self.lease = Lease(state.id, Fence(state.id, epoch), state.transition.to, 1, on_commit=self._moved)
         self._moved()
-        return await self._advance(ctx, self.holding)
+        return await self._advance(ctx, self.lease)
 
     async def _snapshot(self, delay: Delay, over: Dequeue) -> Release | None:
         """A delay without commit: its function is called once, whatever became of the State, and not again if it raises."""
         if self.claim.row.crashes < self.flow.options.max_crashes and not self.cancel:
-            at = Execution(StateCtx.of(delay.state), Holding(delay.state.id), lambda: self.stop)
+            at = Execution(StateCtx.of(delay.state), Lease(delay.state.id), lambda: self.stop)
             try:
                 outcome = await self.runner.advance(at)
                 _outcome, release, _idle = await settle(self.runner, at, outcome, self.clock.now())
                 if release is not None:
-                    await self.lane.release(release)
+                    await self.committer.release(release)
             except (StoreError, Stopping, NotHere):
                 return Release(self.fence, self.clock.now())
             except Exception:
                 log.exception("a delay of State %s: its function raised", delay.state.id)
-        await self.lane.submit(Commit(self.claim.fence, queue=(over,)))
+        await self.committer.submit(Commit(self.claim.fence, queue=(over,)))
         return None
 
     async def _failed(self, at: Execution, error: BaseException) -> Release | None:
         """Try again later, or fail the State for good."""
-        holding = at.holding
-        if holding.fence is None:
+        lease = at.lease
+        if lease.fence is None:
             return None
         state = await self.runner.newest(at.ctx.committed)
         if left_alone(state):
-            return Release(holding.fence, None)
+            return Release(lease.fence, None)
         policy = self.runner.options(state, self.flow).retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
         if attempt >= allowed or not isinstance(error, Exception) or not isinstance(error, (policy.on, _Idle)):
-            await self._end(state, "failed", endings.describe(error), holding)
+            await self._end(state, "failed", outcomes.describe(error), lease)
             return None
         now = self.clock.now()
         due = now + microseconds(retry_after_s(state, policy.delay_s(attempt, state.id)))
-        notes = {TRIED: str(attempt), "stepflow.error": endings.describe(error), "stepflow.waiting": "delay"}
+        notes = {TRIED: str(attempt), "stepflow.error": outcomes.describe(error), "stepflow.waiting": "delay"}
         again = Transition(state.transition.to, {**state.transition.annotations, **notes})
         moved = State(state.id, state.rev, again, state.labels, state.annotations, now)
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
-        await self.lane.submit(Commit(holding.fence, writes=(Write(moved),), queue=(later,)))
+        await self.committer.submit(Commit(lease.fence, writes=(Write(moved),), queue=(later,)))
         return None
 
-    async def _end(self, state: State, status: str, error: str, holding: Holding | None = None) -> None:
+    async def _end(self, state: State, status: str, error: str, lease: Lease | None = None) -> None:
         self.ended = status
-        fence = holding.fence if holding is not None else self.fence
-        final = endings.stopped(state.transition, status, error)
+        fence = lease.fence if lease is not None else self.fence
+        final = outcomes.stopped(state.transition, status, error)
         write = Write(State(state.id, state.rev, final, state.labels, state.annotations, self.clock.now()))
-        await self.lane.submit(Commit(fence, writes=(write,), queue=(Dequeue(state.id),)))
+        await self.committer.submit(Commit(fence, writes=(write,), queue=(Dequeue(state.id),)))
 
     def _moved(self) -> None:
         """A commit of the function: it does not hang, and its claim may be another one now."""
         self.moved_at = self.clock.monotonic()
-        self.fence = self.holding.fence or self.fence
+        self.fence = self.lease.fence or self.fence
 
 
 class _Idle(RuntimeError):

@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import define, frozen
 
-from stepflow.engine.states.lease import Acting, Holding, act
-from stepflow.engine.states.service import Desk
+from stepflow.engine.states.lease import ExecutionContext, Lease, enter_execution
+from stepflow.engine.states.service import StateService
 from stepflow.errors import LostClaim, RevMismatch, StepflowError, UnknownFlow
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
@@ -47,47 +47,49 @@ class Execution:
     """Where an execution is: at which State, with which claim on it; `stopping` tells that it should come to an end."""
 
     ctx: StateCtx
-    holding: Holding
+    lease: Lease
     stopping: Callable[[], bool]
 
 
-class Runner:
+class FunctionRunner:
     """Calls flow functions. `call(fn, *args)` runs a sync one off the loop; the engines are what functions may ask for."""
 
-    def __init__(self, desk: Desk, flows: Mapping[str, Flow[Any]], call: Callable[..., Awaitable[Any]]) -> None:
-        self._desk, self._flows, self._call = desk, flows, call
+    def __init__(
+        self, service: StateService, flows: Mapping[str, Flow[Any]], call: Callable[..., Awaitable[Any]]
+    ) -> None:
+        self._service, self._flows, self._call = service, flows, call
         self.engine: Any = None
         self.sync_engine: Any = None
-        self.at_work: set[Acting] = set()
+        self.at_work: set[ExecutionContext] = set()
 
     async def advance(self, at: Execution) -> Outcome:
         """Call the function of the flow that the State goes to, do what it returns, and go on until there is no more to do.
 
         Raises what a function raised; its State stays as last committed. `at` tells how far it came.
         """
-        execution = Acting(self._desk, at.holding, at.stopping)
+        execution = ExecutionContext(self._service, at.lease, at.stopping)
         self.at_work.add(execution)
         try:
-            with act(execution):
+            with enter_execution(execution):
                 return await self._turns(at, execution)
         except LostClaim:
             return Conflict((at.ctx.id,))
         finally:
             self.at_work.discard(execution)
-            await self._desk.let_go(execution.left)
+            await self._service.release_kept(execution.left)
 
-    async def _turns(self, at: Execution, execution: Acting) -> Outcome:
+    async def _turns(self, at: Execution, execution: ExecutionContext) -> Outcome:
         while True:
             command = await self._called(self.flow(at.ctx), at.ctx)
             try:
-                outcome, following = await self._obey(at.ctx, command, at.holding)
+                outcome, following = await self._interpret(at.ctx, command, at.lease)
             except RevMismatch as error:
                 return Conflict(tuple(error.ids))
             if outcome is not None:
                 return outcome
-            if following.id != at.holding.id:
-                await self._desk.let_go_of(at.holding)
-                at.holding = execution.holding = self._desk.take(following)
+            if following.id != at.lease.id:
+                await self._service.release_lease(at.lease)
+                at.lease = execution.lease = self._service.take(following)
             at.ctx = following
             if at.stopping():
                 return Done()
@@ -98,7 +100,7 @@ class Runner:
         *before, last = [*ctx.transitions, ctx.transition]
         ctx.transition, ctx.transitions = before[-1], before[:-1]
         move = c.Transit(ctx, last.to, last.annotations) if last.to else c.Park(ctx, last.annotations)
-        await self._desk.commit(c.Commit((move,)), at.holding)
+        await self._service.commit(c.Commit((move,)), at.lease)
 
     def flow(self, ctx: StateCtx) -> FlowFunction:
         """The flow that the State goes to; UnknownFlow if it is not one that can be executed here."""
@@ -122,7 +124,7 @@ class Runner:
     async def newest(self, state: State) -> State:
         """The newest revision: the function may have moved its State through another working copy."""
         ctx = StateCtx(state.id)
-        await self._desk.do(c.GetStateByID(ctx, state.id))
+        await self._service.do(c.GetStateByID(ctx, state.id))
         return ctx.committed
 
     async def _called(self, flow: FlowFunction, ctx: StateCtx) -> c.Command:
@@ -136,11 +138,11 @@ class Runner:
             )
         return command
 
-    async def _obey(self, ctx: StateCtx, command: c.Command, holding: Holding) -> tuple[Outcome | None, StateCtx]:
+    async def _interpret(self, ctx: StateCtx, command: c.Command, lease: Lease) -> tuple[Outcome | None, StateCtx]:
         """Carry a returned command out; how that ends the execution, or with which State it goes on."""
         if isinstance(command, c.Execute):
             return None, command.ctx
-        await self._desk.do(command, holding)
+        await self._service.do(command, lease)
         if not isinstance(command, c.Commit):
             return _after(command, ctx)
         if len(command.commands) == 1:

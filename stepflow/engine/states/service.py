@@ -13,11 +13,11 @@ from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock, microseconds
-from stepflow.engine.commit.committer import Lane
+from stepflow.engine.commit.committer import Committer
 from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
-from stepflow.engine.states.commit_of import planned, queue_of, woken_by
-from stepflow.engine.states.lease import Holding, acting
+from stepflow.engine.states.commit_of import build_commit, queue_of, woken_by
+from stepflow.engine.states.lease import Lease, execution_context
 from stepflow.engine.states.script import Effects, NeedsRead, Script, copies
 from stepflow.engine.states.watch import Start
 from stepflow.errors import LostClaim, StepflowError
@@ -30,7 +30,7 @@ KEEP_S = 120.0  # for which a State that a commit of ours moved waits to be exec
 
 
 @define(eq=False)
-class Kept:
+class KeptLease:
     """The claim on a State that a commit of ours moved: on its revision `rev`, which goes to flow `to`; given back at `until`."""
 
     fence: Fence
@@ -40,65 +40,71 @@ class Kept:
     alone: bool  # nobody else may execute it
 
 
-class Desk:
+class StateService:
     """Commands on one store. `read(fn, *args)` calls a reading method of the store off the loop."""
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
-        lane: Lane,
+        committer: Committer,
         read: Callable[..., Any],
         on_commit: Callable[[Sequence[str]], None],
     ) -> None:
-        self._store, self._clock, self._lane, self._read, self._on_commit = store, clock, lane, read, on_commit
-        self.kept: dict[str, Kept] = {}  # by State id
+        self._store, self._clock, self._committer, self._read, self._on_commit = (
+            store,
+            clock,
+            committer,
+            read,
+            on_commit,
+        )
+        self.kept: dict[str, KeptLease] = {}  # by State id
 
-    async def do(self, command: c.Command, holding: Holding | None = None) -> c.States | list[Delay] | None:
+    async def do(self, command: c.Command, lease: Lease | None = None) -> c.States | list[Delay] | None:
         """Carry out one command that is not Execute; a commit under the claim that `holding` says."""
         match command:
             case c.Commit():
-                await self.commit(command, holding)
+                await self.commit(command, lease)
             case c.GetStates():
                 return await self.states(command)
             case c.GetDelayedStates():
                 return await self.delayed(command)
             case c.Delay() | c.StoreData():
-                await self._commit(self._script((command,), atomic=False), holding)
+                await self._commit(self._script((command,), atomic=False), lease)
             case _:
                 script = self._script((command,), atomic=False)
                 await self._rehearsed(script)
                 script.perform(_itself, (), ())
         return None
 
-    async def commit(self, command: c.Commit, holding: Holding | None = None) -> None:
+    async def commit(self, command: c.Commit, lease: Lease | None = None) -> None:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
         if not command.commands:
             raise StepflowError("no commands to commit: give commit(...) at least one")
-        await self._commit(self._script(command.commands, atomic=True), holding)
+        await self._commit(self._script(command.commands, atomic=True), lease)
 
-    async def _commit(self, script: Script, holding: Holding | None) -> None:
+    async def _commit(self, script: Script, lease: Lease | None) -> None:
         effects = await self._rehearsed(script)
         if not effects.writes and not effects.delays and not effects.data:
             script.perform(_itself, (), ())
             return
-        mine = holding or self._holding(effects)
+        mine = lease or self._lease_for(effects)
         try:
             await self._settle(script, effects, mine)
         except LostClaim:
-            if mine is holding or acting(self) is not None:
+            if mine is lease or execution_context(self) is not None:
                 raise
             self.kept.pop(mine.id, None)  # somebody else moved the State meanwhile
-            await self._settle(script, effects, Holding())
+            await self._settle(script, effects, Lease())
 
-    async def _settle(self, script: Script, effects: Effects, mine: Holding) -> None:
+    async def _settle(self, script: Script, effects: Effects, mine: Lease) -> None:
         """Make the effects durable, then perform the script on the callers' objects."""
 
         def resolve(revs: tuple[int, ...], data_revs: tuple[int, ...], now: int) -> Commit:
             script.now = now
-            return planned(script.perform(copies(), revs, data_revs), mine, now)
+            return build_commit(script.perform(copies(), revs, data_revs), mine, now)
 
-        numbers = await self._lane.submit(planned(effects, mine, script.now, resolve))
+        numbers = await self._committer.submit(build_commit(effects, mine, script.now, resolve))
         count, blobs = len(effects.writes), len(effects.data)
         revs, epochs = numbers[:count], numbers[count + blobs + len(effects.delays) :]
         self._note(script.perform(_itself, revs, numbers[count : count + blobs]), mine, revs, epochs)
@@ -132,7 +138,7 @@ class Desk:
         return Start(found[0].state.rev - 1 if found else await self._head(), query.since)
 
     async def _head(self) -> int:
-        head: int = (await self._read(self._store.horizon, {}, self._clock.now())).head
+        head: int = (await self._read(self._store.next_due, {}, self._clock.now())).head
         return head
 
     async def _reached(self, since_rev: int) -> None:
@@ -150,36 +156,36 @@ class Desk:
         found: list[Delay] = await self._read(self._store.read, query)
         return found
 
-    def take(self, ctx: StateCtx) -> Holding:
+    def take(self, ctx: StateCtx) -> Lease:
         """The claim on a State to execute it: one that a commit of ours left with us, or that of the function that asks."""
-        execution = acting(self)
-        if execution is not None and execution.holding.id == ctx.id:
-            mine = execution.holding
+        execution = execution_context(self)
+        if execution is not None and execution.lease.id == ctx.id:
+            mine = execution.lease
             fence, mine.fence = mine.fence, None
-            return Holding(ctx.id, fence, mine.to, mine.commits, mine.delayed)
+            return Lease(ctx.id, fence, mine.to, mine.commits, mine.delayed)
         kept = self.kept.get(ctx.id)
         if kept is None or kept.rev != ctx.committed.rev:
-            return Holding(ctx.id, to=ctx.transition.to)
+            return Lease(ctx.id, to=ctx.transition.to)
         del self.kept[ctx.id]
-        return Holding(ctx.id, kept.fence, kept.to)
+        return Lease(ctx.id, kept.fence, kept.to)
 
-    async def let_go(self, ids: Iterable[str]) -> None:
+    async def release_kept(self, ids: Iterable[str]) -> None:
         """Let any worker have these States, if they are still kept here."""
         for run_id in list(ids):
             kept = self.kept.pop(run_id, None)
             if kept is not None:
                 await self._release(kept)
 
-    async def let_go_of(self, holding: Holding) -> None:
+    async def release_lease(self, lease: Lease) -> None:
         """The execution goes on with another State: this one is open to any worker, unless a delay will wake it."""
-        if holding.fence is not None:
-            await self._lane.release(Release(holding.fence, None if holding.delayed else self._clock.now()))
-            holding.fence = None
+        if lease.fence is not None:
+            await self._committer.release(Release(lease.fence, None if lease.delayed else self._clock.now()))
+            lease.fence = None
 
-    async def _release(self, kept: Kept) -> None:
-        await self._lane.release(Release(kept.fence, None if kept.alone else self._clock.now()))
+    async def _release(self, kept: KeptLease) -> None:
+        await self._committer.release(Release(kept.fence, None if kept.alone else self._clock.now()))
 
-    async def give_back(self) -> None:
+    async def release_expired(self) -> None:
         """Let any worker have the States that a commit of ours moved long ago and nobody executed."""
         now = self._clock.now()
         for run_id, kept in list(self.kept.items()):
@@ -187,20 +193,20 @@ class Desk:
                 del self.kept[run_id]
                 await self._release(kept)
 
-    async def leave(self) -> None:
+    async def release_all(self) -> None:
         """The engine is closed: what others may not execute has to lose its queue row, the rest is freed with the session."""
-        await self.let_go(run_id for run_id, kept in self.kept.items() if kept.alone)
+        await self.release_kept(run_id for run_id, kept in self.kept.items() if kept.alone)
 
-    def _holding(self, effects: Effects) -> Holding:
+    def _lease_for(self, effects: Effects) -> Lease:
         """The claim under which a commit is made: of the flow function that makes it, or of a State that it delays."""
-        execution = acting(self)
+        execution = execution_context(self)
         if execution is not None:
-            return execution.holding
+            return execution.lease
         for delay in effects.delays:
             kept = self.kept.get(delay.state.id)
             if kept is not None and kept.rev == delay.state.rev:
-                return Holding(delay.state.id, kept.fence, kept.to)
-        return Holding()
+                return Lease(delay.state.id, kept.fence, kept.to)
+        return Lease()
 
     def _script(self, commands: Sequence[c.Command], *, atomic: bool) -> Script:
         return Script(commands, self._clock.now(), xxhash64, atomic)
@@ -213,31 +219,31 @@ class Desk:
                 answer: Any = await self._read(self._store.read, need.query)
                 script.reads[need.index] = answer
 
-    def _note(self, done: Effects, holding: Holding, revs: Sequence[int], epochs: Sequence[int]) -> None:
+    def _note(self, done: Effects, lease: Lease, revs: Sequence[int], epochs: Sequence[int]) -> None:
         """Remember which claims a commit gave to this engine, and which it took away."""
         written = {state.id: state._replace(rev=rev) for state, rev in zip(done.writes, revs, strict=True)}
         numbers = iter(epochs)
-        for row in queue_of(done, holding, 0):
+        for row in queue_of(done, lease, 0):
             fence = Fence(row.id, next(numbers)) if isinstance(row, Enqueue) else None
-            if row.id == holding.id:
-                holding.fence = fence
-            if fence is None or row.id == holding.id:
+            if row.id == lease.id:
+                lease.fence = fence
+            if fence is None or row.id == lease.id:
                 self.kept.pop(row.id, None)
             else:
                 self._keep(fence, written[row.id])
-        if holding.id in written:
-            holding.to, holding.commits, holding.delayed = written[holding.id].transition.to, holding.commits + 1, False
-        holding.delayed = holding.delayed or holding.id in woken_by(done)
-        if holding.on_commit is not None:
-            holding.on_commit()
+        if lease.id in written:
+            lease.to, lease.commits, lease.delayed = written[lease.id].transition.to, lease.commits + 1, False
+        lease.delayed = lease.delayed or lease.id in woken_by(done)
+        if lease.on_commit is not None:
+            lease.on_commit()
         self._on_commit([*written, *(d.state.id for d in done.delays)])
 
     def _keep(self, fence: Fence, state: State) -> None:
         wait = retry_after_s(state, KEEP_S)
         until = self._clock.now() + microseconds(wait)
-        if (execution := acting(self)) is not None:
+        if (execution := execution_context(self)) is not None:
             execution.left.add(fence.id)
-        self.kept[fence.id] = Kept(fence, state.rev, state.transition.to, until, left_alone(state))
+        self.kept[fence.id] = KeptLease(fence, state.rev, state.transition.to, until, left_alone(state))
 
 
 def _itself(ctx: StateCtx) -> StateCtx:

@@ -20,7 +20,7 @@ from attrs import frozen
 from stepflow.drivers.port.commit import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
-from stepflow.engine.states.lease import Acting
+from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import Stopping, StoreError
 from stepflow.model.state import State
 
@@ -33,7 +33,7 @@ Labels = tuple[Mapping[str, str], ...]
 log = logging.getLogger("stepflow")
 
 
-class Tail:
+class RevisionFeed:
     """The newest revisions of a namespace, read once for all watchers of an engine; lives on the event loop."""
 
     def __init__(self, store: Store, clock: Clock, read: Callable[..., Any], on_watch: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ class Tail:
         self._progress: asyncio.Future[None] = self._loop.create_future()
         self._reader: asyncio.Task[None] | None = None
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Something may have been committed."""
         self._told.set()
 
@@ -60,7 +60,7 @@ class Tail:
     async def close(self) -> None:
         """Let all watchers end."""
         self.closed = True
-        self.tell()
+        self.notify()
         self.wake()
         if self._reader is not None:
             await asyncio.wait([self._reader])
@@ -107,7 +107,7 @@ class Tail:
 
     def _news(self, known: int) -> tuple[int, list[State] | None]:
         """The settled head of the store, and the States after `known` up to it; None if they are too many to keep."""
-        head = self._store.horizon({}, self._clock.now()).head
+        head = self._store.next_due({}, self._clock.now()).head
         if head == known:
             return head, []
         if known < 0 or head - known > KEPT:
@@ -150,9 +150,13 @@ class Watch:
     """
 
     def __init__(
-        self, tail: Tail, labels: Labels, start: Callable[[], Coroutine[Any, Any, Start]], execution: Acting | None
+        self,
+        feed: RevisionFeed,
+        labels: Labels,
+        start: Callable[[], Coroutine[Any, Any, Start]],
+        execution: ExecutionContext | None,
     ) -> None:
-        self._tail, self._labels, self._start, self._execution = tail, labels, start, execution
+        self._feed, self._labels, self._start, self._execution = feed, labels, start, execution
         self._starting: asyncio.Task[Start] | None = None
         self._since, self._from = -1, 0  # the revision read last; the time before which nothing is wanted
         self._found: deque[State] = deque()
@@ -175,17 +179,17 @@ class Watch:
             return None
 
     async def _more(self) -> None:
-        execution, tail = self._execution, self._tail
-        if tail.closed or (execution is not None and execution.stopping()):
+        execution, feed = self._execution, self._feed
+        if feed.closed or (execution is not None and execution.stopping()):
             raise Stopping("the engine is being closed: this watch has come to its end")
         try:
             if self._since < 0:
                 start = await self._started()
                 self._since, self._from = start.rev, start.since
-            if tail.head <= self._since:
+            if feed.head <= self._since:
                 await self._pause(execution)
             else:
-                found, self._since = await tail.page(self._since, self._labels)
+                found, self._since = await feed.page(self._since, self._labels)
                 self._found.extend(state for state in found if state.committed_at >= self._from)
         except StoreError as error:
             log.warning("watching goes on after an error of the store: %s", error)
@@ -197,12 +201,12 @@ class Watch:
             self._starting = asyncio.ensure_future(self._start())
         return await asyncio.shield(self._starting)
 
-    async def _pause(self, execution: Acting | None) -> None:
+    async def _pause(self, execution: ExecutionContext | None) -> None:
         if execution is None:
-            await self._tail.wait()
+            await self._feed.wait()
             return
         execution.waiting = True
         try:
-            await self._tail.wait()
+            await self._feed.wait()
         finally:
             execution.waiting = False

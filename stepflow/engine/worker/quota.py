@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from stepflow.engine.execution.attempt import Claimed
+from stepflow.engine.execution.attempt import Attempt
 from stepflow.model.flow import Flow
 
 Flows = Mapping[str, Flow[Any]]
@@ -16,7 +16,7 @@ def definitions(flows: Flows) -> dict[str, str]:
     return {name: flow.definition for name, flow in flows.items()}
 
 
-def rooms(flows: Flows, held: Collection[Claimed]) -> dict[str, int]:
+def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
     """How many more runs of each flow with a limit of its own may be held here, 0 or more."""
     return {
         name: max(0, flow.options.concurrency - sum(attempt.flow.name == name for attempt in held))
@@ -25,15 +25,15 @@ def rooms(flows: Flows, held: Collection[Claimed]) -> dict[str, int]:
     }
 
 
-def with_room(flows: Flows, held: Collection[Claimed]) -> dict[str, str]:
+def flows_with_free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, str]:
     """The definitions of the flows that are not at their own limit."""
-    room = rooms(flows, held)
+    room = free_slots(flows, held)
     return {name: mine for name, mine in definitions(flows).items() if room.get(name) != 0}
 
 
-def portions(flows: Flows, held: Collection[Claimed], free: int) -> list[tuple[dict[str, str], int]]:
+def quota(flows: Flows, held: Collection[Attempt], free: int) -> list[tuple[dict[str, str], int]]:
     """What to claim: flows that may fill all `free` slots together, the others each up to its own limit."""
-    tight = {name: room for name, room in rooms(flows, held).items() if room < free}
+    tight = {name: room for name, room in free_slots(flows, held).items() if room < free}
     wide = {name: mine for name, mine in definitions(flows).items() if name not in tight}
     found = [({name: flows[name].definition}, room) for name, room in tight.items() if room]
     return [*found, (wide, free)] if wide else found

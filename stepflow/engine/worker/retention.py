@@ -16,7 +16,7 @@ CHUNK = 500  # runs per transaction, so that nobody waits for long
 log = logging.getLogger("stepflow")
 
 
-class Sweeper:
+class Pruner:
     """Prunes the runs of one namespace; `keep` None keeps everything."""
 
     def __init__(
@@ -28,12 +28,12 @@ class Sweeper:
         """Sweep now and then every hour, until cancelled."""
         while self._keep is not None:
             try:
-                await self.sweep(self._keep)
+                await self.prune_old(self._keep)
             except StoreError as error:
                 log.warning("pruning failed, trying again in an hour: %s", error)
             await asyncio.sleep(EVERY_S)
 
-    async def sweep(self, older_than: timedelta) -> int:
+    async def prune_old(self, older_than: timedelta) -> int:
         """Delete what ended longer ago; the number of runs."""
         before = self._clock.now() - microseconds(older_than)
         port, total = self._maintenance(self._namespace), 0

@@ -12,7 +12,7 @@ from stepflow.engine.clock import Clock
 Claims = TypeVar("Claims", list[Claim], list[Claim] | None)
 
 
-class Owed:
+class UnreleasedClaims:
     """What the store still has to be told: a failure or a cancellation came between a claim and its attempt, or its end.
 
     Without it such a run would stay with a living owner who does not know of it, and nobody would ever advance it.
@@ -41,7 +41,7 @@ class Owed:
         """The store refused to take this claim back."""
         self._releases[release.fence] = release
 
-    def repay(self) -> None:
+    def release_all(self) -> None:
         """Give everything back; raises StoreError when the store still refuses. On the thread that writes."""
         owed = [Release(fence, now) for fence, now in list(self._taken.items())] + list(self._releases.values())
         if owed:

@@ -12,14 +12,14 @@ from typing import Any
 from stepflow.drivers.port.commit import Claim, Record, Release
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
-from stepflow.engine.commit.committer import Lane
-from stepflow.engine.execution.attempt import Claimed
-from stepflow.engine.execution.executor import Shells
-from stepflow.engine.execution.step_attempt import BLOCKED_RETRY, Attempt
-from stepflow.engine.membership.heartbeat import Heart
-from stepflow.engine.worker.quarantine import Suspects
-from stepflow.engine.worker.quota import definitions, portions, with_room
-from stepflow.engine.worker.unreleased import Owed
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.executor import Executor
+from stepflow.engine.execution.step_attempt import BLOCKED_RETRY, StepAttempt
+from stepflow.engine.membership.heartbeat import Heartbeat
+from stepflow.engine.worker.quarantine import Quarantine
+from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
+from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError
 from stepflow.model.flow import Flow
 
@@ -27,9 +27,9 @@ log = logging.getLogger("stepflow")
 
 NEVER = 1 << 62
 FULL_LOOK_S = 5.0  # between two looks for suspects of a worker that has no slot left
-NAP_S = 1.0  # how long a look ahead is trusted: a wall clock that jumps is noticed after this time
+MAX_SLEEP_S = 1.0  # how long a look ahead is trusted: a wall clock that jumps is noticed after this time
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks at who may be dead
-STUBBORN_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
+CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
 
 class Worker:
@@ -39,28 +39,34 @@ class Worker:
         self,
         store: Store,
         clock: Clock,
-        lane: Lane,
-        heart: Heart,
+        committer: Committer,
+        heartbeat: Heartbeat,
         owner: str,
         flows: Mapping[str, Flow[Any]],
         concurrency: int,
-        on_end: Callable[[Claimed], None],
+        on_end: Callable[[Attempt], None],
     ) -> None:
-        self._store, self._clock, self._lane, self._heart, self._owner = store, clock, lane, heart, owner
+        self._store, self._clock, self._committer, self._heartbeat, self._owner = (
+            store,
+            clock,
+            committer,
+            heartbeat,
+            owner,
+        )
         self._flows, self._concurrency, self._on_end = flows, concurrency, on_end
-        self._shells, self._loop = Shells(clock, lane), asyncio.get_running_loop()
-        self.call = self._shells.call
+        self._executor, self._loop = Executor(clock, committer), asyncio.get_running_loop()
+        self.call = self._executor.call
         self.on_quit: Callable[[], None] = lambda: None
         self.busy_elsewhere: Callable[[], bool] = lambda: False
-        self.functions: Callable[[Flow[Any], Claim, Record], Claimed] = self._steps
+        self.functions: Callable[[Flow[Any], Claim, Record], Attempt] = self._steps
         self._wake = asyncio.Event()
-        self._held: dict[str, Claimed] = {}
+        self._held: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._owed, self._suspects = Owed(store, clock), Suspects()
+        self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
         self._next_due = 0  # when a claim may find something, as far as is known here
         self._looked = float("-inf")
-        self._stopping, self._patient = False, False
-        self._vain = False  # what seemed to be due could not be claimed
+        self._stopping, self._retry_commits = False, False
+        self._claim_was_empty = False  # what seemed to be due could not be claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
 
@@ -69,7 +75,7 @@ class Worker:
         """Whether this worker holds claims."""
         return bool(self._held)
 
-    def expect(self, due: int) -> None:
+    def schedule_at(self, due: int) -> None:
         """Something may be due at `due` (microseconds UTC; 0: at once)."""
         self._next_due = min(self._next_due, due)
         self._wake.set()
@@ -81,7 +87,7 @@ class Worker:
 
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
-        self._next_due, self._interrupt, self._patient = 0, None, not until_idle
+        self._next_due, self._interrupt, self._retry_commits = 0, None, not until_idle
         while not self._stopping:
             self._wake.clear()
             try:
@@ -93,7 +99,7 @@ class Worker:
             except StoreError as error:
                 more, self._error = False, error
             if not more and not await self._troubled(until_idle):
-                await self._nap()
+                await self._sleep()
         if self._interrupt is not None:
             raise self._interrupt
         return False
@@ -120,19 +126,19 @@ class Worker:
         if late := list(self._tasks.values()):
             for task in late:
                 task.cancel()
-            await asyncio.wait(late, timeout=STUBBORN_S)
+            await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
         for run_id, attempt in list(self._held.items()):
-            self._owed.failed(attempt.hand_back())
+            self._unreleased.failed(attempt.release())
             del self._held[run_id], self._tasks[run_id]
         try:
             # Always: a claim whose waiter was cancelled may still be on its way, before this.
-            await self._lane.call(self._owed.repay)
+            await self._committer.call(self._unreleased.release_all)
         except StoreError as error:
-            log.error("%d run(s) not handed back, only their owner's end frees them: %s", len(self._owed), error)
+            log.error("%d run(s) not handed back, only their owner's end frees them: %s", len(self._unreleased), error)
 
     def close(self) -> None:
         """Let the threads go."""
-        self._shells.close()
+        self._executor.close()
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: pass that on when asked to end, else wait a little and go on."""
@@ -144,49 +150,51 @@ class Worker:
             raise error
         log.error("the store failed, trying again: %s", error)
         self._next_due = 0
-        await asyncio.sleep(NAP_S)
+        await asyncio.sleep(MAX_SLEEP_S)
         return True
 
     async def _fill(self) -> bool:
         """Claim what is due and fits; True if more may be due for the slots that are left."""
         self._free_hung()
-        if self._owed and self._error is None:
-            await self._lane.call(self._owed.repay)
+        if self._unreleased and self._error is None:
+            await self._committer.call(self._unreleased.release_all)
             self._next_due = 0
         if not self._free() and self._clock.monotonic() - self._looked > FULL_LOOK_S:
             await self._look_ahead()
-            self._suspects.wait_for_room(self._held.values(), self._clock.monotonic())
+            self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic())
         if self._error is not None or self._clock.now() < self._next_due or not self._free():
             return False
-        if self._suspects.wait_for_room(self._held.values(), self._clock.monotonic()):
+        if self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic()):
             if self._held:
                 return False
-            self._suspects.due = await self._claim(definitions(self._flows), 1, suspects=True)
-            if self._suspects.due:
+            self._quarantine.due = await self._claim(definitions(self._flows), 1, suspects=True)
+            if self._quarantine.due:
                 return True
         self._next_due = NEVER
         more, taken = False, 0
-        for flows, limit in portions(self._flows, self._held.values(), self._free()):
+        for flows, limit in quota(self._flows, self._held.values(), self._free()):
             if (room := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, room, suspects=False))
                 more = claimed == room or more
         if more:
             self._next_due = 0
-        if not more or self._clock.monotonic() - self._looked > NAP_S:
+        if not more or self._clock.monotonic() - self._looked > MAX_SLEEP_S:
             await self._look_ahead()
-        self._vain = not taken and self._next_due <= self._clock.now()
+        self._claim_was_empty = not taken and self._next_due <= self._clock.now()
         return more and self._free() > 0
 
     def _free(self) -> int:
-        if self._stopping or self._suspects.alone(self._held.values()):
+        if self._stopping or self._quarantine.runs_alone(self._held.values()):
             return 0
         return (1 if self._clock.virtual else self._concurrency) - len(self._held)
 
     async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
-        take = partial(self._owed.take, flows, limit, suspects)
-        claims = await self._lane.either(partial(take, self._store.claim_if_free), partial(take, self._store.claim))
+        take = partial(self._unreleased.take, flows, limit, suspects)
+        claims = await self._committer.run_inline_or_in_writer(
+            partial(take, self._store.claim_if_free), partial(take, self._store.claim)
+        )
         absent = [claim.fence.id for claim in claims if claim.record is None]
-        loaded = dict(zip(absent, await self._lane.call(self._store.load, absent), strict=True)) if absent else {}
+        loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
         for claim in claims:
             if (record := claim.record or loaded[claim.fence.id]) is not None:
                 task = self._begin(claim, record, suspects)
@@ -194,30 +202,30 @@ class Worker:
                     await task
         return len(claims)
 
-    def _begin(self, claim: Claim, record: Record, alone: bool) -> asyncio.Task[None]:
+    def _begin(self, claim: Claim, record: Record, runs_alone: bool) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
         make = self.functions if flow.kind == "function" else self._steps
         attempt = make(flow, claim, record)
         attempt.stop = self._stopping
-        attempt.patient = self._patient
+        attempt.retry_commits = self._retry_commits
         self._held[claim.fence.id] = attempt
-        self._owed.begun(claim)
-        if alone:
-            self._suspects.begun(attempt)
+        self._unreleased.begun(claim)
+        if runs_alone:
+            self._quarantine.begun(attempt)
         task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
         return task
 
-    def _steps(self, flow: Flow[Any], claim: Claim, record: Record) -> Attempt:
-        return Attempt(flow, claim, record, self._clock)
+    def _steps(self, flow: Flow[Any], claim: Claim, record: Record) -> StepAttempt:
+        return StepAttempt(flow, claim, record, self._clock)
 
-    async def _advance(self, attempt: Claimed) -> None:
+    async def _advance(self, attempt: Attempt) -> None:
         run_id = attempt.claim.fence.id
         release: Release | None = None
         try:
-            release = await self._shells.advance(attempt)
+            release = await self._executor.advance(attempt)
         except (LostClaim, RevMismatch) as error:
             log.warning("run %s was taken over: %s", run_id, error)
-            release = attempt.hand_back() if isinstance(error, RevMismatch) else None  # the claim may still be ours
+            release = attempt.release() if isinstance(error, RevMismatch) else None  # the claim may still be ours
         except StoreError as error:
             self._error = error
             release = Release(attempt.fence, self._clock.now() + BACK_OFF)
@@ -227,18 +235,18 @@ class Worker:
             why = f"{type(error).__name__}: {error}"
             release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         except asyncio.CancelledError:
-            release = attempt.hand_back()
+            release = attempt.release()
         except KeyboardInterrupt as interrupt:  # passed on by `run`
-            self._interrupt, release = interrupt, attempt.hand_back()
+            self._interrupt, release = interrupt, attempt.release()
             self.quit()
         try:
             if release is not None:
-                await self._lane.release(release)
-                self.expect(NEVER if release.due is None else 0 if release.event else release.due)
+                await self._committer.release(release)
+                self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
         except StoreError as error:
             self._error = error
             if release is not None:
-                self._owed.failed(release)
+                self._unreleased.failed(release)
         finally:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
@@ -248,35 +256,35 @@ class Worker:
             self._wake.set()
 
     async def _look_ahead(self) -> None:
-        wanted = with_room(self._flows, self._held.values())
-        horizon = await self._lane.call(self._store.horizon, wanted, self._clock.now())
+        wanted = flows_with_free_slots(self._flows, self._held.values())
+        ahead = await self._committer.call(self._store.next_due, wanted, self._clock.now())
         self._looked = self._clock.monotonic()
-        self._suspects.due = horizon.suspects
-        if horizon.next_due is not None:
-            self._next_due = min(self._next_due, horizon.next_due)
+        self._quarantine.due = ahead.suspects
+        if ahead.next_due is not None:
+            self._next_due = min(self._next_due, ahead.next_due)
 
     async def _look_for_idle(self) -> bool:
         """Whether nothing is due and nobody who may be dead holds a run; asks the store."""
         now = self._clock.now()
-        horizon = await self._lane.call(self._store.horizon, definitions(self._flows), now)
-        if horizon.suspects or (horizon.next_due is not None and horizon.next_due <= now):
+        ahead = await self._committer.call(self._store.next_due, definitions(self._flows), now)
+        if ahead.suspects or (ahead.next_due is not None and ahead.next_due <= now):
             self._next_due = 0
             return False
-        others = [owner for owner in horizon.owned if owner != self._owner]
+        others = [owner for owner in ahead.owned if owner != self._owner]
         if not others:
             return True
-        await self._lane.call(self._heart.beat)
-        if self._clock.virtual or all(self._heart.verdicts.get(owner) == "alive" for owner in others):
+        await self._committer.call(self._heartbeat.beat)
+        if self._clock.virtual or all(self._heartbeat.verdicts.get(owner) == "alive" for owner in others):
             return True
         self._next_due = min(self._next_due, now + VERDICT)
         return False
 
-    async def _nap(self) -> None:
+    async def _sleep(self) -> None:
         """Sleep until something changes here, or the next due time."""
-        timeout = NAP_S
+        timeout = MAX_SLEEP_S
         if self._free():
             # a suspect is due all the time until there is room for it
-            floor = 0.05 if self._suspects.due or self._vain else 0.001
+            floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
         if self._clock.virtual:
             await self._wake.wait()

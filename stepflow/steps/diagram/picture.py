@@ -10,7 +10,7 @@ from attrs import Factory, define, frozen
 from stepflow.model.durations import spoken
 from stepflow.steps.position import Position
 from stepflow.steps.table import Table
-from stepflow.steps.values import Guard, Hop, Row
+from stepflow.steps.values import CallTransition, RetryScope, StaticTransition
 
 _SUFFIX = {
     "wait_for": "WaitFor",
@@ -32,7 +32,7 @@ class Box:
     title: str
     kind: str
     detail: str
-    row: Row | None
+    row: CallTransition | None
     current: bool = False
     children: list[Box] = Factory(list)
 
@@ -93,9 +93,9 @@ def _boxes(table: Table) -> dict[str, Box]:
     guards = {guard.scope: guard for row in table.rows for guard in row.guards()}
     boxes: dict[str, Box] = {table.name: Box("flow", table.name, "flow", "", rows.get(table.name))}
     for transition in table.transitions:
-        if isinstance(transition, Hop) and not transition.source.startswith("start:"):
+        if isinstance(transition, StaticTransition) and not transition.source.startswith("start:"):
             continue
-        scope = transition.scope if isinstance(transition, Row) else transition.source.removeprefix("start:")
+        scope = transition.scope if isinstance(transition, CallTransition) else transition.source.removeprefix("start:")
         if scope in boxes:
             continue
         parent, _, name = scope.rpartition("/")
@@ -108,12 +108,12 @@ def _boxes(table: Table) -> dict[str, Box]:
     return boxes
 
 
-def _box(key: str, name: str, row: Row | None, guard: Guard | None) -> Box:
+def _box(key: str, name: str, row: CallTransition | None, guard: RetryScope | None) -> Box:
     kind = row.kind if row is not None else "retry" if guard is not None else "steps"
     return Box(key, name.removesuffix(_SUFFIX.get(kind, "")), kind, _detail(row, guard), row)
 
 
-def _detail(row: Row | None, guard: Guard | None) -> str:
+def _detail(row: CallTransition | None, guard: RetryScope | None) -> str:
     if row is None:
         if guard is None:
             return ""
@@ -130,11 +130,11 @@ def _detail(row: Row | None, guard: Guard | None) -> str:
 
 
 def _arrows(table: Table, boxes: dict[str, Box]) -> Iterator[Arrow]:
-    def key(row: Row | None) -> str:
+    def key(row: CallTransition | None) -> str:
         return END if row is None else boxes[row.scope].key
 
     yield Arrow(BEGIN, key(table.next[table.start]))
-    last: dict[Guard, Row] = {}
+    last: dict[RetryScope, CallTransition] = {}
     for row in table.rows:
         for way in row.exits:
             yield Arrow(key(row), key(table.next[way.event]), _label(way.reason))

@@ -1,4 +1,4 @@
-"""Place and Node: where a step stands while the chain is compiled, and what each kind of step must be able to do."""
+"""Scope and Node: where a step stands while the chain is compiled, and what each kind of step must be able to do."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 from attrs import evolve, field, frozen
 
 from stepflow.model.durations import seconds
-from stepflow.steps.signature import Shape, read_function
-from stepflow.steps.values import Exit, Fn, Guard, Hop, Row
+from stepflow.steps.signature import Signature, read_function
+from stepflow.steps.values import CallTransition, Fn, RetryScope, StaticTransition, Target
 
 
 @frozen(eq=False)
-class Place:
+class Scope:
     """The scope in which a node is expanded, the retry group around it, and the list that collects all mistakes."""
 
     scope: str
-    guard: Guard | None = None
+    guard: RetryScope | None = None
     problems: list[str] = field(factory=list)
     start: str = field(init=False)
     completed: str = field(init=False)
@@ -32,11 +32,11 @@ class Place:
     def _completed(self) -> str:
         return f"completed:{self.scope}"
 
-    def child(self, name: str) -> Place:
+    def child(self, name: str) -> Scope:
         """The place `<this scope>/<name>`."""
-        return Place(f"{self.scope}/{name}", self.guard, self.problems)
+        return Scope(f"{self.scope}/{name}", self.guard, self.problems)
 
-    def guarded(self, guard: Guard) -> Place:
+    def guarded(self, guard: RetryScope) -> Scope:
         """The same place inside of a retry group."""
         return evolve(self, guard=guard)
 
@@ -44,11 +44,11 @@ class Place:
         """Note a mistake of the definition at this place."""
         self.problems.append(f"{self.scope}: {text}")
 
-    def hop(self, source: str, target: str) -> Hop:
+    def hop(self, source: str, target: str) -> StaticTransition:
         """A static transition at this place."""
-        return Hop(source, (Exit(target, "static"),), self.guard)
+        return StaticTransition(source, (Target(target, "static"),), self.guard)
 
-    def function(self, given: Any, shape: Shape) -> Fn:
+    def function(self, given: Any, shape: Signature) -> Fn:
         """The user's function, ready to be called; a mistake is noted and gives a function that is never called."""
         fn, problem = read_function(given, shape)
         if problem:
@@ -66,11 +66,11 @@ class Place:
 
 
 @frozen(eq=False)
-class Visit:
+class Expand:
     """Asks the compiler to expand `node` at `place`, exactly here in the order of transitions."""
 
     node: Node
-    place: Place
+    place: Scope
 
 
 class Node(ABC):
@@ -82,5 +82,5 @@ class Node(ABC):
     suffix: ClassVar[str] = ""
 
     @abstractmethod
-    def expand(self, at: Place) -> Iterator[Row | Hop | Visit]:
+    def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
         """The transitions of this node at that place, in order; mistakes are noted in the place."""

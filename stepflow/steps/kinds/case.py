@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from stepflow.steps.kinds.base import Node, Place, Visit
-from stepflow.steps.return_value import condition_judge
+from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
-from stepflow.steps.values import Exit, Hop, Row
+from stepflow.steps.values import CallTransition, StaticTransition, Target
 
 
 @frozen(eq=False)
@@ -21,10 +21,10 @@ class Case(Node):
     condition: Any
     body: Node
 
-    def expand(self, at: Place) -> Iterator[Row | Hop | Visit]:
+    def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
         inner = at.child("steps")
-        exits = (Exit(inner.start, "Case condition is met"), Exit(at.completed, "Case condition is not met"))
+        exits = (Target(inner.start, "Case condition is met"), Target(at.completed, "Case condition is not met"))
         fn = at.function(self.condition, CONDITION)
-        yield Row(at.start, at.scope, "case", fn, condition_judge(at.scope, met=0), exits, at.guard)
+        yield CallTransition(at.start, at.scope, "case", fn, condition_check(at.scope, met=0), exits, at.guard)
         yield at.hop(inner.completed, at.completed)
-        yield Visit(self.body, inner)
+        yield Expand(self.body, inner)

@@ -7,10 +7,10 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.steps.kinds.base import Node, Place
-from stepflow.steps.return_value import step_judge
+from stepflow.steps.kinds.base import Node, Scope
+from stepflow.steps.return_value import step_check
 from stepflow.steps.signature import STEP
-from stepflow.steps.values import Exit, Row
+from stepflow.steps.values import CallTransition, Target
 
 
 @frozen(eq=False)
@@ -19,6 +19,8 @@ class Do(Node):
 
     fn: Any
 
-    def expand(self, at: Place) -> Iterator[Row]:
+    def expand(self, at: Scope) -> Iterator[CallTransition]:
         fn = at.function(self.fn, STEP)
-        yield Row(at.start, at.scope, "do", fn, step_judge(at.scope), (Exit(at.completed, "completed"),), at.guard)
+        yield CallTransition(
+            at.start, at.scope, "do", fn, step_check(at.scope), (Target(at.completed, "completed"),), at.guard
+        )

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from stepflow.steps.kinds.base import Node, Place, Visit
-from stepflow.steps.return_value import condition_judge
+from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
-from stepflow.steps.values import Exit, Hop, Row
+from stepflow.steps.values import CallTransition, StaticTransition, Target
 
 
 @frozen(eq=False)
@@ -21,10 +21,15 @@ class LoopUntil(Node):
     condition: Any
     body: Node
 
-    def expand(self, at: Place) -> Iterator[Row | Hop | Visit]:
+    def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
         inner = at.child("steps")
-        exits = (Exit(inner.start, "LoopUntil condition is not met"), Exit(at.completed, "LoopUntil condition is met"))
+        exits = (
+            Target(inner.start, "LoopUntil condition is not met"),
+            Target(at.completed, "LoopUntil condition is met"),
+        )
         fn = at.function(self.condition, CONDITION)
         yield at.hop(at.start, inner.start)
-        yield Row(inner.completed, at.scope, "loop_until", fn, condition_judge(at.scope, met=1), exits, at.guard)
-        yield Visit(self.body, inner)
+        yield CallTransition(
+            inner.completed, at.scope, "loop_until", fn, condition_check(at.scope, met=1), exits, at.guard
+        )
+        yield Expand(self.body, inner)

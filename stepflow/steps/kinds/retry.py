@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from attrs import frozen
 
 from stepflow.model.retry import RetryPolicy
-from stepflow.steps.kinds.base import Node, Place, Visit
+from stepflow.steps.kinds.base import Expand, Node, Scope
 from stepflow.steps.signature import HANDLER
-from stepflow.steps.values import Guard
+from stepflow.steps.values import RetryScope
 
 
 @frozen(eq=False)
@@ -21,7 +21,7 @@ class Retry(Node):
     on_error: Any
     body: Node
 
-    def expand(self, at: Place) -> Iterator[Visit]:
+    def expand(self, at: Scope) -> Iterator[Expand]:
         policy = self.on_error if isinstance(self.on_error, RetryPolicy) else None
         handler = None if policy else at.function(self.on_error, HANDLER)
-        yield Visit(self.body, at.guarded(Guard(at.scope, handler, policy, at.guard)))
+        yield Expand(self.body, at.guarded(RetryScope(at.scope, handler, policy, at.guard)))

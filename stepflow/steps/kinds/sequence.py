@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.steps.kinds.base import Node, Place, Visit
-from stepflow.steps.values import Hop
+from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.values import StaticTransition
 
 _RENAME = (
     "names must be unique beside each other; a wait_for, wait_event, case, retry or loop_until counts with its suffix"
@@ -29,7 +29,7 @@ class Sequence(Node):
 
     children: tuple[Child, ...] = ()
 
-    def expand(self, at: Place) -> Iterator[Hop | Visit]:
+    def expand(self, at: Scope) -> Iterator[StaticTransition | Expand]:
         seen: set[str] = set()
         source = at.start
         for child in self.children:
@@ -39,12 +39,12 @@ class Sequence(Node):
                 place.problem(f"this name is used twice: {_RENAME}")
             seen.add(place.scope)
             yield at.hop(source, place.start)
-            yield Visit(child.node, place)
+            yield Expand(child.node, place)
             source = place.completed
         yield at.hop(source, at.completed)
 
 
-def _check_name(name: Any, parent: Place, place: Place) -> None:
+def _check_name(name: Any, parent: Scope, place: Scope) -> None:
     if isinstance(name, str) and not name.strip():
         parent.problem(f"a step has the name {name!r}: give it a non-empty name")
     elif problem := name_problem(name) or ("/" in name and f"name {name!r} has a '/': only the root name may have one"):

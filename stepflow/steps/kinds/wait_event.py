@@ -11,10 +11,10 @@ from attrs import frozen
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec
 from stepflow.steps.exchange import type_problem
-from stepflow.steps.kinds.base import Node, Place
-from stepflow.steps.return_value import step_judge
+from stepflow.steps.kinds.base import Node, Scope
+from stepflow.steps.return_value import step_check
 from stepflow.steps.signature import THEN
-from stepflow.steps.values import Exit, Row
+from stepflow.steps.values import CallTransition, Target
 
 
 @frozen(eq=False)
@@ -28,18 +28,18 @@ class WaitEvent(Node):
     timeout: float | timedelta | None = None
     latch: bool = False
 
-    def expand(self, at: Place) -> Iterator[Row]:
+    def expand(self, at: Scope) -> Iterator[CallTransition]:
         if not isinstance(self.event, str) or not self.event.strip():
             at.problem(f"event={self.event!r}: give the event's name, a non-empty text")
         if not isinstance(self.latch, bool):
             at.problem(f"latch={self.latch!r}: give True or False")
-        yield Row(
+        yield CallTransition(
             at.start,
             at.scope,
             "wait_event",
             at.function(self.then, THEN),
-            step_judge(at.scope),
-            (Exit(at.completed, "event received"),),
+            step_check(at.scope),
+            (Target(at.completed, "event received"),),
             at.guard,
             event=str(self.event),
             payload=self._codec(at),
@@ -47,7 +47,7 @@ class WaitEvent(Node):
             latch=self.latch,
         )
 
-    def _codec(self, at: Place) -> Codec[Any]:
+    def _codec(self, at: Scope) -> Codec[Any]:
         if problem := type_problem(self.payload):
             at.problem(f"type={problem}, e.g. dict")
             return Codec()

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from attrs import frozen
 
-from stepflow.steps.kinds.base import Node, Place
-from stepflow.steps.return_value import condition_judge
+from stepflow.steps.kinds.base import Node, Scope
+from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
-from stepflow.steps.values import Exit, Row
+from stepflow.steps.values import CallTransition, Target
 
 
 @frozen(eq=False)
@@ -23,17 +23,17 @@ class WaitFor(Node):
     every: float | timedelta = 1.0
     timeout: float | timedelta | None = None
 
-    def expand(self, at: Place) -> Iterator[Row]:
-        exits = (Exit(at.start, "WaitFor condition is not met"), Exit(at.completed, "WaitFor condition is met"))
+    def expand(self, at: Scope) -> Iterator[CallTransition]:
+        exits = (Target(at.start, "WaitFor condition is not met"), Target(at.completed, "WaitFor condition is met"))
         every_s = at.seconds("every", self.every, zero=True)
         if every_s is None:
             at.problem("every=None is no duration: give seconds or a timedelta")
-        yield Row(
+        yield CallTransition(
             at.start,
             at.scope,
             "wait_for",
             at.function(self.condition, CONDITION),
-            condition_judge(at.scope, met=1),
+            condition_check(at.scope, met=1),
             exits,
             at.guard,
             poll=0,

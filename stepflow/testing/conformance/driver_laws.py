@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stepflow.drivers.port.store import Driver
-from stepflow.testing.conformance.kit import Desk
+from stepflow.testing.conformance.kit import Sessions
 from stepflow.testing.conformance.laws.claims import ClaimLaws
 from stepflow.testing.conformance.laws.commits import CommitLaws
 from stepflow.testing.conformance.laws.data import DataLaws
@@ -37,8 +37,8 @@ class DriverLaws(
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 
     @pytest.fixture
-    def desk(self, driver: Driver) -> Iterator[Desk]:
+    def sessions(self, driver: Driver) -> Iterator[Sessions]:
         """Sessions on the driver, closed after the test."""
-        desk = Desk(driver)
-        yield desk
-        desk.close()
+        sessions = Sessions(driver)
+        yield sessions
+        sessions.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
-from stepflow.drivers.port.commit import Born, Claim, Commit, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.drivers.port.commit import Claim, Commit, Created, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
 from stepflow.drivers.port.step import Member, step_of
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
@@ -16,7 +16,7 @@ FLOWS: Mapping[str, str] = {FLOW: "d1"}
 NOW = 1_000_000
 
 
-class Desk:
+class Sessions:
     """Opens sessions on a driver, each as an owner of its own, and closes them in the end."""
 
     def __init__(self, driver: Driver, prefix: str = "owner") -> None:
@@ -53,7 +53,7 @@ def ended(status: str = "completed") -> Transition:
     return Transition("", {POSITION: '["end"]', STATUS: status})
 
 
-def birth(
+def creation(
     run_id: str,
     *,
     due: int | None = NOW,
@@ -69,7 +69,7 @@ def birth(
     """The commit that creates a run; with `due` None it gets no queue row."""
     state = State(run_id, 0, transition or going(), labels, annotations)
     queue = () if due is None else (Enqueue(run_id, flow, due, priority, limits=limits),)
-    return Commit(writes=(Write(state, exchange, Born(flow, "hash", created_at)),), queue=queue)
+    return Commit(writes=(Write(state, exchange, Created(flow, "hash", created_at)),), queue=queue)
 
 
 def step(
@@ -148,6 +148,6 @@ def record(store: Store, run_id: str) -> Record:
 
 def begun(store: Store, run_id: str) -> tuple[Claim, int]:
     """Create a run and claim it: the claim and the run's revision."""
-    make(store, birth(run_id))
+    make(store, creation(run_id))
     found = claim(store)[run_id]
     return found, found.row.claim_rev

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from stepflow.drivers.port.store import Driver
-from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.checksum import xxhash64
 from stepflow.engine.states.function_runner import Parked
@@ -29,7 +29,7 @@ async def _store_and_get(driver: Driver, *, commits: bool) -> None:
         return Execute(ctx)
 
     @flow("get")
-    def get(ctx: StateCtx, engine: Verbs) -> Command:
+    def get(ctx: StateCtx, engine: BlockingVerbs) -> Command:
         track(ctx)
         ctx.datas.clear()
         engine.do(*together(commits, GetData(ctx, "aDataKey"), transit(ctx, "end")))
@@ -104,7 +104,7 @@ class DataCases:
         track = Tracker()
 
         @flow("foo")
-        def foo(ctx: StateCtx, engine: Verbs) -> Command:
+        def foo(ctx: StateCtx, engine: BlockingVerbs) -> Command:
             track(ctx)
             engine.do(GetData(ctx, "config"), GetData(ctx, "data"))
             factor = json.loads(ctx.data("config").text())["foo"]["a"]
@@ -113,7 +113,7 @@ class DataCases:
             return Execute(ctx)
 
         @flow("bar")
-        def bar(ctx: StateCtx, engine: Verbs) -> Command:
+        def bar(ctx: StateCtx, engine: BlockingVerbs) -> Command:
             track(ctx)
             divisor = json.loads(ctx.data("config").text())["bar"]["b"]
             ctx.set_data("data", str(int(ctx.data("data").text()) // divisor))

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from stepflow.drivers.port.store import Driver
-from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.function_runner import Done, Parked
 from stepflow.errors import NotFound
@@ -72,7 +72,7 @@ def _calling(track: Tracker, *, commits: bool) -> list[FlowFunction]:
     """`call` puts itself away in the State that it sends to `called`, and is resumed by the end of that."""
 
     @flow("call")
-    def call(ctx: StateCtx, engine: Verbs) -> Command:
+    def call(ctx: StateCtx, engine: BlockingVerbs) -> Command:
         track(ctx)
         if ctx.annotation("state") == "resumed":
             return transit(ctx, "callEnd")

@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit as Change
 from stepflow.drivers.port.commit import Enqueue, Owner, Write
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.clock import SystemClock, VirtualClock, microseconds
 from stepflow.engine.membership.heartbeat import SILENCE_S
 from stepflow.engine.states.function_runner import Parked
@@ -198,7 +198,7 @@ class TakeoverCases:
         track, going_on, late, clock = Tracker(), threading.Event(), list[str](), LeapingClock()
 
         @flow("hangs")
-        def hangs(ctx: StateCtx, engine: Verbs) -> Command:
+        def hangs(ctx: StateCtx, engine: BlockingVerbs) -> Command:
             track(ctx)
             if track.count("hangs") > 1:
                 return commit(park(ctx, who="second"))

@@ -6,7 +6,7 @@ from collections import deque
 
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.blocking.states import Verbs
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.function_runner import Done, Parked
 from stepflow.errors import RevMismatch, Stopping
@@ -29,7 +29,7 @@ def _joining(track: Tracker, wins: int) -> list[FlowFunction]:
     """Three States meet in `join`; the one that is the `wins`-th in the order of revisions goes on."""
 
     @flow("fork")
-    def fork(ctx: StateCtx, engine: Verbs) -> Command:
+    def fork(ctx: StateCtx, engine: BlockingVerbs) -> Command:
         track(ctx)
         ctx.labels.update(JOIN)
         forks = [ctx.copy(), ctx.fork("forkedTID"), ctx.fork("forkedTwoTID")]

@@ -10,11 +10,11 @@ from stepflow.testing.conformance.kit import (
     FLOW,
     FLOWS,
     NOW,
-    Desk,
+    Sessions,
     as_loaded,
     begun,
-    birth,
     claim,
+    creation,
     going,
     make,
     publish,
@@ -27,47 +27,52 @@ from stepflow.testing.conformance.kit import (
 class ClaimLaws:
     """Claims are exclusive, ordered and survive the death of their owner."""
 
-    def test_law_5_a_run_is_given_once(self, desk: Desk) -> None:
-        one, two = desk.session(), desk.session()
-        make(one, *[birth(f"r{n}") for n in range(10)])
+    def test_law_5_a_run_is_given_once(self, sessions: Sessions) -> None:
+        one, two = sessions.session(), sessions.session()
+        make(one, *[creation(f"r{n}") for n in range(10)])
         first, second = claim(one, 6), claim(two, 100)
         assert len(first) == 6
         assert len(second) == 4
         assert not set(first) & set(second)
         assert claim(one) == {}
 
-    def test_law_5_order_is_priority_due_id(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_5_order_is_priority_due_id(self, sessions: Sessions) -> None:
+        store = sessions.session()
         rows = [("d", 5, 0), ("a", 9, 0), ("b", 5, 0), ("c", 1, 1), ("e", 9, -1)]
-        make(store, *[birth(run_id, due=due, priority=priority) for run_id, due, priority in rows])
+        make(store, *[creation(run_id, due=due, priority=priority) for run_id, due, priority in rows])
         flows = {**FLOWS, "nobody's": "x"}
         order = [found.fence.id for _turn in range(5) for found in store.claim(flows, NOW, 1)]
         assert order == ["e", "b", "d", "a", "c"]
 
-    def test_law_5_order_holds_across_flows_and_inside_a_batch(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a", due=3), birth("b", due=2, flow="other"), birth("c", due=1))
+    def test_law_5_order_holds_across_flows_and_inside_a_batch(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a", due=3), creation("b", due=2, flow="other"), creation("c", due=1))
         found = store.claim({**FLOWS, "other": "d2"}, NOW, 3)
         assert [c.fence.id for c in found] == ["c", "b", "a"]
         assert [c.row.flow for c in found] == [FLOW, "other", FLOW]
 
-    def test_law_5_only_due_runs_of_registered_flows(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("later", due=NOW + 1), birth("foreign", flow="unregistered"), birth("parked", due=None))
+    def test_law_5_only_due_runs_of_registered_flows(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(
+            store,
+            creation("later", due=NOW + 1),
+            creation("foreign", flow="unregistered"),
+            creation("parked", due=None),
+        )
         assert claim(store) == {}
         assert set(claim(store, now=NOW + 1)) == {"later"}
 
-    def test_law_5_a_clock_that_goes_back_makes_nothing_due_too_early(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a", due=100), birth("b", due=50), now=10)
+    def test_law_5_a_clock_that_goes_back_makes_nothing_due_too_early(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a", due=100), creation("b", due=50), now=10)
         held = claim(store, limit=1, now=200)
         assert set(held) == {"b"}
         assert claim(store, now=60) == {}
         assert set(claim(store, now=100)) == {"a"}
 
-    def test_law_5_the_claim_tells_row_and_revision(self, desk: Desk) -> None:
-        store = desk.session(owner="me")
-        rev = make(store, birth("a", due=7, priority=2))[0]
+    def test_law_5_the_claim_tells_row_and_revision(self, sessions: Sessions) -> None:
+        store = sessions.session(owner="me")
+        rev = make(store, creation("a", due=7, priority=2))[0]
         found = claim(store)["a"]
         row = found.row
         assert (row.flow, row.due, row.owner, row.priority, row.crashes, row.cancel) == (FLOW, 7, "me", 2, 0, False)
@@ -75,10 +80,10 @@ class ClaimLaws:
         assert row.epoch == found.fence.epoch
         assert record(store, "a").row == row
 
-    def test_law_5_the_claim_has_the_record_that_load_gives_or_none(self, desk: Desk) -> None:
-        store, labels = desk.session(owner="me"), {"k": "v", "ü": '"'}
-        (rev,) = make(store, birth("a", exchange='"first"', labels=labels, annotations={"n": "0"}))
-        make(store, write("a", rev, going("on"), '"\\u0000 ü"'), birth("plain", exchange=None))
+    def test_law_5_the_claim_has_the_record_that_load_gives_or_none(self, sessions: Sessions) -> None:
+        store, labels = sessions.session(owner="me"), {"k": "v", "ü": '"'}
+        (rev,) = make(store, creation("a", exchange='"first"', labels=labels, annotations={"n": "0"}))
+        make(store, write("a", rev, going("on"), '"\\u0000 ü"'), creation("plain", exchange=None))
         make(store, Commit(delays=(Delay(State("plain", 0, going("on")), NOW, commit=False),)))
         make(store, publish("a", "x", "1"))
         make(store, publish("a", "x", "2", '"later"'))
@@ -86,9 +91,9 @@ class ClaimLaws:
         assert sorted(one.fence.id for one in found) == ["a", "plain", delay_key("plain", 1)]
         assert [one.payload for one in record(store, "a").events] == ["1", '"later"']
 
-    def test_law_18_a_free_claim_does_what_a_claim_does_or_nothing(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b", due=NOW + 1))
+    def test_law_18_a_free_claim_does_what_a_claim_does_or_nothing(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b", due=NOW + 1))
         before = record(store, "a").row
         found = store.claim_if_free(FLOWS, NOW, 5)
         if found is None:
@@ -97,44 +102,44 @@ class ClaimLaws:
         assert [one.fence.id for one in as_loaded(store, found)] == ["a"]
         assert claim(store) == {}
 
-    def test_law_5_skipped_ids_stay(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, *[birth(f"r{n}") for n in range(5)])
+    def test_law_5_skipped_ids_stay(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, *[creation(f"r{n}") for n in range(5)])
         assert {c.fence.id for c in store.claim(FLOWS, NOW, 2, skip={"r0", "r2"})} == {"r1", "r3"}
         assert set(claim(store)) == {"r0", "r2", "r4"}
 
-    def test_law_5_limits(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"))
+    def test_law_5_limits(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"))
         assert store.claim(FLOWS, NOW, 0) == []
         assert store.claim({}, NOW, 5) == []
 
-    def test_law_5_a_blocked_run_goes_to_another_definition(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
+    def test_law_5_a_blocked_run_goes_to_another_definition(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
         held = claim(store, 1)["a"]
         assert store.release([Release(held.fence, NOW, blocked="position unknown", blocked_by="d1")], NOW) == [True]
         row = record(store, "a").row
         assert row is not None
         assert (row.blocked, row.blocked_by) == ("position unknown", "d1")
         assert set(claim(store)) == {"b"}
-        assert store.horizon(FLOWS, NOW).next_due is None
+        assert store.next_due(FLOWS, NOW).next_due is None
         for definition in ("d0", "d2"):
-            assert store.horizon({FLOW: definition}, NOW).next_due == NOW
+            assert store.next_due({FLOW: definition}, NOW).next_due == NOW
             (found,) = store.claim({FLOW: definition}, NOW, 5)
             assert (found.row.blocked, found.row.blocked_by) == ("", "")
             store.release([Release(found.fence, NOW, blocked="no", blocked_by="d1")], NOW)
 
-    def test_law_5_a_blocked_run_sleeps_until_its_time(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_5_a_blocked_run_sleeps_until_its_time(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, _rev = begun(store, "a")
         store.release([Release(held.fence, NOW + 9, blocked="no", blocked_by="d1")], NOW)
         assert store.claim({FLOW: "d2"}, NOW, 5) == []
         assert [c.fence.id for c in store.claim({FLOW: "d2"}, NOW + 9, 5)] == ["a"]
 
-    def test_release_moves_the_due_time_or_takes_the_row_away(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
+    def test_release_moves_the_due_time_or_takes_the_row_away(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
         held = claim(store)
         assert store.release([Release(held["a"].fence, NOW + 5), Release(held["b"].fence, None)], NOW) == [True, True]
         row = record(store, "a").row
@@ -143,19 +148,19 @@ class ClaimLaws:
         assert record(store, "b").row is None
         assert set(claim(store, now=NOW + 5)) == {"a"}
 
-    def test_a_step_that_puts_its_run_off_sets_due_time_flow_and_priority(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_a_step_that_puts_its_run_off_sets_due_time_flow_and_priority(self, sessions: Sessions) -> None:
+        store = sessions.session()
         for priority in (2, 7):
-            make(store, birth(f"r{priority}", priority=2))
+            make(store, creation(f"r{priority}", priority=2))
             held = claim(store)[f"r{priority}"]
             put_off = (Enqueue(held.fence.id, FLOW, NOW + 5, priority),)
             make(store, Commit(held.fence, writes=step(held, held.row.claim_rev).writes, queue=put_off))
         rows = [(c.row.due, c.row.priority, c.row.crashes) for c in claim(store, now=NOW + 5).values()]
         assert rows == [(NOW + 5, 2, 0), (NOW + 5, 7, 0)]
 
-    def test_law_6_the_runs_of_the_dead_are_due_now(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"), birth("b"))
+    def test_law_6_the_runs_of_the_dead_are_due_now(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"), creation("b"))
         held = claim(one)
         moved = make(one, step(held["b"], held["b"].row.claim_rev))[0]
         two.beat(NOW, dead=["one"])
@@ -164,8 +169,12 @@ class ClaimLaws:
         assert isinstance(one.commit([step(held["b"], moved)], NOW)[0], LostClaim)
         assert one.release([Release(held["a"].fence, NOW)], NOW) == [False]
 
-    def test_law_19_owners_are_shown_with_the_flows_that_they_claim(self, desk: Desk) -> None:
-        one, two, looker = desk.session(owner="one"), desk.session(owner="two"), desk.session(owner="looker")
+    def test_law_19_owners_are_shown_with_the_flows_that_they_claim(self, sessions: Sessions) -> None:
+        one, two, looker = (
+            sessions.session(owner="one"),
+            sessions.session(owner="two"),
+            sessions.session(owner="looker"),
+        )
         one.claim({"b": "", "a": ""}, NOW, 1)
         one.claim({"c": ""}, NOW, 1)
         two.beat(NOW)
@@ -177,9 +186,9 @@ class ClaimLaws:
         looker.beat(NOW, dead=["two"])
         assert [peer.owner.id for peer in two.read(OwnerQuery())] == ["looker"]
 
-    def test_law_6_a_commit_clears_the_suspicion(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"))
+    def test_law_6_a_commit_clears_the_suspicion(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"))
         rev = claim(one)["a"].row.claim_rev
         two.beat(NOW, dead=["one"])
         held = claim(one)["a"]
@@ -188,22 +197,22 @@ class ClaimLaws:
         two.beat(NOW, dead=["one"])
         assert claim(two)["a"].row.crashes == 0
 
-    def test_law_6_suspects_are_given_on_request_only(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"), birth("b", due=NOW + 1))
+    def test_law_6_suspects_are_given_on_request_only(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"), creation("b", due=NOW + 1))
         for _death in range(2):
             assert set(claim(one)) == {"a"}
             two.beat(NOW, dead=["one"])
         assert claim(two) == {}
-        horizon = two.horizon(FLOWS, NOW)
-        assert (horizon.suspects, horizon.next_due) == (1, NOW)
+        next_due = two.next_due(FLOWS, NOW)
+        assert (next_due.suspects, next_due.next_due) == (1, NOW)
         assert two.claim(FLOWS, NOW + 1, 5, suspects=True, skip={"a"}) == []
         found = claim(two, now=NOW + 1, suspects=True)
         assert {run_id: c.row.crashes for run_id, c in found.items()} == {"a": 2}
         assert set(claim(two, now=NOW + 1)) == {"b"}
 
-    def test_law_6_release_can_set_the_crashes(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_6_release_can_set_the_crashes(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, _rev = begun(store, "a")
         store.release([Release(held.fence, NOW, crashes=2)], NOW)
         held = claim(store, suspects=True)["a"]
@@ -213,15 +222,15 @@ class ClaimLaws:
         store.release([Release(held.fence, NOW, crashes=0)], NOW)
         assert claim(store)["a"].row.crashes == 0
 
-    def test_law_6_a_suspect_becomes_a_usual_run_when_it_is_enqueued_again(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_6_a_suspect_becomes_a_usual_run_when_it_is_enqueued_again(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, _rev = begun(store, "a")
         store.release([Release(held.fence, NOW, crashes=3)], NOW)
         make(store, Commit(unowned=("a",), queue=(Enqueue("a", FLOW, NOW),)))
         assert claim(store)["a"].row.crashes == 0
 
-    def test_beat_tells_of_the_others(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
+    def test_beat_tells_of_the_others(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
         one.beat(NOW)
         first = {peer.owner.id: peer for peer in two.beat(NOW).peers}
         assert set(first) == {"one"}
@@ -231,16 +240,16 @@ class ClaimLaws:
         second = {peer.owner.id: peer for peer in two.beat(NOW).peers}
         assert second["one"].owner.beat > first["one"].owner.beat
 
-    def test_an_owner_that_only_claimed_is_seen_too(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"))
+    def test_an_owner_that_only_claimed_is_seen_too(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"))
         claim(one)
         assert [peer.owner.id for peer in two.beat(NOW).peers] == ["one"]
-        assert two.horizon(FLOWS, NOW).owned == {"one": 1}
+        assert two.next_due(FLOWS, NOW).owned == {"one": 1}
 
-    def test_close_gives_everything_back_without_a_crash(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"))
+    def test_close_gives_everything_back_without_a_crash(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"))
         held = claim(one)["a"]
         one.beat(NOW)
         one.close()

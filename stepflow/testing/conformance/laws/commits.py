@@ -19,10 +19,10 @@ from stepflow.model.state import State
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
-    Desk,
+    Sessions,
     begun,
-    birth,
     claim,
+    creation,
     ended,
     going,
     make,
@@ -37,19 +37,19 @@ from stepflow.testing.conformance.kit import (
 class CommitLaws:
     """What a commit does, and what a refused one does not do."""
 
-    def test_law_1_a_commit_of_several_writes_applies_whole(self, desk: Desk) -> None:
-        store = desk.session()
-        (result,) = store.commit([Commit(writes=birth("a").writes + birth("b").writes)], NOW)
+    def test_law_1_a_commit_of_several_writes_applies_whole(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        (result,) = store.commit([Commit(writes=creation("a").writes + creation("b").writes)], NOW)
         assert isinstance(result, tuple)
         found = store.load(["a", "b"])
         assert [r.state.rev for r in found if r] == list(result)
 
-    def test_law_1_a_refused_commit_changes_nothing(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a", labels={"k": "v"}))
-        before, head = record(store, "a"), store.horizon({}, NOW).head
+    def test_law_1_a_refused_commit_changes_nothing(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a", labels={"k": "v"}))
+        before, head = record(store, "a"), store.next_due({}, NOW).head
         refused = Commit(
-            writes=(*write("a", before.state.rev).writes, *birth("b").writes, *write("c", 77).writes),
+            writes=(*write("a", before.state.rev).writes, *creation("b").writes, *write("c", 77).writes),
             queue=(Enqueue("a", FLOW, 5),),
             publish=(Event("a", "e", "1", "1", NOW),),
         )
@@ -57,11 +57,11 @@ class CommitLaws:
         assert isinstance(result, RevMismatch)
         assert result.ids == ["c"]
         assert store.load(["a", "b", "c"]) == [before, None, None]
-        assert store.horizon({}, NOW).head == head
+        assert store.next_due({}, NOW).head == head
 
-    def test_law_1_a_part_that_fails_late_takes_the_writes_along(self, desk: Desk) -> None:
-        store = desk.session()
-        rev = make(store, birth("a", due=None))[0]
+    def test_law_1_a_part_that_fails_late_takes_the_writes_along(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        rev = make(store, creation("a", due=None))[0]
         late = (Commit(queue=(Enqueue("nobody", FLOW, 1),)), publish("nobody", "e", "1"), Commit(cancel=(Cancel("a"),)))
         for part in late:
             moved = Commit(writes=write("a", rev).writes, queue=part.queue, publish=part.publish, cancel=part.cancel)
@@ -69,17 +69,17 @@ class CommitLaws:
             assert isinstance(result, NotFound | LostClaim)
             assert record(store, "a").state.rev == rev
 
-    def test_law_1_bad_members_do_not_disturb_the_others(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, *[birth(f"r{n}") for n in range(6)])
+    def test_law_1_bad_members_do_not_disturb_the_others(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, *[creation(f"r{n}") for n in range(6)])
         held = claim(store)
         lost = Fence("r0", held["r0"].fence.epoch + 1000)
         batch = [
             step(held["r1"], held["r1"].row.claim_rev),
             step(lost, held["r0"].row.claim_rev),
-            birth("new"),
+            creation("new"),
             step(held["r2"], 1_000_000),
-            birth("r3"),
+            creation("r3"),
             publish("r4", "e", "1"),
             step(held["r5"], held["r5"].row.claim_rev, ended(), end=True),
         ]
@@ -91,11 +91,11 @@ class CommitLaws:
         assert [e.id for e in record(store, "r4").events] == ["1"]
         assert record(store, "r2").state.rev == held["r2"].row.claim_rev
 
-    def test_law_1_batches_of_every_size_apply(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_1_batches_of_every_size_apply(self, sessions: Sessions) -> None:
+        store = sessions.session()
         sizes = (1, 2, 3, 31, 64, 100, 300)
         for size in sizes:
-            made = make(store, *[birth(f"{size}-{n}", exchange=f"[{n}]") for n in range(size)])
+            made = make(store, *[creation(f"{size}-{n}", exchange=f"[{n}]") for n in range(size)])
             assert made == sorted(set(made))
             held = claim(store, size)
             assert set(held) == {f"{size}-{n}" for n in range(size)}
@@ -105,23 +105,23 @@ class CommitLaws:
                 (rev, f'"{run_id}"') for rev, run_id in zip(revs, held, strict=True)
             ]
 
-    def test_law_1_an_empty_batch_and_an_empty_commit_do_nothing(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_1_an_empty_batch_and_an_empty_commit_do_nothing(self, sessions: Sessions) -> None:
+        store = sessions.session()
         assert store.commit([], NOW) == []
         assert store.commit([Commit()], NOW) == [()]
         assert store.release([], NOW) == []
         assert store.load([]) == []
 
-    def test_law_2_a_write_needs_the_newest_revision(self, desk: Desk) -> None:
-        store = desk.session()
-        first = make(store, birth("a", due=None))[0]
+    def test_law_2_a_write_needs_the_newest_revision(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        first = make(store, creation("a", due=None))[0]
         second = make(store, write("a", first))[0]
         results = store.commit([write("a", first)], NOW) + store.commit([write("a", 0)], NOW)
         assert [r.ids for r in results if isinstance(r, RevMismatch)] == [["a"], ["a"]]
         assert record(store, "a").state.rev == second
 
-    def test_law_2_a_fence_does_not_replace_the_revision(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_2_a_fence_does_not_replace_the_revision(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         for wrong in (rev - 1, rev + 1):
             for commit in (step(held, wrong), step(held, wrong, ended(), end=True)):
@@ -130,42 +130,42 @@ class CommitLaws:
         assert record(store, "a").row == held.row
         make(store, step(held, rev))
 
-    def test_law_2_all_ids_that_do_not_match_are_named(self, desk: Desk) -> None:
-        store = desk.session()
-        rev = make(store, birth("b", due=None))[0]
+    def test_law_2_all_ids_that_do_not_match_are_named(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        rev = make(store, creation("b", due=None))[0]
         writes = tuple(Write(State(run_id, r)) for run_id, r in (("z", 9), ("b", rev), ("a", 3)))
         (result,) = store.commit([Commit(writes=writes)], NOW)
         assert isinstance(result, RevMismatch)
         assert result.ids == ["a", "z"]
 
-    def test_law_2_one_commit_cannot_write_an_id_twice(self, desk: Desk) -> None:
-        store = desk.session()
-        rev = make(store, birth("a", due=None))[0]
+    def test_law_2_one_commit_cannot_write_an_id_twice(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        rev = make(store, creation("a", due=None))[0]
         (result,) = store.commit([Commit(writes=write("a", rev).writes * 2)], NOW)
         assert isinstance(result, RevMismatch)
         assert record(store, "a").state.rev == rev
 
-    def test_law_3_revisions_grow_over_batches_members_and_refusals(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_3_revisions_grow_over_batches_members_and_refusals(self, sessions: Sessions) -> None:
+        store = sessions.session()
         met = [0]
         for turn in range(5):
-            batch = [birth(f"{turn}-{n}", due=None) for n in range(3)] + [write("nobody", 9)]
-            batch.insert(1, Commit(writes=birth(f"{turn}-x").writes + birth(f"{turn}-y").writes))
+            batch = [creation(f"{turn}-{n}", due=None) for n in range(3)] + [write("nobody", 9)]
+            batch.insert(1, Commit(writes=creation(f"{turn}-x").writes + creation(f"{turn}-y").writes))
             revs = sorted(rev for result in store.commit(batch, NOW) if isinstance(result, tuple) for rev in result)
             assert len(set(revs)) == 5
             assert revs[0] > met[-1]
             met += revs
         assert [r.state.rev for r in store.read(HistoryQuery(limit=100))] == met[1:]
 
-    def test_law_3_revisions_are_not_given_again_after_pruning(self, desk: Desk) -> None:
-        store = desk.session()
-        last = make(store, birth("a", due=None, transition=ended()))[0]
-        assert desk.driver.maintenance("").prune(NOW + 1, 10) == 1
-        assert store.horizon({}, NOW).head == last
-        assert make(store, birth("b"))[0] > last
+    def test_law_3_revisions_are_not_given_again_after_pruning(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        last = make(store, creation("a", due=None, transition=ended()))[0]
+        assert sessions.driver.maintenance("").prune(NOW + 1, 10) == 1
+        assert store.next_due({}, NOW).head == last
+        assert make(store, creation("b"))[0] > last
 
-    def test_law_4_a_commit_under_a_foreign_epoch_is_refused(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_4_a_commit_under_a_foreign_epoch_is_refused(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         for epoch in (held.fence.epoch + 1, held.fence.epoch - 1):
             (result,) = store.commit([step(Fence("a", epoch), rev)], NOW)
@@ -173,8 +173,8 @@ class CommitLaws:
         assert store.release([Release(Fence("a", held.fence.epoch + 1), NOW)], NOW) == [False]
         assert make(store, step(held, rev))[0] > rev
 
-    def test_law_4_a_missing_row_fences_too(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_4_a_missing_row_fences_too(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         done = make(store, step(held, rev, ended(), end=True))[0]
         for commit in (step(held, done), step(held, done, ended(), end=True)):
@@ -183,15 +183,15 @@ class CommitLaws:
         assert store.release([Release(held.fence, NOW)], NOW) == [False]
         assert record(store, "a").state.rev == done
 
-    def test_law_4_a_claim_ends_with_its_release(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_4_a_claim_ends_with_its_release(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         assert store.release([Release(held.fence, NOW), Release(held.fence, NOW)], NOW) == [True, False]
         assert isinstance(store.commit([step(held, rev)], NOW)[0], LostClaim)
         assert claim(store)["a"].fence.epoch != held.fence.epoch
 
-    def test_law_4_an_enqueue_gives_a_new_epoch(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_4_an_enqueue_gives_a_new_epoch(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         make(store, Commit(held.fence, writes=step(held, rev).writes, queue=(Enqueue("a", FLOW, NOW + 5, 3),)))
         assert isinstance(store.commit([step(held, rev + 1)], NOW)[0], LostClaim)
@@ -199,20 +199,20 @@ class CommitLaws:
         assert row is not None
         assert (row.owner, row.due, row.priority, row.crashes) == ("", NOW + 5, 3, 0)
 
-    def test_law_4_epochs_are_never_reused(self, desk: Desk) -> None:
-        store, other = desk.session(), desk.session(namespace="other")
+    def test_law_4_epochs_are_never_reused(self, sessions: Sessions) -> None:
+        store, other = sessions.session(), sessions.session(namespace="other")
         met: list[int] = []
         for turn in range(4):
             for session in (store, other):
-                make(session, birth(f"r{turn}"))
+                make(session, creation(f"r{turn}"))
                 met += [found.fence.epoch for found in claim(session).values()]
         assert met == sorted(set(met))
 
-    def test_law_18_a_free_commit_does_what_a_commit_does_or_nothing(self, desk: Desk) -> None:
-        store = desk.session()
-        (first,) = make(store, birth("a"))
+    def test_law_18_a_free_commit_does_what_a_commit_does_or_nothing(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        (first,) = make(store, creation("a"))
         held = claim(store)["a"]
-        stale, good, birth_of_b = write("a", 77), step(held, first), birth("b")
+        stale, good, birth_of_b = write("a", 77), step(held, first), creation("b")
         results = store.commit_if_free([good, birth_of_b], NOW)
         if results is None:
             assert (record(store, "a").state.rev, store.load(["b"])) == (first, [None])
@@ -221,10 +221,10 @@ class CommitLaws:
         refused = store.commit_if_free([stale], NOW) or store.commit([stale], NOW)
         assert isinstance(refused[0], RevMismatch)
 
-    def test_law_20_a_step_is_answered_as_the_commit_that_it_is(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_20_a_step_is_answered_as_the_commit_that_it_is(self, sessions: Sessions) -> None:
+        store = sessions.session()
         names = ("goes-on", "ends", "waits", "is-held-anew", "is-stale", "is-lost")
-        revs = dict(zip(names, make(store, *[birth(name) for name in names]), strict=True))
+        revs = dict(zip(names, make(store, *[creation(name) for name in names]), strict=True))
         held = claim(store)
         commits = [
             step(held["goes-on"], revs["goes-on"], exchange="[1]"),
@@ -257,8 +257,8 @@ class CommitLaws:
         assert isinstance(store.commit([said(step(held["waits"], results[2][0]))], NOW)[0], LostClaim)  # type: ignore[index]
         make(store, said(step(Fence("is-held-anew", epoch), new_rev)))
 
-    def test_unowned_refuses_a_run_that_is_held(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_unowned_refuses_a_run_that_is_held(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         cancel = Commit(unowned=("a",), writes=write("a", rev, ended()).writes, queue=(Dequeue("a"),))
         assert isinstance(store.commit([cancel], NOW)[0], LostClaim)
@@ -267,9 +267,9 @@ class CommitLaws:
         assert record(store, "a").row is None
         assert record(store, "a").state.transition.status == "completed"
 
-    def test_a_write_without_an_exchange_keeps_the_last_one(self, desk: Desk) -> None:
-        store = desk.session()
-        rev = make(store, birth("a", due=None, exchange="[1]"))[0]
+    def test_a_write_without_an_exchange_keeps_the_last_one(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        rev = make(store, creation("a", due=None, exchange="[1]"))[0]
         rev = make(store, write("a", rev))[0]
         assert record(store, "a").exchange == "[1]"
         rev = make(store, write("a", rev, exchange="[2]"))[0]

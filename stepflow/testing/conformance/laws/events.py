@@ -7,11 +7,11 @@ from stepflow.errors import LostClaim, NotFound
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
-    Desk,
+    Sessions,
     awaiting,
     begun,
-    birth,
     claim,
+    creation,
     ended,
     make,
     publish,
@@ -25,16 +25,16 @@ LATER = NOW + 1_000
 class EventLaws:
     """Events and cancel marks reach the run whatever its holder does meanwhile."""
 
-    def test_law_7_an_id_is_stored_once_per_run(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
+    def test_law_7_an_id_is_stored_once_per_run(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
         make(store, publish("a", "e", "1", '"first"'), publish("b", "e", "1"))
         make(store, publish("a", "e", "1", '"second"'))
         assert [event.payload for event in record(store, "a").events] == ['"first"']
 
-    def test_law_7_events_come_in_order(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
+    def test_law_7_events_come_in_order(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
         for number in (3, 1, 2):
             make(store, publish("a", "e", f"id{number}"), publish("b", "e", "x"))
         events = record(store, "a").events
@@ -42,8 +42,8 @@ class EventLaws:
         assert [event.seq for event in events] == sorted({event.seq for event in events})
         assert {(event.run_id, event.name, event.published_at) for event in events} == {("a", "e", NOW)}
 
-    def test_law_7_only_the_consuming_commit_removes_them(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_only_the_consuming_commit_removes_them(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         make(store, publish("a", "e", "1"))
         make(store, publish("a", "e", "2"))
@@ -54,17 +54,17 @@ class EventLaws:
         make(store, Commit(held.fence, writes=step(held, rev).writes, consume=(first.seq,)))
         assert [event.id for event in record(store, "a").events] == ["2"]
 
-    def test_law_7_a_consumed_id_is_not_stored_again(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_a_consumed_id_is_not_stored_again(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, _rev = begun(store, "a")
         make(store, publish("a", "e", "1"))
         make(store, Commit(held.fence, consume=(record(store, "a").events[0].seq,)))
         make(store, publish("a", "e", "1"))
         assert record(store, "a").events == ()
 
-    def test_law_7_an_event_is_consumed_once_and_by_its_own_run(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
+    def test_law_7_an_event_is_consumed_once_and_by_its_own_run(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
         held = claim(store)
         make(store, publish("a", "e", "1"))
         seq = record(store, "a").events[0].seq
@@ -73,22 +73,22 @@ class EventLaws:
         assert isinstance(store.commit([Commit(held["a"].fence, consume=(seq,))], NOW)[0], NotFound)
         assert isinstance(store.commit([Commit(consume=(seq,))], NOW)[0], NotFound)
 
-    def test_law_7_publishing_to_nobody_is_refused(self, desk: Desk) -> None:
-        (result,) = desk.session().commit([publish("nobody", "e", "1")], NOW)
+    def test_law_7_publishing_to_nobody_is_refused(self, sessions: Sessions) -> None:
+        (result,) = sessions.session().commit([publish("nobody", "e", "1")], NOW)
         assert isinstance(result, NotFound)
 
-    def test_law_7_a_publish_wakes_a_run_that_waits_for_that_name(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a", transition=awaiting("paid"), due=None, priority=4))
-        make(store, birth("b", transition=awaiting("paid"), due=LATER, priority=5))
+    def test_law_7_a_publish_wakes_a_run_that_waits_for_that_name(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a", transition=awaiting("paid"), due=None, priority=4))
+        make(store, creation("b", transition=awaiting("paid"), due=LATER, priority=5))
         make(store, publish("a", "other", "1"), publish("b", "other", "1"))
         assert claim(store) == {}
         make(store, publish("a", "paid", "2"), publish("b", "paid", "2"))
         assert {run_id: c.row.flow for run_id, c in claim(store).items()} == {"a": FLOW, "b": FLOW}
 
-    def test_law_7_the_priority_outlives_a_wait_without_a_row(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a", priority=4))
+    def test_law_7_the_priority_outlives_a_wait_without_a_row(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a", priority=4))
         held = claim(store)["a"]
         rev = make(store, step(held, held.row.claim_rev, awaiting("paid")))[0]
         store.release([Release(held.fence, None, event="paid")], NOW)
@@ -96,32 +96,32 @@ class EventLaws:
         make(store, publish("a", "paid", "1"))
         assert claim(store)["a"].row.priority == 4
 
-    def test_law_7_release_looks_again(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("r0"), birth("r1"))
+    def test_law_7_release_looks_again(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("r0"), creation("r1"))
         for (run_id, held), due in zip(claim(store).items(), (None, LATER), strict=True):
             make(store, step(held, held.row.claim_rev, awaiting("paid")))
             make(store, publish(run_id, "paid", "1"))
             assert store.release([Release(held.fence, due, event="paid")], NOW) == [True]
         assert set(claim(store)) == {"r0", "r1"}
 
-    def test_law_7_release_ignores_events_of_other_names(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_release_ignores_events_of_other_names(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         make(store, step(held, rev, awaiting("paid")))
         make(store, publish("a", "other", "1"))
         store.release([Release(held.fence, LATER, event="paid")], NOW)
         assert claim(store) == {}
 
-    def test_law_7_a_commit_that_begins_to_wait_looks_again(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_a_commit_that_begins_to_wait_looks_again(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         make(store, publish("a", "paid", "1"))
         make(store, Commit(held.fence, writes=step(held, rev, awaiting("paid")).writes, queue=(Dequeue("a"),)))
         assert set(claim(store)) == {"a"}
 
-    def test_law_7_a_back_off_before_a_wait_is_kept(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_a_back_off_before_a_wait_is_kept(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         make(store, publish("a", "paid", "1"))
         again = Commit(held.fence, writes=step(held, rev, awaiting("paid")).writes, queue=(Enqueue("a", FLOW, LATER),))
@@ -129,8 +129,8 @@ class EventLaws:
         assert claim(store) == {}
         assert set(claim(store, now=LATER)) == {"a"}
 
-    def test_law_7_a_publish_does_not_wake_what_ended_or_is_held(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_7_a_publish_does_not_wake_what_ended_or_is_held(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
         rev = make(store, step(held, rev, awaiting("paid")))[0]
         make(store, publish("a", "paid", "1"))
@@ -141,10 +141,10 @@ class EventLaws:
         make(store, publish("a", "paid", "2"))
         assert record(store, "a").row is None
 
-    def test_cancel_marks_a_held_run(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_cancel_marks_a_held_run(self, sessions: Sessions) -> None:
+        store = sessions.session()
         held, rev = begun(store, "a")
-        make(store, birth("b"))
+        make(store, creation("b"))
         make(store, Commit(cancel=(Cancel("a"),)))
         assert store.beat(NOW).cancels == ("a",)
         make(store, step(held, rev, ended("cancelled"), end=True))
@@ -153,17 +153,17 @@ class EventLaws:
             (result,) = store.commit([Commit(cancel=(Cancel(run_id),))], NOW)
             assert isinstance(result, LostClaim)
 
-    def test_a_cancel_outlives_its_holder(self, desk: Desk) -> None:
-        one, two = desk.session(owner="one"), desk.session(owner="two")
-        make(one, birth("a"))
+    def test_a_cancel_outlives_its_holder(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"))
         claim(one)
         make(two, Commit(cancel=(Cancel("a"),)))
         two.beat(NOW, dead=["one"])
         assert claim(two)["a"].row.cancel
         assert two.beat(NOW).cancels == ("a",)
 
-    def test_a_cancel_that_the_holder_has_not_seen_makes_the_run_due(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_a_cancel_that_the_holder_has_not_seen_makes_the_run_due(self, sessions: Sessions) -> None:
+        store = sessions.session()
         for number, due in enumerate((None, LATER, None, LATER, None, LATER)):
             run_id = f"r{number}"
             held, rev = begun(store, run_id)

@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit as Change
 from stepflow.drivers.port.commit import HistoryQuery, Revision, Write
 from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, Desk, birth, ended, going, make, record
+from stepflow.testing.conformance.kit import NOW, Sessions, creation, ended, going, make, record
 
 Labels = Mapping[str, str]
 
@@ -64,7 +64,7 @@ def landscape(store: Store) -> list[Revision]:
             now = NOW + (turn * 7 + number) * (-1 if turn == 3 else 1)
             text = f"[{turn}]" if (turn + number) % 3 == 0 else None
             if run_id not in heads:
-                heads[run_id] = make(store, birth(run_id, due=None, labels=kind, exchange=text), now=now)[0]
+                heads[run_id] = make(store, creation(run_id, due=None, labels=kind, exchange=text), now=now)[0]
             elif (turn + number) % 4:
                 heads[run_id] = make(store, relabel(run_id, heads[run_id], kind, text), now=now)[0]
     return store.read(HistoryQuery(limit=1_000))
@@ -74,9 +74,9 @@ class SearchLaws:
     """The answer is what filtering the whole history gives."""
 
     @pytest.mark.parametrize("labels", GROUPS, ids=str)
-    def test_law_15_filters_combine(self, desk: Desk, labels: tuple[Labels, ...]) -> None:
-        store = desk.session()
-        make(desk.session("other"), birth("r1", due=None, labels={"k": "v", "t": "1"}))
+    def test_law_15_filters_combine(self, sessions: Sessions, labels: tuple[Labels, ...]) -> None:
+        store = sessions.session()
+        make(sessions.session("other"), creation("r1", due=None, labels={"k": "v", "t": "1"}))
         every = landscape(store)
         revs = revs_of(every)
         middle, times = revs[len(revs) // 2], (0, NOW + 9)
@@ -87,35 +87,37 @@ class SearchLaws:
             query = HistoryQuery(run_id, low, limit, last, labels, since, newest, high)
             assert store.read(query) == expected(every, query), query
 
-    def test_law_15_a_value_is_compared_whole(self, desk: Desk) -> None:
-        store = desk.session()
-        batch = [birth(f"r{n}", due=None, labels={"k": value}) for n, value in enumerate(LOOKALIKES)]
+    def test_law_15_a_value_is_compared_whole(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        batch = [creation(f"r{n}", due=None, labels={"k": value}) for n, value in enumerate(LOOKALIKES)]
         revs = make(store, *batch)
-        names = [birth(f"n{n}", due=None, labels={value: "name"}) for n, value in enumerate(LOOKALIKES)]
+        names = [creation(f"n{n}", due=None, labels={value: "name"}) for n, value in enumerate(LOOKALIKES)]
         named = make(store, *names)
         for rev, name, value in zip(revs, named, LOOKALIKES, strict=True):
             assert revs_of(store.read(HistoryQuery(labels=({"k": value},)))) == [rev]
             assert revs_of(store.read(HistoryQuery(labels=({value: "name"},), latest_only=True))) == [name]
 
-    def test_law_15_newest_is_that_of_the_id_whatever_its_labels(self, desk: Desk) -> None:
-        store = desk.session()
-        first, other = make(store, birth("a", due=None, labels={"k": "v"}), birth("b", due=None, labels={"k": "v"}))
+    def test_law_15_newest_is_that_of_the_id_whatever_its_labels(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        first, other = make(
+            store, creation("a", due=None, labels={"k": "v"}), creation("b", due=None, labels={"k": "v"})
+        )
         second = make(store, relabel("a", first, {"k": "w"}))[0]
         by_label = HistoryQuery(labels=({"k": "v"},))
         assert revs_of(store.read(by_label)) == [first, other]
         assert revs_of(store.read(HistoryQuery(labels=({"k": "v"},), latest_only=True))) == [other]
         assert revs_of(store.read(HistoryQuery(latest_only=True))) == [other, second]
 
-    def test_law_15_what_lies_far_back_is_found(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_15_what_lies_far_back_is_found(self, sessions: Sessions) -> None:
+        store = sessions.session()
         old = {"age": "old\x00"}
         kept, gone, mixed = make(
-            store, *[birth(n, due=None, labels=old, exchange=f'"{n}"') for n in ("kept", "gone", "mixed")]
+            store, *[creation(n, due=None, labels=old, exchange=f'"{n}"') for n in ("kept", "gone", "mixed")]
         )
         moved = make(store, relabel("gone", gone, {}))[0]
         again = make(store, relabel("mixed", mixed, {"age": "new"}))[0]
         for turn in range(13):
-            make(store, *[birth(f"{turn}-{n}", due=None, labels={"n": str(n)}) for n in range(500)])
+            make(store, *[creation(f"{turn}-{n}", due=None, labels={"n": str(n)}) for n in range(500)])
         last = make(store, relabel("mixed", again, old))[0]
         for newest, found in ((False, [kept, gone, mixed, last]), (True, [kept, last])):
             query = HistoryQuery(labels=(old,), latest_only=newest)
@@ -135,11 +137,11 @@ class SearchLaws:
         assert len(store.read(HistoryQuery(since=NOW, limit=10_000))) == 6_506
         assert store.read(HistoryQuery(since=NOW + 1)) == []
 
-    def test_law_15_what_was_pruned_is_not_found(self, desk: Desk) -> None:
-        store, upkeep = desk.session(), desk.driver.maintenance("")
-        rev = make(store, birth("a", due=None, labels={"k": "v"}))[0]
+    def test_law_15_what_was_pruned_is_not_found(self, sessions: Sessions) -> None:
+        store, upkeep = sessions.session(), sessions.driver.maintenance("")
+        rev = make(store, creation("a", due=None, labels={"k": "v"}))[0]
         make(store, Change(writes=(Write(State("a", rev, ended(), {"k": "w"})),)))
-        make(store, birth("b", due=None, labels={"k": "w"}))
+        make(store, creation("b", due=None, labels={"k": "w"}))
         assert upkeep.prune(NOW + 1, 5) == 1
         assert store.read(HistoryQuery(labels=({"k": "v"},))) == []
         assert revs_of(store.read(HistoryQuery(labels=({"k": "w"},)))) == [record(store, "b").state.rev]

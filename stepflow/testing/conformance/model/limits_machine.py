@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Owner,
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, FLOWS, birth, ended, going
+from stepflow.testing.conformance.kit import FLOW, FLOWS, creation, ended, going
 
 PER = 3_000  # microseconds of every rate's period
 K, L = Limit("k", 1), Limit("l", 2)
@@ -85,7 +85,7 @@ class ControlMachine(RuleBasedStateMachine):
         due = self.now + wait * TICK
         names = [f"r{self.number + n:03}" for n in range(many)]
         self.number += many
-        batch = [birth(name, due=due, priority=priority, limits=dump(given)) for name in names]
+        batch = [creation(name, due=due, priority=priority, limits=dump(given)) for name in names]
         for name, result in zip(names, self.sessions["one"].commit(batch, self.now), strict=True):
             assert isinstance(result, tuple)
             self.runs[name] = Known(given, due, priority, rev=result[0])
@@ -166,7 +166,7 @@ class ControlMachine(RuleBasedStateMachine):
         takeable = any(
             run.due is not None and run.due <= self.now and self.allowed(run) for run in self.waiting(False).values()
         )
-        due = self.sessions["one"].horizon(FLOWS, self.now).next_due
+        due = self.sessions["one"].next_due(FLOWS, self.now).next_due
         if takeable:
             assert due is not None
             assert due <= self.now

@@ -27,7 +27,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, as_loaded, birth, said
+from stepflow.testing.conformance.kit import FLOW, as_loaded, creation, said
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.model.delays_and_data import ExtraRules
 from stepflow.testing.conformance.model.sides import Side
@@ -84,16 +84,16 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         self.now += forward
 
     @rule(
-        born=st.lists(st.tuples(ids, st.none() | offsets, transitions, exchanges, labels), min_size=1, max_size=4),
+        created=st.lists(st.tuples(ids, st.none() | offsets, transitions, exchanges, labels), min_size=1, max_size=4),
         priority=st.integers(0, 1),
         flow=st.sampled_from(list(FLOWS)),
     )
     def start(
-        self, born: list[tuple[str, int | None, Any, str | None, dict[str, str]]], priority: int, flow: str
+        self, created: list[tuple[str, int | None, Any, str | None, dict[str, str]]], priority: int, flow: str
     ) -> None:
         """Start a few runs; some ids exist."""
         batch = [
-            birth(
+            creation(
                 run_id,
                 due=None if due is None else self.now + due,
                 transition=transition,
@@ -103,7 +103,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
                 flow=flow,
                 created_at=self.now,
             )
-            for run_id, due, transition, exchange, given in {one[0]: one for one in born}.values()
+            for run_id, due, transition, exchange, given in {one[0]: one for one in created}.values()
         ]
         self.commit(lambda _side: batch)
 
@@ -257,13 +257,13 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         """What is due when is the same; of several ready runs any may be named."""
 
         def call(side: Side) -> Any:
-            horizon = side.session("main").horizon(FLOWS, self.now)
-            due = horizon.next_due
+            next_due = side.session("main").next_due(FLOWS, self.now)
+            due = next_due.next_due
             return (
                 due if due is None else max(due, self.now),
-                horizon.suspects,
-                dict(horizon.owned),
-                side.rank(horizon.head),
+                next_due.suspects,
+                dict(next_due.owned),
+                side.rank(next_due.head),
             )
 
         self.both(call)

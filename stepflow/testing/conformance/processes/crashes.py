@@ -15,7 +15,7 @@ from stepflow.drivers.port.commit import HistoryQuery, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, birth, make
+from stepflow.testing.conformance.kit import NOW, creation, make
 from stepflow.testing.conformance.processes.dying import HISTORY, IDS, WOKEN, connect
 
 TRIES, PAUSE_S = 100, 0.1  # a server may finish what a dead client had sent
@@ -85,7 +85,7 @@ def picture(store: Store) -> Any:
                 owner="held" if row.owner else "",
                 claim_rev=ranks.get(row.claim_rev, 0) if row.owner else 0,
             )
-        return plain(found.state), found.born, found.exchange, row, [event.id for event in found.events]
+        return plain(found.state), found.created, found.exchange, row, [event.id for event in found.events]
 
     delays = [(plain(d.state), d.due, d.commit, d.offset, d.fired) for d in store.read(DelayQuery(2**62))]
     data = [(d.rev, d.blob, {**d.annotations}) for rev in range(1, 4) for d in store.read(DataQuery(rev))]
@@ -143,7 +143,7 @@ class CrashLaws:
             records = [found for found in store.load([*IDS, WOKEN]) if found is not None]
             assert {found.row.owner for found in records if found.row is not None} <= {""}
             newest = max((revision.state.rev for revision in store.read(HistoryQuery(limit=1_000))), default=0)
-            assert make(store, birth("next"))[0] > newest
+            assert make(store, creation("next"))[0] > newest
             return seen
         finally:
             store.close()

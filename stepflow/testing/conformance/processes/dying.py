@@ -20,7 +20,7 @@ from stepflow.drivers.port.delays import DataWrite, Delay, delay_key
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.registry import driver_for
 from stepflow.model.state import State, Transition
-from stepflow.testing.conformance.kit import NOW, awaiting, birth, claim, ended, going, make, publish, record, step
+from stepflow.testing.conformance.kit import NOW, awaiting, claim, creation, ended, going, make, publish, record, step
 
 IDS = ("a", "b", "c", "d", "e")
 WOKEN = delay_key("a", 1)
@@ -29,17 +29,17 @@ WOKEN = delay_key("a", 1)
 def _births(store: Store) -> None:
     make(
         store,
-        birth("a", labels={"k": "v"}),
-        birth("b", exchange="[1]"),
-        birth("e", due=None, transition=awaiting("paid")),
+        creation("a", labels={"k": "v"}),
+        creation("b", exchange="[1]"),
+        creation("e", due=None, transition=awaiting("paid")),
     )
 
 
 def _fork(store: Store) -> None:
     """One commit moves a run and makes two."""
     moved = Write(State("a", record(store, "a").state.rev, going("forked"), {"k": "w"}))
-    writes = moved, *birth("c").writes, *birth("d").writes
-    make(store, Commit(writes=writes, queue=birth("c").queue + birth("d", due=NOW + 5).queue))
+    writes = moved, *creation("c").writes, *creation("d").writes
+    make(store, Commit(writes=writes, queue=creation("c").queue + creation("d", due=NOW + 5).queue))
 
 
 def _publish(store: Store) -> None:
@@ -56,7 +56,7 @@ def _steps(store: Store) -> None:
     """A batch with a member that is refused, and an event that is used up."""
     good = [step(fence, rev, exchange=f'"{run_id}"') for run_id, (fence, rev) in _held(store).items()]
     used = {"e": tuple(event.seq for event in record(store, "e").events)}
-    store.commit([birth("a"), *(one._replace(consume=used.get(one.writes[0].state.id, ())) for one in good)], NOW)
+    store.commit([creation("a"), *(one._replace(consume=used.get(one.writes[0].state.id, ())) for one in good)], NOW)
 
 
 def _attach(store: Store) -> None:

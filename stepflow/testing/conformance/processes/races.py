@@ -15,21 +15,33 @@ from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import RevMismatch
 from stepflow.model.state import State, Transition
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, ended, going, make, publish, record, step, write
+from stepflow.testing.conformance.kit import (
+    NOW,
+    Sessions,
+    claim,
+    creation,
+    ended,
+    going,
+    make,
+    publish,
+    record,
+    step,
+    write,
+)
 
 THREADS = 4
 WAIT_S = 30.0
 OVERTAKING_S = 0.3
 
 
-def _together(desk: Desk, work: Callable[[Store, int], list[int]]) -> list[int]:
+def _together(sessions: Sessions, work: Callable[[Store, int], list[int]]) -> list[int]:
     """Run `work(session, number)` in several threads that begin at the same moment; all results in one list."""
-    sessions = [desk.session() for _number in range(THREADS)]
+    opened = [sessions.session() for _number in range(THREADS)]
     barrier = Barrier(THREADS)
 
     def one(number: int) -> list[int]:
         barrier.wait()
-        return work(sessions[number], number)
+        return work(opened[number], number)
 
     with ThreadPoolExecutor(THREADS) as pool:
         return [item for found in pool.map(one, range(THREADS)) for item in found]
@@ -38,7 +50,7 @@ def _together(desk: Desk, work: Callable[[Store, int], list[int]]) -> list[int]:
 def _creation(run_id: str, delayed: bool, rev: int = 0) -> Commit:
     """A run, perhaps with a delay of its own."""
     delays = (Delay(State(run_id, rev, going()), NOW),) if delayed else ()
-    return Commit(writes=birth(run_id, due=None).writes, delays=delays)
+    return Commit(writes=creation(run_id, due=None).writes, delays=delays)
 
 
 def _slow(delayed: bool, entered: Event, gate: Event) -> Commit:
@@ -84,7 +96,7 @@ def _readers(one: Store, two: Store, three: Store) -> list[Reader]:
     """Three ways to read on: all revisions, those up to the head, and delays by their offsets."""
 
     def bounded(since: int) -> list[int]:
-        query = HistoryQuery(since_rev=since, until_rev=two.horizon({}, NOW).head)
+        query = HistoryQuery(since_rev=since, until_rev=two.next_due({}, NOW).head)
         return [revision.state.rev for revision in two.read(query)]
 
     return [
@@ -97,8 +109,8 @@ def _readers(one: Store, two: Store, three: Store) -> list[Reader]:
 class RaceLaws:
     """The laws hold when several sessions work at once."""
 
-    def test_law_2_one_writer_wins_each_revision(self, desk: Desk) -> None:
-        first = make(desk.session(), birth("a", due=None))[0]
+    def test_law_2_one_writer_wins_each_revision(self, sessions: Sessions) -> None:
+        first = make(sessions.session(), creation("a", due=None))[0]
 
         def work(store: Store, _number: int) -> list[int]:
             won: list[int] = []
@@ -110,32 +122,32 @@ class RaceLaws:
                 won += result
             return won
 
-        revs = _together(desk, work)
+        revs = _together(sessions, work)
         assert len(set(revs)) == THREADS * 15
-        chain = [r.state.rev for r in desk.session().read(HistoryQuery("a", limit=1000))]
+        chain = [r.state.rev for r in sessions.session().read(HistoryQuery("a", limit=1000))]
         assert chain == [first, *sorted(revs)]
 
-    def test_law_3_a_watcher_misses_nothing(self, desk: Desk) -> None:
+    def test_law_3_a_watcher_misses_nothing(self, sessions: Sessions) -> None:
         rounds = 20
 
         def work(store: Store, number: int) -> list[int]:
             if number:
-                batches = ([birth(f"{number}-{turn}-{n}", due=None) for n in range(3)] for turn in range(rounds))
+                batches = ([creation(f"{number}-{turn}-{n}", due=None) for n in range(3)] for turn in range(rounds))
                 return [rev for batch in batches for rev in make(store, *batch)] and []
             seen: list[int] = []
             while len(seen) < (THREADS - 1) * rounds * 3:
                 seen += [r.state.rev for r in store.read(HistoryQuery(since_rev=seen[-1] if seen else 0))]
             return seen
 
-        seen = _together(desk, work)
+        seen = _together(sessions, work)
         assert seen == sorted(set(seen))
-        assert seen == [r.state.rev for r in desk.session().read(HistoryQuery(limit=10_000))]
+        assert seen == [r.state.rev for r in sessions.session().read(HistoryQuery(limit=10_000))]
 
     @pytest.mark.parametrize("delayed", [False, True])
-    def test_law_3_a_commit_that_takes_long_is_not_overtaken(self, desk: Desk, delayed: bool) -> None:
+    def test_law_3_a_commit_that_takes_long_is_not_overtaken(self, sessions: Sessions, delayed: bool) -> None:
         entered, gate, opening = Event(), Event(), ExitStack()
-        slow, quick, *others = (desk.session() for _ in range(5))
-        made = make(quick, birth("before", due=None))
+        slow, quick, *others = (sessions.session() for _ in range(5))
+        made = make(quick, creation("before", due=None))
         readers = _readers(*others)
         with ThreadPoolExecutor(5) as pool, opening:
             for event in (gate, *(reader.over for reader in readers)):
@@ -151,14 +163,14 @@ class RaceLaws:
             assert [type(result) for one in (first, second) for result in one.result(WAIT_S)] == [tuple, tuple]
             for reader in readers:
                 reader.over.set()
-            revs = [r.state.rev for r in desk.session().read(HistoryQuery())]
+            revs = [r.state.rev for r in sessions.session().read(HistoryQuery())]
             assert (len(revs), revs[:1]) == (3, made)
             assert [one.result(WAIT_S) for one in seen] == [revs, revs, [1, 2] if delayed else []]
 
-    def test_law_18_a_free_commit_waits_for_no_other_writer(self, desk: Desk) -> None:
+    def test_law_18_a_free_commit_waits_for_no_other_writer(self, sessions: Sessions) -> None:
         entered, gate = Event(), Event()
-        slow, quick = desk.session(), desk.session()
-        make(quick, birth("before", due=None))
+        slow, quick = sessions.session(), sessions.session()
+        make(quick, creation("before", due=None))
         with ThreadPoolExecutor(2) as pool, ExitStack() as opening:
             opening.callback(gate.set)
             first = pool.submit(slow.commit, [_slow(False, entered, gate)], NOW)
@@ -170,9 +182,9 @@ class RaceLaws:
         assert answer is None or isinstance(answer[0], tuple)
         assert (found != [None]) is (answer is not None)
 
-    def test_law_5_every_run_is_advanced_by_one_holder_at_a_time(self, desk: Desk) -> None:
+    def test_law_5_every_run_is_advanced_by_one_holder_at_a_time(self, sessions: Sessions) -> None:
         ids = [f"r{n}" for n in range(40)]
-        make(desk.session(), *[birth(run_id) for run_id in ids])
+        make(sessions.session(), *[creation(run_id) for run_id in ids])
 
         def work(store: Store, _number: int) -> list[int]:
             done = []
@@ -186,12 +198,12 @@ class RaceLaws:
                         done.append(int(run_id[1:]))
             return done
 
-        assert Counter(_together(desk, work)) == Counter(range(40))
+        assert Counter(_together(sessions, work)) == Counter(range(40))
 
-    def test_law_7_no_publish_falls_between_a_look_and_a_release(self, desk: Desk) -> None:
+    def test_law_7_no_publish_falls_between_a_look_and_a_release(self, sessions: Sessions) -> None:
         runs = 30
         waiting = Transition("order", {"stepflow.waiting": "event:paid"})
-        make(desk.session(), *[birth(f"r{n}", transition=waiting) for n in range(runs)])
+        make(sessions.session(), *[creation(f"r{n}", transition=waiting) for n in range(runs)])
 
         def work(store: Store, number: int) -> list[int]:
             if number % 2:
@@ -207,7 +219,7 @@ class RaceLaws:
                         store.release([Release(one.fence, None, event="paid")], NOW)
             return found
 
-        got = _together(desk, work)
-        late = desk.session()
+        got = _together(sessions, work)
+        late = sessions.session()
         got += [int(run_id[1:]) for run_id in claim(late)]
         assert sorted(got) == list(range(runs))

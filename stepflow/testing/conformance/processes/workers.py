@@ -13,7 +13,7 @@ import pytest
 
 from stepflow.drivers.port.commit import HistoryQuery, Release
 from stepflow.drivers.port.store import Driver, Store
-from stepflow.testing.conformance.kit import NOW, Desk, birth, claim, make, record, step
+from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, make, record, step
 from stepflow.testing.conformance.processes.child import STEPS
 
 RUNS = 24
@@ -55,24 +55,24 @@ class ProcessLaws:
     def _steps(self, store: Store, run_id: str) -> list[int]:
         return [int(revision.exchange) for revision in store.read(HistoryQuery(run_id, limit=100))]
 
-    def test_law_8_what_was_acknowledged_outlives_a_kill(self, desk: Desk) -> None:
+    def test_law_8_what_was_acknowledged_outlives_a_kill(self, sessions: Sessions) -> None:
         chance = random.Random(8)  # noqa: S311
         ids = [f"r{n}" for n in range(RUNS)]
-        store = desk.session()
-        make(store, *[birth(run_id, exchange="0") for run_id in ids])
+        store = sessions.session()
+        make(store, *[creation(run_id, exchange="0") for run_id in ids])
         said: list[list[str]] = []
         for turn in range(4):
-            with child("work", desk.driver, f"worker{turn}") as process:
+            with child("work", sessions.driver, f"worker{turn}") as process:
                 said += lines(process, chance.randrange(1, 55))
                 process.send_signal(signal.SIGKILL)
                 said += lines(process)
-            assert desk.driver.maintenance("").check() == []
+            assert sessions.driver.maintenance("").check() == []
             # A quick worker has ended, and gone, before the signal reaches it.
             assert locks(store) in ({}, {f"worker{turn}": "free"})
             store.beat(NOW, dead=[f"worker{turn}"])
             self._repair(store)
             self._verify(store, said)
-        with child("work", desk.driver, "last") as process:
+        with child("work", sessions.driver, "last") as process:
             said += lines(process)
         self._verify(store, said)
         assert {run_id: self._steps(store, run_id) for run_id in ids} == {
@@ -91,14 +91,14 @@ class ProcessLaws:
         for run_id, rev, number in said:
             assert (revs[int(rev)].state.id, revs[int(rev)].exchange) == (run_id, number)
 
-    def test_law_5_several_processes_share_the_work(self, desk: Desk) -> None:
-        store = desk.session()
+    def test_law_5_several_processes_share_the_work(self, sessions: Sessions) -> None:
+        store = sessions.session()
         ids = [f"r{n}" for n in range(RUNS * 3)]
-        make(store, *[birth(run_id, exchange="0") for run_id in ids])
+        make(store, *[creation(run_id, exchange="0") for run_id in ids])
         with (
-            child("work", desk.driver, "a") as a,
-            child("work", desk.driver, "b") as b,
-            child("work", desk.driver, "c") as c,
+            child("work", sessions.driver, "a") as a,
+            child("work", sessions.driver, "b") as b,
+            child("work", sessions.driver, "c") as c,
         ):
             said = [line for process in (a, b, c) for line in lines(process)]
             assert [process.wait(60) for process in (a, b, c)] == [0, 0, 0]
@@ -108,10 +108,10 @@ class ProcessLaws:
             run_id: list(range(STEPS + 1)) for run_id in ids
         }
 
-    def test_law_4_an_owner_that_was_stopped_is_fenced_when_it_goes_on(self, desk: Desk) -> None:
-        store = desk.session()
-        make(store, birth("a"), birth("b"))
-        with child("hold", desk.driver, "sleeper") as process:
+    def test_law_4_an_owner_that_was_stopped_is_fenced_when_it_goes_on(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"), creation("b"))
+        with child("hold", sessions.driver, "sleeper") as process:
             assert lines(process, 1) == [["held", "2"]]
             process.send_signal(signal.SIGSTOP)
             assert locks(store) == {"sleeper": "held"}  # a held lock does not prove life
@@ -123,9 +123,9 @@ class ProcessLaws:
         assert out.split() == ["LostClaim", "LostClaim"]
         assert [record(store, run_id).state.rev for run_id in held] == revs
 
-    def test_law_6_a_lock_is_held_while_the_owner_lives_and_free_when_it_died(self, desk: Desk) -> None:
-        store = desk.session()
-        with child("hold", desk.driver, "mortal") as process:
+    def test_law_6_a_lock_is_held_while_the_owner_lives_and_free_when_it_died(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        with child("hold", sessions.driver, "mortal") as process:
             lines(process, 1)
             assert locks(store) == {"mortal": "held"}
             process.send_signal(signal.SIGKILL)
@@ -134,28 +134,28 @@ class ProcessLaws:
         store.beat(NOW, dead=["mortal"])
         assert locks(store) == {}
 
-    def test_law_6_a_forked_child_does_not_keep_its_dead_parent_alive(self, desk: Desk) -> None:
-        store = desk.session()
-        with child("fork", desk.driver, "parent") as process:
+    def test_law_6_a_forked_child_does_not_keep_its_dead_parent_alive(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        with child("fork", sessions.driver, "parent") as process:
             lines(process, 1)
             assert locks(store) == {"parent": "held"}
             process.send_signal(signal.SIGKILL)
             process.wait(60)
             assert locks(store) == {"parent": "free"}  # while the forked process waits for a word
 
-    def test_several_processes_may_open_a_new_store_at_once(self, desk: Desk) -> None:
+    def test_several_processes_may_open_a_new_store_at_once(self, sessions: Sessions) -> None:
         with (
-            child("work", desk.driver, "a") as a,
-            child("work", desk.driver, "b") as b,
-            child("work", desk.driver, "c") as c,
+            child("work", sessions.driver, "a") as a,
+            child("work", sessions.driver, "b") as b,
+            child("work", sessions.driver, "c") as c,
         ):
             assert [process.wait(60) for process in (a, b, c)] == [0, 0, 0]
-        assert desk.driver.maintenance("").check() == []
+        assert sessions.driver.maintenance("").check() == []
 
     @pytest.mark.parametrize("role", ["work", "hold"])
-    def test_an_owner_that_ends_well_leaves_nothing_behind(self, desk: Desk, role: str) -> None:
-        store = desk.session()
-        with child(role, desk.driver, "tidy") as process:
+    def test_an_owner_that_ends_well_leaves_nothing_behind(self, sessions: Sessions, role: str) -> None:
+        store = sessions.session()
+        with child(role, sessions.driver, "tidy") as process:
             process.communicate("go on\n", timeout=60)
             assert process.returncode == 0
         assert locks(store) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from stepflow.drivers.port.commit import Horizon
+from stepflow.drivers.port.commit import DueSummary
 from stepflow.drivers.sqlite.claim import LINES
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.rows import head
@@ -43,8 +43,8 @@ OWNED = (
 )
 
 
-def horizon(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> Horizon:
-    """The horizon of these flows (name -> definition)."""
+def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> DueSummary:
+    """What is due when, for these flows (name -> definition)."""
     dues: list[int | None] = []
     suspects, lines = 0, []
     for flow, definition in flows.items():
@@ -55,10 +55,10 @@ def horizon(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str]
             heads = connection.execute(LINE, (shard, flow, text, definition)).fetchone()
             lines += [(first, text) for first in heads if first is not None]
     if lines:
-        traffic = Control(connection, shard, now).traffic({text for _first, text in lines})
-        dues += [due_of(first, text, traffic, now) for first, text in lines]
+        limit_usage = Control(connection, shard, now).limit_usage({text for _first, text in lines})
+        dues += [due_of(first, text, limit_usage, now) for first, text in lines]
     known = [due for due in dues if due is not None]
-    return Horizon(min(known, default=None), suspects, _owned(connection, shard, flows), head(connection))
+    return DueSummary(min(known, default=None), suspects, _owned(connection, shard, flows), head(connection))
 
 
 def _owned(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str]) -> dict[str, int]:

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepflow.drivers.port.commit import Horizon
+from stepflow.drivers.port.commit import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import LINES
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.limits import traffic
-from stepflow.drivers.postgres.lock_and_read import POSTED, Posted
+from stepflow.drivers.postgres.limits import limit_usage
+from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.transactions import Link, Statement, fetch_all
-from stepflow.drivers.postgres.visible_rev import Head
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.limits import due_of
 
 _ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.lane = "
@@ -37,30 +37,35 @@ OWNED = (
 )
 
 
-def horizon(
-    link: Link, connection: Connection, shards: Shards, head: Head, flows: Mapping[str, str], now: int
-) -> Horizon:
-    """The horizon of these flows (name -> definition). Raises Posted when the inbox must be applied first."""
-    lines: list[Statement] = [(link.sql(LINE), (shard, stored(flow))) for shard in shards.all for flow in flows]
+def next_due(
+    runner: TransactionRunner,
+    connection: Connection,
+    shards: Shards,
+    head: VisibleRev,
+    flows: Mapping[str, str],
+    now: int,
+) -> DueSummary:
+    """What is due when, for these flows (name -> definition). Raises InboxNotEmpty when the inbox must be applied first."""
+    lines: list[Statement] = [(runner.sql(LINE), (shard, stored(flow))) for shard in shards.all for flow in flows]
     looks: list[Statement] = [
-        (link.sql(AHEAD), (shard, stored(flow), stored(definition), now))
+        (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now))
         for shard in shards.all
         for flow, definition in flows.items()
     ]
-    held = (link.sql(OWNED), (texts(shards.all), texts(list(flows))))
+    held = (runner.sql(OWNED), (texts(shards.all), texts(list(flows))))
     posted, owned, last, holders, *found = fetch_all(
-        connection, (link.sql(POSTED), (texts(shards.all),)), held, *head.asking(), *looks, *lines
+        connection, (runner.sql(POSTED), (texts(shards.all),)), held, *head.asking(), *looks, *lines
     )
     ahead = found[: len(looks)]
     if posted[0][0]:
-        raise Posted
+        raise InboxNotEmpty
     dues = [int(due) for ((*some, _count),) in ahead for due in some if due is not None]
     suspects = sum(int(row[-1]) for (row,) in ahead)
     heads = [(restored(text), int(due)) for rows in found[len(looks) :] for text, due in rows]
     if heads:
-        seen = traffic(link, connection, shards, {text for text, _due in heads}, now)
+        seen = limit_usage(runner, connection, shards, {text for text, _due in heads}, now)
         dues += [due for text, first in heads if (due := due_of(first, text, seen, now)) is not None]
     counts = {restored(owner): count for owner, count in owned}
-    return Horizon(
+    return DueSummary(
         min(dues, default=None), suspects, counts, head.newest(connection, shards.all, head.judge(last, holders))
     )
