@@ -19,8 +19,9 @@ from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import BEAT_S, Heartbeat
-from stepflow.engine.membership.notifier import ChangeListener, Notifier
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.finish_execution import Settler
 from stepflow.engine.states.function_attempt import FunctionAttempt

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Owner, Peer
-from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, FailureDetector
+from stepflow.engine.membership.failure_detector import ALIVE_S, SILENCE_S, FailureDetector
 
 
 def peer(beat: int, lock: str = "unknown", id_: str = "a") -> Peer:

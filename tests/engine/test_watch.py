@@ -128,7 +128,7 @@ def test_a_redriven_run_ends_anew(store):
 
 
 def test_closing_does_not_wait_for_the_next_look_at_the_store(store, monkeypatch):
-    monkeypatch.setattr("stepflow.engine.membership.notifier.SLICE_S", 600.0)
+    monkeypatch.setattr("stepflow.engine.membership.change_listener.SLICE_S", 600.0)
 
     def work() -> None:
         with Engine(store) as engine:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Owner, Peer
-from stepflow.engine.membership.heartbeat import ALIVE_S, SILENCE_S, FailureDetector
+from stepflow.engine.membership.failure_detector import ALIVE_S, SILENCE_S, FailureDetector
 
 GAP_S = 2.0
 looks = st.lists(st.tuples(st.floats(0, 30), st.booleans()), min_size=1, max_size=40)  # seconds since the last, beaten?

@@ -1,70 +1,22 @@
-"""Who is alive: the own heartbeat, and the verdict over other owners."""
+"""Heartbeat: shows that this engine lives, and releases what dead owners held."""
 
 from __future__ import annotations
 
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable
 
-from stepflow.drivers.port.commit import HeartbeatReply, Peer
+from stepflow.drivers.port.commit import HeartbeatReply
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.membership.failure_detector import FailureDetector, Verdict
 from stepflow.errors import StoreError
 
 BEAT_S = 0.5  # while claims are held
 LOOK_S = 0.7  # otherwise: others may have died
 DOUBT_S = 0.1  # while the store is about to find out that one did
-ALIVE_S = 3.0
-SILENCE_S = 10.0  # a beat unchanged for so long, by the observer's monotonic clock, means death
-
-Verdict = Literal["alive", "dead", "unknown"]
 log = logging.getLogger("stepflow")
-
-
-class FailureDetector:
-    """Judges owners by what was seen of them; pure in the times it is given.
-
-    A free lock proves death. A held one proves nothing (the process may be stopped), so a beat that does not change for
-    SILENCE_S seconds means death too. A beat that was seen to change in the last ALIVE_S seconds means life. Of the time
-    between two looks at most `longest_gap_s` counts: who slept longer was stopped, and perhaps the others with it.
-
-    `doubtful` is set when another look is worth while soon: a lock is held no more, or an owner is new, and the store is
-    not sure yet.
-    """
-
-    def __init__(self, longest_gap_s: float = 2.0) -> None:
-        self._longest_gap_s = longest_gap_s
-        self._looked: float | None = None
-        self._seen: dict[str, tuple[int, float, bool]] = {}  # beat, seconds since it changed, whether it ever did
-        self._locked: set[str] = set()  # whose lock was seen held
-        self.doubtful = False
-
-    def observe(self, peers: Iterable[Peer], mono: float) -> dict[str, Verdict]:
-        """The verdict on each peer, by owner id; `mono` is the observer's monotonic time in seconds."""
-        gap = 0.0 if self._looked is None else min(mono - self._looked, self._longest_gap_s)
-        verdicts: dict[str, Verdict] = {}
-        seen = {}
-        self.doubtful = False
-        for peer in peers:
-            owner = peer.owner
-            beat, silent_s, moved = self._seen.get(owner.id, (owner.beat, -gap, False))
-            silent_s += gap
-            if beat != owner.beat:
-                beat, silent_s, moved = owner.beat, 0.0, True
-            seen[owner.id] = (beat, silent_s, moved)
-            if peer.lock == "free" or silent_s >= SILENCE_S:
-                verdicts[owner.id] = "dead"
-            else:
-                verdicts[owner.id] = "alive" if moved and silent_s < ALIVE_S else "unknown"
-            if peer.lock == "held":
-                self._locked.add(owner.id)
-            elif peer.lock == "unknown" and (owner.id in self._locked or not moved):
-                self.doubtful = True
-        self._seen, self._looked = seen, mono
-        self._locked &= seen.keys()
-        return verdicts
 
 
 class Heartbeat:

@@ -1,17 +1,10 @@
-"""News about runs inside one engine: who waits for which run, and for anything at all."""
+"""Notifier: wakes the tasks of one engine that wait for a run."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
-
-from stepflow.drivers.port.store import Store
-from stepflow.errors import StoreError
-
-SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is quick
 
 
 class Notifier:
@@ -45,44 +38,3 @@ class Notifier:
         """Something happened, nobody knows to which run."""
         for run_id in list(self._waiters):
             self.notify(run_id)
-
-
-class ChangeListener:
-    """A daemon thread that calls `on_change` on the loop when another process or engine changed the store."""
-
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
-        self._store, self._loop, self._on_change = store, loop, on_change
-        self._stop = threading.Event()
-        self._guard = threading.Lock()  # the loop may begin to watch while another thread closes the engine
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to watch; does nothing if it does already, or was stopped."""
-        with self._guard:
-            if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="stepflow-changes", daemon=True)
-                self._thread.start()
-
-    def stop(self) -> None:
-        """Stop watching; what the thread waits for ends with the store's session, or after SLICE_S seconds."""
-        self._stop.set()
-
-    def join(self) -> None:
-        """Wait for the thread's end."""
-        with self._guard:
-            thread = self._thread
-        if thread is not None:
-            thread.join()
-
-    def _run(self) -> None:
-        token = 0
-        while not self._stop.is_set():
-            try:
-                seen = self._store.wait_for_change(token, SLICE_S)
-            except StoreError:
-                self._stop.wait(SLICE_S)
-                continue
-            if seen != token:
-                token = seen
-                with suppress(RuntimeError):  # the loop was closed
-                    self._loop.call_soon_threadsafe(self._on_change)

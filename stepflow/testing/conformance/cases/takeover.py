@@ -13,7 +13,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.clock import SystemClock, VirtualClock, microseconds
-from stepflow.engine.membership.heartbeat import SILENCE_S
+from stepflow.engine.membership.failure_detector import SILENCE_S
 from stepflow.engine.states.function_runner import Parked
 from stepflow.errors import StepflowError
 from stepflow.model.commands import Command, Noop, commit, park, transit
