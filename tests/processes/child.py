@@ -17,7 +17,7 @@ from stepflow import AsyncEngine, Engine, StepflowError
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.engine import async_engine, session
 from stepflow.engine.execution import step_attempt as attempt
-from stepflow.engine.membership import heartbeat as owners
+from stepflow.engine.membership import failure_detector
 from stepflow.engine.worker import worker
 from tests.processes import flows as definitions
 from tests.processes import shop
@@ -25,7 +25,7 @@ from tests.processes.flows import Count, report
 
 # Long waits of the engine that a test may shorten by an option of the same name.
 CONSTANTS = {
-    "SILENCE_S": (owners,),
+    "SILENCE_S": (failure_detector,),
     "GRACE_S": (session, async_engine),
     "BLOCKED_RETRY": (attempt,),
     "FULL_LOOK_S": (worker,),
