@@ -12,7 +12,8 @@ from typing import Any, TypeVar, overload
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import AsleepQuery, Commit, Created, RunQuery, TallyQuery
+from stepflow.drivers.port.commit import Commit, Created
+from stepflow.drivers.port.queries import AsleepQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (

@@ -11,8 +11,9 @@ from socket import gethostname
 from attrs import frozen
 
 from stepflow import MemoryDriver
-from stepflow.drivers.port.commit import HistoryQuery, Owner
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.delays import DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.registry import driver_for
 from tests.bench.store import count_rows

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from stepflow.drivers.port.commit import HistoryQuery, TallyQuery
 from stepflow.drivers.port.delays import Delay, DelayQuery, delay_key
+from stepflow.drivers.port.queries import HistoryQuery, TallyQuery
 from stepflow.engine.client.client import planned_start
 from tests.bench import fill, report
 from tests.bench.__main__ import chosen

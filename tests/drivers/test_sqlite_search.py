@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.port.commit import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.delays import remember
 from stepflow.drivers.sqlite.revisions import Search

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, HistoryQuery
+from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.locks import LockFile
 from stepflow.drivers.sqlite.schema import migrations

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, HistoryQuery
+from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, ended, going, make, numbers, step

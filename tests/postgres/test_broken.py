@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, HistoryQuery, Owner
+from stepflow.drivers.port.commit import Commit, Owner
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres import transactions as runner
 from stepflow.errors import OutcomeUnknown, Unavailable

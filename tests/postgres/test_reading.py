@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, HistoryQuery, RunQuery
+from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery, RunQuery
 from stepflow.drivers.port.store import Query
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.drivers.postgres.connector import Connection

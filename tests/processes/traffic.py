@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from stepflow import AsyncEngine, Engine, StateCtx, commit, park
-from stepflow.drivers.port.commit import Commit, Created, HistoryQuery, Owner, Write
+from stepflow.drivers.port.commit import Commit, Created, Owner, Write
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.port.commit import HistoryQuery, Release
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance.kit import NOW, claim, creation, make

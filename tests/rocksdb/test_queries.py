@@ -10,17 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.port.commit import (
-    Commit,
-    HistoryQuery,
-    Owner,
-    Record,
-    Revision,
-    RunQuery,
-    Tally,
-    TallyQuery,
-    Write,
-)
+from stepflow.drivers.port.commit import Commit, Owner, Record, Write
+from stepflow.drivers.port.queries import HistoryQuery, Revision, RunQuery, Tally, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.model.lifecycle import status_of

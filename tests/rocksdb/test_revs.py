@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.port.commit import HistoryQuery, Owner, Revision
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from rocksdict import Options, Rdict
 
-from stepflow.drivers.port.commit import Commit, Dequeue, RunQuery
+from stepflow.drivers.port.commit import Commit, Dequeue
 from stepflow.drivers.port.delays import delay_key
+from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import FORMAT_KEY, Keys, number, text

@@ -8,19 +8,18 @@ from itertools import islice
 
 from stepflow.drivers.memory.run import Run
 from stepflow.drivers.memory.tables import MemoryTables
-from stepflow.drivers.port.commit import (
+from stepflow.drivers.port.commit import Peer, Record
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.queries import (
     AsleepQuery,
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
-    Peer,
-    Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
 )
-from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, Query
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of

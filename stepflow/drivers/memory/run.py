@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Created, Enqueue, Event, Record, Revision
+from stepflow.drivers.port.commit import Created, Enqueue, Event, Record
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.queries import Revision
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.state import State

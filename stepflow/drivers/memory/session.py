@@ -17,7 +17,6 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
-    DueSummary,
     Fence,
     HeartbeatReply,
     Owner,
@@ -25,6 +24,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import StoreError

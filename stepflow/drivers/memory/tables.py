@@ -12,19 +12,9 @@ from stepflow.drivers.memory.delays import DelaysAndData
 from stepflow.drivers.memory.limits import Control
 from stepflow.drivers.memory.queue import ReadyQueue
 from stepflow.drivers.memory.run import Run, own
-from stepflow.drivers.port.commit import (
-    Commit,
-    CommitResult,
-    Created,
-    Dequeue,
-    Enqueue,
-    Event,
-    Owner,
-    Record,
-    Revision,
-    Write,
-)
+from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Owner, Record, Write
 from stepflow.drivers.port.delays import Delay, delay_key
+from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.step import Member, Step, whole
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow

@@ -1,8 +1,8 @@
-"""The values that cross the port: commits with their parts, claims, records, owners and queries."""
+"""The values of a store's writes: commits with their parts, releases, claims, records and owners."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from attrs import frozen
@@ -196,96 +196,3 @@ class HeartbeatReply:
 
     peers: tuple[Peer, ...] = ()
     cancels: tuple[str, ...] = ()
-
-
-@frozen
-class HistoryQuery:
-    """Revisions in ascending order: `since_rev < rev`, optionally of one run; at most `limit`.
-
-    `exchange` in the result is the text as of that revision. `last` asks for the newest `limit` instead of the oldest.
-    `labels` are groups: all labels of one group at least must be equal (no groups: everything). `since` asks for
-    `committed_at >= since`, `latest_only` for revisions that are the newest of their id, `until_rev` for `rev <= until_rev`.
-    """
-
-    id: str | None = None
-    since_rev: int = 0
-    limit: int = 50
-    last: bool = False
-    labels: tuple[Mapping[str, str], ...] = ()
-    since: int = 0
-    latest_only: bool = False
-    until_rev: int | None = None
-
-
-@frozen
-class RunQuery:
-    """Runs, the newest created first, filtered: `flow` is the creating flow, `labels` must all be equal.
-
-    `status` is one of the statuses as of `now`. `after` is the last id of the page before.
-    """
-
-    now: int
-    flow: str | None = None
-    status: str | None = None
-    labels: Mapping[str, str] | None = None
-    after: str | None = None
-    limit: int = 50
-
-
-@frozen
-class TallyQuery:
-    """Count the runs by creating flow and status as of `now`."""
-
-    now: int
-
-
-@frozen
-class Tally:
-    """So many runs of one creating flow have this status."""
-
-    flow: str
-    status: str
-    count: int
-
-
-@frozen
-class AsleepQuery:
-    """How many sleep or wait at `now`, to go on with one of these flows: rows that are due later, and runs without a row
-    that wait for an event (by the flow that created them). One number; what ended or is due costs nothing."""
-
-    flows: tuple[str, ...]
-    now: int
-
-
-@frozen
-class LimitUsageQuery:
-    """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one LimitUsage."""
-
-    limits: str
-    now: int
-
-
-@frozen
-class OwnerQuery:
-    """Everybody who may hold runs, as Peers, by id."""
-
-
-class Revision(NamedTuple):
-    """One row of the history: the State as of its rev, and the exchange text as of then."""
-
-    state: State
-    exchange: str
-
-
-@frozen
-class DueSummary:
-    """What is ahead for a set of flows: enough for an engine to know how long it may sleep.
-
-    `next_due` is the earliest due time of an unowned row that this worker may claim (None: no such row), `suspects` how
-    many due rows have two crashes or more, `owned` the rows held, by owner id, `head` the newest revision.
-    """
-
-    next_due: int | None
-    suspects: int
-    owned: Mapping[str, int]
-    head: int

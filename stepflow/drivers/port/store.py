@@ -11,26 +11,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, overload
 
-from stepflow.drivers.port.commit import (
+from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Peer, Record, Release
+from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
+from stepflow.drivers.port.queries import (
     AsleepQuery,
-    Claim,
-    Commit,
-    CommitResult,
     DueSummary,
-    HeartbeatReply,
     HistoryQuery,
     LimitUsageQuery,
-    Owner,
     OwnerQuery,
-    Peer,
-    Record,
-    Release,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
 )
-from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.step import Member
 from stepflow.model.limits import LimitUsage
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepflow.drivers.port.commit import DueSummary
+from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import LINES
 from stepflow.drivers.postgres.connector import Connection

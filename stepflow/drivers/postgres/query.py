@@ -10,18 +10,17 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.commit import (
+from stepflow.drivers.port.commit import Event, Record
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.queries import (
     AsleepQuery,
-    Event,
     HistoryQuery,
     LimitUsageQuery,
-    Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
 )
-from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, stored, texts

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards, read_state

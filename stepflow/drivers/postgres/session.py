@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.commit import (
-    Claim,
-    Commit,
-    CommitResult,
-    DueSummary,
-    HeartbeatReply,
-    Owner,
-    OwnerQuery,
-    Record,
-    Release,
-)
+from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Record, Release
+from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.postgres import inbox, next_due

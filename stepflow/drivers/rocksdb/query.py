@@ -8,17 +8,9 @@ from heapq import merge
 from itertools import islice
 from threading import Condition
 
-from stepflow.drivers.port.commit import (
-    AsleepQuery,
-    Created,
-    HistoryQuery,
-    LimitUsageQuery,
-    Record,
-    RunQuery,
-    Tally,
-    TallyQuery,
-)
+from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.queries import AsleepQuery, HistoryQuery, LimitUsageQuery, RunQuery, Tally, TallyQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control

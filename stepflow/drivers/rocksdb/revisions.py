@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from threading import Condition
 
-from stepflow.drivers.port.commit import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.records import exchange_of, parse_revision

@@ -8,18 +8,8 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import (
-    Claim,
-    Commit,
-    CommitResult,
-    DueSummary,
-    HeartbeatReply,
-    Owner,
-    OwnerQuery,
-    Peer,
-    Record,
-    Release,
-)
+from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Peer, Record, Release
+from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member

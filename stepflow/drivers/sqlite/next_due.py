@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from stepflow.drivers.port.commit import DueSummary
+from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.rows import head

@@ -10,19 +10,17 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.commit import (
+from stepflow.drivers.port.commit import Created, Event, Record
+from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.queries import (
     AsleepQuery,
-    Created,
-    Event,
     HistoryQuery,
     LimitUsageQuery,
-    Record,
     Revision,
     RunQuery,
     Tally,
     TallyQuery,
 )
-from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, DelaysAndData, read_delay

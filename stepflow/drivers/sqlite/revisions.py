@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import HistoryQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.sqlite.rows import read_map
 
 WINDOW = 5_000  # revisions that are scanned before the runs are asked

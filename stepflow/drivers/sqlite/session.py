@@ -12,14 +12,13 @@ from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
     Dequeue,
-    DueSummary,
     Enqueue,
     HeartbeatReply,
     Owner,
-    OwnerQuery,
     Record,
     Release,
 )
+from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.sqlite import bulk as fast

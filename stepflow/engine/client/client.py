@@ -7,22 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.commit import (
-    Cancel,
-    Commit,
-    Created,
-    Dequeue,
-    Enqueue,
-    Event,
-    HistoryQuery,
-    LimitUsageQuery,
-    Owner,
-    OwnerQuery,
-    Record,
-    Revision,
-    Write,
-)
+from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Owner, Record, Write
 from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_timeout
 from stepflow.engine.client.info import RunInfo, refusal

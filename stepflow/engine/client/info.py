@@ -9,8 +9,9 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import Owner, Record, Revision
+from stepflow.drivers.port.commit import Owner, Record
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import Admission, Limit, LimitUsage, parse

@@ -13,8 +13,8 @@ from typing import Any
 
 from attrs import Factory, define
 
-from stepflow.drivers.port.commit import HistoryQuery
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
 from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target, copy_of

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from attrs import define, evolve
 
-from stepflow.drivers.port.commit import Commit, Enqueue, Fence, HistoryQuery, Release
+from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Release
 from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock, microseconds

@@ -17,7 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import HistoryQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.states.lease import ExecutionContext

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stepflow.drivers.port.commit import HistoryQuery, Owner
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import VirtualClock

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, Enqueue, Fence, OwnerQuery, Release
+from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Release
 from stepflow.drivers.port.delays import Delay, delay_key
+from stepflow.drivers.port.queries import OwnerQuery
 from stepflow.errors import LostClaim
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import (

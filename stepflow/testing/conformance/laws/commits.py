@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import (
-    Cancel,
-    Commit,
-    Dequeue,
-    Enqueue,
-    Event,
-    Fence,
-    HistoryQuery,
-    Release,
-    Write,
-)
+from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Fence, Release, Write
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.step import Step
 from stepflow.errors import LostClaim, NotFound, RevMismatch
 from stepflow.model.state import State

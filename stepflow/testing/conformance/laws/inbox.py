@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Event, RunQuery
+from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Event
+from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.errors import StoreError
 from stepflow.testing.conformance.kit import (

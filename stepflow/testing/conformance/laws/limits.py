@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from stepflow.drivers.port.commit import Commit, DedupKey, Dequeue, Enqueue, Fence, LimitUsageQuery, Release
+from stepflow.drivers.port.commit import Commit, DedupKey, Dequeue, Enqueue, Fence, Release
+from stepflow.drivers.port.queries import LimitUsageQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import Duplicate, RevMismatch
 from stepflow.model.limits import Limit, dump

@@ -8,8 +8,9 @@ from threading import Thread
 
 import pytest
 
-from stepflow.drivers.port.commit import AsleepQuery, Commit, Enqueue, Release, RunQuery, TallyQuery
+from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.queries import AsleepQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import NotFound, StoreError
 from stepflow.model.lifecycle import Status, status_of

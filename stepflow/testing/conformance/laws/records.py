@@ -7,7 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from stepflow.drivers.port.commit import HistoryQuery, Release
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.errors import CodecError, StepflowError
 from stepflow.model.state import Transition
 from stepflow.testing.conformance.kit import (

@@ -8,7 +8,8 @@ from itertools import product
 import pytest
 
 from stepflow.drivers.port.commit import Commit as Change
-from stepflow.drivers.port.commit import HistoryQuery, Revision, Write
+from stepflow.drivers.port.commit import Write
+from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, creation, ended, going, make, record

@@ -9,8 +9,9 @@ from attrs import evolve, frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, HistoryQuery, Release, Write
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Release, Write
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.model.state import State, Transition
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.model.sides import Side

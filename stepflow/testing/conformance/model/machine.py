@@ -9,20 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.port.commit import (
-    AsleepQuery,
-    Cancel,
-    Commit,
-    Dequeue,
-    Enqueue,
-    Event,
-    Fence,
-    HistoryQuery,
-    Release,
-    RunQuery,
-    TallyQuery,
-    Write,
-)
+from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Fence, Release, Write
+from stepflow.drivers.port.queries import AsleepQuery, HistoryQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.port.commit import HistoryQuery, Record
+from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, creation, make

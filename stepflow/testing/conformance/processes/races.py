@@ -10,8 +10,9 @@ from threading import Barrier, Condition, Event
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, HistoryQuery, Release
+from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import RevMismatch
 from stepflow.model.state import State, Transition

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from stepflow.drivers.port.commit import HistoryQuery, Release
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, make, record, step
 from stepflow.testing.conformance.processes.child import STEPS
