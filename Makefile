@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint bench bench-long docs soak clean
+.PHONY: demo test lint generate bench bench-long docs soak clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo
@@ -16,6 +16,10 @@ lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The blocking faces, from the async ones.
+generate: .venv/.test
+	$(BIN)/python -m tests.house.generate_blocking
 
 soak: .venv/.test
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest -m soak -s -v --timeout 3600

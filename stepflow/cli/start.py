@@ -12,7 +12,6 @@ from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, moment
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.client.start import StartOptions
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
@@ -57,7 +56,9 @@ def command(
     exchange = _read(definition, "null" if input is None else input)
 
     async def work(engine: AsyncEngine) -> str:
-        options = StartOptions(
+        run = await engine.start(
+            definition,
+            exchange,
             id=run_id,
             labels=dict(labels),
             at=at,
@@ -66,7 +67,7 @@ def command(
             dedup_key=dedup_key,
             dedup_window=dedup_window,
         )
-        return (await engine.start_as(definition, exchange, options)).id
+        return run.id
 
     started = target.run(work, create=True)
     if target.out.json:

@@ -27,6 +27,7 @@ from stepflow.engine.checks import (
     checked_namespace,
     checked_retention,
     checked_status,
+    checked_tx,
 )
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.info import RunInfo
@@ -129,13 +130,10 @@ class AsyncEngine(AsyncVerbs):
             dedup_key=dedup_key,
             dedup_window=dedup_window,
         )
-        if tx is not None:
-            return self.post(tx, flow, exchange, options)
-        return await self.start_as(flow, exchange, options)
-
-    async def start_as(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> AsyncRun[E]:
-        """What `start` does, with its keyword arguments as one value."""
         commit = self._planned(flow, exchange, options)
+        if tx is not None:
+            self._session.store.post(checked_tx(tx), commit)
+            return self._handle(commit.writes[0].state.id, flow.codec)
         try:
             found = await self._session.client.create(commit)
         except Duplicate as earlier:
@@ -163,12 +161,6 @@ class AsyncEngine(AsyncVerbs):
         commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
         found = await self._session.client.create_many(commits)
         return [self._made(flow, commit, created) for commit, created in zip(commits, found, strict=True)]
-
-    def post(self, tx: Any, flow: Flow[E], exchange: E | None, options: StartOptions) -> AsyncRun[E]:
-        """What `start(tx=...)` does, in the calling thread: create a run in the caller's own transaction."""
-        commit = self._planned(flow, exchange, options)
-        self._session.store.post(tx, commit)
-        return self._handle(commit.writes[0].state.id, flow.codec)
 
     @overload
     def get(self, flow: str, id: None = None) -> AsyncRun[Any]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from inspect import iscoroutinefunction, unwrap
 from math import inf, isnan
 from typing import Any
 
@@ -53,6 +54,17 @@ def checked_notes(annotations: Any) -> None:
         if not isinstance(key, str) or not isinstance(value, str):
             raise StepflowError(f"annotations: {key!r:.80}: {value!r:.80}: keys and values must be texts, e.g. str(3)")
         _encodable("annotations", key + value)
+
+
+def checked_tx(tx: Any) -> Any:
+    """The caller's connection; one whose statements must be awaited is refused, before any is sent."""
+    execute = unwrap(tx.execute) if callable(getattr(tx, "execute", None)) else None
+    if iscoroutinefunction(execute):
+        raise TypeError(
+            f"tx={tx!r:.100} is asynchronous, and its statements would have to be awaited: "
+            "give a blocking connection of the same database, or a blocking SQLAlchemy Connection or Session"
+        )
+    return tx
 
 
 def checked_at(at: Any) -> int:

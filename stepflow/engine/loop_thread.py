@@ -15,6 +15,7 @@ from stepflow.errors import StepflowError
 T = TypeVar("T")
 CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
 LOOK_UP_S = 0.5
+NO_WAIT_IN_STEP = "a step cannot wait for other runs in virtual time: nothing else moves while it runs"
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
 
 
@@ -26,14 +27,14 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> tuple[T | None, Keyboar
         return None, interrupt
 
 
-def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that does not wait for anything."""
+def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
+    """Run a coroutine to its end in the calling thread; StepflowError with `refusal` if it has to wait for something."""
     try:
         work.send(None)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     work.close()
-    raise StepflowError("a step cannot wait for other runs in virtual time: nothing else moves while it runs")
+    raise StepflowError(refusal)
 
 
 def _answer(future: Future[T]) -> T:
@@ -70,7 +71,7 @@ class LoopThread:
         A sync step in virtual time is on the loop's thread too, but there nothing has to be waited for.
         """
         if in_sync_step.get() and threading.get_ident() == self._thread.ident:
-            return _at_once(work)
+            return run_inline(work, NO_WAIT_IN_STEP)
         if problem := self._problem():
             work.close()
             raise StepflowError(problem)

@@ -13,7 +13,8 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Claim, HeartbeatReply, Owner, Record
 from stepflow.drivers.port.store import Driver
-from stepflow.engine.blocking.states import BlockingVerbs, blocking, inline
+from stepflow.engine.blocking.base import call_inline, call_on
+from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.client.client import Client
 from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
@@ -90,7 +91,9 @@ class Session:
         self.runner = FunctionRunner(self.service, self.flows, self.worker.call)
         self.settler = Settler(self.runner, self.committer, clock)
         self.runner.engine = AsyncVerbs(self)
-        self.runner.sync_engine = BlockingVerbs(self.runner.engine, inline if clock.virtual else blocking(self.loop))
+        self.runner.sync_engine = BlockingVerbs(
+            self.runner.engine, call_inline if clock.virtual else call_on(self.loop)
+        )
         self.worker.functions, self.worker.on_quit = self._function_attempt, self.feed.wake
         self.worker.busy_elsewhere = self._busy
         if isinstance(clock, VirtualClock):

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, Status, StoreError, named
 from tests.engine.flows import Order, chain
@@ -146,6 +147,25 @@ def test_something_else_is_refused(engine, tx):
         engine.start(chain("x", "a"), Order(), tx=tx)
     with pytest.raises(StoreError, match="is no sqlite3 connection"):
         engine.get("one").publish("paid", tx=tx)
+    assert engine.runs() == []
+
+
+def test_an_asynchronous_connection_is_refused(engine, sqlite):
+    flow, tx = chain("x", "a"), AsyncSession()
+    refused = pytest.raises(TypeError, match=r"^tx=<.*> is asynchronous, .*: give a blocking connection")
+
+    async def go() -> None:
+        async with AsyncEngine(sqlite) as engine:
+            with refused:
+                await engine.start(flow, Order(), tx=tx)
+            with refused:
+                await engine.get("one").publish("paid", tx=tx)
+
+    with refused:
+        engine.start(flow, Order(), tx=tx)
+    with refused:
+        engine.get("one").publish("paid", tx=tx)
+    asyncio.run(go())
     assert engine.runs() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -9,21 +10,30 @@ from typing import Any, assert_type
 from stepflow import (
     AsyncEngine,
     AsyncRun,
+    Conflict,
     Current,
+    Delayed,
+    Done,
     Engine,
     HistoryEntry,
     Idle,
     MemoryDriver,
+    Parked,
     RetryPolicy,
     Run,
     RunExists,
     RunFailed,
     RunInfo,
+    State,
+    StateCtx,
     Status,
     Steps,
+    SyncWatch,
+    Watch,
     current,
     named,
 )
+from stepflow.model.commands import States
 from stepflow.testing import VirtualClock
 
 
@@ -77,6 +87,17 @@ def sync_program() -> None:
         assert_type(idle, Idle)
         assert_type(idle.next_due, datetime | None)
         assert_type(engine.prune(timedelta(days=1)), int)
+        engine.start(order_flow, Order(), limits=(), dedup_key="k", dedup_window=60.0, tx=None)
+        assert_type(engine.start_many(order_flow, [("a", Order())], labels={"a": "b"}), list[Run[Order]])
+        assert_type(engine.tally(), dict[str, dict[str, int]])
+        assert_type(engine.states({"a": "b"}, since_rev=3, latest_only=True, limit=5), States)
+        assert_type(engine.iterate({"a": "b"}, since=datetime.now(UTC)), Iterator[State])
+        assert_type(engine.get_state("order-1", 2), StateCtx)
+        assert_type(engine.execute(engine.get_state("order-1")), Done | Parked | Delayed | Conflict)
+        watch = engine.watch({"a": "b"}, since="latest")
+        assert_type(watch, SyncWatch)
+        assert_type(watch.next(timeout=1.5), State | None)
+        assert_type(next(watch), State)
         clock.advance(5)
         with engine.worker():
             run.cancel()
@@ -91,6 +112,10 @@ async def async_program() -> None:
         assert_type(await run.result(), Order)
         assert_type(engine.get(order_flow, "x"), AsyncRun[Order])
         assert_type(await engine.run_until_idle(), Idle)
+        assert_type(await engine.start_many(order_flow, [(None, Order())]), list[AsyncRun[Order]])
+        assert_type(await engine.states(limit=5), States)
+        assert_type(engine.iterate(since_rev=3), AsyncIterator[State])
+        assert_type(engine.watch(), Watch)
         async with engine.worker():
             assert_type(await run.status(), Status)
 

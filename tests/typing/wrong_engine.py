@@ -46,6 +46,19 @@ def sync_program(engine: Engine) -> None:
     engine.runs(limit="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     engine.prune(30)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     engine.run_until_idle().done()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    engine.start(flow, Order(), label={"a": "b"})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.start(flow, Order(), dedupe_key="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.start_many(flow, [], id="order-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.start_many(flow, [], tx=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.runs(page=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.states(limt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.states({"a": "b"}, since="latest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    engine.iterate(limit=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.watch(since_rev=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.watch().next(timeout="1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    run.publish("paid", key="evt-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    run.result(time_out=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    run.history(last=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with engine.worker() as worker:
         worker.stop()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     print(other, x)
@@ -55,6 +68,9 @@ async def async_program(engine: AsyncEngine) -> None:
     run = await engine.start(flow, Order())
     engine.start(flow, Order())  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     run.status().final()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await engine.start(flow, Order(), dedupe_key="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await engine.states(limt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await run.publish("paid", key="evt-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     with engine.worker():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
 

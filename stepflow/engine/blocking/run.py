@@ -1,65 +1,61 @@
-"""Run: the blocking handle on one run."""
+# Generated from stepflow/engine/client/run.py by `make generate`: do not edit.
+# ruff: noqa: A002 - the names of parameters are those of the async face
+"""Run: the blocking face of AsyncRun."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
+from stepflow.engine.blocking.base import RunBase
 from stepflow.engine.client.info import HistoryEntry, RunInfo
-from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.loop_thread import LoopThread
 from stepflow.model.lifecycle import Status
 
 E = TypeVar("E")
 
 
-class Run(Generic[E]):
-    """A handle on a run of a flow with exchange type `E`; see AsyncRun, whose methods it has without `await`."""
-
-    def __init__(self, portal: LoopThread, run: AsyncRun[E]) -> None:
-        self.id = run.id
-        self._loop_thread, self._run = portal, run
-
-    def __repr__(self) -> str:
-        return f"Run({self.id!r})"
+class Run(RunBase[E]):
+    """A run of a flow with exchange type `E`; every method raises NotFound if there is no such run."""
 
     def result(self, timeout: timedelta | float | None = None) -> E:
         """Wait until the run has ended, at most `timeout` (seconds or timedelta); the exchange with which it completed.
 
         Raises RunFailed with the run's error, RunCancelled, or ResultTimeout (the run goes on).
         """
-        return self._loop_thread.call(self._run.result(timeout))
+        return self._call(self._run.result(timeout))
 
     def status(self) -> Status:
         """What the run is doing now."""
-        return self._loop_thread.call(self._run.status())
+        return self._call(self._run.status())
 
     def info(self) -> RunInfo:
         """Everything that is known of the run, except its exchange and its history."""
-        return self._loop_thread.call(self._run.info())
+        return self._call(self._run.info())
 
     def exchange(self) -> E:
         """The exchange as of the last commit."""
-        return self._loop_thread.call(self._run.exchange())
+        return self._call(self._run.exchange())
 
     def history(self, limit: int = 1000) -> list[HistoryEntry]:
         """The newest `limit` revisions, oldest first."""
-        return self._loop_thread.call(self._run.history(limit))
+        return self._call(self._run.history(limit))
 
     def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that would move it."""
-        return self._loop_thread.call(self._run.explain())
+        return self._call(self._run.explain())
 
-    def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
-        """Give the run an event; it is kept until one wait of that name takes it. The same `id` twice is stored once."""
-        if tx is not None:
-            return self._run.post(tx, name, payload, id=id)
-        return self._loop_thread.call(self._run.publish(name, payload, id=id))
+    def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:
+        """Give the run an event; it is kept until one wait of that name takes it.
+
+        The same `id` twice is stored once; without one every call is a new event. With `tx`, the caller's open transaction
+        on the same store, it happens when that transaction commits.
+        """
+        self._call_tx(tx, self._run.publish(name, payload, id=id, tx=tx))
 
     def cancel(self) -> None:
         """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""
-        self._loop_thread.call(self._run.cancel())
+        self._call(self._run.cancel())
 
     def redrive(self) -> None:
         """Let a failed run go on at the step that failed, or a blocked one be tried again at once."""
-        self._loop_thread.call(self._run.redrive())
+        self._call(self._run.redrive())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from stepflow.engine.checks import checked_limit
+from stepflow.engine.checks import checked_limit, checked_tx
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client
 from stepflow.engine.client.info import HistoryEntry, RunInfo
@@ -65,14 +65,11 @@ class AsyncRun(Generic[E]):
         The same `id` twice is stored once; without one every call is a new event. With `tx`, the caller's open transaction
         on the same store, it happens when that transaction commits.
         """
+        event_id = uuid7(self._clock) if id is None else id
         if tx is not None:
-            self.post(tx, name, payload, id=id)
+            self._client.post(checked_tx(tx), self.id, name, payload, event_id)
             return
-        await self._client.publish(self.id, name, payload, uuid7(self._clock) if id is None else id)
-
-    def post(self, tx: Any, name: str, payload: Any = None, *, id: str | None = None) -> None:  # noqa: A002
-        """What `publish(tx=...)` does, in the calling thread."""
-        self._client.post(tx, self.id, name, payload, uuid7(self._clock) if id is None else id)
+        await self._client.publish(self.id, name, payload, event_id)
 
     async def cancel(self) -> None:
         """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""

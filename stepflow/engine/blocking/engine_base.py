@@ -1,0 +1,146 @@
+"""The hand-written part of Engine: constructor, `with`, the worker and signals; one thread runs the engine's event loop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from stepflow.drivers.port.store import Driver
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.blocking.base import call_here
+from stepflow.engine.blocking.run import Run
+from stepflow.engine.blocking.states import BlockingVerbs
+from stepflow.engine.client.run import AsyncRun
+from stepflow.engine.clock import Clock
+from stepflow.engine.loop_thread import LoopThread
+from stepflow.errors import RunExists, StepflowError
+from stepflow.model.flow import Flow
+
+E = TypeVar("E")
+T = TypeVar("T")
+
+
+class EngineBase(BlockingVerbs):
+    """What of Engine is no forwarding method."""
+
+    def __init__(
+        self,
+        store: str | Driver,
+        *,
+        clock: Clock | None = None,
+        namespace: str = "",
+        concurrency: int = 64,
+        retention: timedelta | None = timedelta(days=30),
+    ) -> None:
+        self._engine = AsyncEngine(
+            store, clock=clock, namespace=namespace, concurrency=concurrency, retention=retention
+        )
+        super().__init__(self._engine, self._call_on_loop)
+        self._open_loop_thread: LoopThread | None = None
+
+    @property
+    def _loop_thread(self) -> LoopThread:
+        if self._open_loop_thread is None:
+            raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
+        return self._open_loop_thread
+
+    def _call_on_loop(self, work: Coroutine[Any, Any, T], /) -> T:
+        try:
+            loop_thread = self._loop_thread
+        except StepflowError:
+            work.close()
+            raise
+        try:
+            return loop_thread.call(work)
+        except RunExists as error:
+            raise self._blocking_error(error) from None
+
+    def _call_tx(self, tx: Any, work: Coroutine[Any, Any, T]) -> T:
+        if tx is None:
+            return self._call(work)
+        try:
+            return call_here(work)
+        except RunExists as error:
+            raise self._blocking_error(error) from None
+
+    def _blocking_error(self, error: RunExists) -> RunExists:
+        """The error with a blocking handle in place of the async one."""
+        return RunExists(str(error), self._blocking_run(error.run))
+
+    def _blocking_run(self, run: AsyncRun[E]) -> Run[E]:
+        return Run(run, self._loop_thread.call)
+
+    def __enter__(self) -> Self:
+        if self._open_loop_thread is not None:
+            raise StepflowError("this engine is open already: make another Engine for a second session")
+        loop_thread = LoopThread()
+        try:
+            loop_thread.call(self._engine.__aenter__())
+        except BaseException:
+            loop_thread.close()
+            raise
+        self._open_loop_thread = loop_thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop_thread = self._loop_thread
+        if loop_thread.forked:  # the parent's threads and locks are not ours
+            return
+        try:
+            loop_thread.call(self._engine.__aexit__(kind, error, trace))
+        finally:
+            loop_thread.close()
+            self._open_loop_thread = None
+
+    def register(self, *flows: Flow[Any]) -> None:
+        """This process advances the runs of these flows."""
+        if self._open_loop_thread is None:
+            self._engine.register(*flows)
+        else:
+            self._loop_thread.call(_later(self._engine.register, *flows))
+
+    def run_forever(self) -> None:
+        """Advance runs until SIGTERM or SIGINT; then release what is held."""
+        loop_thread, before, asked = self._loop_thread, {}, threading.Event()
+
+        def stop(*_: object) -> None:
+            asked.set()
+            loop_thread.run_soon(self._engine.quit)
+
+        async def work() -> None:
+            if not asked.is_set():  # else the work begins after the request to end it
+                await self._engine.run_forever()
+
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                before[signum] = signal.signal(signum, stop)
+        try:
+            loop_thread.call(work())
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def quit(self) -> None:
+        """Let `run_forever`, running in another thread, release what it holds and return."""
+        self._loop_thread.run_soon(self._engine.quit)
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """`with engine.worker():` advances runs in the background meanwhile."""
+        background = self._engine.worker()
+        self._loop_thread.call(background.__aenter__())
+        try:
+            yield
+        finally:
+            self._loop_thread.call(background.__aexit__(None, None, None))
+
+
+async def _later(fn: Any, *args: Any) -> None:
+    fn(*args)
