@@ -9,8 +9,7 @@ import pytest
 
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.testing.conformance.cases import EngineCases
-from stepflow.testing.conformance.processes.crashes import CrashLaws
+from stepflow.testing.conformance import CrashLaws, EngineCases
 from tests.drivers.test_sqlite import fast_folder
 
 

@@ -8,10 +8,8 @@ from hypothesis import HealthCheck, settings
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance.driver_laws import DriverLaws
+from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine
 from stepflow.testing.conformance.kit import NOW, creation, make
-from stepflow.testing.conformance.model.limits_machine import ControlMachine
-from stepflow.testing.conformance.model.machine import DriverMachine
 
 
 class TestMemory(DriverLaws):
@@ -44,7 +42,7 @@ TestMemoryMachine.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
-TestMemoryControl = ControlMachine.TestCase
+TestMemoryControl = LimitsMachine.TestCase
 TestMemoryControl.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

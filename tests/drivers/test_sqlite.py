@@ -14,10 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.testing.conformance.driver_laws import DriverLaws
-from stepflow.testing.conformance.model.limits_machine import ControlMachine
-from stepflow.testing.conformance.model.machine import DriverMachine
-from stepflow.testing.conformance.processes.workers import ProcessLaws
+from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine, ProcessLaws
 
 
 def fast_folder() -> Path:
@@ -54,7 +51,7 @@ TestSqliteMachine.settings = settings(
 )
 
 
-class SqliteControl(ControlMachine):
+class SqliteControl(LimitsMachine):
     make_driver, end_driver = SqliteMachine.make_driver, SqliteMachine.end_driver
 
 

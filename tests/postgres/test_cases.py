@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.testing.conformance.cases import EngineCases
-from stepflow.testing.conformance.processes.crashes import CrashLaws
+from stepflow.testing.conformance import CrashLaws, EngineCases
 from tests.postgres.server import Server
 
 

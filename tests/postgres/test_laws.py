@@ -12,12 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.testing.conformance.driver_laws import DriverLaws
+from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine, ProcessLaws
 from stepflow.testing.conformance.kit import NOW
-from stepflow.testing.conformance.model.limits_machine import ControlMachine
-from stepflow.testing.conformance.model.machine import DriverMachine
 from stepflow.testing.conformance.processes import workers as processes
-from stepflow.testing.conformance.processes.workers import ProcessLaws
 from tests.postgres.server import Server
 
 
@@ -61,7 +58,7 @@ class ShardedMachine(DriverMachine):
         return PostgresDriver(self.server.empty("sharded", shards=3))
 
 
-class PostgresControl(ControlMachine):
+class PostgresControl(LimitsMachine):
     """Three shards; the order of claims is that of all shards together."""
 
     server: Server

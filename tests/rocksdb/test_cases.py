@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance.cases import EngineCases
-from stepflow.testing.conformance.processes.crashes import CrashLaws
+from stepflow.testing.conformance import CrashLaws, EngineCases
 from tests.drivers.test_sqlite import fast_folder
 
 

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance.driver_laws import DriverLaws
-from stepflow.testing.conformance.model.limits_machine import ControlMachine
-from stepflow.testing.conformance.model.machine import DriverMachine
+from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine
 
 
 class TestRocksdb(DriverLaws):
@@ -36,7 +34,7 @@ TestRocksdbMachine.settings = settings(
 )
 
 
-class RocksdbControl(ControlMachine):
+class RocksdbControl(LimitsMachine):
     make_driver, end_driver = RocksdbMachine.make_driver, RocksdbMachine.end_driver
 
 

@@ -1,7 +1,8 @@
-"""The conformance kit: the laws of `stepflow.drivers.port.store` as tests that any driver can run.
+"""The conformance kit: the laws of `stepflow.drivers.port.store`, and whole engines, as tests that any driver can run.
 
-In a test module of a driver, with `DriverLaws` of `.laws`, `ProcessLaws` of `.processes` (several processes may open the
-store at once), `CrashLaws` of `.crashes` (it outlives its process), `EngineCases` of `.cases`, `DriverMachine` of `.machine`:
+In a test module of a driver:
+
+    from stepflow.testing.conformance import CrashLaws, DriverLaws, DriverMachine, EngineCases, LimitsMachine, ProcessLaws
 
     class TestMyDriver(DriverLaws, ProcessLaws, CrashLaws, EngineCases):
         @pytest.fixture
@@ -12,5 +13,45 @@ store at once), `CrashLaws` of `.crashes` (it outlives its process), `EngineCase
 
     TestMyMachine = MyMachine.TestCase
 
-This module imports nothing: the processes that the tests start would pay for it.
+`ProcessLaws` is for stores that several processes may open, `CrashLaws` for those that outlive their process. The tests lie
+in `laws/`, `model/`, `processes/` and `cases/`; `kit.py` has helpers for tests of your own. With
+`pytest.register_assert_rewrite("stepflow.testing.conformance")` in your conftest.py a failure shows the values.
+
+A name is loaded when it is first used: the processes that the tests start import parts of the kit, and need no pytest.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stepflow.testing.conformance.driver_laws import DriverLaws
+    from stepflow.testing.conformance.engine_cases import EngineCases
+    from stepflow.testing.conformance.kit import Sessions
+    from stepflow.testing.conformance.model.limits_machine import LimitsMachine
+    from stepflow.testing.conformance.model.machine import DriverMachine
+    from stepflow.testing.conformance.processes.crashes import CrashLaws
+    from stepflow.testing.conformance.processes.workers import ProcessLaws
+
+_MODULE_OF = {
+    "CrashLaws": "processes.crashes",
+    "DriverLaws": "driver_laws",
+    "DriverMachine": "model.machine",
+    "EngineCases": "engine_cases",
+    "LimitsMachine": "model.limits_machine",
+    "ProcessLaws": "processes.workers",
+    "Sessions": "kit",
+}
+
+__all__ = ["CrashLaws", "DriverLaws", "DriverMachine", "EngineCases", "LimitsMachine", "ProcessLaws", "Sessions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

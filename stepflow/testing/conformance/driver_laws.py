@@ -14,10 +14,10 @@ from stepflow.testing.conformance.laws.data import DataLaws
 from stepflow.testing.conformance.laws.delays import DelayLaws
 from stepflow.testing.conformance.laws.events import EventLaws
 from stepflow.testing.conformance.laws.inbox import InboxLaws
-from stepflow.testing.conformance.laws.limits import ControlLaws
+from stepflow.testing.conformance.laws.limits import LimitLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
-from stepflow.testing.conformance.laws.revisions import SearchLaws
+from stepflow.testing.conformance.laws.revisions import RevisionLaws
 from stepflow.testing.conformance.processes.races import RaceLaws
 
 
@@ -31,8 +31,8 @@ class DriverLaws(
     RaceLaws,
     DelayLaws,
     DataLaws,
-    SearchLaws,
-    ControlLaws,
+    RevisionLaws,
+    LimitLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 

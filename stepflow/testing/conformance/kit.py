@@ -1,4 +1,4 @@
-"""Short words for writing the laws down: births, steps, sessions and what a run looks like from outside."""
+"""Helpers to write laws with: sessions, commits by name (creation, step, publish), and the record of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_000_000
 
 
 class Sessions:
-    """Opens sessions on a driver, each as an owner of its own, and closes them in the end."""
+    """Opens sessions on a driver, each with its own owner, and closes them at the end."""
 
     def __init__(self, driver: Driver, prefix: str = "owner") -> None:
         self.driver = driver
@@ -39,7 +39,7 @@ class Sessions:
 
 
 def going(step: str = "start") -> Transition:
-    """A transition of a run that is on its way."""
+    """A transition of a run that has not ended."""
     return Transition(FLOW, {POSITION: f'["{step}"]'})
 
 
@@ -87,7 +87,7 @@ def step(
     return Commit(fence, writes=(Write(state, exchange),), queue=(Dequeue(fence.id),) if end else ())
 
 
-def said(commit: Commit) -> Member:
+def as_member(commit: Commit) -> Member:
     """The same commit, as a Step if it is one."""
     return step_of(commit) or commit
 
@@ -132,7 +132,7 @@ def claim(store: Store, limit: int = 100, now: int = NOW, *, suspects: bool = Fa
 
 
 def as_loaded(store: Store, claims: list[Claim]) -> list[Claim]:
-    """The claims, whose records, as far as they have one, are those that `load` gives; while nobody else writes."""
+    """The claims, after a check that each record they carry equals that of `load`; while no other session writes."""
     for found, loaded in zip(claims, store.load([found.fence.id for found in claims]), strict=True):
         assert found.record in (None, loaded), (found.record, loaded)
     return claims

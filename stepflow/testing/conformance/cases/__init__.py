@@ -1,39 +1,15 @@
-"""EngineCases: what an engine does on a driver, case by numbered case; flow functions, timers, data, reads and watches.
-
-In a test module of a driver:
-
-    class TestMyDriverCases(EngineCases):
-        @pytest.fixture
-        def driver(self, tmp_path): return MyDriver(tmp_path / "store")
+"""The cases: an engine on a driver, case by numbered case; flow functions, timers, data, reads and watches.
 
 `test_case_01_...` to `test_case_38_...` are the cases of flowstate's conformance suite by their numbers there; the others
-are its tests of iterators, recovery, delays and drivers. Where stepflow promises more, the case asks for more. With
-`pytest.register_assert_rewrite("stepflow.testing.conformance")` in your conftest.py a failure shows the values.
+are its tests of iterators, recovery, delays and drivers. Where stepflow promises more, the case asks for more.
+
+- `execution.py`, `together.py`: cases 1 to 16, flow functions alone and together.
+- `timers.py`: cases 17 and 18, and the times and counts of delays.
+- `data.py`: cases 19 to 23.
+- `reads.py`, `iterators.py`, `matrix.py`: cases 24 to 38, and queries in every combination.
+- `commits.py`: the commits of the drivers' own tests.
+- `recovery.py`, `takeover.py`: executions that did not end, and workers that stop, die or hang.
+- `kit.py`: what the cases share, above all `open_engine` and `Tracker`.
+
+A new case is a method of the class whose subject it has; `EngineCases` (`engine_cases.py`) inherits all of them.
 """
-
-from stepflow.testing.conformance.cases.commits import CommitCases
-from stepflow.testing.conformance.cases.data import DataCases
-from stepflow.testing.conformance.cases.execution import ExecutionCases
-from stepflow.testing.conformance.cases.iterators import IteratorCases
-from stepflow.testing.conformance.cases.matrix import MatrixCases
-from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
-from stepflow.testing.conformance.cases.recovery import RecoveryCases
-from stepflow.testing.conformance.cases.takeover import TakeoverCases
-from stepflow.testing.conformance.cases.timers import TimerCases
-from stepflow.testing.conformance.cases.together import TogetherCases
-
-
-class EngineCases(
-    ExecutionCases,
-    TogetherCases,
-    TimerCases,
-    DataCases,
-    ReadCases,
-    WatchCases,
-    IteratorCases,
-    CommitCases,
-    MatrixCases,
-    RecoveryCases,
-    TakeoverCases,
-):
-    """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

@@ -13,7 +13,7 @@ from stepflow.errors import NotFound, RevMismatch, StepflowError
 from stepflow.model.commands import Command, GetStateByID, StoreData, commit, delay, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
-from stepflow.testing.conformance.cases.kit import as_it_is, on_loop, parked, refusal, stage
+from stepflow.testing.conformance.cases.kit import as_it_is, on_loop, open_engine, parked, refusal
 
 WORKERS, EACH = 10, 50
 AWKWARD = {"ü 日本": "✓", "quote'\"\\": "%_?", "line\n": "\t", "empty": ""}
@@ -44,7 +44,7 @@ class CommitCases:
 
     @on_loop
     async def test_a_commit_creates_a_state_as_it_was_given(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("s", dict(AWKWARD), {**AWKWARD, "": "no name"})
             await engine.do(commit(park(ctx, **AWKWARD)))
             assert (ctx.rev > 0, ctx.committed_at > 0, ctx.current == ctx.committed) == (True, True, True)
@@ -57,7 +57,7 @@ class CommitCases:
 
     @on_loop
     async def test_a_commit_updates_a_state_and_keeps_what_was_before(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("s", {"a": "1", "b": "2"})
             (first,) = await parked(engine, ctx)
             del ctx.labels["a"]
@@ -70,7 +70,7 @@ class CommitCases:
     @pytest.mark.parametrize("exists", [False, True], ids=["nothing stored", "stored"])
     @on_loop
     async def test_a_commit_that_expects_another_revision_is_refused(self, driver: Driver, exists: bool) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = await parked(engine, StateCtx("s", {"k": "v"})) if exists else []
             wrong = [_expecting("s", 123), *([StateCtx("s")] if exists else [])]
             for ctx in wrong:
@@ -98,7 +98,7 @@ class CommitCases:
     async def test_what_makes_no_sense_is_refused(
         self, driver: Driver, command: Callable[[], Command], text: str
     ) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             error = await refusal(engine.do(command()))
             assert text in str(error)
             assert type(error) is StepflowError
@@ -106,7 +106,7 @@ class CommitCases:
 
     @on_loop
     async def test_three_states_in_one_commit(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             one, two, new = StateCtx("one"), StateCtx("two"), StateCtx("new")
             await parked(engine, one, two)
             await engine.do(commit(transit(two, "f"), park(new), transit(one, "f")))
@@ -123,7 +123,7 @@ class CommitCases:
 
     @on_loop
     async def test_two_states_in_turns(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             one, two = StateCtx("one"), StateCtx("two")
             states = await parked(engine, one, two, one, two)
             assert [state.rev for state in states] == sorted({state.rev for state in states})
@@ -135,7 +135,7 @@ class CommitCases:
 
     @on_loop
     async def test_a_bad_commit_among_many_is_refused_alone(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             await parked(engine, StateCtx("stale"))
             states = [StateCtx(f"s{n}", {"n": str(n)}) for n in range(30)]
             states[7], states[13] = _expecting("stale", 99), StateCtx("stale")
@@ -156,7 +156,7 @@ class CommitCases:
     @on_loop
     async def test_ten_workers_commit_to_one_state(self, driver: Driver) -> None:
         won: list[int] = []
-        async with stage(driver) as one, stage(driver) as two:
+        async with open_engine(driver) as one, open_engine(driver) as two:
             (first,) = await parked(one, StateCtx("s"))
             await asyncio.gather(*(_attempts((one, two)[i % 2], i, won) for i in range(WORKERS)))
             stored = [state async for state in one.iterate()]

@@ -15,7 +15,7 @@ from stepflow.model.commands import Command, Execute, GetData, StoreData, park, 
 from stepflow.model.ctx import StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data
 from stepflow.model.function import flow
-from stepflow.testing.conformance.cases.kit import Tracker, on_loop, parking, refusal, stage, together
+from stepflow.testing.conformance.cases.kit import Tracker, on_loop, open_engine, parking, refusal, together
 
 
 async def _store_and_get(driver: Driver, *, commits: bool) -> None:
@@ -41,7 +41,7 @@ async def _store_and_get(driver: Driver, *, commits: bool) -> None:
         seen.append(ctx.data("aDataKey"))
         return park(ctx)
 
-    async with stage(driver, put, get, end) as engine:
+    async with open_engine(driver, put, get, end) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, "store"))
         assert await engine.execute(ctx) == Parked()
@@ -57,7 +57,7 @@ class DataCases:
 
     @on_loop
     async def test_case_19_store_data(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("aTID")
             ctx.set_data("bEmpty", "")
             ctx.set_data("bNotEmpty", "aContent")
@@ -76,7 +76,7 @@ class DataCases:
 
     @on_loop
     async def test_case_20_get_data(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("aTID")
             ctx.set_data("anAlias", "aContent")
             await engine.do(StoreData(ctx, "anAlias"))
@@ -120,7 +120,7 @@ class DataCases:
             engine.do(StoreData(ctx, "data"))
             return transit(ctx, "end")
 
-        async with stage(driver, foo, bar, parking("end", track)) as engine:
+        async with open_engine(driver, foo, bar, parking("end", track)) as engine:
             ctx = StateCtx("aTID")
             ctx.set_data("config", json.dumps({"foo": {"a": 10}, "bar": {"b": 20}}))
             ctx.set_data("data", "100")
@@ -133,7 +133,7 @@ class DataCases:
     @pytest.mark.parametrize("blob", [b"", b"abc", bytes(range(256)), b"\x00"], ids=ascii)
     @on_loop
     async def test_data_of_every_kind_comes_back(self, driver: Driver, blob: bytes) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("aTID")
             ctx.set_data("d", blob, binary=True).annotations["kind"] = "any"
             await engine.do(StoreData(ctx, "d"))
@@ -146,7 +146,7 @@ class DataCases:
     @pytest.mark.parametrize("rev", ["0", "-1", "2", "no number"])
     @on_loop
     async def test_data_of_a_revision_that_is_not_there_is_an_error(self, driver: Driver, rev: str) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("aTID")
             ctx.set_data("d", "x")
             await engine.do(StoreData(ctx, "d"))

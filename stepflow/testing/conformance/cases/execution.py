@@ -15,7 +15,7 @@ from stepflow.errors import NotFound
 from stepflow.model.commands import Command, Execute, Noop, Stack, Unstack, commit, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow
-from stepflow.testing.conformance.cases.kit import Tracker, going, on_loop, parking, stage, together
+from stepflow.testing.conformance.cases.kit import Tracker, going, on_loop, open_engine, parking, together
 
 
 def chain(track: Tracker, *names: str, commits: bool = False) -> list[FlowFunction]:
@@ -26,7 +26,7 @@ def chain(track: Tracker, *names: str, commits: bool = False) -> list[FlowFuncti
 
 async def _in_memory(driver: Driver, names: Sequence[str]) -> None:
     track = Tracker()
-    async with stage(driver, *chain(track, *names)) as engine:
+    async with open_engine(driver, *chain(track, *names)) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, names[0]))
         assert await engine.execute(ctx) == Parked()
@@ -58,7 +58,7 @@ async def _fork(driver: Driver, *, commits: bool) -> None:
         track(ctx)
 
     flows = _forking(track, commits=commits), parking("origin", visit), parking("forked", visit)
-    async with stage(driver, *flows) as engine:
+    async with open_engine(driver, *flows) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, "fork"))
         assert await engine.execute(ctx) == Done()
@@ -94,7 +94,7 @@ def _calling(track: Tracker, *, commits: bool) -> list[FlowFunction]:
 
 async def _call(driver: Driver, *, commits: bool) -> None:
     track = Tracker()
-    async with stage(driver, *_calling(track, commits=commits)) as engine:
+    async with open_engine(driver, *_calling(track, commits=commits)) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, "call"))
         assert await engine.execute(ctx) == Done()
@@ -120,7 +120,7 @@ class ExecutionCases:
     @on_loop
     async def test_case_04_two_consequent_nodes_with_commit(self, driver: Driver) -> None:
         track = Tracker()
-        async with stage(driver, *chain(track, "first", "second", commits=True)) as engine:
+        async with open_engine(driver, *chain(track, "first", "second", commits=True)) as engine:
             ctx = StateCtx("aTID")
             await engine.do(commit(transit(ctx, "first")))
             assert await engine.execute(ctx) == Parked()
@@ -140,7 +140,7 @@ class ExecutionCases:
             track(ctx)
             return transit(ctx, "second" if ctx.annotation("condition") == "true" else "third")
 
-        async with stage(driver, first, parking("second", track), parking("third", track)) as engine:
+        async with open_engine(driver, first, parking("second", track), parking("third", track)) as engine:
             ctx = StateCtx(id_, annotations={"condition": condition})
             await engine.do(transit(ctx, "first"))
             assert await engine.execute(ctx) == Parked()
@@ -184,7 +184,7 @@ class ExecutionCases:
             parking("calledEnd", track, commits=True),
             parking("callEnd", track),
         )
-        async with stage(driver, call, *flows) as engine:
+        async with open_engine(driver, call, *flows) as engine:
             ctx = StateCtx("aTID")
             await engine.do(transit(ctx, "call"))
             assert await engine.execute(ctx) == Parked()

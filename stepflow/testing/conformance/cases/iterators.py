@@ -1,4 +1,4 @@
-"""Reading on: pages of every size, labels, and batches that appear while somebody waits."""
+"""Iterators and watches: pages of every size, labels, and batches that are committed while a watcher waits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.engine.clock import VirtualClock
 from stepflow.model.commands import commit, park
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
-from stepflow.testing.conformance.cases.kit import WITHIN_S, on_loop, stage
+from stepflow.testing.conformance.cases.kit import WITHIN_S, on_loop, open_engine
 
 MANY = 100
 BATCH = 10
@@ -49,13 +49,13 @@ class IteratorCases:
 
     @on_loop
     async def test_an_iterator_over_nothing_ends(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             assert [state async for state in engine.iterate()] == []
             assert await _paged(engine, 1) == []
 
     @on_loop
     async def test_an_iterator_gives_everything_that_has_the_labels(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = await _park(engine, *range(MANY))
             for limit in (1, 2, 99, 100, 101):
                 assert await _paged(engine, limit) == states
@@ -69,7 +69,7 @@ class IteratorCases:
 
     @on_loop
     async def test_an_iterator_turns_its_own_pages(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = [StateCtx(f"s{number}") for number in range(450)]
             await engine.do(commit(*map(park, states)))
             assert [state async for state in engine.iterate()] == [ctx.committed for ctx in states]
@@ -78,7 +78,7 @@ class IteratorCases:
     @on_loop
     async def test_batches_are_met_as_they_appear(self, driver: Driver, pause: int) -> None:
         clock, states, iterated = VirtualClock(), list[State](), list[State]()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             watch = engine.watch()
             for turn in range(3):
                 batch = await _park(engine, *range(turn * BATCH, turn * BATCH + BATCH))
@@ -93,7 +93,7 @@ class IteratorCases:
     @on_loop
     async def test_the_first_states_may_appear_after_minutes(self, driver: Driver) -> None:
         clock = VirtualClock()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             watch = engine.watch()
             assert await watch.next(0.01) is None
             clock.advance(120)

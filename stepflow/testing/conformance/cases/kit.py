@@ -1,4 +1,4 @@
-"""What the cases share: a stage with an engine and a worker at its side, a record of visits, and plain flow functions."""
+"""Helpers of the cases: an open engine with its worker, a record of visits, and plain flow functions."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ def on_loop(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...,
 
 
 @asynccontextmanager
-async def stage(driver: Driver, *flows: Flow[Any], clock: Clock | None = None) -> AsyncIterator[AsyncEngine]:
-    """An open engine that has registered the flows, with its worker at work; it must close in time whatever still runs.
+async def open_engine(driver: Driver, *flows: Flow[Any], clock: Clock | None = None) -> AsyncIterator[AsyncEngine]:
+    """An open engine that has registered the flows, with its worker at work; it must close in time, also while functions run.
 
-    Under a virtual clock nothing happens by itself: there is no worker beside it, the case calls `run_until_idle`.
+    Under a virtual clock there is no worker: the case calls `run_until_idle`.
     """
     engine = AsyncEngine(driver, clock=clock)
     await engine.__aenter__()

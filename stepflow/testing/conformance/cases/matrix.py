@@ -16,7 +16,7 @@ from stepflow.errors import StepflowError
 from stepflow.model.commands import GetDelayedStates, States, delay
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
-from stepflow.testing.conformance.cases.kit import on_loop, parked, refusal, stage
+from stepflow.testing.conformance.cases.kit import on_loop, open_engine, parked, refusal
 
 Groups = Sequence[Mapping[str, str]]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -64,7 +64,7 @@ class MatrixCases:
     @on_loop
     async def test_a_range_of_four_states(self, driver: Driver, name: str) -> None:
         given, groups = RANGES[name]
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = tuple(
                 await parked(engine, *(StateCtx(str(n + 1), dict(labels)) for n, labels in enumerate(given)))
             )
@@ -80,7 +80,7 @@ class MatrixCases:
     @on_loop
     async def test_a_range_of_one_state_that_was_updated(self, driver: Driver, name: str) -> None:
         given, groups = RANGES[name]
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx, states = StateCtx("1"), list[State]()
             for labels in given:
                 ctx.labels = dict(labels)
@@ -91,7 +91,7 @@ class MatrixCases:
 
     @on_loop
     async def test_a_page_of_nothing_is_an_error(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             for limit in (0, -1):
                 assert f"limit={limit}" in str(await refusal(engine.states(limit=limit)))
 
@@ -99,7 +99,7 @@ class MatrixCases:
     @on_loop
     async def test_labels_of_twelve_revisions(self, driver: Driver, name: str) -> None:
         groups, numbers = SEARCHES[name]
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = await parked(engine, *(StateCtx(f"s{n}", dict(labels)) for n, labels in enumerate(TWELVE)))
             expected = [states[number - 1] for number in numbers]
             assert await engine.states(*groups) == States(tuple(expected), False)
@@ -116,7 +116,7 @@ class MatrixCases:
 
     @on_loop
     async def test_delays_by_windows_and_offsets(self, driver: Driver) -> None:
-        async with stage(driver, clock=VirtualClock(EPOCH)) as engine:
+        async with open_engine(driver, clock=VirtualClock(EPOCH)) as engine:
             for n in range(6):
                 await engine.do(delay(StateCtx(f"s{n}"), "f", second(109 + n)))
             later = second(10_000)
@@ -132,7 +132,7 @@ class MatrixCases:
 
     @on_loop
     async def test_delays_of_the_same_moment_come_in_the_order_of_their_offsets(self, driver: Driver) -> None:
-        async with stage(driver, clock=VirtualClock(EPOCH)) as engine:
+        async with open_engine(driver, clock=VirtualClock(EPOCH)) as engine:
             for n in range(5):
                 await engine.do(delay(StateCtx(f"s{9 - n}"), "f", second(10)))
             await engine.do(delay(StateCtx("early"), "f", second(9.999_999)))
@@ -142,7 +142,7 @@ class MatrixCases:
 
     @on_loop
     async def test_a_beginning_that_is_not_there_yet_is_an_error(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             (state,) = await parked(engine, StateCtx("s"))
             assert await engine.states(since_rev=state.rev) == States((), False)
             for since in (state.rev + 1, -2):

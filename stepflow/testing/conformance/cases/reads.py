@@ -15,7 +15,7 @@ from stepflow.errors import NotFound
 from stepflow.model.commands import GetStateByID, GetStateByLabels, States, commit, park
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State
-from stepflow.testing.conformance.cases.kit import WITHIN_S, as_it_is, on_loop, parked, stage
+from stepflow.testing.conformance.cases.kit import WITHIN_S, as_it_is, on_loop, open_engine, parked
 
 FOO, BAR = {"foo": "fooVal"}, {"bar": "barVal"}
 AFTER, BEFORE = timedelta(seconds=5), timedelta(seconds=-1)
@@ -58,7 +58,7 @@ class ReadCases:
 
     @on_loop
     async def test_case_24_get_one_by_id_and_rev(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             first = (await three(engine))[0]
             ctx = StateCtx("")
             await engine.do(GetStateByID(ctx, "aTID", first.rev))
@@ -68,7 +68,7 @@ class ReadCases:
 
     @on_loop
     async def test_case_25_get_one_latest_by_id(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             last = (await three(engine))[-1]
             ctx = StateCtx("")
             await engine.do(GetStateByID(ctx, "aTID", 0))
@@ -76,7 +76,7 @@ class ReadCases:
 
     @on_loop
     async def test_case_26_get_one_latest_by_label(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             last = (await three(engine, FOO))[-1]
             ctx = StateCtx("")
             await engine.do(GetStateByLabels(ctx, FOO))
@@ -84,7 +84,7 @@ class ReadCases:
 
     @on_loop
     async def test_case_27_get_one_not_found(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             ctx = StateCtx("untouched")
             with pytest.raises(NotFound, match=r"^state not found; id=notExist$"):
                 await engine.do(GetStateByID(ctx, "notExist", 0))
@@ -97,26 +97,26 @@ class ReadCases:
 
     @on_loop
     async def test_case_28_get_many_labels(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             one, two, _other = await labelled(engine)
             assert await engine.states(FOO) == States((one, two), False)
             assert (one.labels, two.labels) == (FOO, FOO | BAR)
 
     @on_loop
     async def test_case_29_get_many_or_labels(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = await either(engine)
             assert await engine.states(FOO, BAR) == States(tuple(states), False)
 
     @on_loop
     async def test_case_30_get_many_since_latest(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             last = (await three(engine, FOO))[-1]
             assert await engine.states(FOO, since_rev=-1) == States((last.committed,), False)
 
     @on_loop
     async def test_case_31_get_many_since_rev(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = tuple(ctx.committed for ctx in await three(engine))
             for count, since in enumerate([0, *(state.rev for state in states)]):
                 assert await engine.states(since_rev=since) == States(states[count:], False)
@@ -124,14 +124,14 @@ class ReadCases:
     @on_loop
     async def test_case_32_get_many_since_time(self, driver: Driver) -> None:
         clock = VirtualClock()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             (state,) = await parked(engine, StateCtx("aTID"))
             for shift, found in ((AFTER, ()), (BEFORE, (state,)), (timedelta(0), (state,))):
                 assert await engine.states(since=clock.datetime() + shift) == States(found, False)
 
     @on_loop
     async def test_case_33_get_many_latest_only(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             one, other = StateCtx("aTID"), StateCtx("anotherTID")
             for _ in range(3):
                 await parked(engine, one, other)
@@ -143,31 +143,31 @@ class WatchCases:
 
     @on_loop
     async def test_case_34_watch_labels(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             await watched(engine, FOO, expected=(await labelled(engine))[:2])
 
     @on_loop
     async def test_case_35_watch_or_labels(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             await watched(engine, FOO, BAR, expected=await either(engine))
 
     @pytest.mark.parametrize("since", ["latest", -1])
     @on_loop
     async def test_case_36_watch_since_latest(self, driver: Driver, since: Since) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = [ctx.committed for ctx in await three(engine, FOO)]
             await watched(engine, FOO, since=since, expected=states[-1:])
 
     @on_loop
     async def test_case_37_watch_since_rev(self, driver: Driver) -> None:
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = [ctx.committed for ctx in await three(engine)]
             await watched(engine, since=states[0].rev, expected=states[1:])
 
     @on_loop
     async def test_case_38_watch_since_time(self, driver: Driver) -> None:
         clock = VirtualClock()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             states = await parked(engine, StateCtx("aTID"))
             before, after = clock.datetime() + BEFORE, clock.datetime() + AFTER
             clock.advance(6)
@@ -178,7 +178,7 @@ class WatchCases:
     @on_loop
     async def test_a_watch_since_a_time_to_come_lets_pass_what_comes_before(self, driver: Driver) -> None:
         clock = VirtualClock()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             watch = engine.watch(since=clock.datetime() + AFTER)
             assert await watch.next(0.01) is None  # it has begun now
             await parked(engine, StateCtx("early"))

@@ -1,4 +1,4 @@
-"""Recovery by scenarios: what was committed and not brought to an end is executed again, at its time, as often as it may be."""
+"""Recovery by scenarios: a committed State whose execution did not end is executed again, when due, at most as often as allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow
 from stepflow.model.recovery import ENABLED, MAX_ATTEMPTS, RETRY_AFTER
 from stepflow.model.state import EMPTY
-from stepflow.testing.conformance.cases.kit import on_loop, stage
+from stepflow.testing.conformance.cases.kit import on_loop, open_engine
 
 HOUR = 3600
 TICK = 30
@@ -26,9 +26,9 @@ NAME = "aFlow"
 
 @frozen
 class Given:
-    """Some States that are committed, `every_s` seconds apart, and what their caller does with them afterwards.
+    """States that are committed `every_s` seconds apart, and what their caller does with them afterwards.
 
-    He executes them `after_s` seconds later, all but every `but`-th; None: none of them.
+    The caller executes them `after_s` seconds later, all but every `but`-th; None: none of them.
     """
 
     count: int
@@ -56,7 +56,7 @@ SCENARIOS: dict[str, tuple[Given, Then]] = {
     "disabled and executed": (Given(100, DISABLED, after_s=0), Then(100, 0, {"parked": 100})),
     "disabled and not executed": (Given(10, DISABLED), Then(0, 0, {"parked": 10})),
     "parked": (Given(100, parked=True), Then(0, 0, {"parked": 100})),
-    "one that nobody executed": (Given(1), Then(0, 1, {"parked": 1})),
+    "one that is not executed by its caller": (Given(1), Then(0, 1, {"parked": 1})),
     "all but every fifth executed": (Given(100, after_s=0, but=5), Then(80, 20, {"parked": 100})),
     "one that never gets on": (Given(1, idle=True), Then(0, 3, {"failed": 1})),
     "one that may be tried four times": (Given(1, {MAX_ATTEMPTS: "4"}, idle=True), Then(0, 4, {"failed": 1})),
@@ -132,7 +132,7 @@ class RecoveryCases:
     async def test_recovery_scenario(self, driver: Driver, name: str) -> None:
         given, then = SCENARIOS[name]
         clock = VirtualClock()
-        async with stage(driver, clock=clock) as engine:
+        async with open_engine(driver, clock=clock) as engine:
             caller = Caller(engine, given)
             engine.register(caller.function())
             await caller.commit(clock)
@@ -147,4 +147,4 @@ class RecoveryCases:
             assert await statuses(engine) == then.statuses
             if not given.idle and not given.annotations.get(ENABLED):
                 moves = Counter(state.id for state in [s async for s in engine.iterate()])
-                assert set(moves.values()) <= {1 if given.parked else 2}  # whoever came late wrote nothing
+                assert set(moves.values()) <= {1 if given.parked else 2}  # a late execution wrote nothing

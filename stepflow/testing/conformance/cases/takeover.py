@@ -1,4 +1,4 @@
-"""Takeover: what a worker leaves behind, by leaving, dying or hanging, is carried on by another; and what ends for good."""
+"""Takeover: the States of a worker that stops, dies or hangs are executed by another one, or fail for good."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stepflow.model.function import HUNG_AFTER_S, FlowFunction, flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.recovery import RETRY_AFTER
 from stepflow.model.state import State, Transition
-from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, parking, stage
+from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, open_engine, parking
 from stepflow.testing.conformance.cases.recovery import DISABLED, HOUR, NAME, pass_time, statuses
 from stepflow.testing.conformance.kit import make
 
@@ -55,16 +55,16 @@ class LeapingClock(SystemClock):
         self._ahead_s += seconds
 
 
-class Ghost:
-    """An owner of another process that shows life once and is never seen again."""
+class SilentOwner:
+    """An owner of another process that beats once and then falls silent."""
 
-    def __init__(self, driver: Driver, clock: VirtualClock, name: str = "ghost") -> None:
+    def __init__(self, driver: Driver, clock: VirtualClock, name: str = "silent") -> None:
         self._clock = clock
         self._session = driver.connect("", Owner(name, "elsewhere", 1), clock.now())
         self._session.beat(clock.now())
 
     def commit(self, *ids: str, **annotations: str) -> None:
-        """Commit States on their way, as a caller does who is about to execute them."""
+        """Commit owned States that go to the function, as a caller does before it executes them."""
         now = self._clock.now()
         for run_id in ids:
             write = Write(State(run_id, 0, Transition(NAME), {}, annotations))
@@ -76,25 +76,28 @@ class Ghost:
         assert found.fence.id == run_id
 
     def close(self) -> None:
-        """Free what the session holds on to."""
+        """Close the session."""
         self._session.close()
 
 
-async def bury(engine: AsyncEngine, clock: VirtualClock) -> None:
-    """Let the engine see that an owner has been silent for too long."""
+async def reclaim_silent(engine: AsyncEngine, clock: VirtualClock) -> None:
+    """Let the engine reclaim the runs of owners whose beats have stopped."""
     await engine.run_until_idle()
     clock.advance(SILENCE_S)
     await engine.run_until_idle()
 
 
 class TakeoverCases:
-    """Recovery from workers that leave, die or hang."""
+    """Recovery from workers that stop, die or hang."""
 
     @on_loop
     async def test_one_of_two_workers_goes_and_the_other_carries_on(self, driver: Driver) -> None:
         clock, one, two = VirtualClock(), Counter[str](), Counter[str]()
-        async with stage(driver, clock=clock) as client, stage(driver, counting(two), clock=clock) as second:
-            async with stage(driver, counting(one), clock=clock) as first:
+        async with (
+            open_engine(driver, clock=clock) as client,
+            open_engine(driver, counting(two), clock=clock) as second,
+        ):
+            async with open_engine(driver, counting(one), clock=clock) as first:
                 for number in range(8):  # the first worker is asked first and leaves after four minutes
                     await client.do(commit(transit(StateCtx(f"s{number}"), NAME)))
                     await pass_time(clock, 30, client, first, second)
@@ -109,22 +112,22 @@ class TakeoverCases:
     @on_loop
     async def test_what_a_dead_worker_held_is_executed_by_another(self, driver: Driver) -> None:
         clock, calls, ids = VirtualClock(), Counter[str](), {f"s{n}" for n in range(30)}
-        ghost = Ghost(driver, clock)
-        async with stage(driver, counting(calls), clock=clock) as engine:
-            ghost.commit(*ids)
+        silent = SilentOwner(driver, clock)
+        async with open_engine(driver, counting(calls), clock=clock) as engine:
+            silent.commit(*ids)
             await engine.run_until_idle()
-            assert calls == {}  # a silence of no time proves nothing
-            await bury(engine, clock)
+            assert calls == {}  # one missing beat proves nothing
+            await reclaim_silent(engine, clock)
             assert calls == Counter(ids)
             assert await statuses(engine) == {"parked": 30}
-            ghost.close()
+            silent.close()
 
     @on_loop
     async def test_two_workers_call_each_function_once(self, driver: Driver) -> None:
         clock, calls = VirtualClock(), Counter[str]()
         async with (
-            stage(driver, counting(calls), clock=clock) as one,
-            stage(driver, counting(calls), clock=clock) as two,
+            open_engine(driver, counting(calls), clock=clock) as one,
+            open_engine(driver, counting(calls), clock=clock) as two,
         ):
             for number in range(30):
                 ctx = StateCtx(f"s{number}")
@@ -140,7 +143,7 @@ class TakeoverCases:
     @on_loop
     async def test_an_annotation_says_when_it_is_given_back(self, driver: Driver, text: str, wait: float) -> None:
         clock, calls = VirtualClock(), Counter[str]()
-        async with stage(driver, counting(calls), clock=clock) as engine:
+        async with open_engine(driver, counting(calls), clock=clock) as engine:
             await engine.do(commit(transit(StateCtx("s", {}, {RETRY_AFTER: text}), NAME)))
             await pass_time(clock, wait - 0.000_001, engine)
             assert calls == {}
@@ -151,31 +154,31 @@ class TakeoverCases:
     @on_loop
     async def test_a_state_with_recovery_disabled_is_left_alone_when_its_process_dies(self, driver: Driver) -> None:
         clock, calls = VirtualClock(), Counter[str]()
-        ghost = Ghost(driver, clock)
-        async with stage(driver, counting(calls), clock=clock) as engine:
-            ghost.commit("dead", **DISABLED)
-            await bury(engine, clock)
+        silent = SilentOwner(driver, clock)
+        async with open_engine(driver, counting(calls), clock=clock) as engine:
+            silent.commit("dead", **DISABLED)
+            await reclaim_silent(engine, clock)
             await pass_time(clock, 600, engine)
             assert calls == {}
             ctx = await engine.get_state("dead")
             assert ctx.transition.to == NAME
-            assert await engine.execute(ctx) == Parked()  # whoever asks for it may
+            assert await engine.execute(ctx) == Parked()  # any caller may execute it
             assert calls == {"dead": 1}
-            ghost.close()
+            silent.close()
 
     @on_loop
     async def test_a_state_that_takes_its_processes_down_ends_with_the_reason_and_can_be_redriven(
         self, driver: Driver
     ) -> None:
         clock, calls = VirtualClock(), Counter[str]()
-        async with stage(driver, counting(calls), clock=clock) as engine:
+        async with open_engine(driver, counting(calls), clock=clock) as engine:
             run = await engine.start(counting(calls), id="s")
             for number in range(3):
-                ghost = Ghost(driver, clock, f"ghost{number}")
-                ghost.take("s", suspects=number >= 2)
-                async with stage(driver, clock=clock) as observer:
-                    await bury(observer, clock)
-                ghost.close()
+                silent = SilentOwner(driver, clock, f"silent{number}")
+                silent.take("s", suspects=number >= 2)
+                async with open_engine(driver, clock=clock) as observer:
+                    await reclaim_silent(observer, clock)
+                silent.close()
             assert (await engine.run_until_idle()).failed == 1
             assert calls == {}
             info = await run.info()
@@ -210,7 +213,7 @@ class TakeoverCases:
             track.note("late")
             return Noop()
 
-        async with stage(driver, hangs, parking("quick", track), clock=clock) as engine:
+        async with open_engine(driver, hangs, parking("quick", track), clock=clock) as engine:
             try:
                 run = await engine.start(hangs)
                 await track.until(1)

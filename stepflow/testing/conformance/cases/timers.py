@@ -20,7 +20,7 @@ from stepflow.engine.states.function_runner import Delayed
 from stepflow.model.commands import Command, Execute, GetDelayedStates, Noop, commit, delay, park, transit
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow
-from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, parking, stage
+from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, on_loop, open_engine, parking
 
 START = datetime(2000, 1, 1, tzinfo=UTC)
 FAR = datetime(9000, 1, 1, tzinfo=UTC)
@@ -106,7 +106,7 @@ class TimerCases:
             track(ctx)
             return transit(ctx, "second") if ctx.delayed_until else delay(ctx, "first", 0.2)
 
-        async with stage(driver, first, parking("second", track), clock=clock) as engine:
+        async with open_engine(driver, first, parking("second", track), clock=clock) as engine:
             ctx = StateCtx("aTID")
             await engine.do(transit(ctx, "first"))
             assert await engine.execute(ctx) == Delayed()
@@ -129,7 +129,7 @@ class TimerCases:
             track(ctx)
             return transit(ctx, "second") if ctx.delayed_until else delay(ctx, "first", 0.2)
 
-        async with stage(driver, first, parking("second", track)) as engine:
+        async with open_engine(driver, first, parking("second", track)) as engine:
             ctx = StateCtx("aTID")
             await engine.do(transit(ctx, "first"), Execute(ctx))
             await track.until(3)
@@ -152,7 +152,7 @@ class TimerCases:
             return Noop()
 
         task = parking("task", lambda _ctx: track.note(f"task {clock.datetime().second}"), commits=True)
-        async with stage(driver, cron, task, clock=clock) as engine:
+        async with open_engine(driver, cron, task, clock=clock) as engine:
             ctx = StateCtx("aTID", annotations={"cron": "* * * * * * *", "cron_task_flow_id": "task"})
             await engine.do(commit(transit(ctx, "cron")))
             await engine.execute(ctx)
@@ -169,7 +169,7 @@ class TimerCases:
     @on_loop
     async def test_delays_are_executed_at_their_time(self, driver: Driver, name: str) -> None:
         (given, expected), clock, seen = TABLE[name], VirtualClock(START), dict[str, float]()
-        async with stage(driver, _noting(clock, seen), clock=clock) as engine:
+        async with open_engine(driver, _noting(clock, seen), clock=clock) as engine:
             for number, (at, wait) in enumerate(given):
                 await _advance_to(engine, clock, at)
                 await engine.do(delay(StateCtx(f"s{number}"), "later", timedelta(seconds=wait)))
@@ -185,7 +185,7 @@ class TimerCases:
         self, driver: Driver, stale: bool, commits: bool, fires: bool
     ) -> None:
         clock, seen = VirtualClock(START), dict[str, float]()
-        async with stage(driver, _noting(clock, seen, commits=commits), clock=clock) as engine:
+        async with open_engine(driver, _noting(clock, seen, commits=commits), clock=clock) as engine:
             ctx = StateCtx("s1")
             await engine.do(commit(park(ctx) if stale else transit(ctx, "later")))
             if stale:
@@ -200,7 +200,7 @@ class TimerCases:
     @on_loop
     async def test_a_delay_far_away_does_not_hide_those_that_come_earlier(self, driver: Driver) -> None:
         clock, seen = VirtualClock(START), dict[str, float]()
-        async with stage(driver, _noting(clock, seen), clock=clock) as engine:
+        async with open_engine(driver, _noting(clock, seen), clock=clock) as engine:
             for name, wait in (("hour", 3600), ("second", 1), ("minute", 60)):
                 await engine.do(delay(StateCtx(name), "later", wait))
             await engine.run_until_idle(advance=True)
@@ -216,12 +216,12 @@ class TimerCases:
             calls[ctx.id] += 1
             return commit(park(ctx))
 
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             states = [StateCtx(f"void{i}") for i in range(void)]
             await engine.do(commit(*map(park, states)))
             await engine.do(commit(*(delay(ctx, "later", 0) for ctx in states)), commit(*map(park, states)))
             await engine.do(commit(*(delay(StateCtx(f"s{i}"), "later", 0) for i in range(many))))
-        async with stage(driver, later) as engine:
+        async with open_engine(driver, later) as engine:
             await _see_parked(engine, 2 * void + many)
             assert all(d.fired for d in await _all_delays(engine))
         assert calls == {f"s{i}": 1 for i in range(many)}
@@ -238,7 +238,7 @@ class TimerCases:
                     early.append(ctx.id)
             return commit(park(ctx))
 
-        async with stage(driver, later) as one, stage(driver, later) as two:
+        async with open_engine(driver, later) as one, open_engine(driver, later) as two:
             setting = [_set_delays((one, two)[i % 2], i, 0.3, "soon") for i in range(WORKERS)]
             setting += [_set_delays((one, two)[i % 2], i, -10, "past") for i in range(WORKERS)]
             await asyncio.gather(*setting)
@@ -258,7 +258,7 @@ class TimerCases:
                 moments.append((at, run_id, wait))
                 expected[run_id] = at + max(0, wait)
         later = _noting(clock, seen)
-        async with stage(driver, later, clock=clock) as one, stage(driver, later, clock=clock) as two:
+        async with open_engine(driver, later, clock=clock) as one, open_engine(driver, later, clock=clock) as two:
             engines = cycle((one, two))
             for at, run_id, wait in sorted(moments):
                 await _advance_all(engines, clock, at)

@@ -14,7 +14,7 @@ from stepflow.model.commands import Command, Execute, Noop, Stack, Unstack, comm
 from stepflow.model.ctx import StateCtx
 from stepflow.model.function import FlowFunction, flow
 from stepflow.model.state import State
-from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, going, on_loop, parking, stage
+from stepflow.testing.conformance.cases.kit import WITHIN_S, Tracker, going, on_loop, open_engine, parking
 
 JOIN = {"theForkJoinLabel": "aTID"}
 INBOX = {"actor.foo": "inbox"}
@@ -53,7 +53,7 @@ def _joining(track: Tracker, wins: int) -> list[FlowFunction]:
 
 async def _join(driver: Driver, wins: int) -> None:
     track = Tracker()
-    async with stage(driver, *_joining(track, wins)) as engine:
+    async with open_engine(driver, *_joining(track, wins)) as engine:
         ctx = StateCtx("aTID")
         await engine.do(transit(ctx, "fork"))
         assert await engine.execute(ctx) == Done()
@@ -169,7 +169,7 @@ class TogetherCases:
     @on_loop
     async def test_case_13_actor(self, driver: Driver) -> None:
         track = Tracker()
-        async with stage(driver, _acting(track)) as engine:
+        async with open_engine(driver, _acting(track)) as engine:
             await _begin(engine, "actor", "actorTID")
             for i in range(2):
                 await engine.do(commit(park(StateCtx(f"msg{i}TID", labels=dict(INBOX)))))
@@ -179,13 +179,13 @@ class TogetherCases:
             assert last is not None
             assert [beat and (beat.id, beat.transition.to) for beat in again] == [("actorTID", "actor")] * 2
         assert track.visited == ["actor:actorTID", ":msg0TID", ":msg1TID"]
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             assert (await engine.get_state("actorTID")).parked  # what the actor returned when it was told to stop
 
     @on_loop
     async def test_case_14_queue(self, driver: Driver) -> None:
         track = Tracker()
-        async with stage(driver, *_queueing(track)) as engine:
+        async with open_engine(driver, *_queueing(track)) as engine:
             for i in range(3):
                 ctx = StateCtx(f"aTID{i}")
                 await engine.do(transit(ctx, "enqueue"))
@@ -199,14 +199,14 @@ class TogetherCases:
     @on_loop
     async def test_case_15_mutex(self, driver: Driver) -> None:
         track = Tracker()
-        async with stage(driver, *_locking(track)) as engine:
+        async with open_engine(driver, *_locking(track)) as engine:
             await engine.do(commit(park(StateCtx("aMutexTID", labels=dict(MUTEX)), state="unlocked")))
             await _begin(engine, "lock", "aTID0", "aTID1", "aTID2")
             await track.until(9)
         assert sorted(track.visited) == ["lock"] * 3 + ["protected"] * 3 + ["unlock"] * 3
         # One that comes late may ask for the lock while another one is protected.
         assert [visit for visit in track.visited if visit != "lock"] == ["protected", "unlock"] * 3
-        async with stage(driver) as engine:
+        async with open_engine(driver) as engine:
             last = (await engine.states(latest_only=True)).states
             assert {state.id: state.transition.to for state in last} == dict.fromkeys(
                 ["aMutexTID", "aTID0", "aTID1", "aTID2"], ""
@@ -218,7 +218,7 @@ class TogetherCases:
     async def test_case_16_rate_limit(self, driver: Driver) -> None:
         # The origin's bucket gets a token every 100 ms; this one is filled by hand, which no machine is too slow for.
         track, bucket = Tracker(), list[str]()
-        async with stage(driver, *_limiting(track, bucket)) as engine:
+        async with open_engine(driver, *_limiting(track, bucket)) as engine:
             await _begin(engine, "limiter", "limiterTID")
             await _begin(engine, "limited", *(f"aTID{i}" for i in range(10)))
             await track.until(10)

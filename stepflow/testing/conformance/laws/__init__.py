@@ -1,1 +1,14 @@
-"""The laws of the port, one group of tests per file."""
+"""The laws of the port as tests of one session's calls: `test_law_9_...` tests law 9 of `stepflow.drivers.port.store`.
+
+- `commits.py`: laws 1 to 4, atomicity, revisions, numbers and fences.
+- `claims.py`: laws 5 and 6, the order of claims and the death of owners.
+- `events.py`: law 7, events and marks to cancel.
+- `records.py`: laws 8 to 11, durability, exactness, namespaces and history.
+- `inbox.py`: law 12, the caller's transactions.
+- `delays.py`, `data.py`, `revisions.py`: laws 13 to 15.
+- `limits.py`: laws 16 and 17, limits and deduplication keys.
+- `queries.py`: lists and counts.
+
+A new law gets its number in the docstring of the port and at least one test named after it here or in `processes/`;
+the architecture test compares the two. `DriverLaws` (`driver_laws.py`) inherits all of them.
+"""

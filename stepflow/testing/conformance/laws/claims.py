@@ -1,4 +1,4 @@
-"""Laws 5 and 6: who gets which run, and what happens to the runs of the dead."""
+"""Laws 5 and 6: the order of claims, and the runs of owners that died."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
     Sessions,
+    as_member,
     begun,
     claim,
     creation,
@@ -19,7 +20,6 @@ from stepflow.testing.conformance.kit import (
     make,
     publish,
     record,
-    said,
     step,
     write,
 )
@@ -227,7 +227,7 @@ class CommitLaws:
             step(held["is-stale"], 7_777_777),
             step(Fence("is-lost", held["is-lost"].fence.epoch + 1), revs["is-lost"]),
         ]
-        steps = [said(commit) for commit in commits]
+        steps = [as_member(commit) for commit in commits]
         assert [one.commit() for one in steps if isinstance(one, Step)] == commits
         results = store.commit(steps, NOW)
         for one in steps:
@@ -245,8 +245,8 @@ class CommitLaws:
         assert anew is not None
         assert (waits.owner, waits.due, anew.owner, anew.epoch) == ("", NOW + 5, held["ends"].row.owner, epoch)
         assert record(store, "is-held-anew").state.rev == new_rev
-        assert isinstance(store.commit([said(step(held["waits"], results[2][0]))], NOW)[0], LostClaim)  # type: ignore[index]
-        make(store, said(step(Fence("is-held-anew", epoch), new_rev)))
+        assert isinstance(store.commit([as_member(step(held["waits"], results[2][0]))], NOW)[0], LostClaim)  # type: ignore[index]
+        make(store, as_member(step(Fence("is-held-anew", epoch), new_rev)))
 
     def test_unowned_refuses_a_run_that_is_held(self, sessions: Sessions) -> None:
         store = sessions.session()

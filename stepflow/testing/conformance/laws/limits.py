@@ -1,4 +1,4 @@
-"""Laws 16 and 17: limits are never exceeded and keep nobody else back; what may happen once happens once."""
+"""Laws 16 and 17: limits are never exceeded and hold back no other run; a deduplication key starts one run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def end(store: Store, run_id: str) -> None:
     make(store, step(fence(store, run_id), record(store, run_id).state.rev, ended(), end=True))
 
 
-class ControlLaws:
+class LimitLaws:
     """Flow control as every driver does it."""
 
     def test_law_16_no_more_are_held_than_the_limit(self, sessions: Sessions) -> None:

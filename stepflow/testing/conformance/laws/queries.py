@@ -1,4 +1,4 @@
-"""Queries: lists, counts, the horizon and the notice of changes agree with the tables of the model."""
+"""Queries: lists, counts, `next_due` and the notice of changes agree with the tables of the model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _pages(store: Store, query: RunQuery) -> Iterator[str]:
 
 
 class QueryLaws:
-    """What lists and counts say is what the records say."""
+    """Lists and counts agree with the records."""
 
     @pytest.mark.parametrize("now", [NOW, LATER])
     def test_statuses_agree_with_the_model(self, sessions: Sessions, now: int) -> None:

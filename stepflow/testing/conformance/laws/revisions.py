@@ -71,7 +71,7 @@ def landscape(store: Store) -> list[Revision]:
     return store.read(HistoryQuery(limit=1_000))
 
 
-class SearchLaws:
+class RevisionLaws:
     """The answer is what filtering the whole history gives."""
 
     @pytest.mark.parametrize("labels", GROUPS, ids=str)

@@ -1,4 +1,4 @@
-"""The state machine's rules for what hangs on States: delays, data, owned rows, and queries that filter revisions."""
+"""Rules of the state machine for delays, data, owned rows, and queries that filter revisions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEN = 4  # delays that are looked at
 
 @frozen
 class Change:
-    """A commit of one State with all that may hang on it; `good`: it knows the State's revision."""
+    """A commit of one State that may carry a queue row, a delay and data; `good`: it knows the State's revision."""
 
     run_id: str
     transition: Transition
@@ -76,7 +76,7 @@ keys = st.builds(delay_key, ids, st.integers(1, SEEN))
 KEYS = tuple(delay_key(run_id, number) for run_id in IDS for number in range(1, SEEN + 1))
 
 
-class ExtraRules:
+class DelayAndDataRules:
     """Rules of the DriverMachine, whose attributes these are."""
 
     sides: tuple[Side, Side]
@@ -89,7 +89,7 @@ class ExtraRules:
 
     @rule(given=st.lists(changes, min_size=1, max_size=4, unique_by=lambda change: change.run_id))
     def change(self, given: list[Change]) -> None:
-        """Commit States with all that hangs on them; numbers of data and delays are the same on both sides."""
+        """Commit States with delays and data; the numbers of data and delays are the same on both sides."""
 
         def call(side: Side) -> list[Any]:
             records = side.session("main").load([change.run_id for change in given])
@@ -127,7 +127,7 @@ class ExtraRules:
 
     @rule(key=keys, due=st.none() | offsets, crashes=st.sampled_from([None, 0, 2]))
     def put_off(self, key: str, due: int | None, crashes: int | None) -> None:
-        """The claim of a delay is given back."""
+        """The claim of a delay is released."""
 
         def call(side: Side) -> list[bool]:
             at = None if due is None else self.now + due

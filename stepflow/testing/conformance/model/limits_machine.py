@@ -1,4 +1,4 @@
-"""A Hypothesis state machine: whatever runs begin, go on and end, a claim takes exactly those that the limits allow."""
+"""A Hypothesis state machine: after any sequence of calls, a claim takes exactly the runs that the limits allow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICK = 1_000
 
 
 @define
-class Known:
+class ExpectedRun:
     """What the machine knows of a run that has not ended."""
 
     limits: list[Limit]
@@ -36,7 +36,7 @@ class Known:
     crashes: int = 0
 
 
-class ControlMachine(RuleBasedStateMachine):
+class LimitsMachine(RuleBasedStateMachine):
     """Subclass it with `make_driver` and give `TestCase` to the test runner. The oracle counts by itself, run by run."""
 
     def make_driver(self) -> Driver:
@@ -54,7 +54,7 @@ class ControlMachine(RuleBasedStateMachine):
         self.sessions: dict[str, Store] = {
             name: driver.connect("", Owner(name, "host", 1), self.now) for name in ("one", "two")
         }
-        self.runs: dict[str, Known] = {}
+        self.runs: dict[str, ExpectedRun] = {}
         self.begins: list[tuple[str, int]] = []
 
     def teardown(self) -> None:
@@ -63,7 +63,7 @@ class ControlMachine(RuleBasedStateMachine):
             session.close()
         self.end_driver()
 
-    def allowed(self, run: Known) -> bool:
+    def allowed(self, run: ExpectedRun) -> bool:
         """Whether the limits of a run let it be taken now."""
         for limit in run.limits:
             held = sum(limit.key in {one.key for one in other.limits} for other in self.runs.values() if other.owner)
@@ -88,9 +88,9 @@ class ControlMachine(RuleBasedStateMachine):
         batch = [creation(name, due=due, priority=priority, limits=dump(given)) for name in names]
         for name, result in zip(names, self.sessions["one"].commit(batch, self.now), strict=True):
             assert isinstance(result, tuple)
-            self.runs[name] = Known(given, due, priority, rev=result[0])
+            self.runs[name] = ExpectedRun(given, due, priority, rev=result[0])
 
-    def waiting(self, suspects: bool) -> dict[str, Known]:
+    def waiting(self, suspects: bool) -> dict[str, ExpectedRun]:
         """The runs that have a queue row and no owner."""
         return {
             name: run
@@ -119,7 +119,7 @@ class ControlMachine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 9), then=st.sampled_from(["end", "later", "release", "park"]), wait=st.integers(0, 2))
     def go_on(self, pick: int, then: str, wait: int) -> None:
-        """A run that is held ends, or is given back in one of the ways there are."""
+        """A claimed run ends, is moved on, parked or released."""
         held = sorted(name for name, run in self.runs.items() if run.owner)
         if not held:
             return
@@ -140,7 +140,7 @@ class ControlMachine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 9))
     def move(self, pick: int) -> None:
-        """Somebody lets a parked run go on; its share of concurrency is not forgotten."""
+        """Another session enqueues a parked run; it still counts towards its concurrency limit."""
         parked = sorted(name for name, run in self.runs.items() if run.due is None and not run.owner)
         if parked:
             name = parked[pick % len(parked)]
@@ -151,8 +151,8 @@ class ControlMachine(RuleBasedStateMachine):
             run.due = self.now
 
     @rule(dead=st.sampled_from(["one", "two"]))
-    def death(self, dead: str) -> None:
-        """An owner is buried; its runs are due now."""
+    def reclaim(self, dead: str) -> None:
+        """The runs of a dead owner are reclaimed; they are due now."""
         other = "two" if dead == "one" else "one"
         self.sessions[other].beat(self.now, [dead])
         for run in self.runs.values():
@@ -161,8 +161,8 @@ class ControlMachine(RuleBasedStateMachine):
                 run.crashes = run.crashes + 1 if run.rev == run.claimed else 0
 
     @invariant()
-    def the_horizon_is_no_later_than_what_can_be_taken(self) -> None:
-        """Nothing that may be taken now is missed by a worker that sleeps until the horizon."""
+    def next_due_is_no_later_than_what_can_be_taken(self) -> None:
+        """A worker that sleeps until `next_due` misses no run that it may take now."""
         takeable = any(
             run.due is not None and run.due <= self.now and self.allowed(run) for run in self.waiting(False).values()
         )

@@ -15,15 +15,15 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, as_loaded, creation, said
+from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
-from stepflow.testing.conformance.model.delays_and_data import ExtraRules
+from stepflow.testing.conformance.model.delays_and_data import DelayAndDataRules
 from stepflow.testing.conformance.model.sides import Side
 
 T = TypeVar("T")
 
 
-class DriverMachine(ExtraRules, RuleBasedStateMachine):
+class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
     """Subclass it with `make_driver` and give `TestCase` to the test runner."""
 
     def make_driver(self) -> Driver:
@@ -120,14 +120,14 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
                 first = tuple(event.seq for event in record.events[:1]) if record and then == "consume" else ()
                 writes = (Write(State(run_id, rev, transition, given), exchange),)
                 commit = Commit(fence, writes=writes, consume=first, queue=queue)
-                found.append(said(commit) if luck % 2 else commit)
+                found.append(as_member(commit) if luck % 2 else commit)
             return found
 
         self.commit(batch)
 
     @rule(run_id=ids, other=ids, transition=transitions, good=st.booleans())
     def move_unowned(self, run_id: str, other: str, transition: Any, good: bool) -> None:
-        """Somebody else moves two runs at once, if nobody holds the first."""
+        """Another session moves two runs at once, if the first has no owner."""
 
         def batch(side: Side) -> list[Commit]:
             records = side.session("main").load([run_id, other])
@@ -173,7 +173,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
         crashes=st.sampled_from([None, None, 0, 2]),
     )
     def release(self, given: dict[str, int | None], event: str, blocked: str, crashes: int | None) -> None:
-        """Give a few claims back, some of them lost."""
+        """Release a few claims, some of them lost."""
 
         def call(side: Side) -> list[bool]:
             batch = [
@@ -193,7 +193,7 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["main", "second"]), dead=st.sampled_from([(), ("main",), ("second",), ("x",)]))
     def beat(self, owner: str, dead: tuple[str, ...]) -> None:
-        """Beat, and bury somebody."""
+        """Beat, and reclaim the runs of owners that are named as dead."""
 
         def call(side: Side) -> Any:
             pulse = side.session(owner).beat(self.now, dead)
@@ -258,5 +258,5 @@ class DriverMachine(ExtraRules, RuleBasedStateMachine):
 
     @rule()
     def sound(self) -> None:
-        """The store finds nothing wrong with itself."""
+        """`check` reports no problem."""
         self.both(lambda side: side.driver.maintenance("").check())

@@ -1,4 +1,4 @@
-"""Law 8 at every commit: a process is killed anywhere in a short history, and the store shows one of two whole pictures."""
+"""Law 8 at every commit: a process is killed at any moment of a short history; each commit is there whole, or not at all."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, creation, make
-from stepflow.testing.conformance.processes.dying import HISTORY, IDS, WOKEN, connect
+from stepflow.testing.conformance.processes.crash_child import HISTORY, IDS, WOKEN, connect
 
 TRIES, PAUSE_S = 100, 0.1  # a server may finish what a dead client had sent
 
 
-class Mortal:
-    """The process whose children die."""
+class CrashingProcess:
+    """The process whose forked children are killed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def die(self, namespace: str, call: int, moment: int) -> tuple[int, int]:
-        """Let a child die there: how many calls were acknowledged, and how many moments the last one has (0 if it was cut off)."""
+    def crash(self, namespace: str, call: int, moment: int) -> tuple[int, int]:
+        """Have a child killed at a moment of a call; returns the number of acknowledged calls, and of moments in the last one (0: cut off)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{namespace} {call} {moment}\n")
@@ -45,23 +45,23 @@ class Mortal:
 
 
 @contextmanager
-def mortal(driver: Driver) -> Iterator[Mortal]:
+def crashing_process(driver: Driver) -> Iterator[CrashingProcess]:
     """A process that works on the driver's store, and ends with the test."""
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "stepflow.testing.conformance.processes.dying", driver.url],
+        [sys.executable, "-m", "stepflow.testing.conformance.processes.crash_child", driver.url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        yield Mortal(process)
+        yield CrashingProcess(process)
     finally:
         process.kill()
         process.communicate()
 
 
-def picture(store: Store) -> Any:
-    """The whole content of a store: instead of revisions, whose choice is the driver's, the how-manieth of its run each is."""
+def snapshot(store: Store) -> Any:
+    """The whole content of a store. Revisions are replaced by their rank within the run: their values are the driver's choice."""
     history = sorted(
         store.read(HistoryQuery(limit=1_000)), key=lambda revision: (revision.state.id, revision.state.rev)
     )
@@ -94,14 +94,14 @@ def picture(store: Store) -> Any:
     return records, [(plain(r.state), r.exchange) for r in history], delays, data
 
 
-def pictures() -> list[Any]:
+def snapshots() -> list[Any]:
     """What a store shows before the history and after each of its calls, by the memory model."""
     driver = MemoryDriver()
     store, reader = connect(driver, "", "child"), connect(driver, "", "reader")
-    seen = [picture(reader)]
+    seen = [snapshot(reader)]
     for call in HISTORY:
         call(store)
-        seen.append(picture(reader))
+        seen.append(snapshot(reader))
     return seen
 
 
@@ -112,27 +112,27 @@ class CrashLaws:
     """How many of the moments in each call of the history are tried at most."""
 
     def test_law_8_a_process_may_die_at_any_moment(self, driver: Driver) -> None:
-        seen = pictures()
-        with mortal(driver) as process:
+        seen = snapshots()
+        with crashing_process(driver) as process:
             for call in range(1, len(HISTORY) + 1):
                 before, after = seen[call - 1 : call + 1]
-                done, moments = process.die(f"{call}-after", call, 0)
+                done, moments = process.crash(f"{call}-after", call, 0)
                 assert (done, moments > 1) == (call - 1, True)
-                self._verify(driver, f"{call}-after", [after])  # it was durable before anybody was told
+                self._verify(driver, f"{call}-after", [after])  # it was durable before it was acknowledged
                 low, high = 0, moments + 1  # between them the call becomes durable: the deaths close in on that
                 for turn in range(min(self.deaths_per_call, moments)):
                     moment = (low + high) // 2 if high - low > 1 else 1 + turn * moments // self.deaths_per_call
-                    done, _moments = process.die(f"{call}-{turn}", call, moment)
+                    done, _moments = process.crash(f"{call}-{turn}", call, moment)
                     assert done == call - 1
                     shown = self._verify(driver, f"{call}-{turn}", [before, after])
                     low, high = (low, min(high, moment)) if shown == after else (max(low, moment), high)
 
     def _verify(self, driver: Driver, namespace: str, allowed: Sequence[Any]) -> Any:
-        """The store opens, shows what it may, is sound, lets go of the dead, and goes on; what it shows."""
+        """The store opens, shows an allowed snapshot, passes `check`, reclaims the dead owner and takes commits; returns the snapshot."""
         store = connect(driver, namespace, f"{namespace}-next")
         try:
             for _ in range(TRIES):
-                seen = picture(store)
+                seen = snapshot(store)
                 if seen in allowed:
                     break
                 select.select([], [], [], PAUSE_S)

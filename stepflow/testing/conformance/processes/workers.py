@@ -51,7 +51,7 @@ def locks(store: Store) -> dict[str, str]:
 
 
 class ProcessLaws:
-    """For stores that several processes of a machine may open; needs the fixture `desk` of DriverLaws."""
+    """For stores that several processes of a machine may open; needs the fixture `sessions` of DriverLaws."""
 
     def _steps(self, store: Store, run_id: str) -> list[int]:
         return [int(revision.exchange) for revision in store.read(HistoryQuery(run_id, limit=100))]
@@ -126,13 +126,13 @@ class ProcessLaws:
 
     def test_law_6_a_lock_is_held_while_the_owner_lives_and_free_when_it_died(self, sessions: Sessions) -> None:
         store = sessions.session()
-        with child("hold", sessions.driver, "mortal") as process:
+        with child("hold", sessions.driver, "killed") as process:
             lines(process, 1)
-            assert locks(store) == {"mortal": "held"}
+            assert locks(store) == {"killed": "held"}
             process.send_signal(signal.SIGKILL)
             process.wait(60)
-            assert locks(store) == {"mortal": "free"}
-        store.beat(NOW, dead=["mortal"])
+            assert locks(store) == {"killed": "free"}
+        store.beat(NOW, dead=["killed"])
         assert locks(store) == {}
 
     def test_law_6_a_forked_child_does_not_keep_its_dead_parent_alive(self, sessions: Sessions) -> None:

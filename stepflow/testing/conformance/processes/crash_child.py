@@ -1,8 +1,8 @@
-"""A process that does a short history again and again and dies where it is told: `python -m stepflow.testing.conformance.processes.dying URL`.
+"""A process whose children make a short history of calls and are killed: `python -m stepflow.testing.conformance.processes.crash_child URL`.
 
 Each line `NAMESPACE CALL MOMENT` on its input makes it fork a child that does the history in that namespace and kills itself
-in call number CALL (from 1): at the MOMENT-th time that a function is called or returns in it, or after the call and before
-anybody is told (MOMENT 0). It says `done CALL` for each call that is acknowledged, `moments N` for how many moments
+in call number CALL (from 1): at the MOMENT-th time that a function is called or returns in it, or after the call and before it
+is acknowledged (MOMENT 0). It says `done CALL` for each call that is acknowledged, `moments N` for how many moments
 the last call has, and `over` at the end. Forked, because a start of Python for each of many deaths would take minutes.
 """
 
@@ -26,7 +26,7 @@ IDS = ("a", "b", "c", "d", "e")
 WOKEN = delay_key("a", 1)
 
 
-def _births(store: Store) -> None:
+def _create(store: Store) -> None:
     make(
         store,
         creation("a", labels={"k": "v"}),
@@ -60,7 +60,7 @@ def _steps(store: Store) -> None:
 
 
 def _attach(store: Store) -> None:
-    """One commit with all that may hang on it, which holds its own numbers."""
+    """One commit with a delay and data, which holds its own numbers."""
     fence, rev = _held(store)["a"]
 
     def resolve(revs: tuple[int, ...], data: tuple[int, ...], _now: int) -> Commit:
@@ -77,7 +77,7 @@ def _end(store: Store) -> None:
     make(store, Commit(writes=writes, queue=(Dequeue("c"),)))
 
 
-def _give_back(store: Store) -> None:
+def _release(store: Store) -> None:
     store.release([Release(fence, NOW + 9, event="paid") for fence, _rev in _held(store).values()], NOW)
 
 
@@ -92,7 +92,7 @@ def _move(store: Store) -> None:
 
 HISTORY: Sequence[Callable[[Store], Any]] = (
     lambda store: store.beat(NOW),
-    _births,
+    _create,
     lambda store: claim(store, 2),
     _fork,
     _publish,
@@ -100,12 +100,12 @@ HISTORY: Sequence[Callable[[Store], Any]] = (
     _steps,
     _attach,
     _end,
-    _give_back,
+    _release,
     claim,
     _move,
     lambda store: store.close(),
 )
-"""What the process does, one call after the other; the same on every driver."""
+"""The calls of the process, in order; the same on every driver."""
 
 
 def connect(driver: Driver, namespace: str, owner: str) -> Store:
@@ -113,7 +113,7 @@ def connect(driver: Driver, namespace: str, owner: str) -> Store:
     return driver.connect(namespace, Owner(owner, "host", os.getpid()), NOW)
 
 
-class Fuse:
+class KillAtMoment:
     """Counts moments: calls and returns of functions, also of those in C; at the `last` one the process is killed."""
 
     def __init__(self, last: int) -> None:
@@ -131,17 +131,17 @@ def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
-def live(driver: Driver, namespace: str, call: int, moment: int) -> None:
-    """Do the history and die."""
+def run_until_killed(driver: Driver, namespace: str, call: int, moment: int) -> None:
+    """Make the calls of the history; the process is killed in number `call`."""
     store = connect(driver, namespace, f"{namespace}-child")
     for number, work in enumerate(HISTORY, 1):
-        fuse = Fuse(moment)
+        counter = KillAtMoment(moment)
         if number == call:
-            sys.setprofile(fuse)
+            sys.setprofile(counter)
         work(store)
         sys.setprofile(None)
         if number == call:
-            say("moments", fuse.moments)
+            say("moments", counter.moments)
             os.kill(os.getpid(), signal.SIGKILL)
         say("done", number)
 
@@ -153,7 +153,7 @@ def main(url: str) -> None:
         namespace, call, moment = line.split()
         pid = os.fork()
         if not pid:
-            live(driver, namespace, int(call), int(moment))
+            run_until_killed(driver, namespace, int(call), int(moment))
         _pid, status = os.waitpid(pid, 0)
         say("over" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL else f"ended {status}")
 

@@ -1,0 +1,30 @@
+"""EngineCases: every numbered case of an engine on a driver in one test class."""
+
+from __future__ import annotations
+
+from stepflow.testing.conformance.cases.commits import CommitCases
+from stepflow.testing.conformance.cases.data import DataCases
+from stepflow.testing.conformance.cases.execution import ExecutionCases
+from stepflow.testing.conformance.cases.iterators import IteratorCases
+from stepflow.testing.conformance.cases.matrix import MatrixCases
+from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
+from stepflow.testing.conformance.cases.recovery import RecoveryCases
+from stepflow.testing.conformance.cases.takeover import TakeoverCases
+from stepflow.testing.conformance.cases.timers import TimerCases
+from stepflow.testing.conformance.cases.together import TogetherCases
+
+
+class EngineCases(
+    ExecutionCases,
+    TogetherCases,
+    TimerCases,
+    DataCases,
+    ReadCases,
+    WatchCases,
+    IteratorCases,
+    CommitCases,
+    MatrixCases,
+    RecoveryCases,
+    TakeoverCases,
+):
+    """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
