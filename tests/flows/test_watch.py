@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from statistics import median
 
 import pytest
 
@@ -14,9 +12,7 @@ from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.states import watch as watching
 from stepflow.errors import Stopping, Unavailable
 from stepflow.testing.conformance.cases.kit import on_loop
-from tests.processes.harness import Nursery
-
-LIMIT_S = 0.3  # a few milliseconds on a machine that does nothing else; a watch that only polls takes half a second
+from tests.processes.harness import NEVER_S, Nursery
 
 
 def committer(driver, number, count):
@@ -83,19 +79,17 @@ def test_nothing_is_missed_or_repeated_under_four_processes(tmp_path):
 
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["own commits", "commits of another engine"])
 @on_loop
-async def test_push(store, elsewhere):
-    """Well within the second after which a watch would look by itself."""
+async def test_push(store, elsewhere, monkeypatch):
+    """A watch that would not look by itself for an hour receives each State."""
+    monkeypatch.setattr("stepflow.engine.states.watch.POLL_S", NEVER_S)
     async with AsyncEngine(store) as engine, AsyncEngine(store) as other:
-        watch, delays = engine.watch(), []
+        watch = engine.watch()
         await watch.next(0.01)
         for i in range(9):
-            waiting = asyncio.ensure_future(watch.next(5))
+            waiting = asyncio.ensure_future(watch.next(60))
             await asyncio.wait([waiting], timeout=0.02)
             await (other if elsewhere else engine).do(commit(park(StateCtx(f"s{i}"))))
-            committed = time.monotonic()
             assert (await waiting).id == f"s{i}"
-            delays.append(time.monotonic() - committed)
-        assert median(delays) < LIMIT_S
 
 
 @on_loop
@@ -206,15 +200,13 @@ def test_a_sync_watch_may_be_left_at_any_time(store):
             break
 
 
-def test_what_a_dead_process_committed_is_taken_over_within_two_seconds(tmp_path):
+def test_what_a_dead_process_committed_is_taken_over_once_its_lock_is_free(tmp_path):
     nursery = Nursery(tmp_path)
     try:
         nursery.run("worker", "-m", "tests.flows.child", "works", nursery.url, "worker", "0")
         nursery.log.wait(what="ready")
         nursery.run("client", "-m", "tests.flows.child", "commits_and_dies", nursery.url, "c", "5")
-        (committed,) = nursery.log.wait(what="committed")
         steps = nursery.log.wait(5, what="step")
         assert sorted(step.run for step in steps) == [f"c-{i}" for i in range(5)]
-        assert (max(step.at for step in steps) - committed.at) / 1e9 < 6  # two, on a machine that does nothing else
     finally:
         nursery.close()

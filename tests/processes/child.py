@@ -29,6 +29,7 @@ CONSTANTS = {
     "GRACE_S": (session, async_engine),
     "BLOCKED_RETRY": (attempt,),
     "FULL_LOOK_S": (worker,),
+    "MAX_SLEEP_S": (worker,),
 }
 
 

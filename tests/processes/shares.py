@@ -82,8 +82,8 @@ def holders(nursery: Nursery, name: str, staff: int, each: int, **options: Any) 
     return children
 
 
-def succession(nursery: Nursery, *, rounds: int = 1, within: float, **options: Any) -> list[float]:
-    """Kill one of two workers that hold runs, with two idle ones beside: how long until the last of its runs goes on."""
+def succession(nursery: Nursery, *, rounds: int = 1, **options: Any) -> list[float]:
+    """Kill one of two workers that hold runs, with two idle ones beside: seconds until the last of its runs goes on."""
     taken: list[float] = []
     with Engine(nursery.url) as engine:
         for turn in range(rounds):
@@ -106,7 +106,6 @@ def succession(nursery: Nursery, *, rounds: int = 1, within: float, **options: A
                     assert child.wait() == 0, child.stderr()
             assert {run.info().crashes for run in runs} == {0}
     print(f"{len(taken)} takeovers: {median(taken):.2f} s, at most {max(taken):.2f} s")
-    assert max(taken) < within
     check_store(nursery.url)
     return taken
 

@@ -9,7 +9,7 @@ import pytest
 from stepflow import Engine
 from tests.processes import flows
 from tests.processes.flows import Count
-from tests.processes.harness import Nursery, seconds
+from tests.processes.harness import NEVER_S, Nursery
 
 
 @pytest.mark.parametrize(("verb", "name"), [("forever", "gated"), ("aforever", "agated"), ("cli", "gated")])
@@ -56,17 +56,14 @@ def test_steps_that_outlast_the_grace_are_handed_back_without_a_crash(nursery: N
 def test_another_worker_takes_what_was_handed_back_at_once(nursery: Nursery) -> None:
     with Engine(nursery.url) as engine:
         run = engine.start(flows.gated, Count(), id="moved")
-        first, second = nursery.spawn("forever", "gated"), nursery.spawn("forever", "gated")
+        first, second = (nursery.spawn("forever", "gated", SILENCE_S=NEVER_S) for _ in range(2))
         holder = nursery.log.wait(what="begin")[0].who
         first, second = (first, second) if first.name == holder else (second, first)
         nursery.log.wait(what="ready", who=second.name)
         first.send(signal.SIGTERM)
         nursery.gate.open(1)
         begun = nursery.log.wait(what="begin", who=second.name)[0]
-        ended = nursery.log.wait(what="end", who=first.name)[0]
         assert begun.attempt == 1
-        print(f"taken {seconds(ended.at, begun.at):.3f} s after the hand-back")
-        assert seconds(ended.at, begun.at) < 5
         nursery.gate.open(2)
         assert run.result(30) == Count(3)
         assert first.wait() == 0

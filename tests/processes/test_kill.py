@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import flows
 from tests.processes.checks import check_chain, check_effects, check_file, committed, histories, start_many
-from tests.processes.harness import Child, Log, Nursery, seconds
+from tests.processes.harness import NEVER_S, Child, Log, Nursery, seconds
 
 IN_FLIGHT = 64
 
@@ -40,7 +40,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
     while True:
         done = committed(nursery.copy(), ids)
         before = len(nursery.log.entries("step"))
-        child = nursery.spawn("until_idle", name)
+        child = nursery.spawn("until_idle", name, SILENCE_S=NEVER_S)  # free locks prove deaths
         alive = work_until_killed(nursery, child, chance, chance.randint(*steps))
         effects = nursery.log.entries("step")[before:]
         repeated = done.intersection((e.run, e.step) for e in effects)
@@ -62,7 +62,6 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
         f" of which without start and imports {median(ours):.2f} s, at most {max(ours):.2f} s"
     )
     assert len(killed) >= 3
-    assert max(ours) < 5
 
 
 @pytest.mark.parametrize("name", ["sync_chain", "async_chain"])

@@ -24,7 +24,6 @@ def test_result_sees_the_end_that_another_process_made(nursery: Nursery) -> None
             assert run.result(30) == Count(3)
             delays.append(seconds(nursery.log.wait(3 * (i + 1), what="end")[-1].at, time.monotonic_ns()))
     print(f"the end was seen after {median(delays):.3f} s, at most {max(delays):.3f} s")
-    assert min(delays) < 1
     assert not worker.ended()
 
 
@@ -41,7 +40,6 @@ def test_publish_wakes_a_run_that_waits_in_another_process(nursery: Nursery) -> 
             assert run.result(30) == Count(42)
             delays.append(seconds(published, nursery.log.wait(i + 1, what="taken")[-1].at))
     print(f"an event was taken after {median(delays):.3f} s, at most {max(delays):.3f} s")
-    assert min(delays) < 1
     assert len(nursery.log.entries("taken")) == 5
 
 
@@ -59,7 +57,6 @@ def test_cancel_reaches_the_holder_in_another_process(nursery: Nursery) -> None:
             delays.append(seconds(asked, time.monotonic_ns()))
             assert run.status() == "cancelled"
     print(f"cancelled after {median(delays):.3f} s, at most {max(delays):.3f} s")
-    assert min(delays) < 2
     assert not worker.ended()
 
 

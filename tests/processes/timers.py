@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 from datetime import UTC, datetime, timedelta
 from statistics import median, quantiles
+from typing import Any
 
 from stepflow import Engine, StateCtx, delay, transit
 from stepflow import commit as committed
 from tests.processes.harness import Nursery
 
 
-def fire(nursery: Nursery, *, delays: int, workers: int, apart_s: float) -> list[float]:
+def fire(nursery: Nursery, *, delays: int, workers: int, apart_s: float, **options: Any) -> list[float]:
     """Delays that are due one after another, two at a time, with a commit and without: how late each fired."""
-    staff = [nursery.spawn("forever", "late") for _ in range(workers)]
+    staff = [nursery.spawn("forever", "late", **options) for _ in range(workers)]
     for child in staff:
         nursery.log.wait(what="ready", who=child.name)
     with Engine(nursery.url) as engine:

@@ -13,6 +13,7 @@ from stepflow import AsyncEngine, Engine, StateCtx, commit, park
 from stepflow.drivers.port.commit import Commit, Created, Owner, Write
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.registry import driver_for
+from stepflow.engine.states import watch as watching
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
 from tests.processes.flows import report
@@ -106,8 +107,9 @@ def watches(url: str, name: str, _count: int) -> None:
     asyncio.run(work())
 
 
-def hears(url: str, _name: str, count: int) -> None:
-    """When each State arrived."""
+def hears(url: str, poll_s: str, count: int) -> None:
+    """When each State arrived at a watcher that looks by itself every `poll_s` seconds."""
+    watching.POLL_S = float(poll_s)
     with Engine(url) as engine:
         watch = engine.watch()
         watch.next(0.01)

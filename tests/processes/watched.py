@@ -46,9 +46,12 @@ def _start(nursery: Nursery, verb: str, name: str, count: int) -> Child:
     return nursery.run(name, "-m", MODULE, verb, nursery.url, name, str(count))
 
 
-def hearing(nursery: Nursery, count: int) -> tuple[list[float], list[float]]:
-    """Seconds from the end of each commit until a watcher here, and one in another process, has its State."""
-    _start(nursery, "hears", "other", count)
+def hearing(nursery: Nursery, count: int, poll_s: float = 1.0) -> tuple[list[float], list[float]]:
+    """Seconds from the end of each commit until a watcher here, and one in another process, has its State.
+
+    The other one looks by itself every `poll_s` seconds.
+    """
+    nursery.run("other", "-m", MODULE, "hears", nursery.url, str(poll_s), str(count))
     nursery.log.wait(what="watching")
     here, committed = [], []
     with Engine(nursery.url) as engine:
