@@ -40,7 +40,7 @@ BEGIN = "one durable run each"
 DEMO = str(ROOT / "examples" / "orders_demo.py")
 # The same program where no silence of another process counts as its death: then only a free lock proves it.
 BY_LOCK = (
-    "import runpy, sys; from stepflow.engine.membership import heartbeat; heartbeat.SILENCE_S = 3600.0;"
+    "import runpy, sys; from stepflow.engine.membership import failure_detector; failure_detector.SILENCE_S = 3600.0;"
     f"sys.path.insert(0, {str(ROOT / 'examples')!r});"
     f"runpy.run_path({DEMO!r}, run_name='__main__')"
 )

@@ -7,7 +7,7 @@ import random
 import sys
 
 from stepflow import Engine, RevMismatch, StateCtx, commit, flow, park, transit
-from stepflow.engine.membership import heartbeat
+from stepflow.engine.membership import failure_detector
 from tests.processes.flows import report
 from tests.processes.harness import NEVER_S
 
@@ -28,7 +28,7 @@ def commits_and_dies(url: str, name: str, count: int) -> None:
 
 def works(url: str, _name: str, _count: int) -> None:
     """Advance runs; no silence counts as a death, so only a free lock proves one."""
-    heartbeat.SILENCE_S = NEVER_S
+    failure_detector.SILENCE_S = NEVER_S
     with Engine(url) as engine:
         engine.register(a_flow)
         report("ready")
