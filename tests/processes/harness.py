@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 
 ROOT = Path(__file__).parents[2]
 NEVER_S = 3600.0  # for a time limit that must not be what ends a wait
-DEADLINE_S = 40.0  # of every wait: far more than anything takes, so that only a hang meets it
+DEADLINE_S = 100.0  # of every wait: far more than anything takes, so that only a hang meets it
 
 
 @frozen
