@@ -1,4 +1,4 @@
-"""Codec: how exchanges, inputs and payloads become JSON text and come back as the same type."""
+"""Codec: encodes exchanges, inputs and payloads as JSON text, and decodes them as the same type."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, cast
 
 from stepflow.errors import CodecError, TooLarge
+from stepflow.model.codec_errors import expected_fields, find_unencodable, has_unknown_fields, one_line, type_name
 from stepflow.model.converter import converter, has_fields
-from stepflow.model.refusal import culprit, expected, explain, has_unknown_fields, name_of
-from stepflow.model.scalars import Misfit, shown
+from stepflow.model.scalars import TypeMismatch, short_repr
 
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 1024 * 1024
-FORMAT = 1  # of the stored text; a record carries it, so that a later format can be told apart
+FORMAT = 1  # version of the stored text; every record carries it, so that a later format can be recognised
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
 
 
 class UnknownFields(CodecError):
-    """The stored value has fields that the type lacks; they are kept, never dropped."""
+    """The stored value has fields that the type lacks; the codec refuses it instead of dropping them."""
 
 
 class Codec(Generic[T]):
     """Reads and writes values of one type; `Any` (or None as `type_`) means plain JSON values.
 
     attrs classes, dataclasses, typed dicts, enums, datetimes with a time zone, UUID, Decimal, timedelta, bytes and
-    containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored. None passes only where the type
-    takes it. `hint` goes into the message for a value that cannot be stored, `remedy` into that for a stored text that
-    does not fit.
+    containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored. None is accepted only where the
+    type allows it. `limit` is in bytes. `upgrade` converts a stored dict of an older version. `hint` is added to the message
+    for a value that cannot be encoded, `remedy` to the message for a stored text that does not fit.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class Codec(Generic[T]):
                 converter(False).get_structure_hook(type_)
                 self._dump = converter(False).get_unstructure_hook(type_)
             except Exception as error:
-                raise CodecError(f"{name_of(type_)} cannot be stored as JSON: {explain(error)}") from error
+                raise CodecError(f"{type_name(type_)} cannot be stored as JSON: {one_line(error)}") from error
 
     def encode(self, value: T) -> str:
         """The JSON text of `value`. Raises CodecError or TooLarge; the message says what to change."""
         if value is None:
             if not self._none:
-                raise self._missing()
+                raise self._none_error()
             return "null"
         try:
             text = _encode(value if self._dump is None else self._dump(value))
             if not text.isascii():
-                text.encode()  # half of a surrogate pair must fail here, not later in a store together with others' commits
+                text.encode()  # half of a surrogate pair must fail here, not later in a batch with the commits of other runs
         except Exception as error:
-            raise self._refusal(value, error) from error
+            raise self._encode_error(value, error) from error
         if len(text) * 4 > self.limit or not text.isascii():  # a character has at most 4 bytes
             self._check_size(text)
         return text
@@ -81,47 +81,47 @@ class Codec(Generic[T]):
             if self._upgrade is not None and isinstance(raw, dict):
                 raw = self._upgrade(raw)
                 if not isinstance(raw, dict):
-                    raise Misfit(f"upgrade returned {shown(raw)}: it must return the dict, changed or not")
-            return self._restored(raw)
+                    raise TypeMismatch(f"upgrade returned {short_repr(raw)}: it must return the dict, changed or not")
+            return self._structure(raw)
         except Exception as error:
             kind = UnknownFields if has_unknown_fields(error) else CodecError
             remedy = self.remedy and f"; {self.remedy}"
-            raise kind(f"the stored value does not fit {name_of(self.type)}: {explain(error)}{remedy}") from error
+            raise kind(f"the stored value does not fit {type_name(self.type)}: {one_line(error)}{remedy}") from error
 
     def digest(self, value: T) -> str:
         """SHA-256 (hex) of the canonical JSON of `value`, default-valued fields omitted.
 
-        Raises CodecError also when the stored value would not come back as the type, e.g. for a text in an `int` field:
-        whoever starts a run learns that at once.
+        Raises CodecError also when the stored value could not be decoded as the type, e.g. for a text in an `int` field:
+        the caller of `start` gets this error, not the worker.
         """
         raw: Any = value
         if value is None and not self._none:
-            raise self._missing()
+            raise self._none_error()
         try:
             if self._dump is not None and value is not None:
                 raw = converter(True).unstructure(value, self.type)
             stored = _canonical(raw).encode()
         except Exception as error:
-            raise self._refusal(value, error) from error
+            raise self._encode_error(value, error) from error
         if self._dump is not None and value is not None:
             try:
-                self._restored(self._dump(value))
+                self._structure(self._dump(value))
             except Exception as error:
                 raise CodecError(
-                    f"{shown(value)} could be stored but not come back as {name_of(self.type)}: {explain(error)}"
+                    f"{short_repr(value)} can be stored but not restored as {type_name(self.type)}: {one_line(error)}"
                 ) from error
         return hashlib.sha256(stored).hexdigest()
 
-    def _restored(self, raw: Any) -> T:
+    def _structure(self, raw: Any) -> T:
         if self.plain or (raw is None and self._none):
             return cast(T, raw)
         if self._class is not None and not isinstance(raw, dict):
-            raise Misfit(f"{expected(self.type)}, found {shown(raw)}")
+            raise TypeMismatch(f"{expected_fields(self.type)}, found {short_repr(raw)}")
         return cast(T, converter(False).structure(raw, self.type))
 
-    def _missing(self) -> CodecError:
-        name = name_of(self.type)
-        return CodecError(f"None is no {name}: give one, or declare the type as {name} | None")
+    def _none_error(self) -> CodecError:
+        name = type_name(self.type)
+        return CodecError(f"None is not of type {name}: give one, or declare the type as {name} | None")
 
     def _check_size(self, text: str) -> None:
         size = len(text.encode())
@@ -131,21 +131,21 @@ class Codec(Generic[T]):
                 "keep large things in a file or table of your own and store their key"
             )
 
-    def _refusal(self, value: Any, error: Exception) -> CodecError:
+    def _encode_error(self, value: Any, error: Exception) -> CodecError:
         if isinstance(error, CodecError):
             return error
         try:
-            why = culprit(value if self._dump is None or value is None else self._dump(value))
-        except Exception:  # noqa: BLE001 - then the first error says it
+            why = find_unencodable(value if self._dump is None or value is None else self._dump(value))
+        except Exception:  # noqa: BLE001 - the original error is reported then
             why = ""
-        why, what = why or explain(error), shown(value)
+        why, what = why or one_line(error), short_repr(value)
         if not why.startswith(what):
             why = f"{what} cannot be stored as JSON: {why}"
         return CodecError(f"{why}{self.hint and '; ' + self.hint}")
 
 
 def takes_none(type_: Any) -> bool:
-    """Whether None is a value of the type."""
+    """Whether the type allows None."""
     origin, args = typing.get_origin(type_), typing.get_args(type_)
     if origin is typing.Annotated:
         return takes_none(args[0])

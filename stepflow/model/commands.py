@@ -1,6 +1,6 @@
-"""Commands: the instructions that read and change States. Plain values; an engine carries them out.
+"""Commands: instructions that read and change States. They are plain values; an engine executes them.
 
-`commit(...)` is the atomic unit; Execute, GetStates, GetDelayedStates and another commit may not stand inside of it.
+`commit(...)` is the atomic unit; it may not contain Execute, GetStates, GetDelayedStates or another commit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stepflow.model.state import EMPTY, State
 
 @frozen
 class Transit:
-    """Let a State go to flow `to`."""
+    """Move a State to flow `to`."""
 
     ctx: StateCtx
     to: str
@@ -25,7 +25,7 @@ class Transit:
 
 @frozen
 class Park:
-    """Let a State go nowhere until somebody moves it."""
+    """Park a State: no flow advances it until a command moves it."""
 
     ctx: StateCtx
     annotations: Mapping[str, str] = EMPTY
@@ -33,9 +33,9 @@ class Park:
 
 @frozen
 class Delay:
-    """Let a State, as it is now, go to flow `to` later: after a duration (seconds or timedelta) or at a datetime.
+    """Move a State, as it is now, to flow `to` later: after a duration (seconds or timedelta) or at a datetime.
 
-    With `commit` it is void if the State has moved on by then; without, the snapshot is executed all the same.
+    With `commit` the delay is void if the State has moved by then; without, the snapshot is executed anyway.
     """
 
     ctx: StateCtx
@@ -47,19 +47,19 @@ class Delay:
 
 @frozen
 class Execute:
-    """Advance an independent copy of a State in the background; returned by a flow function: go on with this one."""
+    """Advance an independent copy of a State in the background; returned by a flow function: continue with this State."""
 
     ctx: StateCtx
 
 
 @frozen
 class Noop:
-    """The flow function took care of everything itself."""
+    """Do nothing: the flow function made its commits itself."""
 
 
 @frozen
 class Stack:
-    """Put a State away in an annotation of `carrier`, to be taken out again by Unstack."""
+    """Store a State in an annotation of `carrier`; Unstack restores it."""
 
     carrier: StateCtx
     stacked: StateCtx
@@ -68,7 +68,7 @@ class Stack:
 
 @frozen
 class Unstack:
-    """Take a State out of an annotation of `carrier` into `target`."""
+    """Restore the State in an annotation of `carrier` into `target` and remove the annotation."""
 
     carrier: StateCtx
     target: StateCtx
@@ -77,7 +77,7 @@ class Unstack:
 
 @frozen
 class StoreData:
-    """Make the blob under `alias` durable, if it changed."""
+    """Store the blob under `alias` if it changed."""
 
     ctx: StateCtx
     alias: str
@@ -110,7 +110,7 @@ class GetStateByLabels:
 
 @frozen
 class States:
-    """An answer: States in ascending order of revision, and whether more match."""
+    """The result of GetStates: States in ascending order of revision, and whether more match."""
 
     states: tuple[State, ...]
     more: bool
@@ -118,7 +118,7 @@ class States:
 
 @frozen
 class GetStates:
-    """Read many revisions: see `Engine.states`. `since_rev` is exclusive, -1 asks for the newest match."""
+    """Read many revisions: see `Engine.states`. `since_rev` is exclusive, -1 means the newest match only."""
 
     labels: tuple[Mapping[str, str], ...] = ()
     since_rev: int = 0
@@ -139,7 +139,7 @@ class GetDelayedStates:
 
 @frozen
 class Commit:
-    """Do all of these or nothing."""
+    """Execute all of these commands or none."""
 
     commands: tuple[Command, ...]
 
@@ -165,22 +165,22 @@ ENDS_WITH_A_WRITE = (Transit, Park)  # a commit writes one revision for each of 
 
 
 def transit(ctx: StateCtx, to: str, **annotations: str) -> Transit:
-    """Let `ctx` go to flow `to`."""
+    """Move `ctx` to flow `to`."""
     return Transit(ctx, to, annotations)
 
 
 def park(ctx: StateCtx, **annotations: str) -> Park:
-    """Let `ctx` go nowhere."""
+    """Park `ctx`: no flow advances it until a command moves it."""
     return Park(ctx, annotations)
 
 
 def delay(
     ctx: StateCtx, to: str, when: float | timedelta | datetime, *, commit: bool = True, **annotations: str
 ) -> Delay:
-    """Let `ctx` go to flow `to` later."""
+    """Move `ctx` to flow `to` later, see Delay."""
     return Delay(ctx, to, when, annotations, commit)
 
 
 def commit(*commands: Command) -> Commit:
-    """Do all of these commands or nothing."""
+    """Execute all of these commands or none."""
     return Commit(commands)

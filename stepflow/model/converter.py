@@ -1,7 +1,7 @@
-"""converter: the cattrs converter behind every codec; it loses nothing on the way to JSON and back.
+"""converter: the cattrs converter of every codec; it converts to JSON and back without loss.
 
-cattrs alone turns 1.7 into 1 for an `int`, "false" into True for a `bool`, "abc" into a list of letters, and leaves fields
-with `init=False` out. Here such a value is refused, and such a field is stored.
+Plain cattrs turns 1.7 into 1 for an `int`, "false" into True for a `bool`, "abc" into a list of letters, and omits fields
+with `init=False`. This converter refuses such values and stores such fields.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from cattrs.gen import (
 )
 from cattrs.preconf.json import JsonConverter, make_converter
 
-from stepflow.model.scalars import SCALARS, Misfit, read_aware, shown, write_aware
+from stepflow.model.scalars import SCALARS, TypeMismatch, read_aware, short_repr, write_aware
 
-_FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # what attrs gives to every frozen class
+_FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # `__setattr__` of every frozen attrs class
 
 
 def has_fields(type_: Any) -> bool:
-    """Whether it is a class that attrs or dataclasses made, perhaps with type arguments."""
+    """Whether it is an attrs class or a dataclass, with or without type arguments."""
     owner = typing.get_origin(type_) or type_
     return isinstance(owner, type) and (attrs.has(owner) or dataclasses.is_dataclass(owner))
 
@@ -57,7 +57,7 @@ def _fields(owner: Any) -> Iterable[Any]:
 
 @lru_cache(maxsize=2)
 def converter(omit_defaults: bool) -> JsonConverter:
-    """The one converter; with `omit_defaults` it leaves out fields that have their default."""
+    """The shared converter; with `omit_defaults` it omits fields that have their default value."""
     made = make_converter(forbid_extra_keys=True, omit_if_default=omit_defaults)
     for type_, read in SCALARS.items():
         made.register_structure_hook(type_, read)
@@ -86,17 +86,19 @@ def converter(omit_defaults: bool) -> JsonConverter:
 
 def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     owner = _resolved(type_)
-    kept: dict[str, Any] = {f.name: override(omit=_computed(owner, f)) for f in _fields(owner)}
+    overrides: dict[str, Any] = {f.name: override(omit=_computed(owner, f)) for f in _fields(owner)}
     read: Callable[..., Any] = make_dict_structure_fn(
-        type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=True, **kept
+        type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=True, **overrides
     )
     return read
 
 
 def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
     owner = _resolved(type_)
-    kept: dict[str, Any] = {
-        f.name: override(omit=_computed(owner, f), unstruct_hook=_scalar(f"{owner.__qualname__}.{f.name}", f.type))
+    overrides: dict[str, Any] = {
+        f.name: override(
+            omit=_computed(owner, f), unstruct_hook=_scalar_check(f"{owner.__qualname__}.{f.name}", f.type)
+        )
         for f in _fields(owner)
     }
     write = make_dict_unstructure_fn(
@@ -104,7 +106,7 @@ def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) 
         made,
         _cattrs_omit_if_default=omit_defaults,
         _cattrs_include_init_false=True,
-        **kept,
+        **overrides,
     )
 
     def unstructure(value: Any) -> Any:
@@ -116,15 +118,15 @@ def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) 
 
 
 def _base(type_: Any) -> tuple[Any, bool]:
-    """The scalar that a type is, else None, and whether it takes None, too."""
+    """(the scalar class of a type or None, whether the type allows None)."""
     args = typing.get_args(type_)
     optional = len(args) == 2 and NoneType in args
     base = next(arg for arg in args if arg is not NoneType) if optional else type_
     return (base if isinstance(base, type) and base in SCALARS else None), optional
 
 
-def _scalar(where: str, type_: Any) -> Callable[[Any], Any] | None:
-    """Refuses what would not come back, so that the step that put it there is told, and not the next claim of the run."""
+def _scalar_check(where: str, type_: Any) -> Callable[[Any], Any] | None:
+    """Refuses a value that could not be read back, so that the step that set it fails, not the next claim of the run."""
     base, optional = _base(type_)
     if base is None:
         return None
@@ -133,17 +135,17 @@ def _scalar(where: str, type_: Any) -> Callable[[Any], Any] | None:
         if type(value) is not base and not (optional and value is None):
             try:
                 SCALARS[base](value, base)
-            except Misfit as misfit:
-                raise Misfit(f"{where}: {misfit}") from None
+            except TypeMismatch as mismatch:
+                raise TypeMismatch(f"{where}: {mismatch}") from None
         return value
 
     return write
 
 
-def _elements(type_: Any, element: Any) -> Callable[[Collection[Any]], None]:
-    """Refuses elements of a container that would not come back; it looks at each only if they are of several classes."""
+def _element_check(type_: Any, element: Any) -> Callable[[Collection[Any]], None]:
+    """Refuses elements of a container that could not be read back; checks each one only if their classes differ."""
     base, optional = _base(element)
-    check, usual = _scalar(f"an element of {type_}", element), {base, NoneType} if optional else {base}
+    check, usual = _scalar_check(f"an element of {type_}", element), {base, NoneType} if optional else {base}
 
     def refuse(values: Collection[Any]) -> None:
         if check is not None and not usual.issuperset(map(type, values)):
@@ -154,13 +156,13 @@ def _elements(type_: Any, element: Any) -> Callable[[Collection[Any]], None]:
 
 
 def _check_class(owner: Any, value: Any) -> None:
-    """A subclass is welcome unless it has fields of its own: they would be lost."""
+    """Accepts a subclass unless it has fields of its own, which would be lost."""
     if not isinstance(value, owner):
-        raise Misfit(f"{shown(value)} is no {owner.__qualname__}: give one")
+        raise TypeMismatch(f"{short_repr(value)} is not of type {owner.__qualname__}: give one")
     lost = set(field_names(type(value)) if has_fields(type(value)) else ()) - set(field_names(owner))
     if lost:
-        raise Misfit(
-            f"{shown(value)} has fields that {owner.__qualname__} lacks ({', '.join(sorted(lost))}) and that would be lost: "
+        raise TypeMismatch(
+            f"{short_repr(value)} has fields that {owner.__qualname__} lacks ({', '.join(sorted(lost))}) and that would be lost: "
             f"declare {type(value).__qualname__} as the type, or give an object of {owner.__qualname__} itself"
         )
 
@@ -170,7 +172,7 @@ def _write_all_but_defaults(type_: Any, made: BaseConverter) -> Callable[[Any], 
 
 
 def _resolved(type_: Any) -> Any:
-    """The class itself; no text is left in the annotations of its fields, not even inside as in `list["Node"]`."""
+    """The class, with all forward references in the annotations of its fields resolved, also nested ones as in `list["Node"]`."""
     owner = typing.get_origin(type_) or type_
     if attrs.has(owner):
         attrs.resolve_types(owner)
@@ -182,7 +184,7 @@ def _resolved(type_: Any) -> Any:
 
 
 def _computed(owner: Any, field: Any) -> bool:
-    """Whether it is a field without `init` that cannot be set: it is computed from the others, and needs no storing."""
+    """Whether a field is computed from the others and need not be stored: it has `init=False` and cannot be set."""
     if field.init:
         return False
     made_by_dataclasses = getattr(owner, "__dataclass_params__", None)
@@ -224,7 +226,10 @@ def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 
 
 def _write_list(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    write, refuse = iterable_unstructure_factory(type_, made, unstructure_to=list), _elements(type_, _argument(type_))
+    write, refuse = (
+        iterable_unstructure_factory(type_, made, unstructure_to=list),
+        _element_check(type_, _argument(type_)),
+    )
 
     def unstructure(value: Any) -> Any:
         if not isinstance(value, list):
@@ -241,12 +246,12 @@ def _write_tuple(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
     if len(args) == 2 and args[1] is Ellipsis:
         return _write_list(type_, made)
     write = make_hetero_tuple_unstructure_fn(type_, made, unstructure_to=list)
-    checks = [(n, check) for n, arg in enumerate(args) if (check := _scalar(f"element {n} of {type_}", arg))]
+    checks = [(n, check) for n, arg in enumerate(args) if (check := _scalar_check(f"element {n} of {type_}", arg))]
 
     def unstructure(value: Any) -> Any:
         _check_list(value)
         if len(value) != len(args):
-            raise Misfit(f"expected {len(args)} elements of {type_}, found {shown(value)}")
+            raise TypeMismatch(f"expected {len(args)} elements of {type_}, found {short_repr(value)}")
         raw = write(value)
         for n, check in checks:
             check(raw[n])
@@ -255,14 +260,17 @@ def _write_tuple(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
     return unstructure
 
 
-def _argument(type_: Any, place: int = 0) -> Any:
+def _argument(type_: Any, index: int = 0) -> Any:
     """A type argument, Any if there are none."""
-    return (*typing.get_args(type_), Any, Any)[place]
+    return (*typing.get_args(type_), Any, Any)[index]
 
 
 def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    """Sorted: the order of a set differs from process to process, and equal inputs must have equal texts."""
-    write, refuse = iterable_unstructure_factory(type_, made, unstructure_to=list), _elements(type_, _argument(type_))
+    """Sorts the elements: the order of a set differs between processes, and equal inputs must have equal texts."""
+    write, refuse = (
+        iterable_unstructure_factory(type_, made, unstructure_to=list),
+        _element_check(type_, _argument(type_)),
+    )
 
     def unstructure(value: Any) -> Any:
         raw = write(value)
@@ -276,7 +284,10 @@ def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
 
 
 def _write_mapping(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    write, refuse = mapping_unstructure_factory(type_, made, unstructure_to=dict), _elements(type_, _argument(type_, 1))
+    write, refuse = (
+        mapping_unstructure_factory(type_, made, unstructure_to=dict),
+        _element_check(type_, _argument(type_, 1)),
+    )
 
     def unstructure(value: Any) -> Any:
         raw = write(value)
@@ -287,6 +298,6 @@ def _write_mapping(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
 
 
 def _check_list(value: Any) -> None:
-    """A text has letters, and an object keys, but they are not the elements of a list."""
+    """Refuses texts and mappings: they are iterable, but not lists."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise Misfit(f"expected a list, found {shown(value)}")
+        raise TypeMismatch(f"expected a list, found {short_repr(value)}")

@@ -1,4 +1,4 @@
-"""StateCtx: the working copy of a State that flow functions and callers edit; only a commit makes edits durable."""
+"""StateCtx: the working copy of a State that flow functions and callers edit; a commit makes the edits durable."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ DELAY_UNTIL = "flowstate.delay.until"  # transition annotation: RFC 3339
 
 @define(eq=False)
 class StateCtx:
-    """Edit `labels` and `annotations` in place; change where the State goes by commands (`transit`, `park`, ...).
+    """Edit `labels` and `annotations` in place; change its transition by commands (`transit`, `park`, ...).
 
-    `committed` is the State as last persisted: its `rev` is what a commit expects to find. `transitions` are those left
-    behind since then, the oldest first. `datas` are the blobs loaded or set, by alias. `rev` and `committed_at` (microseconds
-    UTC) tell which revision the edits began from.
+    `committed` is the State as last persisted: its `rev` is what a commit expects to find. `transitions` are those
+    replaced since then, the oldest first. `datas` are the blobs loaded or set, by alias. `rev` and `committed_at` (microseconds
+    UTC) are those of the revision that was edited.
     """
 
     id: str
@@ -49,38 +49,38 @@ class StateCtx:
 
     @property
     def parked(self) -> bool:
-        """True when the State goes nowhere."""
+        """True when the transition names no flow."""
         return not self.transition.to
 
     @property
     def delayed_until(self) -> datetime | None:
-        """When the delay was due that brought the State here; None if no delay did."""
+        """The due time of the delay that moved the State to its flow; None if no delay did."""
         text = self.transition.annotations.get(DELAY_UNTIL)
         return datetime.fromisoformat(text) if text else None
 
     def reset(self, state: State) -> None:
-        """Take over a stored State, forgetting all edits."""
+        """Replace the content by a stored State; all edits are lost."""
         self.id, self.transition, self.committed = state.id, state.transition, state
         self.rev, self.committed_at = state.rev, state.committed_at
         self.labels, self.annotations, self.transitions = dict(state.labels), dict(state.annotations), []
 
     def move(self, to: str, annotations: Mapping[str, str]) -> None:
-        """Leave the present transition behind for a new one; empty `to` parks."""
+        """Replace the current transition by a new one; an empty `to` parks the State."""
         self.transitions.append(self.transition)
         self.transition = Transition(to, dict(annotations))
 
     def copy(self) -> StateCtx:
         """An independent copy, with its edits and data."""
-        twin = StateCtx(self.id, dict(self.labels), dict(self.annotations), self.transition, self.committed)
-        twin.transitions, twin.rev, twin.committed_at = list(self.transitions), self.rev, self.committed_at
-        twin.datas = {alias: Data(d.blob, d.rev, dict(d.annotations)) for alias, d in self.datas.items()}
-        return twin
+        copy = StateCtx(self.id, dict(self.labels), dict(self.annotations), self.transition, self.committed)
+        copy.transitions, copy.rev, copy.committed_at = list(self.transitions), self.rev, self.committed_at
+        copy.datas = {alias: Data(d.blob, d.rev, dict(d.annotations)) for alias, d in self.datas.items()}
+        return copy
 
     def fork(self, id: str) -> StateCtx:  # noqa: A002
-        """A copy under another id that was never committed, so its first commit creates it."""
-        twin = self.copy()
-        twin.id, twin.committed, twin.rev, twin.committed_at = id, State(""), 0, 0
-        return twin
+        """A copy under another id, not committed yet: its first commit creates the State."""
+        copy = self.copy()
+        copy.id, copy.committed, copy.rev, copy.committed_at = id, State(""), 0, 0
+        return copy
 
     def annotation(self, name: str) -> str:
         """The transition's annotation if it has one of this name, else the State's, else empty."""
@@ -88,11 +88,11 @@ class StateCtx:
         return self.annotations.get(name, "") if found is None else found
 
     def data(self, alias: str) -> Data:
-        """A blob that was loaded or set; StepflowError if it was not."""
+        """The blob under an alias that was loaded or set; StepflowError otherwise."""
         if alias not in self.datas:
             known = ", ".join(sorted(self.datas)) or "none"
             raise StepflowError(
-                f"data {alias!r} of {self.id!r} is not loaded ({known} is): do get_data(ctx, {alias!r}) first"
+                f"data {alias!r} of {self.id!r} is not loaded (loaded: {known}): do get_data(ctx, {alias!r}) first"
             )
         return self.datas[alias]
 

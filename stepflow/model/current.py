@@ -1,4 +1,4 @@
-"""current(): which run, step and attempt the calling code belongs to."""
+"""current(): the run, step and attempt that called this code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import define
 
 @define
 class Current:
-    """The step that is being executed: live view, valid until the step returns.
+    """The step that is being executed; valid until the step returns.
 
     `attempt` counts from 1 and grows with every retry and every crash of this step.
     """
@@ -21,7 +21,7 @@ class Current:
 
     @property
     def key(self) -> str:
-        """`flow/run/step`: the same over retries and crashes, so it can serve as an idempotency key for other systems."""
+        """`flow/run/step`: the same for all retries and after a crash; use it as an idempotency key for other systems."""
         return f"{self.flow}/{self.run_id}/{self.step}"
 
 
@@ -29,11 +29,11 @@ _current: ContextVar[Current] = ContextVar("stepflow_current")
 
 
 def current() -> Current:
-    """The run and step that this code is executed for; raises LookupError outside of a step."""
+    """The run and step that called this code; raises LookupError outside a step."""
     try:
         return _current.get()
     except LookupError:
-        raise LookupError("current() was called outside of a step: only an engine that runs a step sets it") from None
+        raise LookupError("current() was called outside a step: only an engine that runs a step sets it") from None
 
 
 def enter(value: Current) -> None:

@@ -6,16 +6,16 @@ from attrs import Factory, define
 
 from stepflow.errors import StepflowError
 
-ALIAS_PREFIX = "flowstate.data."  # state annotation: the data revision that an alias stands for
+ALIAS_PREFIX = "flowstate.data."  # state annotation: the data revision of an alias
 CHECKSUM = "checksum/xxhash64"
 BINARY = "binary"
 
 
 @define
 class Data:
-    """A working copy of a blob: change `blob` and store it again, it gets another revision; `rev` 0 is not stored yet.
+    """A working copy of a blob: change `blob` and store it again to make another revision; `rev` 0 is not stored yet.
 
-    `binary` tells readers that the bytes are no text.
+    `binary` tells readers that the bytes are not text.
     """
 
     blob: bytes = b""
@@ -24,7 +24,7 @@ class Data:
 
     @property
     def binary(self) -> bool:
-        """Whether the blob was marked as no text."""
+        """Whether the blob is marked as not being text."""
         return self.annotations.get(BINARY) == "true"
 
     def text(self) -> str:
@@ -32,7 +32,7 @@ class Data:
         return self.blob.decode()
 
     def dirty(self, checksum: str) -> bool:
-        """Whether the blob, whose checksum is given, differs from what was stored."""
+        """Whether the blob, with this checksum, differs from the stored one."""
         if not self.rev:
             return True
         stored = self.annotations.get(CHECKSUM)

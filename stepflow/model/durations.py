@@ -1,4 +1,4 @@
-"""Durations: seconds or timedelta in, seconds out."""
+"""durations: converts seconds or a timedelta to seconds, and seconds to text."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 
 def seconds(name: str, given: Any, *, zero: bool = False) -> tuple[float, str]:
-    """(seconds, "") or (0, what is wrong). Accepts finite positive numbers and timedeltas; 0 only with `zero`."""
+    """(seconds, "") or (0, the problem). Accepts finite positive numbers and timedeltas; 0 only with `zero`."""
     if isinstance(given, timedelta):
         value = given.total_seconds()
     elif isinstance(given, (int, float)) and not isinstance(given, bool):
         value = float(given)
     else:
-        return 0.0, f"{name}={given!r} is no duration: give seconds or a timedelta"
+        return 0.0, f"{name}={given!r} is not a duration: give seconds or a timedelta"
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         least = "0 or more" if zero else "more than 0"
         return 0.0, f"{name}={given!r}: give {least} seconds, finite"
     return value, ""
 
 
-def spoken(value: float) -> str:
-    """Seconds in words, e.g. "1.5 s", "10 min", "3 d"."""
+def duration_text(value: float) -> str:
+    """Seconds as text with a unit, e.g. "1.5 s", "10 min", "3 d"."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if value >= size and value % size == 0:
             return f"{value // size:.0f} {unit}"

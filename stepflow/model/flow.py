@@ -1,4 +1,4 @@
-"""Flow, Task and Move: the one small protocol through which the engine advances every authoring style."""
+"""Flow, Task and Move: the protocol by which the engine advances the flows of every authoring style."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class FlowOptions:
     """How an engine treats the runs of a flow.
 
     `concurrency` limits the runs that one worker advances at the same time, `retry` is the policy for a run whose step
-    raised, `hung_after_s` frees a claim without a commit for that many seconds, `max_crashes` is how many processes a run
-    may take down before it is failed, `upgrade` maps a stored exchange (`dict`) of an older version before it is restored.
+    raised, `hung_after_s` releases a claim without a commit for that many seconds, `max_crashes` is the number of processes
+    that may die on a run before it fails, `upgrade` converts a stored exchange (`dict`) of an older version.
     """
 
     concurrency: int | None = None
@@ -36,7 +36,7 @@ class FlowOptions:
 class Call:
     """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited.
 
-    It is taken up by whoever gets it before its maker goes on, who may then use it again.
+    The receiver reads it before it resumes the generator that yielded it; the generator may then reuse the object.
     """
 
     fn: Callable[..., Any]
@@ -64,20 +64,20 @@ class Task(ABC):
 
     @abstractmethod
     def settle(self, value: Any, exchange: Any) -> Move:
-        """What follows from the value that the call returned. Raises when the value is not acceptable."""
+        """The Move that follows from the value that the call returned. Raises BadReturn when the value is not allowed."""
 
     @abstractmethod
     def recover(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
-        """Ask the error handlers: yields their calls, returns the Move of the first that says yes, else raises."""
+        """Ask the retry groups: yields the calls of handlers, returns the Move of the first group that retries, else raises."""
 
 
 @frozen
 class Move:
-    """What a finished task leads to: the next transition, and the task that begins there (None: the run has ended).
+    """The result of a task: the next transition, and the task at its position (None: the run has ended).
 
-    `delay_s` is the time before that task may begin. `stays` is true for a poll whose condition is not met yet: if the
-    exchange did not change either, there is nothing to commit. `attempt` is which try of the task's retry group comes
-    next, from 1.
+    `delay_s` is the time in seconds before that task may start. `stays` is true for a poll whose condition is not met yet:
+    if the exchange did not change either, there is nothing to commit. `attempt` is the number of the next attempt of the
+    task's retry group, from 1.
     """
 
     transition: Transition
@@ -85,7 +85,7 @@ class Move:
     delay_s: float = 0.0
     stays: bool = False
     attempt: int = 1
-    goes_on: bool = field(init=False)  # whether the task may begin at once and has all the time that it wants
+    goes_on: bool = field(init=False)  # whether the task may start at once and has no time limit
 
     @goes_on.default
     def _goes_on(self) -> bool:
@@ -98,14 +98,14 @@ class Flow(ABC, Generic[E_contra]):
     name: str
     codec: Codec[E_contra]  # of the exchange
     options: FlowOptions
-    definition: str  # hash: two workers with the same one know the same positions and the same exchange
+    definition: str  # hash: workers with the same value have the same positions and the same exchange
     inline: bool  # True when no step is async: its runs are advanced in threads, without the event loop
     kind: ClassVar[str] = "flow"
 
     @abstractmethod
     def first(self) -> Move:
-        """Where a new run begins."""
+        """The first Move of a new run."""
 
     @abstractmethod
     def resume(self, transition: Transition) -> Move:
-        """The Move that a stored transition stands for (its `transition` is returned unchanged); raises UnknownState."""
+        """The Move that leads to a stored transition (the same object is in the Move); raises UnknownState."""

@@ -1,4 +1,4 @@
-"""FlowFunction: a flow that is one plain function, which looks at a State and returns the command that moves it on."""
+"""FlowFunction: a flow that is one function, which reads a State and returns the command that moves it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HUNG_AFTER_S = 120.0
 
 
 class FlowFunction(Flow[None]):
-    """What `@flow("mutex.v1")` makes of `fn(ctx)` or `fn(ctx, engine)`; call it like the function itself."""
+    """The flow that `@flow("mutex.v1")` makes of `fn(ctx)` or `fn(ctx, engine)`; call it like the function itself."""
 
     kind: ClassVar[str] = "function"
 
@@ -39,11 +39,11 @@ class FlowFunction(Flow[None]):
         return f"<FlowFunction {self.name}>"
 
     def first(self) -> Move:
-        """A run that is started goes to this flow; its function is called at once."""
+        """The Move of a new run: to this flow, without a delay."""
         return Move(Transition(self.name), None)
 
     def resume(self, transition: Transition) -> Move:
-        """A flow function begins anew each time: the transition is all it needs."""
+        """The Move to the stored transition: a flow function has no position of its own."""
         return Move(transition, None)
 
 
@@ -57,8 +57,8 @@ def flow(
 ) -> Callable[[Callable[..., Any]], FlowFunction]:
     """Make a flow of a function `fn(ctx)` or `fn(ctx, engine)`, sync or async, that returns a command.
 
-    A function that raises or returns nothing is called again by the `retry` policy (default: 3 attempts, from 1 second on),
-    then its State is `failed`. A call without a commit for `hung_after` seconds loses its claim.
+    A function that raises or returns None is retried by the `retry` policy (default: 3 attempts, the first delay is 1
+    second), then its State is `failed`. A call without a commit for `hung_after` seconds loses its claim.
     """
     if not isinstance(name, str) or not name:
         raise DefinitionError('flow(): give the flow\'s name, a non-empty text, e.g. @flow("mutex.v1")')

@@ -11,13 +11,13 @@ from stepflow.model.state import State
 class Status(str, Enum):
     """What a run is doing, for all authoring styles."""
 
-    QUEUED = "queued"  # due, no worker has taken it yet
+    QUEUED = "queued"  # due, no worker has claimed it yet
     RUNNING = "running"  # held by a worker
     SLEEPING = "sleeping"  # due later: back-off or delay
     WAITING = "waiting"  # for an event, or for a condition that is polled
-    PARKED = "parked"  # nothing will happen until somebody moves it
+    PARKED = "parked"  # no flow advances it until a command moves it
     PAUSED = "paused"  # held back on request
-    BLOCKED = "blocked"  # given back by a worker that cannot go on with it; `explain` tells why
+    BLOCKED = "blocked"  # released by a worker that cannot advance it; `explain` tells why
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -35,10 +35,10 @@ FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
 
 
 class QueueRow(NamedTuple):
-    """A run's row in the ready queue: `due` is integer microseconds UTC, `owner` is empty while nobody holds it.
+    """A run's row in the ready queue: `due` is integer microseconds UTC, `owner` is empty while no worker holds it.
 
     `crashes` counts the owners that died holding it without a commit in between; `blocked` says why a worker whose
-    definition hash is `blocked_by` gave it back. `limits` is the text of the limits that a claim must respect.
+    definition hash is `blocked_by` released it. `limits` is the text of the limits that a claim must respect.
     """
 
     flow: str

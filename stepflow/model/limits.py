@@ -1,4 +1,4 @@
-"""Flow control: what a run's limits are, and the one function that decides whether it may begin or go on now."""
+"""limits: the limits of a run, and the function that decides whether it may be claimed now."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _period(_instance: object, _attribute: object, value: Any) -> None:
 class Limit:
     """A limit that all runs started with the same `key` share, over all flows and workers of a namespace.
 
-    `concurrency`: at most so many of them are held by workers at a time; one that sleeps, waits or is parked is not held.
-    `rate` and `per` (seconds or timedelta): at most `rate` of them begin within any `per` seconds. Raises ValueError.
+    `concurrency`: workers hold at most so many of them at a time; one that sleeps, waits or is parked is not held.
+    `rate` and `per` (seconds or timedelta): at most `rate` of them start within any `per` seconds. Raises ValueError.
     """
 
     key: str = field(validator=_key)
@@ -60,28 +60,28 @@ class Limit:
         return round(self.per * MICRO)
 
     def wider(self, other: Limit | None) -> Limit:
-        """A rate that reaches back as far, and counts as far, as this one and another one of the key."""
+        """A limit with the larger rate and the longer period of this limit and another one of the same key."""
         if other is None or other.rate is None or self.rate is None:
             return self
         return Limit(self.key, rate=max(self.rate, other.rate), per=max(self.per, other.per))
 
 
 def dump(limits: Iterable[Limit]) -> str:
-    """The canonical text of limits, sorted by key; empty for none. Runs of one text wait in one line."""
+    """The canonical text of limits, sorted by key; empty for none. Runs with equal texts share a partition of the queue."""
     rows = [[one.key, one.concurrency, *(() if one.rate is None else (one.rate, one.per_us))] for one in limits]
     return json.dumps(sorted(rows, key=lambda row: str(row[0])), ensure_ascii=False) if rows else ""
 
 
 @lru_cache(maxsize=16_384)
 def parse(text: str) -> tuple[Limit, ...]:
-    """The limits of a text."""
+    """The limits in a text that `dump` wrote."""
     rows = json.loads(text) if text else ()
     return tuple(Limit(row[0], row[1], **({"rate": row[2], "per": row[3] / MICRO} if row[2:] else {})) for row in rows)
 
 
 @lru_cache(maxsize=16_384)
 def after_start(text: str) -> str:
-    """What still holds for a run that has begun: its rates are over, its shares of concurrency stay."""
+    """The limits of a run that has started: its rates no longer apply, its concurrency limits do."""
     if not text:
         return text
     return dump(Limit(limit.key, limit.concurrency) for limit in parse(text) if limit.concurrency is not None)
@@ -89,7 +89,7 @@ def after_start(text: str) -> str:
 
 @frozen
 class Admission:
-    """How many more runs may be taken now. With none: the `limit` that refuses, and until when (None: until one is given back)."""
+    """How many more runs may be claimed now. If none: the `limit` that refuses, and until when (None: until one is released)."""
 
     free: int
     limit: Limit | None = None
@@ -98,36 +98,36 @@ class Admission:
 
 @define
 class LimitUsage:
-    """What the limits are held against: ids of the runs that are held, and times (microseconds) of the latest begins, by key."""
+    """The current use of limits by key: ids of the runs that are held, and times (microseconds) of the latest starts."""
 
     held: dict[str, list[str]] = field(factory=dict)
     begun: dict[str, list[int]] = field(factory=dict)
 
     def holds(self, text: str, run_id: str) -> None:
-        """A run with these limits is held."""
+        """Count a held run with these limits."""
         for limit in parse(text):
             self.held.setdefault(limit.key, []).append(run_id)
 
     def of(self, text: str, now: int) -> LimitUsage:
-        """That part of it that matters to these limits at `now`."""
+        """The part of the usage that is relevant to these limits at `now`."""
         held = {limit.key: self.held.get(limit.key, []) for limit in parse(text)}
         since = {limit.key: now - limit.per_us for limit in rated(text)}
         return LimitUsage(held, {key: [at for at in self.begun.get(key, ()) if at > since[key]] for key in since})
 
     def takes(self, text: str, run_id: str, now: int) -> None:
-        """A run with these limits is taken now."""
+        """Count a run with these limits that is claimed at `now`."""
         self.holds(text, run_id)
         for limit in rated(text):
             self.begun.setdefault(limit.key, []).append(now)
 
 
 def rated(text: str) -> Sequence[Limit]:
-    """Those limits of a text that have a rate."""
+    """The limits in a text that have a rate."""
     return [limit for limit in parse(text) if limit.rate is not None] if text else ()
 
 
 def admission(text: str, limit_usage: LimitUsage, now: int) -> Admission:
-    """Decide how many runs with these limits may be taken at `now`. Everything that claims or explains asks this function."""
+    """Decide how many runs with these limits may be claimed at `now`. Every claim and `explain` use this function."""
     free, refusal = LARGEST, None
     for limit in parse(text):
         if limit.concurrency is not None:
@@ -146,18 +146,18 @@ def admission(text: str, limit_usage: LimitUsage, now: int) -> Admission:
     return refusal or Admission(free)
 
 
-def due_of(head: int, text: str, limit_usage: LimitUsage, now: int) -> int | None:
-    """When the first of the runs with these limits, due at `head`, may be taken; None: when one is given back."""
-    if head > now or not text:
-        return head
+def due_of(first_due: int, text: str, limit_usage: LimitUsage, now: int) -> int | None:
+    """When the first run with these limits, due at `first_due`, may be claimed; None: when another one is released."""
+    if first_due > now or not text:
+        return first_due
     found = admission(text, limit_usage, now)
-    return head if found.free else found.until
+    return first_due if found.free else found.until
 
 
 def admit(candidates: Iterable[tuple[Any, str, str]], limit_usage: LimitUsage, now: int, most: int) -> list[str]:
-    """Ids of the first `most` candidates (order, id, limits) that may be taken at `now`; `traffic` then knows of them.
+    """Ids of the first `most` candidates (order, id, limits) that may be claimed at `now`; `limit_usage` counts them.
 
-    Those that come first in order go first; one that is refused keeps nobody else from going.
+    Candidates are tried in ascending order; one that is refused does not hold up the others.
     """
     taken: list[str] = []
     for _order, run_id, text in sorted(candidates, key=lambda one: one[0]):

@@ -1,4 +1,4 @@
-"""The options with which a flow is made, checked."""
+"""options: checks the options of a flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepflow.model.retry import RetryPolicy
 def read_options(
     name: str, concurrency: Any, retry: Any, hung_after: Any, max_crashes: Any, upgrade: Any = None
 ) -> tuple[FlowOptions, list[str]]:
-    """(the options, what is wrong with them)."""
+    """(the options, the problems; empty if there are none)."""
     problems = []
     if concurrency is not None and not _count(concurrency):
         problems.append(f"concurrency={concurrency!r}: give a whole number of runs, at least 1, or None")
@@ -21,7 +21,7 @@ def read_options(
         problems.append(f"max_crashes={max_crashes!r}: give a whole number of crashes, at least 1")
     if retry is not None and not isinstance(retry, RetryPolicy):
         problems.append(f"retry={retry!r}: give a RetryPolicy, or None")
-    if upgrade is not None and (problem := _misfit(upgrade)):
+    if upgrade is not None and (problem := _upgrade_problem(upgrade)):
         problems.append(f"upgrade={upgrade!r:.200} {problem}: give a function from dict to dict, or None")
     hung_after_s: float | None = None
     if hung_after is not None:
@@ -32,8 +32,8 @@ def read_options(
     return FlowOptions(concurrency, retry, hung_after_s, max_crashes, upgrade), []
 
 
-def _misfit(upgrade: Any) -> str:
-    """What is wrong with an upgrade, empty if nothing is."""
+def _upgrade_problem(upgrade: Any) -> str:
+    """Why `upgrade` cannot be used, empty if it can."""
     if not callable(upgrade):
         return "is not callable"
     if inspect.iscoroutinefunction(upgrade) or inspect.isgeneratorfunction(upgrade):

@@ -1,4 +1,4 @@
-"""How a run ends: the final transition, and errors as stored text."""
+"""outcome: the final transition of a run, and errors as stored text."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from stepflow.errors import RunFailed
 from stepflow.model.recovery import TRIED
 from stepflow.model.state import ERROR, POSITION, STATUS, WAITING, State, Transition
 
-FLOW = "stepflow.flow"  # the flow function that a State went to when it ended
+FLOW = "stepflow.flow"  # the flow function at which a State ended
 
 MAX_TEXT = 16_384  # characters of a message or traceback that are kept
 
 
 def describe(error: BaseException) -> str:
-    """An exception as JSON `{"type", "message", "traceback"}`; long texts lose their middle.
+    """An exception as JSON `{"type", "message", "traceback"}`; the middle of a long text is left out.
 
-    The traceback begins where this library calls the user's function.
+    The traceback starts at the user's function.
     """
     text = "".join(traceback.format_exception(type(error), error, _from_user(error.__traceback__)))
     return json.dumps(
@@ -28,7 +28,7 @@ def describe(error: BaseException) -> str:
 
 
 def _from_user(trace: TracebackType | None) -> TracebackType | None:
-    """The part of a traceback below our own frames; all of it if there is no other part."""
+    """The traceback without the frames of this library at its start; all of it if there are no others."""
     below = trace
     while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):
         below = below.tb_next
@@ -36,26 +36,26 @@ def _from_user(trace: TracebackType | None) -> TracebackType | None:
 
 
 def _message(error: BaseException) -> str:
-    """What it says, with its notes; an error whose `__str__` raises must not keep its run from failing."""
+    """The message with its notes; also works if `__str__` raises, so that the run can still fail."""
     notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
     try:
         return f"{error}{notes}"
-    except Exception as broken:  # noqa: BLE001 - it is user code like the step
+    except Exception as broken:  # noqa: BLE001 - __str__ is user code
         return f"its message cannot be shown, __str__ raised {type(broken).__qualname__}{notes}"
 
 
 def crashed(crashes: int, state: State) -> str:
-    """The error of a run whose processes died."""
+    """The stored error of a run whose processes died."""
     where = state.transition.annotations.get(POSITION, state.transition.to)
     message = (
         f"{crashes} processes died while they held this run at {where}, "
-        "the last one while it held nothing else; mend the step, then redrive the run"
+        "the last one held no other run; fix the step, then redrive the run"
     )
     return json.dumps({"type": "Crashed", "message": message, "traceback": ""})
 
 
 def final(transition: Transition, status: str, error: str) -> Transition:
-    """The transition with which a run ends: parked, at the position it had, with its status and error."""
+    """The final transition of a run: parked, at its last position, with its status and error."""
     annotations = {key: value for key, value in transition.annotations.items() if key == POSITION}
     annotations[STATUS] = status
     if error:
@@ -64,14 +64,14 @@ def final(transition: Transition, status: str, error: str) -> Transition:
 
 
 def stopped(transition: Transition, status: str, error: str) -> Transition:
-    """The transition with which a State ends that went to a flow function; `resumed` leads back there."""
+    """The final transition of a State at a flow function; `resumed` returns it there."""
     notes = {key: value for key, value in transition.annotations.items() if key not in (WAITING, ERROR)}
     notes |= {STATUS: status, FLOW: transition.to} | ({ERROR: error} if error else {})
     return Transition("", notes)
 
 
 def resumed(transition: Transition, flow: str) -> Transition:
-    """Where a failed run goes on: at its position in `flow`, or in the flow function that failed."""
+    """The transition that resumes a failed run: at its position in `flow`, or at the flow function that failed."""
     if FLOW in transition.annotations:
         notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
         return Transition(transition.annotations[FLOW], notes)

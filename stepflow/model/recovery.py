@@ -1,4 +1,4 @@
-"""The annotations by which a State says how it wants to be recovered."""
+"""recovery: the annotations of a State that control its recovery."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import re
 
 from stepflow.model.state import State
 
-ENABLED = "flowstate.recovery.enabled"  # state annotation: "false" leaves a State alone when its function fails
+ENABLED = "flowstate.recovery.enabled"  # state annotation: "false": no recovery when its function fails
 MAX_ATTEMPTS = "flowstate.recovery.max_attempts"  # state annotation: decimal
 RETRY_AFTER = "flowstate.recovery.retry_after"  # state annotation: a duration like "1m30s"
-TRIED = "flowstate.recovery.attempt"  # transition annotation: how often it was tried again
+TRIED = "flowstate.recovery.attempt"  # transition annotation: how often it was retried
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def left_alone(state: State) -> bool:
-    """Whether nothing is to be done about it when its function fails or its process dies."""
+    """Whether recovery is disabled: the State stays as it is when its function fails or its process dies."""
     return state.annotations.get(ENABLED) == "false"
 
 
 def max_attempts(state: State, default: int) -> int:
-    """How often its function may be called before it is failed."""
+    """How often its function may be called before the State fails."""
     text = state.annotations.get(MAX_ATTEMPTS, "")
     return int(text) if text.isdecimal() and int(text) > 0 else default
 
 
 def retry_after_s(state: State, default: float) -> float:
-    """Seconds before it is tried again."""
+    """Seconds before the next attempt."""
     wanted = duration_s(state.annotations.get(RETRY_AFTER, ""))
     return default if wanted is None else wanted
 
 
 def tried(state: State) -> int:
-    """How often it was tried again at its present transition."""
+    """How often it was retried at its current transition."""
     text = state.transition.annotations.get(TRIED, "")
     return int(text) if text.isdecimal() else 0
 

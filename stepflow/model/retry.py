@@ -1,4 +1,4 @@
-"""RetryPolicy: how often and how far apart something that failed is tried again."""
+"""RetryPolicy: how often, and after which delays, a failed step or run is retried."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def _factor(_instance: object, _attribute: object, value: float) -> None:
 
 def _share(_instance: object, _attribute: object, value: float) -> None:
     if not _is_number(value, 1):
-        raise ValueError(
-            f"jitter={value!r}: give the share of the delay, from 0 to 1, by which it may be moved, e.g. 0.1"
-        )
+        raise ValueError(f"jitter={value!r}: give the share of the delay, from 0 to 1, by which it may vary, e.g. 0.1")
 
 
 def _error_types(_instance: object, _attribute: object, value: object) -> None:
@@ -59,8 +57,8 @@ class RetryPolicy:
     """Exponential back-off with a limit; the same class serves groups, steps and whole runs.
 
     `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)`, at most `max_delay`
-    (both are given in seconds or as a timedelta, and kept in seconds), moved by up to ± `jitter` (a share, 0.1 = 10 %). `on` is the exception class, or a tuple of classes, that
-    may be retried. The policy is pure: its jitter is derived from the key that the caller gives.
+    (both are given in seconds or as a timedelta, and kept in seconds), changed by up to ± `jitter` (a share, 0.1 = 10 %).
+    `on` is the exception class, or a tuple of classes, that may be retried. The policy is pure: its jitter is derived from the key that the caller gives.
     """
 
     max_attempts: int = field(default=3, validator=_positive_attempts)

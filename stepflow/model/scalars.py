@@ -1,4 +1,4 @@
-"""scalars: reads numbers, texts and times of stored JSON without bending them, and says what else was found."""
+"""scalars: reads numbers, texts and times of stored JSON without lossy conversion; raises TypeMismatch for other values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from stepflow.errors import CodecError
 
 
-class Misfit(ValueError):
-    """A stored value that its type does not take; the message says what was expected."""
+class TypeMismatch(ValueError):
+    """A value that does not have the declared type; the message says what was expected and what was found."""
 
 
-def shown(value: Any) -> str:
-    """The beginning of a value's repr; a repr that fails is no reason to fail here."""
+def short_repr(value: Any) -> str:
+    """The first 200 characters of a value's repr; never raises, even if `__repr__` does."""
     try:
         return f"{value!r:.200}"
-    except Exception:  # noqa: BLE001 - a broken __repr__, or one that recurses too deep
+    except Exception:  # noqa: BLE001 - __repr__ of the user is broken or recurses too deep
         return f"a value of type {type(value).__qualname__}"
 
 
@@ -27,9 +27,9 @@ def read_int(value: Any, type_: Any) -> Any:
         return _as(type_, int, value)
     if isinstance(value, float) and value.is_integer():
         return _as(type_, int, int(value))
-    if isinstance(value, str) and value.removeprefix("-").isdecimal():  # keys of a JSON object are texts
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():  # keys of a JSON object are strings
         return _as(type_, int, int(value))
-    raise Misfit(f"expected int, found {shown(value)}")
+    raise TypeMismatch(f"expected int, found {short_repr(value)}")
 
 
 def read_float(value: Any, type_: Any) -> Any:
@@ -39,17 +39,17 @@ def read_float(value: Any, type_: Any) -> Any:
         try:
             number = float(value)  # a key, see above
         except ValueError:
-            raise Misfit(f"expected float, found {shown(value)}") from None
+            raise TypeMismatch(f"expected float, found {short_repr(value)}") from None
     if isinstance(number, (int, float)) and math.isfinite(number):
         return _as(type_, float, float(number))
-    raise Misfit(f"expected float, found {shown(value)}")
+    raise TypeMismatch(f"expected float, found {short_repr(value)}")
 
 
 def read_str(value: Any, type_: Any) -> Any:
     """A text."""
     if isinstance(value, str):
         return _as(type_, str, value)
-    raise Misfit(f"expected str, found {shown(value)}")
+    raise TypeMismatch(f"expected str, found {short_repr(value)}")
 
 
 def read_bool(value: Any, _type: Any) -> bool:
@@ -58,7 +58,7 @@ def read_bool(value: Any, _type: Any) -> bool:
         return value
     if value in ("true", "false"):  # a key, see above
         return bool(value == "true")
-    raise Misfit(f"expected bool, found {shown(value)}")
+    raise TypeMismatch(f"expected bool, found {short_repr(value)}")
 
 
 SCALARS = {int: read_int, float: read_float, str: read_str, bool: read_bool}
@@ -79,8 +79,8 @@ def write_aware(value: datetime) -> str:
 
 
 def read_aware(text: str, _type: object) -> datetime:
-    """The same, back."""
+    """A datetime from ISO 8601 text; raises TypeMismatch if it has no offset."""
     value = datetime.fromisoformat(text)
     if value.tzinfo is None:
-        raise Misfit(f"{text!r} has no UTC offset")
+        raise TypeMismatch(f"{text!r} has no UTC offset")
     return value

@@ -1,7 +1,7 @@
-"""States as flowstate.v1 protobuf messages: the form in which a State is stacked into an annotation of another.
+"""stacked: States as flowstate.v1 protobuf messages, the form of a State that is stacked into an annotation of another.
 
-Only the messages State, StateCtx, Transition and Data are needed, and their encoding is canonical here: fields by number,
-maps by key, so that equal States give equal text. Wire format: https://protobuf.dev/programming-guides/encoding/
+Only the messages State, StateCtx, Transition and Data are needed. The encoding is canonical: fields are sorted by number,
+maps by key, so that equal States have equal texts. Wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def unstack_text(text: str) -> StateCtx:
     try:
         return decode_ctx(base64.b64decode(text, validate=True))
     except (binascii.Error, IndexError, UnicodeDecodeError, ValueError) as error:
-        raise CodecError(f"{text!r:.80} is no stacked State: {error}") from error
+        raise CodecError(f"{text!r:.80} is not a stacked State: {error}") from error
 
 
 def encode_ctx(ctx: StateCtx) -> bytes:
@@ -192,11 +192,11 @@ def _read_varint(raw: bytes, at: int) -> tuple[int, int]:
 
 def _bytes(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise ValueError("a number stands where text or a message belongs")
+        raise ValueError("found a number, expected text or a message")
     return value
 
 
 def _signed(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise ValueError("text stands where a number belongs")
+        raise ValueError("found text, expected a number")
     return value - (1 << 64) if value >> 63 else value

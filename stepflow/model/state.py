@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from attrs import field, frozen
 
-new_tuple = tuple.__new__  # makes a NamedTuple of all its fields, four times as fast as its class does
+new_tuple = tuple.__new__  # makes a NamedTuple of all its fields, four times as fast as calling its class
 
 EMPTY: Mapping[str, str] = MappingProxyType({})
 
 # Transition annotations that the library writes. Users' own annotations may have any other name.
 POSITION = "stepflow.state"  # JSON list of strings, the position of a step flow
-STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" once the run ended
+STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" when the run has ended
 ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here
-WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": what the run waits for at this position
+WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
 DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
-ATTEMPT = "stepflow.attempt"  # decimal: which attempt of the run's own retry policy is next (from 2 on)
+ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
 
 
 def encode_map(mapping: Mapping[str, str]) -> str:
@@ -35,12 +35,12 @@ _derived = partial(field, init=False, eq=False, repr=False)
 
 @frozen
 class Transition:
-    """Where a State is going: `to` names a flow, empty means parked. A new transition replaces the last one wholesale.
+    """The next flow of a State: `to` names it, empty means parked. A new transition replaces the last one completely.
 
-    Transitions are immutable and shared between runs, so what follows from the two is computed once. `text` is the stored
-    form, canonical JSON `{"annotations":{…},"to":"…"}`. `status` is `completed`, `failed` or `cancelled` when the run ended
-    here, else empty; `event` names the event that it waits for, if any; `polls` tells whether it waits for something else than
-    time, `plain` that it waits for nothing but time, if it has not ended.
+    Transitions are immutable and shared between runs, so the derived fields are computed once. `text` is the stored form,
+    canonical JSON `{"annotations":{…},"to":"…"}`. `status` is `completed`, `failed` or `cancelled` if the run ended with
+    this transition, else empty; `event` names the event that the run waits for, if any; `polls` is true if it waits for an
+    event or polls a condition, `plain` if it does neither.
     """
 
     to: str = ""
@@ -74,7 +74,7 @@ class Transition:
 
     @classmethod
     def parse(cls, text: str) -> Transition:
-        """Read the stored form back."""
+        """The transition of a stored text."""
         raw = json.loads(text)
         return cls(raw["to"], raw["annotations"])
 
@@ -102,5 +102,5 @@ class State(NamedTuple):
 
     @property
     def parked(self) -> bool:
-        """True when the State goes nowhere: never started, parked, or ended."""
+        """True when the transition names no flow: never started, parked, or ended."""
         return not self.transition.to

@@ -1,4 +1,4 @@
-"""Steps: the immutable chain that a flow is written in; every method returns a new, longer one."""
+"""Steps: the immutable chain that a flow is written in; every method returns a new chain with one more step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ E = TypeVar("E")
 E_contra = TypeVar("E_contra", contravariant=True)
 P = TypeVar("P")
 Duration = float | timedelta
-Verdict = bool | Awaitable[bool]
+BoolResult = bool | Awaitable[bool]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -37,9 +37,9 @@ class Steps(Generic[E_contra]):
     A chain never changes: every method returns a new one, so a fragment can be used in many places and extended in many
     ways. Nothing is checked before `compile`, which reports all mistakes together.
 
-    Functions may be sync or async. They take the exchange or leave it out: what counts is the number of *required
-    positional* parameters, so `lambda i=i: send(i)` is a step without exchange, and `*args` takes everything. They
-    change the exchange in place; what a step returns is ignored, and a condition must return a bool.
+    Functions may be sync or async. They may take the exchange or not: the number of *required
+    positional* parameters decides, so `lambda i=i: send(i)` is a step without exchange, and `*args` takes everything. They
+    change the exchange in place; the return value of a step is ignored, and a condition must return a bool.
     """
 
     __slots__ = ("_chain",)
@@ -56,33 +56,33 @@ class Steps(Generic[E_contra]):
 
     @property
     def chain(self) -> Chain:
-        """What was said so far: name, exchange type and children."""
+        """The chain so far: name, exchange type and children."""
         return self._chain
 
     @classmethod
     def of(cls, chain: Chain) -> Steps[E_contra]:
-        """The Steps that say what `chain` says."""
+        """The Steps of an existing chain."""
         steps = cls.__new__(cls)
         steps._chain = chain  # noqa: SLF001 - its own class
         return steps
 
     def do(self, name: str, fn: Callable[[E_contra], object] | Callable[[], object]) -> Steps[E_contra]:
         """Call `fn(exchange)` once. Scope `<parent>/<name>`."""
-        return self._and(name, Do(fn))
+        return self._append(name, Do(fn))
 
     def wait_for(
         self,
         name: str,
-        condition: Callable[[E_contra], Verdict] | Callable[[], Verdict],
+        condition: Callable[[E_contra], BoolResult] | Callable[[], BoolResult],
         every: Duration = 1.0,
         timeout: Duration | None = None,
     ) -> Steps[E_contra]:
-        """Ask `condition(exchange) -> bool` every `every` seconds until it is True. Scope `<parent>/<name>WaitFor`.
+        """Call `condition(exchange) -> bool` every `every` seconds until it is True. Scope `<parent>/<name>WaitFor`.
 
-        `timeout` (seconds or timedelta, counted from the arrival at this step) raises TimedOut here, which an enclosing
-        retry group sees. Plain `apply` checks once per call and never times out; `wait_s` tells it the interval.
+        `timeout` (seconds or timedelta, counted from the arrival at this step) raises TimedOut here; a retry group around it
+        handles that like any error. Plain `apply` checks once per call and never times out; `wait_s` returns the interval.
         """
-        return self._and(name, WaitFor(condition, every, timeout))
+        return self._append(name, WaitFor(condition, every, timeout))
 
     def wait_event(
         self,
@@ -99,40 +99,40 @@ class Steps(Generic[E_contra]):
         Each event is taken once, in the order of publishing; with `latch` only the newest one is kept. `timeout` raises
         TimedOut here. Needs an engine: plain `apply` raises NeedsEngine.
         """
-        return self._and(name, WaitEvent(event, type, then, timeout, latch))
+        return self._append(name, WaitEvent(event, type, then, timeout, latch))
 
     def steps(self, name: str, inner: Steps[E_contra]) -> Steps[E_contra]:
         """Run `inner` as a group. Scope `<parent>/<name>`; the children are directly below."""
-        return self._and(name, _node(inner))
+        return self._append(name, _node(inner))
 
     def case(
-        self, name: str, condition: Callable[[E_contra], Verdict] | Callable[[], Verdict], inner: Steps[E_contra]
+        self, name: str, condition: Callable[[E_contra], BoolResult] | Callable[[], BoolResult], inner: Steps[E_contra]
     ) -> Steps[E_contra]:
         """Run `inner` if `condition(exchange)` is True. Scope `<parent>/<name>Case`, children below `…Case/steps`."""
-        return self._and(name, Case(condition, _node(inner)))
+        return self._append(name, Case(condition, _node(inner)))
 
     def retry(
         self,
         name: str,
-        on_error: Callable[[E_contra, Exception], Verdict] | Callable[[Exception], Verdict] | RetryPolicy,
+        on_error: Callable[[E_contra, Exception], BoolResult] | Callable[[Exception], BoolResult] | RetryPolicy,
         inner: Steps[E_contra],
     ) -> Steps[E_contra]:
-        """Run `inner`; begin it anew when something in it raised and `on_error(exchange, error)` is True.
+        """Run `inner`; run it again when a step in it raised and `on_error(exchange, error)` returns True.
 
-        With a RetryPolicy the attempts are counted in the position. When the answer is no, the error goes to the next
-        retry group around, and out of `apply` in the end; an error raised by the handler replaces it. Scope
+        With a RetryPolicy the attempts are counted in the position. If the group does not retry, the retry group around it
+        is asked, and `apply` raises the error if none does; an error raised by the handler replaces it. Scope
         `<parent>/<name>Retry`, children directly below.
         """
-        return self._and(name, Retry(on_error, _node(inner)))
+        return self._append(name, Retry(on_error, _node(inner)))
 
     def loop_until(
-        self, name: str, condition: Callable[[E_contra], Verdict] | Callable[[], Verdict], inner: Steps[E_contra]
+        self, name: str, condition: Callable[[E_contra], BoolResult] | Callable[[], BoolResult], inner: Steps[E_contra]
     ) -> Steps[E_contra]:
         """Run `inner`, at least once, until `condition(exchange)` is True.
 
         Scope `<parent>/<name>LoopUntil`, children below `…LoopUntil/steps`.
         """
-        return self._and(name, LoopUntil(condition, _node(inner)))
+        return self._append(name, LoopUntil(condition, _node(inner)))
 
     def compile(
         self,
@@ -144,9 +144,9 @@ class Steps(Generic[E_contra]):
     ) -> StepFlow[E_contra]:
         """The runnable flow. Raises one DefinitionError that lists every mistake with its path.
 
-        `concurrency` limits the runs that one worker advances at a time, `retry` tries a run again whose step raised,
-        `hung_after` (seconds or timedelta) takes a claim away that made no commit for so long, `max_crashes` is how many
-        processes a run may take down before it fails, `upgrade(raw) -> raw` changes a stored exchange of an older
+        `concurrency` limits the runs that one worker advances at a time, `retry` is the policy for a run whose step raised,
+        `hung_after` (seconds or timedelta) releases a claim that made no commit for that long, `max_crashes` is the number
+        of processes that may die on a run before it fails, `upgrade(raw) -> raw` converts a stored exchange of an older
         version before it is restored.
         """
         chain = self._chain
@@ -161,8 +161,8 @@ class Steps(Generic[E_contra]):
             raise DefinitionError(problems)
         return StepFlow(table, chain.exchange, options)
 
-    def _and(self, name: str, node: Node) -> Steps[E_contra]:
-        return self.of(self._chain.longer(Child(name, node)))
+    def _append(self, name: str, node: Node) -> Steps[E_contra]:
+        return self.of(self._chain.append(Child(name, node)))
 
 
 @overload
@@ -172,8 +172,8 @@ def named(name: str, exchange: type[E]) -> Steps[E]: ...
 def named(name: str, exchange: Any = None) -> Steps[Any]:
     """Begin a flow: `name` is the first part of all positions, e.g. "deploy.v1"; it may contain "/" but no ":".
 
-    `exchange` is the type of the object that the steps are handed. Without it, the one type that the functions'
-    annotations agree on is stored, else plain JSON values.
+    `exchange` is the type of the object that the steps receive. Without it the flow uses the type that all annotated
+    functions share, else plain JSON values.
     """
     return Steps.of(Chain(name, exchange))
 

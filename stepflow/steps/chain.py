@@ -1,4 +1,4 @@
-"""Chain: the persistent list behind Steps; adding a child takes constant time and shares everything before it."""
+"""Chain: the persistent list behind Steps; appending a child takes constant time and shares the chain before it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Chain:
     child: Child | None = None
     before: Chain | None = None
 
-    def longer(self, child: Child) -> Chain:
-        """This chain and one more child."""
+    def append(self, child: Child) -> Chain:
+        """This chain with one more child."""
         return Chain(self.name, self.exchange, child, self)
 
     def children(self) -> tuple[Child, ...]:

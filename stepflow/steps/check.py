@@ -1,4 +1,4 @@
-"""check: what an author should know about a compiled chain before it runs."""
+"""check: finds steps of a compiled chain that need an engine, cannot be reached, or never lead to the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stepflow.steps.table import Table
 
 @frozen
 class Finding:
-    """One thing to look at: `kind` is "engine-only", "unreachable" or "dead-end", `path` the step's scope."""
+    """One finding: `kind` is "engine-only", "unreachable" or "dead-end", `path` the step's scope."""
 
     kind: str
     path: str
@@ -22,15 +22,15 @@ class Finding:
 
 
 def check(table: Table) -> list[Finding]:
-    """Engine-only steps, then what no position leads to, then where no position leads to the end; in order of definition."""
-    ahead: dict[str, list[str]] = {table.completed: []}
-    back: dict[str, list[str]] = {}
+    """Engine-only steps, then unreachable ones, then dead ends; each in order of definition."""
+    successors: dict[str, list[str]] = {table.completed: []}
+    predecessors: dict[str, list[str]] = {}
     for t in table.transitions:
-        targets = [e.event for e in t.exits] + [g.event for g in t.guards()]
-        ahead[t.source] = targets
+        targets = [e.position for e in t.targets] + [group.start for group in t.retry_scopes()]
+        successors[t.source] = targets
         for target in targets:
-            back.setdefault(target, []).append(t.source)
-    reached, ending = _closure([table.start], ahead), _closure([table.completed], back)
+            predecessors.setdefault(target, []).append(t.source)
+    reached, ending = _reachable(table.start, successors), _reachable(table.completed, predecessors)
     findings = list(_engine_only(table))
     findings += [
         Finding("unreachable", r.scope, "no position leads here") for r in table.rows if r.source not in reached
@@ -53,11 +53,11 @@ def _engine_only(table: Table) -> Iterable[Finding]:
             yield Finding("engine-only", row.scope, f"timeout={row.timeout_s:g} s: plain apply never times out")
 
 
-def _closure(seeds: Iterable[str], links: Mapping[str, Iterable[str]]) -> set[str]:
-    found, todo = set(seeds), list(seeds)
+def _reachable(start: str, links: Mapping[str, Iterable[str]]) -> set[str]:
+    found, todo = {start}, [start]
     while todo:
-        for event in links.get(todo.pop(), ()):
-            if event not in found:
-                found.add(event)
-                todo.append(event)
+        for position in links.get(todo.pop(), ()):
+            if position not in found:
+                found.add(position)
+                todo.append(position)
     return found

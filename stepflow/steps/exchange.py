@@ -1,4 +1,4 @@
-"""The exchange's type: as named, or as the step functions' annotations agree; and what its stored form consists of."""
+"""The type of the exchange: declared, or taken from the annotations of the step functions; and the fields that it stores."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 import attrs
 
-from stepflow.model.scalars import shown
+from stepflow.model.scalars import short_repr
 from stepflow.steps.table import Table
 from stepflow.steps.values import Fn
 
 _NO_TYPE = (Any, object, None, type(None))
-_FORMS = ("typing", "types", "typing_extensions")  # modules whose objects stand for types, e.g. dict[str, int]
+_FORMS = ("typing", "types", "typing_extensions")  # modules whose objects are types, e.g. dict[str, int]
 
 
 def type_problem(given: Any) -> str:
-    """What is wrong with it as a type, empty if nothing is."""
+    """Why `given` cannot be used as a type, empty if it can."""
     if given is None or isinstance(given, type) or type(given).__module__ in _FORMS:
         return ""
     if isinstance(given, str):
         return f"{given!r:.80} is a text: give the type itself"
-    return f"{shown(given)} is an object: give its type"
+    return f"{short_repr(given)} is an object: give its type"
 
 
 def exchange_type(table: Table, declared: Any) -> Any:
@@ -41,9 +41,9 @@ def exchange_type(table: Table, declared: Any) -> Any:
 
 
 def _functions(table: Table) -> Iterator[Fn]:
-    guards = dict.fromkeys(guard for row in table.rows for guard in row.guards())
+    groups = dict.fromkeys(group for row in table.rows for group in row.retry_scopes())
     yield from (row.fn for row in table.rows)
-    yield from (guard.handler for guard in guards if guard.handler is not None)
+    yield from (group.handler for group in groups if group.handler is not None)
 
 
 def _hints(functions: Iterable[Fn]) -> Iterator[Any]:
@@ -64,14 +64,14 @@ def _first_hint(raw: Any) -> Any:
         owner = getattr(owner, "__func__", None) or owner.__call__
     try:
         return typing.get_type_hints(owner)[first.name]
-    except Exception:  # noqa: BLE001 - a name that exists for the type checker only: as good as no annotation
+    except Exception:  # noqa: BLE001 - a name that exists for the type checker only counts as no annotation
         return None
 
 
 def stored_fields(exchange: Any) -> list[str]:
-    """Every field of the type and of the types inside of it, as sorted `Type.field: type` texts, `=` if it may be left out.
+    """Every field of the type and of the types inside it, as sorted `Type.field: type` texts, with `=` if it has a default.
 
-    Members of enums are listed like fields: whatever decides which stored texts can be read belongs here.
+    Members of enums are listed like fields, since they also decide which stored texts can be read.
     """
     fields: set[str] = set()
     seen: list[Any] = []
@@ -109,12 +109,12 @@ def _field_names(owner: Any) -> dict[str, str]:
 def _field_hints(owner: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(owner)
-    except Exception:  # noqa: BLE001 - see above; then only the names count
+    except Exception:  # noqa: BLE001 - see above; the field names are used alone then
         return {}
 
 
 def code_text(fn: Any) -> str:
-    """What a function does, as text that changes with its code; empty for None."""
+    """A text that changes when the code of a function changes; empty for None."""
     code = getattr(getattr(fn, "__func__", fn), "__code__", None)
     return getattr(type(fn), "__qualname__", "") if code is None and fn is not None else _code_parts(code)
 

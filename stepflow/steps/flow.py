@@ -49,45 +49,45 @@ class StepFlow(Flow[E_contra]):
     def apply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
         """Call the user function that is due at `state` and return the next position, a new list.
 
-        `state` is what the last apply returned, e.g. `["completed:order/pay"]`; None and `[]` begin. A finished position
-        is returned as it is. Raises what the function raised (with the step's path as a note), and then `state` is still
-        good: apply it again. Raises UnknownState for a position of another flow, NeedsEngine at a wait_event, and
+        `state` is the list that the last apply returned, e.g. `["completed:order/pay"]`; None and `[]` start the flow. The
+        position at the end is returned unchanged. Raises the error of the function (with the step's path as a note); `state`
+        stays valid, apply it again. Raises UnknownState for a position of another flow, NeedsEngine at a wait_event, and
         NeedsAwait (a StepflowError) at an async step.
         """
         try:
-            # whatever is not a list of one known event, None too, goes the long way
+            # anything but a list of one known position, e.g. None or one with attempts, takes the general path below
             row = self._callable[state[0]] if len(state) == 1 else None  # type: ignore[index,arg-type]
         except (KeyError, TypeError):
             row = None
         if row is None:
-            return [*self._machine.advance(state, exchange).position]
+            return [*self._machine.advance(state, exchange).state]
         try:
             value = row.call(exchange)
-        except Exception as error:  # noqa: BLE001 - raised again unless a retry group takes it
-            return [*self._machine.recovered(row, error, exchange, ()).position]
+        except Exception as error:  # noqa: BLE001 - raised again unless a retry group retries
+            return [*self._machine.after_error(row, error, exchange, ()).state]
         if value is None and row.only:
             return [row.only]
-        return [row.exits[row.judge(value, exchange)].event]
+        return [row.targets[row.check(value, exchange)].position]
 
     @overload
     async def aapply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
     @overload
     async def aapply(self, state: list[str] | None, exchange: E_contra) -> list[str]: ...
     async def aapply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
-        """`apply` for chains with async functions; sync functions are called as they are."""
-        return [*(await self._machine.aadvance(state, exchange)).position]
+        """`apply` for chains with async functions; sync functions are called on the event loop."""
+        return [*(await self._machine.aadvance(state, exchange)).state]
 
     def is_completed(self, state: list[str] | None) -> bool:
         """True only for `["completed:<name>"]`."""
         return isinstance(state, (list, tuple)) and [*state] == self._finished
 
     def wait_s(self, state: list[str] | None) -> float:
-        """Seconds that an external loop should wait before it applies `state`: poll interval, back-off, or 0."""
+        """Seconds that an external loop should wait before it applies `state`: the poll interval, the back-off, or 0."""
         return self._machine.wait_s(read_position(self._table, state))
 
     @cached_property
     def transitions(self) -> tuple[Edge, ...]:
-        """Every transition in the order of definition: source, destinations with reasons."""
+        """Every transition in the order of definition: its source, and its destinations with reasons."""
         return edges(self._table)
 
     @cached_property
@@ -100,7 +100,7 @@ class StepFlow(Flow[E_contra]):
         return diagram(self._table, format, None if state is None else read_position(self._table, state))
 
     def check(self) -> list[Finding]:
-        """What deserves a look: steps that only an engine can do, unreachable steps and dead ends; empty if nothing does."""
+        """Findings about the definition: steps that need an engine, unreachable steps and dead ends; empty if there are none."""
         return check(self._table)
 
     @cached_property
@@ -124,9 +124,9 @@ class StepFlow(Flow[E_contra]):
         return Plan(self._table)
 
     def first(self) -> Move:
-        """Where a new run begins: position `["start:<name>"]`."""
+        """The Move of a new run: to the position `["start:<name>"]`."""
         return self._plan.first
 
     def resume(self, transition: Transition) -> Move:
-        """The Move of a stored transition; without a position it begins anew. Raises UnknownState."""
+        """The Move that leads to a stored transition; one without a position starts the flow. Raises UnknownState."""
         return self._plan.at(transition)

@@ -1,4 +1,4 @@
-"""Introspection: the transitions of a chain as values, and their hash."""
+"""introspect: the transitions of a chain as public values, and their hash."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from stepflow.steps.values import CallTransition
 
 
 class Destination(NamedTuple):
-    """An event that a transition may lead to, and why."""
+    """A position that a transition may lead to, and why."""
 
-    event: str
+    position: str
     reason: str
 
 
 @frozen
 class Edge:
-    """One transition: from the event `source` to one of `destinations`; `exclusive` if it calls a user function."""
+    """One transition: from the position `source` to one of `destinations`; `exclusive` if it calls a user function."""
 
     source: str
     destinations: tuple[Destination, ...]
@@ -28,12 +28,12 @@ class Edge:
 
 
 def edges(table: Table) -> tuple[Edge, ...]:
-    """All transitions in the order of definition; whatever is inside of a retry group also leads to its start ("retry")."""
+    """All transitions in the order of definition; a transition in a retry group also leads to its start ("retry")."""
     return tuple(
         Edge(
             t.source,
-            tuple(Destination(e.event, e.reason) for e in t.exits)
-            + tuple(Destination(g.event, "retry") for g in t.guards()),
+            tuple(Destination(target.position, target.reason) for target in t.targets)
+            + tuple(Destination(group.start, "retry") for group in t.retry_scopes()),
             isinstance(t, CallTransition),
         )
         for t in table.transitions
@@ -44,8 +44,8 @@ def fingerprint(table: Table) -> str:
     """SHA-256 (hex) over all transitions, with their order, the groups around them and the events they wait for."""
     digest = hashlib.sha256()
     for t in table.transitions:
-        group = t.guard.scope if t.guard is not None else ""
+        group = t.retry_scope.scope if t.retry_scope is not None else ""
         event = t.event if isinstance(t, CallTransition) else ""
-        parts = [t.source, group, event, *(text for e in t.exits for text in (e.event, e.reason))]
+        parts = [t.source, group, event, *(text for target in t.targets for text in (target.position, target.reason))]
         digest.update("\n".join(map(repr, parts)).encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()

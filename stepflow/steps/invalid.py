@@ -1,4 +1,4 @@
-"""Invalid: stands where a fragment should be; it only tells what was given instead."""
+"""Invalid: the node for an argument that is not a fragment; it reports the mistake when the chain is compiled."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _REMEDY = "give e.g. Steps().do('name', function)"
 
 @frozen(eq=False)
 class Invalid(Node):
-    """Not a fragment at all: the compile fails with its path."""
+    """An argument that is not a chain of steps: the compile fails and names its path."""
 
     given: Any
 
     def expand(self, at: Scope) -> Iterator[Expand]:
         remedy = "give the chain before compile()" if isinstance(self.given, Flow) else _REMEDY
-        at.problem(f"{self.given!r:.200} is no chain of steps: {remedy}")
+        at.problem(f"{self.given!r:.200} is not a chain of steps: {remedy}")
         return iter(())

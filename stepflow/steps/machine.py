@@ -1,4 +1,4 @@
-"""Machine: advances a position by one user call; it answers where that leads and why."""
+"""Machine: advances a position by one user call; returns the next position and the reason."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from stepflow.errors import NeedsEngine, StepflowError
 from stepflow.model.flow import Call
-from stepflow.steps.position import Position, kept, read_position, strings
-from stepflow.steps.retry_decision import Again, Gone, ask_guards
+from stepflow.steps.position import Position, attempts_in, read_position, to_strings
+from stepflow.steps.retry_decision import GiveUp, Restart, decide_retry
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, CallTransition, Target
 
@@ -19,27 +19,27 @@ class NeedsAwait(StepflowError):
     """The step, or an error handler around it, is async: only `aapply` or an engine can call it."""
 
 
-class Answer(NamedTuple):
-    """Where the position leads, and why: the reasons are those of `transitions`."""
+class Advanced(NamedTuple):
+    """The list of strings that apply returns, and the reason, one of those in `transitions`."""
 
-    position: tuple[str, ...]
+    state: tuple[str, ...]
     reason: str
 
 
 class Machine:
-    """The compiled table of one chain, free of state: share it between threads and use it for any number of positions."""
+    """The compiled table of one chain; it has no state of its own, so threads may share it."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.callable = {
-            e: row for e, row in table.next.items() if row is not None and not row.awaits and not row.event
+            name: row for name, row in table.next.items() if row is not None and not row.awaits and not row.event
         }
-        """The rows that plain apply can call at once, by every event at which they are due."""
+        """The rows that plain apply can call directly, by every position at which they are due."""
 
-    def advance(self, state: list[str] | None, exchange: Any) -> Target | Answer:
-        """Call the user function that is due at `state` and answer; the argument is left alone.
+    def advance(self, state: list[str] | None, exchange: Any) -> Target | Advanced:
+        """Call the user function that is due at `state` and return the next position; `state` is not changed.
 
-        Raises what the function raised unless a retry group wants to go on, UnknownState, NeedsEngine or NeedsAwait.
+        Raises the error of the function unless a retry group retries, UnknownState, NeedsEngine or NeedsAwait.
         """
         position = read_position(self.table, state)
         if position.row is None:
@@ -47,12 +47,12 @@ class Machine:
         row = self._callable(position.row, is_async=False)
         try:
             value = row.call(exchange)
-        except Exception as error:  # noqa: BLE001 - raised again unless a retry group takes it
-            return self.recovered(row, error, exchange, position.attempts)
-        return self._carry(row.exits[row.judge(value, exchange)], position.attempts)
+        except Exception as error:  # noqa: BLE001 - raised again unless a retry group retries
+            return self.after_error(row, error, exchange, position.attempts)
+        return self._advanced(row.targets[row.check(value, exchange)], position.attempts)
 
-    async def aadvance(self, state: list[str] | None, exchange: Any) -> Target | Answer:
-        """The async twin of `advance`: takes sync and async functions."""
+    async def aadvance(self, state: list[str] | None, exchange: Any) -> Target | Advanced:
+        """`advance` for sync and async functions."""
         position = read_position(self.table, state)
         if position.row is None:
             return self.table.done
@@ -61,13 +61,13 @@ class Machine:
             value = row.call(exchange)
             if row.fn.is_async:
                 value = await value
-        except Exception as error:  # noqa: BLE001 - raised again unless a retry group takes it
-            return self._answer(await adrive(ask_guards(row, error, exchange, position.attempts)))
-        return self._carry(row.exits[row.judge(value, exchange)], position.attempts)
+        except Exception as error:  # noqa: BLE001 - raised again unless a retry group retries
+            return self._decided(await adrive(decide_retry(row, error, exchange, position.attempts)))
+        return self._advanced(row.targets[row.check(value, exchange)], position.attempts)
 
-    def recovered(self, row: CallTransition, error: Exception, exchange: Any, attempts: Attempts) -> Answer:
-        """Where the retry groups around `row` go on after `error`; raises what is left of it."""
-        return self._answer(drive(ask_guards(row, error, exchange, attempts)))
+    def after_error(self, row: CallTransition, error: Exception, exchange: Any, attempts: Attempts) -> Advanced:
+        """The position at which a retry group around `row` starts again; raises the error if none does."""
+        return self._decided(drive(decide_retry(row, error, exchange, attempts)))
 
     def _callable(self, row: CallTransition, *, is_async: bool) -> CallTransition:
         if row.event:
@@ -76,41 +76,41 @@ class Machine:
                 "Engine, or use wait_for with a condition of your own"
             )
         if row.awaits and not is_async:
-            who = "is async" if row.fn.is_async else "is inside of a retry group whose handler is async"
-            raise NeedsAwait(f"{row.scope} {who}: use `await flow.aapply(state, exchange)`")
+            reason = "is async" if row.fn.is_async else "is inside a retry group whose handler is async"
+            raise NeedsAwait(f"{row.scope} {reason}: use `await flow.aapply(state, exchange)`")
         return row
 
-    def _carry(self, found: Target, attempts: Attempts) -> Target | Answer:
-        """The exit, with the attempts of those groups that it does not leave."""
-        following = self.table.next[found.event]
-        attempts = kept(attempts, following.guard) if following else ()
-        return Answer(strings(found.event, attempts), found.reason) if attempts else found
+    def _advanced(self, target: Target, attempts: Attempts) -> Target | Advanced:
+        """The target, with the attempts of those groups that it does not leave."""
+        next_row = self.table.next[target.position]
+        attempts = attempts_in(next_row.retry_scope, attempts) if next_row else ()
+        return Advanced(to_strings(target.position, attempts), target.reason) if attempts else target
 
-    def _answer(self, decided: Again | Gone) -> Answer:
-        if isinstance(decided, Gone):
-            raise decided.error
-        return Answer(decided.position, "retry")
+    def _decided(self, decision: Restart | GiveUp) -> Advanced:
+        if isinstance(decision, GiveUp):
+            raise decision.error
+        return Advanced(decision.state, "retry")
 
     def wait_s(self, position: Position) -> float:
-        """Seconds that a caller of apply should let pass at this position: after a failed check or a failed attempt."""
+        """Seconds that a caller of apply should wait at this position: the poll interval or the back-off, else 0."""
         row = position.row
-        if row is not None and row.poll >= 0 and position.event == row.source:
+        if row is not None and row.poll >= 0 and position.name == row.source:
             return row.every_s
-        for guard in row.guards() if row is not None else ():
-            number = dict(position.attempts).get(guard.scope, 1)
-            if guard.policy is not None and number > 1 and position.event == guard.event:
-                return guard.policy.delay_s(number - 1, guard.scope)
+        for group in row.retry_scopes() if row is not None else ():
+            number = dict(position.attempts).get(group.scope, 1)
+            if group.policy is not None and number > 1 and position.name == group.start:
+                return group.policy.delay_s(number - 1, group.scope)
         return 0.0
 
 
 def drive(deciding: Generator[Call, Any, R]) -> R:
-    """Make the calls that the generator asks for; its return value."""
+    """Make the calls that the generator yields; returns the generator's return value."""
     try:
         call = next(deciding)
         while True:
             try:
                 result = call.fn(*call.args)
-            except Exception as error:  # noqa: BLE001 - the generator decides about it
+            except Exception as error:  # noqa: BLE001 - the generator decides what to do with it
                 call = deciding.throw(error)
             else:
                 call = deciding.send(result)
@@ -119,7 +119,7 @@ def drive(deciding: Generator[Call, Any, R]) -> R:
 
 
 async def adrive(deciding: Generator[Call, Any, R]) -> R:
-    """Make the calls that the generator asks for, awaiting the async ones; its return value."""
+    """`drive` that awaits the async calls."""
     try:
         call = next(deciding)
         while True:
@@ -127,7 +127,7 @@ async def adrive(deciding: Generator[Call, Any, R]) -> R:
                 result = call.fn(*call.args)
                 if call.is_async:
                     result = await result
-            except Exception as error:  # noqa: BLE001 - the generator decides about it
+            except Exception as error:  # noqa: BLE001 - the generator decides what to do with it
                 call = deciding.throw(error)
             else:
                 call = deciding.send(result)

@@ -1,4 +1,4 @@
-"""What a user function may return: nothing for a step, a bool for a condition; everything else is told apart here."""
+"""Checks of return values: a step returns nothing, a condition a bool; anything else raises BadReturn."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ _FIXED = (str, bytes, int, float, tuple, frozenset)
 
 
 class BadReturn(DefinitionError):
-    """A user function returned what it must not; no retry helps, so no handler is asked."""
+    """A user function returned a value that is not allowed; a retry cannot help, so no handler is asked."""
 
 
 def step_check(scope: str) -> Check:
-    """Check of a step: any value but another exchange is fine and ignored; always exit 0."""
+    """Check of a step: ignores any value but another exchange; always target 0."""
 
-    def judge(value: Any, exchange: Any) -> int:
+    def check(value: Any, exchange: Any) -> int:
         if value is not None and value is not exchange:
             refuse_lost_value(scope, value, exchange)
         return 0
 
-    return judge
+    return check
 
 
 def condition_check(scope: str, met: int) -> Check:
-    """Check of a condition: exit `met` for True, the other one of 0 and 1 for False."""
+    """Check of a condition: target `met` for True, the other one of 0 and 1 for False."""
     unmet = 1 - met
 
-    def judge(value: Any, _exchange: Any) -> int:
+    def check(value: Any, _exchange: Any) -> int:
         if value is True:
             return met
         if value is False:
             return unmet
         raise bad_bool(scope, "the condition", value)
 
-    return judge
+    return check
 
 
 def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
@@ -52,11 +52,13 @@ def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
         raise BadReturn(f"{scope}: the function returned another {kind}, which would be lost: {remedy}")
 
 
-def bad_bool(scope: str, who: str, value: Any) -> BadReturn:
-    """The error for something that had to answer True or False and did not."""
+def bad_bool(scope: str, function: str, value: Any) -> BadReturn:
+    """The error for a function that must return True or False and returned `value`."""
     if inspect.isawaitable(value):
         return _unawaited(scope, value)
-    return BadReturn(f"{scope}: {who} returned {value!r:.100}, it must return True or False: write bool(...) around it")
+    return BadReturn(
+        f"{scope}: {function} returned {value!r:.100}, it must return True or False: write bool(...) around it"
+    )
 
 
 def _unawaited(scope: str, value: Any) -> BadReturn:

@@ -1,6 +1,6 @@
-"""Shapes of user functions: with or without the exchange, sync or async; read once at compile time.
+"""Signatures of user functions: with or without the exchange, sync or async; read once at compile time.
 
-A function is called by its *required positional* parameters: with one fewer than the full shape it is called without
+A function is called by its *required positional* parameters: with one fewer than the full signature it is called without
 the exchange, so `lambda i=i: send(i)` is a step without exchange. `*args` takes everything. Required keyword-only
 parameters, generators and any other number of parameters are mistakes.
 """
@@ -28,7 +28,7 @@ class Signature:
 
     @property
     def example(self) -> str:
-        """Both legal forms, e.g. `fn(exchange, error) or fn(error)`."""
+        """Both allowed forms, e.g. `fn(exchange, error) or fn(error)`."""
         return f"fn({', '.join(self.arguments)}) or fn({', '.join(self.arguments[1:])})"
 
 
@@ -39,27 +39,27 @@ THEN = Signature("an event's function", ("exchange", "payload"))
 
 
 def _never(*_args: Any) -> None:
-    """Stands in for a function that was refused; the compile fails before anything could call it."""
+    """Replaces a function that was refused; the compile fails before it could be called."""
 
 
-def read_function(given: Any, shape: Signature) -> tuple[Fn, str]:
-    """(the function as the machine calls it, what is wrong or "")."""
-    problem = _refusal(given)
+def read_function(given: Any, expected: Signature) -> tuple[Fn, str]:
+    """(the function as the machine calls it, the problem or "")."""
+    problem = _problem_of(given)
     if not problem:
         try:
             parameters = list(inspect.signature(given).parameters.values())
         except (ValueError, TypeError):
             problem = f"the parameters of {given!r} cannot be read: wrap it in a lambda or def"
         else:
-            problem = _misfit(given, parameters, shape)
+            problem = _parameter_problem(given, parameters, expected)
             if not problem:
-                return _adapt(given, _count(parameters, shape) == len(shape.arguments), shape), ""
+                return _adapt(given, _count(parameters, expected) == len(expected.arguments), expected), ""
     return Fn(given, _never, False, False), problem
 
 
-def _refusal(given: Any) -> str:
+def _problem_of(given: Any) -> str:
     if inspect.iscoroutine(given):
-        given.close()  # it was never going to run; closing keeps Python from warning about that as well
+        given.close()  # it never runs; close() prevents the warning that Python prints about that
         return f"{given.__qualname__}() was called here: give the function itself, without ()"
     if isinstance(given, Flow):
         return f"{given!r} is compiled: give the chain that it was made of to .steps(name, chain)"
@@ -73,31 +73,31 @@ def _refusal(given: Any) -> str:
     return ""
 
 
-def _count(parameters: list[inspect.Parameter], shape: Signature) -> int:
-    """Required positional parameters; `*args` counts as all that can be given."""
+def _count(parameters: list[inspect.Parameter], expected: Signature) -> int:
+    """The number of required positional parameters; `*args` counts as the full number."""
     required = sum(p.kind in _POSITIONAL and p.default is p.empty for p in parameters)
     takes_rest = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    return max(required, len(shape.arguments)) if takes_rest else required
+    return max(required, len(expected.arguments)) if takes_rest else required
 
 
-def _misfit(given: Any, parameters: list[inspect.Parameter], shape: Signature) -> str:
+def _parameter_problem(given: Any, parameters: list[inspect.Parameter], expected: Signature) -> str:
     keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if keywords:
         return f"{_name(given)} requires keyword {', '.join(keywords)}: give it a default or bind it, e.g. with functools.partial"
-    count, full = _count(parameters, shape), len(shape.arguments)
+    count, full = _count(parameters, expected), len(expected.arguments)
     if full - 1 <= count <= full:
         return ""
     taken = ", ".join(str(p) for p in parameters)
     return (
-        f"{_name(given)}({taken}) has {count} required parameters; {shape.what} is {shape.example}: "
+        f"{_name(given)}({taken}) has {count} required parameters; {expected.what} is {expected.example}: "
         "bind the rest, e.g. with functools.partial or a bound method"
     )
 
 
-def _adapt(given: Any, full: bool, shape: Signature) -> Fn:
+def _adapt(given: Any, full: bool, expected: Signature) -> Fn:
     call: Callable[..., Any] = given
     if not full:
-        call = _without_exchange(given) if len(shape.arguments) == 1 else _without_first(given)
+        call = _without_exchange(given) if len(expected.arguments) == 1 else _without_first(given)
     return Fn(given, call, full, is_async(given))
 
 
@@ -110,7 +110,7 @@ def _without_first(fn: Callable[[Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def is_async(given: Any) -> bool:
-    """Whether calling it gives an awaitable: `async def`, a partial of one, or an object with an async `__call__`."""
+    """Whether a call returns an awaitable: `async def`, a partial of one, or an object with an async `__call__`."""
     return inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(getattr(type(given), "__call__", None))  # noqa: B004
 
 

@@ -1,4 +1,4 @@
-"""Table: all transitions of a chain by their source event, with every static hop resolved ahead."""
+"""Table: all transitions of a chain by their source position, with the static transitions resolved in advance."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from stepflow.steps.values import CallTransition, StaticTransition, Target
 
 def compile_table(name: str, root: Node) -> Table:
     """Expand `root` in the scope `name`; raises one DefinitionError with all mistakes."""
-    place = Scope(name)
+    scope = Scope(name)
     if problem := name_problem(name):
-        place.problem(problem)
-    transitions = list(_expand(root, place))
-    if place.problems:
-        raise DefinitionError(dict.fromkeys(place.problems))
+        scope.problem(problem)
+    transitions = list(_expand(root, scope))
+    if scope.problems:
+        raise DefinitionError(dict.fromkeys(scope.problems))
     return Table(name, transitions)
 
 
-def _expand(root: Node, place: Scope) -> Iterator[CallTransition | StaticTransition]:
-    """The transitions in order. Own stack: a chain may be nested deeper than Python may recurse."""
-    stack = [root.expand(place)]
+def _expand(root: Node, scope: Scope) -> Iterator[CallTransition | StaticTransition]:
+    """The transitions in order. Uses a stack of its own: a chain may be nested deeper than Python's recursion limit."""
+    stack = [root.expand(scope)]
     while stack:
         for item in stack[-1]:
             if isinstance(item, Expand):
-                stack.append(item.node.expand(item.place))
+                stack.append(item.node.expand(item.scope))
                 break
             yield item
         else:
@@ -35,9 +35,9 @@ def _expand(root: Node, place: Scope) -> Iterator[CallTransition | StaticTransit
 
 
 class Table:
-    """`transitions` in order of definition; `next` gives for each known event the row that is due there, None at the end.
+    """`transitions` in order of definition; `next` maps each known position to the row that is due there (None: the end).
 
-    Raises DefinitionError if two transitions share a source, one leads nowhere, or static hops go in a circle.
+    Raises DefinitionError if two transitions share a source, one has no successor, or static transitions form a cycle.
     """
 
     def __init__(self, name: str, transitions: Iterable[CallTransition | StaticTransition]) -> None:
@@ -58,17 +58,17 @@ class Table:
         for source in self.by_source:
             self._resolve(source)
 
-    def _resolve(self, event: str) -> None:
+    def _resolve(self, position: str) -> None:
         path: dict[str, None] = {}
-        while event not in self.next:
-            transition = self.by_source.get(event)
-            if transition is None or event in path:
-                fault = "is a circle of static hops" if event in path else "leads nowhere"
-                raise DefinitionError(f"{self.name}: {event} {fault}")
+        while position not in self.next:
+            transition = self.by_source.get(position)
+            if transition is None or position in path:
+                fault = "is part of a cycle of static transitions" if position in path else "has no transition"
+                raise DefinitionError(f"{self.name}: {position} {fault}")
             if isinstance(transition, CallTransition):
-                self.next[event] = transition
+                self.next[position] = transition
                 break
-            path[event] = None
-            event = transition.exits[0].event
+            path[position] = None
+            position = transition.targets[0].position
         for passed in path:
-            self.next[passed] = self.next[event]
+            self.next[passed] = self.next[position]

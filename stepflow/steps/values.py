@@ -1,36 +1,66 @@
-"""The values of a compiled chain: exits, rows, hops and guards. A machine is a table of these and nothing else."""
+"""The values of a compiled chain: kinds, targets, transitions and retry scopes. A machine is a table of these, nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 
 from stepflow.model.retry import RetryPolicy
 
 Check = Callable[[Any, Any], int]
-"""judge(value, exchange): which exit of the row the returned value stands for. Raises BadReturn."""
+"""check(value, exchange): the index of the target that the returned value selects. Raises BadReturn."""
+
+Attempts = tuple[tuple[str, int], ...]
+"""(scope of a retry group, number of its current attempt) of each group that failed before, innermost first."""
+
+
+@frozen
+class Shape:
+    """How diagrams draw the box of a step: the shape in Graphviz, and the brackets around the label in Mermaid."""
+
+    dot: str
+    mermaid: tuple[str, str]
+
+
+BOX = Shape("box", ("[", "]"))
+DIAMOND = Shape("diamond", ("{", "}"))
+HEXAGON = Shape("hexagon", ("{{", "}}"))
+PARALLELOGRAM = Shape("parallelogram", ("[/", "/]"))
+
+
+class Kind:
+    """What positions and diagrams need to know about a kind of step; each class in `steps/kinds` sets its own values.
+
+    `verb` is the method of Steps, `suffix` is what the chain appends to the user's name to make the scope's name, `label`
+    precedes the name in a text diagram, `shape` draws the step that calls a function (groups have no box of their own).
+    """
+
+    verb: ClassVar[str] = ""
+    suffix: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    shape: ClassVar[Shape] = BOX
 
 
 @frozen
 class Target:
-    """One way out of a row: the event it leads to, and why."""
+    """One way out of a transition: the position that it leads to, and why; `state` is the list that apply returns for it."""
 
-    event: str
+    position: str
     reason: str
-    position: tuple[str, ...] = field(init=False)
+    state: tuple[str, ...] = field(init=False)
 
-    @position.default
-    def _single(self) -> tuple[str, ...]:
-        return (self.event,)
+    @state.default
+    def _state(self) -> tuple[str, ...]:
+        return (self.position,)
 
 
 @frozen(eq=False)
 class Fn:
     """A user function as the machine calls it: `call` always takes the full list of arguments.
 
-    `wants_exchange` tells whether the user's function takes the exchange, `raw` is what the user gave.
+    `wants_exchange` tells whether the user's function takes the exchange, `raw` is the function that the user gave.
     """
 
     raw: Any
@@ -41,43 +71,44 @@ class Fn:
 
 @frozen(eq=False)
 class RetryScope:
-    """A retry group around rows: asks `handler`, or follows `policy`, when one of them raises. `outer` is asked next."""
+    """A retry group: when a step inside raises, it asks `handler` or follows `policy`; if it declines, `outer` is asked."""
 
     scope: str
+    kind: type[Kind]
     handler: Fn | None
     policy: RetryPolicy | None
     outer: RetryScope | None
 
     @property
-    def event(self) -> str:
-        """The position that a retry goes back to."""
+    def start(self) -> str:
+        """The position that a retry returns to."""
         return f"start:{self.scope}"
 
-    def chain(self) -> Iterator[RetryScope]:
-        """This guard, then the ones around it."""
-        guard: RetryScope | None = self
-        while guard is not None:
-            yield guard
-            guard = guard.outer
+    def outwards(self) -> Iterator[RetryScope]:
+        """This group, then the groups around it."""
+        group: RetryScope | None = self
+        while group is not None:
+            yield group
+            group = group.outer
 
 
 @frozen(eq=False)
 class CallTransition:
-    """A dynamic transition: at event `source` one user function is called, and `judge` picks one of `exits`.
+    """A dynamic transition: at position `source` the machine calls one user function, and `check` selects one of `targets`.
 
-    `awaits` is true when the function or one of the handlers around it is async. `poll` is the exit that is a failed
-    check, -1 if there is none, and `every_s` the seconds until the next check. `event` names the event whose payload,
-    of type `payload`, the call needs. `only` is the event of the exit, empty if there are several: a function that returns
-    nothing leads there without being judged.
+    `awaits` is true when the function or one of the handlers around it is async. `poll` is the index of the target of a
+    condition that is not met yet, -1 if there is none, and `every_s` the seconds until the next call. `event` names the
+    event whose payload, of type `payload`, the call needs. `only` is the position of the target, empty if there are
+    several: a function that returns None leads there without a check.
     """
 
     source: str
     scope: str
-    kind: str
+    kind: type[Kind]
     fn: Fn
-    judge: Check
-    exits: tuple[Target, ...]
-    guard: RetryScope | None = None
+    check: Check
+    targets: tuple[Target, ...]
+    retry_scope: RetryScope | None = None
     poll: int = -1
     every_s: float = 0.0
     event: str = ""
@@ -94,30 +125,26 @@ class CallTransition:
 
     @awaits.default
     def _awaits(self) -> bool:
-        handlers = (guard.handler for guard in self.guards())
+        handlers = (group.handler for group in self.retry_scopes())
         return self.fn.is_async or any(handler is not None and handler.is_async for handler in handlers)
 
     @only.default
     def _only(self) -> str:
-        return self.exits[0].event if len(self.exits) == 1 else ""
+        return self.targets[0].position if len(self.targets) == 1 else ""
 
-    def guards(self) -> Iterator[RetryScope]:
-        """The retry groups around this row, the innermost first."""
-        return iter(()) if self.guard is None else self.guard.chain()
+    def retry_scopes(self) -> Iterator[RetryScope]:
+        """The retry groups around this step, the innermost first."""
+        return iter(()) if self.retry_scope is None else self.retry_scope.outwards()
 
 
 @frozen(eq=False)
 class StaticTransition:
-    """A static transition: from `source` the machine goes on to its only exit without calling anything."""
+    """A static transition: from `source` the machine moves to the only target without a call."""
 
     source: str
-    exits: tuple[Target]
-    guard: RetryScope | None = None
+    targets: tuple[Target]
+    retry_scope: RetryScope | None = None
 
-    def guards(self) -> Iterator[RetryScope]:
-        """The retry groups around this hop, the innermost first."""
-        return iter(()) if self.guard is None else self.guard.chain()
-
-
-Attempts = tuple[tuple[str, int], ...]
-"""(scope of a retry group, number of the attempt that is going on) of each group that failed before, innermost first."""
+    def retry_scopes(self) -> Iterator[RetryScope]:
+        """The retry groups around this transition, the innermost first."""
+        return iter(()) if self.retry_scope is None else self.retry_scope.outwards()

@@ -60,7 +60,10 @@ def test_an_unknown_position_is_blocked_with_the_nearest_name(store, clock):
         run = engine.get("one")
         info = run.info()
         assert info.status is Status.BLOCKED
-        assert "'completed:x/pack' is no position of x; the nearest known one is 'completed:x/packed'" in info.blocked
+        assert (
+            "'completed:x/pack' is not a position of x; the most similar known one is 'completed:x/packed'"
+            in info.blocked
+        )
         assert "deploy a definition that knows it" in run.explain()
         assert info.due == clock.datetime() + timedelta(seconds=30)
         clock.advance(60)

@@ -71,7 +71,7 @@ def test_the_runs_own_retry_counts(engine):
 
 
 def test_outside_of_a_step_there_is_none(engine):
-    with pytest.raises(LookupError, match="outside of a step"):
+    with pytest.raises(LookupError, match="outside a step"):
         current()
 
 

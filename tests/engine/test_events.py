@@ -250,7 +250,7 @@ def test_a_publish_id_is_a_text(engine, waiting, event_id):
 def test_a_payload_that_cannot_be_stored_is_refused(engine, waiting):
     with pytest.raises(CodecError, match="object"):
         waiting.publish("paid", object())
-    with pytest.raises(CodecError, match="set is no type of JSON"):
+    with pytest.raises(CodecError, match="set is not a JSON type"):
         waiting.publish("paid", {"x": {1}})
     engine.run_until_idle()
     assert waiting.status() is Status.WAITING

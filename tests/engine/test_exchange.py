@@ -139,9 +139,9 @@ def test_what_json_cannot_tell_apart_shows_at_the_first_step(engine):
     ("value", "why"),
     [
         ({"x": float("nan")}, r"\$\.x is nan: JSON has no such number, use None or a text"),
-        ({"x": object()}, r"\$\.x is <object .*>: object is no type of JSON; name the type of the exchange"),
-        ({"x": datetime(2026, 1, 1)}, "datetime is no type of JSON; name the type of the exchange"),  # noqa: DTZ001
-        ({1, 2}, "set is no type of JSON; name the type of the exchange"),
+        ({"x": object()}, r"\$\.x is <object .*>: object is not a JSON type; name the type of the exchange"),
+        ({"x": datetime(2026, 1, 1)}, "datetime is not a JSON type; name the type of the exchange"),  # noqa: DTZ001
+        ({1, 2}, "set is not a JSON type; name the type of the exchange"),
     ],
 )
 def test_what_cannot_be_stored_is_refused_at_start(engine, value, why):
@@ -164,7 +164,7 @@ def test_a_step_that_makes_the_exchange_unstorable_fails_at_that_step(engine):
     engine.register(flow)
     run = engine.start(flow, {"touched": 0})
     engine.run_until_idle()
-    with pytest.raises(RunFailed, match=r"CodecError: .*\$\.bad is .*: object is no type of JSON"):
+    with pytest.raises(RunFailed, match=r"CodecError: .*\$\.bad is .*: object is not a JSON type"):
         run.result()
     assert run.exchange() == {"touched": 1}
     assert run.info().position == ["completed:x/good"]
@@ -186,9 +186,9 @@ def test_a_step_that_puts_another_type_into_a_field_fails_at_that_step(engine):
 
 def test_a_forgotten_exchange_is_refused_at_start(engine):
     flow = named("x", Order).do("a", lambda: None).compile()
-    with pytest.raises(CodecError, match="None is no Order: give one"):
+    with pytest.raises(CodecError, match="None is not of type Order: give one"):
         engine.start(flow)
-    with pytest.raises(CodecError, match="None is no Order"):
+    with pytest.raises(CodecError, match="None is not of type Order"):
         engine.start(named("y").do("a", touch_log).compile())  # the annotations say so, too
     assert engine.runs() == []
 

@@ -111,17 +111,17 @@ def test_no_class_name_is_stored():
     [
         (Codec(), float("nan"), r"nan cannot be stored as JSON: JSON has no such number, use None or a text"),
         (Codec(), {"a": [0, {"b": float("inf")}]}, r"\$\.a\[1\]\.b is inf: JSON has no such number"),
-        (Codec(), object(), r"<object object .*> cannot be stored as JSON: object is no type of JSON"),
-        (Codec(), {"a": {1, 2}}, r"\$\.a is \{1, 2\}: set is no type of JSON"),
+        (Codec(), object(), r"<object object .*> cannot be stored as JSON: object is not a JSON type"),
+        (Codec(), {"a": {1, 2}}, r"\$\.a is \{1, 2\}: set is not a JSON type"),
         (Codec(), {"a": {(1, 2): 3}}, r"a key of \$\.a is \(1, 2\): keys must be texts or numbers"),
-        (Codec(), b"x", "bytes is no type of JSON"),
+        (Codec(), b"x", "bytes is not a JSON type"),
         (Codec(), {"name": ["\ud800"]}, r"\$\.name\[0\] is '\\ud800': half of a surrogate pair is no text: decode"),
-        (Codec(Line), 3, "3 is no Line: give one"),
-        (Codec(Line), {"sku": "x"}, r"\{'sku': 'x'\} is no Line: give one"),
-        (Codec(Line), Line, "<class .*Line'> is no Line: give one"),
-        (Codec(Line), None, "None is no Line: give one"),
-        (Codec(Row), None, "None is no Row: give one"),
-        (Codec(int), None, r"None is no int: give one, or declare the type as int \| None"),
+        (Codec(Line), 3, "3 is not of type Line: give one"),
+        (Codec(Line), {"sku": "x"}, r"\{'sku': 'x'\} is not of type Line: give one"),
+        (Codec(Line), Line, "<class .*Line'> is not of type Line: give one"),
+        (Codec(Line), None, "None is not of type Line: give one"),
+        (Codec(Row), None, "None is not of type Row: give one"),
+        (Codec(int), None, r"None is not of type int: give one, or declare the type as int \| None"),
         (Codec(Line), Line(object()), r"cannot be stored as JSON: Line\.sku: expected str, found <object"),  # type: ignore[arg-type]
         (Codec(datetime), datetime(2024, 1, 1), "has no time zone: give one"),  # noqa: DTZ001
     ],
@@ -133,7 +133,7 @@ def test_what_cannot_be_stored_is_refused(codec, value, says):
         codec.digest(value)
 
 
-def test_the_hint_is_part_of_the_refusal():
+def test_the_hint_is_part_of_the_message():
     with pytest.raises(CodecError, match="name the type"):
         Codec[Any](hint="name the type").encode(object())
 

@@ -11,7 +11,7 @@ from stepflow.model.current import Current, current, enter
 
 
 def test_outside_of_a_step():
-    with pytest.raises(LookupError, match="outside of a step"):
+    with pytest.raises(LookupError, match="outside a step"):
         contextvars.Context().run(current)
 
 

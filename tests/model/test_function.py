@@ -18,7 +18,7 @@ from stepflow.model.retry import RetryPolicy
         ("concurrency", 0, "give a whole number of runs"),
         ("retry", 3, "give a RetryPolicy"),
         ("hung_after", -1, "give more than 0 seconds"),
-        ("hung_after", "2m", "is no duration: give seconds or a timedelta"),
+        ("hung_after", "2m", "is not a duration: give seconds or a timedelta"),
         ("max_crashes", 0, "give a whole number of crashes"),
     ],
 )

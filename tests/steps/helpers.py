@@ -41,14 +41,14 @@ class Core:
         position, seen = ["start:" + self.table.name], []
         while position != [self.table.completed]:
             assert len(seen) < limit
-            position = [*self.machine.advance(position, None).position]
+            position = [*self.machine.advance(position, None).state]
             seen.append(position[0])
         return seen
 
     def destinations(self, source: str) -> list[tuple[str, str]]:
-        """(event, reason) of all ways out of a source."""
+        """(position, reason) of every target of a source."""
         found = self.table.by_source[source]
-        return [(way.event, way.reason) for way in found.exits]
+        return [(target.position, target.reason) for target in found.targets]
 
 
 def position(move: Move) -> list[str]:
@@ -68,23 +68,23 @@ def step(move: Move, exchange: Any = None, *payload: Any) -> Move:
     try:
         value = task.call(exchange, *payload)
     except Exception as error:
-        return decided(task, error, exchange)
+        return after_error(task, error, exchange)
     return task.settle(value, exchange)
 
 
-def decided(task: Task, error: Exception, exchange: Any) -> Move:
-    asking = task.recover(error, exchange)
+def after_error(task: Task, error: Exception, exchange: Any) -> Move:
+    decision = task.recover(error, exchange)
     try:
-        call = next(asking)
+        call = next(decision)
         while True:
             assert isinstance(call, Call)
             assert not call.is_async
             try:
                 answer = call.fn(*call.args)
             except Exception as replacement:
-                call = asking.throw(replacement)
+                call = decision.throw(replacement)
             else:
-                call = asking.send(answer)
+                call = decision.send(answer)
     except StopIteration as stop:
         move: Move = stop.value
         return move

@@ -94,34 +94,34 @@ def test_a_base_exception_is_no_business_of_a_retry():
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        ("completed:order/a", "no position: give the list"),
-        ("x", "no position: give the list"),
-        ("", "no position: give the list"),
-        (["completed:order/g/bb"], r"'completed:order/g/bb' is no position of order; the nearest known one is 'completed:order/g/b'"),
+        ("completed:order/a", "not a position: give the list"),
+        ("x", "not a position: give the list"),
+        ("", "not a position: give the list"),
+        (["completed:order/g/bb"], r"'completed:order/g/bb' is not a position of order; the most similar known one is 'completed:order/g/b'"),
         (["start:other.v1"], "Was a step renamed or removed, or does it belong to another flow"),
-        (["completed:order.v2/a"], "nearest known one is 'completed:order/a'"),
-        ([""], "'' is no position of order"),
-        (["A"], "'A' is no position of order"),
+        (["completed:order.v2/a"], "most similar known one is 'completed:order/a'"),
+        ([""], "'' is not a position of order"),
+        (["A"], "'A' is not a position of order"),
         ([1], "must be a list of strings"),
         ([["start:order"]], "must be a list of strings"),
         ([None], "must be a list of strings"),
-        ({"start:order": 1}, "no position: give the list"),
-        ({"start:order"}, "no position: give the list"),
-        (7, "no position: give the list"),
-        (b"start:order", "no position: give the list"),
-        (["completed:order/a", "completed:order/g/b"], "has 2 live strings: order is at one place at a time"),
-        (["start:order", "start:order"], "has 2 live strings"),
-        (["other", "start:order"], "'other' is no position of order"),
-        (["start:order", "other"], "'other' is no position of order"),
+        ({"start:order": 1}, "not a position: give the list"),
+        ({"start:order"}, "not a position: give the list"),
+        (7, "not a position: give the list"),
+        (b"start:order", "not a position: give the list"),
+        (["completed:order/a", "completed:order/g/b"], "has 2 positions: order has one at a time"),
+        (["start:order", "start:order"], "has 2 positions"),
+        (["other", "start:order"], "'other' is not a position of order"),
+        (["start:order", "other"], "'other' is not a position of order"),
         (["attempt:2:order/a"], "only attempts"),
-        (["start:order", "attempt:2"], "'attempt:2' is no attempt"),
-        (["start:order", "attempt:x:order/a"], "is no attempt"),
-        (["start:order", "attempt:-1:order/a"], "is no attempt"),
-        (["start:order", "attempt:²:order/a"], "is no attempt"),
-        (["start:order", "attempt::order/a"], "is no attempt"),
-        (["start:order", "attempt:0:order/a"], "is no attempt"),
-        (["start:order", f"attempt:{'9' * 5000}:order/a"], "is no attempt"),
-        (["x" * 1_000_000], "^'x{400}'... is no position of order. Was a step renamed"),
+        (["start:order", "attempt:2"], "'attempt:2' is not an attempt"),
+        (["start:order", "attempt:x:order/a"], "is not an attempt"),
+        (["start:order", "attempt:-1:order/a"], "is not an attempt"),
+        (["start:order", "attempt:²:order/a"], "is not an attempt"),
+        (["start:order", "attempt::order/a"], "is not an attempt"),
+        (["start:order", "attempt:0:order/a"], "is not an attempt"),
+        (["start:order", f"attempt:{'9' * 5000}:order/a"], "is not an attempt"),
+        (["x" * 1_000_000], "^'x{400}'... is not a position of order. Was a step renamed"),
     ],
 )  # fmt: skip
 def test_a_strange_position_is_refused_before_anything_is_called(state, says):
@@ -158,7 +158,7 @@ def test_a_tuple_is_as_good_as_a_list():
 
 
 def test_a_hundred_and_twenty_nested_groups_are_left_in_two_applies():
-    """U4, reversed: the origin stops after 100 static hops without a sign and needs 4 applies."""
+    """U4, reversed: the origin stops silently after 100 static transitions and needs 4 calls of apply."""
     chain = Steps().do("f", lambda: None)
     for _ in range(120):
         chain = Steps().steps("g", chain)
@@ -222,9 +222,9 @@ def test_a_position_of_an_older_definition():
     shorter = named("x").do("a", lambda: None).compile()
     assert shorter.apply(state) == ["completed:x"]  # one removed behind it is not missed
     renamed = named("x").do("aa", lambda: None).do("c", lambda: None).compile()
-    with pytest.raises(UnknownState, match="nearest known one is 'completed:x/aa'"):
+    with pytest.raises(UnknownState, match="most similar known one is 'completed:x/aa'"):
         renamed.apply(state)
-    with pytest.raises(UnknownState, match=r"'completed:x/a' is no position of x\.v2"):
+    with pytest.raises(UnknownState, match=r"'completed:x/a' is not a position of x\.v2"):
         named("x.v2").do("a", lambda: None).compile().apply(state)
 
 

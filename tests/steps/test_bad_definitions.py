@@ -45,10 +45,10 @@ def test_all_mistakes_come_at_once_in_order_with_their_paths():
     assert found[0] == "order/pay: 3 is not callable: give a function"
     assert found[1] == "order/g: a step has the name '': give it a non-empty name"
     assert found[2] == "order/g/a:b: name 'a:b' has a ':': positions use it, choose another character"
-    assert found[3].startswith("order/g/dup: this name is used twice: names must be unique beside each other")
+    assert found[3].startswith("order/g/dup: this name is used twice: names in a group must be unique")
     assert found[4] == "order/wWaitFor: every=-1: give 0 or more seconds, finite"
     assert found[5] == "order/cCase: None is not callable: give a function"
-    assert found[6] == "order/cCase/steps: None is no chain of steps: give e.g. Steps().do('name', function)"
+    assert found[6] == "order/cCase/steps: None is not a chain of steps: give e.g. Steps().do('name', function)"
     assert found[7] == "order: concurrency=0: give a whole number of runs, at least 1, or None"
 
 
@@ -58,9 +58,9 @@ def test_all_mistakes_come_at_once_in_order_with_their_paths():
         ("", "is empty"),
         ("  ", "is empty"),
         ("a:b", "has a ':'"),
-        (None, "is no text"),
-        (7, "is no text"),
-        (b"a", "is no text"),
+        (None, "is not a text"),
+        (7, "is not a text"),
+        (b"a", "is not a text"),
         ("\ud800", "half of a surrogate pair"),
     ],
 )
@@ -177,7 +177,7 @@ def test_a_latch_must_be_a_bool():
 def test_what_is_no_fragment(kind, given):
     middle = {"steps": [], "retry": [RetryPolicy()]}.get(kind, [yes])
     (found,) = problems(getattr(named("x"), kind)("g", *middle, given))
-    assert "is no chain of steps: give e.g. Steps()" in found
+    assert "is not a chain of steps: give e.g. Steps()" in found
 
 
 @pytest.mark.parametrize("value", [0, -1, "1s", True, float("nan"), float("inf"), timedelta(0), timedelta(-1), [1]])
@@ -257,7 +257,7 @@ class Plain:
 def test_a_payload_that_could_not_be_restored(given):
     (found,) = problems(named("x").wait_event("w", "e", given, lambda payload: None))
     assert "cannot be the type of a payload: " in found
-    assert "JSON cannot give Plain back: make it one of dataclasses, attrs classes" in found
+    assert "Plain cannot be restored from JSON: make it one of dataclasses, attrs classes" in found
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_a_chain_or_a_flow_where_a_function_belongs():
     (found,) = problems(named("x").case("c", chain.compile(), chain))  # type: ignore[arg-type]
     assert found.endswith("is compiled: give the chain that it was made of to .steps(name, chain)")
     (found,) = problems(named("x").steps("g", chain.compile()))  # type: ignore[arg-type]
-    assert found.endswith("is no chain of steps: give the chain before compile()")
+    assert found.endswith("is not a chain of steps: give the chain before compile()")
 
 
 def test_nothing_is_checked_before_compile():

@@ -74,9 +74,9 @@ def test_k4_is_completed():
 
 def test_k5_k6_k7_scopes():
     root = Scope("parent")
-    assert (root.scope, root.start, root.completed) == ("parent", "start:parent", "completed:parent")
+    assert (root.path, root.start, root.completed) == ("parent", "start:parent", "completed:parent")
     child = root.child("child")
-    assert (child.scope, child.start) == ("parent/child", "start:parent/child")
+    assert (child.path, child.start) == ("parent/child", "start:parent/child")
     assert child.problems is root.problems
 
 
@@ -85,7 +85,7 @@ def test_k8_a_function_has_one_transition_that_calls_it():
     (row,) = Core(Do(calls.do())).table.transitions
     assert isinstance(row, CallTransition)
     assert row.source == "start:test"
-    assert [way.event for way in row.exits] == ["completed:test"]
+    assert [target.position for target in row.targets] == ["completed:test"]
     row.call(None)
     assert calls.log == ["func"]
 
@@ -102,7 +102,7 @@ def test_k10_k14_nodes_take_the_scope_of_their_place():
         assert transition.source == "start:parent/test"  # type: ignore[union-attr]
 
 
-def test_k11_an_empty_sequence_is_one_hop():
+def test_k11_an_empty_sequence_is_one_static_transition():
     core = Core(Sequence())
     assert [(t.source, core.destinations(t.source)) for t in core.table.transitions] == [
         ("start:test", [("completed:test", "static")])

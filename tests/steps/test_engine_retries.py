@@ -8,7 +8,7 @@ from stepflow.errors import DefinitionError, TimedOut
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import POSITION, WAITING, Transition
 from stepflow.steps import Steps, named
-from tests.steps.helpers import Fail, decided, position, step, task_of
+from tests.steps.helpers import Fail, after_error, position, step, task_of
 
 
 def yes() -> bool:
@@ -33,12 +33,12 @@ def test_a_timeout_is_an_error_that_the_group_around_sees(kind):
     seen: list[Exception] = []
     flow = named("x").do("a", nothing).retry("r", lambda error: bool(seen.append(error) or True), wait).compile()
     error = TimedOut("too late")
-    again = decided(task_of(step(flow.first())), error, None)
+    again = after_error(task_of(step(flow.first())), error, None)
     assert position(again) == ["start:x/rRetry"]
     assert seen == [error]
     alone = named("x").steps("g", wait).compile()
     with pytest.raises(TimedOut) as caught:
-        decided(task_of(alone.first()), TimedOut("too late"), None)
+        after_error(task_of(alone.first()), TimedOut("too late"), None)
     assert caught.value.__notes__ == [f"in step x/g/w{'WaitFor' if kind == 'wait_for' else 'WaitEvent'}"]
 
 
@@ -69,7 +69,7 @@ def test_a_poll_inside_of_a_policy_keeps_the_attempts():
 def test_back_off_before_an_event_still_shows_the_event():
     wait = Steps().wait_event("w", "go", int, print, timeout=1)
     flow = named("x").retry("r", RetryPolicy(delay=5, jitter=0), wait).compile()
-    again = decided(task_of(flow.first()), TimedOut(), None)
+    again = after_error(task_of(flow.first()), TimedOut(), None)
     assert (again.transition.event, again.delay_s) == ("go", 5)
 
 
@@ -80,7 +80,7 @@ def test_an_error_of_a_handler_remembers_the_error_it_was_asked_about():
     flow = named("x").retry("r", handler, Steps().do("b", failing)).compile()
     first = Fail("first")
     with pytest.raises(KeyError) as caught:
-        decided(task_of(flow.first()), first, None)
+        after_error(task_of(flow.first()), first, None)
     assert caught.value.__context__ is first
 
 
@@ -100,4 +100,4 @@ def test_a_value_that_is_not_acceptable_is_raised_by_settle():
     with pytest.raises(DefinitionError, match="x/rRetry/wWaitFor: the condition returned 3") as caught:
         task.settle(3, None)
     with pytest.raises(DefinitionError):
-        decided(task, caught.value, None)
+        after_error(task, caught.value, None)

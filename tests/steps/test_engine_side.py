@@ -139,10 +139,10 @@ def test_resume_of_a_run_that_ended():
 @pytest.mark.parametrize(
     ("stored", "says"),
     [
-        ('["completed:x/b"]', "nearest known one is 'completed:x/a'"),
+        ('["completed:x/b"]', "most similar known one is 'completed:x/a'"),
         ("nonsense", "holds 'nonsense', not a JSON list"),
-        ('"start:x"', "is no position"),
-        ('{"a":1}', "is no position"),
+        ('"start:x"', "is not a position"),
+        ('{"a":1}', "is not a position"),
         ("[1]", "must be a list of strings"),
     ],
 )

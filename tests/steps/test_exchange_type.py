@@ -34,7 +34,7 @@ class Parcel:
     order: Order | None = None
 
 
-class CallTransition(TypedDict):
+class Entry(TypedDict):
     a: int
 
 
@@ -159,7 +159,7 @@ def test_the_definition_is_the_fingerprint_and_the_stored_fields():
         return named("x", exchange).do(step, unannotated).compile().definition
 
     assert definition(Order) == definition(Order)
-    kinds = [definition(t) for t in (Order, Wider, Parcel, CallTransition, Line, dict[str, Any])]
+    kinds = [definition(t) for t in (Order, Wider, Parcel, Entry, Line, dict[str, Any])]
     assert len({*kinds, definition(Order, "b")}) == len(kinds) + 1
 
 
@@ -181,8 +181,8 @@ def one(name: str, type_: Any, **more: Any) -> Any:
     [
         (Enum("Colour", {"RED": "red"}), Enum("Colour", {"RED": "red", "BLUE": "blue"})),
         (Enum("Colour", {"RED": "red"}), Enum("Colour", {"RED": "r"})),
-        (TypedDict("CallTransition", {"a": int}), TypedDict("CallTransition", {"a": int}, total=False)),
-        (TypedDict("CallTransition", {"a": int}), TypedDict("CallTransition", {"a": str})),
+        (TypedDict("Entry", {"a": int}), TypedDict("Entry", {"a": int}, total=False)),
+        (TypedDict("Entry", {"a": int}), TypedDict("Entry", {"a": str})),
         (NamedTuple("Pair", [("a", int)]), NamedTuple("Pair", [("a", int), ("b", int)])),
         (one("Order", int), one("Order", str)),
         (one("Order", int), one("Order", int, default=3)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +12,17 @@ import pytest
 
 from stepflow.errors import DefinitionError
 from stepflow.model.retry import RetryPolicy
-from stepflow.steps import Steps, named
+from stepflow.steps import Steps, kinds, named
 from stepflow.steps.check import check
+from stepflow.steps.diagram import diagram
 from stepflow.steps.introspect import Edge
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.kinds.do import Do
+from stepflow.steps.kinds.sequence import Child, Sequence
 from stepflow.steps.return_value import step_check
+from stepflow.steps.signature import STEP
 from stepflow.steps.table import Table, compile_table
-from stepflow.steps.values import CallTransition, Fn, StaticTransition, Target
+from stepflow.steps.values import CallTransition, Fn, Shape, StaticTransition, Target
 
 
 def nothing() -> None:
@@ -29,7 +35,7 @@ def yes() -> bool:
 
 def as_text(edges: tuple[Edge, ...]) -> list[str]:
     return [
-        f"{e.source} {'!' if e.exclusive else '-'} {' | '.join(f'{d.event} ({d.reason})' for d in e.destinations)}"
+        f"{e.source} {'!' if e.exclusive else '-'} {' | '.join(f'{d.position} ({d.reason})' for d in e.destinations)}"
         for e in edges
     ]
 
@@ -88,7 +94,7 @@ def test_nested_retries_are_listed_inner_first():
     inner = Steps().retry("in", RetryPolicy(), Steps().do("f", nothing))
     edges = named("R").retry("out", lambda error: True, inner).compile().transitions
     (call,) = [edge for edge in edges if edge.exclusive]
-    assert [way.event for way in call.destinations if way.reason == "retry"] == [
+    assert [way.position for way in call.destinations if way.reason == "retry"] == [
         "start:R/outRetry/inRetry",
         "start:R/outRetry",
     ]
@@ -118,7 +124,7 @@ def yes_error(error: Exception) -> bool:
     return True
 
 
-def test_check_lists_what_only_an_engine_can_do():
+def test_check_lists_steps_that_need_an_engine():
     assert [str(found) for found in every_kind().compile().check()] == [
         "R/wWaitFor: timeout=3600 s: plain apply never times out (engine-only)",
         "R/eWaitEvent: waits for the event 'ev': plain apply raises NeedsEngine (engine-only)",
@@ -128,11 +134,11 @@ def test_check_lists_what_only_an_engine_can_do():
 def row(source: str, target: str) -> CallTransition:
     scope = source.partition(":")[2]
     return CallTransition(
-        source, scope, "do", Fn(nothing, nothing, False, False), step_check(scope), (Target(target, "completed"),)
+        source, scope, Do, Fn(nothing, nothing, False, False), step_check(scope), (Target(target, "completed"),)
     )
 
 
-def test_check_finds_what_is_unreachable_and_what_leads_nowhere():
+def test_check_finds_unreachable_steps_and_dead_ends():
     rows = [row("start:R", "completed:R"), row("start:R/a", "completed:R"), row("start:R/b", "start:R/b")]
     assert [(f.kind, f.path) for f in check(Table("R", rows))] == [
         ("unreachable", "R/a"),
@@ -145,13 +151,13 @@ def test_check_finds_what_is_unreachable_and_what_leads_nowhere():
     ("transitions", "says"),
     [
         ([row("start:R", "completed:R"), row("start:R", "completed:R")], "duplicate transition source start:R"),
-        ([StaticTransition("start:R", (Target("start:R/a", "static"),))], "start:R/a leads nowhere"),
+        ([StaticTransition("start:R", (Target("start:R/a", "static"),))], "start:R/a has no transition"),
         (
             [
                 StaticTransition("start:R", (Target("start:R/a", "static"),)),
                 StaticTransition("start:R/a", (Target("start:R", "static"),)),
             ],
-            "start:R is a circle of static hops",
+            "start:R is part of a cycle of static transitions",
         ),
     ],
 )
@@ -159,6 +165,30 @@ def test_a_table_that_cannot_work_is_refused(transitions, says):
     """U5: two transitions with one source, among others."""
     with pytest.raises(DefinitionError, match=says):
         Table("R", transitions)
+
+
+def test_each_kind_is_one_file_named_after_its_verb_and_a_method_of_steps():
+    for module in pkgutil.iter_modules(kinds.__path__):
+        if module.name != "base":
+            members = vars(importlib.import_module(f"{kinds.__name__}.{module.name}")).values()
+            (kind,) = [m for m in members if isinstance(m, type) and issubclass(m, Node) and not inspect.isabstract(m)]
+            assert module.name == {"steps": "sequence"}.get(kind.verb, kind.verb)
+            assert callable(getattr(Steps, kind.verb))
+
+
+def test_a_new_kind_brings_its_suffix_and_its_drawing():
+    class Twirl(Do):
+        verb, suffix, label, shape = "twirl", "Twirl", "twirl ", Shape("egg", ("((", "))"))
+
+        def expand(self, at: Scope):
+            fn = at.function(self.fn, STEP)
+            target = Target(at.completed, "completed")
+            yield CallTransition(at.start, at.path, Twirl, fn, step_check(at.path), (target,), at.retry_scope)
+
+    table = compile_table("x", Sequence((Child("a", Twirl(nothing)),)))
+    assert diagram(table, "text", None) == "  x\n    twirl a\n  completed\n"
+    assert '(("a"))' in diagram(table, "mermaid", None)
+    assert 'label="a", shape=egg' in diagram(table, "dot", None)
 
 
 def test_the_compiler_checks_the_nodes_of_others_too():
@@ -182,7 +212,7 @@ TEXT = """\
 >     f
     loop until l
       f
-    retry r  (while its handler says yes)
+    retry r  (while its handler returns True)
       f
   completed
 """

@@ -162,7 +162,7 @@ def test_every_chain_can_reach_every_step_and_its_end(script: Script):
     flow = chain_of(script).compile()
     assert flow.check() == []
     known = {edge.source for edge in flow.transitions} | {"completed:script"}
-    assert {way.event for edge in flow.transitions for way in edge.destinations} <= known
+    assert {way.position for edge in flow.transitions for way in edge.destinations} <= known
 
 
 @relaxed

@@ -121,6 +121,6 @@ def test_the_nearest_of_very_many_names_is_found_at_once():
         "completed:wide.v1/step-4711b": "completed:wide.v1/step-4711",  # begins like it
         "completed:wide.v2/step-4711": "completed:wide.v1/step-4711",
     }.items():
-        with pytest.raises(UnknownState, match=f"the nearest known one is '{near}'"):
+        with pytest.raises(UnknownState, match=f"the most similar known one is '{near}'"):
             flow.apply([strange])
     assert process_time() - begun < 3  # a comparison with each of them takes that long for one

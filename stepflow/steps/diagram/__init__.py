@@ -1,4 +1,4 @@
-"""Diagrams: one picture of a chain, drawn as Mermaid, Graphviz DOT or text."""
+"""Diagrams: draws the picture of a chain as Mermaid, Graphviz DOT or text."""
 
 from __future__ import annotations
 

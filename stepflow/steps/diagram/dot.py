@@ -1,10 +1,9 @@
-"""The picture in Graphviz DOT."""
+"""dot: writes the picture in Graphviz DOT."""
 
 from __future__ import annotations
 
 from stepflow.steps.diagram.picture import BEGIN, END, Box, Picture, one_line
 
-_SHAPE = {"do": "box", "wait_for": "hexagon", "wait_event": "parallelogram", "case": "diamond", "loop_until": "diamond"}
 _CURRENT = ', style="filled,bold", fillcolor="#ffe082", color="#e65100"'
 
 
@@ -40,7 +39,7 @@ def _leave(box: Box) -> list[str]:
 
 
 def _node(box: Box) -> str:
-    return f"{box.key} [label={_quoted(_caption(box))}, shape={_SHAPE[box.kind]}{_CURRENT if box.current else ''}];"
+    return f"{box.key} [label={_quoted(_caption(box))}, shape={box.kind.shape.dot}{_CURRENT if box.current else ''}];"
 
 
 def _caption(box: Box) -> str:

@@ -1,16 +1,8 @@
-"""The picture as a Mermaid flowchart."""
+"""mermaid: writes the picture as a Mermaid flowchart."""
 
 from __future__ import annotations
 
 from stepflow.steps.diagram.picture import BEGIN, END, Box, Picture, one_line
-
-_SHAPE = {
-    "do": ("[", "]"),
-    "wait_for": ("{{", "}}"),
-    "wait_event": ("[/", "/]"),
-    "case": ("{", "}"),
-    "loop_until": ("{", "}"),
-}
 
 
 def mermaid(picture: Picture) -> str:
@@ -46,7 +38,7 @@ def _leave(box: Box) -> list[str]:
 
 
 def _node(box: Box) -> str:
-    left, right = _SHAPE[box.kind]
+    left, right = box.kind.shape.mermaid
     return f"{box.key}{left}{_quoted(_caption(box))}{right}"
 
 

@@ -7,30 +7,22 @@ from typing import Literal
 
 from attrs import Factory, define, frozen
 
-from stepflow.model.durations import spoken
+from stepflow.model.durations import duration_text
 from stepflow.steps.position import Position
 from stepflow.steps.table import Table
-from stepflow.steps.values import CallTransition, RetryScope, StaticTransition
-
-_SUFFIX = {
-    "wait_for": "WaitFor",
-    "wait_event": "WaitEvent",
-    "case": "Case",
-    "loop_until": "LoopUntil",
-    "retry": "Retry",
-}
+from stepflow.steps.values import CallTransition, Kind, RetryScope, StaticTransition
 
 
 @define(eq=False)
 class Box:
-    """A scope: `kind` is that of the step, "steps" or "retry" for groups, "flow" for the root.
+    """A scope: `kind` is the kind of its step or retry group; other groups and the root have the base class.
 
     `key` is a short name, unique in the picture. A case or loop_until has both a row (its condition) and children.
     """
 
     key: str
     title: str
-    kind: str
+    kind: type[Kind]
     detail: str
     row: CallTransition | None
     current: bool = False
@@ -39,7 +31,7 @@ class Box:
 
 @frozen
 class Arrow:
-    """From the box `source` to `target` (keys); `error` marks the way back of a retry group."""
+    """From the box `source` to `target` (keys); `error` marks the arrow on which a retry group starts again."""
 
     source: str
     target: str
@@ -49,7 +41,7 @@ class Arrow:
 
 @frozen(eq=False)
 class Picture:
-    """All of it: `current` is the key of the box that is due, `END` at the end, "" if no position was given."""
+    """All boxes and arrows: `current` is the key of the box that is due, `END` at the end, "" if no position was given."""
 
     root: Box
     arrows: tuple[Arrow, ...]
@@ -57,7 +49,7 @@ class Picture:
 
     @classmethod
     def of(cls, table: Table, position: Position | None) -> Picture:
-        """The picture of a table, with the position highlighted if there is one."""
+        """The picture of a table, with the position highlighted if one is given."""
         boxes = _boxes(table)
         current = ""
         if position is not None:
@@ -69,7 +61,7 @@ class Picture:
         return cls(boxes[table.name], tuple(_arrows(table, boxes)), current)
 
     def walk(self) -> Iterator[tuple[Literal["enter", "leave"], Box, int]]:
-        """Every box below the root in order, entered and left, with its depth from 0."""
+        """Every box below the root, depth first: once when entered and once when left, with its depth from 0."""
         stack = [iter(self.root.children)]
         inside: list[Box] = []
         while stack:
@@ -90,8 +82,9 @@ BEGIN, END = "begin", "finish"
 
 def _boxes(table: Table) -> dict[str, Box]:
     rows = {row.scope: row for row in table.rows}
-    guards = {guard.scope: guard for row in table.rows for guard in row.guards()}
-    boxes: dict[str, Box] = {table.name: Box("flow", table.name, "flow", "", rows.get(table.name))}
+    groups = {group.scope: group for row in table.rows for group in row.retry_scopes()}
+    root = rows.get(table.name)
+    boxes = {table.name: Box("flow", table.name, Kind if root is None else root.kind, "", root)}
     for transition in table.transitions:
         if isinstance(transition, StaticTransition) and not transition.source.startswith("start:"):
             continue
@@ -101,31 +94,32 @@ def _boxes(table: Table) -> dict[str, Box]:
         parent, _, name = scope.rpartition("/")
         owner = boxes[parent]
         if name == "steps" and parent in rows:
-            boxes[scope] = owner  # the inner level of a case or loop_until is no box of its own
+            boxes[scope] = owner  # the inner scope of a case or loop_until has no box of its own
             continue
-        boxes[scope] = _box(f"s{len(boxes)}", name, rows.get(scope), guards.get(scope))
+        boxes[scope] = _box(f"s{len(boxes)}", name, rows.get(scope), groups.get(scope))
         owner.children.append(boxes[scope])
     return boxes
 
 
-def _box(key: str, name: str, row: CallTransition | None, guard: RetryScope | None) -> Box:
-    kind = row.kind if row is not None else "retry" if guard is not None else "steps"
-    return Box(key, name.removesuffix(_SUFFIX.get(kind, "")), kind, _detail(row, guard), row)
+def _box(key: str, name: str, row: CallTransition | None, group: RetryScope | None) -> Box:
+    step = row or group
+    kind = Kind if step is None else step.kind
+    return Box(key, name.removesuffix(kind.suffix), kind, _detail(row, group), row)
 
 
-def _detail(row: CallTransition | None, guard: RetryScope | None) -> str:
+def _detail(row: CallTransition | None, group: RetryScope | None) -> str:
     if row is None:
-        if guard is None:
+        if group is None:
             return ""
-        if guard.policy is None:
-            return "while its handler says yes"
-        most = guard.policy.max_attempts
-        return f"at most {most} attempt{'' if most == 1 else 's'}"
-    limit = "" if row.timeout_s is None else f", at most {spoken(row.timeout_s)}"
+        if group.policy is None:
+            return "while its handler returns True"
+        attempts = group.policy.max_attempts
+        return f"at most {attempts} attempt{'' if attempts == 1 else 's'}"
+    limit = "" if row.timeout_s is None else f", at most {duration_text(row.timeout_s)}"
     if row.event:
         return f"event {row.event}{limit}"
     if row.poll >= 0:
-        return f"every {spoken(row.every_s)}{limit}"
+        return f"every {duration_text(row.every_s)}{limit}"
     return ""
 
 
@@ -136,16 +130,16 @@ def _arrows(table: Table, boxes: dict[str, Box]) -> Iterator[Arrow]:
     yield Arrow(BEGIN, key(table.next[table.start]))
     last: dict[RetryScope, CallTransition] = {}
     for row in table.rows:
-        for way in row.exits:
-            yield Arrow(key(row), key(table.next[way.event]), _label(way.reason))
-        for guard in row.guards():
-            last[guard] = row
-    for guard, row in last.items():
-        yield Arrow(key(row), key(table.next[guard.event]), f"retry {boxes[guard.scope].title}", error=True)
+        for target in row.targets:
+            yield Arrow(key(row), key(table.next[target.position]), _label(target.reason))
+        for group in row.retry_scopes():
+            last[group] = row
+    for group, row in last.items():
+        yield Arrow(key(row), key(table.next[group.start]), f"retry {boxes[group.scope].title}", error=True)
 
 
 def one_line(text: str) -> str:
-    """A user's text as it may be shown: on one line, without control characters."""
+    """A user's text on one line, without control characters."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 
 

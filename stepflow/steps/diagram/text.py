@@ -1,16 +1,8 @@
-"""The picture as an indented list, for terminals and logs; `>` marks what is due."""
+"""text: writes the picture as an indented list, for terminals and logs; `>` marks the step that is due."""
 
 from __future__ import annotations
 
 from stepflow.steps.diagram.picture import END, Picture, one_line
-
-_VERB = {
-    "wait_for": "wait for ",
-    "wait_event": "wait for ",
-    "case": "case ",
-    "loop_until": "loop until ",
-    "retry": "retry ",
-}
 
 
 def text(picture: Picture) -> str:
@@ -20,6 +12,6 @@ def text(picture: Picture) -> str:
         if edge == "enter":
             detail = f"  ({one_line(box.detail)})" if box.detail else ""
             mark = "> " if box.current else "  "
-            lines.append(f"{mark}{'  ' * (depth + 1)}{_VERB.get(box.kind, '')}{one_line(box.title)}{detail}")
+            lines.append(f"{mark}{'  ' * (depth + 1)}{box.kind.label}{one_line(box.title)}{detail}")
     lines.append("> completed" if picture.current == END else "  completed")
     return "\n".join(lines) + "\n"

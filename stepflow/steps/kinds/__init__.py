@@ -1,1 +1,1 @@
-"""The kinds of steps: one file per kind, with its verb of the chain, its suffix in positions and its diagram shape."""
+"""The kinds of steps: one file per kind, with its verb, its suffix in positions and its shape in diagrams."""

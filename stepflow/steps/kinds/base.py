@@ -1,62 +1,62 @@
-"""Scope and Node: where a step stands while the chain is compiled, and what each kind of step must be able to do."""
+"""Node and Scope: what each kind of step must implement, and the place in the chain for which it is compiled."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import evolve, field, frozen
 
 from stepflow.model.durations import seconds
 from stepflow.steps.signature import Signature, read_function
-from stepflow.steps.values import CallTransition, Fn, RetryScope, StaticTransition, Target
+from stepflow.steps.values import CallTransition, Fn, Kind, RetryScope, StaticTransition, Target
 
 
 @frozen(eq=False)
 class Scope:
-    """The scope in which a node is expanded, the retry group around it, and the list that collects all mistakes."""
+    """A place in the chain: its path, e.g. "order/pay", the retry group around it, and the list that collects all mistakes."""
 
-    scope: str
-    guard: RetryScope | None = None
+    path: str
+    retry_scope: RetryScope | None = None
     problems: list[str] = field(factory=list)
     start: str = field(init=False)
     completed: str = field(init=False)
 
     @start.default
     def _start(self) -> str:
-        return f"start:{self.scope}"
+        return f"start:{self.path}"
 
     @completed.default
     def _completed(self) -> str:
-        return f"completed:{self.scope}"
+        return f"completed:{self.path}"
 
     def child(self, name: str) -> Scope:
-        """The place `<this scope>/<name>`."""
-        return Scope(f"{self.scope}/{name}", self.guard, self.problems)
+        """The scope `<this path>/<name>`."""
+        return Scope(f"{self.path}/{name}", self.retry_scope, self.problems)
 
-    def guarded(self, guard: RetryScope) -> Scope:
-        """The same place inside of a retry group."""
-        return evolve(self, guard=guard)
+    def within(self, group: RetryScope) -> Scope:
+        """The same path inside a retry group."""
+        return evolve(self, retry_scope=group)
 
     def problem(self, text: str) -> None:
-        """Note a mistake of the definition at this place."""
-        self.problems.append(f"{self.scope}: {text}")
+        """Record a mistake of the definition at this path."""
+        self.problems.append(f"{self.path}: {text}")
 
-    def hop(self, source: str, target: str) -> StaticTransition:
-        """A static transition at this place."""
-        return StaticTransition(source, (Target(target, "static"),), self.guard)
+    def static(self, source: str, target: str) -> StaticTransition:
+        """A static transition in this scope."""
+        return StaticTransition(source, (Target(target, "static"),), self.retry_scope)
 
-    def function(self, given: Any, shape: Signature) -> Fn:
-        """The user's function, ready to be called; a mistake is noted and gives a function that is never called."""
-        fn, problem = read_function(given, shape)
+    def function(self, given: Any, expected: Signature) -> Fn:
+        """The user's function, ready to be called; a mistake is recorded and returns a function that is never called."""
+        fn, problem = read_function(given, expected)
         if problem:
             self.problem(problem)
         return fn
 
     def seconds(self, name: str, given: float | timedelta | None, *, zero: bool = False) -> float | None:
-        """A duration in seconds, None if none was given; a mistake is noted."""
+        """A duration in seconds, None if none was given; a mistake is recorded."""
         if given is None:
             return None
         value, problem = seconds(name, given, zero=zero)
@@ -67,20 +67,18 @@ class Scope:
 
 @frozen(eq=False)
 class Expand:
-    """Asks the compiler to expand `node` at `place`, exactly here in the order of transitions."""
+    """Asks the compiler to expand `node` in `scope` at this point of the order of transitions."""
 
     node: Node
-    place: Scope
+    scope: Scope
 
 
-class Node(ABC):
+class Node(Kind, ABC):
     """One kind of step, independent of the place where it is used, so that a fragment can be used many times.
 
-    `suffix` is what the chain appends to the user's name to make the scope's name.
+    A new kind is one file in this folder, with the class attributes of Kind, and its method in `steps/builder.py`.
     """
-
-    suffix: ClassVar[str] = ""
 
     @abstractmethod
     def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
-        """The transitions of this node at that place, in order; mistakes are noted in the place."""
+        """The transitions of this node in that scope, in order; mistakes are recorded in the scope."""

@@ -10,17 +10,19 @@ from attrs import frozen
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.return_value import step_check
 from stepflow.steps.signature import STEP
-from stepflow.steps.values import CallTransition, Target
+from stepflow.steps.values import BOX, CallTransition, Target
 
 
 @frozen(eq=False)
 class Do(Node):
-    """Calls `fn` and goes on."""
+    """Calls `fn` and completes."""
+
+    verb = "do"
+    shape = BOX
 
     fn: Any
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
         fn = at.function(self.fn, STEP)
-        yield CallTransition(
-            at.start, at.scope, "do", fn, step_check(at.scope), (Target(at.completed, "completed"),), at.guard
-        )
+        targets = (Target(at.completed, "completed"),)
+        yield CallTransition(at.start, at.path, Do, fn, step_check(at.path), targets, at.retry_scope)

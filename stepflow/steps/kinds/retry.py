@@ -1,9 +1,9 @@
-"""retry: when something inside raises, ask a handler or a policy whether to begin the group again."""
+"""retry: when a step in a group raises, ask a handler or a policy whether to run the group again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import frozen
 
@@ -15,13 +15,16 @@ from stepflow.steps.values import RetryScope
 
 @frozen(eq=False)
 class Retry(Node):
-    """Guards everything in `body`, at any depth; adds no events of its own."""
+    """Handles the errors of every step in `body`, at any depth; adds no positions of its own."""
 
-    suffix: ClassVar[str] = "Retry"
+    verb = "retry"
+    suffix = "Retry"
+    label = "retry "
+
     on_error: Any
     body: Node
 
     def expand(self, at: Scope) -> Iterator[Expand]:
         policy = self.on_error if isinstance(self.on_error, RetryPolicy) else None
         handler = None if policy else at.function(self.on_error, HANDLER)
-        yield Expand(self.body, at.guarded(RetryScope(at.scope, handler, policy, at.guard)))
+        yield Expand(self.body, at.within(RetryScope(at.path, Retry, handler, policy, at.retry_scope)))

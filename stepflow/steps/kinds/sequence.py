@@ -1,4 +1,4 @@
-"""steps: one after the other."""
+"""steps: run children one after the other."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from attrs import frozen
 from stepflow.steps.kinds.base import Expand, Node, Scope
 from stepflow.steps.values import StaticTransition
 
-_RENAME = (
-    "names must be unique beside each other; a wait_for, wait_event, case, retry or loop_until counts with its suffix"
-)
+_RENAME = "names in a group must be unique; the suffix counts, e.g. wait_for('x') has the name 'xWaitFor'"
 
 
 @frozen(eq=False)
@@ -25,7 +23,9 @@ class Child:
 
 @frozen(eq=False)
 class Sequence(Node):
-    """Runs its children in order; without children it is left at once."""
+    """Runs its children in order; without children it completes at once."""
+
+    verb = "steps"
 
     children: tuple[Child, ...] = ()
 
@@ -33,28 +33,28 @@ class Sequence(Node):
         seen: set[str] = set()
         source = at.start
         for child in self.children:
-            place = at.child(f"{child.name}{child.node.suffix}")
-            _check_name(child.name, at, place)
-            if place.scope in seen:
-                place.problem(f"this name is used twice: {_RENAME}")
-            seen.add(place.scope)
-            yield at.hop(source, place.start)
-            yield Expand(child.node, place)
-            source = place.completed
-        yield at.hop(source, at.completed)
+            inner = at.child(f"{child.name}{child.node.suffix}")
+            _check_name(child.name, at, inner)
+            if inner.path in seen:
+                inner.problem(f"this name is used twice: {_RENAME}")
+            seen.add(inner.path)
+            yield at.static(source, inner.start)
+            yield Expand(child.node, inner)
+            source = inner.completed
+        yield at.static(source, at.completed)
 
 
-def _check_name(name: Any, parent: Scope, place: Scope) -> None:
+def _check_name(name: Any, parent: Scope, scope: Scope) -> None:
     if isinstance(name, str) and not name.strip():
         parent.problem(f"a step has the name {name!r}: give it a non-empty name")
     elif problem := name_problem(name) or ("/" in name and f"name {name!r} has a '/': only the root name may have one"):
-        place.problem(problem)
+        scope.problem(problem)
 
 
 def name_problem(name: Any) -> str:
     """What is wrong with a name, empty if nothing is."""
     if not isinstance(name, str):
-        return f"name {name!r} is no text"
+        return f"name {name!r} is not a text"
     if not name.strip():
         return f"name {name!r} is empty: give a name such as 'order.v1'"
     if ":" in name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import frozen
 
@@ -14,14 +14,18 @@ from stepflow.steps.exchange import type_problem
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.return_value import step_check
 from stepflow.steps.signature import THEN
-from stepflow.steps.values import CallTransition, Target
+from stepflow.steps.values import PARALLELOGRAM, CallTransition, Target
 
 
 @frozen(eq=False)
 class WaitEvent(Node):
-    """Calls `then` with the payload of the next event of that name; only an engine can deliver it."""
+    """Calls `then` with the payload of the next event of this name; only an engine delivers events."""
 
-    suffix: ClassVar[str] = "WaitEvent"
+    verb = "wait_event"
+    suffix = "WaitEvent"
+    label = "wait for "
+    shape = PARALLELOGRAM
+
     event: Any
     payload: Any
     then: Any
@@ -35,12 +39,12 @@ class WaitEvent(Node):
             at.problem(f"latch={self.latch!r}: give True or False")
         yield CallTransition(
             at.start,
-            at.scope,
-            "wait_event",
+            at.path,
+            WaitEvent,
             at.function(self.then, THEN),
-            step_check(at.scope),
+            step_check(at.path),
             (Target(at.completed, "event received"),),
-            at.guard,
+            at.retry_scope,
             event=str(self.event),
             payload=self._codec(at),
             timeout_s=at.seconds("timeout", self.timeout),

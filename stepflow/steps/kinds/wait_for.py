@@ -1,41 +1,45 @@
-"""wait_for: ask a condition again and again until it is true."""
+"""wait_for: poll a condition until it is true."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import frozen
 
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
-from stepflow.steps.values import CallTransition, Target
+from stepflow.steps.values import HEXAGON, CallTransition, Target
 
 
 @frozen(eq=False)
 class WaitFor(Node):
-    """Stays where it is while `condition` returns False; `every` and `timeout` are seconds or timedeltas."""
+    """Stays at its position while `condition` returns False; `every` and `timeout` are seconds or timedeltas."""
 
-    suffix: ClassVar[str] = "WaitFor"
+    verb = "wait_for"
+    suffix = "WaitFor"
+    label = "wait for "
+    shape = HEXAGON
+
     condition: Any
     every: float | timedelta = 1.0
     timeout: float | timedelta | None = None
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
-        exits = (Target(at.start, "WaitFor condition is not met"), Target(at.completed, "WaitFor condition is met"))
+        targets = (Target(at.start, "WaitFor condition is not met"), Target(at.completed, "WaitFor condition is met"))
         every_s = at.seconds("every", self.every, zero=True)
         if every_s is None:
-            at.problem("every=None is no duration: give seconds or a timedelta")
+            at.problem("every=None is not a duration: give seconds or a timedelta")
         yield CallTransition(
             at.start,
-            at.scope,
-            "wait_for",
+            at.path,
+            WaitFor,
             at.function(self.condition, CONDITION),
-            condition_check(at.scope, met=1),
-            exits,
-            at.guard,
+            condition_check(at.path, met=1),
+            targets,
+            at.retry_scope,
             poll=0,
             every_s=every_s or 0.0,
             timeout_s=at.seconds("timeout", self.timeout),
