@@ -1,4 +1,4 @@
-"""Makes `python -m stepflow` the same as the `stepflow` command."""
+"""Runs the `stepflow` command for `python -m stepflow`."""
 
 from stepflow.cli import main
 

@@ -1,4 +1,4 @@
-"""Every exception of the library; each message says what was given, what is wrong and what to do."""
+"""errors: every exception of the library; a message says what was given, what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class StepflowError(Exception):
-    """Base of every error that stepflow raises on purpose; all of them survive pickling, as process pools need it."""
+    """Base of all errors that stepflow raises; they can be pickled, as process pools require."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
-def _again(kind: type[StepflowError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StepflowError:
-    """The error as it was; its message is not made a second time from what is the message already."""
+def _rebuild(kind: type[StepflowError], args: tuple[Any, ...], attributes: dict[str, Any]) -> StepflowError:
+    """The pickled error, restored without `__init__`, which would format the message a second time."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error
@@ -29,31 +29,31 @@ class DefinitionError(StepflowError):
 
 
 class UnknownState(StepflowError):
-    """A position does not belong to this flow: a foreign one, or one of an older definition."""
+    """A position does not belong to this flow: it is from another flow or from an older definition."""
 
 
 class UnknownFlow(StepflowError):
-    """No flow of that name is registered."""
+    """No flow of this name is registered."""
 
 
 class NeedsEngine(StepflowError):
-    """The step can only be done by an engine: plain `apply` has no events, clock or store."""
+    """The step needs an engine: plain `apply` has no events, clock or store."""
 
 
 class RunExists(StepflowError):
-    """A run with this id was started before with another flow or another input; `run` is the existing one."""
+    """A run with this id exists with another flow or another input; `run` is the existing one."""
 
     def __init__(self, message: str, run: Any = None) -> None:
         super().__init__(message)
         self.run = run
 
     def __reduce__(self) -> tuple[Any, ...]:
-        again, (kind, args, attributes) = super().__reduce__()
-        return again, (kind, args, {**attributes, "run": None})  # a handle is good in its own process only
+        rebuild, (kind, args, attributes) = super().__reduce__()
+        return rebuild, (kind, args, {**attributes, "run": None})  # a handle is valid in its own process only
 
 
 class RevMismatch(StepflowError):
-    """Somebody else moved on the States in `ids` (sorted) since they were read; nothing was written."""
+    """Another commit moved the States in `ids` (sorted) since they were read; nothing was written."""
 
     def __init__(self, ids: Iterable[str]) -> None:
         self.ids: list[str] = sorted(set(ids))
@@ -61,27 +61,29 @@ class RevMismatch(StepflowError):
 
 
 class Duplicate(StepflowError):
-    """A run with this deduplication key was started a while ago: it is `run_id`. Nothing was written."""
+    """The run `run_id` was started with this deduplication key within its window. Nothing was written."""
 
     def __init__(self, key: str, run_id: str) -> None:
         self.key, self.run_id = key, run_id
-        super().__init__(f"deduplication key {key!r}: run {run_id!r} was started with it, and its window is not over")
+        super().__init__(
+            f"deduplication key {key!r}: run {run_id!r} was started with it, and the window has not passed"
+        )
 
 
 class LostClaim(StepflowError):
-    """This engine no longer holds the run: another one took over. Nothing was written; stop working on it."""
+    """This engine no longer holds the run: another one claimed it. Nothing was written; stop working on it."""
 
 
 class Stopping(StepflowError):
-    """The engine is being closed: let this out of your function, its State goes on elsewhere."""
+    """The engine is closing: do not catch this in your function; another worker continues with its State."""
 
 
 class NotFound(StepflowError):
-    """No run (or State, or data) of that id in this namespace."""
+    """No run (or State, or data) with this id exists in this namespace."""
 
 
 class RunFailed(StepflowError):
-    """The run ended `failed`: `type` and `message` of the error, `traceback` as text."""
+    """The run ended `failed`: `type` and `message` of the error, and its `traceback` as text."""
 
     def __init__(self, run_id: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
         self.run_id, self.type, self.message, self.traceback = run_id, type, message, traceback
@@ -93,11 +95,11 @@ class RunCancelled(StepflowError):
 
 
 class ResultTimeout(StepflowError, TimeoutError):
-    """The run did not end in the time that `result(timeout=)` allowed; it goes on, ask again later."""
+    """The run did not end within `result(timeout=)`; it continues, call `result` again later."""
 
 
 class TimedOut(StepflowError, TimeoutError):
-    """A step, wait or event did not come true in its time."""
+    """A step, condition or event exceeded its timeout."""
 
 
 class CodecError(StepflowError):
@@ -105,11 +107,11 @@ class CodecError(StepflowError):
 
 
 class TooLarge(StepflowError):
-    """A value is larger than the limit that the message names."""
+    """A value is larger than the limit in the message."""
 
 
 class StoreError(StepflowError):
-    """The store could not do what was asked; the subclasses say why."""
+    """An operation of the store failed; the subclasses name the reason."""
 
 
 class Unavailable(StoreError):
@@ -117,11 +119,11 @@ class Unavailable(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The connection broke inside COMMIT and the store cannot be asked what happened."""
+    """The connection failed during COMMIT, and the store cannot be asked whether it committed."""
 
 
 class ReadOnly(StoreError):
-    """The store does not allow writing."""
+    """The store is read-only."""
 
 
 class Corrupt(StoreError):
@@ -129,8 +131,8 @@ class Corrupt(StoreError):
 
 
 class Full(StoreError):
-    """The disk or the store's size limit is used up; nothing was written."""
+    """The disk is full or the store's size limit is reached; nothing was written."""
 
 
 class SchemaMismatch(StoreError):
-    """The store was made by another version of the schema, or with another shard count."""
+    """The store has another schema version or another shard count."""

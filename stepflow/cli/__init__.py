@@ -1,4 +1,4 @@
-"""The `stepflow` command; its parts live in one file per verb and need the extra `stepflow[cli]`."""
+"""The `stepflow` command; one file per verb; it needs the extra `stepflow[cli]`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command group: collects the verbs and turns every error into one line and an exit code."""
+"""app: the command group; it collects the verbs and turns every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Exit codes:
   0    done
   1    refused by the library or the store; the message names the fix
   2    wrong use of this command
-  3    the answer is no: a check found problems
+  3    a check found problems
   130  interrupted
 """
 
@@ -39,7 +39,7 @@ Exit codes:
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="stepflow")
 def app() -> None:
-    """Durable workflows: start runs, advance them, look inside."""
+    """Durable workflows: start, advance and inspect runs."""
 
 
 for verb in (worker, list_, show, tail, explain, start, publish, cancel, retry, diagram, check, prune, migrate, doctor):
@@ -47,7 +47,7 @@ for verb in (worker, list_, show, tail, explain, start, publish, cancel, retry, 
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run the command with `args` (None: those of the process); the exit code."""
+    """Run the command with `args` (None: `sys.argv`); returns the exit code."""
     try:
         code = app.main(args, prog_name="stepflow", standalone_mode=False)
     except click.ClickException as wrong:

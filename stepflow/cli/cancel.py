@@ -1,4 +1,4 @@
-"""The verb `cancel`: ends runs as cancelled."""
+"""The verb `cancel`: cancels runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stepflow.engine.client.run import AsyncRun
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
 def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
-    """Cancel runs: at once, or after the present step when a worker holds it. A run that has ended stays as it is."""
+    """Cancel runs: at once, or after the current step if a worker holds the run. A run that has ended is not changed."""
     return each(target, run_ids, _cancel)
 
 
 async def _cancel(run: AsyncRun[object]) -> str:
     if (await run.status()).final:
-        return "had ended, nothing to cancel"
+        return "has ended, nothing to cancel"
     await run.cancel()
     return "cancel requested"

@@ -1,4 +1,4 @@
-"""The verb `check`: whether the flows of a module know the open runs of a store; to be asked before a deploy."""
+"""The verb `check`: before a deploy, tells which open runs of a store the flows of a module cannot advance."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGE = 500
 
 @frozen
 class Row:
-    """So many open runs of a flow are at one position: `verdict` is ok, unknown or unreadable, `remedy` what to do.
+    """The open runs of a flow at one position: `verdict` is ok, unknown or unreadable, `remedy` tells what to do.
 
     A flow that the modules do not define has the verdict elsewhere, and no position.
     """
@@ -44,7 +44,7 @@ class Row:
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(0), help="Exchanges to read per position.")
 @with_store
 def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
-    """Exit code 3 if a run could not go on with these definitions."""
+    """Exit code 3 if these definitions cannot advance a run."""
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
 
     async def work(engine: AsyncEngine) -> list[Row]:
@@ -64,22 +64,22 @@ async def _rows(engine: AsyncEngine, flow: Flow[Any], sample: int) -> list[Row]:
     at: dict[tuple[str, ...], list[str]] = defaultdict(list)
     async for run in _open_runs(engine, flow.name):
         at[tuple(run.position)].append(run.id)
-    return [await _judge(engine, flow, list(position), ids, sample) for position, ids in sorted(at.items())]
+    return [await _check_position(engine, flow, list(position), ids, sample) for position, ids in sorted(at.items())]
 
 
 def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[Any]]) -> list[Row]:
-    """The flows that have open runs in the store but are not among these definitions."""
+    """One row for each flow that has open runs in the store but is not defined in the modules."""
     counts = {
         name: sum(n for status, n in statuses.items() if not Status(status).final)
         for name, statuses in sorted(tally.items())
         if name not in flows
     }
-    remedy = "not defined here: its runs go on only where a worker has it"
+    remedy = "not defined here: only workers that define this flow advance its runs"
     return [Row(name, [], n, "elsewhere", remedy) for name, n in counts.items() if n]
 
 
 async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
-    """Every run of the flow that has not ended; one that moves on meanwhile may be seen at either place."""
+    """Every run of the flow that has not ended; one that moves during the query may appear at its old or new position."""
     for status in Status:
         after: str | None = None
         while not status.final:
@@ -91,11 +91,13 @@ async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
             after = page[-1].id
 
 
-async def _judge(engine: AsyncEngine, flow: Flow[Any], position: list[str], ids: list[str], sample: int) -> Row:
+async def _check_position(
+    engine: AsyncEngine, flow: Flow[Any], position: list[str], ids: list[str], sample: int
+) -> Row:
     try:
         flow.resume(Transition(flow.name, {POSITION: json.dumps(position)} if position else {}))
     except UnknownState:
-        return Row(flow.name, position, len(ids), "unknown", _nearest(flow, position), ids[0])
+        return Row(flow.name, position, len(ids), "unknown", _remedy(flow, position), ids[0])
     for run_id in ids[:sample]:
         try:
             await engine.get(flow, run_id).exchange()
@@ -104,6 +106,10 @@ async def _judge(engine: AsyncEngine, flow: Flow[Any], position: list[str], ids:
     return Row(flow.name, position, len(ids), "ok", "", ids[0])
 
 
-def _nearest(flow: Flow[Any], position: list[str]) -> str:
-    near = suggest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
-    return f"keep that step until these runs have passed it; nearest: {near}" if near else "keep the old flow, too"
+def _remedy(flow: Flow[Any], position: list[str]) -> str:
+    similar = suggest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
+    return (
+        f"keep that step until these runs have passed it; most similar: {similar}"
+        if similar
+        else "keep the old flow, too"
+    )

@@ -1,4 +1,4 @@
-"""Finds flow definitions in the user's modules: `shop.flows` or `shop.flows:order_flow`."""
+"""definitions: finds flow definitions in the user's modules: `shop.flows` or `shop.flows:order_flow`."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def _import(name: str) -> ModuleType:
         if missing.name and (name == missing.name or name.startswith(f"{missing.name}.")):
             raise click.UsageError(f"there is no module {name!r} in {os.getcwd()} or on PYTHONPATH") from None  # noqa: PTH109
         raise _broken(name, missing) from missing
-    except StepflowError:  # a wrong definition: its message says where
+    except StepflowError:  # a wrong definition: the message names its path
         raise
     except (Exception, SystemExit) as error:
         raise _broken(name, error) from error
 
 
 def _name_problem(name: str) -> str:
-    """What is wrong with a module's name, empty if nothing is."""
+    """Why `name` cannot be a module's name, empty if it can."""
     if name.endswith(".py") or "/" in name:
         return f"{name!r} is a path: give the module's name, {name.removesuffix('.py').strip('./').replace('/', '.')}"
     if not all(part.isidentifier() for part in name.split(".")):
-        return f"{name!r} is no module's name: give one such as shop.flows"
+        return f"{name!r} is not a module name: give one such as shop.flows"
     return ""
 
 
@@ -76,7 +76,7 @@ def _broken(name: str, error: Exception | SystemExit) -> click.ClickException:
     if isinstance(error, SyntaxError) and error.filename:
         where, what = f"{error.filename}:{error.lineno}", f"SyntaxError: {error.msg}"
     if isinstance(error, SystemExit):
-        what = 'it ends the program: put what is not a definition under `if __name__ == "__main__":`'
+        what = 'it exits the program: put code that is not a definition under `if __name__ == "__main__":`'
     return click.ClickException(f"{name} cannot be imported: {what} ({where})")
 
 

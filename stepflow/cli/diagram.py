@@ -1,4 +1,4 @@
-"""The verb `diagram`: draws a flow, or a run in its flow."""
+"""The verb `diagram`: draws a flow, with the position of a run if one is given."""
 
 from __future__ import annotations
 
@@ -16,16 +16,14 @@ FORMATS: tuple[Format, ...] = ("text", "mermaid", "dot")
 
 @click.command("diagram", help=f"Draw FLOW.\n\nFLOW is {MODULE_HELP}.")
 @click.argument("flow")
-@click.option(
-    "--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to draw with."
-)
-@click.option("--run", "run_id", metavar="ID", help="Highlight where this run is; needs --store.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
+@click.option("--run", "run_id", metavar="ID", help="Highlight the position of this run; needs --store.")
 @with_store(needed=False)
 def command(target: StoreTarget, flow: str, form: Format, run_id: str | None) -> None:
-    """Draw the chain, with the position of a run if one is named."""
+    """Draw the chain, with the position of a run if one is given."""
     definition = flow_of(flow)
     if not isinstance(definition, StepFlow):
-        raise click.UsageError(f"{flow} is no step flow: only those have a diagram")
+        raise click.UsageError(f"{flow} is not a step flow: only step flows have a diagram")
     position = None if run_id is None else target.run(lambda engine: _position(engine, run_id, definition.name))
     drawn = definition.diagram(form, state=position)
     if target.out.json:
@@ -36,5 +34,5 @@ def command(target: StoreTarget, flow: str, form: Format, run_id: str | None) ->
 async def _position(engine: AsyncEngine, run_id: str, flow: str) -> list[str]:
     info = await engine.get(run_id).info()
     if info.flow != flow:
-        raise StepflowError(f"run {run_id!r} is one of flow {info.flow!r}, not of {flow!r}: draw that flow")
+        raise StepflowError(f"run {run_id!r} belongs to flow {info.flow!r}, not to {flow!r}: draw that flow")
     return info.position

@@ -1,4 +1,4 @@
-"""The verb `doctor`: looks whether this environment, and the store, are in order."""
+"""The verb `doctor`: checks this environment and the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stepflow.errors import StepflowError
 
 @frozen
 class Finding:
-    """One thing that was looked at; `ok` is false if it needs care."""
+    """The result of one check; `ok` is false if it needs attention."""
 
     what: str
     ok: bool
@@ -28,12 +28,14 @@ class Finding:
 @click.command("doctor")
 @with_store(needed=False)
 def command(target: StoreTarget) -> int:
-    """Look at versions and, with a store, at its health. Exit code 3 if something needs care."""
+    """Check versions and, with a store, its health. Exit code 3 if something needs attention."""
     findings = _environment() + (_store(target) if target.store else [])
     if target.out.json:
         target.out.value(findings)
     else:
-        target.out.table(("what", "state", "found"), ((f.what, "ok" if f.ok else "look", f.found) for f in findings))
+        target.out.table(
+            ("what", "state", "found"), ((f.what, "ok" if f.ok else "attention", f.found) for f in findings)
+        )
     return 0 if all(f.ok for f in findings) else 3
 
 

@@ -1,4 +1,4 @@
-"""Does one thing to several runs and tells of each; one that is refused does not stop the others."""
+"""each: applies one action to several runs and prints a line for each; a refused run does not stop the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.errors import StepflowError, StoreError
 
 
 def each(target: StoreTarget, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[str]]) -> int:
-    """Act on every run, print what came of it and its status; exit code 1 if any was refused."""
+    """Apply `act` to every run, print its result and the run's status; exit code 1 if any run was refused."""
 
     async def work(engine: AsyncEngine) -> int:
         code = 0

@@ -1,4 +1,4 @@
-"""The verb `explain`: why a run is where it is, and what would move it on."""
+"""The verb `explain`: tells why a run does not move, and which command would move it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.engine.async_engine import AsyncEngine
 @click.argument("run_id", metavar="ID")
 @with_store
 def command(target: StoreTarget, run_id: str) -> None:
-    """Say why a run does not move, since when, and which command would move it."""
+    """Tell why a run does not move, since when, and which command would move it."""
 
     async def work(engine: AsyncEngine) -> str:
         return await engine.get(run_id).explain()

@@ -1,4 +1,4 @@
-"""The verb `list`: runs with their status and position, or only their numbers."""
+"""The verb `list`: prints runs with their status and position, or only their number."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 
 @click.command("list")
 @click.option("--flow", help="Only runs of this flow.")
-@click.option("--status", type=click.Choice([str(s) for s in Status]), help="Only runs that are in this status.")
+@click.option("--status", type=click.Choice([str(s) for s in Status]), help="Only runs with this status.")
 @click.option(
-    "--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="Only runs with this label; all must fit."
+    "--label",
+    "labels",
+    type=label,
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Only runs with this label; with several, all must match.",
 )
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most so many.")
-@click.option("--after", metavar="ID", help="Go on after this run, the last one of the page before.")
-@click.option("--count", is_flag=True, help="Print how many runs each flow has in each status.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many runs.")
+@click.option("--after", metavar="ID", help="Start after this run, the last one of the page before.")
+@click.option("--count", is_flag=True, help="Print the number of runs per flow and status.")
 @with_store
 def command(
     target: StoreTarget,
@@ -57,7 +62,7 @@ def _count(target: StoreTarget) -> None:
 
 
 def why(run: RunInfo) -> str:
-    """What the run waits for or failed with, in a few words."""
+    """The error of the run, or what it waits for, as a short text."""
     if run.error is not None:
         return f"{run.error.type}: {run.error.message}"
     return run.blocked or run.waiting_for

@@ -1,4 +1,4 @@
-"""The verb `migrate`: makes a store's tables, brings them up to date, or prints the SQL that does."""
+"""The verb `migrate`: creates or updates the tables of a store, or prints the SQL for it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from stepflow.engine.async_engine import AsyncEngine
 
 
 @click.command("migrate")
-@click.option("--print", "only_print", is_flag=True, help="Print the scripts, change nothing, connect to nothing.")
+@click.option("--print", "only_print", is_flag=True, help="Print the scripts; do not connect.")
 @with_store
 def command(target: StoreTarget, only_print: bool) -> None:
-    """Make or update the store's tables. Opening a store does the same; this is for doing it at a time of your own."""
+    """Create or update the store's tables. Opening a store does the same; use this command to choose the time."""
     scripts = driver_for(target.store).migrations()
     if not only_print:
         target.run(AsyncEngine.tally, create=True)
@@ -25,7 +25,7 @@ def command(target: StoreTarget, only_print: bool) -> None:
         for number, script in scripts:
             target.out.line(f"-- {number}\n{script.rstrip()}\n")
     elif newest is None:
-        target.out.line(f"{target.store} is there; stores of its kind have no numbered schema")
+        target.out.line(f"{target.store} exists; stores of this kind have no numbered schema")
     else:
         target.out.line(f"{target.store} has schema {newest}")
     return None

@@ -1,4 +1,4 @@
-"""Output: the same facts as a table on a terminal, as tab-separated lines in a pipe, or as JSON."""
+"""Output: prints a table on a terminal, tab-separated lines in a pipe, or JSON."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ COLOURS: Mapping[str, str] = {
 
 @frozen
 class Output:
-    """Prints to stdout; `json` says whether machines read it."""
+    """Prints to stdout; with `json` only JSON documents."""
 
     json: bool = False
 
     def value(self, value: Any) -> None:
-        """One JSON document in one line."""
-        _write(json.dumps(plain(value), ensure_ascii=False))
+        """Print one JSON document on one line."""
+        _write(json.dumps(to_json_value(value), ensure_ascii=False))
 
     def line(self, text: str) -> None:
-        """A sentence for people; nothing for machines."""
+        """Print a line of text, unless the output is JSON."""
         if not self.json:
-            _write(harmless(text))
+            _write(printable(text))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Rows under their headings; cells may be anything that `cell` knows."""
+        """Print rows under their headings; `cell` formats each value."""
         texts = [[cell(value) for value in row] for row in rows]
         if not sys.stdout.isatty():
             for row in [list(columns), *texts]:
@@ -59,34 +59,34 @@ def _write(line: str) -> None:
     try:
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has gone, e.g. `head`: there is nobody to tell the rest
+    except BrokenPipeError:  # the reader, e.g. `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0) from None
 
 
-def harmless(text: str) -> str:
-    """The text without control characters: a user's text must not speak to the terminal."""
+def printable(text: str) -> str:
+    """The text without control characters, so that a user's text cannot control the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def cell(value: Any) -> str:
-    """A value as people read it: times to the second in UTC, nothing for None."""
+    """A value as text for people: times to the second in UTC, empty for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    text = json.dumps(plain(value), ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return harmless(text)
+    text = json.dumps(to_json_value(value), ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    return printable(text)
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON holds it: attrs objects as objects, times as ISO 8601 with offset."""
+def to_json_value(value: Any) -> Any:
+    """A value as JSON types: attrs objects as dicts, times as ISO 8601 with offset."""
     if attrs.has(type(value)):
-        return {a.name: plain(getattr(value, a.name)) for a in attrs.fields(type(value))}
+        return {a.name: to_json_value(getattr(value, a.name)) for a in attrs.fields(type(value))}
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json_value(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
+        return [to_json_value(v) for v in value]
     return value if isinstance(value, int | float | None) else str(value)

@@ -1,4 +1,4 @@
-"""The verb `prune`: deletes runs that ended long ago."""
+"""The verb `prune`: deletes runs that ended before a given age."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stepflow.engine.async_engine import AsyncEngine
     metavar="DURATION",
     default="30d",
     show_default=True,
-    help="Ended longer ago than this.",
+    help="Delete runs that ended longer ago than this.",
 )
 @with_store
 def command(target: StoreTarget, older_than: timedelta) -> None:

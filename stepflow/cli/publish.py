@@ -1,4 +1,4 @@
-"""The verb `publish`: gives a run an event."""
+"""The verb `publish`: publishes an event to a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.model.lifecycle import Status
 
-DEAF = (Status.COMPLETED, Status.CANCELLED)  # a failed run takes its events after a retry
+CLOSED = (Status.COMPLETED, Status.CANCELLED)  # a failed run receives its events after a retry
 
 
 @click.command("publish")
 @click.argument("run_id", metavar="ID")
 @click.argument("event")
 @click.argument("payload", type=json_text, default="null")
-@click.option("--id", "event_id", help="Id of the event; the same one again is stored once.")
+@click.option("--id", "event_id", help="Id of the event; the same id is stored once.")
 @with_store
 def command(target: StoreTarget, run_id: str, event: str, payload: str, event_id: str | None) -> None:
     """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID."""
@@ -31,5 +31,5 @@ def command(target: StoreTarget, run_id: str, event: str, payload: str, event_id
     status = target.run(work)
     if target.out.json:
         return target.out.value({"id": run_id, "event": event, "status": status})
-    unheard = f", but nobody will take it: the run is {status}" if status in DEAF else ""
-    return target.out.line(f"{run_id}: {event} is published{unheard}")
+    warning = f", but the run will not receive it: the run is {status}" if status in CLOSED else ""
+    return target.out.line(f"{run_id}: {event} is published{warning}")

@@ -1,4 +1,4 @@
-"""The verb `retry`: lets failed runs go on at the step that failed."""
+"""The verb `retry`: resumes failed runs at the step that failed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from stepflow.engine.client.run import AsyncRun
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
 def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
-    """Let failed runs go on at the step that failed, after the cause was mended."""
+    """Resume failed runs at the step that failed, after the cause is fixed."""
     return each(target, run_ids, _redrive)
 
 
 async def _redrive(run: AsyncRun[object]) -> str:
     await run.redrive()
-    return "goes on"
+    return "resumed"

@@ -1,4 +1,4 @@
-"""The verb `show`: everything that is known of one run."""
+"""The verb `show`: prints the status, position, exchange and history of one run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from stepflow.engine.client.info import HistoryEntry, RunInfo
 
 @click.command("show")
 @click.argument("run_id", metavar="ID")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="Newest revisions to show.")
+@click.option(
+    "--limit", default=20, show_default=True, type=click.IntRange(1), help="How many of the newest revisions to show."
+)
 @with_store
 def command(target: StoreTarget, run_id: str, limit: int) -> None:
     """Show a run: status, position, exchange and history."""

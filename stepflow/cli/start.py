@@ -10,7 +10,7 @@ import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
-from stepflow.cli.values import duration, json_text, label, limit, moment
+from stepflow.cli.values import duration, json_text, label, limit, timestamp
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
@@ -20,17 +20,17 @@ from stepflow.model.limits import Limit
 @click.command("start", help=f"Start a run of FLOW with INPUT, JSON text or - for stdin.\n\nFLOW is {MODULE_HELP}.")
 @click.argument("flow")
 @click.argument("input", type=json_text, required=False)
-@click.option("--id", "run_id", help="Id of the run; the same id and input again gives the same run.")
+@click.option("--id", "run_id", help="Id of the run; the same id and input again return the same run.")
 @click.option("--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="May be given several times.")
-@click.option("--at", type=moment, metavar="TIME", help="When the first step may begin.")
-@click.option("--priority", default=0, show_default=True, help="Lower goes first.")
+@click.option("--at", type=timestamp, metavar="TIME", help="Earliest time of the first step.")
+@click.option("--priority", default=0, show_default=True, help="Runs with a lower number go first.")
 @click.option(
     "--limit",
     "limits",
     type=limit,
     metavar="KEY=N[/TIME]",
     multiple=True,
-    help="At most N of KEY at a time, or N begin in any TIME, e.g. 60s.",
+    help="At most N runs of KEY at a time, or N starts in any TIME, e.g. 60s.",
 )
 @click.option(
     "--dedup-key", help="Start nothing if the flow was started with this key within the window; print that run's id."
@@ -51,7 +51,7 @@ def command(
     dedup_key: str | None,
     dedup_window: timedelta,
 ) -> None:
-    """Start and print the id."""
+    """Start a run and print its id."""
     definition = flow_of(flow)
     exchange = _read(definition, "null" if input is None else input)
 
@@ -74,7 +74,7 @@ def command(
         return target.out.value({"id": started, "flow": definition.name})
     target.out.line(started)
     if sys.stdout.isatty():
-        target.out.line(f"a worker will take it: stepflow worker {flow} --store {target.store}")
+        target.out.line(f"to advance it: stepflow worker {flow} --store {target.store}")
     return None
 
 
@@ -83,4 +83,4 @@ def _read(flow: Flow[Any], text: str) -> Any:
         return flow.codec.decode(text)
     except CodecError as error:
         why = str(error).replace("the stored value does", "it does").removesuffix(f"; {flow.codec.remedy}")
-        raise CodecError(f"the input is not one of flow {flow.name!r}: {why}") from error
+        raise CodecError(f"the input does not fit flow {flow.name!r}: {why}") from error

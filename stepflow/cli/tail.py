@@ -1,4 +1,4 @@
-"""The verb `tail`: follows a run until it has ended."""
+"""The verb `tail`: prints the revisions of a run until it has ended."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PAGE = 64
 
 @click.command("tail")
 @click.argument("run_id", metavar="ID")
-@click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Seconds between two looks.")
-@click.option("--no-follow", is_flag=True, help="Print what there is and return.")
+@click.option("--every", default=0.5, show_default=True, type=click.FloatRange(0.01), help="Poll interval in seconds.")
+@click.option("--no-follow", is_flag=True, help="Print the existing revisions and return.")
 @with_store
 def command(target: StoreTarget, run_id: str, every: float, no_follow: bool) -> None:
-    """Print each revision of a run as it is made, one line each (JSON lines with --json)."""
+    """Print each revision of a run when it is committed, one line each (JSON lines with --json)."""
 
     async def work(engine: AsyncEngine) -> None:
         run, seen = engine.get(run_id), 0
@@ -39,7 +39,7 @@ def command(target: StoreTarget, run_id: str, every: float, no_follow: bool) -> 
 
 
 async def _newer(run: AsyncRun[object], seen: int) -> list[HistoryEntry]:
-    """All revisions after `seen`, however many were made meanwhile."""
+    """All revisions after `seen`."""
     limit = PAGE
     while True:
         entries = await run.history(limit)

@@ -1,4 +1,4 @@
-"""StoreTarget: the store that a verb works on, taken from its options or the environment."""
+"""StoreTarget: the store of a verb, from its options or the environment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @frozen
 class StoreTarget:
-    """A store URL and a namespace; `out` prints in the form that was asked for."""
+    """A store URL and a namespace; `out` prints as text or JSON."""
 
     store: str
     namespace: str
@@ -33,10 +33,10 @@ class StoreTarget:
         """Open an engine, await `work(engine)`, close it. Without `create` a missing file is an error."""
         if not self.store:
             raise _missing()
-        driver = driver_for(self.store)  # a wrong URL is told before a loop is started
+        driver = driver_for(self.store)  # a wrong URL fails before a loop is started
         if isinstance(driver, MemoryDriver):
             raise click.UsageError(
-                f"{self.store} would be empty, and forgotten at the end of this command: give e.g. sqlite:///orders.db"
+                f"{self.store} is empty and would be lost at the end of this command: give e.g. sqlite:///orders.db"
             )
         if not create:
             must_exist(driver)
@@ -49,7 +49,7 @@ class StoreTarget:
 
 
 def must_exist(driver: Driver) -> None:
-    """Raises StoreError when the store is a file or directory that is not there: looking must not create it."""
+    """Raises StoreError when the file or directory of the store does not exist: reading must not create it."""
     path = getattr(driver, "path", None)
     if isinstance(path, Path) and not path.exists():
         raise StoreError(f"there is no store at {path}: check --store, or start a run to create it")

@@ -1,4 +1,4 @@
-"""Types of command line values: JSON, durations, labels, limits and points in time."""
+"""values: types of command line values: JSON, durations, labels, limits and timestamps."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"
 
 
 def json_text(value: str) -> str:
-    """JSON text, or `-` to read it from stdin; returned as it is, checked."""
+    """JSON text, or `-` to read it from stdin; returns the text after a check."""
     text = value
     try:
         text = sys.stdin.read() if value == "-" else value
         json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise click.BadParameter(
-            f"{text[:60]!r} is not JSON: {error}; a text needs double quotes of its own: '\"Ada\"'"
+            f"{text[:60]!r} is not JSON: {error}; a string needs double quotes of its own: '\"Ada\"'"
         ) from error
     return text
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"it has no {name}")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def duration(value: str) -> timedelta:
@@ -39,7 +39,7 @@ def duration(value: str) -> timedelta:
     try:
         return timedelta(**{UNITS[found[2]]: float(found[1])})
     except OverflowError:
-        raise click.BadParameter(f"{value!r}: that is longer than any run is kept: give e.g. 30d") from None
+        raise click.BadParameter(f"{value!r}: this duration is too long: give e.g. 30d") from None
 
 
 def label(value: str) -> tuple[str, str]:
@@ -51,24 +51,24 @@ def label(value: str) -> tuple[str, str]:
 
 
 def limit(value: str) -> Limit:
-    """`key=3` for three runs at a time, `key=100/60s` for a hundred begins in any 60 seconds."""
+    """`key=3` for three runs at a time, `key=100/60s` for a hundred starts in any 60 seconds."""
     key, _equals, numbers = value.partition("=")
     number, slash, per = numbers.partition("/")
     if not number.isdecimal():
-        raise click.BadParameter(f"{value!r}: give key=3 (at a time) or key=100/60s (begins in any 60 seconds)")
+        raise click.BadParameter(f"{value!r}: give key=3 (at a time) or key=100/60s (starts in any 60 seconds)")
     try:
         return Limit(key, rate=int(number), per=duration(per)) if slash else Limit(key, int(number))
     except ValueError as error:
         raise click.BadParameter(f"{value!r}: {error}") from None
 
 
-def moment(value: str) -> datetime:
+def timestamp(value: str) -> datetime:
     """A point in time, ISO 8601 with an offset: 2030-01-31T08:00+01:00."""
-    wrong = click.BadParameter(f"{value!r}: give a time with its offset, e.g. 2030-01-31T08:00+01:00")
+    problem = click.BadParameter(f"{value!r}: give a time with its offset, e.g. 2030-01-31T08:00+01:00")
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
-        raise wrong from None
+        raise problem from None
     if found.tzinfo is None:
-        raise wrong
+        raise problem
     return found

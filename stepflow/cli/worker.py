@@ -1,4 +1,4 @@
-"""The verb `worker`: advances the runs of every flow in a module until it is told to stop."""
+"""The verb `worker`: advances the runs of every flow in its modules until a signal stops it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 
-SWITCH_S = 0.0005  # a step that spins on the CPU must not keep the committing thread waiting for 5 ms each time
+SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays the commit thread by 5 ms each time
 
 
 @click.command(
     "worker", help=f"Advance the runs of the flows in MODULES until SIGTERM or Ctrl-C.\n\nMODULE is {MODULE_HELP}."
 )
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
-@click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1), help="Runs at the same time.")
+@click.option(
+    "--concurrency",
+    default=64,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many runs to advance at the same time.",
+)
 @click.option("--until-idle", is_flag=True, help="Return when nothing is due, instead of waiting for more.")
 @with_store
 def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
-    """Import, register, run; what is held at the end is handed back."""
+    """Import, register, run; the worker releases its claims at the end."""
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

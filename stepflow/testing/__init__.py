@@ -1,4 +1,4 @@
-"""Tools for testing flows and drivers; the parts that need Hypothesis say so when they are imported without it."""
+"""Tools for testing flows and drivers; modules that need Hypothesis raise ImportError without it."""
 
 from stepflow.engine.clock import VirtualClock
 

@@ -1,4 +1,4 @@
-"""The reference interpreter: what a scripted chain must do, by plain recursion instead of a compiled table."""
+"""reference: interprets a scripted chain by plain recursion instead of a compiled table; the oracle of property tests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from stepflow.testing.script import Boom, Item, Script
 
 
-class _Again(Exception):
-    """A retry group begins anew; the argument is its scope."""
+class _Restart(Exception):
+    """A retry group starts again; the argument is its scope."""
 
 
 Group = tuple[str, Item, dict[str, int]]
 
 
 def interpret(script: Script, name: str, exchange: dict[str, Any]) -> Iterator[list[str]]:
-    """Run a script to its end, yielding the position before each call; a call that nobody retries is repeated."""
+    """Run a script to its end, yielding the position before each call; a call that no group retries is repeated."""
     at = [f"start:{name}"]
     yield from _sequence(script, name, (), exchange, at)
     yield at
@@ -58,8 +58,8 @@ def _retry(item: Item, here: str, groups: tuple[Group, ...], ex: dict[str, Any],
     while True:
         try:
             return (yield from _sequence(item.inner, here, ((here, item, counted), *groups), ex, at))
-        except _Again as again:
-            if again.args[0] != here:
+        except _Restart as restart:
+            if restart.args[0] != here:
                 raise
             at[:] = [f"start:{here}"]
 
@@ -75,8 +75,8 @@ def _call(item: Item, groups: tuple[Group, ...], ex: dict[str, Any], at: list[st
             try:
                 if group.attempts and counted.get(scope, 1) < group.attempts:
                     counted[scope] = counted.get(scope, 1) + 1
-                    raise _Again(scope)
+                    raise _Restart(scope)
                 if not group.attempts and group.call(ex, error):
-                    raise _Again(scope)
+                    raise _Restart(scope)
             except Boom as boom:
                 error = boom

@@ -1,4 +1,4 @@
-"""Scripts: step chains as data, with functions that follow a script and write down their calls in the exchange."""
+"""script: step chains as data, with functions that follow the script and record their calls in the exchange."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from stepflow.steps import Steps, named
 
 Kind = Literal["do", "wait_for", "steps", "case", "retry", "loop_until"]
 Answer = Literal["yes", "no", "raise"]
+# repeated from steps/kinds on purpose: the reference interpreter does not share code with the compiler
 SUFFIX = {"wait_for": "WaitFor", "case": "Case", "retry": "Retry", "loop_until": "LoopUntil"}
 
 
 class Boom(Exception):
-    """What a scripted function raises; its argument is the function's name."""
+    """The error of scripted functions; its argument is the function's name."""
 
 
 @frozen
 class Item:
     """One step of a script.
 
-    Its function raises Boom in its first `fails` calls. A condition answers True from call number `until` on, a `case`
-    at every `until`-th call. A `retry` follows RetryPolicy(attempts) if `attempts` is not 0, else its handler gives
+    Its function raises Boom in its first `fails` calls. A condition returns True from call number `until` on, a `case`
+    at every `until`-th call. A `retry` follows RetryPolicy(attempts) if `attempts` is not 0, else its handler uses
     `answers` in turn. `sync` is false for an async function.
     """
 
@@ -39,11 +40,11 @@ class Item:
 
     @property
     def scope(self) -> str:
-        """The name with the suffix that the chain gives it."""
+        """The name with the suffix that the chain appends."""
         return self.name + SUFFIX.get(self.kind, "")
 
     def call(self, exchange: dict[str, Any], error: Exception | None = None) -> bool | None:
-        """What the scripted function does: writes itself down in `exchange["calls"]`, then raises or answers."""
+        """Run the scripted function: record the call in `exchange["calls"]`, then raise or return."""
         calls: list[str] = exchange["calls"]
         label = f"{self.kind} {self.name}"
         calls.append(label)
@@ -59,7 +60,7 @@ class Item:
         return {"do": None, "case": number % self.until == 0}.get(self.kind, number >= self.until)
 
     def function(self) -> Callable[..., Any]:
-        """The function to be put into the chain."""
+        """The function for the chain."""
         if self.sync:
             return self.handler if self.kind == "retry" else self.step
         return self.ahandler if self.kind == "retry" else self.astep
@@ -73,11 +74,11 @@ class Item:
         return self.call(exchange, error)
 
     async def astep(self, exchange: dict[str, Any]) -> bool | None:
-        """The async twin of `step`."""
+        """The async form of `step`."""
         return self.call(exchange)
 
     async def ahandler(self, exchange: dict[str, Any], error: Exception) -> bool | None:
-        """The async twin of `handler`."""
+        """The async form of `handler`."""
         return self.call(exchange, error)
 
 

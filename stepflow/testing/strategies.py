@@ -1,4 +1,4 @@
-"""Hypothesis strategies for arbitrary step chains."""
+"""strategies: Hypothesis strategies for arbitrary step chains."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["names", "positions", "scripts"]
 
 
 def names() -> st.SearchStrategy[str]:
-    """Legal names of steps: short ones that clash often, "steps", suffix look-alikes, and arbitrary text."""
+    """Valid names of steps: short ones that often collide, "steps", names that end like a suffix, and arbitrary text."""
     likely = st.sampled_from(["a", "b", "c", "steps", "xCase", "x", "xWaitFor", "start", "completed", "ä b", "0"])
     anything = st.text(
         st.characters(exclude_characters=":/", categories=("L", "M", "N", "P", "S", "Z", "Cc")), min_size=1, max_size=8
@@ -24,7 +24,7 @@ def names() -> st.SearchStrategy[str]:
 def scripts(
     *, depth: int = 3, width: int = 4, fails: int = 2, retries: bool = True, sync: bool | None = True
 ) -> st.SearchStrategy[Script]:
-    """Scripts (see `stepflow.testing.script`) that end after finitely many calls.
+    """Scripts (see `stepflow.testing.script`) that end after a finite number of calls.
 
     At most `depth` levels of `width` items; functions raise up to `fails` times; `sync=None` mixes sync and async.
     """
@@ -51,6 +51,6 @@ def _beside(item: st.SearchStrategy[Item], width: int) -> st.SearchStrategy[Scri
 
 
 def positions() -> st.SearchStrategy[list[str]]:
-    """Lists of strings that look like positions and mostly belong to no flow."""
+    """Lists of strings that look like positions; most do not belong to any flow."""
     event = st.builds("{}:{}".format, st.sampled_from(["start", "completed", "attempt:2", "end", ""]), names())
     return st.lists(event | st.text(max_size=5), max_size=3)

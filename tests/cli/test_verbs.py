@@ -100,7 +100,7 @@ def test_cancel_ends_runs_and_goes_on_after_one_that_is_not_there(waiting):
 
 
 def test_retry_redrives_only_what_failed(waiting):
-    assert waiting("retry", "order--1") == "order--1: goes on, now queued\n"
+    assert waiting("retry", "order--1") == "order--1: resumed, now queued\n"
     assert waiting("retry", "order-1") == ""
     assert (waiting.code, "did not fail" in waiting.err) == (1, True)
 
@@ -144,7 +144,7 @@ def test_namespaces_keep_runs_apart(stepflow):
     ("change", "verdict", "remedy"),
     [
         (("named", "named"), "ok", ""),
-        (('do("check"', 'do("checks"'), "unknown", "nearest: completed:order.v1/checks"),
+        (('do("check"', 'do("checks"'), "unknown", "most similar: completed:order.v1/checks"),
         (("    number: int\n", "    number: bytes\n    size: int\n"), "unreadable", "does not fit"),
     ],
 )
@@ -184,8 +184,8 @@ def test_what_has_ended_is_not_said_to_be_cancelled(waiting):
     waiting("cancel", "order-1")
     out = waiting("cancel", "order-1", "order--1")
     assert out.splitlines() == [
-        "order-1: had ended, nothing to cancel, now cancelled",
-        "order--1: had ended, nothing to cancel, now failed",
+        "order-1: has ended, nothing to cancel, now cancelled",
+        "order--1: has ended, nothing to cancel, now failed",
     ]
     assert waiting.code == 0
 
@@ -195,7 +195,7 @@ def test_publish_says_when_nobody_will_take_the_event(waiting):
     assert told == "order--1: order.approved is published\n"  # a failed run takes it after a retry
     waiting("cancel", "order-1")
     told = waiting("publish", "order-1", "order.approved", '"Ada"')
-    assert told == "order-1: order.approved is published, but nobody will take it: the run is cancelled\n"
+    assert told == "order-1: order.approved is published, but the run will not receive it: the run is cancelled\n"
     assert waiting.json("publish", "order-1", "order.approved", '"Ada"')["status"] == "cancelled"
 
 
