@@ -1,4 +1,4 @@
-"""A chain of steps becomes a durable run: kill this program anywhere, start it again, and it goes on."""
+"""A chain of steps as a durable run: kill this program at any time and start it again, and the run resumes."""
 
 from attrs import define
 

@@ -1,4 +1,4 @@
-"""A loop of your own: the position lives in your table, guarded by your lock; stepflow only says what comes next."""
+"""A loop of your own: your table stores the position, your lock protects it; stepflow only computes the next one."""
 
 import json
 import sqlite3
@@ -10,7 +10,7 @@ from stepflow import named
 
 @define
 class Ticket:
-    """The exchange: the row of the table, or whatever else your steps need."""
+    """The exchange: the row of the table, or any other object that your steps need."""
 
     number: int
     checks: int
@@ -40,7 +40,7 @@ def turn(number: int) -> bool:
 
     An error, or the death of the process, rolls back: the stored position is still good, the step will be done again.
     """
-    db.execute("BEGIN IMMEDIATE")  # the lock: one turn at a time, whatever process it is in
+    db.execute("BEGIN IMMEDIATE")  # the lock: one process at a time
     with db:
         *fields, stored = db.execute("SELECT * FROM ticket WHERE number = ?", (number,)).fetchone()
         ticket = Ticket(*fields)

@@ -1,4 +1,4 @@
-"""A deployment that waits, decides, loops and retries; twenty minutes take no time because the clock is virtual."""
+"""A deployment with waits, conditions, loops and retries; with a virtual clock twenty minutes take no time."""
 
 from datetime import timedelta
 

@@ -21,8 +21,8 @@ def charge(payment: Payment) -> None:
         raise PermissionError("the card was declined")
 
 
-patience = RetryPolicy(max_attempts=4, delay=10, factor=3, jitter=0, on=ConnectionError)
-payment_flow = named("payment.v1", Payment).retry("bank", patience, Steps().do("charge", charge)).compile()
+policy = RetryPolicy(max_attempts=4, delay=10, factor=3, jitter=0, on=ConnectionError)
+payment_flow = named("payment.v1", Payment).retry("bank", policy, Steps().do("charge", charge)).compile()
 
 clock = VirtualClock()
 with Engine("sqlite:///payments.db", clock=clock) as engine:

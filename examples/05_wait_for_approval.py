@@ -1,4 +1,4 @@
-"""Somebody has to say yes: the run waits for an event without costing anything, for minutes or for months."""
+"""Wait for an approval: the run waits for an event, for minutes or for months, without using a worker."""
 
 from datetime import timedelta
 
@@ -41,7 +41,7 @@ with Engine("sqlite:///releases.db", clock=clock) as engine:
     idle = engine.run_until_idle()
     print(f"{idle.waiting} runs wait; 1.0 for {runs[0].info().waiting_for}")
     runs[0].publish("release.approved", Approval("Ada", True), id="mail-17")
-    runs[0].publish("release.approved", Approval("Ada", True), id="mail-17")  # delivered twice, taken once
+    runs[0].publish("release.approved", Approval("Ada", True), id="mail-17")  # delivered twice, received once
     runs[1].publish("release.approved", Approval("Bob", False))
     engine.run_until_idle()
     clock.advance(timedelta(days=3))

@@ -19,7 +19,7 @@ async def fetch(page: Page) -> None:
     page.words = len(page.url)
 
 
-def index(page: Page) -> None:  # sync steps go beside async ones; they run in a thread of their own
+def index(page: Page) -> None:  # sync steps may be mixed with async ones; they run in threads
     assert page.words
 
 

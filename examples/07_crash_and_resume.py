@@ -1,4 +1,4 @@
-"""A process that dies in the middle of a run; the next one goes on at the step that was interrupted."""
+"""A process dies in the middle of a run; the next process resumes the run at the interrupted step."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ class Trip:
 def book(what: str, trip: Trip) -> None:
     print(f"  book the {what} in {trip.city}", flush=True)
     if what == "hotel" and doomed:
-        os.kill(os.getpid(), signal.SIGKILL)  # no cleanup, no goodbye
+        os.kill(os.getpid(), signal.SIGKILL)  # no cleanup
     trip.booked.append(what)
 
 
@@ -37,7 +37,7 @@ trip_flow = (
 def advance() -> list[str]:
     with Engine("sqlite:///trips.db") as engine:
         engine.register(trip_flow)
-        run = engine.start(trip_flow, Trip("Lisbon", []), id="trip-1")  # the same id again is the same run
+        run = engine.start(trip_flow, Trip("Lisbon", []), id="trip-1")  # the same id returns the same run
         engine.run_until_idle()
         return run.result().booked
 

@@ -1,4 +1,4 @@
-"""Finding runs: by flow, status and labels; counting them; reading their history; cancelling one."""
+"""Find runs by flow, status and labels; count them, read their history, cancel one."""
 
 from attrs import define
 

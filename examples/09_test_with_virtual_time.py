@@ -1,4 +1,4 @@
-"""How to test a flow: a memory store and a virtual clock make a month of waiting an instant, and repeatable."""
+"""Test a flow: with a memory store and a virtual clock a month of waiting is instant and deterministic."""
 
 from datetime import timedelta
 

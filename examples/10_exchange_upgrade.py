@@ -1,4 +1,4 @@
-"""A deploy that changes the exchange: runs stored by the old version go on in the new one."""
+"""A deploy that changes the exchange: the new version continues the runs of the old one."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class Member:
 
 
 def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
-    """From the stored form of any older version to the present one."""
+    """Convert the stored form of any older version to the current one."""
     if "name" in raw:
         first, _, last = raw.pop("name").partition(" ")
         raw |= {"first": first, "last": last}

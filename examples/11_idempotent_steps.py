@@ -1,4 +1,4 @@
-"""At least once, made exactly once: `current().key` is the same for every attempt of a step, over crashes and retries."""
+"""Exactly-once effects of at-least-once steps: `current().key` is the same for every attempt of a step."""
 
 import sqlite3
 
@@ -16,7 +16,7 @@ class Refund:
 
 
 def transfer(refund: Refund) -> None:
-    """Stands for a payment API that takes an idempotency key; its answer gets lost the first time."""
+    """A fake payment API that takes an idempotency key; its first response is lost."""
     done = bank.execute("INSERT OR IGNORE INTO transfer VALUES (?, ?)", (current().key, refund.cents)).rowcount
     print(f"{current().key}: {'transferred' if done else 'was transferred before'}")
     if current().attempt == 1:
@@ -32,7 +32,7 @@ refund_flow = (
 with Engine("sqlite:///refunds.db") as engine:
     engine.register(refund_flow)
     run = engine.start(refund_flow, Refund(1250), id="refund-9")
-    with engine.worker():  # advances runs in the background, here until the result is there
+    with engine.worker():  # advances runs in the background
         print(run.result(timeout=30))
 print("transfers at the bank:", bank.execute("SELECT count(*), sum(cents) FROM transfer").fetchone())
 bank.close()

@@ -1,4 +1,4 @@
-"""Flow control: so many at a time per tenant, so many per minute for an API, urgent ones first, the same request once."""
+"""Flow control: concurrency limits per tenant, rate limits per API, priorities, and deduplication of requests."""
 
 import asyncio
 from collections import Counter

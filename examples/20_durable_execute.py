@@ -1,4 +1,4 @@
-"""Durable execute: once the State is committed, its function runs even if this process dies before it gets to it."""
+"""Durable execute: after the commit of a State, its function is executed even if this process dies first."""
 
 from stepflow import Engine, StateCtx, commit, flow, park, transit
 
@@ -15,7 +15,7 @@ with Engine("sqlite:///greetings.db") as engine:
     engine.do(commit(transit(ada, "greet")))
     print(engine.execute(ada))
 
-with Engine("sqlite:///greetings.db") as engine:  # a client that goes away before it executes
+with Engine("sqlite:///greetings.db") as engine:  # a client that exits before it executes the State
     bob = StateCtx("bob", annotations={"name": "Bob"})
     engine.do(commit(transit(bob, "greet")))
 

@@ -1,4 +1,4 @@
-"""Delayed execute: the delay alone is durable; the State need not have been committed before."""
+"""Delayed execute: a delay is durable; its State need not be committed before."""
 
 from stepflow import Engine, StateCtx, delay, flow, park
 from stepflow.testing import VirtualClock

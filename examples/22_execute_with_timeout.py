@@ -1,4 +1,4 @@
-"""Execute with timeout: a delay in the same commit; whoever moves the State first wins, the other one is void."""
+"""Execute with timeout: a delay in the same commit; the first one to move the State wins, the other one is void."""
 
 from stepflow import Engine, Noop, StateCtx, commit, delay, flow, park, transit
 from stepflow.testing import VirtualClock

@@ -1,4 +1,4 @@
-"""A queue: parked States with a label; a consumer watches the label and takes them in the order of their commits."""
+"""A queue: parked States with a label; a consumer watches the label and receives them in the order of their commits."""
 
 from stepflow import Engine, RevMismatch, StateCtx, commit, flow, park, transit
 
@@ -19,10 +19,10 @@ with Engine("memory://") as engine:
     waiting = engine.watch(QUEUE)
     for _ in range(4):
         mail = StateCtx.of(next(waiting))
-        del mail.labels["queue"]  # out of the queue
+        del mail.labels["queue"]  # removes the State from the queue
         try:
             engine.do(commit(transit(mail, "send")))
         except RevMismatch:
-            continue  # another consumer was faster
+            continue  # another consumer has taken it
         engine.execute(mail)
     print("left:", [state.id for state in engine.states(QUEUE, latest_only=True).states])

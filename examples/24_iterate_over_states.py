@@ -1,4 +1,4 @@
-"""Iterate over all States: the log of revisions from the beginning to the newest, filtered by labels; and go on later."""
+"""Iterate over States: read the log of revisions from the beginning, filtered by labels, and continue later."""
 
 from stepflow import Engine, StateCtx, commit, park
 

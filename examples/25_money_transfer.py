@@ -27,7 +27,7 @@ with Engine("memory://") as engine:
     ada, bob = (StateCtx(name, annotations={"balance": amount}) for name, amount in (("ada", "100"), ("bob", "50")))
     engine.do(commit(park(ada), park(bob)))
 
-    salary = engine.get_state("ada")  # meanwhile, somewhere else
+    salary = engine.get_state("ada")  # meanwhile, in another process
     add(salary, 50)
     engine.do(commit(park(salary)))
 

@@ -1,4 +1,4 @@
-"""A mutex: a State that is locked by putting it away inside of the State that holds it, in one commit."""
+"""A mutex: one commit locks a State by stacking it into the State that holds it."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ async def lock(ctx, engine):
             try:
                 await engine.do(commit(park(mutex, state="locked"), Stack(mine, mutex, "held"), transit(mine, "print")))
             except RevMismatch:
-                continue  # somebody else was faster: wait for the next revision
+                continue  # another State has locked it: wait for the next revision
             return Execute(mine)
 
 

@@ -1,4 +1,4 @@
-"""A rate limiter: it watches the States that wait, and lets one go on per tenth of a second."""
+"""A rate limiter: watches the waiting States and moves one of them per tenth of a second."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def call_api(ctx):
 async def main():
     async with AsyncEngine("memory://") as engine:
         engine.register(limiter, call_api)
-        api, begun = StateCtx("api"), asyncio.get_running_loop().time()
+        api, started = StateCtx("api"), asyncio.get_running_loop().time()
         await engine.do(commit(transit(api, "limiter")), Execute(api))
         for i in range(4):
             ctx = StateCtx(f"request-{i}")
@@ -40,7 +40,7 @@ async def main():
             called += state.transition.annotations.get("state") == "called"
             if called == 4:
                 break
-        print("it took 0.3 s or more:", asyncio.get_running_loop().time() - begun >= 0.3)
+        print("it took 0.3 s or more:", asyncio.get_running_loop().time() - started >= 0.3)
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Fork and join: one commit makes three States; all see the same log, so they agree which of them came last."""
+"""Fork and join: one commit creates three States; all read the same log, so they agree which one finished last."""
 
 import asyncio
 

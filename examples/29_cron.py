@@ -1,4 +1,4 @@
-"""Cron: a State that parks, delays itself to its next time, and starts a task, all in one commit."""
+"""Cron: one commit parks a State, delays it until its next time, and starts a task."""
 
 from datetime import timedelta
 

@@ -17,7 +17,7 @@ from orders_input import read_orders
 from stepflow import Engine
 
 HERE = Path(__file__).parent
-SETTLED = ("completed", "failed", "waiting")
+FINISHED = ("completed", "failed", "waiting")
 
 
 def worker(store: str) -> subprocess.Popen[bytes]:
@@ -29,24 +29,24 @@ def worker(store: str) -> subprocess.Popen[bytes]:
 
 def main(store: str) -> None:
     orders, _refused = read_orders(HERE / "orders.csv")
-    workers, owners, settled = [worker(store), worker(store)], set(), 0
+    workers, owners, finished = [worker(store), worker(store)], set(), 0
     for process in workers:
         with process.stdout as says:
-            says.readline()  # it is ready
-    with Engine(store) as engine, ThreadPoolExecutor(32) as pool:  # a client: it starts runs and looks
+            says.readline()  # the worker is ready
+    with Engine(store) as engine, ThreadPoolExecutor(32) as pool:  # a client: starts runs and reads their status
         list(pool.map(lambda order: engine.start(order_flow, order, id=f"order-{order.number}"), orders))
-        while settled < len(orders):
+        while finished < len(orders):
             time.sleep(0.1)
             owners |= {run.owner for run in engine.runs(status="running", limit=1000)}
             tally = engine.tally()[order_flow.name]
-            settled = sum(tally.get(status, 0) for status in SETTLED)
+            finished = sum(tally.get(status, 0) for status in FINISHED)
             if len(owners) == 2:
                 workers[0].kill()
     for process in workers:
         process.terminate()
     ends = [signal.Signals(-code).name if code < 0 else "in order" for code in (p.wait() for p in workers)]
     print(len(orders), "orders, shared by", len(owners), "workers, which ended:", *ends)
-    print(*(f"{tally[status]} {status}" for status in SETTLED), sep=", ")
+    print(*(f"{tally[status]} {status}" for status in FINISHED), sep=", ")
     print("effects in the ledger, each once:", shop.ledger.summary()[0])
     shop.ledger.close()
 

@@ -1,4 +1,4 @@
-"""The main job: every good row of orders.csv becomes a durable run. Kill it anywhere and start it again."""
+"""The main example: every valid row of orders.csv becomes a durable run. Kill it at any time and start it again."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ async def main(store: str = STORE) -> None:
         try:
             await show_progress(engine, job, len(orders))
         finally:
-            job.cancel()  # nothing happens if it has ended
+            job.cancel()  # no effect if it has ended
             await asyncio.wait([job])
         await show_summary(engine)
 
 
 async def finish(engine: AsyncEngine) -> None:
-    """Advance everything, also what sleeps between two attempts, until only runs are left that wait for somebody."""
+    """Advance all runs, including those that sleep between two attempts, until only runs are left that wait for an event."""
     idle = await engine.run_until_idle()
     while idle.next_due is not None:
         await asyncio.sleep((idle.next_due - datetime.now(UTC)).total_seconds())
@@ -54,19 +54,19 @@ async def counts(engine: AsyncEngine) -> Counter[str]:
 
 
 async def show_progress(engine: AsyncEngine, job: asyncio.Task[None], total: int) -> None:
-    """A bar on a terminal, else a line now and then; ends with the job."""
+    """Show a progress bar on a terminal, else print lines, until the job ends."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("orders", total=total)
-        told = 0
+        printed = 0
         while not job.done():
             await asyncio.wait([job], timeout=0.2)
             by_status = await counts(engine)
-            settled = sum(by_status[s] for s in ("completed", "failed", "cancelled", "waiting"))
-            progress.update(task, completed=settled)
-            if not console.is_terminal and settled - told >= total // 5:
-                told = settled
-                console.print(f"{settled} of {total} orders settled")
+            processed = sum(by_status[s] for s in ("completed", "failed", "cancelled", "waiting"))
+            progress.update(task, completed=processed)
+            if not console.is_terminal and processed - printed >= total // 5:
+                printed = processed
+                console.print(f"{processed} of {total} orders processed")
     job.result()
 
 
@@ -109,6 +109,6 @@ if __name__ == "__main__":
         with closing(shop.ledger):
             asyncio.run(main(*sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("Interrupted. Start it again, and it goes on where it was.")
+        sys.exit("Interrupted. Start it again to resume.")
     except StepflowError as error:
         sys.exit(f"error: {error}")

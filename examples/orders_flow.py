@@ -1,4 +1,4 @@
-"""The order pipeline: reserve, take the payment, let somebody approve large orders, ship, and mail the customer."""
+"""The order pipeline: reserve the item, charge the card, wait for the approval of large orders, ship, and mail the customer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orders_ledger import Ledger
 
 from stepflow import RetryPolicy, Steps, current, named
 
-NETWORK_S = 0.05  # what a call of another system takes
+NETWORK_S = 0.05  # seconds that a call of another system takes
 
 
 @define
@@ -31,15 +31,15 @@ class Order:
 
 
 class OutOfStock(Exception):
-    """There is not enough of it."""
+    """The stock of the item is too small."""
 
 
 class CardDeclined(Exception):
-    """The bank says no; asking again would not help."""
+    """The bank declined the payment; a retry would not help."""
 
 
 class Shop:
-    """The systems around the pipeline: stock, bank, parcel service and mail, all noting what they did in the ledger."""
+    """The systems around the pipeline: stock, bank, parcel service and mail; they record their effects in the ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -70,7 +70,7 @@ class Shop:
         await self.done(f"mail {order.customer}: {order.parcel} is on its way")
 
     async def done(self, effect: str, refuse: Exception | bool = False) -> None:
-        """Ask another system for something; it refuses, or has it done once per idempotency key."""
+        """Call another system; it refuses, or records the effect once per idempotency key."""
         await asyncio.sleep(NETWORK_S)
         if isinstance(refuse, Exception):
             raise refuse

@@ -1,4 +1,4 @@
-"""Reads the orders of a CSV file; rows that cannot be an order are refused with their line and the reason."""
+"""Reads the orders of a CSV file; invalid rows are refused with their line and the reason."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ FIELDS = ("order", "customer", "item", "quantity", "amount")
 
 @frozen
 class Refused:
-    """A row that is no order: the line it begins in, and why."""
+    """An invalid row: its first line, and the reason."""
 
     line: int
     reason: str
 
 
 def read_orders(path: Path) -> tuple[list[Order], list[Refused]]:
-    """All good orders in the order of the file, and the refused rows. Raises ValueError if it is no such file at all."""
+    """All valid orders in the order of the file, and the refused rows. Raises ValueError if the header line is wrong."""
     orders: dict[int, Order] = {}
     lines: dict[int, int] = {}
     refused: list[Refused] = []
@@ -34,7 +34,7 @@ def read_orders(path: Path) -> tuple[list[Order], list[Refused]]:
             try:
                 order = order_of(row)
                 if order.number in orders:
-                    raise ValueError(f"order {order.number} is there already, in line {lines[order.number]}")
+                    raise ValueError(f"order {order.number} exists already, in line {lines[order.number]}")
             except ValueError as error:
                 refused.append(Refused(line, str(error)))
             else:
@@ -44,7 +44,7 @@ def read_orders(path: Path) -> tuple[list[Order], list[Refused]]:
 
 
 def order_of(row: dict[str, str]) -> Order:
-    """The order in one row; ValueError says what is wrong with it."""
+    """The order in one row; raises ValueError with the reason if it is invalid."""
     if None in row:
         raise ValueError("too many fields")
     for name in FIELDS:

@@ -1,4 +1,4 @@
-"""The shop's own book: one line per effect, each made once because its key is unique."""
+"""The ledger of effects: one row per effect, recorded once because its key is unique."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Ledger:
-    """A SQLite table of effects. Recording the same key again changes nothing but counts the repetition."""
+    """A SQLite table of effects. Recording the same key again only counts the repetition."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
@@ -17,7 +17,7 @@ class Ledger:
         self._db.execute("CREATE TABLE IF NOT EXISTS ledger (key TEXT PRIMARY KEY, effect TEXT, times INTEGER) STRICT")
 
     def record(self, key: str, effect: str) -> None:
-        """Note the effect durably. `key` is the idempotency key of the step that has it."""
+        """Record the effect durably. `key` is the idempotency key of its step."""
         with self._lock:
             self._db.execute(
                 "INSERT INTO ledger VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET times = times + 1", (key, effect)
@@ -28,7 +28,7 @@ class Ledger:
         self._db.close()
 
     def summary(self) -> tuple[int, int]:
-        """How many effects there are, and how many steps were asked for again because a crash interrupted them."""
+        """The number of effects, and the number of repetitions after crashes."""
         with self._lock:
             effects, again = self._db.execute("SELECT count(*), coalesce(sum(times - 1), 0) FROM ledger").fetchone()
             return effects, again

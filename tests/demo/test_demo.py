@@ -57,11 +57,11 @@ def says(text: str) -> Callable[[str], bool]:
     return lambda line: text in line
 
 
-def settled(at_least: int) -> Callable[[str], bool]:
+def processed(at_least: int) -> Callable[[str], bool]:
     """A progress line that tells of so many orders; how far apart these lines are depends on the machine."""
 
     def fits(line: str) -> bool:
-        told = re.match(r"(\d+) of 1200 orders settled", line)
+        told = re.match(r"(\d+) of 1200 orders processed", line)
         return told is not None and int(told[1]) >= at_least
 
     return fits
@@ -114,7 +114,7 @@ def summary_of(output: str) -> list[tuple[str, int]]:
     return [(m[1], int(m[2])) for m in re.finditer(r"│ (\w+) +│ (\d+) +│", output)]
 
 
-MOMENTS = (says("rows refused"), says(BEGIN), settled(100), settled(500), settled(800))
+MOMENTS = (says("rows refused"), says(BEGIN), processed(100), processed(500), processed(800))
 
 
 @frozen
@@ -207,7 +207,7 @@ def test_refused_rows_are_named_with_line_and_reason(tmp_path):
     refused = dict(re.findall(r"^  line (\d+): (.*)$", output, re.M))
     assert len(refused) == 10
     assert lines[int(next(n for n, why in refused.items() if "-129.00" in why)) - 1].startswith("1250,")
-    assert refused["19"] == "order 17 is there already, in line 18"
+    assert refused["19"] == "order 17 exists already, in line 18"
     assert {why for why in refused.values() if "missing" in why} == {
         "customer is missing",
         "amount is missing",
@@ -228,10 +228,10 @@ def test_the_input_is_as_awkward_as_promised():
 def test_interrupted_by_hand_it_says_how_to_go_on(tmp_path):
     # Whoever runs the tests in the background of a shell hands down that SIGINT is ignored.
     process = demo(tmp_path, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
-    read_until(process, settled(1))
+    read_until(process, processed(1))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
-    assert (process.returncode, errors) == (1, "Interrupted. Start it again, and it goes on where it was.\n")
+    assert (process.returncode, errors) == (1, "Interrupted. Start it again to resume.\n")
 
 
 def test_a_damaged_store_is_told_in_one_line(tmp_path):
