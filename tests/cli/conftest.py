@@ -39,7 +39,7 @@ order_flow = (
 
 @define
 class Command:
-    """Runs commands; the store is given by the environment."""
+    """Runs commands; the environment names the store."""
 
     capsys: Any
     code: int = 0
@@ -53,13 +53,13 @@ class Command:
         return captured.out
 
     def json(self, *args: str) -> Any:
-        """The JSON that it prints."""
+        """The JSON output of the command."""
         return json.loads(self(*args, "--json"))
 
 
 @pytest.fixture
 def stepflow(tmp_path, monkeypatch, capsys):
-    """The command, in a folder that holds shop.py, on a store that does not exist yet."""
+    """The command, in a folder with shop.py, on a store that does not exist yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setenv("STEPFLOW_STORE", "sqlite:///shop.db")
@@ -75,7 +75,7 @@ def stepflow(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def waiting(stepflow):
-    """The command, when order-1 waits for its approval and order--1 has failed."""
+    """The command on a store in which order-1 waits for its approval and order--1 has failed."""
     stepflow("start", "shop", '{"number": 1}', "--id", "order-1", "--label", "tenant=acme")
     stepflow("start", "shop", '{"number": -1}', "--id", "order--1")
     stepflow("worker", "shop", "--until-idle")

@@ -1,4 +1,4 @@
-"""Wrong input is told in one line that names the fix, with the documented exit code."""
+"""Wrong input is reported in one line that names the fix, with the documented exit code."""
 
 from __future__ import annotations
 

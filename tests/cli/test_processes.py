@@ -49,7 +49,7 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_told_to_stop_hands_its_run_back(spawn, signum):
+def test_a_worker_that_is_stopped_releases_its_run(spawn, signum):
     output(spawn("start", "spin", "--id", "run-1"))
     worker = spawn("worker", "spin")
     assert worker.stdout.readline() == "worker on sqlite:///spin.db: spin.v1\n"
@@ -77,7 +77,7 @@ def test_an_interrupted_tail_ends_with_130(spawn):
     assert (tail.returncode, err.strip()) == (130, "")
 
 
-def test_a_reader_that_goes_away_is_no_error(spawn):
+def test_a_reader_that_closes_the_pipe_is_not_an_error(spawn):
     output(spawn("start", "spin", "--id", "run-1"))
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,4 +1,4 @@
-"""Every verb does its job on a real store, for people and for machines."""
+"""Every verb works on a real store, with text and with JSON output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_start_takes_limits_and_a_deduplication_key(stepflow):
     assert "at most 1 runs of 'api' begin within 60 s" in stepflow("explain", "two")
 
 
-def test_worker_until_idle_tells_what_it_did(stepflow):
+def test_worker_until_idle_prints_its_counts(stepflow):
     stepflow("start", "shop", '{"number": 1}')
     stepflow("start", "shop", '{"number": -1}')
     idle = stepflow.json("worker", "shop", "--until-idle")
@@ -74,7 +74,7 @@ def test_show_has_the_facts_the_exchange_and_the_history(waiting):
     assert "labels    tenant=acme\n" in text
 
 
-def test_publish_lets_the_run_go_on_and_tail_prints_all_of_it(waiting):
+def test_publish_resumes_the_run_and_tail_prints_all_of_it(waiting):
     assert waiting("publish", "order-1", "order.approved", '"Ada"') == "order-1: order.approved is published\n"
     waiting("worker", "shop", "--until-idle")
     assert waiting.json("show", "order-1")["exchange"]["approved_by"] == "Ada"
@@ -92,14 +92,14 @@ def test_explain_names_the_command_that_moves_the_run(waiting):
     assert "stepflow retry 'order--1'" in waiting.json("explain", "order--1")["explanation"]
 
 
-def test_cancel_ends_runs_and_goes_on_after_one_that_is_not_there(waiting):
+def test_cancel_continues_after_an_unknown_run(waiting):
     out = waiting("cancel", "nobody", "order-1")
     assert (out, waiting.code) == ("order-1: cancel requested, now cancelled\n", 1)
     assert "no run 'nobody'" in waiting.err
     assert waiting.json("show", "order-1")["info"]["status"] == "cancelled"
 
 
-def test_retry_redrives_only_what_failed(waiting):
+def test_retry_redrives_only_failed_runs(waiting):
     assert waiting("retry", "order--1") == "order--1: resumed, now queued\n"
     assert waiting("retry", "order-1") == ""
     assert (waiting.code, "did not fail" in waiting.err) == (1, True)
@@ -115,7 +115,7 @@ def test_diagram_draws_the_flow_and_where_a_run_is(waiting):
     assert waiting.json("diagram", "shop", "--run", "order-1")["position"] == ["completed:order.v1/check"]
 
 
-def test_prune_keeps_what_is_young_or_open(waiting):
+def test_prune_keeps_young_and_open_runs(waiting):
     assert waiting("prune", "--older-than", "30d") == "0 runs deleted\n"
     assert waiting.json("prune", "--older-than", "0s") == {"deleted": 1}
     assert [run["id"] for run in waiting.json("list")] == ["order-1"]
@@ -148,7 +148,7 @@ def test_namespaces_keep_runs_apart(stepflow):
         (("    number: int\n", "    number: bytes\n    size: int\n"), "unreadable", "does not fit"),
     ],
 )
-def test_check_tells_before_a_deploy(waiting, tmp_path, change, verdict, remedy):
+def test_check_finds_runs_that_a_deploy_would_block(waiting, tmp_path, change, verdict, remedy):
     new = (tmp_path / "shop.py").read_text().replace(*change).replace("order.number < 0", "False")
     (tmp_path / "shop2.py").write_text(new)
     (row,) = waiting.json("check", "shop2")
@@ -157,7 +157,7 @@ def test_check_tells_before_a_deploy(waiting, tmp_path, change, verdict, remedy)
     assert waiting.code == (0 if verdict == "ok" else 3)
 
 
-def test_check_tells_of_open_runs_that_no_module_defines(waiting, tmp_path):
+def test_check_lists_open_runs_that_no_module_defines(waiting, tmp_path):
     (tmp_path / "other.py").write_text("from stepflow import named\nother = named('other').compile()\n")
     (row,) = waiting.json("check", "other")
     assert (row["flow"], row["runs"], row["verdict"]) == ("order.v1", 1, "elsewhere")
@@ -180,7 +180,7 @@ def test_tail_prints_every_revision_of_a_long_run(stepflow, tmp_path):
     assert revisions == sorted(set(revisions))
 
 
-def test_what_has_ended_is_not_said_to_be_cancelled(waiting):
+def test_ended_runs_are_not_reported_as_cancelled(waiting):
     waiting("cancel", "order-1")
     out = waiting("cancel", "order-1", "order--1")
     assert out.splitlines() == [
@@ -190,7 +190,7 @@ def test_what_has_ended_is_not_said_to_be_cancelled(waiting):
     assert waiting.code == 0
 
 
-def test_publish_says_when_nobody_will_take_the_event(waiting):
+def test_publish_warns_when_the_run_will_not_receive_the_event(waiting):
     told = waiting("publish", "order--1", "order.approved", '"Ada"')
     assert told == "order--1: order.approved is published\n"  # a failed run takes it after a retry
     waiting("cancel", "order-1")
@@ -237,7 +237,7 @@ def test_a_module_that_is_named_twice_is_one(waiting):
     assert waiting("worker", "shop", "shop:order_flow", "--until-idle").splitlines()[0].endswith(": order.v1")
 
 
-def test_a_store_may_be_looked_at_without_being_written(waiting):
+def test_a_store_can_be_read_without_being_written(waiting):
     for args in (["list"], ["show", "order-1"], ["explain", "order-1"], ["tail", "order-1", "--no-follow"]):
         assert "order" in waiting(*args, "--store", "sqlite:///shop.db?mode=ro")
         assert waiting.code == 0

@@ -1,4 +1,4 @@
-"""The main job survives SIGKILL anywhere: the real process is killed again and again and must end as if never disturbed."""
+"""The demo survives SIGKILL at any time: the real process is killed repeatedly and must end with the same result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def says(text: str) -> Callable[[str], bool]:
 
 
 def processed(at_least: int) -> Callable[[str], bool]:
-    """A progress line that tells of so many orders; how far apart these lines are depends on the machine."""
+    """A progress line with at least this number of orders; the distance between lines depends on the machine."""
 
     def fits(line: str) -> bool:
         told = re.match(r"(\d+) of 1200 orders processed", line)
@@ -69,14 +69,14 @@ def processed(at_least: int) -> Callable[[str], bool]:
 
 @frozen
 class Told:
-    """What a demo printed, and whether it was killed."""
+    """The output of a demo, and whether it was killed."""
 
     output: str
     killed: bool
 
 
 def kill_at(folder: Path, fits: Callable[[str], bool]) -> Told:
-    """SIGKILL the demo at the first line that fits. It may also end before the signal reaches it, but not in another way."""
+    """SIGKILL the demo at the first matching line. It may also end before the signal arrives, but in no other way."""
     process = demo(folder, "-c", BY_LOCK)
     output = read_until(process, fits)
     if any(map(fits, output.splitlines())):
@@ -87,7 +87,7 @@ def kill_at(folder: Path, fits: Callable[[str], bool]) -> Told:
 
 
 def read_until(process: subprocess.Popen[str], fits: Callable[[str], bool]) -> str:
-    """Read what the demo prints until a line fits, or it ends: all of it so far."""
+    """Read the output of the demo until a line matches or it ends."""
     output = ""
     for line in process.stdout:
         output += line
@@ -97,14 +97,14 @@ def read_until(process: subprocess.Popen[str], fits: Callable[[str], bool]) -> s
 
 
 def ledger(folder: Path) -> dict[str, int]:
-    """Key of every effect -> how often it was asked for."""
+    """Key of every effect -> how often it was recorded."""
     with closing(sqlite3.connect(folder / "demo-ledger.db")) as db:
         exists = db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'ledger'").fetchone()[0]
         return dict(db.execute("SELECT key, times FROM ledger")) if exists else {}
 
 
 def finished_keys(folder: Path) -> set[str]:
-    """Keys of all steps that the store holds as finished."""
+    """Keys of all steps that are finished in the store."""
     with Engine(f"sqlite:///{folder}/demo.db") as engine:
         runs = engine.runs(flow="orders.v1", limit=10_000)
     return {f"orders.v1/{run.id}/{step}" for run in runs for step in STEPS[: FINISHED[run.position[0]]]}
@@ -119,7 +119,7 @@ MOMENTS = (says("rows refused"), says(BEGIN), processed(100), processed(500), pr
 
 @frozen
 class Killed:
-    """A folder in which the demo was killed at every moment above, and then ended; what is in it after each kill."""
+    """A folder in which the demo was killed at each of the moments above and then ended; its content after each kill."""
 
     folder: Path
     told: list[Told]
@@ -190,7 +190,7 @@ class TestKilled:
 
 
 def read_all(terminal: int) -> str:
-    """What arrives at a terminal until the other side is closed."""
+    """The output at a terminal until the other side is closed."""
     found = b""
     try:
         while chunk := os.read(terminal, 65536):

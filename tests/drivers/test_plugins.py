@@ -30,7 +30,7 @@ memory = kept_driver:KeptDriver
 
 @pytest.fixture(autouse=True)
 def package(tmp_path, monkeypatch):
-    """A package that is installed as far as Python can tell."""
+    """A package that looks installed to Python."""
     (tmp_path / "kept_driver.py").write_text(MODULE)
     info = tmp_path / "kept-1.0.dist-info"
     info.mkdir()
@@ -65,6 +65,6 @@ def test_no_package_takes_the_place_of_a_driver_of_ours():
         ("kepd://x", "no driver for kepd://; stores are: memory://"),
     ],
 )
-def test_what_is_wrong_with_a_package_is_said(url, what):
+def test_a_broken_package_is_reported(url, what):
     with pytest.raises(StoreError, match=what):
         driver_for(url)

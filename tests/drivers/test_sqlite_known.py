@@ -1,4 +1,4 @@
-"""What a session takes for granted of the runs that it holds, and what makes it look again."""
+"""What a session caches of the runs that it holds, and what invalidates the cache."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def known(store: SqliteStore) -> set[str]:
     return set(store._known.places)
 
 
-def test_the_runs_that_are_held_are_known_until_they_are_let_go(store):
+def test_held_runs_are_cached_until_they_are_released(store):
     held = {name: begun(store, name) for name in ("ends", "waits", "released", "stays")}
     assert known(store) == set(held)
     (claimed, rev) = held["waits"]
@@ -137,7 +137,7 @@ def test_a_claim_that_fails_is_not_known(store):
     assert claim(store)["a"].fence == never_given  # now it was
 
 
-def test_a_run_whose_state_is_gone_is_not_made_anew(store):
+def test_a_run_without_a_state_is_not_created_again(store):
     held, rev = begun(store, "a")
     store._database._writer.execute("DELETE FROM stepflow_states")  # as no session and no program does
     for commit in (step(held, rev), step(held, rev, exchange="[1]")):
@@ -145,7 +145,7 @@ def test_a_run_whose_state_is_gone_is_not_made_anew(store):
     assert store._database._writer.execute("SELECT count(*) FROM stepflow_states").fetchone() == (0,)
 
 
-def test_an_event_wakes_the_run_that_was_let_go_with_a_new_epoch(store):
+def test_an_event_wakes_the_released_run_with_a_new_epoch(store):
     held, rev = begun(store, "a")
     waiting = step(held, rev)._replace(queue=(Enqueue("a", FLOW, NOW + 50),))
     (rev,) = make(store, waiting)
@@ -169,7 +169,7 @@ def test_a_batch_with_a_posted_one_before_it(path, store):
     assert make(store, Commit(), step(held, next_rev))[1] == next_rev + 1
 
 
-def test_what_is_posted_while_posts_are_applied_is_not_left_lying(path, store, monkeypatch):
+def test_a_post_that_arrives_while_posts_are_applied_is_applied(path, store, monkeypatch):
     held, rev = begun(store, "a")
     begins, turn = database._begins, count(1)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:

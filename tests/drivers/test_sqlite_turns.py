@@ -1,4 +1,4 @@
-"""What a session on a SQLite file may take for granted between two of its commits, and what the disk has to confirm."""
+"""What a session on a SQLite file may keep cached between two of its commits, and what it has to sync."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_step_that_was_fenced_off_meanwhile_is_refused_though_nothing_else_hap
 
 @pytest.fixture
 def sleepless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for a lock while this test runs."""
+    """No thread waits for a lock while this test runs."""
 
     def sleep(seconds: float) -> None:
         raise AssertionError(f"slept for {seconds} s")
@@ -93,7 +93,7 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
 
 
 @pytest.mark.usefixtures("sleepless")
-def test_a_free_commit_that_has_to_begin_anew_does_not_wait_then_either(two, path, monkeypatch):
+def test_a_non_waiting_commit_that_restarts_does_not_wait_then_either(two, path, monkeypatch):
     one, _other = two
     held, rev = begun(one, "a")
     stale = step(held, rev + 1)  # what cannot be applied together with others is tried alone

@@ -62,6 +62,6 @@ def test_sqlite_read_only() -> None:
         (17, "neither a URL nor a Driver"),
     ],
 )
-def test_what_is_wrong_is_said(store: str, says: str) -> None:
+def test_the_message_names_the_problem(store: str, says: str) -> None:
     with pytest.raises(StoreError, match=says):
         driver_for(store)

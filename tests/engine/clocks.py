@@ -1,4 +1,4 @@
-"""A clock that tests move by hand while the engine works with real threads, as in production."""
+"""A clock that tests move by hand while the engine uses real threads, as in production."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from stepflow import HistoryEntry, Run, StepFlow, Steps, current, named
 
 @define
 class Order:
-    """An order that remembers what was done with it."""
+    """An order that records the steps that ran."""
 
     amount: int = 1
     log: list[str] = field(factory=list)
@@ -27,7 +27,7 @@ def note(text: str) -> Any:
 
 
 def anote(text: str) -> Any:
-    """The async twin of `note`."""
+    """The async form of `note`."""
 
     async def step(order: Order) -> None:
         order.log.append(text)
@@ -36,7 +36,7 @@ def anote(text: str) -> Any:
 
 
 def attempts_into(seen: list[tuple[str, str, int]]) -> Any:
-    """A step that notes what `current()` tells."""
+    """A step that records `current()`."""
 
     def step(order: Order) -> None:
         here = current()
@@ -46,7 +46,7 @@ def attempts_into(seen: list[tuple[str, str, int]]) -> Any:
 
 
 class Broken(Exception):
-    """What the steps of the tests raise."""
+    """The error of the steps of these tests."""
 
 
 class Flaky:
@@ -77,5 +77,5 @@ def positions(run: Run[Any]) -> list[str]:
 
 
 def told(entry: HistoryEntry) -> tuple[list[str], Any, str]:
-    """What a revision says, without its number and time."""
+    """The content of a revision, without its number and time."""
     return entry.position, entry.exchange, entry.status

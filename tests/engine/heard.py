@@ -1,4 +1,4 @@
-"""Waiting for something to be logged, instead of sleeping until it surely was."""
+"""Waits for a log message instead of sleeping."""
 
 from __future__ import annotations
 

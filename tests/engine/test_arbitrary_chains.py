@@ -1,4 +1,4 @@
-"""Arbitrary chains: an engine does what plain `apply` in a loop does, and so does one that is reopened all the time."""
+"""Arbitrary chains: an engine has the same result as plain `apply` in a loop, also when it is reopened repeatedly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=list(H
 
 
 def applied(flow: StepFlow[Any]) -> tuple[list[list[str]], Any, bool]:
-    """Positions, final exchange and whether it ended, by plain `apply`; an error that nobody retries is the end."""
+    """Positions, final exchange and whether the flow ended, by plain `apply`; an error that no group retries is the end."""
 
     async def go() -> tuple[list[list[str]], Any, bool]:
         state: list[str] = []
@@ -88,7 +88,7 @@ def test_an_engine_that_is_reopened_after_every_few_commits_does_the_same(script
 
 
 def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: int) -> bool:
-    """Open an engine, let it make so many commits, and close it; True when nothing is left to do."""
+    """Open an engine, let it make this number of commits, and close it; True when nothing is left to do."""
     with Engine(store, clock=clock) as engine:
         engine.register(flow)
         committer = engine._engine._session.committer

@@ -1,4 +1,4 @@
-"""Wrong arguments, wrong moments and wrong places: each a clear error that names the way out, and nothing is lost."""
+"""Wrong arguments, wrong times and wrong places: each raises an error that names the remedy, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_listing_checks_its_options(engine, options, why):
         engine.runs(**options)
 
 
-def test_a_limit_may_be_as_large_as_one_likes(engine):
+def test_a_limit_may_be_large(engine):
     run = engine.start(named("x", Order).do("a", note("a")).compile(), Order(), id="one")
     assert [info.id for info in engine.runs(limit=2**70)] == ["one"]
     assert len(run.history(2**70)) == 1

@@ -1,4 +1,4 @@
-"""Steps that raise what is no Exception: the run fails, or goes back when the user wants the program to stop."""
+"""Steps that raise other than Exception: the run fails, or is released when the user stops the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STYLE = pytest.mark.parametrize("style", ["sync", "async", "mixed"])
 
 
 class Rude(BaseException):
-    """What some libraries raise to get past `except Exception`."""
+    """An error that some libraries raise to bypass `except Exception`."""
 
 
 def raising(style: str, error: BaseException, times: int = 99) -> Any:

@@ -1,4 +1,4 @@
-"""Deploys: positions and stored fields that a definition does not know block the run and lose nothing."""
+"""Deploys: positions and stored fields that a definition lacks block the run; nothing is lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.engine.flows import Order, note
 
 @attrs.define
 class Wider:
-    """What Order became in a newer version."""
+    """Order in a newer version."""
 
     amount: int = 1
     log: list[str] = attrs.field(factory=list)
@@ -39,7 +39,7 @@ class Gate:
 
 
 def stopped(engine: Engine, flow: Any, exchange: Any = None) -> Any:
-    """A run that is due at the step after `pack`, held by nobody."""
+    """A run that is due at the step after `pack`, without an owner."""
     engine.register(flow)
     run = engine.start(flow, exchange or Order(), id="one")
     engine.run_until_idle()
@@ -75,7 +75,7 @@ def test_an_unknown_position_is_blocked_with_the_nearest_name(store, clock):
         assert engine.get("one").info().position == ["completed:x/pack"]
 
 
-def test_a_definition_that_knows_the_position_goes_on(store, clock):
+def test_a_definition_that_knows_the_position_continues(store, clock):
     newer = named("x", Order).do("pack", note("pack")).do("label", note("label")).do("ship", note("ship")).compile()
     with Engine(store, clock=clock) as engine:
         stopped(engine, old_flow())
@@ -172,7 +172,7 @@ def taxed(**options: Any) -> Any:
 
 
 def untaxed(store: Any, clock: Any) -> None:
-    """Leave a run behind that lacks the field `tax`."""
+    """Create a run whose stored exchange lacks the field `tax`."""
     plain = attrs.make_class("Plain", {"amount": attrs.field(type=int)})
     with Engine(store, clock=clock) as engine:
         engine.start(named("x", plain).do("pack", lambda: None).compile(), plain(5), id="one")
@@ -189,7 +189,7 @@ def test_a_new_default_is_another_definition(store, clock):
         assert engine.run_until_idle(advance=True).completed == 1
 
 
-def test_a_redrive_lets_the_same_definition_try_again_at_once(store, clock):
+def test_after_a_redrive_the_same_definition_retries_at_once(store, clock):
     untaxed(store, clock)
     with Engine(store, clock=clock) as engine:
         engine.register(taxed())
@@ -215,7 +215,7 @@ def test_a_blocked_run_can_be_cancelled(store, clock):
         assert engine.run_until_idle(advance=True).next_due is None
 
 
-def test_a_stored_exchange_that_is_no_json_blocks_and_hurts_nobody_else(sqlite, clock):
+def test_a_stored_exchange_that_is_not_json_blocks_only_its_run(sqlite, clock):
     flow = old_flow()
     with Engine(sqlite, clock=clock) as engine:
         engine.register(flow)

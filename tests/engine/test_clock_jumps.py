@@ -39,7 +39,7 @@ def test_back_makes_timers_wait_and_later_they_fire(engine, clock):
     assert clock.datetime() == due
 
 
-def test_back_between_two_steps_keeps_the_order_of_revisions(engine, clock):
+def test_a_jump_back_between_two_steps_keeps_the_order_of_revisions(engine, clock):
     flow = named("x", Order).do("a", note("a")).do("b", lambda: clock.jump(-3600)).do("c", note("c")).compile()
     engine.register(flow)
     run = engine.start(flow, Order())
@@ -75,7 +75,7 @@ def test_jumps_kill_no_owner(store, clock, seconds):
 
 
 @pytest.mark.parametrize("seconds", [86_400, -86_400])
-def test_a_real_worker_goes_on_after_a_jump(store, seconds):
+def test_a_real_worker_continues_after_a_jump(store, seconds):
     clock, begun, go_on = ManualClock(), threading.Event(), threading.Event()
 
     def step(order: Order) -> None:

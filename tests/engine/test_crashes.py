@@ -45,7 +45,7 @@ def die(session: Session, clock: VirtualClock) -> Die:
     return die
 
 
-def test_a_death_without_progress_is_counted_and_told(engine, die):
+def test_a_death_without_progress_is_counted_and_shown(engine, die):
     flow = chain("x", "a")
     run = engine.start(flow, Order(), id="one")
     die(flow, "one")
@@ -63,7 +63,7 @@ def test_a_death_after_progress_is_forgiven(engine, die):
 
 
 @pytest.mark.parametrize("deaths", [1, 2])
-def test_below_the_limit_it_goes_on_and_progress_clears_it(engine, die, deaths):
+def test_below_the_limit_the_run_continues_and_progress_clears_it(engine, die, deaths):
     seen: list[int] = []
     first = named("x", Order).do("a", lambda: seen.append(current().attempt))
     flow = first.do("b", lambda: seen.append(current().attempt)).compile()
@@ -137,7 +137,7 @@ def test_a_suspect_runs_alone(store, die, clock):
     assert all(company == {"suspect"} for company in alone)
 
 
-def test_an_innocent_that_was_held_beside_it_goes_on_after_its_first_commit(engine, die):
+def test_another_run_of_the_dead_owner_is_cleared_by_its_first_commit(engine, die):
     flow = chain("x", "a", "b")
     engine.register(flow)
     runs = [engine.start(flow, Order(), id=name) for name in ("bad", "good")]
@@ -173,7 +173,7 @@ def test_a_suspect_that_is_blocked_does_not_keep_the_worker_busy(engine, die):
     assert run.info().crashes == 0
 
 
-def test_an_owner_without_a_lock_to_look_at_is_taken_over_after_ten_silent_seconds(clock):
+def test_an_owner_without_a_lock_is_taken_over_after_ten_seconds_without_a_heartbeat(clock):
     store, flow = MemoryDriver(), chain("x", "a")
     with Engine(store, clock=clock) as engine:
         engine.register(flow)
@@ -189,7 +189,7 @@ def test_an_owner_without_a_lock_to_look_at_is_taken_over_after_ten_silent_secon
         assert engine.run_until_idle().completed == 1
 
 
-def test_run_until_idle_waits_for_the_verdict_over_a_silent_owner(store, session):
+def test_run_until_idle_waits_until_an_owner_without_heartbeat_is_dead(store, session):
     clock = ManualClock()
     flow = chain("x", "a")
     with Engine(store, clock=clock) as engine:

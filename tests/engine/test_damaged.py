@@ -1,4 +1,4 @@
-"""A store in which something is missing: the run that needs it waits for help, the others go on."""
+"""A store in which a record is missing: only the run that needs it is blocked."""
 
 from __future__ import annotations
 

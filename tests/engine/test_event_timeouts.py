@@ -1,4 +1,4 @@
-"""Waits for events that end by themselves: durable deadlines, retries that wait anew, late events."""
+"""Waits for events that time out: durable deadlines, retries that wait again, late events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_an_event_in_the_queue_beats_a_deadline_that_has_passed(engine, clock):
     assert engine.run_until_idle().completed == 1
 
 
-def test_an_enclosing_retry_sees_the_time_out_and_waits_anew(engine, clock):
+def test_a_retry_group_handles_the_timeout_and_waits_again(engine, clock):
     wait = Steps(Order).wait_event("w", "paid", int, take, timeout=10)
     flow = named("x", Order).retry("r", RetryPolicy(max_attempts=2, delay=50, jitter=0), wait).compile()
     engine.register(flow)
@@ -67,7 +67,7 @@ def test_an_enclosing_retry_sees_the_time_out_and_waits_anew(engine, clock):
     assert engine.run_until_idle().completed == 1
 
 
-def test_after_a_redrive_it_waits_anew(engine, clock):
+def test_after_a_redrive_it_waits_again(engine, clock):
     flow = wait_flow(timeout=10)
     engine.register(flow)
     run = engine.start(flow, Order())
@@ -82,7 +82,7 @@ def test_after_a_redrive_it_waits_anew(engine, clock):
     assert engine.run_until_idle().completed == 1
 
 
-def test_a_failed_run_takes_a_late_event_after_its_redrive(engine):
+def test_a_failed_run_receives_a_late_event_after_its_redrive(engine):
     flow = wait_flow(timeout=10)
     engine.register(flow)
     run = engine.start(flow, Order())

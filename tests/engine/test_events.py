@@ -1,4 +1,4 @@
-"""Events: consumed once and in order, kept until they are wanted, idempotent by id, with time-outs."""
+"""Events: received once and in order, kept until a wait, idempotent by id, with timeouts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_names_do_not_mix(engine):
     assert run.result().log == ["got 2", "got 1"]
 
 
-def test_latch_takes_the_newest_and_forgets_the_older_ones(engine):
+def test_latch_receives_the_newest_and_drops_the_older_ones(engine):
     chain = named("x", Order).wait_event("a", "paid", int, take, latch=True).wait_event("b", "paid", int, take)
     flow = chain.compile()
     engine.register(flow)
@@ -106,7 +106,7 @@ def test_the_same_publish_id_twice_is_one_event(engine):
     assert run.result().log == ["got 1", "got 4"]
 
 
-def test_one_id_may_serve_two_runs(engine):
+def test_two_runs_may_have_events_with_the_same_id(engine):
     flow = wait_flow()
     engine.register(flow)
     runs = [engine.start(flow, Order()) for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The exchange: its types, in-place changes, round trips, limits, and what is kept when a step raises."""
+"""The exchange: its types, in-place changes, round trips, limits, and its content after an error."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_steps_get_a_copy_from_the_first_claim_on(engine):
     assert seen == [Order(), Order()]
 
 
-def test_what_json_cannot_tell_apart_shows_at_the_first_step(engine):
+def test_types_that_json_cannot_distinguish_differ_at_the_first_step(engine):
     seen: list[Any] = []
     flow = named("x").do("look", lambda e: seen.append(dict(e))).compile()
     engine.register(flow)
@@ -144,7 +144,7 @@ def test_what_json_cannot_tell_apart_shows_at_the_first_step(engine):
         ({1, 2}, "set is not a JSON type; name the type of the exchange"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_at_start(engine, value, why):
+def test_an_input_that_cannot_be_stored_is_refused_at_start(engine, value, why):
     with pytest.raises(CodecError, match=why):
         engine.start(named("x").do("nop", lambda: None).compile(), value)
     assert engine.runs() == []
@@ -193,7 +193,7 @@ def test_a_forgotten_exchange_is_refused_at_start(engine):
     assert engine.runs() == []
 
 
-def test_after_a_raise_the_last_commit_stands(engine):
+def test_after_an_error_the_last_commit_remains(engine):
     flow = named("x", Order).do("pack", note("pack")).do("pay", Flaky(1)).compile()
     engine.register(flow)
     run = engine.start(flow, Order())
@@ -204,7 +204,7 @@ def test_after_a_raise_the_last_commit_stands(engine):
     assert run.result() == Order(1, ["pack", "try 2"])
 
 
-def test_a_handler_that_says_yes_saves_what_it_changed(engine):
+def test_a_handler_that_returns_true_saves_its_changes(engine):
     def again(order: Order, error: Exception) -> bool:
         order.log.append(f"handled {error}")
         return order.log.count("try 1") == 1

@@ -50,7 +50,7 @@ async def test_no_more_runs_are_advanced_at_a_time_than_the_limit_over_two_worke
     assert 2 < most["odd"] <= 5
 
 
-def test_a_rate_lets_runs_begin_period_by_period(engine: Engine, clock: VirtualClock) -> None:
+def test_a_rate_starts_runs_period_by_period(engine: Engine, clock: VirtualClock) -> None:
     engine.register(pay_flow)
     started(engine, 7, Limit("mail", rate=3, per=timedelta(minutes=1)))
     begun = clock.datetime()
@@ -90,7 +90,7 @@ def test_explain_names_the_runs_that_hold_the_places(store: Driver, engine: Engi
     assert engine.get("r2").info().limits == (Limit("tenant/acme", 2),)
 
 
-def test_explain_tells_when_the_next_one_may_begin(engine: Engine, clock: VirtualClock) -> None:
+def test_explain_tells_when_the_next_run_may_start(engine: Engine, clock: VirtualClock) -> None:
     engine.register(pay_flow)
     started(engine, 2, Limit("api", rate=1, per=90))
     engine.run_until_idle()
@@ -129,7 +129,7 @@ def test_the_same_key_within_its_window_gives_the_run_that_is_there(engine: Engi
 
 
 @on_loop
-async def test_of_many_starts_with_one_key_one_happens(store: Driver) -> None:
+async def test_many_starts_with_one_key_start_one_run(store: Driver) -> None:
     async with AsyncEngine(store) as one, AsyncEngine(store) as two:
         starts = [engine.start(pay_flow, Order(n), dedup_key="k") for n in range(20) for engine in (one, two)]
         assert len({run.id for run in await asyncio.gather(*starts)}) == 1
@@ -150,7 +150,7 @@ def test_many_are_started_together_and_again(engine: Engine) -> None:
     assert engine.start_many(pay_flow, []) == []
 
 
-def test_an_id_of_another_input_is_told_when_the_others_are_started(engine: Engine) -> None:
+def test_an_id_with_another_input_is_reported_after_the_others_are_started(engine: Engine) -> None:
     engine.start(pay_flow, Order(1), id="a")
     with pytest.raises(RunExists, match="'a' was started before with another input") as error:
         engine.start_many(pay_flow, [("b", Order(2)), ("a", Order(9)), ("c", Order(3))])
@@ -158,7 +158,7 @@ def test_an_id_of_another_input_is_told_when_the_others_are_started(engine: Engi
     assert engine.get(pay_flow, "c").exchange() == Order(3)
 
 
-def test_one_that_cannot_be_stored_keeps_all_from_being_started(engine: Engine) -> None:
+def test_one_input_that_cannot_be_stored_prevents_all_starts(engine: Engine) -> None:
     with pytest.raises(StepflowError, match="amount"):
         engine.start_many(pay_flow, [("a", Order(1)), ("b", Order(object()))])
     assert engine.tally() == {}
@@ -180,7 +180,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_cannot_be_meant_is_refused_and_nothing_is_started(engine: Engine, name: str) -> None:
+def test_invalid_arguments_are_refused_and_nothing_is_started(engine: Engine, name: str) -> None:
     how, says = BAD[name]
     with pytest.raises(StepflowError, match=says):
         engine.start(pay_flow, Order(1), **how)
@@ -202,7 +202,7 @@ def test_limits_travel_through_a_transaction_of_the_caller(sqlite: SqliteDriver,
         assert engine.run_until_idle(advance=True).completed == 2
 
 
-def test_a_limit_that_is_smaller_than_what_is_held_waits(engine: Engine, session) -> None:
+def test_a_limit_that_is_smaller_than_its_usage_waits(engine: Engine, session) -> None:
     started(engine, 3, Limit("k", 3))
     session("holder").claim({"pay.v1": pay_flow.definition}, int(datetime.now(UTC).timestamp() * 1e6), 9)
     engine.register(pay_flow)

@@ -1,4 +1,4 @@
-"""Ids make starting idempotent: the same input gives the same run, another one RunExists."""
+"""Ids make starts idempotent: the same input returns the same run, another input raises RunExists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.engine.flows import Order, chain
 
 @attrs.define
 class Wide:
-    """What Order became in the next version: one more field, with a default."""
+    """Order in the next version: one more field, with a default."""
 
     amount: int = 1
     log: list[str] = attrs.field(factory=list)
@@ -73,7 +73,7 @@ def test_the_async_engine_gives_an_async_run(store, clock):
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_the_input_counts_and_not_what_became_of_it(store, clock, real):
+def test_the_input_counts_and_not_the_changed_exchange(store, clock, real):
     flow = chain("order", "pack")
     with Engine(store, clock=None if real else clock) as engine:
         engine.register(flow)

@@ -1,4 +1,4 @@
-"""Durations of ages: accepted, stored, shown, and far away."""
+"""Very long durations: accepted, stored and shown."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_ages_are_a_due_time_like_others(engine, name):
     assert run.status() is Status.CANCELLED
 
 
-def test_the_runs_own_retry_may_wait_ages_too(engine):
+def test_a_retry_of_the_run_may_wait_for_years_too(engine):
     flow = BASE.do("f", Flaky(99)).compile(retry=RetryPolicy(delay=1e300, max_delay=1e300))
     engine.register(flow)
     run = engine.start(flow, Order())

@@ -1,4 +1,4 @@
-"""What goes first: priority, due time, id; limits per flow; and that virtual time is deterministic."""
+"""Order of runs: priority, due time, id; limits per flow; and deterministic virtual time."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_an_engine_limits_all_runs(store):
     assert most == [3]
 
 
-def test_with_a_virtual_clock_one_run_goes_at_a_time(engine):
+def test_with_a_virtual_clock_one_run_is_advanced_at_a_time(engine):
     log: list[str] = []
 
     async def step() -> None:

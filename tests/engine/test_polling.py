@@ -1,4 +1,4 @@
-"""Polls: no revision while nothing changes, the next try at its time, time-outs that survive restarts."""
+"""Polls: no revision while nothing changes, the next check at its time, timeouts that survive restarts."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_poll_that_is_true_at_the_last_moment_is_true(engine):
     assert engine.run_until_idle(advance=True).completed == 1
 
 
-def test_the_time_of_a_first_wait_begins_with_the_run(engine, clock):
+def test_the_timeout_of_a_first_wait_starts_with_the_run(engine, clock):
     flow = named("x", Order).wait_for("ready", Gate(99), every=5, timeout=12).compile()
     engine.register(flow)
     at = clock.datetime() + timedelta(days=1)
@@ -115,7 +115,7 @@ def test_the_deadline_survives_restarts(store, clock):
             assert engine.get("one").status() is status
 
 
-def test_an_enclosing_retry_sees_the_time_out_and_the_time_begins_anew(engine, clock):
+def test_a_retry_group_handles_the_timeout_and_restarts_it(engine, clock):
     gate = Gate(5)
     wait = Steps(Order).wait_for("ready", gate, every=5, timeout=8)
     flow = named("x", Order).retry("r", RetryPolicy(max_attempts=3, delay=50, jitter=0), wait).compile()
@@ -153,7 +153,7 @@ def test_a_handler_sees_the_time_out(engine):
     assert seen == ["TimedOut", "TimedOut"]
 
 
-def test_after_a_redrive_the_time_begins_anew(engine, clock):
+def test_a_redrive_restarts_the_timeout(engine, clock):
     flow = poll_flow(Gate(7), every=5, timeout=12)
     engine.register(flow)
     run = engine.start(flow, Order())
@@ -168,7 +168,7 @@ def test_after_a_redrive_the_time_begins_anew(engine, clock):
     assert engine.run_until_idle(advance=True).completed == 1
 
 
-def test_the_runs_own_retry_begins_the_time_anew_after_a_time_out(engine, clock):
+def test_a_retry_of_the_run_restarts_the_timeout(engine, clock):
     flow = named("x", Order).wait_for("ready", Gate(6), every=5, timeout=12)
     compiled = flow.compile(retry=RetryPolicy(max_attempts=2, delay=50, jitter=0))
     engine.register(compiled)
@@ -178,7 +178,7 @@ def test_the_runs_own_retry_begins_the_time_anew_after_a_time_out(engine, clock)
     assert clock.datetime() == start + timedelta(seconds=12 + 50 + 5)
 
 
-def test_the_runs_own_retry_keeps_the_deadline_of_a_wait_that_goes_on(engine, clock):
+def test_a_retry_of_the_run_keeps_the_deadline_of_a_wait_that_continues(engine, clock):
     calls: list[int] = []
 
     def ready() -> bool:

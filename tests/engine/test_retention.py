@@ -1,4 +1,4 @@
-"""Retention: what ended long ago goes away with its history and events; what did not end never does."""
+"""Retention: runs that ended long ago are deleted with their history and events; open runs never are."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_redriven_run_is_safe(engine, clock):
 
 
 class LateClock(Clock):
-    """The time of another clock, some days later; with real threads, so that the worker sweeps by itself."""
+    """The time of another clock, some days later; with real threads, so that the worker prunes automatically."""
 
     def __init__(self, days: int) -> None:
         from stepflow.engine.clock import SystemClock
@@ -84,7 +84,7 @@ class LateClock(Clock):
 
 
 class Swept(Driver, Maintenance):
-    """Passes everything on to a driver, and tells when a sweep has found nothing more."""
+    """Forwards all calls to a driver, and reports when the pruner has found no more runs."""
 
     def __init__(self, driver: Driver) -> None:
         self.url, self._driver, self.over = driver.url, driver, threading.Event()

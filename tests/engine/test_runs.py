@@ -38,7 +38,7 @@ def order_flow(style: str) -> Any:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_each_step_is_one_revision_and_closing_hops_none(engine, style):
+def test_each_step_is_one_revision_and_static_transitions_none(engine, style):
     flow = order_flow(style)
     engine.register(flow)
     run = engine.start(flow, Order(), id="one")
@@ -100,7 +100,7 @@ def test_an_engine_that_registered_nothing_is_a_client(store, clock):
         assert run.result() == Order(1, ["pack", "ship", "thank"])
 
 
-def test_a_run_goes_on_in_an_engine_that_is_opened_later(store, clock):
+def test_a_run_continues_in_an_engine_that_is_opened_later(store, clock):
     flow = order_flow("sync")
     with Engine(store, clock=clock) as engine:
         engine.start(flow, Order(), id="one")
@@ -173,7 +173,7 @@ def test_history_can_be_cut_to_the_newest(engine):
     assert [told(entry) for entry in run.history(2)] == HISTORY[-2:]
 
 
-def test_redrive_goes_on_at_the_step_that_failed(engine):
+def test_redrive_resumes_at_the_step_that_failed(engine):
     pay = Flaky(1)
     flow = named("order", Order).do("pack", note("pack")).do("pay", pay).do("ship", note("ship")).compile()
     engine.register(flow)

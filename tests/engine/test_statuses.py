@@ -1,4 +1,4 @@
-"""Every status, and what `info`, `explain`, `runs` and `tally` tell at that stage."""
+"""Every status, as `info`, `explain`, `runs` and `tally` show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.engine.flows import Flaky, Order, chain
 
 
 def show(engine: Any, run: Any, flow: str) -> Status:
-    """The status, after a look whether all views agree on it."""
+    """The status, after a check that all reads agree on it."""
     status = run.status()
     assert run.info().status is status
     assert f"is {status} at" in run.explain()
@@ -23,7 +23,7 @@ def show(engine: Any, run: Any, flow: str) -> Status:
     return status
 
 
-def test_explain_knows_who_has_registered_the_flow(engine, session):
+def test_explain_names_the_engines_that_registered_the_flow(engine, session):
     run = engine.start(chain("x", "a"), Order(), id="one")
     assert "no worker has taken it: run `stepflow worker MODULE" in run.explain()
     other = session("other")

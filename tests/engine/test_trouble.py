@@ -1,4 +1,4 @@
-"""A store in trouble in the middle of the work: a clear error, and everything completes once the cause is gone."""
+"""A store that fails while runs are advanced: a clear error, and all runs complete when the cause is removed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def growing(style: str) -> Any:
 
 
 def limit(engine: Engine, more_pages: int | None) -> None:
-    """Let the file grow by so many pages only, or without a limit."""
+    """Limit the growth of the file to this number of pages, or remove the limit."""
     database = engine._engine._session.store._database  # type: ignore[attr-defined]
     with database._writing:
         writer = database._writer
@@ -68,7 +68,7 @@ def test_a_full_disk_stops_the_work_and_after_making_room_all_of_it_completes(sq
 
 
 def finish(engine: Engine, runs: list[Any]) -> None:
-    """Runs whose commit was refused are tried again a little later."""
+    """Runs whose commit was refused are retried a little later."""
     with engine.worker():
         for run in runs:
             run.result(timeout=WAIT_S)

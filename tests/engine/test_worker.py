@@ -17,7 +17,7 @@ from tests.engine.heard import heard
 WAIT_S = 30.0
 
 
-def test_a_worker_advances_what_is_started_meanwhile(store):
+def test_a_worker_advances_runs_that_are_started_meanwhile(store):
     flow = chain("x", "a", "b")
     with Engine(store) as engine:
         engine.register(flow)
@@ -41,7 +41,7 @@ def test_a_worker_that_ends_at_once_ends(store):
         pass
 
 
-def test_a_worker_takes_flows_registered_meanwhile(store):
+def test_a_worker_advances_flows_that_are_registered_meanwhile(store):
     flow = chain("x", "a")
     with Engine(store) as engine, engine.worker():
         run = engine.start(flow, Order())
@@ -73,7 +73,7 @@ def test_a_block_that_raises_ends_the_worker_too(store):
         assert engine.run_until_idle().completed == 0
 
 
-def test_quit_ends_run_forever_and_hands_back(store):
+def test_quit_ends_run_forever_and_releases_claims(store):
     flow = named("x", Order).do("a", anote("a")).do("b", note("b")).compile()
 
     async def program() -> Any:
@@ -104,7 +104,7 @@ def test_run_forever_of_the_sync_engine_ends_when_quit_is_called_from_anywhere(s
         assert not thread.is_alive()
 
 
-def test_closing_an_engine_ends_its_worker_and_hands_back(store):
+def test_closing_an_engine_ends_its_worker_and_releases_claims(store):
     begun, go_on = threading.Event(), threading.Event()
 
     def step(order: Order) -> None:

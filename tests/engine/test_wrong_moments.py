@@ -1,4 +1,4 @@
-"""Engines that are closed, open already, at work, on their own loop, or of another process: each says so."""
+"""Engines that are closed, already open, running, on their own loop, or of another process: each error says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Malformed commands and queries: refused with a message that says what to give, by every store alike; nothing is changed."""
+"""Malformed commands and queries: every store refuses them with a message that says what to give; nothing is changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HUGE = 2**70
 
 
 def with_(**changes):
-    """A State with fields of a wrong kind."""
+    """A State with fields of a wrong type."""
     ctx = StateCtx("s")
     for name, value in changes.items():
         setattr(ctx, name, value)
@@ -92,7 +92,7 @@ def test_watchers_and_queries_begin_at_a_revision(engine, since):
         engine.states(since_rev=since)
 
 
-def test_time_needs_a_zone_and_a_limit_may_be_as_large_as_one_likes(engine):
+def test_time_needs_a_zone_and_a_limit_may_be_large(engine):
     with pytest.raises(StepflowError, match="no time zone"):
         engine.watch(since=datetime(2020, 1, 1)).next(1)  # noqa: DTZ001 - that is the mistake
     engine.do(commit(park(StateCtx("s"))))
@@ -100,7 +100,7 @@ def test_time_needs_a_zone_and_a_limit_may_be_as_large_as_one_likes(engine):
     assert engine.do(GetDelayedStates(limit=HUGE, offset=HUGE)) == []
 
 
-def test_one_bad_command_takes_back_the_good_ones_of_its_commit(engine):
+def test_one_bad_command_undoes_the_others_of_its_commit(engine):
     with pytest.raises(StepflowError, match="flow to go to"):
         engine.do(commit(park(StateCtx("good")), transit(StateCtx("bad"), 5)))
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""Commits: what may stand inside, that all or nothing happens, and that the callers' objects know nothing of a failure."""
+"""Commits: allowed commands, all or nothing, and objects of the caller that a failure does not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data of a State: stored, loaded, changed; part of the commit it stands in."""
+"""Data of a State: stored, loaded, changed, as part of a commit."""
 
 from __future__ import annotations
 

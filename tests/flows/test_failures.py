@@ -1,4 +1,4 @@
-"""Flow functions that fail: tried again, failed for good, redriven; and what is told of States meanwhile."""
+"""Flow functions that fail: retried, failed, redriven; and what `explain` says meanwhile."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_function_that_brings_nothing_on_is_failed(engine, clock, calls, limit
     assert info.to == "aFlow"
 
 
-def test_a_redriven_state_goes_back_to_the_function_that_failed(engine, calls):
+def test_a_redriven_state_returns_to_the_function_that_failed(engine, calls):
     broken = [True]
 
     @flow("start")
@@ -100,7 +100,7 @@ def test_an_error_that_the_policy_does_not_name_fails_at_once(engine, calls):
     assert (run.status(), calls["pay"]) == (Status.FAILED, 1)
 
 
-def test_a_success_forgets_the_failures_before(engine, calls):
+def test_a_success_resets_the_failures(engine, calls):
     @flow("first")
     def first(ctx):
         calls["first"] += 1
@@ -149,7 +149,7 @@ def test_cancel(engine, clock, calls):
     assert (run.status(), calls) == (Status.CANCELLED, {})
 
 
-def test_a_state_goes_on_where_its_flow_is_registered(store, engine, clock, calls):
+def test_a_state_continues_where_its_flow_is_registered(store, engine, clock, calls):
     @flow("here")
     def here(ctx):
         return transit(ctx, "aFlow", note="kept")

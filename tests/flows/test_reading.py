@@ -1,4 +1,4 @@
-"""Questions about States that make no sense are refused, and a wait for news may be given up at any time."""
+"""Invalid queries are refused, and a watch can be cancelled at any time."""
 
 from __future__ import annotations
 

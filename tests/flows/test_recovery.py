@@ -1,4 +1,4 @@
-"""What becomes of States that an engine left behind, closed or not: they are open to the workers, unless they say no."""
+"""Recovery of States that a closed or dead engine left behind: workers claim them, unless recovery is disabled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.flows.simple import parking
 ENABLED = "flowstate.recovery.enabled"
 
 
-def test_one_that_is_closed_gives_its_states_to_the_others(store, clock, calls):
+def test_a_closed_engine_releases_its_states(store, clock, calls):
     with Engine(store, clock=clock) as client:
         client.do(
             commit(transit(StateCtx("a"), "aFlow")), commit(transit(StateCtx("b", {}, {ENABLED: "false"}), "aFlow"))
@@ -57,7 +57,7 @@ async def test_background_executions_end_with_their_engine(store, track, caplog)
             assert await engine.get(name).status() is Status.QUEUED
 
 
-def test_what_a_function_moved_and_did_not_execute_is_open_to_the_workers_at_once(engine, calls):
+def test_a_state_that_a_function_moved_and_did_not_execute_is_released_at_once(engine, calls):
     @flow("parent")
     def parent(ctx):
         return commit(park(ctx), transit(StateCtx("child"), "aFlow"))

@@ -1,4 +1,4 @@
-"""What happens after a flow function returned: which commands go on, which stop, which are mistakes."""
+"""Return values of flow functions: commands that continue, commands that stop, and mistakes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def end(ctx):
 
 
 def returning(make):
-    """A flow function that returns what `make(ctx)` gives."""
+    """A flow function that returns `make(ctx)`."""
     return flow("start")(lambda ctx: make(ctx))  # noqa: PLW0108 - `park` has more parameters
 
 
@@ -110,7 +110,7 @@ def with_data(ctx):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_to_the_caller_and_the_state_stays(engine, name):
+def test_the_caller_gets_the_error_and_the_state_is_unchanged(engine, name):
     make, error = MISTAKES[name]
     engine.register(returning(make), end)
     ctx = StateCtx("s", {"l": "1"})

@@ -1,4 +1,4 @@
-"""States as flowstate.v1 messages: byte for byte what other implementations write, and back."""
+"""States as flowstate.v1 messages: encoded byte for byte like other implementations, and decoded."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_garbage_is_a_codec_error(raw):
 
 
 @pytest.mark.parametrize("text", ["?", "CgIyAA", "AA==", "CgX/"])
-def test_what_is_no_message_is_refused(text):
+def test_invalid_messages_are_refused(text):
     with pytest.raises(CodecError, match="is no stacked State"):
         unstack_text(text)
 

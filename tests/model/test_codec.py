@@ -1,4 +1,4 @@
-"""Codec: what goes in comes out, what cannot be stored is refused with a remedy, nothing unknown is dropped."""
+"""Codec: values are restored unchanged, other values are refused with a remedy, unknown fields are never dropped."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def test_upgrade_sees_the_raw_value_first():
 
 
 @pytest.mark.parametrize("type_", [Any, Line, dict[str, int], Line | None])
-def test_an_upgrade_that_forgets_to_return_loses_nothing(type_):
+def test_an_upgrade_that_returns_none_is_refused(type_):
     codec: Codec[Any] = Codec(type_, upgrade=lambda raw: raw.clear())  # type: ignore[arg-type, func-returns-value]
     with pytest.raises(CodecError, match="upgrade returned None: it must return the dict, changed or not"):
         codec.decode('{"sku":"x"}')

@@ -1,4 +1,4 @@
-"""current(): set by whoever runs a step, separate per thread and task."""
+"""current(): set by the engine that runs a step, separate per thread and task."""
 
 from __future__ import annotations
 

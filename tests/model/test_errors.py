@@ -1,4 +1,4 @@
-"""Errors: each says something, is found under its base, and survives pickling and copying whole."""
+"""Errors: each has a message and its base class, and survives pickling and copying."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(kind: type[StepflowError]) -> StepflowError:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("way", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
-def test_an_error_comes_back_whole(kind, way):
+def test_an_error_survives_pickling(kind, way):
     error = made(kind)
     back = way(error)
     assert type(back) is kind

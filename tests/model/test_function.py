@@ -1,4 +1,4 @@
-"""Flow functions: what the decorator takes, and how it refuses the rest."""
+"""Flow functions: arguments of the decorator, and its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_wrong_options_are_refused_by_name(option: str, value: Any, says: str):
         flow("pay", **{option: value})
 
 
-def test_all_wrong_options_are_told_at_once():
+def test_all_wrong_options_are_reported_together():
     with pytest.raises(DefinitionError) as caught:
         flow("pay", concurrency=True, hung_after=float("nan"), max_crashes=1.5)  # type: ignore[arg-type]
     assert len(caught.value.problems) == 3

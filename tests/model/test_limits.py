@@ -1,4 +1,4 @@
-"""Limits: their texts, and the one function that decides, against plain counting."""
+"""Limits: their texts, and the admission decision, compared with plain counting."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_text_is_canonical_and_comes_back(given: list[Limit]) -> None:
     assert sorted(parse(dump(given)), key=lambda limit: limit.key) == sorted(given, key=lambda limit: limit.key)
 
 
-def test_what_holds_of_a_run_that_has_begun() -> None:
+def test_the_limits_of_a_run_that_has_started() -> None:
     text = dump([Limit("b", rate=3, per=timedelta(minutes=1)), Limit("a", 2, rate=1)])
     assert text == '[["a", 2, 1, 1000000], ["b", null, 3, 60000000]]'
     assert after_start(text) == '[["a", 2]]'
@@ -98,7 +98,7 @@ def test_a_refusal_names_the_first_moment_at_which_it_is_over(given, begun) -> N
         assert due_of(now - 5, text, limit_usage, now) == found.until
 
 
-def test_a_refusal_over_a_share_is_over_when_one_is_given_back() -> None:
+def test_a_run_refused_by_a_concurrency_limit_is_admitted_after_a_release() -> None:
     text = dump([Limit("k", 1, rate=1)])
     limit_usage = LimitUsage(held={"k": ["x"]}, begun={"k": [0]})
     assert admission(text, limit_usage, 10).until is None

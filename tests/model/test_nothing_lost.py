@@ -1,4 +1,4 @@
-"""What a codec stores comes back as it was, or is refused before anything is stored: no value is bent to fit."""
+"""A codec restores every value unchanged or refuses it before it is stored; it never converts a value with loss."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_an_element_that_would_not_come_back_is_refused_when_it_is_stored(type_,
         Codec(type_).encode(value)
 
 
-def test_what_is_refused_is_refused_whatever_else_was_stored_meanwhile():
+def test_a_refused_value_stays_refused_after_others_were_stored():
     for other in (dict[str, float], Row, Box[int], set[int], dict[str, Row], tuple[int, ...], Order):
         with pytest.raises(CodecError, match="expected int, found 'b'"):
             Codec(dict[str, int]).encode({"a": "b"})  # type: ignore[dict-item]
@@ -171,7 +171,7 @@ def test_fields_that_the_constructor_does_not_take_are_kept(n: int, total: int, 
     assert (codec.digest(parcel) == codec.digest(Parcel(1.5, Order(n, tags)))) == (total == 7 and n == 0)
 
 
-def test_such_a_field_may_be_missing_in_what_an_older_version_stored():
+def test_such_a_field_may_be_missing_in_a_text_of_an_older_version():
     assert Codec(Order).decode('{"n":1,"tags":[]}') == Order(1)
 
 
@@ -192,7 +192,7 @@ def test_such_a_field_that_is_frozen_is_computed_again(value):
     assert codec.decode('{"n":3}').twice == 6
 
 
-def test_an_object_of_a_wider_class_is_refused_and_names_what_would_be_lost():
+def test_an_object_of_a_subclass_with_fields_is_refused_and_the_fields_are_named():
     with pytest.raises(CodecError, match=r"fields that Order lacks \(extra\) and that would be lost: declare Big"):
         Codec(Order).encode(Big(1))
     with pytest.raises(CodecError, match=r"fields that Order lacks \(extra\)"):
@@ -212,7 +212,7 @@ def test_an_object_of_a_wider_class_is_refused_and_names_what_would_be_lost():
         (int, "seven", "expected int, found 'seven'"),
     ],
 )
-def test_the_digest_of_an_input_refuses_what_would_not_come_back(type_, value, says):
+def test_the_digest_of_an_input_refuses_values_that_cannot_be_restored(type_, value, says):
     with pytest.raises(CodecError, match=says):
         Codec(type_).digest(value)
 
@@ -228,26 +228,26 @@ def test_the_digest_of_an_input_refuses_what_would_not_come_back(type_, value, s
         ("{}", r"required field missing @ \$\.weight"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_with_its_place(text, says):
+def test_a_value_that_does_not_fit_is_reported_with_its_path(text, says):
     with pytest.raises(CodecError, match=says) as caught:
         Codec(Parcel).decode(text)
     assert not isinstance(caught.value, UnknownFields)
 
 
 @pytest.mark.parametrize("type_", [Plain, list[Plain], Locked, Box[Plain], 3, "int", threading.Lock, Plain()])
-def test_a_type_that_cannot_come_back_is_refused_before_a_value_is_stored(type_):
+def test_a_type_that_cannot_be_restored_is_refused_before_a_value_is_stored(type_):
     with pytest.raises(
         CodecError, match=r"cannot be stored as JSON: .* cannot be restored from JSON: make it one of dataclasses"
     ):
         Codec(type_)
 
 
-def test_an_annotation_that_names_nothing_is_told_with_its_remedy():
+def test_an_unknown_name_in_an_annotation_is_reported_with_its_remedy():
     with pytest.raises(CodecError, match=r"'Nowhere' is not defined: define it at the top level of its module"):
         Codec(make_dataclass("Lost", [("x", "Nowhere")]))
 
 
-def test_none_passes_only_where_the_type_takes_it():
+def test_none_is_accepted_only_where_the_type_allows_it():
     takers = [Any, object, None, type(None), int | None, Order | None, Annotated[int | None, "x"], Literal["a", None]]
     assert all(map(takes_none, takers))
     assert not any(map(takes_none, [int, Order, list[None], dict[str, None], Annotated[int, None], Literal["a"], Sku]))

@@ -1,4 +1,4 @@
-"""Every type that a codec takes: what JSON writes in another way comes back as it was, and as its type."""
+"""Every type of a codec: values with another form in JSON are restored unchanged, with their type."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Two:
         (dict[date, int], {date(2024, 2, 29): 1}),
     ],
 )
-def test_what_json_writes_in_another_way_comes_back(type_, value):
+def test_values_with_another_form_in_json_are_restored(type_, value):
     codec: Codec[Any] = Codec(type_)
     codec.digest(value)
     back = codec.decode(codec.encode(value))

@@ -1,4 +1,4 @@
-"""Helpers of the step tests: run a flow to its end and keep what happened."""
+"""Helpers of the step tests: run a flow to its end and record its positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stepflow.steps.table import Table, compile_table
 
 
 class Fail(Exception):
-    """What the functions of these tests raise."""
+    """The error of the functions of these tests."""
 
 
 def history(flow: StepFlow[Any], exchange: Any = None, *, limit: int = 100) -> list[str]:
@@ -63,7 +63,7 @@ def task_of(move: Move) -> Task:
 
 
 def step(move: Move, exchange: Any = None, *payload: Any) -> Move:
-    """What an engine does for one task."""
+    """Execute one task as an engine does."""
     task = task_of(move)
     try:
         value = task.call(exchange, *payload)

@@ -1,4 +1,4 @@
-"""Every row of the acceptance list has its test: the id stands in the name or in the docstring of one."""
+"""Every row of the acceptance list has a test with the id in its name or docstring."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNTESTED = {
 
 
 def named_in(text: str) -> set[str]:
-    """The ids that a file's tests claim to prove."""
+    """The ids in the tests of a file."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):

@@ -1,4 +1,4 @@
-"""What apply does with every sort of position, and what it leaves alone: the points that the origin does not test."""
+"""apply with every sort of position, and the objects that it does not change: cases that the origin does not test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def note(text: str):
 flow = named("order", Order).do("a", note("a")).steps("g", Steps(Order).do("b", note("b"))).do("c", note("c")).compile()
 
 
-def test_none_and_the_empty_list_both_begin():
+def test_none_and_the_empty_list_both_start():
     """U3, reversed: the origin refuses an empty list."""
     for state in (None, []):
         order = Order()
@@ -124,8 +124,8 @@ def test_a_base_exception_is_no_business_of_a_retry():
         (["x" * 1_000_000], "^'x{400}'... is not a position of order. Was a step renamed"),
     ],
 )  # fmt: skip
-def test_a_strange_position_is_refused_before_anything_is_called(state, says):
-    """U2, U8: positions that the table does not know, and more than one live string (the origin takes the first)."""
+def test_an_unknown_position_is_refused_before_anything_is_called(state, says):
+    """U2, U8: positions that the table does not know, and more than one position (the origin uses the first)."""
     order = Order()
     for ask in (flow.apply, lambda s, _o: flow.wait_s(s), lambda s, _o: flow.diagram("text", state=s)):
         with pytest.raises(UnknownState, match=says):
@@ -229,7 +229,7 @@ def test_a_position_of_an_older_definition():
 
 
 @pytest.mark.parametrize("returned", [1, "x", [], {}, True, object()])
-def test_what_a_step_returns_is_ignored(returned):
+def test_the_return_value_of_a_step_is_ignored(returned):
     assert named("x", Order).do("a", lambda order: returned).compile().apply([], Order()) == ["completed:x/a"]
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in a definition: each has a message with its path and the next move, and all come at once."""
+"""Mistakes in a definition: each has a message with its path and the remedy, and all are reported together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def problems(chain: Steps[Any], **options: Any) -> list[str]:
     return caught.value.problems
 
 
-def test_all_mistakes_come_at_once_in_order_with_their_paths():
+def test_all_mistakes_are_reported_together_in_order_with_their_paths():
     inner = Steps().do("", nothing).do("a:b", nothing).do("dup", nothing).do("dup", nothing)
     chain = named("order").do("pay", 3).steps("g", inner).wait_for("w", yes, every=-1).case("c", None, None)  # type: ignore[arg-type]
     found = problems(chain, concurrency=0)
@@ -174,7 +174,7 @@ def test_a_latch_must_be_a_bool():
 
 @pytest.mark.parametrize("given", [nothing, None, 3, "steps", [], RetryPolicy()])
 @pytest.mark.parametrize("kind", ["steps", "case", "retry", "loop_until"])
-def test_what_is_no_fragment(kind, given):
+def test_other_values_than_a_fragment_are_refused(kind, given):
     middle = {"steps": [], "retry": [RetryPolicy()]}.get(kind, [yes])
     (found,) = problems(getattr(named("x"), kind)("g", *middle, given))
     assert "is not a chain of steps: give e.g. Steps()" in found
@@ -280,7 +280,7 @@ def test_nothing_is_checked_before_compile():
     assert repr(named("x").do("", None)) == "<Steps x: 1 children>"  # type: ignore[arg-type]
 
 
-def test_one_mistake_in_a_fragment_used_twice_is_told_at_both_places():
+def test_one_mistake_in_a_fragment_used_twice_is_reported_at_both_paths():
     fragment = Steps().do("a", None)  # type: ignore[arg-type]
     found = problems(named("x").steps("one", fragment).steps("two", fragment))
     assert [text.split(":")[0] for text in found] == ["x/one/a", "x/two/a"]

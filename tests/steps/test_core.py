@@ -52,7 +52,7 @@ def test_k2_a_root_function_completes_in_one_apply():
     assert calls.log == ["func"]
 
 
-def test_k3_the_very_same_error_comes_out():
+def test_k3_the_same_error_object_is_raised():
     error = Fail("x")
 
     def raising() -> None:

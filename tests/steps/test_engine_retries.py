@@ -1,4 +1,4 @@
-"""Retry groups as an engine sees them: recover, back-off, timeouts, attempts."""
+"""Retry groups in the engine's protocol: recover, back-off, timeouts, attempts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_back_off_of_a_policy():
         step(step(third))
 
 
-def test_a_poll_inside_of_a_policy_keeps_the_attempts():
+def test_a_poll_inside_a_policy_keeps_the_attempts():
     flow = named("x").retry("r", RetryPolicy(), Steps().wait_for("w", lambda: False)).compile()
     held = Transition("x", {POSITION: '["start:x/rRetry/wWaitFor","attempt:2:x/rRetry"]', WAITING: "poll"})
     polled = step(flow.resume(held))

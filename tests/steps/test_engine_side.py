@@ -1,4 +1,4 @@
-"""A step flow as an engine sees it: first, resume, settle, recover, and the shared moves between them."""
+"""A step flow in the engine's protocol: first, resume, settle, recover, and the shared moves between them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_resume_gives_the_transition_back():
 
 
 @pytest.mark.parametrize("annotations", [{}, {POSITION: "[]"}, {POSITION: "null"}, {POSITION: '["start:x"]'}])
-def test_resume_begins_where_no_position_is_stored(annotations):
+def test_resume_without_a_position_starts_the_flow(annotations):
     flow = named("x").do("a", nothing).compile()
     assert flow.resume(Transition("x", annotations)).task is flow.first().task
 

@@ -1,4 +1,4 @@
-"""Which type the exchange is stored as, and what belongs to a flow's definition."""
+"""The stored type of the exchange, and the content of a flow's definition hash."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_codec_restores_the_exchange():
     assert codec.decode(codec.encode(Order("1", [Line("s")]))) == Order("1", [Line("s")])
 
 
-def test_without_a_type_plain_json_passes_and_another_object_is_told_how_to_be_named():
+def test_without_a_type_only_plain_json_is_accepted_and_the_message_shows_named():
     codec = named("x").do("a", unannotated).compile().codec
     assert codec.decode(codec.encode({"a": [1, None]})) == {"a": [1, None]}
     with pytest.raises(CodecError, match=r'name the type of the exchange, e\.g\. named\("x", Order\)'):

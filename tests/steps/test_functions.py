@@ -1,4 +1,4 @@
-"""Which arguments a user function gets, and how sync and async ones are told apart."""
+"""The arguments of user functions, and the distinction of sync and async ones."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def decorated(fn):
         (lambda c: c.got.append, EXCHANGE),
     ],
 )
-def test_a_step_takes_the_exchange_or_leaves_it_out(choose, got):
+def test_a_step_may_omit_the_exchange(choose, got):
     client = Client()
     named("x").do("a", choose(client)).compile().apply([], EXCHANGE)
     assert client.got == [got]
@@ -95,7 +95,7 @@ def test_a_class_can_be_a_step():
         (lambda exchange, error, more=1: exchange["seen"].append(more) or True, [1]),
     ],
 )
-def test_a_handler_takes_the_exchange_or_leaves_it_out(handler, got):
+def test_a_handler_may_omit_the_exchange(handler, got):
     def failing() -> None:
         raise Fail("x")
 
@@ -150,7 +150,7 @@ def test_only_the_async_steps_refuse_apply():
     assert flow.apply(state) == ["completed:x/b"]
 
 
-def test_an_async_handler_is_told_before_anything_is_called():
+def test_an_async_handler_is_reported_before_anything_is_called():
     async def handler(error: Exception) -> bool:
         return True
 

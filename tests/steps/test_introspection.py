@@ -191,7 +191,7 @@ def test_a_new_kind_brings_its_suffix_and_its_drawing():
     assert 'label="a", shape=egg' in diagram(table, "dot", None)
 
 
-def test_the_compiler_checks_the_nodes_of_others_too():
+def test_the_compiler_checks_custom_nodes_too():
     class Twice(Node):
         def expand(self, at: Scope):
             yield from Do(nothing).expand(at)

@@ -32,7 +32,7 @@ def applied(flow: StepFlow[Any], exchange: Any, state: list[str] | None = None) 
 
 
 def applying(flow: StepFlow[Any], exchange: Any, state: list[str] | None = None) -> Iterator[list[str]]:
-    """The same, one by one."""
+    """The positions, one by one."""
     state = ["start:" + flow.name] if state is None else state
     yield state
     while not flow.is_completed(state):
@@ -144,7 +144,7 @@ def test_a_fragment_used_twice_behaves_independently(script: Script):
 
 
 def inside(name: str, positions_seen: list[list[str]]) -> list[list[str]]:
-    """The positions inside of the group `twice/<name>`, whose name is left open."""
+    """The positions inside the group `twice/<name>`, for any name."""
     within = [position for position in positions_seen if f":twice/{name}/" in position[0]]
     return [[text.replace(f":twice/{name}/", ":twice/_/", 1) for text in position] for position in within]
 

@@ -108,7 +108,7 @@ def test_conditions_inside_of_a_group_are_guarded_too(kind):
     assert flow.apply(["start:x/rRetry"]) != ["start:x/rRetry"]
 
 
-def test_what_is_beside_a_group_is_not_guarded():
+def test_steps_outside_a_group_are_not_retried():
     flow = named("x").retry("r", lambda error: True, Steps().do("a", lambda: None)).do("b", Broken(1)).compile()
     with pytest.raises(Fail):
         flow.apply(flow.apply([]))
@@ -144,7 +144,7 @@ def test_a_policy_counts_in_the_position_from_the_first_failure_until_the_group_
     ]
 
 
-def test_a_policy_gives_up_after_its_last_attempt_and_the_position_stays_good():
+def test_a_policy_gives_up_after_its_last_attempt_and_the_position_stays_valid():
     probe = Broken(3)
     flow = named("R").retry("s", RetryPolicy(max_attempts=3), Steps().do("probe", probe)).compile()
     state = flow.apply(flow.apply([]))
@@ -179,7 +179,7 @@ def test_nested_policies_count_each_for_itself():
     assert flow.apply(third) == ["completed:R/outRetry/inRetry/a"]
 
 
-def test_a_handler_inside_of_a_policy_keeps_the_attempts_of_the_policy():
+def test_a_handler_inside_a_policy_keeps_the_attempts_of_the_policy():
     body = Steps().do("a", lambda: None).retry("in", lambda error: True, Steps().do("b", Broken(1)))
     flow = named("R").retry("out", RetryPolicy(), body).compile()
     held = "attempt:2:R/outRetry"

@@ -21,7 +21,7 @@ Place = tuple[str, int]
 
 
 def mypy(folder: Path, *files: Path) -> set[Place]:
-    """Places that mypy complains about; an ignore that is not needed is a complaint too."""
+    """Lines with errors of mypy; an unused ignore is an error too."""
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--explicit-package-bases"]
     done = subprocess.run(
         [*command, "--cache-dir", str(folder / "cache"), *map(str, files)],
@@ -35,7 +35,7 @@ def mypy(folder: Path, *files: Path) -> set[Place]:
 
 
 def pyright(folder: Path, *files: Path) -> set[Place]:
-    """The same for pyright, which must not look at mypy's ignores."""
+    """Lines with errors of pyright, which must not use mypy's ignores."""
     for file in files:
         (folder / file.name).write_text(file.read_text())  # pyright takes no paths outside of its folder
     config = {
