@@ -10,7 +10,7 @@ from stepflow.drivers.port.store import Driver, Maintenance, Store
 
 
 class MemoryDriver(Driver):
-    """A store in this process's memory; engines on the same driver object share it, nothing survives the process."""
+    """A store in memory; engines with the same driver object share it; it is lost with the process."""
 
     url = "memory://"
 
@@ -18,7 +18,7 @@ class MemoryDriver(Driver):
         self._memory = Memory()
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
-        """Open a session; there is no schema to be checked."""
+        """Open a session; there is no schema to check."""
         return MemoryStore(self._memory, namespace, owner)
 
     def maintenance(self, namespace: str) -> Maintenance:

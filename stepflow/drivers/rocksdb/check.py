@@ -1,4 +1,4 @@
-"""Checks a store: every index key must follow from a run or row, and each of theirs must be there."""
+"""Checks a store: every index key must belong to a run or queue row, and none of their index keys may be missing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read
 from stepflow.drivers.rocksdb.revision_index import places
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
-CHUNK = 200  # keys looked at while the lock is held
+CHUNK = 200  # keys that are checked while the lock is held
 NUMBER = 8
 
 
 class Inspection:
-    """One look through a namespace; commits go on meanwhile."""
+    """One check of a namespace; commits may happen meanwhile."""
 
     def __init__(self, database: Database, namespace: str) -> None:
         self._database, self._namespace = database, namespace
@@ -26,7 +26,7 @@ class Inspection:
             self._keys = database.tables(namespace).keys
 
     def problems(self) -> list[str]:
-        """What is wrong, in words."""
+        """The problems that were found, one text each."""
         keys = self._keys
         found = list(self._counted())
         for prefix, look in (
@@ -48,7 +48,7 @@ class Inspection:
         return found
 
     def _each(self, prefix: bytes) -> Iterator[tuple[RocksdbTables, bytes]]:
-        """The keys that are there at their turn, each under the lock."""
+        """The keys with this prefix; each is read and checked under the lock."""
         start = prefix
         while True:
             with self._database.changed:
@@ -96,7 +96,7 @@ class Inspection:
         name = read_text(key, len(self._keys.queue))[0]
         row = tables.row(name)
         if row is not None and tables.disk.get(row_entry(self._keys, row, text(name))) is None:
-            yield f"the queue row of run {name!r} is missing in its lane"
+            yield f"the queue row of run {name!r} is missing in its partition"
 
     def _indexed(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id = _indexed_id(self._keys, key)
@@ -108,7 +108,7 @@ class Inspection:
         name = _queued_name(self._keys, key)
         row = tables.row(name)
         if row is None or row_entry(self._keys, row, text(name)) != key:
-            yield f"a lane names run {name!r} where it is not: {key!r}"
+            yield f"a partition names run {name!r} where it is not: {key!r}"
 
     def _delay(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         run_id, at = read_text(key, len(self._keys.delays))

@@ -1,4 +1,4 @@
-"""What the sessions of one directory share: its disk, its counters, the tables in use, and who is open."""
+"""Database: the state that all sessions of one directory share: its disk, counters, tables and open owners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 
 class Database:
-    """A RocksDB directory while this process has it open; whoever uses it holds `changed`."""
+    """A RocksDB directory that this process has open; callers hold `changed` while they use it."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.disk = Disk(path, read_only=read_only)
@@ -39,7 +39,7 @@ class Database:
 
     @property
     def head(self) -> Head:
-        """The last numbers that were given; as of the last `space`."""
+        """The last numbers that were assigned; as of the last call of `tables`."""
         return self._head
 
     def overlay(self, tables: RocksdbTables) -> Overlay:
@@ -47,7 +47,7 @@ class Database:
         return Overlay(tables, self._head.copy())
 
     def invalidate(self) -> None:
-        """Memory may be ahead of the disk: read it anew at the next use."""
+        """Memory may be ahead of the disk: read the disk again at the next use."""
         self._generation = 0
 
     def apply(self, tables: RocksdbTables, overlay: Overlay, *, synced: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""One RocksDB directory: opened, read, and written in synced atomic batches."""
+"""Disk: opens, reads and writes one RocksDB directory; a write is one synced atomic batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Disk:
-    """A directory that this process has open. After an error it is opened anew at the next use, as `generation` tells."""
+    """A directory that this process has open. After an error it is opened again at the next use, which changes `generation`."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path, self.read_only = path, read_only
@@ -81,7 +81,7 @@ class Disk:
             db.flush_wal(True)
 
     def disown(self) -> None:
-        """In a forked process: never destroy what was inherited, it would wait for threads that only the parent has."""
+        """In a forked process: never destroy the inherited object; that would wait for threads that only the parent has."""
         if self._db is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
 
@@ -118,7 +118,7 @@ class Disk:
             return self._up(self.ready().iter(options), start, stop)
 
     def _up(self, rows: RdictIter, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Walk upwards. RocksDB keeps a pointer to the bytes of `stop`: this frame keeps them alive as long as `rows`."""
+        """Iterate upwards. RocksDB keeps a pointer to the bytes of `stop`: this frame keeps them alive as long as `rows`."""
         with translated(self.path):
             rows.seek(start)
             while rows.valid():
@@ -127,7 +127,7 @@ class Disk:
                     return
                 yield key, rows.value()
                 rows.next()
-            rows.status()  # a damaged file ends the walk too
+            rows.status()  # raises if the iteration ended because of a damaged file
 
     def scan_back(self, start: bytes, floor: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The rows with `floor <= key < start` as of this call, the last first."""
@@ -135,7 +135,7 @@ class Disk:
             return self._down(self.ready().iter(), start, floor)
 
     def _down(self, rows: RdictIter, start: bytes, floor: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Walk downwards. A lower bound would be taken for an upper one by rocksdict 0.3."""
+        """Iterate downwards. rocksdict 0.3 uses a lower bound as an upper one, so none is set."""
         with translated(self.path):
             rows.seek_for_prev(start)
             while rows.valid():
@@ -148,7 +148,7 @@ class Disk:
             rows.status()
 
     def last_of(self, prefixes: Iterable[bytes]) -> Iterator[tuple[bytes, bytes] | None]:
-        """For each prefix the last row whose key begins with it, as of this call; None where there is none."""
+        """For each prefix the last row whose key starts with it, as of this call; None if there is none."""
         with translated(self.path):
             rows = self.ready().iter()
             for prefix in prefixes:
@@ -168,7 +168,7 @@ class Disk:
     def write(self, change: Change, *, synced: bool = True) -> None:
         """Apply all of `change` or nothing. Raises OutcomeUnknown when the disk failed while syncing.
 
-        What is not `synced` survives the end of this process, but not a power failure, unless a later change is synced.
+        A change that is not `synced` survives the end of this process, but not a power failure, unless a later one is synced.
         """
         db = self.ready()
         if self.read_only:
@@ -196,13 +196,13 @@ class Disk:
 
 
 class Cursor:
-    """Leaps through the keys with one prefix, upwards or downwards."""
+    """Seeks through the keys with one prefix, upwards or downwards."""
 
     def __init__(self, rows: RdictIter, prefix: bytes, *, back: bool) -> None:
         self._rows, self._prefix, self._back = rows, prefix, back
 
     def leap(self, rest: bytes) -> bytes | None:
-        """What follows the prefix in the nearest key that is `rest` or behind it in this direction."""
+        """The part after the prefix of the nearest key that is `rest` or follows it in this direction."""
         rows, prefix = self._rows, self._prefix
         if self._back:
             rows.seek_for_prev(prefix + rest)
@@ -211,7 +211,7 @@ class Cursor:
         return self._here()
 
     def step(self) -> bytes | None:
-        """The same of the next key after the last leap or step."""
+        """The part after the prefix of the next key after the last leap or step."""
         if self._back:
             self._rows.prev()
         else:
@@ -220,7 +220,7 @@ class Cursor:
 
     @property
     def record(self) -> bytes:
-        """The record of the key where the last leap or step came to."""
+        """The record of the key that the last leap or step found."""
         value: bytes = self._rows.value()
         return value
 

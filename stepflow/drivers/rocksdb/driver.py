@@ -17,8 +17,8 @@ from stepflow.errors import StoreError, Unavailable
 class RocksdbDriver(Driver):
     """A store in one RocksDB directory, for any number of engines of one process; a second process is refused.
 
-    `read_only` looks at what is there when a session opens, also beside the process that writes; every write raises
-    ReadOnly.
+    `read_only` reads the content as of the time when a session opens, also while another process writes; every write
+    raises ReadOnly.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
@@ -28,7 +28,7 @@ class RocksdbDriver(Driver):
         self.url = f"rocksdb:///{quote(str(path))}" + ("?mode=ro" if read_only else "")
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
-        """Open a session; a directory that is not there is made, if its parent is."""
+        """Open a session; a missing directory is created if its parent exists."""
         self._check_path()
         database = registry().take(self.path, read_only=self.read_only)
         try:

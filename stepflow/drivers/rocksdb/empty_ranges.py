@@ -1,4 +1,4 @@
-"""EmptyRanges: stretches of keys known to be empty, so that nobody walks twice over what RocksDB still keeps of deleted rows."""
+"""EmptyRanges: remembers key ranges without rows, so that scans do not repeat the cost of deleted rows in RocksDB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
 
-MOST = 16  # gaps that are remembered: the widest
+MOST = 16  # ranges that are remembered: the widest
 WIDTH = 24  # bytes of the keys by which width is measured
 
 EmptyRange = tuple[bytes, bytes, int]
@@ -14,7 +14,7 @@ EmptyRange = tuple[bytes, bytes, int]
 
 
 class EmptyRanges:
-    """Disjoint stretches `start <= key < end` without a row, in ascending order; keys differ from byte `at` on."""
+    """Disjoint ranges `start <= key < end` without a row, in ascending order; keys differ from byte `at` on."""
 
     def __init__(self, at: int) -> None:
         self._at = at
@@ -28,7 +28,7 @@ class EmptyRanges:
         return int.from_bytes(rest.ljust(WIDTH, b"\0")) if rest else 1 << 8 * WIDTH
 
     def learn(self, start: bytes, end: bytes) -> None:
-        """A walk from `start` met the first row at `end`."""
+        """A scan from `start` found the first row at `end`."""
         apart = []
         for gap in self._gaps:
             if gap[1] < start or end < gap[0]:
@@ -55,7 +55,7 @@ class EmptyRanges:
             self._gaps.remove(min(self._gaps, key=itemgetter(2)))
 
     def between(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """The stretches of `start <= key < stop` that may hold rows."""
+        """The parts of `start <= key < stop` that may contain rows."""
         for low, high, _width in self._gaps:
             if high <= start:
                 continue

@@ -1,4 +1,4 @@
-"""Maps what RocksDB raises to the library's errors, once: the message names the directory and the next move."""
+"""errors: maps the errors of RocksDB to the library's errors; the message names the directory and the remedy."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ TABLE: Sequence[tuple[str, type[StoreError], str]] = (
     ("IO error", Unavailable, "the disk or file system fails: check it, then open the store again"),
     ("Invalid argument", Corrupt, "it is no stepflow store, or its files do not fit each other: restore a backup"),
 )
-"""What the message contains -> error class and next move; the first match counts."""
+"""Part of the message -> error class and remedy; the first match is used."""
 
 MEMBER_ERRORS = (UnicodeEncodeError, OverflowError, struct.error, TypeError, ValueError, AttributeError)
-"""What one commit's own values may cause; the others of its batch are not concerned."""
+"""Errors that the values of one commit may cause; the other commits of its batch are not affected."""
 
 
 def translate(error: BaseException, path: object) -> StoreError:
-    """The library's error for one of RocksDB."""
+    """The library's error for an error of RocksDB."""
     text = str(error)
     for part, kind, advice in TABLE:
         if part in text:
@@ -53,5 +53,5 @@ def translated(path: object) -> Iterator[None]:
 
 
 def member_error(error: Exception) -> StepflowError:
-    """The answer to a commit whose own values cannot be stored."""
+    """The error of a commit whose values cannot be stored."""
     return CodecError(f"{type(error).__name__}: {error}; the commit's values cannot be stored, nothing of it was")

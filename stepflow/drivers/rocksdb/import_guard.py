@@ -1,4 +1,4 @@
-"""Finds the optional package rocksdict when a store is opened, or says how to install it."""
+"""import_guard: imports the optional package rocksdict when a store is opened, or tells how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walks through index keys in order: what several lanes have in common, and what any of them has."""
+"""index_scan: reads index keys in order: the intersection and the union of several prefixes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stepflow.drivers.rocksdb.disk import Cursor
 
 
 def common(cursors: Sequence[Cursor], start: bytes) -> Iterator[bytes]:
-    """The key ends from `start` on that every cursor has; costs as much as the rarest of them, not the sum."""
+    """The key ends from `start` on that every cursor has; the cost depends on the rarest prefix, not on the sum."""
     first, others = cursors[0], cursors[1:]
     here = first.leap(start)
     while here is not None:
@@ -23,7 +23,7 @@ def common(cursors: Sequence[Cursor], start: bytes) -> Iterator[bytes]:
 
 
 def _missed(others: Sequence[Cursor], here: bytes) -> bytes | None:
-    """`here` if all have it, else where to look next; None when one of them has ended."""
+    """`here` if all cursors have it, else the next candidate; None when one of them has ended."""
     for cursor in others:
         found = cursor.leap(here)
         if found != here:
@@ -32,6 +32,6 @@ def _missed(others: Sequence[Cursor], here: bytes) -> bytes | None:
 
 
 def union(walks: Sequence[Iterator[bytes]], *, back: bool) -> Iterator[bytes]:
-    """The key ends of all walks in one order, each once."""
+    """The key ends of all iterators in one order, each once."""
     for end, _same in groupby(merge(*walks, reverse=back)):
         yield end

@@ -1,4 +1,4 @@
-"""Keys: texts and numbers as bytes that sort as they do, every key beginning with its shard."""
+"""Keys: encodes texts and numbers as bytes that sort in the same order; every key starts with its shard."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stepflow.model.shard import shard_of
 BIAS = 1 << 63
 _eight = Struct(">Q")
 END = b"\0\1"  # of a text
-META = b"\xff"  # no UTF-8 text begins with it, so no shard does
+META = b"\xff"  # no UTF-8 text starts with this byte, so no shard does
 FORMAT_KEY = META + b"format"
 HEAD_KEY = META + b"head"
 
@@ -19,7 +19,7 @@ Change = dict[bytes, bytes | None]
 
 
 def text(value: str) -> bytes:
-    """A text of any characters, ended so that another part can follow; sorts by code points."""
+    """A text of any characters with an end mark, so that another part can follow; sorts by code points."""
     return value.encode("utf-8", "surrogatepass").replace(b"\0", b"\0\xff") + END
 
 
@@ -29,7 +29,7 @@ def number(value: int) -> bytes:
 
 
 def read_text(key: bytes, start: int) -> tuple[str, int]:
-    """The text that begins at `start` of a key, and where the next part begins."""
+    """The text at `start` of a key, and the start of the next part."""
     end = key.index(END, start)
     return key[start:end].replace(b"\0\xff", b"\0").decode("utf-8", "surrogatepass"), end + 2
 
@@ -41,12 +41,12 @@ def read_number(key: bytes, start: int) -> int:
 
 
 def after(prefix: bytes) -> bytes:
-    """The first key that sorts behind all keys with this prefix."""
+    """The first key that sorts after all keys with this prefix."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes((kept[-1] + 1,))
 
 
-KNOWN = 1024  # prefixes of each kind that are remembered
+KNOWN = 1024  # prefixes of each kind that are cached
 
 
 class Keys:
@@ -54,17 +54,19 @@ class Keys:
 
     def __init__(self, namespace: str) -> None:
         self.shard = shard = text(shard_of(namespace, "", 1))
-        self.runs = shard + b"h"  # id -> what is fixed of a run
+        self.runs = shard + b"h"  # id -> the fixed fields of a run
         self.history = shard + b"y"  # id, rev -> the State of that revision
         self.revs = shard + b"r"  # rev -> committed_at, ids of it and of those behind it
         self.tagged = shard + b"k"  # label, value, rev
         self.queue = shard + b"q"  # queue key -> its row
-        self.partitions = shard + b"l"  # flow, kind (a letter and a text), priority, due, queue key: what has no owner
+        self.partitions = (
+            shard + b"l"
+        )  # flow, kind (a letter and a text), priority, due, queue key: rows without an owner
         self.held = shard + b"o"  # owner, queue key
         self.ages = shard + b"i"  # group, flow, created at, id: every run once
         self.labels = shard + b"b"  # label, value, created at, id
-        self.ended = shard + b"z"  # committed at, id: what may be pruned
-        self.events = shard + b"e"  # id, seq -> an event that no wait took yet
+        self.ended = shard + b"z"  # committed at, id: runs that may be pruned
+        self.events = shard + b"e"  # id, seq -> an event that was not received yet
         self.published = shard + b"u"  # id, publish id
         self.owners = shard + b"w"  # owner
         self.counts = shard + b"c"  # group, flow -> how many runs
@@ -72,7 +74,7 @@ class Keys:
         self.dues = shard + b"f"  # fired or not, due, offset, id: every delay by time
         self.data = shard + b"t"  # data revision -> a blob
         self.blobs = shard + b"g"  # id, data revision
-        self.begun = shard + b"a"  # key of a limit, when a run began, its id
+        self.begun = shard + b"a"  # key of a limit, start time of a run, its id
         self.dedup = shard + b"p"  # deduplication key -> the run that was started with it
         self.numbers = shard + b"n"  # the last delay offset and data revision
         self.group = lru_cache(KNOWN)(self._group)
@@ -84,7 +86,7 @@ class Keys:
         return self.ages + text(group) + text(flow)
 
     def _partition(self, flow: str, letter: bytes, told: str, priority: int) -> bytes:
-        """The prefix of a lane."""
+        """The prefix of a partition."""
         return self.partitions + text(flow) + letter + text(told) + number(priority)
 
     def _owned(self, owner: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Who has a directory open: a note beside RocksDB's lock, so that a refused process can say whom to stop."""
+"""lock_owner: records which process has a directory open, so that a refused process can name it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NOTE = "stepflow-holder.txt"
 
 
 def note(path: Path) -> None:
-    """Write down that this process has it open; only the lock itself counts, so a failure does not matter."""
+    """Record that this process has the directory open; only the lock itself counts, so a failure is ignored."""
     with suppress(OSError):
         (path / NOTE).write_text(f"{os.getpid()} {socket.gethostname()}\n")
 
 
 def explained(error: StoreError, path: Path) -> StoreError:
-    """The error, or for a held lock one that names the holder and what to do."""
+    """The error; for a held lock, an error that names the process and the remedy."""
     if not isinstance(error, Unavailable) or "lock" not in str(error):
         return error
     try:
@@ -28,5 +28,5 @@ def explained(error: StoreError, path: Path) -> StoreError:
         return error
     return Unavailable(
         f"{path} is open in process {pid} on {host}, and RocksDB allows one process at a time: stop that one first, "
-        "do the work inside of it, look with ?mode=ro, or use sqlite:// or postgresql:// to share a store"
+        "do the work inside it, read with ?mode=ro, or use sqlite:// or postgresql:// to share a store"
     )

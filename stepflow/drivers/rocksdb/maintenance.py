@@ -1,4 +1,4 @@
-"""Pruning and checking of a RocksDB store, a little at a time."""
+"""RocksdbMaintenance: prunes and checks a RocksDB store in small portions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBER = 8
 
 
 class RocksdbMaintenance(Maintenance):
-    """Upkeep of one namespace; shares the directory with the engines of this process."""
+    """Maintenance of one namespace; shares the directory with the engines of this process."""
 
     def __init__(self, path: Path, namespace: str, *, read_only: bool) -> None:
         self._path, self._namespace, self._read_only = path, namespace, read_only

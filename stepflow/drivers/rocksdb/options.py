@@ -1,4 +1,4 @@
-"""How RocksDB is set up: little memory, few files, filters for ids that do not exist."""
+"""options: the options of RocksDB: little memory, few files, filters for ids that do not exist."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from types import ModuleType
 from typing import Any
 
 CACHE = 32 << 20  # bytes of uncompressed blocks
-MEMTABLE = 2 << 20  # bytes; a log is as long, and the next but one begins in its place: see RECYCLED
-MEMTABLES = 4  # that may be in memory, while they are written to a table
-RECYCLED = 4  # logs that are written again from the start: syncing costs half as much where the file need not grow
-LEVEL = 16 << 20  # bytes of the first sorted level, a few times what is written to it at once
+MEMTABLE = 2 << 20  # bytes; also the length of a log file, which is reused: see RECYCLED
+MEMTABLES = 4  # the maximum in memory while they are flushed to a table
+RECYCLED = 4  # log files that are reused: a sync costs half as much when the file does not grow
+LEVEL = 16 << 20  # bytes of the first sorted level, a few times the size of one flush
 TABLE = 8 << 20  # bytes
-LOGS = 3  # informational log files that are kept
+LOGS = 3  # number of informational log files
 
 
 def open_options(library: ModuleType) -> Any:

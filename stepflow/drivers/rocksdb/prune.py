@@ -1,4 +1,4 @@
-"""Forgets runs whole: their history, events, delays, data and index keys."""
+"""prune: deletes runs with their history, events, delays, data and index keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 
 def forget(overlay: Overlay, tables: RocksdbTables, run_id: str) -> None:
-    """Delete an ended run and all that it left."""
+    """Delete an ended run and all of its records."""
     keys, code = tables.keys, text(run_id)
     history, index = keys.history + code, Finder(tables.disk, keys)
     for key, record in tables.disk.scan(history, after(history)):

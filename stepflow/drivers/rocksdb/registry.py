@@ -1,4 +1,4 @@
-"""The stores that this process has open, by path: RocksDB locks a directory for the process, so its sessions share it."""
+"""registry: the databases that this process has open, by path: RocksDB locks a directory for a process, so its sessions share it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stepflow.drivers.rocksdb.database import Database
 
 
 class Registry:
-    """Hands out one Database per directory, opened by the first user and closed by the last."""
+    """Keeps one Database per directory, opened by the first user and closed by the last."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -20,24 +20,24 @@ class Registry:
             os.register_at_fork(after_in_child=self._forked)
 
     def _forked(self) -> None:
-        """What is open belongs to the parent."""
+        """The open databases belong to the parent process."""
         self._lock = Lock()
         for database in self._open.values():
             database.disk.disown()
         self._open.clear()
 
     def take(self, path: Path, *, read_only: bool) -> Database:
-        """The database of a directory, for one more user."""
+        """The database of a directory; counts one more user."""
         place = (path.resolve(), read_only)
         with self._lock:
             database = self._open.get(place)
-            if database is None or read_only:  # who only looks wants the newest view
+            if database is None or read_only:  # a read-only user needs the newest view
                 database = self._open[place] = Database(place[0], read_only=read_only)
             database.users += 1
             return database
 
     def give(self, database: Database) -> None:
-        """One user less."""
+        """Count one user less; the last one closes the database."""
         with self._lock, database.changed:
             database.users -= 1
             if database.users:
@@ -50,5 +50,5 @@ class Registry:
 
 @lru_cache(maxsize=1)
 def registry() -> Registry:
-    """The shelf of this process; there can be only one, as there is only one lock."""
+    """The registry of this process; there is only one, because a process has only one lock per directory."""
     return Registry()

@@ -1,6 +1,6 @@
-"""The index of revisions by number: one record for those that a batch made one after the other.
+"""revision_index: the index of revisions by number, with one record for the consecutive revisions of a batch.
 
-It lies at its first revision and holds when they were committed, and the ids of their runs. A pruned one leaves a hole.
+The key of a record is its first revision; the value is the commit time and the ids of the runs. A pruned revision has an empty id.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Place = tuple[bytes, int]
 
 
 class Block:
-    """Consecutive revisions on their way into the index; `codes` are the ids of their runs as parts of keys."""
+    """Consecutive revisions that are not written yet; `codes` are the ids of their runs as parts of keys."""
 
     __slots__ = ("_first", "_now", "_puts", "_revs", "codes")
 
@@ -27,26 +27,26 @@ class Block:
         self._first, self.codes = 0, list[bytes]()
 
     def add(self, rev: int, code: bytes) -> None:
-        """The next revision."""
+        """Add the next revision."""
         if rev != self._first + len(self.codes):
             self.write()
             self._first = rev
         self.codes.append(code)
 
     def write(self) -> None:
-        """Put what was added."""
+        """Write the revisions that were added."""
         if self.codes:
             self._puts[self._revs + number(self._first)] = self._now + b"".join(self.codes)
             self.codes = []
 
 
 def alone(keys: Keys, rev: int, now: int, code: bytes) -> tuple[bytes, bytes]:
-    """Key and record of a revision that was made alone."""
+    """Key and record of a single revision."""
     return keys.revs + number(rev), number(now) + code
 
 
 def _codes(record: bytes) -> list[bytes]:
-    """The ids of a record, without their ends; a hole is empty, which no id is."""
+    """The ids of a record, without their end marks; a pruned revision has the empty id, which no run has."""
     return record[NUMBER:].split(END)[:-1]
 
 
@@ -59,7 +59,7 @@ def places(key: bytes, record: bytes, prefix: int) -> list[Place]:
 def walk(disk: Disk, keys: Keys, first: int, last: int | None, since: int, *, back: bool) -> Iterator[Place]:
     """The revisions from `first` to `last` that were committed at `since` or later, as of this call."""
     prefix = keys.revs
-    # The record that holds the first one may lie before it.
+    # The record that contains the first one may have a lower key.
     start = prefix + (disk.cursor(prefix, back=True).leap(number(first)) or number(first))
     stop = after(prefix) if last is None else prefix + number(last + 1)
     rows = disk.scan_back(stop, start) if back else disk.scan(start, stop)
@@ -78,24 +78,24 @@ def _within(
 
 
 class Finder:
-    """Looks revisions up, as of the moment when it was made."""
+    """Looks up revisions, as of the time when it was created."""
 
     def __init__(self, disk: Disk, keys: Keys) -> None:
         self._cursor, self._prefix = disk.cursor(keys.revs, back=True), keys.revs
 
     def find(self, rev: int) -> tuple[bytes, int] | None:
-        """The id of a revision's run as part of a key, and when it was committed; None if there is no such revision."""
+        """The id of a revision's run as part of a key, and its commit time; None if there is no such revision."""
         key, record = self.record(rev)
         found = [code for code, other in places(key, record, 0) if other == rev] if record else []
         return (found[0], read_number(record, 0)) if found else None
 
     def record(self, rev: int) -> tuple[bytes, bytes]:
-        """The end of the key, and the record, that may hold this revision; both empty if there is none."""
+        """The end of the key, and the record, that may contain this revision; both empty if there is none."""
         key = self._cursor.leap(number(rev))
         return (b"", b"") if key is None else (key, self._cursor.record)
 
     def forget(self, overlay: Overlay, rev: int) -> None:
-        """Make a hole; the record goes when there is nothing else in it."""
+        """Remove a revision from its record; the record is deleted with its last one."""
         end, stored = self.record(rev)
         key = self._prefix + end
         record = overlay.puts.get(key, stored) or b""

@@ -1,4 +1,4 @@
-"""Notices that somebody else changed the file."""
+"""ChangeDetector: detects that another session changed the file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ POLL_S = 0.02
 
 
 class ChangeDetector:
-    """A counter of changes made by others; it polls a cheap number on a connection of its own.
+    """Counts the changes of other sessions; it polls `data_version` on a connection of its own.
 
-    That number also moves with this session's commits; only then the writer is asked, whose number does not.
+    That number also changes with the commits of this session; only then it reads the number of the writer, which does not.
     """
 
     def __init__(self, database: Database) -> None:
@@ -42,7 +42,7 @@ class ChangeDetector:
             return self._version - self._first
 
     def close(self) -> None:
-        """Wake who waits and stop polling."""
+        """Wake all waiting threads and stop polling."""
         self._closed.set()
         with self._polling:
             self._connection.close()

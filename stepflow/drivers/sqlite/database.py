@@ -1,4 +1,4 @@
-"""Connections to one SQLite file: one that writes, in turns with other processes, and a pool of those that read."""
+"""Database: the connections to one SQLite file: one writer, which takes turns with other processes, and a pool of readers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from stepflow.drivers.sqlite.errors import translate, translated
 from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, patiently
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
-LOG_BYTES = 64 * 1024 * 1024  # to which the log is cut back after a burst
-BRIEF_S = 0.001  # for which even who does not wait waits for another thread of this session: most want a moment only
+LOG_BYTES = 64 * 1024 * 1024  # size to which the log is truncated after a burst
+BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this session hold the lock for about this long
 LOCKS = "-locks"  # suffix of the directory of lock files
 
 
 def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection without implicit transactions that any thread may use, one at a time.
 
-    `patience_s` is how long it waits for writers that know nothing of turns: other programs, a caller's transaction.
+    `patience_s` is how many seconds it waits for writers that do not take turns: other programs, a caller's transaction.
     """
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
@@ -43,7 +43,7 @@ def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite
 
 
 class Database:
-    """One session's connections. Reads may go on in other threads while one writes."""
+    """The connections of one session. Other threads may read while one writes."""
 
     def __init__(self, path: Path, patience_s: float, *, read_only: bool = False) -> None:
         self.path, self.read_only, self._patience_s = path, read_only, patience_s
@@ -51,9 +51,7 @@ class Database:
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed, self._synced, self._waits = False, True, True
-        self.generation = (
-            0  # another number as soon as others have written, or a transaction of its own came to nothing
-        )
+        self.generation = 0  # changes when another session has written, or a transaction of this one was rolled back
         self._version = 0
         with translated(path):
             self._writer = self.connect()
@@ -64,7 +62,7 @@ class Database:
         return connect(self.path, self._patience_s, read_only=self.read_only)
 
     def use_wal(self) -> None:
-        """Make the file a WAL database and the lock files ready. Raises StoreError where that is impossible."""
+        """Switch the file to WAL and create the lock files. Raises StoreError if that is impossible."""
         with translated(self.path):
             self.locks.mkdir(exist_ok=True)
         self._writer_lock = WriterLock(self.locks, self._patience_s)
@@ -73,7 +71,7 @@ class Database:
             with translated(self.path):
                 mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
                 self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
-                self._writer.execute("PRAGMA busy_timeout=0")  # `begin` does the waiting
+                self._writer.execute("PRAGMA busy_timeout=0")  # `_begin` waits
         finally:
             self._writer_lock.give()
         if mode != "wal":
@@ -89,8 +87,8 @@ class Database:
     def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
-        Without `wait` it raises WouldBlock, after BRIEF_S at most, when another thread, process or program is writing. One that is not `synced`
-        survives the end of this process, but not a power failure, unless a later one is synced.
+        Without `wait` it raises WouldBlock, after BRIEF_S at most, when another thread, process or program is writing. A
+        transaction that is not `synced` survives the end of this process, but not a power failure, unless a later one is synced.
         """
         if not self._writing.acquire(timeout=-1 if wait else BRIEF_S):
             raise WouldBlock
@@ -120,13 +118,13 @@ class Database:
             self._synced = synced
 
     def next_transaction(self, writer: sqlite3.Connection, verb: str) -> None:
-        """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn, if need be without waiting."""
+        """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn, with the same `wait`."""
         if writer.in_transaction:
             writer.execute(verb)
         self._begin(writer)
 
     def _begin(self, writer: sqlite3.Connection) -> None:
-        """Begin to write; other programs know nothing of turns and may be at it."""
+        """Begin a write transaction; other programs do not take turns and may be writing."""
         if not _begins(writer):
             if not self._waits:
                 raise WouldBlock
@@ -145,7 +143,7 @@ class Database:
 
     def _commit(self, writer: sqlite3.Connection) -> None:
         try:
-            writer.commit()  # takes the interpreter lock back once; executing COMMIT does so three times
+            writer.commit()  # acquires the interpreter lock once; executing COMMIT does so three times
         except sqlite3.Error as error:
             self.generation += 1
             _roll_back(writer)
@@ -156,13 +154,13 @@ class Database:
             raise translate(error, self.path) from error
 
     def version(self) -> int:
-        """A number that changes when somebody else than this session's writer changed the file."""
+        """A number that changes when another connection than this session's writer changed the file."""
         with self._writing, translated(self.path):
             return 0 if self._closed else _version(self._writer)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection with a consistent view of what is committed."""
+        """A connection with a consistent view of the committed data."""
         with translated(self.path):
             reader = self._take()
             try:
@@ -202,7 +200,7 @@ class Database:
 
 
 def _roll_back(writer: sqlite3.Connection) -> None:
-    with suppress(sqlite3.Error):  # SQLite did it already after some errors
+    with suppress(sqlite3.Error):  # after some errors SQLite has rolled back already
         if writer.in_transaction:
             writer.execute("ROLLBACK")
 

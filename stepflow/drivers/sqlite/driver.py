@@ -18,7 +18,7 @@ from stepflow.errors import StoreError, Unavailable
 class SqliteDriver(Driver):
     """A store in one SQLite file, shared by any number of processes of one machine.
 
-    `read_only` opens it for looking only: the file must exist, and every write raises ReadOnly. `patience_s` is how many
+    `read_only` opens it for reading only: the file must exist, and every write raises ReadOnly. `patience_s` is how many
     seconds a write waits for another process before it raises Unavailable.
     """
 
@@ -38,11 +38,11 @@ class SqliteDriver(Driver):
             raise
 
     def maintenance(self, namespace: str) -> Maintenance:
-        """Open the maintenance port; each of its calls uses connections of its own."""
+        """Open the maintenance port; each of its calls opens its own connections."""
         return SqliteMaintenance(self._open, namespace)
 
     def migrations(self) -> list[tuple[int, str]]:
-        """The SQL that makes the schema, each script with the note of its number."""
+        """The SQL scripts of the schema; each script ends with the statement that stores its number."""
         return [(number, f"{script}\n{schema.note(number)};\n") for number, script in schema.migrations()]
 
     def _open(self) -> Database:

@@ -1,4 +1,4 @@
-"""Maps what sqlite3 raises to the library's errors, once: the message names the file and the next move."""
+"""errors: maps the errors of sqlite3 to the library's errors; the message names the file and the remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TABLE: Mapping[int, tuple[type[StoreError], str]] = MappingProxyType(
         sqlite3.SQLITE_IOERR: (Unavailable, "the disk or file system fails: check it, then open the store again"),
     }
 )
-"""Primary result code -> error class and next move."""
+"""Primary result code -> error class and remedy."""
 
 FILES: Mapping[int, tuple[type[StoreError], str]] = MappingProxyType(
     {
@@ -38,11 +38,11 @@ FILES: Mapping[int, tuple[type[StoreError], str]] = MappingProxyType(
 """The same for the lock files, by errno."""
 
 MEMBER_ERRORS = (UnicodeEncodeError, OverflowError, sqlite3.DataError, sqlite3.IntegrityError)
-"""What one commit's own values may cause; the others of its batch are not concerned."""
+"""Errors that the values of one commit may cause; the other commits of its batch are not affected."""
 
 
 def translate(error: sqlite3.Error, path: object) -> StoreError:
-    """The library's error for one of sqlite3."""
+    """The library's error for an error of sqlite3."""
     code = getattr(error, "sqlite_errorcode", None)
     kind, advice = TABLE.get(
         (code or 0) & 0xFF, (StoreError, "this is unexpected: check the file with `PRAGMA integrity_check`")
@@ -65,7 +65,7 @@ def translated(path: object) -> Iterator[None]:
 
 
 def member_error(error: Exception) -> StepflowError:
-    """The answer to a commit whose own values cannot be stored."""
+    """The error of a commit whose values cannot be stored."""
     if isinstance(error, UnicodeEncodeError):
         return CodecError(
             f"{error.object[error.start : error.end]!r} is half of a surrogate pair and no text: "

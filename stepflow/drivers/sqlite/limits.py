@@ -1,4 +1,4 @@
-"""Flow control in the SQLite tables: what stands against limits, when runs began, and which deduplication keys hold."""
+"""limits: flow control in the SQLite tables: the usage of limits, start times of runs, and deduplication keys."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Control:
     now: int
 
     def limit_usage(self, texts: Iterable[str]) -> LimitUsage:
-        """What stands against these limits."""
+        """The usage of these limits."""
         found = LimitUsage()
         for limits, run_id in self.connection.execute(HELD, (self.shard,)):
             found.holds(limits, run_id)
@@ -49,7 +49,7 @@ class Control:
         return found
 
     def begins(self, limits: str) -> None:
-        """A run with these limits was claimed; what no period reaches back to goes away."""
+        """Record that a run with these limits was claimed, and delete start times that no period includes."""
         for limit in rated(limits):
             key = (self.shard, limit.key)
             self.connection.execute(
@@ -58,16 +58,16 @@ class Control:
             self.connection.execute("INSERT INTO stepflow_begun (shard, key, at) VALUES (?, ?, ?)", (*key, self.now))
 
     def duplicate(self, dedup: DedupKey) -> Duplicate | None:
-        """The refusal of a commit that may happen once, or None."""
+        """The error of a commit whose deduplication key is reserved, or None."""
         row = self.connection.execute(PROMISED, (self.shard, dedup.key, self.now)).fetchone()
         return None if row is None else Duplicate(dedup.key, row[0])
 
     def reserve(self, dedup: DedupKey) -> None:
-        """The key holds from now on."""
+        """Reserve the key until the end of its window."""
         self.connection.execute(PROMISE, (self.shard, dedup.key, dedup.run_id, dedup.until))
 
 
 def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:
-    """Drop what was over before this time."""
+    """Delete start times and reservations that ended before this time."""
     connection.execute("DELETE FROM stepflow_begun WHERE shard = ? AND at < ?", (shard, before))
     connection.execute("DELETE FROM stepflow_once WHERE shard = ? AND until < ?", (shard, before))

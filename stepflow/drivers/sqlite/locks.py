@@ -1,7 +1,7 @@
-"""Lock files beside the database: turns between processes, and proof that an owner died.
+"""locks: lock files beside the database: they order the writers of several processes and prove that an owner died.
 
-Only `flock` on files of our own: the database file is never opened or locked here, because closing it would drop the
-locks that SQLite itself holds on it in this process.
+This module uses `flock` on its own files only: it never opens the database file, because closing it would release the
+locks that SQLite holds on it in this process.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
 class WouldBlock(Exception):
-    """Somebody else writes just now, and the caller does not wait."""
+    """Another writer is active, and the caller does not wait."""
 
 
 def patiently(attempt: Callable[[], bool], timeout_s: float) -> bool:
-    """Make attempts until one succeeds; False when none did within the time. The first one is made at once."""
+    """Repeat `attempt` until it succeeds; False after `timeout_s`. The first attempt is made at once."""
     pause, waited = FIRST_PAUSE_S, 0.0
     while not attempt():
         if waited >= timeout_s:
@@ -41,7 +41,7 @@ def patiently(attempt: Callable[[], bool], timeout_s: float) -> bool:
 
 
 class LockFile:
-    """One lock file, opened at once and locked on demand; a forked child lets go of it."""
+    """One lock file, opened at once and locked on demand; a forked child closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -51,7 +51,7 @@ class LockFile:
         os.register_at_fork(after_in_child=lambda: _forget(this()))
 
     def try_lock(self) -> bool:
-        """Take the lock if nobody has it."""
+        """Acquire the lock if it is free."""
         try:
             _flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,11 +61,11 @@ class LockFile:
         return True
 
     def lock(self, timeout_s: float) -> bool:
-        """Wait for the lock; False when it did not become free. A stopped process may hold it for ever."""
+        """Wait for the lock; False after `timeout_s`. A stopped process may hold it for any time."""
         return patiently(self.try_lock, timeout_s)
 
     def unlock(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         _flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class LockFile:
 def _flock(fd: int, how: int) -> None:
     """`fcntl.flock` for calls that never block: it keeps the interpreter lock.
 
-    Beside a step that computes, every release of that lock costs a switch interval, thousands of times what this takes.
+    While a step computes in another thread, every release of that lock costs a switch interval, thousands of times this call.
     """
     if _C.flock(fd, how):
         code = ctypes.get_errno()
@@ -91,14 +91,14 @@ def _forget(lock: LockFile | None) -> None:
 
 
 class WriterLock:
-    """Writers of several processes take turns, first come first served: who has the gate is next."""
+    """Orders the writers of several processes, first come first served: the one that holds the gate is next."""
 
     def __init__(self, folder: Path, timeout_s: float) -> None:
         self._gate, self._turn = LockFile(folder / "gate"), LockFile(folder / "turn")
         self._timeout_s = timeout_s
 
     def take(self, *, wait: bool = True) -> None:
-        """Take the turn. Raises Unavailable when another process does not end its own; without `wait` WouldBlock, at once."""
+        """Acquire the turn. Raises Unavailable when another process does not end its turn; without `wait` WouldBlock, at once."""
         self._take(self._gate, wait)
         try:
             self._take(self._turn, wait)
@@ -116,7 +116,7 @@ class WriterLock:
             raise WouldBlock
         if not lock.lock(self._timeout_s):
             raise Unavailable(
-                f"{lock.path}: another process holds this lock for more than {self._timeout_s:g} s and is perhaps "
+                f"{lock.path}: another process has held this lock for more than {self._timeout_s:g} s and may be "
                 "stopped; nothing was written: continue or end that process, then try again"
             )
 
@@ -127,12 +127,12 @@ class WriterLock:
 
 
 def owner_path(folder: Path, owner: str) -> Path:
-    """Where the lock file of an owner is."""
+    """The path of an owner's lock file."""
     return folder / f"{quote(owner, safe='')}.lock"
 
 
 def look(folder: Path, owner: str) -> Literal["free", "held", "unknown"]:
-    """Whether somebody holds the lock of this owner; `unknown` when there is no such file."""
+    """Whether the lock of this owner is held; `unknown` when there is no such file."""
     try:
         fd = os.open(owner_path(folder, owner), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -147,6 +147,6 @@ def look(folder: Path, owner: str) -> Literal["free", "held", "unknown"]:
 
 
 def clear(folder: Path, owner: str) -> None:
-    """Delete the lock file of an owner that is gone."""
+    """Delete the lock file of an owner that has ended."""
     with suppress(OSError):
         owner_path(folder, owner).unlink()

@@ -1,4 +1,4 @@
-"""The owner rows: this session's own beat, the others and whether their lock files are free."""
+"""Owners: the owner rows: the heartbeat of this session, the other owners and the state of their locks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stepflow.errors import Unavailable
 
 
 class Owners:
-    """The owners of one shard; `me` gets its row and its lock when it first beats or claims."""
+    """The owners of one shard; `me` gets its row and its lock at its first heartbeat or claim."""
 
     def __init__(self, folder: Path, shard: str, me: Owner) -> None:
         self._folder, self._shard, self.me = folder, shard, me
@@ -29,7 +29,7 @@ class Owners:
         return self._lock is not None
 
     def appear(self, writer: sqlite3.Connection) -> None:
-        """Make sure that the own row is there, and the lock is held before anybody can see the row."""
+        """Create the own row if it is missing; the lock is acquired before the row is visible to others."""
         if self._lock is None:
             lock = LockFile(owner_path(self._folder, self.me.id))
             if not lock.try_lock():
@@ -46,7 +46,7 @@ class Owners:
         )
 
     def appear_if_holding(self, writer: sqlite3.Connection) -> None:
-        """Make sure of the same if a commit gave this owner rows."""
+        """Create the own row if this owner holds runs after a commit."""
         held = (
             "SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_owned WHERE shard = ? AND owner = ? AND owner <> ''"
         )
@@ -54,7 +54,7 @@ class Owners:
             self.appear(writer)
 
     def beat(self, writer: sqlite3.Connection, now: int, dead: Collection[str]) -> HeartbeatReply:
-        """Move the own beat, bury the dead, read the others and the marks on the own runs."""
+        """Increment the own heartbeat, reclaim the runs of dead owners, read the other owners and the cancel marks of held runs."""
         self.appear(writer)
         key = (self._shard, self.me.id)
         beat = "UPDATE stepflow_owners SET beat = beat + 1, flows = ? WHERE shard = ? AND id = ?"
@@ -76,11 +76,11 @@ class Owners:
         return [Peer(Owner(id_, host, pid, beat, tuple(json.loads(flows)))) for id_, host, pid, beat, flows in rows]
 
     def read(self, connection: sqlite3.Connection) -> list[Peer]:
-        """All owners, and what their lock files tell."""
+        """All owners, with the state of their locks."""
         return [evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in self._all(connection)]
 
     def judge(self, pulse: HeartbeatReply, dead: Collection[str]) -> HeartbeatReply:
-        """Add what the lock files tell, and tidy up those of the buried."""
+        """Add the state of the locks, and delete the lock files of dead owners."""
         for owner in set(dead) - {self.me.id}:
             if look(self._folder, owner) == "free":
                 clear(self._folder, owner)
@@ -88,7 +88,7 @@ class Owners:
         return evolve(pulse, peers=peers)
 
     def close(self) -> None:
-        """Let the lock go and delete its file."""
+        """Release the lock and delete its file."""
         if self._lock is not None:
             clear(self._folder, self.me.id)
             self._lock.close()

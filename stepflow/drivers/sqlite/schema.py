@@ -1,4 +1,4 @@
-"""The schema's numbered migrations, applied when a store is opened."""
+"""schema: the numbered migrations, applied when a store is opened."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 from stepflow.drivers.sqlite.delays import remember
 from stepflow.errors import SchemaMismatch, StoreError
 
-SHARDS = 1  # SQLite has one writer: more shards would not help it
-PAST_LABELS = 2  # the migration that brings the table of former labels
-OLDEST = (3, 33, 0)  # nobody has tried older ones
+SHARDS = 1  # SQLite has one writer: more shards have no effect
+PAST_LABELS = 2  # the migration that adds the table of former labels
+OLDEST = (3, 33, 0)  # older versions are not tested
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -33,7 +33,7 @@ def statements(script: str) -> Iterator[str]:
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The number of the last migration that the file had, 0 for none."""
+    """The number of the last migration of the file, 0 for none."""
     found = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'stepflow_meta'").fetchone()
     return meta(connection, "schema") if found else 0
 
@@ -44,7 +44,7 @@ def meta(connection: sqlite3.Connection, name: str) -> int:
 
 
 def check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file has the newest schema. Raises SchemaMismatch when it has one that is newer still."""
+    """Whether the file has the newest known schema. Raises SchemaMismatch when the schema of the file is newer."""
     last, newest = version(connection), migrations()[-1][0]
     if last > newest:
         raise SchemaMismatch(
@@ -57,12 +57,12 @@ def check(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def note(number: int) -> str:
-    """The statement that notes which migration was the last."""
+    """The statement that stores the number of the last migration."""
     return f"UPDATE stepflow_meta SET value = {number} WHERE name = 'schema'"  # noqa: S608 - an integer of ours
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the schema up to date, inside the caller's write transaction."""
+    """Apply the missing migrations, inside the caller's write transaction."""
     last = version(connection)
     for number, script in migrations():
         if number > last:

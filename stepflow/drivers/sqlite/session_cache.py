@@ -1,4 +1,4 @@
-"""What a session knows of the file without looking: the newest revision, and where the runs are that it holds."""
+"""SessionCache: the newest revision, and the rowids of held runs, so that a commit need not read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLACES = (
 
 @define
 class RowIds:
-    """Of a run that is held: the epoch that its queue row carries, and the rowids of its State and of that row."""
+    """The epoch of a held run's queue row, and the rowids of its State and of that row."""
 
     epoch: int
     state: int
@@ -26,10 +26,10 @@ class RowIds:
 
 @define
 class SessionCache:
-    """True as long as the `era` of the Database stays the same and its own session tells it of every change.
+    """Valid while the generation of the Database is the same; the session reports every change of its own.
 
-    Only whoever is writing may ask it. `rev` is the newest revision, 0 if that is not known. `places` are those of runs that
-    this session holds, of some of them.
+    Only the thread that writes may use it. `rev` is the newest revision, 0 if unknown. `places` has the rowids of some of the
+    runs that this session holds.
     """
 
     rev: int = 0
@@ -37,23 +37,23 @@ class SessionCache:
     _era: int = 0
 
     def keep(self, generation: int) -> None:
-        """Forget everything if this is not the era of which it is known."""
+        """Clear the cache if the generation has changed."""
         if generation != self._era:
             self._era = generation
             self.forget()
 
     def forget(self) -> None:
-        """Know nothing."""
+        """Clear the cache."""
         self.rev = 0
         self.places.clear()
 
     def drop(self, ids: Iterable[str]) -> None:
-        """Forget where these runs are: this session changed or removed their queue rows."""
+        """Drop the rowids of these runs: this session changed or removed their queue rows."""
         for run_id in ids:
             self.places.pop(run_id, None)
 
 
 def row_ids_of(connection: sqlite3.Connection, shard: str, ids: Sequence[str]) -> dict[str, tuple[RowIds, str]]:
-    """The places of those of these runs that have a queue row, and its owner."""
+    """The rowids of those runs that have a queue row, and its owner."""
     rows = many_rows(connection, PLACES, ids, shard)
     return {run_id: (RowIds(epoch, state, row), owner) for run_id, epoch, state, row, owner in rows}
