@@ -63,11 +63,11 @@ class Task(ABC):
     call: Callable[..., Any]  # call(exchange), or call(exchange, payload) when `event` is set
 
     @abstractmethod
-    def settle(self, value: Any, exchange: Any) -> Move:
+    def after_return(self, value: Any, exchange: Any) -> Move:
         """The Move that follows from the value that the call returned. Raises BadReturn when the value is not allowed."""
 
     @abstractmethod
-    def recover(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
+    def after_error(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
         """Ask the retry groups: yields the calls of handlers, returns the Move of the first group that retries, else raises."""
 
 
@@ -85,10 +85,10 @@ class Move:
     delay_s: float = 0.0
     stays: bool = False
     attempt: int = 1
-    goes_on: bool = field(init=False)  # whether the task may start at once and has no time limit
+    immediate: bool = field(init=False)  # whether the task may start at once and has no time limit
 
-    @goes_on.default
-    def _goes_on(self) -> bool:
+    @immediate.default
+    def _immediate(self) -> bool:
         return self.task is not None and not self.stays and not self.delay_s and self.task.timeout_s is None
 
 

@@ -78,7 +78,7 @@ class Transition:
         raw = json.loads(text)
         return cls(raw["to"], raw["annotations"])
 
-    def noting(self, **annotations: str) -> Transition:
+    def with_notes(self, **annotations: str) -> Transition:
         """A copy with `stepflow.<name>` annotations added."""
         extra = {f"stepflow.{name}": value for name, value in annotations.items()}
         return Transition(self.to, {**self.annotations, **extra})

@@ -42,12 +42,12 @@ class StepTask(Task):
         self.timeout_s = row.timeout_s
         self.moves: tuple[Move, ...] = ()
 
-    def settle(self, value: Any, exchange: Any) -> Move:
+    def after_return(self, value: Any, exchange: Any) -> Move:
         """The Move to the target that the value selects; raises BadReturn."""
         index = 0 if value is None and self._row.only else self._check(value, exchange)
         return self.moves[index] if self.moves else self._plan.move_to_target(self._row, index, self._attempts)
 
-    def recover(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
+    def after_error(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
         """Ask the retry groups around the step, the innermost first; raises the error if none retries."""
         decision = yield from decide_retry(self._row, error, exchange, self._attempts)
         if isinstance(decision, GiveUp):

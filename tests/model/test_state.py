@@ -46,7 +46,7 @@ def test_what_the_annotations_say():
 
 def test_noting_adds_library_annotations_to_a_copy():
     before = Transition("f", {"mine": "1", "stepflow.status": "completed"})
-    after = before.noting(status="failed", error="{}")
+    after = before.with_notes(status="failed", error="{}")
     assert after == Transition("f", {"mine": "1", "stepflow.status": "failed", "stepflow.error": "{}"})
     assert before.status == "completed"
 

@@ -69,11 +69,11 @@ def step(move: Move, exchange: Any = None, *payload: Any) -> Move:
         value = task.call(exchange, *payload)
     except Exception as error:
         return after_error(task, error, exchange)
-    return task.settle(value, exchange)
+    return task.after_return(value, exchange)
 
 
 def after_error(task: Task, error: Exception, exchange: Any) -> Move:
-    decision = task.recover(error, exchange)
+    decision = task.after_error(error, exchange)
     try:
         call = next(decision)
         while True:

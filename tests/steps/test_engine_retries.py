@@ -1,4 +1,4 @@
-"""Retry groups in the engine's protocol: recover, back-off, timeouts, attempts."""
+"""Retry groups in the engine's protocol: after_error, back-off, timeouts, attempts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_handler_is_handed_out_as_a_call():
 
     flow = named("x").retry("r", handler, Steps().do("b", failing)).compile()
     error, exchange = Fail(), {"n": 1}
-    call = next(task_of(flow.first()).recover(error, exchange))
+    call = next(task_of(flow.first()).after_error(error, exchange))
     assert (call.fn, call.args) == (handler, (exchange, error))
 
 
@@ -98,6 +98,6 @@ def test_a_value_that_is_not_acceptable_is_raised_by_settle():
     flow = named("x").retry("r", lambda error: True, Steps().wait_for("w", yes)).compile()
     task = task_of(flow.first())
     with pytest.raises(DefinitionError, match="x/rRetry/wWaitFor: the condition returned 3") as caught:
-        task.settle(3, None)
+        task.after_return(3, None)
     with pytest.raises(DefinitionError):
         after_error(task, caught.value, None)

@@ -1,4 +1,4 @@
-"""A step flow in the engine's protocol: first, resume, settle, recover, and the shared moves between them."""
+"""A step flow in the engine's protocol: first, resume, after_return, after_error, and the shared moves between them."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_async_steps_and_handlers_are_marked():
     flow = named("x", list[int]).do("a", later).retry("r", handler, Steps().do("b", failing)).compile()
     assert not flow.inline
     assert task_of(flow.first()).is_async
-    asking = task_of(flow.resume(Transition("x", {POSITION: '["completed:x/a"]'}))).recover(Fail(), [])
+    asking = task_of(flow.resume(Transition("x", {POSITION: '["completed:x/a"]'}))).after_error(Fail(), [])
     assert next(asking).is_async
 
 

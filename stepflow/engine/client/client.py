@@ -42,7 +42,7 @@ def planned_start(
     move = flow.first()
     transition, task = move.transition, move.task
     if task is not None and task.timeout_s is not None:
-        transition = transition.noting(deadline=str(due + microseconds(task.timeout_s)))
+        transition = transition.with_notes(deadline=str(due + microseconds(task.timeout_s)))
     text = flow.codec.encode(exchange)
     created = Created(flow.name, flow.codec.digest(exchange), now)
     write = Write(State(run_id, 0, transition, labels, {}, now), text, created)

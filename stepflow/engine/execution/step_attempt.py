@@ -95,7 +95,7 @@ class StepAttempt(Attempt):
             try:
                 call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
                 call.fn, call.is_async = task.call, task.is_async
-                move = task.settle((yield call), self.exchange)
+                move = task.after_return((yield call), self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
@@ -129,8 +129,8 @@ class StepAttempt(Attempt):
         changed = None if text == self.text else text
         transition, task = move.transition, move.task
         if note:
-            transition = transition.noting(error=note)
-        if move.goes_on:
+            transition = transition.with_notes(error=note)
+        if move.immediate:
             return self._commit(transition, changed)
         if task is None:
             self.ended = transition.status
@@ -140,12 +140,12 @@ class StepAttempt(Attempt):
         before = self.transition.annotations
         begins = transition.annotations.get(WAITING) != before.get(WAITING)  # a wait begins here, or begins again
         if move.stays and ATTEMPT in before:
-            transition = transition.noting(attempt=before[ATTEMPT])
+            transition = transition.with_notes(attempt=before[ATTEMPT])
         if task.timeout_s is not None:
             noted = self._deadline(task) if move.stays else None
             begins = begins or noted is None
             deadline = noted or (now if move.stays else due) + microseconds(task.timeout_s)
-            due, transition = min(due, deadline), transition.noting(deadline=str(deadline))
+            due, transition = min(due, deadline), transition.with_notes(deadline=str(deadline))
         if move.stays and changed is None and not begins:
             return self._release(due, survived=True)
         return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays else None)
@@ -197,7 +197,7 @@ class StepAttempt(Attempt):
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
         if notes:
-            commit = self._commit(self.transition.noting(**notes), None)
+            commit = self._commit(self.transition.with_notes(**notes), None)
             (self.rev,) = yield commit
             self._on_done()
         return self._release(self._deadline(task), event=task.event)
@@ -207,7 +207,7 @@ class StepAttempt(Attempt):
         if not isinstance(failure, _BadPayload):
             self._taken = []  # an event is used up by success only, or a retry would wait for another one
         try:
-            return (yield from task.recover(failure, self.exchange))
+            return (yield from task.after_error(failure, self.exchange))
         except Exception as final:  # noqa: BLE001 - a handler's error replaces the original
             yield self._failed(final)
         except (GeneratorExit, KeyboardInterrupt):
@@ -225,7 +225,7 @@ class StepAttempt(Attempt):
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
         notes = {"attempt": str(attempt + 1), "error": outcomes.describe(error), "waiting": "delay"}
-        return self._commit(Transition(transition.to, kept).noting(**notes), None, self._later(due))
+        return self._commit(Transition(transition.to, kept).with_notes(**notes), None, self._later(due))
 
     def _end(self, status: str, error: str = "") -> Member:
         self.ended = status
