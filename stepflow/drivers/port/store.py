@@ -74,7 +74,7 @@ class Store(ABC):
     16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
         begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
         with its first claim. However many sessions claim at once, no limit is exceeded.
-    17. *DedupKey.* A commit with `once` is refused (Duplicate) while another one of that key holds: until its time, while its run
+    17. *Deduplication.* A commit with `dedup` is refused (Duplicate) while another one of that key holds: until its time, while its run
         is there. A commit that is refused for another reason does not count.
     18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
         other writers of the store are at.
