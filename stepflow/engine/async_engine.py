@@ -48,7 +48,7 @@ _PLAIN: Codec[Any] = Codec(Any)
 
 @frozen
 class Idle:
-    """Why `run_until_idle` came back: runs that it saw end, runs and delays that wait or sleep, and when the next is due."""
+    """Why `run_until_idle` returned: how many runs ended, how many runs and delays wait or sleep, and when the next is due."""
 
     completed: int
     failed: int
@@ -203,7 +203,7 @@ class AsyncEngine(AsyncVerbs):
         return await self._session.pruner.prune_old(checked_age(older_than))
 
     async def run_until_idle(self, advance: bool = False) -> Idle:
-        """Advance runs until nothing registered is due, nothing runs here, and nobody who may be dead holds a run.
+        """Advance runs until no registered run is due, none is running here, and no owner that may be dead holds one.
 
         With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
         """
@@ -223,12 +223,12 @@ class AsyncEngine(AsyncVerbs):
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
 
     async def run_forever(self) -> None:
-        """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then hand back what is held."""
+        """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then release what is held."""
         session = self._session
         session.check_open()
         handled = []
         for signum in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError, RuntimeError):  # not the main thread: whoever started us stops us
+            with suppress(ValueError, RuntimeError):  # not the main thread, which alone receives signals
                 session.loop.add_signal_handler(signum, session.worker.quit)
                 handled.append(signum)
         try:
@@ -239,7 +239,7 @@ class AsyncEngine(AsyncVerbs):
                 session.loop.remove_signal_handler(signum)
 
     def quit(self) -> None:
-        """Let `run_forever` hand back what it holds and return; call it on the engine's loop."""
+        """Let `run_forever` release what it holds and return; call it on the engine's loop."""
         self._session.worker.quit()
 
     @asynccontextmanager
@@ -260,7 +260,7 @@ class AsyncEngine(AsyncVerbs):
         return StartPlanner(flow, options, self._clock).plan(options.id, exchange)
 
     def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
-        """The run of a start, given how the run that was there already was born."""
+        """The run of a start, given how the run that existed already was created."""
         run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
         if (
             found is not None

@@ -61,6 +61,7 @@ FACES = {
 """Generated file -> the job in its first docstring line, and its classes."""
 
 TWINS = {"AsyncRun": "Run", "Watch": "SyncWatch", "AsyncEngine": "Engine", "AsyncIterator": "Iterator"}
+"""Async name -> what takes its place in annotations and docstrings."""
 HOMES = {
     "TypeVar": "typing",
     "Run": "stepflow.engine.blocking.run",
@@ -68,7 +69,9 @@ HOMES = {
     "Iterator": "collections.abc",
     "each": "stepflow.engine.blocking.base",
 }
+"""Where names come from that the async source and the base class do not import."""
 WRAP = {"AsyncRun": "self._blocking_run({})", "Watch": "SyncWatch({}, self._call)"}
+"""Async class -> the expression that makes a blocking object of one."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -188,7 +191,9 @@ def _method(face: Face, node: Function, overloaded: set[str]) -> str:
     signature = f"def {node.name}({_renamed(ast.unparse(node.args))}) -> {returns}:"
     if _is_overload(node):
         return _indented(["@overload", f"{signature} ..."])
-    if "*options" in signature or "**" in signature:
+    if node.decorator_list:
+        raise AssertionError(f"{face.twin}.{node.name} is decorated: write it by hand in {face.base}")
+    if node.args.kwarg is not None:
         raise AssertionError(f"{face.twin}.{node.name} takes anything by keyword: name its parameters")
     mark = "  # type: ignore[arg-type]  # the overloads decide" if node.name in overloaded else ""
     call = f"self.{face.inner}.{node.name}({_arguments(node.args)})"
@@ -222,8 +227,11 @@ def _arguments(args: ast.arguments) -> str:
 
 def _wrapped(value: str, returns: ast.expr | None) -> str:
     """An async handle, or each `value` of a list of them, as a blocking handle; anything else as it is."""
-    found = re.match(r"(?:list\[)?(\w+)", "None" if returns is None else ast.unparse(returns))
-    return WRAP[found[1]].format(value) if found and found[1] in WRAP else value
+    text = "None" if returns is None else ast.unparse(returns)
+    found = re.fullmatch(r"(?:list\[)?(AsyncRun|Watch)\b(?:\[\w+\])*\]?", text)
+    if found is None and re.search(r"\b(AsyncRun|Watch)\b", text):
+        raise AssertionError(f"a method returns {text}: only handles and lists of handles are made blocking ones")
+    return WRAP[found[1]].format(value) if found else value
 
 
 def main() -> None:

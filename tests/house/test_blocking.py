@@ -89,3 +89,18 @@ def test_a_docstring_that_speaks_of_the_loop_is_refused(changed):
 def test_a_type_that_nothing_defines_is_refused(changed):
     with pytest.raises(AssertionError, match="nothing defines 'Moment'"):
         changed(f"{STATUS} -> Status", f"{STATUS} -> Moment")
+
+
+@pytest.mark.parametrize(
+    ("method", "refusal"),
+    [
+        ("    @property\n    def status(self)", "is decorated: write it by hand in RunBase"),
+        (
+            "    async def siblings(self) -> dict[str, AsyncRun[Any]]: ...\n\n" + STATUS,
+            "only handles and lists of handles",
+        ),
+    ],
+)
+def test_what_cannot_be_forwarded_is_refused(changed, method, refusal):
+    with pytest.raises(AssertionError, match=refusal):
+        changed(STATUS, method)

@@ -51,7 +51,7 @@ class AsyncVerbs:
     async def do(self, *commands: c.Command) -> c.States | list[Delay] | None:
         """Carry out commands one after another, stopping at the first error; `commit(...)` is the atomic one.
 
-        Returns the answer of the last command if it is a query. Raises RevMismatch when somebody moved a State first.
+        Returns the answer of the last command if it is a query. Raises RevMismatch if a State was moved meanwhile.
         """
         self._parts.check_open()
         if not commands:
