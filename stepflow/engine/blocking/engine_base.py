@@ -108,7 +108,8 @@ class EngineBase(BlockingVerbs):
 
     def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT; then release what is held."""
-        loop_thread, before, asked = self._loop_thread, {}, threading.Event()
+        loop_thread, asked = self._loop_thread, threading.Event()
+        before: dict[signal.Signals, Any] = {}
 
         def stop(*_: object) -> None:
             asked.set()
