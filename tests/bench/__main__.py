@@ -16,7 +16,7 @@ from tests.bench.rows import ROWS
 
 DISTRIBUTIONS = (
     "psycopg", "rocksdict", "dbos", "burr", "langgraph", "langgraph-checkpoint-sqlite", "pgqueuer", "asyncpg",
-    "transitions", "python-statemachine",
+    "transitions", "python-statemachine", "dura", "unhinged", "absurd-sdk", "absurdctl", "pgtask",
 )  # fmt: skip
 DISK = Path("/var/tmp")  # unlike /tmp never kept in memory, where nothing would have to be made durable
 
@@ -78,7 +78,7 @@ def _measure(base: Path, names: Sequence[str], options: argparse.Namespace) -> i
             print("\n".join(report.verdicts(title, verdicts)), end="\n\n")
     if options.json:
         options.json.write_text(json.dumps(report.document(facts, names, sampler, [*found, *also]), indent=2) + "\n")
-    broken = {name: text for name, text in sampler.failed.items() if text != "not installed"}
+    broken = {name: text for name, text in sampler.failed.items() if text.startswith(probe.FAILED)}
     for name, text in broken.items():
         print(f"{name} {text}", file=sys.stderr)
     return 1 if broken else 0

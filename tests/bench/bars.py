@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from attrs import frozen
@@ -16,6 +16,8 @@ PEERS_64 = ("dbos.64", "burr.64", "langgraph.64")
 PEERS_1 = ("dbos.1", "burr.1", "langgraph.1")
 TUNED_64 = ("dbos-wal.64", "burr-wal.64", "burr-async.64", "burr-async-wal.64", "langgraph.64")
 CLAIMS = [(kind, 3 if kind == "mixed" else 1.5, beside) for kind, (beside, _fill) in BESIDE.items() if kind != "empty"]
+SERIAL = ("serial.absurd", "serial.pgtask", "serial.dbos.postgres")
+SINGLE = ("single.pgqueuer", "single.absurd", "single.pgtask")
 TUNED_1 = ("dbos-wal.1", "burr-wal.1", "langgraph.1")
 
 
@@ -61,7 +63,7 @@ BARS = (
     Bar("PostgreSQL, 64 at a time: 30 % of its raw limit", "postgres.64", 0.3, ("raw.postgres.64",)),
     Bar("RocksDB, 64 at a time: SQLite", "rocksdb.64", 1, ("async.64",)),
     Bar("starts on PostgreSQL: half of PgQueuer's batch enqueue", "many.postgres", 0.5, ("pgqueuer.enqueue",)),
-    Bar("5,000 runs of one step on PostgreSQL: half of PgQueuer's drain", "short.postgres", 0.5, ("pgqueuer.drain",)),
+    Bar("5,000 runs of one step on PostgreSQL: PgQueuer's drain", "short.postgres", 1, ("pgqueuer.drain",)),
     *(Bar(f"100 watchers, {STORES[s]}: 50,000 deliveries/s", f"watch.{s}", 50_000) for s in ("sqlite", "postgres")),
     *(
         Bar(
@@ -76,25 +78,53 @@ BARS = (
         for kind, most, beside in CLAIMS
     ),
     Bar("import: 150 ms", "import", 150, at_most=True),
+    *(
+        Bar(f"flow functions that {how}, {STORES[store]}: 60 % of chains", f"{name}{suffix}", 0.6, (chains,))
+        for store, suffix, chains in (("sqlite", ".64", "async.64"), ("postgres", ".postgres.64", "postgres.64"))
+        for name, how in (("flowfn", "return"), ("flowfn-do", "await"))
+    ),
+    Bar(
+        "one run after the other, SQLite: 1.2 x the best peer", "serial.sqlite", 1.2, ("serial.dura", "serial.unhinged")
+    ),
+    Bar("one run after the other, PostgreSQL: 1.2 x the best peer", "serial.postgres", 1.2, SERIAL),
+    Bar("single starts, SQLite: 1.2 x the best peer", "single.sqlite", 1.2, ("single.dura", "single.unhinged")),
+    Bar("single starts, PostgreSQL: the best peer", "single.postgres", 1, SINGLE),
+    Bar("64 clients, SQLite: half of the drain", "clients.sqlite", 0.5, ("async.64",)),
+    Bar("64 clients, PostgreSQL: half of the drain", "clients.postgres", 0.5, ("postgres.64",)),
+    Bar("open and go on, SQLite: 80 % of dura's time", "reopen.sqlite", 0.8, ("reopen.dura",), at_most=True),
+    Bar("open and go on, PostgreSQL: 80 % of absurd's time", "reopen.postgres", 0.8, ("reopen.absurd",), at_most=True),
+    *(
+        Bar(
+            f"over two processes, {STORES[s]}: a quarter of DBOS",
+            f"across.{s}",
+            0.25,
+            (f"across.dbos.{s}",),
+            at_most=True,
+        )
+        for s in ("sqlite", "postgres")
+    ),
+    Bar("on the disk, PostgreSQL: 90 % of absurd", "disk.postgres", 0.9, ("disk.absurd",), at_most=True),
 )
 ALSO = (
     Bar("async, 64 at a time: the best tuned peer", "async.64", 30, TUNED_64),
     Bar("sync, 64 at a time: the best tuned peer", "sync.64", 15, TUNED_64),
     Bar("one at a time: the best tuned peer", "async.1", 2, TUNED_1),
     Bar("apply: transitions with a callback", "apply", 10, ("transitions-call",)),
+    Bar("plain flow functions, SQLite: 60 % of chains", "flowfn-sync.64", 0.6, ("sync.64",)),
 )
 """For information: the same bars against the fastest of all configurations of peers that were tried."""
 
 
-def _best(sampler: Sampler, names: Sequence[str]) -> str:
-    """The fastest of the rows so far, empty when none was measured."""
-    known = {n: max(s["value"] for s in sampler.samples[n]) for n in names if n in sampler.samples}
-    return max(known, key=lambda n: known[n], default="")
+def _best(sampler: Sampler, bar: Bar) -> str:
+    """The best of the rows so far, empty when none was measured."""
+    pick: Any = min if bar.at_most else max
+    known = {n: pick(s["value"] for s in sampler.samples[n]) for n in bar.against if n in sampler.samples}
+    return str(pick(known, key=lambda n: known[n], default=""))
 
 
 def judge(bar: Bar, sampler: Sampler, pairs: int, tell: Callable[[str], Any]) -> Verdict:
     """Measure a bar: the median of the ratios of `pairs` pairs, taken in turn (one side, the other, and again)."""
-    other = _best(sampler, bar.against)
+    other = _best(sampler, bar)
     if bar.against and not other:
         return Verdict(bar, None, "", ())
     figures = []

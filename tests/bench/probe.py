@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import statistics
 import subprocess
 import sys
 from importlib import metadata
@@ -16,11 +17,16 @@ from tests.bench.row import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "figures: "
+FAILED = "failed:"  # how the problem of a row begins that says something about the benchmark itself
 LIMIT_S = 600
 
 
 class ProbeFailed(Exception):
     """A probe ended without figures, or did not find all of its steps; the message has the end of its output."""
+
+
+class Refused(Exception):
+    """What was asked for is more than the measured library can do; the message tells how much it can."""
 
 
 def version_of(distribution: str) -> str:
@@ -46,6 +52,8 @@ def run(probe: str, folder: Path, params: dict[str, Any]) -> dict[str, Any]:
     if done.returncode or not lines:
         raise ProbeFailed(f"{probe} {params} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
     figures: dict[str, Any] = json.loads(lines[-1].removeprefix(MARK))
+    if "refused" in figures:
+        raise Refused(figures["refused"])
     if figures["steps"] != figures["expected"]:
         raise ProbeFailed(f"{probe} {params}: {figures['steps']} of {figures['expected']} steps were found afterwards")
     return figures
@@ -69,14 +77,26 @@ class Sampler:
             return None
         try:
             figures = self._figures(row)
+        except Refused as error:
+            self.failed[row.name] = str(error)
+            return None
         except (ProbeFailed, subprocess.TimeoutExpired) as error:
-            self.failed[row.name] = f"failed: {error}"
+            self.failed[row.name] = f"{FAILED} {error}"
             return None
         self.samples.setdefault(row.name, []).append(figures)
         return float(figures["value"])
 
+    def _pace(self, row: Row) -> dict[str, float]:
+        """The rate of a paced row: a share of the median of the other row, which is sampled for it if it was not yet."""
+        if row.paced is None:
+            return {}
+        pace, share = row.paced
+        if pace.name not in self.samples and self.sample(pace) is None:
+            raise Refused(f"no rate: {pace.name} {self.failed[pace.name]}")
+        return {"rate": statistics.median(sample["value"] for sample in self.samples[pace.name]) * share}
+
     def _figures(self, row: Row) -> dict[str, Any]:
-        params = row.params(self._scale)
+        params = {**row.params(self._scale), **self._pace(row)}
         with TemporaryDirectory(prefix="sample-", dir=self._base) as folder:
             if not row.store:
                 return run(row.probe, Path(folder), params)

@@ -12,7 +12,13 @@ from tests.bench.row import Row
 from tests.bench.rows import ROWS
 
 EXTRAS = {
+    "offered": "{:,.1f} runs/s offered",
     "p99_ms": "p99 {:.2f} ms",
+    "p999_ms": "p99.9 {:.2f} ms",
+    "best_s": "best {:.2f} s",
+    "worst_s": "worst {:.2f} s",
+    "ms_per_run": "{:.2f} ms per run",
+    "log_bytes": "{:,.0f} bytes went through the log",
     "horizon_ms": "look ahead {:.2f} ms",
     "steps_per_s": "{:,.0f} steps/s with starts",
     "file_mb": "{:,.0f} MB on disk",

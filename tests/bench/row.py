@@ -22,7 +22,8 @@ class Row:
 
     `runs` is the number of runs at scale 1. `needs` are the distributions that must be installed. A row with a `store`
     gets a `place` for it: an empty one, or a copy of a filled one; if `shared`, the filled one itself, which the probe
-    leaves as it found it. Rows that are `long` are measured only when they are asked for.
+    leaves as it found it. Rows that are `long` are measured only when they are asked for. A row that is `paced` gets a
+    `rate`: this share of what was measured for the other row.
     """
 
     name: str
@@ -38,6 +39,12 @@ class Row:
     shared: bool = False
     long: bool = False
     size: str = "runs"
+    paced: tuple[Row, float] | None = None
+
+    @property
+    def less_is_better(self) -> bool:
+        """Whether the value is a time or a size."""
+        return self.unit in ("ms", "s", "MB", "bytes")
 
     def params(self, scale: float) -> dict[str, Any]:
         """The keyword arguments of the probe."""

@@ -1,11 +1,11 @@
-"""The rows of the table, in its order; those about the other drivers are in `driver_rows`."""
+"""The rows of the table, in its order; three other modules make those about drivers, engines, and the short way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from tests.bench import driver_rows
+from tests.bench import driver_rows, engine_rows, short_rows
 from tests.bench.row import Fill, Row
 
 SLEEPERS = 100_000
@@ -118,6 +118,11 @@ PARTS = (
     driver_rows.watching,
     driver_rows.claims,
     _runs,
+    short_rows.short,
+    engine_rows.flow_functions,
+    engine_rows.crashes,
+    engine_rows.loads,
     _footprint,
+    engine_rows.disks,
 )
 ROWS: dict[str, Row] = {row.name: row for part in PARTS for row in part()}

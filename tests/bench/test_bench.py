@@ -29,12 +29,23 @@ from tests.bench.target import Target, target
 
 YEAR = 365 * 24 * 3600 * 1_000_000
 STEP = 1000
-PEERS = {"dbos", "burr", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine", "pgqueuer"}
+PEERS = {
+    "dbos", "burr", "langgraph-checkpoint-sqlite", "transitions", "python-statemachine", "pgqueuer", "dura", "unhinged",
+    "absurd-sdk", "pgtask",
+}  # fmt: skip
 OWN = {
-    (row.probe, row.store, *map(row.how.get, ("moving", "batch", "fenced"))): row
+    (row.probe, row.store, *map(row.how.get, ("moving", "batch", "fenced")), row.how.get("style") == "do"): row
     for row in ROWS.values()
     if not PEERS.intersection(row.needs) and row.name != "import"
 }
+SMALL: dict[str, dict[str, Any]] = {
+    "footprint:waiting": {"warm": 2},
+    "crash:measure": {"rounds": 1, "settle": False},
+    "short:reopen": {"rounds": 2, "behind": 3},
+    "short:across": {"pause_s": 0.0},
+    "load:measure": {"rate": 1000.0},
+}
+"""What makes a probe small, besides its size."""
 SCALE = 0.00002  # of the stores that are filled
 
 
@@ -57,7 +68,7 @@ def _fill(params: dict[str, Any]) -> dict[str, Any]:
 def test_every_probe_of_our_own_finds_what_it_counted(
     row: Row, places: Places, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params: dict[str, Any] = {**row.params(0), row.size: 3, **({"warm": 2} if row.name == "waiting" else {})}
+    params: dict[str, Any] = {**row.params(0), row.size: 3, **SMALL.get(row.probe, {})}
     with places.of(row, SCALE, tmp_path) if row.store else nullcontext({}) as where:
         call(row.probe, tmp_path, {**params, **where})
     figures = json.loads(capsys.readouterr().out.splitlines()[-1].removeprefix(MARK))

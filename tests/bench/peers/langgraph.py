@@ -12,6 +12,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.func import entrypoint, task
 
+from tests.bench import disk as disks
 from tests.bench.store import count_rows, new_file
 
 STEPS = 10
@@ -73,9 +74,27 @@ async def _in_tasks(path: Path, runs: int, width: int) -> float:
         return perf_counter() - began
 
 
+def _steps(path: Path) -> int:
+    return count_rows(path, "writes", "channel = '__return__' and task_path like '%' and idx >= 0")
+
+
+def disk(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any]:
+    """Bytes that a finished run takes: the growth from the first run on."""
+    path = new_file(Path(place), wal=False)
+    with SqliteSaver.from_conn_string(place) as saver:
+        saver.setup()
+        graph = _sync_graph(saver)
+        graph.invoke("go", _config(0), durability="sync")
+        before = disks.size(store, place)
+        for n in range(1, runs + 1):
+            graph.invoke("go", _config(n), durability="sync")
+    found = disks.figures(store, place, before, runs)
+    return {**found, "steps": _steps(path), "expected": (runs + 1) * STEPS}
+
+
 def measure(folder: Path, *, runs: int, width: int, style: str) -> dict[str, Any]:
     """Steps per second; every task result counted in `writes` after the connection was closed."""
     path = new_file(folder / "langgraph.sqlite", wal=False)
     spent = asyncio.run(_in_tasks(path, runs, width)) if style == "tasks" else _in_threads(path, runs, width)
-    steps = count_rows(path, "writes", "channel = '__return__' and task_path like '%' and idx >= 0")
+    steps = _steps(path)
     return {"value": steps / spent, "steps": steps, "expected": runs * STEPS}

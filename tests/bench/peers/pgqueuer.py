@@ -1,4 +1,4 @@
-"""PgQueuer, a job queue on PostgreSQL: batch enqueue, and the drain of jobs that do nothing.
+"""PgQueuer, a job queue on PostgreSQL: enqueue, the drain of jobs that do nothing, and clients that await their end.
 
 With asyncpg, which its documentation names the faster driver, on uvloop as its command line runs it, all tables durable. Of
 the batch sizes 10 to 5,000 and one to five workers in a process, batches of 1,000 and one worker were the fastest here.
@@ -6,22 +6,30 @@ the batch sizes 10 to 5,000 and one to five workers in a process, batches of 1,0
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import asyncpg
-import psycopg
 import uvloop
 from pgqueuer import PgQueuer
+from pgqueuer.core.completion import CompletionWatcher
 from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
+from tests.bench.library import postgres_number
+from tests.bench.short import PAUSE_S, pauses, quantiles_ms, serving, tell_ready
+
 BATCH = 1000
+QUEUED = "select count(*) from pgqueuer where status = 'queued'"
+ENDED = "select count(*) from pgqueuer_log where status = 'successful'"
 
 
 async def _connected(place: str, work: Callable[[AsyncpgDriver], Awaitable[float]]) -> float:
@@ -44,29 +52,28 @@ async def _enqueue(driver: AsyncpgDriver, jobs: int, batch: int) -> float:
     return perf_counter() - began
 
 
-async def _drain(driver: AsyncpgDriver, jobs: int) -> float:
-    await _enqueue(driver, jobs, BATCH)
+def _queue(driver: AsyncpgDriver) -> PgQueuer:
     queue = PgQueuer(driver)
 
     @queue.entrypoint("bench")
     async def nothing(job: Job) -> None:
         return None
 
+    return queue
+
+
+async def _drain(driver: AsyncpgDriver, jobs: int) -> float:
+    await _enqueue(driver, jobs, BATCH)
+    queue = _queue(driver)
     began = perf_counter()
     await queue.qm.run(batch_size=BATCH, mode=QueueExecutionMode.drain)
     return perf_counter() - began
 
 
-def _counted(place: str, query: str) -> int:
-    with psycopg.connect(place) as connection:
-        row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
-
-
 def enqueue(folder: Path, *, store: str, place: str, runs: int, batch: int) -> dict[str, Any]:
     """Jobs per second of one client that enqueues `batch` at a time."""
     spent = uvloop.run(_connected(place, lambda driver: _enqueue(driver, runs, batch)))
-    found = _counted(place, "select count(*) from pgqueuer where status = 'queued'")
+    found = postgres_number(place, QUEUED)
     return {"value": found / spent, "steps": found, "expected": runs}
 
 
@@ -74,5 +81,93 @@ def drain(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any]:
     """Jobs per second of one worker that empties the queue; each is logged as successful."""
     logging.disable(logging.CRITICAL)
     spent = uvloop.run(_connected(place, lambda driver: _drain(driver, runs)))
-    found = _counted(place, "select count(*) from pgqueuer_log where status = 'successful'")
+    found = postgres_number(place, ENDED)
     return {"value": found / spent, "steps": found, "expected": runs}
+
+
+def single(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any]:
+    """Jobs per second of one client that enqueues one at a time."""
+    spent = uvloop.run(_connected(place, lambda driver: _enqueue(driver, runs, 1)))
+    found = postgres_number(place, QUEUED)
+    return {"value": found / spent, "steps": found, "expected": runs}
+
+
+@asynccontextmanager
+async def _client(place: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """A function that enqueues a job and awaits its end, which it is told about 50 ms later at the latest, as by default."""
+    connection = await asyncpg.connect(dsn=place)
+    driver = AsyncpgDriver(connection)
+    queries = Queries(driver)
+    async with CompletionWatcher(driver, queries=queries) as watcher:
+
+        async def one() -> None:
+            (job,) = await queries.enqueue("bench", b"run")
+            assert await watcher.wait_for(job) == "successful"
+
+        yield one
+    await connection.close()
+
+
+def clients(folder: Path, *, store: str, place: str, runs: int, width: int) -> dict[str, Any]:
+    """Jobs per second of `width` tasks of one loop that each enqueue a job, await its end, and enqueue the next."""
+    spans: list[float] = []
+    logging.disable(logging.CRITICAL)
+
+    async def work(driver: AsyncpgDriver) -> float:
+        queue, todo = _queue(driver), iter(range(runs))
+        async with _client(place) as one:
+            worker = asyncio.create_task(queue.qm.run())
+            await one()  # the worker is up
+
+            async def one_after_the_other() -> None:
+                for _ in todo:
+                    began = perf_counter()
+                    await one()
+                    spans.append(perf_counter() - began)
+
+            began = perf_counter()
+            await asyncio.gather(*(one_after_the_other() for _ in range(width)))
+            spent = perf_counter() - began
+            queue.qm.shutdown.set()
+            await worker
+        return spent
+
+    spent = uvloop.run(_connected(place, work))
+    found = postgres_number(place, ENDED) - 1
+    return {"value": found / spent, **quantiles_ms(spans), "steps": found, "expected": runs}
+
+
+def across(folder: Path, *, store: str, place: str, runs: int, pause_s: float = PAUSE_S) -> dict[str, Any]:
+    """Milliseconds from enqueue to the news of the job's end at idle, with the worker in another process: the median."""
+
+    async def nothing(driver: AsyncpgDriver) -> float:
+        return 0.0
+
+    async def work() -> list[float]:
+        spans: list[float] = []
+        async with _client(place) as one:
+            await one()  # the worker is up
+            for pause in pauses(runs, pause_s):
+                await asyncio.sleep(pause)
+                began = perf_counter()
+                await one()
+                spans.append(perf_counter() - began)
+        return spans
+
+    uvloop.run(_connected(place, nothing))
+    with serving("peers.pgqueuer:serve", folder, place=place):
+        spans = uvloop.run(work())
+    found = {**quantiles_ms(spans), "value": statistics.median(spans) * 1000}
+    return {**found, "steps": postgres_number(place, ENDED) - 1, "expected": runs}
+
+
+def serve(folder: Path, *, place: str) -> None:
+    """The other process: do whatever comes until it is killed."""
+    logging.disable(logging.CRITICAL)
+
+    async def work() -> None:
+        connection = await asyncpg.connect(dsn=place)
+        tell_ready()
+        await _queue(AsyncpgDriver(connection)).qm.run()
+
+    uvloop.run(work())

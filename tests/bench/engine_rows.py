@@ -1,0 +1,87 @@
+"""The rows about flow functions, killed workers, latency under load, and bytes on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.bench.driver_rows import NEEDS, STORES
+from tests.bench.row import Row
+
+DURABLE = ("sqlite", "postgres")
+SHARES = (20, 50, 80)  # per cent of the maximum
+CLIENTS = 256  # so many reach the maximum here: 1,024 do not start more runs per second
+DBOS = ("dbos",)
+
+
+def flow_functions() -> Iterator[Row]:
+    """The same ten commits per run as the chains, made by flow functions."""
+    styles = {
+        "flowfn": ("async", "async functions that return their commit"),
+        "flowfn-do": ("do", "async functions that await `engine.do`"),
+        "flowfn-sync": ("sync", "plain functions that return their commit"),
+    }
+    for store in DURABLE:
+        for name, (style, label) in styles.items():
+            yield Row(
+                f"{name}.64" if store == "sqlite" else f"{name}.{store}.64",
+                f"flow functions of 10 commits, {STORES[store]}", f"{label}, 64 at a time", "flowfn:drain",
+                3200 if store == "sqlite" else 1600, "commits/s", {"width": 64, "style": style},
+                needs=NEEDS.get(store, ()), store=store,
+            )  # fmt: skip
+
+
+def crashes() -> Iterator[Row]:
+    """A worker process dies, another one is idle."""
+    for store in DURABLE:
+        yield Row(
+            f"crash.{store}", "a worker is killed, another one is idle", f"SIGKILL to the first step, {STORES[store]}",
+            "crash:measure", 5, "s", needs=NEEDS.get(store, ()), store=store, size="rounds",
+        )  # fmt: skip
+
+
+def loads() -> Iterator[Row]:
+    """Open loop at shares of the maximum of the same run, and DBOS at the same rates."""
+    for store, runs in (("sqlite", 2000), ("postgres", 1000)):
+        group, needs = f"start to result under load, {STORES[store]}", NEEDS.get(store, ())
+        label = f"maximum: {CLIENTS} clients in a closed loop"
+        most = Row(f"load.{store}.max", group, label, "load:most", 2 * runs, "runs/s", {"width": CLIENTS}, needs, store)
+        label = "DBOS: maximum, 64 clients in a closed loop"
+        needs_dbos = (*needs, *DBOS)
+        dbos = Row(
+            f"dbos-load.{store}.max", group, label, "peers.dbos:most", 128, "runs/s", {"width": 64}, needs_dbos, store
+        )
+        yield most
+        yield dbos
+        paces = [(f"{share}", most, share / 100, f"{share} % of the maximum", runs * share // 20) for share in SHARES]
+        paces.append(("half", dbos, 0.5, "half of DBOS's maximum", 100))
+        for name, pace, share, text, size in paces:
+            yield Row(
+                f"load.{store}.{name}", group, f"open loop at {text}: p50", "load:measure", size, "ms",
+                {"width": CLIENTS}, needs, store, paced=(pace, share),
+            )  # fmt: skip
+            yield Row(
+                f"dbos-load.{store}.{name}", group, f"DBOS at the same rate, {text}: p50", "peers.dbos:load", size,
+                "ms", {}, needs_dbos, store, paced=(pace, share),
+            )  # fmt: skip
+
+
+def disks() -> Iterator[Row]:
+    """Bytes that a finished run of ten steps leaves behind, ours and those of the peers."""
+    for store in DURABLE:
+        group, needs = f"on the disk per finished run of 10 steps, {STORES[store]}", NEEDS.get(store, ())
+        libraries = {"stepflow": ("blocking:Stepflow", ())} | (
+            {"dura": ("peers.dura:Dura", ("dura",)), "unhinged": ("peers.unhinged:Unhinged", ("unhinged",))}
+            if store == "sqlite"
+            else {"absurd": ("peers.absurd:Absurd", ("absurd-sdk", "absurdctl"))}
+        )
+        for name, (kind, wanted) in libraries.items():
+            row = f"disk.{store}" if name == "stepflow" else f"disk.{name}"
+            yield Row(row, group, name, "disk:measure", 500, "bytes", {"library": kind}, (*needs, *wanted), store)
+        if store == "sqlite":
+            needs_graph = ("langgraph-checkpoint-sqlite",)
+            yield Row(
+                "disk.langgraph", group, "LangGraph", "peers.langgraph:disk", 100, "bytes", {}, needs_graph, store
+            )
+        else:
+            yield Row("disk.pgtask", group, "pgtask", "peers.pgtask:disk", 500, "bytes", {}, (*needs, "pgtask"), store)
+        yield Row(f"disk.dbos.{store}", group, "DBOS", "peers.dbos:disk", 100, "bytes", {}, (*needs, *DBOS), store)
