@@ -96,8 +96,8 @@ class AsyncEngine(AsyncVerbs):
                 raise DefinitionError(f"another flow {name!r} is registered: give the new one another name")
             known[name] = flow
         session.flows.update(known)
-        if session.pid:
-            session.worker.schedule_at(0)
+        if session.lifetime.is_open:
+            session.notifier.schedule_at(0)
 
     async def start(
         self,
@@ -155,7 +155,7 @@ class AsyncEngine(AsyncVerbs):
         All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
         exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
-        self._session.check_open()
+        self._session.lifetime.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
         planner = StartPlanner(flow, shared, self._clock)
         commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
@@ -184,22 +184,22 @@ class AsyncEngine(AsyncVerbs):
         after: str | None = None,
     ) -> list[RunInfo]:
         """Runs, the newest first; `after` is the last id of the page before."""
-        self._session.check_open()
+        self._session.lifetime.check_open()
         now = self._clock.now()
         query = RunQuery(now, flow, checked_status(status), checked_labels(labels), after, checked_limit(limit))
-        return [info_views.info_of(record, now) for record in await self._session.read(self._session.store.read, query)]
+        return [info_views.info_of(record, now) for record in await self._session.reader.read(query)]
 
     async def tally(self) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
-        self._session.check_open()
+        self._session.lifetime.check_open()
         counts: dict[str, dict[str, int]] = {}
-        for row in await self._session.read(self._session.store.read, TallyQuery(self._clock.now())):
+        for row in await self._session.reader.read(TallyQuery(self._clock.now())):
             counts.setdefault(row.flow, {})[row.status] = row.count
         return counts
 
     async def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
-        self._session.check_open()
+        self._session.lifetime.check_open()
         return await self._session.pruner.prune_old(checked_age(older_than))
 
     async def run_until_idle(self, advance: bool = False) -> Idle:
@@ -211,32 +211,32 @@ class AsyncEngine(AsyncVerbs):
         if advance and not isinstance(self._clock, VirtualClock):
             raise StepflowError("run_until_idle(advance=True) needs a virtual clock: Engine(..., clock=VirtualClock())")
         async with session.at_work():
-            session.ended.clear()
-            await session.service.release_expired()
+            session.worker.ended.clear()
+            await session.leases.release_expired()
             while await session.worker.run(until_idle=True) and advance and isinstance(self._clock, VirtualClock):
                 if (due := await session.next_due()) is None:
                     break
                 self._clock.advance(max(0, due - self._clock.now()) / SECOND)
-                await session.service.release_expired()
-        due, ended = await session.next_due(), session.ended
-        (waiting,) = await session.read(session.store.read, AsleepQuery(tuple(session.flows), self._clock.now()))
+                await session.leases.release_expired()
+        due, ended = await session.next_due(), session.worker.ended
+        (waiting,) = await session.reader.read(AsleepQuery(tuple(session.flows), self._clock.now()))
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
 
     async def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then release what is held."""
         session = self._session
-        session.check_open()
+        session.lifetime.check_open()
         handled = []
         for signum in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError, RuntimeError):  # not the main thread, which alone receives signals
-                session.loop.add_signal_handler(signum, session.worker.quit)
+                session.lifetime.loop.add_signal_handler(signum, session.worker.quit)
                 handled.append(signum)
         try:
             async with session.at_work():
                 await session.worker.run(until_idle=False)
         finally:
             for signum in handled:
-                session.loop.remove_signal_handler(signum)
+                session.lifetime.loop.remove_signal_handler(signum)
 
     def quit(self) -> None:
         """Let `run_forever` release what it holds and return; call it on the engine's loop."""
@@ -256,7 +256,7 @@ class AsyncEngine(AsyncVerbs):
             raise interrupt
 
     def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
-        self._session.check_open()
+        self._session.lifetime.check_open()
         return StartPlanner(flow, options, self._clock).plan(options.id, exchange)
 
     def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
@@ -273,5 +273,5 @@ class AsyncEngine(AsyncVerbs):
 
     def _handle(self, run_id: str, codec: Codec[E]) -> AsyncRun[E]:
         session = self._session
-        session.check_open()
+        session.lifetime.check_open()
         return AsyncRun(session.client, self._clock, session.driver.url, session.flows, run_id, codec)

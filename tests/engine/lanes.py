@@ -15,6 +15,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.model.state import State, Transition
 
 
@@ -61,7 +62,7 @@ def on_lane(test: Callable[[WatchedStore, Committer], Coroutine[Any, Any, None]]
     store = WatchedStore()
 
     async def go() -> None:
-        committer = GroupCommitter(store, SystemClock(), asyncio.get_running_loop())
+        committer = GroupCommitter(store, SystemClock(), loop := asyncio.get_running_loop(), Notifier(loop))
         await test(store, committer)
         store.go_on.set()
         await asyncio.to_thread(committer.close)

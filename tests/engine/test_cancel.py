@@ -53,8 +53,10 @@ def test_the_holder_learns_of_another_engines_cancel_by_its_heart(store):
         with worker.worker():
             assert begun.wait(WAIT_S)
             run.cancel()
-            assert run.status() is Status.RUNNING
             worker._engine._session.heartbeat.beat()
+            assert (
+                worker.get(run.id).status() is Status.RUNNING
+            )  # a round trip through its loop, behind the cancel mark
             go_on.set()
             with pytest.raises(RunCancelled):
                 run.result(timeout=WAIT_S)
@@ -156,3 +158,42 @@ def test_priority_is_kept_over_waits(engine, wait):
     assert [run.info().priority for run in runs] == [9, 1]
     assert engine.run_until_idle(advance=True).completed == 2
     assert seen == ["high", "low"]
+
+
+class OneThread(dict[str, Any]):
+    """A dict that only the thread that made it may iterate: while it does, no other thread can change the dict."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def values(self) -> Any:
+        assert threading.get_ident() == self.thread
+        return super().values()
+
+
+def test_a_heartbeat_on_another_thread_leaves_the_held_runs_to_the_loop(store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step(order: Order) -> None:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+
+    async def guard() -> None:
+        worker._engine._session.worker._held = OneThread()
+
+    flow = named("x", Order).do("a", step).do("b", note("b")).compile()
+    with Engine(store) as worker, Engine(store) as client:
+        worker.register(flow)
+        worker._loop_thread.call(guard())
+        run = client.start(flow, Order())
+        with worker.worker():
+            assert begun.wait(WAIT_S)
+            run.cancel()
+            worker._engine._session.heartbeat.beat()
+            assert (
+                worker.get(run.id).status() is Status.RUNNING
+            )  # a round trip through its loop, behind the cancel mark
+            go_on.set()
+            with pytest.raises(RunCancelled):
+                run.result(timeout=WAIT_S)

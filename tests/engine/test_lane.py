@@ -13,6 +13,7 @@ from stepflow.drivers.port.commit import Commit, Fence, Owner, Release, Write
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import MAX_BATCH, SHARE
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.model.state import State, Transition
 from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, submit
 
@@ -186,9 +187,9 @@ def test_a_waiter_that_was_cancelled_harms_nobody():
 
 def test_the_inline_lane_answers_at_once():
     store = MemoryDriver().connect("", Owner("me", "host", 1), 0)
-    committer = InlineCommitter(store, SystemClock())
 
     async def go() -> None:
+        committer = InlineCommitter(store, SystemClock(), Notifier(asyncio.get_running_loop()))
         assert await committer.submit(create("a")) == (1,)
         with pytest.raises(NotFound):
             await committer.submit(publish("nobody", "1"))
@@ -197,6 +198,6 @@ def test_the_inline_lane_answers_at_once():
         landed: list[Any] = []
         committer.submit_threadsafe(create("b"), landed.append)
         assert landed == [(2,)]
+        committer.close()
 
     asyncio.run(go())
-    committer.close()

@@ -11,6 +11,7 @@ from stepflow import NotFound
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.membership.notifier import Notifier
 from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
 
 HERE, WRITER = threading.main_thread().name, "stepflow-writer"
@@ -86,4 +87,4 @@ def test_an_interrupted_task_keeps_the_others_of_its_batch_from_nothing():
 
 
 async def _made(store: WatchedStore) -> Committer:
-    return GroupCommitter(store, SystemClock(), asyncio.get_running_loop())
+    return GroupCommitter(store, SystemClock(), loop := asyncio.get_running_loop(), Notifier(loop))

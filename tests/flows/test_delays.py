@@ -101,3 +101,23 @@ def test_an_execution_that_is_done_in_time_makes_its_timeout_void(engine):
 def test_a_malformed_time_is_refused(engine, when):
     with pytest.raises(StepflowError, match="delay until"):
         engine.do(delay(StateCtx("s"), "later", when))
+
+
+def test_a_kept_state_that_is_moved_together_with_a_delay_stays_kept(engine, clock):
+    calls = Counter()
+
+    def counted(name):
+        @flow(name)
+        def function(ctx):
+            calls[name] += 1
+            return park(ctx)
+
+        return function
+
+    engine.register(counted("first"), counted("second"), counted("later"))
+    ctx = StateCtx("s1")
+    engine.do(commit(transit(ctx, "first")))
+    engine.do(commit(transit(ctx, "second"), delay(ctx, "later", 3600, commit=False)))
+    clock.advance(121)  # no execution took it: any worker may
+    engine.run_until_idle()
+    assert calls == {"second": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ from stepflow.engine.checks import checked_timeout
 from stepflow.engine.client.info import RunInfo, refusal
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.reader import Reader
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
@@ -51,7 +53,7 @@ def planned_start(
 
 
 class Client:
-    """Operations on runs by id. `read(fn, *args)` calls a reading method of the store off the loop."""
+    """Operations on runs by id."""
 
     def __init__(
         self,
@@ -59,15 +61,11 @@ class Client:
         clock: Clock,
         committer: Committer,
         notifier: Notifier,
-        read: Callable[..., Any],
-        on_due: Callable[[int], None],
-        check_open: Callable[[], None],
-        at_work: Callable[[], bool],
+        reader: Reader,
+        lifetime: Lifetime,
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
-        self._read, self._on_due, self._check_open = read, on_due, check_open
-        self._at_work = at_work
-        self.on_cancel: Callable[[str], None] = lambda _run_id: None
+        self._reader, self._lifetime = reader, lifetime
 
     async def create(self, commit: Commit) -> Created | None:
         """Make a planned start; returns how the run that is there already was born, None if this one is new."""
@@ -77,7 +75,7 @@ class Client:
             return (await self.load(error.ids[0])).created
         for row in commit.queue:
             if isinstance(row, Enqueue):
-                self._on_due(row.due)
+                self._notifier.schedule_at(row.due)
         return None
 
     async def create_many(self, commits: Sequence[Commit]) -> list[Created | None]:
@@ -91,9 +89,9 @@ class Client:
             if isinstance(answer, StepflowError) and not isinstance(answer, RevMismatch):
                 raise answer
         ids = [commit.writes[0].state.id for commit in commits]
-        there = {record.state.id: record.created for record in await self._read(self._store.load, known) if record}
+        there = {record.state.id: record.created for record in await self._reader.load(known) if record}
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
-        self._on_due(min(due, default=FOREVER))
+        self._notifier.schedule_at(min(due, default=FOREVER))
         return [there.get(run_id) for run_id in ids]
 
     async def kept_back(self, info: RunInfo) -> str:
@@ -101,36 +99,35 @@ class Client:
         now, text = self._clock.now(), dump(info.limits)
         if info.status is not Status.QUEUED or not text:
             return ""
-        (limit_usage,) = await self._read(self._store.read, LimitUsageQuery(text, now))
+        (limit_usage,) = await self._reader.read(LimitUsageQuery(text, now))
         return refusal(admission(text, limit_usage, now), limit_usage)
 
     async def workers(self, info: RunInfo) -> list[Owner]:
         """If the run is due: who claims runs of some flow, as far as the store knows, without those that surely died."""
         if info.status is not Status.QUEUED:
             return []
-        peers = await self._read(self._store.read, OwnerQuery())
+        peers = await self._reader.read(OwnerQuery())
         return [peer.owner for peer in peers if peer.owner.flows and peer.lock != "free"]
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""
-        (record,) = await self._read(self._store.load, [run_id])
+        (record,) = await self._reader.load([run_id])
         if record is None:
             raise NotFound(f"no run {run_id!r} in this namespace: check the id, the store and the namespace")
-        found: Record = record
-        return found
+        return record
 
     async def delay_of(self, record: Record) -> Delay | None:
         """The pending delay that will move a run on which has no other prospect; None if there is none."""
         state = record.state
         if record.row is not None or state.transition.status or state.transition.event:
             return None
-        found = await self._read(self._store.read, DelayQuery(FOREVER, run_id=state.id, pending=True))
+        found = await self._reader.read(DelayQuery(FOREVER, run_id=state.id, pending=True))
         return next((d for d in found if not d.commit or d.state.rev == state.rev), None)
 
     async def history(self, run_id: str, limit: int) -> Sequence[Revision]:
         """The newest `limit` revisions of a run, oldest first."""
         await self.load(run_id)
-        found: Sequence[Revision] = await self._read(self._store.read, HistoryQuery(run_id, limit=limit, last=True))
+        found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=limit, last=True))
         return found
 
     async def publish(self, run_id: str, name: str, payload: Any, event_id: str) -> None:
@@ -138,11 +135,11 @@ class Client:
         event = planned_event(run_id, name, payload, event_id, self._clock.now())
         await self.load(run_id)
         await self._committer.submit(Commit(publish=(event,)))
-        self._on_due(0)
+        self._notifier.schedule_at(0)
 
     def post(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
         """Publish through the caller's own transaction."""
-        self._check_open()
+        self._lifetime.check_open()
         self._store.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
 
     async def cancel(self, run_id: str) -> None:
@@ -155,7 +152,7 @@ class Client:
             try:
                 if record.row is not None and record.row.owner:
                     await self._committer.submit(Commit(cancel=(Cancel(run_id),)))
-                    self.on_cancel(run_id)
+                    self._notifier.cancel_requested(run_id)
                     return
                 await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(run_id))
             except (LostClaim, RevMismatch):
@@ -173,7 +170,7 @@ class Client:
             transition = outcomes.resumed(transition, record.created.flow)
         now = self._clock.now()
         await self._replace(state, transition, Enqueue(run_id, transition.to, now, row.priority if row else 0))
-        self._on_due(now)
+        self._notifier.schedule_at(now)
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
@@ -200,7 +197,7 @@ class Client:
                 record = await self.load(run_id)
                 if record.state.transition.status:
                     return record
-                if self._clock.virtual and not self._at_work():
+                if self._clock.virtual and not self._lifetime.at_work:
                     raise _too_late(run_id, "yet, and nothing advances it here: call run_until_idle()")
                 await news
             finally:
@@ -210,7 +207,7 @@ class Client:
         now = self._clock.now()
         write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
         await self._committer.submit(Commit(unowned=(state.id,), writes=(write,), queue=(queue,)))
-        self._notifier.notify(state.id)
+        self._notifier.run_changed(state.id)
 
 
 def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int) -> Event:

@@ -1,4 +1,4 @@
-"""The write lane, through which all writes of an engine flow: what is ready together can commit together."""
+"""Committer: all writes of an engine flow through it, so that what is ready together can commit together."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.membership.notifier import Notifier
 
 T = TypeVar("T")
 
 
 class Committer(ABC):
-    """How writes reach the store. `on_batch`, if set, is called on the event loop after every batch of commits."""
-
-    on_batch: Callable[[], None] | None = None
+    """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
 
     @abstractmethod
     def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
@@ -54,21 +53,19 @@ class Committer(ABC):
 class InlineCommitter(Committer):
     """Every write at once, in the caller's thread: deterministic, for virtual time."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
+        self._store, self._clock, self._notifier = store, clock, notifier
 
     async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
         (result,) = self._store.commit([commit], self._clock.now())
         if isinstance(result, Exception):
             raise result
-        if self.on_batch is not None:
-            self.on_batch()
+        self._notifier.committed()
         return result
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         answers = [self._store.commit([commit], self._clock.now())[0] for commit in commits]
-        if self.on_batch is not None:
-            self.on_batch()
+        self._notifier.committed()
         return answers
 
     async def release(self, release: Release) -> bool:

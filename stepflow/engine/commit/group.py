@@ -20,6 +20,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -66,8 +67,8 @@ def _answer(future: asyncio.Future[Any], result: Any) -> None:
 class GroupCommitter(Committer):
     """Commits on the event loop while the store is quick and free, else in a writer thread."""
 
-    def __init__(self, store: Store, clock: Clock, loop: asyncio.AbstractEventLoop) -> None:
-        self._store, self._clock, self._loop = store, clock, loop
+    def __init__(self, store: Store, clock: Clock, loop: asyncio.AbstractEventLoop, notifier: Notifier) -> None:
+        self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._inbox: SimpleQueue[list[PendingCommit] | _Job | None] = SimpleQueue()
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._sent = 0  # tickets of the loop that the writer has not answered: nothing may overtake them
@@ -153,8 +154,8 @@ class GroupCommitter(Committer):
         if results is None:
             return entries
         answer_all(self._loop, zip(commits, results, strict=True))
-        if self.on_batch is not None:
-            self.on_batch()
+        if self._notifier.watched:
+            self._notifier.committed()
         return releases + later
 
     def _run(self) -> None:
@@ -198,8 +199,8 @@ class GroupCommitter(Committer):
                     entry.on_done(result)
         if answers:
             self._tell(self._answered, answers)
-        if self.on_batch is not None:
-            self._tell(self.on_batch)
+        if self._notifier.watched:
+            self._tell(self._notifier.committed)
         return later
 
     def _apply(self, fn: Callable[..., Sequence[Any] | None], entries: list[PendingCommit]) -> Sequence[Any] | None:

@@ -1,20 +1,30 @@
-"""Attempt: what the worker knows of any claim that is being advanced, whatever the authoring style."""
+"""Attempt: what the worker knows of a claim that is being advanced, in every authoring style."""
 
 from __future__ import annotations
 
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Claim, Fence, Record, Release
+from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
-from stepflow.model.flow import Flow
+from stepflow.errors import Full, Unavailable
+from stepflow.model.current import Current
+from stepflow.model.flow import Call, Flow
 from stepflow.model.state import State
+
+AttemptEffects = Generator[Member | Call, Any, Release | None]
+LOG_EVERY = 30  # refusals of a commit
+log = logging.getLogger("stepflow")
 
 
 @define(eq=False)
-class Attempt:
-    """The state of one claim. `stop` and `cancel` may be set from other threads; they are seen between two steps."""
+class Attempt(ABC):
+    """The state of one claim. The worker sets `stop` and `cancel`; the attempt sees them between two steps."""
 
     flow: Flow[Any]
     claim: Claim
@@ -24,16 +34,29 @@ class Attempt:
     cancel: bool = False
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
-    hung: bool = False  # it made no commit for too long: its claim is being given back
+    hung: bool = False  # it made no commit for too long: its claim is being released
     ended: str = ""  # the final status, once it is being committed
-    moved_at: float = 0.0  # monotonic time of the last commit
     state: State = field(init=False)
-    fence: Fence = field(init=False)
+    _moved_at: float = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.state, self.fence = self.record.state, self.claim.fence
+        self.state = self.record.state
         self.cancel = self.cancel or self.claim.row.cancel
-        self.moved_at = self.clock.monotonic()
+        self._moved_at = self.clock.monotonic()
+
+    @abstractmethod
+    def run(self) -> Awaitable[Release | None]:
+        """Advance the run; the Release that ends the claim, None when a commit ended it."""
+
+    @property
+    def fence(self) -> Fence:
+        """The claim that a release must name."""
+        return self.claim.fence
+
+    @property
+    def moved_at(self) -> float:
+        """The monotonic time of the last commit, at first that of the claim."""
+        return self._moved_at
 
     @property
     def progressed(self) -> bool:
@@ -41,6 +64,27 @@ class Attempt:
         return self.state.rev != self.record.state.rev
 
     def release(self) -> Release:
-        """Gives the claim back although a step has begun; a crash is counted only if it hung."""
+        """Releases the claim although a step has begun; a crash is counted only if it hung."""
         crashes = 0 if self.progressed else self.claim.row.crashes + int(self.hung)
         return Release(self.fence, self.clock.now(), crashes=crashes)
+
+
+@define(eq=False)
+class GeneratorAttempt(Attempt):
+    """An attempt that decides in a generator; the Executor makes the calls and commits that the generator yields."""
+
+    current: Current = field(init=False)
+
+    @abstractmethod
+    def effects(self) -> AttemptEffects:
+        """Yields a Call or a commit, receives its result or error, and returns what `run` returns."""
+
+    def should_retry_commit(self, refusal: object) -> bool:
+        """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
+        if not self.retry_commits or self.stop or not isinstance(refusal, (Unavailable, Full)):
+            return False
+        if self.refusals % LOG_EVERY == 0:
+            log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
+        self.refusals += 1
+        self._moved_at = self.clock.monotonic()  # the store hangs, not the step
+        return True

@@ -1,4 +1,4 @@
-"""The two shells of an attempt: one runs it on the event loop, the other in the threads of a pool."""
+"""Executor: carries out what an attempt yields, on the event loop or in the threads of a pool."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.execution.attempt import Attempt
-from stepflow.engine.execution.step_attempt import StepAttempt
+from stepflow.engine.execution.attempt import GeneratorAttempt
 from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.loop_thread import in_sync_step
-from stepflow.engine.states.function_attempt import FunctionAttempt
 from stepflow.model.current import enter
 from stepflow.model.flow import Call
 
@@ -31,11 +29,8 @@ class Executor:
         self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
         self._pool = ThreadPool(self._loop, "stepflow-step")
 
-    def advance(self, attempt: Attempt) -> Awaitable[Release | None]:
-        """Advance an attempt to its end."""
-        if isinstance(attempt, FunctionAttempt):
-            return attempt.run()
-        assert isinstance(attempt, StepAttempt)
+    def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
+        """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
             return run_on_loop(attempt, self._committer.submit, self.call)
         future: asyncio.Future[Release | None] = self._loop.create_future()
@@ -49,17 +44,17 @@ class Executor:
         return self._pool.submit(copy_context().run, fn, *args)
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads end."""
         self._pool.close()
 
 
 @coroutine
 def run_on_loop(
-    attempt: StepAttempt,
+    attempt: GeneratorAttempt,
     commit: Callable[[Member, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
-    """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function somewhere else."""
+    """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function where it may block."""
     enter(attempt.current)
     effects, forks = attempt.effects(), LINEAGE.forks
     pending: Awaitable[Any] | None = None  # of the last commit, once it was answered
@@ -113,28 +108,30 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
 
 
 def _cancelled() -> bool:
-    """Whether the worker ends this attempt; otherwise the step was cancelled by something of its own, which is its error."""
+    """Whether the worker cancels this attempt; otherwise the step cancelled itself, which is an error of the step."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 class ThreadedAttempt:
-    """An attempt whose user functions are all sync: a thread runs it up to its next commit and is then free for others.
+    """An attempt whose user functions are all sync: a thread runs it up to its next commit, then the thread is free for others.
 
-    `post(commit, landed)` must call `landed` with the result or the error; `future` gets the Release, or the error that
-    ended the attempt.
+    `submit_threadsafe(commit, on_done)` must call `on_done` with the result or the error; `future` receives the Release, or
+    the error that ended the attempt.
     """
 
     def __init__(
         self,
-        attempt: StepAttempt,
+        attempt: GeneratorAttempt,
         submit_threadsafe: Callable[[Member, Callable[[Any], None]], None],
         pool: ThreadPool,
         future: asyncio.Future[Release | None],
     ) -> None:
         self._attempt, self._effects = attempt, attempt.effects()
         self._submit, self._pool, self._future = submit_threadsafe, pool, future
-        self._context = copy_context()  # the attempt's own: what a step sets there, the next step finds
+        self._context = (
+            copy_context()
+        )  # one for the attempt: context variables that a step sets are seen by the next step
         self._value: Any = None
         self._commit: Member = Commit()
         self._context.run(enter, attempt.current)
@@ -160,7 +157,7 @@ class ThreadedAttempt:
         self._submit(self._commit, self._on_done)
 
     def _go(self, value: Any) -> Member:
-        """Send the last commit's outcome in and make the calls that follow; the next commit."""
+        """Resume the generator with the last commit's outcome and make the calls that follow; returns the next commit."""
         effects = self._effects
         effect = effects.throw(value) if isinstance(value, BaseException) else effects.send(value)
         while type(effect) is Call:
@@ -174,5 +171,5 @@ class ThreadedAttempt:
 
 
 def _throwable(error: BaseException) -> BaseException:
-    """GeneratorExit would end the attempt's generator instead of telling it of a failure."""
+    """GeneratorExit would end the attempt's generator instead of reporting a failure to it."""
     return RuntimeError("the step raised GeneratorExit") if isinstance(error, GeneratorExit) else error

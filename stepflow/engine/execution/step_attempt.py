@@ -1,14 +1,12 @@
-"""One claimed run being advanced: decides call by call and commit by commit, and does neither itself.
+"""StepAttempt: advances a run of a chain of steps; decides call by call and commit by commit, and makes neither itself.
 
-`StepAttempt.turns` is a generator: it yields a `Call` of user code or a `Commit`, gets back the value or the revisions (or
-has the exception thrown in), and returns the `Release` that ends the claim, or None when a commit ended it already.
-Its two shells are in `shells.py`.
+`StepAttempt.effects` is a generator: it yields a `Call` of user code or a commit, receives the value or the revisions (or
+the exception), and returns the `Release` that ends the claim, or None when a commit ended it already. The Executor runs it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from typing import Any
 
 from attrs import define, field
@@ -16,31 +14,29 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Event, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
-from stepflow.engine.execution.attempt import Attempt
-from stepflow.errors import CodecError, Full, TimedOut, TooLarge, Unavailable, UnknownState
+from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
+from stepflow.engine.execution.executor import Executor
+from stepflow.errors import CodecError, TimedOut, TooLarge, UnknownState
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
 
-log = logging.getLogger("stepflow")
-AttemptEffects = Generator[Member | Call, Any, Release | None]
-LOG_EVERY = 30  # refusals of a commit
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
 
 @define(eq=False)
-class StepAttempt(Attempt):
+class StepAttempt(GeneratorAttempt):
     """A claim on a run whose flow is a chain of tasks."""
 
-    rev: int = field(init=False)  # of the newest revision, and its transition; `state` is the one as claimed
+    executor: Executor = field(kw_only=True)
+    rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
     text: str = field(init=False)
     exchange: Any = field(init=False, default=None)
-    current: Current = field(init=False)
-    _step: Step = field(init=False)  # the next or the last one
+    _step: Step = field(init=False)  # the next commit, or the last one
     _events: list[Event] = field(init=False)
-    _taken: list[Event] = field(init=False, factory=list)  # events that the next commit uses up
+    _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
 
     def __attrs_post_init__(self) -> None:
@@ -56,18 +52,12 @@ class StepAttempt(Attempt):
         """Whether this claim has made a commit: earlier crashes do not count any more."""
         return self.rev != self.record.state.rev
 
-    def should_retry_commit(self, refusal: object) -> bool:
-        """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
-        if not self.retry_commits or self.stop or not isinstance(refusal, (Unavailable, Full)):
-            return False
-        if self.refusals % LOG_EVERY == 0:
-            log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
-        self.refusals += 1
-        self.moved_at = self.clock.monotonic()  # it is the store that hangs
-        return True
+    def run(self) -> Awaitable[Release | None]:
+        """Advance the run in the Executor."""
+        return self.executor.run(self)
 
     def effects(self) -> AttemptEffects:
-        """Advance until the run ends, sleeps, waits, or has to be given back."""
+        """Advance until the run ends, sleeps, waits, or has to be released."""
         row = self.claim.row
         if self.cancel:
             yield self._end("cancelled")
@@ -80,7 +70,7 @@ class StepAttempt(Attempt):
             self.exchange = self.flow.codec.decode(self.text)
         except (UnknownState, CodecError) as error:
             return self._blocked(error)
-        call = Call(self.flow.resume, ())  # one for all: a call is over before the next one
+        call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
         tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
         while (task := move.task) is not None:
             if self.cancel:
@@ -120,7 +110,7 @@ class StepAttempt(Attempt):
         return None
 
     def _planned(self, move: Move, note: str = "") -> Member | Release:
-        """The commit that makes a move durable; for a poll that changed nothing, the Release that moves its due time."""
+        """The commit that makes a move durable; for a poll that changed nothing, the Release that sets its next due time."""
         try:
             text = self.flow.codec.encode(self.exchange)
         except (CodecError, TooLarge) as refusal:
@@ -152,7 +142,7 @@ class StepAttempt(Attempt):
 
     def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
         if self.flow.options.hung_after_s is not None:
-            self.moved_at = self.clock.monotonic()
+            self._moved_at = self.clock.monotonic()
         self._over = part is not None
         step = self._step
         step.rev, step.transition = self.rev, transition
@@ -190,7 +180,7 @@ class StepAttempt(Attempt):
         return TimedOut(f"{task.step}: {what} within {task.timeout_s:g} s")
 
     def _wait(self, task: Task) -> AttemptEffects:
-        """Nobody published yet: give the run back until somebody does, or the deadline."""
+        """The event is not published yet: release the run until it is, or until the deadline."""
         notes, now = {}, self.clock.now()
         if self.transition.event != task.event:  # redriven, retried, or no wait in an older definition
             notes["waiting"] = f"event:{task.event}"
@@ -205,7 +195,7 @@ class StepAttempt(Attempt):
     def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
         """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
         if not isinstance(failure, _BadPayload):
-            self._taken = []  # an event is used up by success only, or a retry would wait for another one
+            self._taken = []  # only success consumes an event, or a retry would wait for another one
         try:
             return (yield from task.after_error(failure, self.exchange))
         except Exception as final:  # noqa: BLE001 - a handler's error replaces the original
@@ -252,4 +242,4 @@ class StepAttempt(Attempt):
 
 
 class _BadPayload(CodecError):
-    """A published payload that does not fit the wait's type. It is used up all the same, or every later try would fail."""
+    """A published payload that does not fit the wait's type. The failed try consumes it, or every later try would fail."""

@@ -14,23 +14,25 @@ SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is 
 
 
 class ChangeListener:
-    """A daemon thread that calls `on_change` on the loop when another process or engine changed the store."""
+    """Calls `on_change` on the loop, from a daemon thread, when another process or engine changed the store."""
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, on_change: Callable[[], None]) -> None:
-        self._store, self._loop, self._on_change = store, loop, on_change
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
+        self._store, self._loop = store, loop
         self._stop = threading.Event()
-        self._guard = threading.Lock()  # the loop may begin to watch while another thread closes the engine
+        self._guard = threading.Lock()  # the loop may start the thread while another thread closes the engine
         self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin to watch; does nothing if it does already, or was stopped."""
+    def start(self, on_change: Callable[[], None]) -> None:
+        """Start the thread; does nothing if it runs already, or was stopped."""
         with self._guard:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(target=self._run, name="stepflow-changes", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run, args=(on_change,), name="stepflow-changes", daemon=True
+                )
                 self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; what the thread waits for ends with the store's session, or after SLICE_S seconds."""
+        """Ask the thread to end; its wait ends with the store's session, or after SLICE_S seconds."""
         self._stop.set()
 
     def join(self) -> None:
@@ -40,7 +42,7 @@ class ChangeListener:
         if thread is not None:
             thread.join()
 
-    def _run(self) -> None:
+    def _run(self, on_change: Callable[[], None]) -> None:
         token = 0
         while not self._stop.is_set():
             try:
@@ -51,4 +53,4 @@ class ChangeListener:
             if seen != token:
                 token = seen
                 with suppress(RuntimeError):  # the loop was closed
-                    self._loop.call_soon_threadsafe(self._on_change)
+                    self._loop.call_soon_threadsafe(on_change)

@@ -7,10 +7,10 @@ import math
 import threading
 from collections.abc import Callable
 
-from stepflow.drivers.port.commit import HeartbeatReply
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.membership.failure_detector import FailureDetector, Verdict
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.errors import StoreError
 
 BEAT_S = 0.5  # while claims are held
@@ -22,8 +22,8 @@ log = logging.getLogger("stepflow")
 class Heartbeat:
     """Beats for one engine: on a thread of its own while `start`ed, or whenever `beat` is called."""
 
-    def __init__(self, store: Store, clock: Clock, on_pulse: Callable[[HeartbeatReply, bool], None]) -> None:
-        self._store, self._clock, self._on_pulse = store, clock, on_pulse
+    def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
+        self._store, self._clock, self._notifier = store, clock, notifier
         self._judge = FailureDetector(math.inf) if clock.virtual else FailureDetector()
         self._guard = threading.Lock()
         self._stop = threading.Event()
@@ -40,7 +40,7 @@ class Heartbeat:
                 log.warning("taking over from %d dead owner(s): %s", len(dead), ", ".join(dead))
                 self._store.beat(self._clock.now(), dead)
             self.verdicts = {id_: v for id_, v in verdicts.items() if v != "dead"}
-        self._on_pulse(pulse, bool(dead))
+        self._notifier.heartbeat(pulse, bool(dead))
 
     def start(self, busy: Callable[[], bool]) -> None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""

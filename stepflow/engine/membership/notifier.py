@@ -1,40 +1,116 @@
-"""Notifier: wakes the tasks of one engine that wait for a run."""
+"""Notifier: tells the parts and the waiting tasks of one engine what changed.
+
+A part that has news calls a method of the one Notifier of its engine; a part that acts on news subscribes to it. So no part
+knows which other parts there are. All methods belong to the event loop, except `clock_moved` and `heartbeat`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from stepflow.drivers.port.commit import HeartbeatReply
+from stepflow.engine.membership.change_listener import ChangeListener
 
 
 class Notifier:
-    """Wakes the tasks that wait for a run; lives on the event loop. `on_expect` is called before every wait."""
+    """News of runs, of the store, of due times and of cancel requests; `listener` hears of other processes' changes."""
 
-    def __init__(self, on_expect: Callable[[], None]) -> None:
-        self._on_expect = on_expect
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: ChangeListener | None = None) -> None:
+        self._loop, self._listener, self._thread_id = loop, listener, threading.get_ident()
         self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._due: list[Callable[[int], None]] = []
+        self._cancel: list[Callable[[str], None]] = []
+        self._commit: list[Callable[[], None]] = []
+
+    def on_due(self, subscriber: Callable[[int], None]) -> None:
+        """Call `subscriber` with every time (microseconds UTC; 0: now) at which something may be due."""
+        self._due.append(subscriber)
+
+    def on_cancel(self, subscriber: Callable[[str], None]) -> None:
+        """Call `subscriber` with the id of every run held here whose cancel was requested."""
+        self._cancel.append(subscriber)
+
+    def on_commit(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` whenever something may have been committed, here or elsewhere; subscribing twice is once."""
+        if subscriber not in self._commit:
+            self._commit.append(subscriber)
+        self.listen()
+
+    def listen(self) -> None:
+        """Hear of other processes' changes from now on."""
+        if self._listener is not None:
+            self._listener.start(self.store_changed)
 
     def expect(self, run_id: str) -> asyncio.Future[None]:
         """A future that is done as soon as something may have happened to the run."""
-        self._on_expect()
-        future = asyncio.get_running_loop().create_future()
+        self.listen()
+        future = self._loop.create_future()
         self._waiters[run_id].append(future)
         return future
 
     def forget(self, run_id: str, future: asyncio.Future[None]) -> None:
-        """Nobody waits for this future any more."""
+        """The task no longer waits for this future."""
         if future in (futures := self._waiters.get(run_id, [])):
             futures.remove(future)
             if not futures:
                 del self._waiters[run_id]
 
-    def notify(self, run_id: str) -> None:
+    def run_changed(self, run_id: str) -> None:
         """Something happened to this run."""
+        self._wake(run_id)
+        self.committed()
+
+    def store_changed(self) -> None:
+        """Another process or engine changed the store; which runs it changed is not known."""
+        for run_id in list(self._waiters):
+            self._wake(run_id)
+        self.committed()
+        self.schedule_at(0)
+
+    @property
+    def watched(self) -> bool:
+        """Whether a subscriber wants to know of every batch of commits."""
+        return bool(self._commit)
+
+    def committed(self) -> None:
+        """A batch of commits of this engine is durable."""
+        for subscriber in self._commit:
+            subscriber()
+
+    def schedule_at(self, due: int) -> None:
+        """Something may be due at `due` (microseconds UTC; 0: now)."""
+        for subscriber in self._due:
+            subscriber(due)
+
+    def cancel_requested(self, run_id: str) -> None:
+        """The run, which this engine holds, shall end as cancelled."""
+        for subscriber in self._cancel:
+            subscriber(run_id)
+
+    def clock_moved(self) -> None:
+        """The virtual clock was moved; from any thread."""
+        self._on_loop(self.schedule_at, 0)
+
+    def heartbeat(self, reply: HeartbeatReply, released: bool) -> None:
+        """What a heartbeat learned: cancel requests, and whether runs of dead owners were released; from any thread."""
+        for run_id in reply.cancels:
+            self._on_loop(self.cancel_requested, run_id)
+        if released:
+            self._on_loop(self.schedule_at, 0)
+
+    def _wake(self, run_id: str) -> None:
         for future in self._waiters.pop(run_id, ()):
             if not future.done():
                 future.set_result(None)
 
-    def notify_all(self) -> None:
-        """Something happened, nobody knows to which run."""
-        for run_id in list(self._waiters):
-            self.notify(run_id)
+    def _on_loop(self, fn: Callable[..., None], *args: Any) -> None:
+        if threading.get_ident() == self._thread_id:
+            fn(*args)
+            return
+        with suppress(RuntimeError):  # the loop was closed
+            self._loop.call_soon_threadsafe(fn, *args)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from stepflow.drivers.port.delays import Delay
+from stepflow.engine.clock import Clock
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.states.checks import copy_of
-from stepflow.engine.states.finish_execution import Settler
-from stepflow.engine.states.function_runner import Execution, Outcome
-from stepflow.engine.states.lease import enter_execution, execution_context
+from stepflow.engine.states.executions import Executions
+from stepflow.engine.states.finish_execution import execute
+from stepflow.engine.states.function_runner import FunctionRunner, Outcome
+from stepflow.engine.states.kept_leases import KeptLeases
+from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.states.service import StateService, groups
 from stepflow.engine.states.watch import RevisionFeed, Watch
 from stepflow.errors import StepflowError, Stopping
@@ -26,20 +31,16 @@ log = logging.getLogger("stepflow")
 
 
 class Parts(Protocol):
-    """What the verbs need of an open engine."""
+    """What the verbs need of an open engine; before it is open there is only `lifetime`, which then refuses."""
 
+    lifetime: Lifetime
+    clock: Clock
+    committer: Committer
     service: StateService
-    settler: Settler
+    leases: KeptLeases
+    executions: Executions
+    runner: FunctionRunner
     feed: RevisionFeed
-
-    def check_open(self) -> None:
-        """Raise StepflowError unless this process opened the engine and did not close it."""
-
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Take an execution that nobody waits for."""
-
-    def closing(self) -> bool:
-        """Whether executions should come to an end."""
 
 
 class AsyncVerbs:
@@ -53,14 +54,14 @@ class AsyncVerbs:
 
         Returns the answer of the last command if it is a query. Raises RevMismatch if a State was moved meanwhile.
         """
-        self._parts.check_open()
+        self._parts.lifetime.check_open()
         if not commands:
             raise StepflowError("no commands to do: give do(...) at least one")
         answer: c.States | list[Delay] | None = None
         for command in commands:
             if isinstance(command, c.Execute):
                 at = self._begun(copy_of(command.ctx))
-                self._parts.in_background(self._execute(at))
+                self._parts.executions.in_background(self._execute(at))
             else:
                 answer = await self._parts.service.do(command)
         return answer
@@ -70,8 +71,8 @@ class AsyncVerbs:
 
         Raises what a function raised; the State stays as last committed.
         """
-        self._parts.check_open()
-        return await self._parts.settler.execute(self._begun(ctx))
+        self._parts.lifetime.check_open()
+        return await self._run(self._begun(ctx))
 
     async def states(
         self,
@@ -86,7 +87,7 @@ class AsyncVerbs:
         `since_rev` is exclusive, -1 asks for the newest match; `since` is a time, inclusive; `latest_only` leaves out
         revisions that are not the newest of their State.
         """
-        self._parts.check_open()
+        self._parts.lifetime.check_open()
         return await self._parts.service.states(c.GetStates(labels, since_rev, since, latest_only, limit))
 
     async def iterate(
@@ -103,7 +104,7 @@ class AsyncVerbs:
 
     async def get_state(self, id: str, rev: int = 0) -> StateCtx:  # noqa: A002
         """A working copy of a stored State, of its newest revision if `rev` is 0; NotFound if there is none."""
-        self._parts.check_open()
+        self._parts.lifetime.check_open()
         ctx = StateCtx(id)
         await self._parts.service.do(c.GetStateByID(ctx, id, rev))
         return ctx
@@ -114,22 +115,23 @@ class AsyncVerbs:
         `since` is a revision (exclusive), a point in time, or `"latest"`: from the newest match on, itself included.
         """
         parts = self._parts
-        parts.check_open()
+        parts.lifetime.check_open()
         wanted = groups(labels)
-        return Watch(
-            parts.feed, wanted, lambda: parts.service.start_of(wanted, since), execution_context(parts.service)
-        )
+        return Watch(parts.feed, wanted, lambda: parts.service.start_of(wanted, since), parts.executions.current())
 
-    def _begun(self, ctx: StateCtx) -> Execution:
+    def _begun(self, ctx: StateCtx) -> ExecutionContext:
         if not isinstance(ctx, StateCtx):
             raise StepflowError(f"execute({ctx!r:.80}): give a StateCtx")
-        return Execution(ctx, self._parts.service.take(ctx), self._parts.closing)
+        lifetime = self._parts.lifetime
+        return ExecutionContext(ctx, self._parts.leases.take(ctx), lambda: lifetime.closing)
 
-    async def _execute(self, at: Execution) -> None:
-        with enter_execution(None):
-            try:
-                await self._parts.settler.execute(at)
-            except Stopping:
-                log.info("execution of State %s ended with its engine", at.ctx.id)
-            except Exception:
-                log.exception("execute failed: State %s", at.ctx.id)
+    async def _run(self, at: ExecutionContext) -> Outcome:
+        return await execute(self._parts.runner, self._parts.committer, self._parts.clock, at)
+
+    async def _execute(self, at: ExecutionContext) -> None:
+        try:
+            await self._run(at)
+        except Stopping:
+            log.info("execution of State %s ended with its engine", at.ctx.id)
+        except Exception:
+            log.exception("execute failed: State %s", at.ctx.id)

@@ -1,4 +1,4 @@
-"""One claimed State, or one due delay, being advanced by flow functions."""
+"""FunctionAttempt: advances a claimed State, or a delay that is due, by flow functions."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.states.commit_of import born_of
-from stepflow.engine.states.finish_execution import PAUSE_S, keep_progress, settle
-from stepflow.engine.states.function_runner import Execution, FunctionRunner, NotHere
-from stepflow.engine.states.lease import Lease
+from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
+from stepflow.engine.states.function_runner import FunctionRunner, NotHere
+from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.errors import LostClaim, RevMismatch, Stopping, StoreError
 from stepflow.model import outcome as outcomes
 from stepflow.model.ctx import StateCtx
@@ -36,7 +36,17 @@ class FunctionAttempt(Attempt):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.lease = Lease(self.state.id, self.fence, self.state.transition.to, on_commit=self._moved)
+        self.lease = Lease(self.state.id, self.claim.fence, self.state.transition.to)
+
+    @property
+    def fence(self) -> Fence:
+        """The claim that a release must name: each commit of the function may have replaced it."""
+        return self.lease.newest or self.claim.fence
+
+    @property
+    def moved_at(self) -> float:
+        """The monotonic time of the last commit, at first that of the claim."""
+        return max(self._moved_at, self.lease.moved_at)
 
     @property
     def progressed(self) -> bool:
@@ -47,7 +57,7 @@ class FunctionAttempt(Attempt):
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
         try:
             return await (self._awake() if self.record.delay is None else self._due(self.record.delay))
-        except RevMismatch as error:  # moved by somebody else, who then has the queue row
+        except RevMismatch as error:  # another commit moved it and has its queue row
             log.warning("run %s was taken over: %s", self.state.id, error)
             return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
 
@@ -64,10 +74,10 @@ class FunctionAttempt(Attempt):
         return await self._advance(StateCtx.of(state), self.lease)
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
-        at = Execution(ctx, lease, lambda: self.stop)
+        at = ExecutionContext(ctx, lease, lambda: self.stop)
         try:
             outcome = await self.runner.advance(at)
-            _outcome, release, idle = await settle(self.runner, at, outcome, self.clock.now())
+            _outcome, release, idle = await finish_execution(self.runner, at, outcome, self.clock.now())
             if idle:
                 raise _Idle("its function made no commit and left the State where it was")
         except (StoreError, LostClaim):
@@ -92,7 +102,7 @@ class FunctionAttempt(Attempt):
         return release
 
     async def _due(self, delay: Delay) -> Release | None:
-        """The delay is due: move the State, unless it moved on by itself, and go on with it."""
+        """The delay is due: move the State, unless it has moved since, and go on with it."""
         over = Dequeue(self.fence.id)
         if not delay.commit:
             return await self._snapshot(delay, over)
@@ -106,17 +116,17 @@ class FunctionAttempt(Attempt):
             return None
         ctx = StateCtx.of(State(state.id, rev, state.transition, state.labels, state.annotations, now))
         self.state = ctx.committed
-        self.lease = Lease(state.id, Fence(state.id, epoch), state.transition.to, 1, on_commit=self._moved)
-        self._moved()
+        fence = Fence(state.id, epoch)
+        self.lease = Lease(state.id, fence, state.transition.to, commits=1, moved_at=self.clock.monotonic())
         return await self._advance(ctx, self.lease)
 
     async def _snapshot(self, delay: Delay, over: Dequeue) -> Release | None:
-        """A delay without commit: its function is called once, whatever became of the State, and not again if it raises."""
+        """A delay without commit: call its function once, wherever the State is now, and not again if it raises."""
         if self.claim.row.crashes < self.flow.options.max_crashes and not self.cancel:
-            at = Execution(StateCtx.of(delay.state), Lease(delay.state.id), lambda: self.stop)
+            at = ExecutionContext(StateCtx.of(delay.state), Lease(delay.state.id), lambda: self.stop)
             try:
                 outcome = await self.runner.advance(at)
-                _outcome, release, _idle = await settle(self.runner, at, outcome, self.clock.now())
+                _outcome, release, _idle = await finish_execution(self.runner, at, outcome, self.clock.now())
                 if release is not None:
                     await self.committer.release(release)
             except (StoreError, Stopping, NotHere):
@@ -126,7 +136,7 @@ class FunctionAttempt(Attempt):
         await self.committer.submit(Commit(self.claim.fence, queue=(over,)))
         return None
 
-    async def _failed(self, at: Execution, error: BaseException) -> Release | None:
+    async def _failed(self, at: ExecutionContext, error: BaseException) -> Release | None:
         """Try again later, or fail the State for good."""
         lease = at.lease
         if lease.fence is None:
@@ -155,14 +165,9 @@ class FunctionAttempt(Attempt):
         write = Write(State(state.id, state.rev, final, state.labels, state.annotations, self.clock.now()))
         await self.committer.submit(Commit(fence, writes=(write,), queue=(Dequeue(state.id),)))
 
-    def _moved(self) -> None:
-        """A commit of the function: it does not hang, and its claim may be another one now."""
-        self.moved_at = self.clock.monotonic()
-        self.fence = self.lease.fence or self.fence
-
 
 class _Idle(RuntimeError):
-    """The function was called and nothing came of it."""
+    """The function was called and changed nothing."""
 
     __qualname__ = "RuntimeError"
 

@@ -1,13 +1,16 @@
-"""Flow functions at work: the loop that calls one after another and obeys the commands that they return."""
+"""FunctionRunner: calls flow functions one after another and carries out the commands that they return."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from attrs import define, frozen
+from attrs import frozen
 
-from stepflow.engine.states.lease import ExecutionContext, Lease, enter_execution
+from stepflow.engine.execution.executor import Executor
+from stepflow.engine.states.executions import Executions
+from stepflow.engine.states.kept_leases import KeptLeases
+from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.engine.states.service import StateService
 from stepflow.errors import LostClaim, RevMismatch, StepflowError, UnknownFlow
 from stepflow.model import commands as c
@@ -34,7 +37,7 @@ class Delayed:
 
 @frozen
 class Conflict:
-    """Somebody else moved these States first; what this execution wanted to commit was not written."""
+    """Another commit moved these States first; what this execution wanted to commit was not written."""
 
     ids: tuple[str, ...]
 
@@ -42,43 +45,37 @@ class Conflict:
 Outcome = Done | Parked | Delayed | Conflict
 
 
-@define(eq=False)
-class Execution:
-    """Where an execution is: at which State, with which claim on it; `stopping` tells that it should come to an end."""
-
-    ctx: StateCtx
-    lease: Lease
-    stopping: Callable[[], bool]
-
-
 class FunctionRunner:
-    """Calls flow functions. `call(fn, *args)` runs a sync one off the loop; the engines are what functions may ask for."""
+    """Calls flow functions; the engines are what async and sync functions receive when they ask for one."""
 
     def __init__(
-        self, service: StateService, flows: Mapping[str, Flow[Any]], call: Callable[..., Awaitable[Any]]
+        self,
+        service: StateService,
+        leases: KeptLeases,
+        executions: Executions,
+        executor: Executor,
+        flows: Mapping[str, Flow[Any]],
+        engine: Any,
+        sync_engine: Any,
     ) -> None:
-        self._service, self._flows, self._call = service, flows, call
-        self.engine: Any = None
-        self.sync_engine: Any = None
-        self.at_work: set[ExecutionContext] = set()
+        self._service, self._leases, self._executions = service, leases, executions
+        self._executor, self._flows = executor, flows
+        self._engine, self._sync_engine = engine, sync_engine
 
-    async def advance(self, at: Execution) -> Outcome:
+    async def advance(self, at: ExecutionContext) -> Outcome:
         """Call the function of the flow that the State goes to, do what it returns, and go on until there is no more to do.
 
-        Raises what a function raised; its State stays as last committed. `at` tells how far it came.
+        Raises what a function raised; its State stays as last committed. `at` tells how far the execution came.
         """
-        execution = ExecutionContext(self._service, at.lease, at.stopping)
-        self.at_work.add(execution)
         try:
-            with enter_execution(execution):
-                return await self._turns(at, execution)
+            with self._executions.enter(at):
+                return await self._advance(at)
         except LostClaim:
             return Conflict((at.ctx.id,))
         finally:
-            self.at_work.discard(execution)
-            await self._service.release_kept(execution.left)
+            await self._leases.release(at.left)
 
-    async def _turns(self, at: Execution, execution: ExecutionContext) -> Outcome:
+    async def _advance(self, at: ExecutionContext) -> Outcome:
         while True:
             command = await self._called(self.flow(at.ctx), at.ctx)
             try:
@@ -88,13 +85,13 @@ class FunctionRunner:
             if outcome is not None:
                 return outcome
             if following.id != at.lease.id:
-                await self._service.release_lease(at.lease)
-                at.lease = execution.lease = self._service.take(following)
+                await self._leases.release_lease(at.lease)
+                at.lease = self._leases.take(following)
             at.ctx = following
             if at.stopping():
                 return Done()
 
-    async def keep(self, at: Execution) -> None:
+    async def keep(self, at: ExecutionContext) -> None:
         """Make durable what was only moved in memory."""
         ctx = at.ctx
         *before, last = [*ctx.transitions, ctx.transition]
@@ -129,9 +126,9 @@ class FunctionRunner:
 
     async def _called(self, flow: FlowFunction, ctx: StateCtx) -> c.Command:
         if flow.is_async:
-            command = await flow.fn(*((ctx, self.engine) if flow.wants_engine else (ctx,)))
+            command = await flow.fn(*((ctx, self._engine) if flow.wants_engine else (ctx,)))
         else:
-            command = await self._call(flow.fn, *((ctx, self.sync_engine) if flow.wants_engine else (ctx,)))
+            command = await self._executor.call(flow.fn, *((ctx, self._sync_engine) if flow.wants_engine else (ctx,)))
         if not isinstance(command, c.Command):
             raise StepflowError(
                 f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
@@ -139,7 +136,7 @@ class FunctionRunner:
         return command
 
     async def _interpret(self, ctx: StateCtx, command: c.Command, lease: Lease) -> tuple[Outcome | None, StateCtx]:
-        """Carry a returned command out; how that ends the execution, or with which State it goes on."""
+        """Carry out a returned command; the outcome that ends the execution, or None, and the State that it goes on with."""
         if isinstance(command, c.Execute):
             return None, command.ctx
         await self._service.do(command, lease)

@@ -1,22 +1,23 @@
-"""Lease: the right to move one State, as an execution of its flow function has it."""
+"""Lease: the right to move one State; ExecutionContext: one execution of flow functions, with its lease."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Fence
+from stepflow.model.ctx import StateCtx
 
 
 @define(eq=False)
 class Lease:
-    """`fence` is the claim on State `id` (None: there is no queue row that is ours), `to` the flow of its queue row.
+    """`fence` is the claim on State `id`, whose queue row names flow `to`; None: this engine has no claim on it.
 
-    `commits` counts the commits that moved the State, `delayed` is set when a delay of its present revision will wake it.
-    `on_commit` hears of every commit that the execution makes.
+    `commits` counts the commits that moved the State under this lease, `moved_at` is the monotonic time of the last commit,
+    `newest` the last fence that was known. `delayed` is set when a delay of the State's present revision will move it on.
+    A lease that is kept belongs to revision `rev` and is released at `until`; if `exclusive`, no other engine may execute
+    the State.
     """
 
     id: str = ""
@@ -24,38 +25,30 @@ class Lease:
     to: str = ""
     commits: int = 0
     delayed: bool = False
-    on_commit: Callable[[], None] | None = None
+    moved_at: float = 0.0
+    rev: int = 0
+    until: int = 0
+    exclusive: bool = False
+    newest: Fence | None = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.newest = self.fence
+
+    def renew(self, fence: Fence | None) -> None:
+        """A commit replaced the queue row, or removed it (None)."""
+        self.fence, self.newest = fence, fence or self.newest
 
 
 @define(eq=False)
 class ExecutionContext:
-    """The execution of a flow function that the present code is part of, on the store that `desk` stands for.
+    """One execution of flow functions: the State that it is at, and the lease on it.
 
-    `stopping` tells that it should come to an end, `waiting` that it only waits for news of States, `left` are the States
-    that it moved and has not executed.
+    `stopping()` tells that it should come to an end; `waiting` is set while it only waits for news of States; `left` are the
+    States that it moved and did not execute.
     """
 
-    service: object
+    ctx: StateCtx
     lease: Lease
     stopping: Callable[[], bool]
     waiting: bool = False
     left: set[str] = field(factory=set)
-
-
-_execution_context: ContextVar[ExecutionContext | None] = ContextVar("stepflow_acting", default=None)
-
-
-def execution_context(service: object) -> ExecutionContext | None:
-    """The execution that this code belongs to, if it is one on this store."""
-    found = _execution_context.get()
-    return found if found is not None and found.service is service else None
-
-
-@contextmanager
-def enter_execution(value: ExecutionContext | None) -> Iterator[None]:
-    """What is called inside is part of that execution, also in the threads and tasks that it starts."""
-    token = _execution_context.set(value)
-    try:
-        yield
-    finally:
-        _execution_context.reset(token)

@@ -20,6 +20,8 @@ from attrs import frozen
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.reader import Reader
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import Stopping, StoreError
 from stepflow.model.state import State
@@ -36,8 +38,8 @@ log = logging.getLogger("stepflow")
 class RevisionFeed:
     """The newest revisions of a namespace, read once for all watchers of an engine; lives on the event loop."""
 
-    def __init__(self, store: Store, clock: Clock, read: Callable[..., Any], on_watch: Callable[[], None]) -> None:
-        self._store, self._clock, self._read, self._on_watch = store, clock, read, on_watch
+    def __init__(self, store: Store, clock: Clock, reader: Reader, notifier: Notifier) -> None:
+        self._store, self._clock, self._store_reader, self._notifier = store, clock, reader, notifier
         self._states: list[State] = []
         self._floor = -1  # every revision above it up to `head` is in `_states`
         self.head = -1
@@ -67,7 +69,7 @@ class RevisionFeed:
 
     async def wait(self) -> None:
         """Return when there is more than `head` told at the time of the call, or a reason to look up."""
-        self._on_watch()
+        self._notifier.on_commit(self.notify)
         progress = self._progress
         self._waiting += 1
         if self._reader is None:
@@ -85,7 +87,7 @@ class RevisionFeed:
             found = list(islice((s for s in islice(self._states, start, None) if matches(s, labels)), PAGE))
         else:
             query = HistoryQuery(since_rev=since, limit=PAGE, labels=labels, until_rev=head)
-            found = [r.state for r in await self._read(self._store.read, query)]
+            found = [r.state for r in await self._store_reader.read(query)]
         return found, found[-1].rev if len(found) == PAGE else max(since, head)
 
     async def _read_on(self) -> None:
@@ -94,7 +96,7 @@ class RevisionFeed:
             while self._waiting and not self.closed:
                 self._told.clear()
                 try:
-                    self._take(*await self._read(self._news, self.head))
+                    self._take(*await self._store_reader.call(self._news, self.head))
                 except StoreError as error:
                     log.warning("watching goes on after an error of the store: %s", error)
                     await asyncio.sleep(RETRY_S)

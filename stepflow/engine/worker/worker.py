@@ -1,10 +1,11 @@
-"""The worker: claims due runs, lets attempts advance them, and knows when there is nothing left to do."""
+"""Worker: claims due runs, lets attempts advance them, and finds out when nothing is left to do."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -14,11 +15,14 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import Attempt
-from stepflow.engine.execution.executor import Executor
-from stepflow.engine.execution.step_attempt import BLOCKED_RETRY, StepAttempt
+from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
 from stepflow.engine.membership.heartbeat import Heartbeat
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.states.executions import Executions
+from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
+from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError
 from stepflow.model.flow import Flow
@@ -26,49 +30,48 @@ from stepflow.model.flow import Flow
 log = logging.getLogger("stepflow")
 
 NEVER = 1 << 62
-FULL_LOOK_S = 5.0  # between two looks for suspects of a worker that has no slot left
-MAX_SLEEP_S = 1.0  # how long a look ahead is trusted: a wall clock that jumps is noticed after this time
-BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks at who may be dead
+FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
+MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
+BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
 CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
 
 class Worker:
-    """Advances the runs of `flows`, at most `concurrency` at a time; `on_end` hears of every attempt that is over."""
+    """Advances the runs of `flows`, at most `concurrency` at a time, each by the attempt of its style.
+
+    `ended` counts the runs that it saw end, by status.
+    """
 
     def __init__(
         self,
         store: Store,
         clock: Clock,
         committer: Committer,
+        notifier: Notifier,
         heartbeat: Heartbeat,
+        styles: Styles,
+        feed: RevisionFeed,
+        executions: Executions,
         owner: str,
         flows: Mapping[str, Flow[Any]],
         concurrency: int,
-        on_end: Callable[[Attempt], None],
     ) -> None:
-        self._store, self._clock, self._committer, self._heartbeat, self._owner = (
-            store,
-            clock,
-            committer,
-            heartbeat,
-            owner,
-        )
-        self._flows, self._concurrency, self._on_end = flows, concurrency, on_end
-        self._executor, self._loop = Executor(clock, committer), asyncio.get_running_loop()
-        self.call = self._executor.call
-        self.on_quit: Callable[[], None] = lambda: None
-        self.busy_elsewhere: Callable[[], bool] = lambda: False
-        self.functions: Callable[[Flow[Any], Claim, Record], Attempt] = self._steps
-        self._wake = asyncio.Event()
+        self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
+        self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
+        self._owner, self._flows, self._concurrency = owner, flows, concurrency
+        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self.ended: Counter[str] = Counter()
         self._held: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
-        self._next_due = 0  # when a claim may find something, as far as is known here
+        self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked = float("-inf")
         self._stopping, self._retry_commits = False, False
         self._claim_was_empty = False  # what seemed to be due could not be claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
+        notifier.on_due(self.schedule_at)
+        notifier.on_cancel(self.cancel)
 
     @property
     def busy(self) -> bool:
@@ -76,14 +79,15 @@ class Worker:
         return bool(self._held)
 
     def schedule_at(self, due: int) -> None:
-        """Something may be due at `due` (microseconds UTC; 0: at once)."""
+        """Something may be due at `due` (microseconds UTC; 0: now)."""
         self._next_due = min(self._next_due, due)
         self._wake.set()
 
     def cancel(self, run_id: str) -> None:
         """Let the attempt of this run, if any, end as cancelled after its present step."""
-        for attempt in [a for a in self._held.values() if a.state.id == run_id]:
-            attempt.cancel = True
+        for attempt in self._held.values():
+            if attempt.state.id == run_id:
+                attempt.cancel = True
 
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
@@ -92,7 +96,7 @@ class Worker:
             self._wake.clear()
             try:
                 more = await self._fill()
-                if not more and until_idle and not self._held and self._error is None and not self.busy_elsewhere():
+                if not more and until_idle and not self._held and self._error is None and not self._executions.busy:
                     if await self._look_for_idle():
                         return True
                     more = self._next_due == 0
@@ -105,21 +109,21 @@ class Worker:
         return False
 
     def quit(self) -> None:
-        """Claim no more; attempts give back at their next step."""
+        """Claim no more; attempts release their claims at their next step."""
         self._stopping = True
         self._wake.set()
         for attempt in self._held.values():
             attempt.stop = True
         if self._held:
             log.info("asked to stop: %d run(s) go back after their present step", len(self._held))
-        self.on_quit()
+        self._feed.wake()  # functions that wait for news see that they should stop
 
     def ready(self) -> None:
         """Forget earlier requests to stop: work is about to begin."""
         self._stopping = False
 
     async def stop(self, grace_s: float) -> None:
-        """Claim no more, give back what has not begun; steps that have begun get `grace_s` seconds to end."""
+        """Claim no more, release what has not begun; steps that have begun get `grace_s` seconds to end."""
         self.quit()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace_s)
@@ -134,14 +138,10 @@ class Worker:
             # Always: a claim whose waiter was cancelled may still be on its way, before this.
             await self._committer.call(self._unreleased.release_all)
         except StoreError as error:
-            log.error("%d run(s) not handed back, only their owner's end frees them: %s", len(self._unreleased), error)
-
-    def close(self) -> None:
-        """Let the threads go."""
-        self._executor.close()
+            log.error("%d run(s) not released, only their owner's end frees them: %s", len(self._unreleased), error)
 
     async def _troubled(self, until_idle: bool) -> bool:
-        """The store failed: pass that on when asked to end, else wait a little and go on."""
+        """The store failed: raise the error if asked to end, else wait a little and go on."""
         error = self._error
         if error is None or (until_idle and self._held):
             return False
@@ -204,8 +204,7 @@ class Worker:
 
     def _begin(self, claim: Claim, record: Record, runs_alone: bool) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
-        make = self.functions if flow.kind == "function" else self._steps
-        attempt = make(flow, claim, record)
+        attempt = self._styles[flow.kind](flow, claim, record)
         attempt.stop = self._stopping
         attempt.retry_commits = self._retry_commits
         self._held[claim.fence.id] = attempt
@@ -215,14 +214,11 @@ class Worker:
         task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
         return task
 
-    def _steps(self, flow: Flow[Any], claim: Claim, record: Record) -> StepAttempt:
-        return StepAttempt(flow, claim, record, self._clock)
-
     async def _advance(self, attempt: Attempt) -> None:
         run_id = attempt.claim.fence.id
         release: Release | None = None
         try:
-            release = await self._executor.advance(attempt)
+            release = await attempt.run()
         except (LostClaim, RevMismatch) as error:
             log.warning("run %s was taken over: %s", run_id, error)
             release = attempt.release() if isinstance(error, RevMismatch) else None  # the claim may still be ours
@@ -251,8 +247,10 @@ class Worker:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
             if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
-                self._next_due = 0  # others may have been left out because of it
-            self._on_end(attempt)
+                self._next_due = 0  # a limit may have kept other runs back
+            if attempt.ended:
+                self.ended[attempt.ended] += 1
+            self._notifier.run_changed(attempt.state.id)
             self._wake.set()
 
     async def _look_ahead(self) -> None:
@@ -264,7 +262,7 @@ class Worker:
             self._next_due = min(self._next_due, ahead.next_due)
 
     async def _look_for_idle(self) -> bool:
-        """Whether nothing is due and nobody who may be dead holds a run; asks the store."""
+        """Whether nothing is due and no owner that may be dead holds a run; asks the store."""
         now = self._clock.now()
         ahead = await self._committer.call(self._store.next_due, definitions(self._flows), now)
         if ahead.suspects or (ahead.next_due is not None and ahead.next_due <= now):
@@ -283,7 +281,7 @@ class Worker:
         """Sleep until something changes here, or the next due time."""
         timeout = MAX_SLEEP_S
         if self._free():
-            # a suspect is due all the time until there is room for it
+            # a suspect stays due until there is room for it
             floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
         if self._clock.virtual:
@@ -302,5 +300,5 @@ class Worker:
             limit = attempt.flow.options.hung_after_s
             if limit is not None and mono - attempt.moved_at > limit:
                 attempt.hung = True
-                log.warning("run %s: no commit for %g s, its claim is given back", run_id, limit)
+                log.warning("run %s: no commit for %g s, its claim is released", run_id, limit)
                 self._tasks[run_id].cancel()

@@ -1,0 +1,72 @@
+"""Lifetime: in which process and on which event loop an engine is open, and whether it is at work or closing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+
+from stepflow.errors import StepflowError
+
+
+class Lifetime:
+    """From `opened` to `closed`; in between an engine may be at work, from `work_began` to `work_ended`."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self.closing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether some process opened the engine and this one did not close it."""
+        return self._pid != 0
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child process of the one that opened the engine."""
+        return self._pid not in (0, os.getpid())
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the engine may hold claims of its worker."""
+        return not self._at_rest.is_set()
+
+    def check_open(self) -> None:
+        """Raise StepflowError unless this process opened the engine, on this event loop if one runs, and did not close it."""
+        if not self._pid:
+            raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
+        if self.forked:
+            raise StepflowError("the engine was opened before fork: open one in each process")
+        with suppress(RuntimeError):  # no loop runs in this thread
+            if asyncio.get_running_loop() is not self.loop:
+                raise StepflowError("the engine was opened on another event loop: use it there, or open one here")
+
+    def opened(self) -> None:
+        """The store is connected: the engine belongs to this process and to the loop that runs here."""
+        self._pid, self.loop, self.closing = os.getpid(), asyncio.get_running_loop(), False
+        self._at_rest = asyncio.Event()
+        self._at_rest.set()
+
+    def begin_closing(self) -> None:
+        """Executions should come to an end."""
+        self.closing = True
+
+    def closed(self) -> None:
+        """The engine is not open any more."""
+        self._pid = 0
+
+    def work_began(self) -> None:
+        """The engine may hold claims from now on; StepflowError if it may already."""
+        self.check_open()
+        if self.at_work:
+            raise StepflowError("this engine is at work already: open another one for a second worker")
+        self._at_rest.clear()
+
+    def work_ended(self) -> None:
+        """The worker holds nothing any more."""
+        self._at_rest.set()
+
+    async def wait_for_rest(self, timeout_s: float) -> None:
+        """Return when the work has ended, at the latest after `timeout_s`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._at_rest.wait(), timeout_s)

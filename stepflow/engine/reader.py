@@ -1,0 +1,39 @@
+"""Reader: reads the store without blocking the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from stepflow.drivers.port.commit import Record
+from stepflow.drivers.port.queries import DueSummary
+from stepflow.drivers.port.store import Query, Store
+from stepflow.engine.clock import Clock
+from stepflow.engine.lifetime import Lifetime
+
+T = TypeVar("T")
+
+
+class Reader:
+    """The reading methods of a store, each in a thread (under virtual time at once); StepflowError if the engine is not open."""
+
+    def __init__(self, store: Store, clock: Clock, lifetime: Lifetime) -> None:
+        self._store, self._clock, self._lifetime = store, clock, lifetime
+
+    async def read(self, query: Query) -> Any:
+        """The answer to a query."""
+        return await self.call(self._store.read, query)
+
+    async def load(self, ids: Sequence[str]) -> list[Record | None]:
+        """The full records in the order of `ids`; None where there is no such run."""
+        return await self.call(self._store.load, ids)
+
+    async def next_due(self, flows: Mapping[str, str]) -> DueSummary:
+        """What is due when, of flows name -> definition hash."""
+        return await self.call(self._store.next_due, flows, self._clock.now())
+
+    async def call(self, fn: Callable[..., T], *args: Any) -> T:
+        """The result of a function that reads the store several times."""
+        self._lifetime.check_open()
+        return fn(*args) if self._clock.virtual else await asyncio.to_thread(fn, *args)

@@ -1,0 +1,67 @@
+"""Executions: which executions of flow functions are under way in one engine, in the foreground and in the background."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from typing import Any
+
+from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.states.lease import ExecutionContext
+
+_current: ContextVar[tuple[Executions, ExecutionContext] | None] = ContextVar("stepflow_execution", default=None)
+
+
+class Executions:
+    """The executions of one engine; tells its Notifier when a background one is over."""
+
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
+        self.running: set[ExecutionContext] = set()
+        self._background: set[asyncio.Task[None]] = set()
+
+    def current(self) -> ExecutionContext | None:
+        """The execution of this engine that the calling code is part of."""
+        found = _current.get()
+        return found[1] if found is not None and found[0] is self else None
+
+    @contextmanager
+    def enter(self, execution: ExecutionContext) -> Iterator[None]:
+        """What is called inside is part of this execution, also in the threads and tasks that it starts."""
+        self.running.add(execution)
+        token = _current.set((self, execution))
+        try:
+            yield
+        finally:
+            _current.reset(token)
+            self.running.discard(execution)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an execution in the background does more than wait for news."""
+        return len(self._background) > sum(execution.waiting for execution in self.running)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run an execution that no caller waits for; it is not part of the execution that started it."""
+        context = copy_context()
+        context.run(_current.set, None)
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._background.add(task)
+        task.add_done_callback(self._over)
+
+    async def end_background(self, grace_s: float) -> None:
+        """Wait `grace_s` for the background executions, then cancel them."""
+        if not self._background:
+            return
+        _done, late = await asyncio.wait(self._background, timeout=grace_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        self._notifier.schedule_at(0)
