@@ -23,13 +23,13 @@ from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.reader import Reader
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_runner import FunctionRunner
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.service import StateService
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.worker.quota import definitions
 from stepflow.engine.worker.retention import Pruner
 from stepflow.engine.worker.styles import styles
@@ -68,7 +68,7 @@ class Session:
         self.committer: Committer = (
             InlineCommitter(store, clock, notifier) if clock.virtual else GroupCommitter(store, clock, loop, notifier)
         )
-        self.reader = reader = Reader(store, clock, lifetime)
+        self.reader = reader = StoreReader(store, clock, lifetime)
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
         self.client = Client(store, clock, self.committer, notifier, reader, lifetime)

@@ -1,4 +1,4 @@
-"""What any process may do with runs by their id: start, publish, cancel, redrive, look, wait for the end."""
+"""Client: what any process may do with runs by their id: start, publish, cancel, redrive, read, wait for the end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_timeout
-from stepflow.engine.client.info import RunInfo, refusal
+from stepflow.engine.client.explain import refusal
+from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.reader import Reader
+from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
@@ -40,7 +41,7 @@ def planned_start(
     now: int,
     limits: str = "",
 ) -> Commit:
-    """The commit that creates a run; the exchange is turned into text here, so what cannot be stored is refused here."""
+    """The commit that creates a run; encodes the exchange, and so refuses what cannot be stored."""
     move = flow.first()
     transition, task = move.transition, move.task
     if task is not None and task.timeout_s is not None:
@@ -61,14 +62,14 @@ class Client:
         clock: Clock,
         committer: Committer,
         notifier: Notifier,
-        reader: Reader,
+        reader: StoreReader,
         lifetime: Lifetime,
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._reader, self._lifetime = reader, lifetime
 
     async def create(self, commit: Commit) -> Created | None:
-        """Make a planned start; returns how the run that is there already was born, None if this one is new."""
+        """Make a planned start; None, or how a run of this id was created before."""
         try:
             await self._committer.submit(commit)
         except RevMismatch as error:
@@ -81,7 +82,7 @@ class Client:
     async def create_many(self, commits: Sequence[Commit]) -> list[Created | None]:
         """Make planned starts together, in as few transactions as they fit into; the answers of `create` in order.
 
-        One whose id exists, or is there twice, keeps nobody else from being made.
+        An id that exists, or is there twice, does not keep the others from being made.
         """
         answers = await self._committer.submit_all(commits)
         known = [run_id for answer in answers if isinstance(answer, RevMismatch) for run_id in answer.ids]
@@ -95,7 +96,7 @@ class Client:
         return [there.get(run_id) for run_id in ids]
 
     async def kept_back(self, info: RunInfo) -> str:
-        """Why the limits of a run that is due keep it from being taken; empty if they do not."""
+        """Why the limits of a run that is due keep it from being claimed; empty if they do not."""
         now, text = self._clock.now(), dump(info.limits)
         if info.status is not Status.QUEUED or not text:
             return ""
@@ -103,7 +104,7 @@ class Client:
         return refusal(admission(text, limit_usage, now), limit_usage)
 
     async def workers(self, info: RunInfo) -> list[Owner]:
-        """If the run is due: who claims runs of some flow, as far as the store knows, without those that surely died."""
+        """If the run is due: the owners that claim runs of some flow, without those whose lock proves that they died."""
         if info.status is not Status.QUEUED:
             return []
         peers = await self._reader.read(OwnerQuery())
@@ -113,11 +114,11 @@ class Client:
         """The record of a run; NotFound if there is none."""
         (record,) = await self._reader.load([run_id])
         if record is None:
-            raise NotFound(f"no run {run_id!r} in this namespace: check the id, the store and the namespace")
+            raise _not_found(run_id)
         return record
 
     async def delay_of(self, record: Record) -> Delay | None:
-        """The pending delay that will move a run on which has no other prospect; None if there is none."""
+        """The pending delay that will move on a run without a queue row and without a wait; None if there is none."""
         state = record.state
         if record.row is not None or state.transition.status or state.transition.event:
             return None
@@ -126,15 +127,18 @@ class Client:
 
     async def history(self, run_id: str, limit: int) -> Sequence[Revision]:
         """The newest `limit` revisions of a run, oldest first."""
-        await self.load(run_id)
         found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=limit, last=True))
+        if not found:  # each run keeps its newest revision
+            raise _not_found(run_id)
         return found
 
     async def publish(self, run_id: str, name: str, payload: Any, event_id: str) -> None:
         """Store an event for a run; the same event id twice is stored once."""
-        event = planned_event(run_id, name, payload, event_id, self._clock.now())
-        await self.load(run_id)
-        await self._committer.submit(Commit(publish=(event,)))
+        commit = Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),))
+        try:
+            await self._committer.submit(commit)
+        except NotFound:
+            raise _not_found(run_id) from None
         self._notifier.schedule_at(0)
 
     def post(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
@@ -143,7 +147,7 @@ class Client:
         self._store.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
 
     async def cancel(self, run_id: str) -> None:
-        """End a run as cancelled: at once if nobody holds it, else after its present step. An ended run is left alone."""
+        """End a run as cancelled: at once if no worker holds it, else after its present step. An ended run stays as it is."""
         while True:
             record = await self.load(run_id)
             state = record.state
@@ -156,7 +160,7 @@ class Client:
                     return
                 await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(run_id))
             except (LostClaim, RevMismatch):
-                continue  # it was claimed, given back or moved on since it was read: look again
+                continue  # it was claimed, released or moved on since it was read: read it again
             return
 
     async def redrive(self, run_id: str) -> None:
@@ -221,6 +225,10 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
 
 def _payload_codec(type_: type[Any]) -> Codec[Any]:
     return Codec(Any if type_ in (dict, list, tuple, str, int, float, bool, type(None)) else type_)
+
+
+def _not_found(run_id: str) -> NotFound:
+    return NotFound(f"no run {run_id!r} in this namespace: check the id, the store and the namespace")
 
 
 def _too_late(run_id: str, when: str) -> ResultTimeout:

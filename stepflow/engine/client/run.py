@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from stepflow.engine.checks import checked_limit, checked_tx
+from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client
 from stepflow.engine.client.info import HistoryEntry, RunInfo
@@ -57,7 +58,7 @@ class AsyncRun(Generic[E]):
         """Why the run does not move, since when, when it will, and the command that would move it."""
         info = await self.info()
         kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
-        return info_views.explain(info, self._store, self._flows, kept_back, workers)
+        return explanation.explain(info, self._store, self._flows, kept_back, workers)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.

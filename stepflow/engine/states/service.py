@@ -15,7 +15,6 @@ from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.reader import Reader
 from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
 from stepflow.engine.states.commit_of import build_commit, queue_of, woken_by
@@ -24,6 +23,7 @@ from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
 from stepflow.engine.states.script import Effects, NeedsRead, Script, copies
 from stepflow.engine.states.watch import Start
+from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
@@ -36,7 +36,7 @@ class StateService:
         self,
         clock: Clock,
         committer: Committer,
-        reader: Reader,
+        reader: StoreReader,
         notifier: Notifier,
         leases: KeptLeases,
         executions: Executions,

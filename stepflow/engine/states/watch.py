@@ -21,8 +21,8 @@ from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.reader import Reader
 from stepflow.engine.states.lease import ExecutionContext
+from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import Stopping, StoreError
 from stepflow.model.state import State
 
@@ -38,7 +38,7 @@ log = logging.getLogger("stepflow")
 class RevisionFeed:
     """The newest revisions of a namespace, read once for all watchers of an engine; lives on the event loop."""
 
-    def __init__(self, store: Store, clock: Clock, reader: Reader, notifier: Notifier) -> None:
+    def __init__(self, store: Store, clock: Clock, reader: StoreReader, notifier: Notifier) -> None:
         self._store, self._clock, self._store_reader, self._notifier = store, clock, reader, notifier
         self._states: list[State] = []
         self._floor = -1  # every revision above it up to `head` is in `_states`

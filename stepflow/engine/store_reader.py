@@ -1,4 +1,4 @@
-"""Reader: reads the store without blocking the event loop."""
+"""StoreReader: reads the store without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepflow.engine.lifetime import Lifetime
 T = TypeVar("T")
 
 
-class Reader:
+class StoreReader:
     """The reading methods of a store, each in a thread (under virtual time at once); StepflowError if the engine is not open."""
 
     def __init__(self, store: Store, clock: Clock, lifetime: Lifetime) -> None:

@@ -1,0 +1,84 @@
+"""explain: why a run does not move, since when, and the command that moves it on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepflow.drivers.port.commit import Owner
+from stepflow.engine.client.info import RunInfo
+from stepflow.engine.clock import moment
+from stepflow.model.lifecycle import Status
+from stepflow.model.limits import Admission, LimitUsage
+
+SHOWN = 5  # runs named in an explanation
+
+
+def refusal(found: Admission, limit_usage: LimitUsage) -> str:
+    """Which limit keeps a run from being claimed, which runs use it up, and until when; empty if none does."""
+    limit = found.limit
+    if limit is None:
+        return ""
+    if found.until is not None:
+        until = moment(found.until).isoformat()
+        return f"at most {limit.rate} runs of {limit.key!r} begin within {limit.per:g} s: the next one at {until}"
+    holders = limit_usage.held.get(limit.key, [])
+    names = ", ".join(repr(name) for name in holders[:SHOWN]) + (", …" if len(holders) > SHOWN else "")
+    return f"at most {limit.concurrency} runs of {limit.key!r} are held at a time, and these are: {names}; it waits for one"
+
+
+def explain(
+    info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str = "", workers: Sequence[Owner] = ()
+) -> str:
+    """Why the run is where it is, since when, and the command that moves it on."""
+    where = info.position[0] if info.position else info.to or "its start"
+    lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status} at {where} since {info.updated_at.isoformat()}"]
+    command = f'stepflow {{}} {info.id!r} --store "{store}"'
+    due = "" if info.due is None else info.due.isoformat()
+    if kept_back:
+        lines.append(f"it is due since {due}; {kept_back}")
+    elif info.status is Status.QUEUED:
+        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers)}")
+        if info.to not in flows and not workers:
+            lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
+    elif info.status is Status.RUNNING:
+        lines.append(f"owner {info.owner} holds it")
+    elif info.status is Status.SLEEPING:
+        lines.append(f"it goes on at {due}" + (f", attempt {info.attempt} after {_line(info)}" if info.error else ""))
+    elif info.status is Status.WAITING:
+        lines += _waiting(info, command, due)
+    elif info.status is Status.PARKED:
+        lines.append("nothing will happen until somebody moves it: engine.do(commit(transit(ctx, FLOW)))")
+    elif info.status is Status.BLOCKED:
+        lines.append(f"a worker gave it back: {info.blocked}; deploy a definition that knows it; next try {due}")
+    elif info.status is Status.FAILED:
+        lines.append(f"{_line(info)}; after mending the cause: {command.format('retry')}")
+    if info.crashes:
+        lines.append(f"{info.crashes} process(es) died while they held it without making progress")
+    return "\n".join(lines)
+
+
+def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
+    """Why no worker has claimed a run of this flow that is due, by what the workers have registered."""
+    command, able = f"run `stepflow worker MODULE --store {store}`", [w.id for w in workers if flow in w.flows]
+    if able:
+        more = f" and {len(able) - 1} more" if len(able) > 1 else ""
+        return f" yet: owner {able[0]}{more} registered flow {flow!r}, busy with other runs or about to take it"
+    if not workers:
+        return f": {command}"
+    known = ", ".join(sorted({repr(name) for w in workers for name in w.flows})[:SHOWN])
+    return f": of {len(workers)} at work none has registered flow {flow!r}, but {known}; {command} with its module"
+
+
+def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
+    kind, _, name = info.waiting_for.partition(":")
+    lines = [f"it polls its condition, next at {due}"]
+    if kind == "event":
+        lines = [f"it waits for event {name!r}: {command.format('publish')} {name!r} PAYLOAD"]
+    if info.deadline is not None:
+        lines.append(f"it times out at {info.deadline.isoformat()}")
+    return lines
+
+
+def _line(info: RunInfo) -> str:
+    return "" if info.error is None else f"{info.error.type}: {info.error.message}"
