@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from stepflow.model.state import State
@@ -32,6 +34,24 @@ class Status(str, Enum):
 
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+SUSPECT = 2  # crashes from which a row is given only to a worker that asks for suspects
+
+TABLE: tuple[tuple[frozenset[str], Status | None], ...] = (
+    (frozenset({"ended"}), None),  # the final status that the transition names
+    (frozenset({"no_row", "awaits_event"}), Status.WAITING),
+    (frozenset({"no_row"}), Status.PARKED),
+    (frozenset({"owned"}), Status.RUNNING),
+    (frozenset({"blocked"}), Status.BLOCKED),
+    (frozenset({"due"}), Status.QUEUED),
+    (frozenset({"polls"}), Status.WAITING),
+    (frozenset(), Status.SLEEPING),
+)
+"""Facts about a run and the status that follows from them: the first line counts all of whose facts hold."""
+
+WITHOUT_ROW = frozenset(status for facts, status in TABLE if status and "no_row" in facts)
+WITH_ROW = frozenset(status for facts, status in TABLE if status and "no_row" not in facts)
+_DUE = next(line for line, (facts, _status) in enumerate(TABLE) if facts == {"due"})
+UNTIL_DUE = frozenset(status for _facts, status in TABLE[_DUE + 1 :] if status)  # they end when the run is due
 
 
 class QueueRow(NamedTuple):
@@ -57,17 +77,45 @@ class QueueRow(NamedTuple):
 OWNER, EPOCH = QueueRow._fields.index("owner"), QueueRow._fields.index("epoch")  # for loops that count
 
 
+@lru_cache(maxsize=256)
+def status_from(facts: frozenset[str]) -> Status:
+    """The status of a run that has not ended."""
+    return next(status for needed, status in TABLE if status is not None and needed <= facts)
+
+
 def status_of(state: State, row: QueueRow | None, now: int) -> Status:
     """The status of a run at time `now` (microseconds)."""
     transition = state.transition
     if transition.status:
         return Status(transition.status)
-    if row is None:
-        return Status.WAITING if transition.event else Status.PARKED
-    if row.owner:
-        return Status.RUNNING
-    if row.blocked:
-        return Status.BLOCKED
-    if row.due <= now:
-        return Status.QUEUED
-    return Status.WAITING if transition.polls else Status.SLEEPING
+    facts = {
+        "no_row": row is None,
+        "awaits_event": transition.event != "",
+        "owned": row is not None and row.owner != "",
+        "blocked": row is not None and row.blocked != "",
+        "due": row is not None and row.due <= now,
+        "polls": transition.polls,
+    }
+    return status_from(frozenset(fact for fact, holds in facts.items() if holds))
+
+
+def status_sql(facts: Mapping[str, str], final: str) -> str:
+    """The table as an SQL expression; `facts` are the conditions of the store, `final` is the final status or ''."""
+    lines = [
+        f"WHEN {' AND '.join(facts[fact] for fact in sorted(needed))} THEN " + (f"'{status}'" if status else final)
+        for needed, status in TABLE
+        if needed
+    ]
+    return f"CASE {' '.join(lines)} ELSE '{TABLE[-1][1]}' END"
+
+
+def status_terms(status: str, final: str, table: str) -> list[str]:
+    """SQL terms for the runs of one status; `table` is what `status_sql` made of the column `final`.
+
+    The term on `final` alone lets an index on it serve the query.
+    """
+    if status not in Status._value2member_map_:
+        return ["false"]
+    if Status(status).final:
+        return [f"{final} <> ''", f"{final} = '{status}'"]
+    return [f"{final} = ''", f"{table} = '{status}'"]

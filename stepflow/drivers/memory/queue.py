@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
-from stepflow.model.lifecycle import QueueRow
-
-SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+from stepflow.model.lifecycle import SUSPECT, QueueRow
 
 Look = Callable[[str], QueueRow | None]
 

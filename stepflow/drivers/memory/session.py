@@ -11,7 +11,6 @@ from attrs import define, evolve, field
 
 from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.query import answer
-from stepflow.drivers.memory.queue import SUSPECT
 from stepflow.drivers.memory.tables import MemoryTables
 from stepflow.drivers.port.commit import (
     Claim,
@@ -28,7 +27,7 @@ from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import StoreError
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.limits import admission, admit, after_start, due_of
 
 T = TypeVar("T")

@@ -25,11 +25,6 @@ def restored(text: str) -> str:
     return text
 
 
-def printable(text: str) -> str:
-    """A text for people to read, without what is no text."""
-    return text.encode(errors="replace").decode()
-
-
 def texts(items: Sequence[str]) -> str:
     """A `text[]` literal of texts in their stored form."""
     if not items:

@@ -8,6 +8,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Enqueue
 from stepflow.drivers.port.step import Member, whole
+from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.decide import Changes, Numbered, Slot, decide, ids_of
@@ -15,7 +16,7 @@ from stepflow.drivers.postgres.delays import data_statements, delay_statements, 
 from stepflow.drivers.postgres.limits import reservations, reserved
 from stepflow.drivers.postgres.lock_and_read import BEGIN, RunSnapshot, lock_and_read
 from stepflow.drivers.postgres.owners import Owners
-from stepflow.drivers.postgres.rows import Shards, read_map
+from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
 from stepflow.drivers.postgres.write_changes import event_statements, label_statements, queue_statements
 from stepflow.errors import StepflowError

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
 from stepflow.drivers.port.step import Step
+from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
-from stepflow.drivers.postgres.rows import label_key, map_text, waiting
+from stepflow.drivers.postgres.rows import label_key, waiting
 from stepflow.drivers.postgres.transactions import Statement
 
 LOCK = "select pg_advisory_xact_lock_shared($1)"

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, DedupKey, Dequeue, Enqueue, Event, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
-from stepflow.drivers.postgres.arrays import printable
+from stepflow.drivers.port.stored import printable
 from stepflow.drivers.postgres.delays import too_large
 from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError

@@ -9,20 +9,11 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
+from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import RunSnapshot
-from stepflow.drivers.postgres.rows import (
-    QUEUE,
-    STATE,
-    Shards,
-    lane,
-    map_text,
-    read_map,
-    read_queue,
-    read_record,
-    read_state,
-)
+from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, lane, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.errors import TooLarge
 

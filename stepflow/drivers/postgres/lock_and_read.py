@@ -11,9 +11,10 @@ from typing import Any
 
 from attrs import define, field
 
+from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.rows import Shards, read_transition
+from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, pipelined
 from stepflow.model.lifecycle import QueueRow
 

@@ -41,7 +41,7 @@ from stepflow.drivers.postgres.rows import (
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import QueueRow, Status
+from stepflow.model.lifecycle import QueueRow, status_sql, status_terms
 
 RUNS = (
     f"select {STATE}, {CREATED}, {QUEUE}{{more}} from stepflow.states s"
@@ -57,14 +57,17 @@ LOAD = (
     + " where s.shard = $1 and s.id = any($2::text[]) and s.delay is null"
 )
 
-# The same decisions as `model.lifecycle.status_of`, in the same order; $1 is now.
-STATUS = (
-    "case when s.status <> '' then s.status"
-    " when q.id is null then case when s.waiting like 'event:_%' then 'waiting' else 'parked' end"
-    " when q.owner <> '' then 'running'"
-    " when q.blocked <> '' then 'blocked'"
-    " when q.due <= $1 then 'queued'"
-    " when s.waiting in ('', 'delay') then 'sleeping' else 'waiting' end"
+STATUS = status_sql(
+    {
+        "ended": "s.status <> ''",
+        "no_row": "q.id is null",
+        "awaits_event": "s.waiting like 'event:_%'",
+        "owned": "q.owner <> ''",
+        "blocked": "q.blocked <> ''",
+        "due": "q.due <= $1",
+        "polls": "s.waiting not in ('', 'delay')",
+    },
+    final="s.status",
 )
 TALLY = (
     "select s.flow, s.status, count(*) from stepflow.states s"
@@ -152,7 +155,7 @@ class Reader:
         if query.flow is not None:
             add("s.flow = {}", stored(query.flow))
         if query.status is not None:
-            where.extend(_with_status(query.status))
+            where.extend(status_terms(query.status, "s.status", STATUS))
         for item in (query.labels or {}).items():
             add(
                 "exists (select 1 from stepflow.labels l where l.shard = s.shard and l.label = {} and l.id = s.id)",
@@ -198,12 +201,3 @@ def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, R
     run_id = restored(row[0])
     queued = queued or read_queue(columns[9:20])
     return run_id, read_record(columns, queued, restored(exchange), _events(run_id, events))
-
-
-def _with_status(status: str) -> list[str]:
-    """Terms for one status. Those that end a run are served by an index that needs to see them."""
-    if status not in Status._value2member_map_:
-        return ["false"]
-    if Status(status).final:
-        return ["s.status <> ''", f"s.status = '{status}'"]
-    return ["s.status = ''", f"{STATUS} = '{status}'"]

@@ -11,12 +11,12 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.drivers.postgres.arrays import restored
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.shard import shard_of
-from stepflow.model.state import EMPTY, WAITING, State, Transition, encode_map
+from stepflow.model.state import WAITING, State, Transition
 
-SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the lanes of the queue
 LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
 
@@ -25,8 +25,6 @@ CREATED = "s.flow, s.input_hash, s.created_at"
 QUEUE = (
     "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
 )
-
-_encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
 
 
 def run_of(key: str) -> str:
@@ -54,11 +52,6 @@ class Shards:
         return dict(sorted(parts.items()))
 
 
-def map_text(mapping: Mapping[str, str]) -> str:
-    """The stored form of labels or annotations; most runs have a few that do not change."""
-    return str(_encode_items(tuple(mapping.items()))) if mapping else "{}"
-
-
 def waiting(transition: Transition) -> str:
     """The column `waiting` of a transition."""
     return transition.annotations.get(WAITING, "") if transition.annotations else ""
@@ -78,17 +71,6 @@ def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str
     if due > now:
         return LATER
     return LIMITED if limits else READY
-
-
-def read_map(text: str) -> Mapping[str, str]:
-    """Labels or annotations from their stored form."""
-    return EMPTY if text == "{}" else json.loads(text)
-
-
-@lru_cache(maxsize=1024)
-def read_transition(text: str) -> Transition:
-    """A transition from its stored form; runs share most of them."""
-    return Transition.parse(text)
 
 
 def read_state(row: Sequence[Any]) -> State:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import SUSPECT, UNTIL_DUE, QueueRow, Status, status_from
 
 Entry = tuple[bytes, bytes]
 """An index key and its record."""
@@ -18,19 +19,29 @@ Kind = tuple[bytes, str]
 """What decides who may claim a row: plain, or blocked by the definition named; the same of a suspect; or its limits."""
 
 PLAIN, SUSPECTED, LIMITED = b"0", b"1", b"2"
-SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
 LIVE = "live"  # the group of runs with a queue row, whose status depends on the time
-RUNNING, BLOCKED, SLEEPS, WAITS = b"R", b"B", b"S", b"V"
+LETTERS = {Status.RUNNING: b"R", Status.BLOCKED: b"B", Status.SLEEPING: b"S", Status.WAITING: b"V"}
+_FACTS = ("owned", "blocked", "polls")
+# The letter of a row that is not due, by whether these facts hold; the status of a run without a row by whether it awaits an event.
+_LETTER_OF = {
+    holds: LETTERS[status_from(frozenset(fact for fact, held in zip(_FACTS, holds, strict=True) if held))]
+    for holds in product((False, True), repeat=len(_FACTS))
+}
+_WITHOUT_ROW = {
+    False: status_from(frozenset({"no_row"})).value,
+    True: status_from(frozenset({"no_row", "awaits_event"})).value,
+}
+_STATUS_OF = {letter: status for status, letter in LETTERS.items()}
 
 
 def group_of(run: Run, row: QueueRow | None) -> str:
-    """The final status; `live` with a queue row, else `waiting` for an event or `parked`."""
+    """The final status; `live` with a queue row, else the status that the run has without one."""
     transition = run.transition
     if transition.status:
         return transition.status
     if row is not None:
         return LIVE
-    return "waiting" if transition.event else "parked"
+    return _WITHOUT_ROW[transition.event != ""]
 
 
 def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
@@ -40,20 +51,14 @@ def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
 
 def _mark(run: Run, row: QueueRow) -> bytes:
     """What the status of a live run follows from: a letter, and the due time."""
-    if row.owner:
-        return RUNNING
-    letter = BLOCKED if row.blocked else WAITS if run.transition.polls else SLEEPS
-    return b"%b%d" % (letter, row.due)
+    letter = _LETTER_OF[row.owner != "", row.blocked != "", run.transition.polls]
+    return letter if row.owner else b"%b%d" % (letter, row.due)
 
 
 def status_at(mark: bytes, now: int) -> str:
     """The status of a live run at `now`, from its index record."""
-    letter = mark[:1]
-    if letter in (RUNNING, BLOCKED):
-        return "running" if letter == RUNNING else "blocked"
-    if int(mark[1:]) <= now:
-        return "queued"
-    return "sleeping" if letter == SLEEPS else "waiting"
+    status = _STATUS_OF[mark[:1]]
+    return (Status.QUEUED if status in UNTIL_DUE and int(mark[1:]) <= now else status).value
 
 
 def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:

@@ -23,15 +23,16 @@ from stepflow.drivers.rocksdb.records import Run
 from stepflow.drivers.rocksdb.revisions import RevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import status_of
+from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, status_of
 from stepflow.model.state import new_tuple
 
 CHUNK = 64  # records read at once, so that commits do not wait for long
 NUMBER = 8
 FIRST = b"\xff" * 9  # sorts before everything when walking backwards
 GROUPS = {
-    "waiting": ("waiting", LIVE), "running": (LIVE,), "blocked": (LIVE,), "queued": (LIVE,), "sleeping": (LIVE,),
-}  # fmt: skip
+    status.value: (*((status.value,) if status in WITHOUT_ROW else ()), *((LIVE,) if status in WITH_ROW else ()))
+    for status in WITHOUT_ROW | WITH_ROW
+}
 """Status -> the groups in which such runs are; any other status is a group of its own."""
 
 Candidate = tuple[bytes, str]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Owner
+from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
@@ -129,20 +129,13 @@ def dump_position(
     return f"{now}\0{transition.text}\0{maps}"
 
 
-_transition = lru_cache(maxsize=1024)(Transition.parse)
-
-
-def _map(text: str) -> Any:
-    return EMPTY if text == "{}" else json.loads(text)
-
-
 def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, str]:
     """A State, the revision that holds its exchange, and the exchange's text if it is that one."""
     fields = record.decode("utf-8", "surrogatepass").split("\0", 7)
     if fields[0] != str(FORMAT):
         raise _newer(fields[0])
     _format, _prev, exchange_rev, at, transition, labels, annotations, exchange = fields
-    state = State(run_id, rev, _transition(transition), _map(labels), _map(annotations), int(at))
+    state = State(run_id, rev, read_transition(transition), read_map(labels), read_map(annotations), int(at))
     return state, int(exchange_rev), exchange
 
 

@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
-from stepflow.drivers.sqlite.rows import SUSPECT, lane, map_text, printable
+from stepflow.drivers.port.stored import map_text, printable
+from stepflow.drivers.sqlite.rows import lane
+from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import after_start
 
 MOST = 256  # rows of one statement

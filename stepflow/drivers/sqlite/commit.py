@@ -9,11 +9,11 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Write
 from stepflow.drivers.port.delays import delay_key
+from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.delays import PAST, DelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.queue import ReadyRows
-from stepflow.drivers.sqlite.rows import map_text
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 
 

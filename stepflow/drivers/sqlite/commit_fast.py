@@ -12,8 +12,9 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of
+from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, many
-from stepflow.drivers.sqlite.rows import lane, map_text
+from stepflow.drivers.sqlite.rows import lane
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
 

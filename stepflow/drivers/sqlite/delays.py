@@ -9,7 +9,8 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
-from stepflow.drivers.sqlite.rows import STATE, map_text, read_map, read_state
+from stepflow.drivers.port.stored import map_text, read_map
+from stepflow.drivers.sqlite.rows import STATE, read_state
 from stepflow.model.state import encode_map
 
 DELAY = f"{STATE}, s.due, s.binding, s.number, s.fired"

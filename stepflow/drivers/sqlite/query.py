@@ -28,7 +28,7 @@ from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.revisions import Search, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import QueueRow, Status
+from stepflow.model.lifecycle import QueueRow, status_sql, status_terms
 from stepflow.model.state import new_tuple
 
 RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
@@ -46,14 +46,17 @@ EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
 )
 
-# The same decisions as `model.lifecycle.status_of`, in the same order; :now is the only parameter.
-STATUS = (
-    "CASE WHEN s.status <> '' THEN s.status"
-    " WHEN q.id IS NULL THEN CASE WHEN s.event <> '' THEN 'waiting' ELSE 'parked' END"
-    " WHEN q.owner <> '' THEN 'running'"
-    " WHEN q.blocked <> '' THEN 'blocked'"
-    " WHEN q.due <= :now THEN 'queued'"
-    " WHEN s.polls THEN 'waiting' ELSE 'sleeping' END"
+STATUS = status_sql(
+    {
+        "ended": "s.status <> ''",
+        "no_row": "q.id IS NULL",
+        "awaits_event": "s.event <> ''",
+        "owned": "q.owner <> ''",
+        "blocked": "q.blocked <> ''",
+        "due": "q.due <= :now",
+        "polls": "s.polls",
+    },
+    final="s.status",
 )
 _LATER = (
     "(SELECT count(*) FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
@@ -157,7 +160,7 @@ class Reader:
             where.append("s.flow = :flow")
             values["flow"] = query.flow
         if query.status is not None:
-            where += _with_status(query.status)
+            where += status_terms(query.status, "s.status", STATUS)
         for number, (name, value) in enumerate((query.labels or {}).items()):
             where.append(
                 "s.id IN (SELECT id FROM stepflow_labels"
@@ -226,15 +229,6 @@ class Reader:
             query = "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
             exchange, prev = self.connection.execute(query, (prev,)).fetchone()
         return str(exchange)
-
-
-def _with_status(status: str) -> list[str]:
-    """Terms for one status. Those that end a run are served by an index that needs to see them."""
-    if status not in Status._value2member_map_:
-        return ["false"]
-    if Status(status).final:
-        return ["s.status <> ''", f"s.status = '{status}'"]
-    return ["s.status = ''", f"{STATUS} = '{status}'"]
 
 
 def _record(run: Sequence[Any], row: QueueRow | None, exchange: str = "", events: tuple[Event, ...] = ()) -> Record:

@@ -9,9 +9,10 @@ import sqlite3
 from attrs import define
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
-from stepflow.drivers.sqlite.rows import QUEUE, SUSPECT, lane, printable, read_queue, read_transition
+from stepflow.drivers.port.stored import printable, read_transition
+from stepflow.drivers.sqlite.rows import QUEUE, lane, read_queue
 from stepflow.errors import LostClaim
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.limits import after_start
 
 # The row of a run together with what decides whether it is wanted now: a cancel that the holder has not seen, or an

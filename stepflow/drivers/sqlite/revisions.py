@@ -14,7 +14,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.drivers.sqlite.rows import read_map
+from stepflow.drivers.port.stored import read_map
 
 WINDOW = 5_000  # revisions that are scanned before the runs are asked
 LABELLED = "SELECT id FROM stepflow_labels WHERE shard = :shard AND name = :name{n} AND value = :value{n}"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Event
-from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
-
-SUSPECT = 2  # crashes from which a run is given out only to a worker that asks for suspects
+from stepflow.drivers.port.stored import read_map, read_transition
+from stepflow.model.lifecycle import SUSPECT, QueueRow
+from stepflow.model.state import State, new_tuple
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 QUEUE = (
@@ -24,24 +21,6 @@ HEAD = (
     "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
     " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
 )
-
-_encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
-
-
-def map_text(mapping: Mapping[str, str]) -> str:
-    """The stored form of labels or annotations; most runs have a few that do not change."""
-    return str(_encode_items(tuple(mapping.items()))) if mapping else "{}"
-
-
-def read_map(text: str) -> Mapping[str, str]:
-    """Labels or annotations from their stored form."""
-    return EMPTY if text == "{}" else json.loads(text)
-
-
-@lru_cache(maxsize=1024)
-def read_transition(text: str) -> Transition:
-    """A transition from its stored form; runs share most of them."""
-    return Transition.parse(text)
 
 
 def read_state(row: Sequence[Any]) -> State:
@@ -62,11 +41,6 @@ def read_queue(row: Sequence[Any]) -> QueueRow | None:
 def read_event(row: tuple[Any, ...]) -> Event:
     """An event from the columns `EVENT`."""
     return Event(*row)
-
-
-def printable(text: str) -> str:
-    """The text of an error, fit to be stored whatever bytes went into it."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:

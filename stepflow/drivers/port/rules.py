@@ -1,0 +1,335 @@
+"""The rule book: what commit, publish, wake, hold, release and reclaim do to the runs they touch, decided once for all stores.
+
+A driver locks the runs that `ids_of` names and reads a RunSnapshot of each. It calls `decide_commit` or `decide_release` and
+writes what these noted: on each snapshot the new queue row (`placed`), the cancel mark (`marked`) and the end of a delay
+(`fired`), in `Changes` everything else. The driver gives a new epoch to every row that was placed. Nothing here reads a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Commit, Created, DedupKey, Dequeue, Enqueue, Event, Release, Write
+from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.stored import printable
+from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, TooLarge
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import after_start
+from stepflow.model.state import Transition
+
+NO_EXCHANGE = "null"  # the exchange of a run that was created without one
+
+Slot = tuple[int, int]
+"""The number of a commit in its batch, and the number of one of its writes."""
+
+
+class NumberedWrite(NamedTuple):
+    """A write with its slot; `creates`: the run does not exist before it."""
+
+    slot: Slot
+    write: Write
+    creates: bool
+
+
+@define
+class RunSnapshot:
+    """A run, or a pending delay under its key, as its transaction sees it. The rules read it and note changes on it.
+
+    `rev` is 0 if there is no such run. `pending` and `known` may be left empty for the runs that `pending_ids_of` and
+    `publishes_of` do not name.
+    """
+
+    rev: int = 0
+    newest: int = 0  # the revision after the decided writes; a claim by the committer is made on it
+    epoch: int | None = None  # of its queue row as it was read
+    row: QueueRow | None = None
+    status: str = ""  # the final status
+    awaits: tuple[str, ...] = ()  # names of the events that it waits for
+    target: str = ""  # where its transition goes
+    priority: int = 0  # of its next queue row
+    limits: str = ""  # of its next queue row
+    labels: str = "{}"  # their stored text, in stores that index them
+    pending: dict[int, str] = field(factory=dict)  # seq -> name of the events that no wait took yet
+    known: set[str] = field(factory=set)  # those publish ids of the batch that are stored already
+    delay: int = 0  # the offset, if this is a pending delay
+    placed: bool = False  # its queue row is to be written, or to be removed if `row` is None
+    marked: bool = False  # its owned queue row gets the cancel mark
+    fired: bool = False  # the delay is over
+
+    def at(self, transition: Transition) -> None:
+        """Take over the position of a State."""
+        self.status, self.target = transition.status, transition.to
+        self.awaits = (transition.event,) if transition.event else ()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a cancel was asked for that the holder has not carried out."""
+        return self.row is not None and self.row.cancel and not self.status
+
+    def place(self, row: QueueRow | None) -> None:
+        """Replace or remove the queue row."""
+        self.row, self.placed = row, True
+
+    def enqueue(self, flow: str, due: int, limits: str, *, cancel: bool = False) -> None:
+        """Give it an unowned queue row."""
+        self.place(QueueRow(flow, due, priority=self.priority, cancel=cancel, limits=limits))
+
+    def has_pending(self, names: Iterable[str]) -> bool:
+        """Whether an event of one of these names is there."""
+        return bool(self.pending) and not set(names).isdisjoint(self.pending.values())
+
+
+@define
+class Changes:
+    """What a batch writes besides queue rows. The first fields are given by the driver, the others are noted by the rules.
+
+    `numbers` are those of the data and then of the delays of a commit, by the number of the commit.
+    """
+
+    owner: str = ""  # the committer
+    store: str = "the store"  # its name in error texts
+    largest_blob: int = 1 << 62  # bytes
+    last_data: int = 0  # the last numbers that were given
+    last_delay: int = 0
+    reserved: dict[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
+    writes: list[NumberedWrite] = field(factory=list)
+    consumed: list[tuple[str, int]] = field(factory=list)  # run id, seq
+    data: dict[int, DataWrite] = field(factory=dict)
+    delays: dict[int, Delay] = field(factory=dict)
+    numbers: dict[int, tuple[int, ...]] = field(factory=dict)
+    held: list[tuple[int, str]] = field(factory=list)  # commit and run of the rows that the committer holds now
+    events: list[Event] = field(factory=list)
+    reserves: list[DedupKey] = field(factory=list)  # keys that hold from now on
+
+
+def ids_of(commit: Commit) -> Iterator[str]:
+    """The runs that a commit touches, some of them more than once."""
+    if commit.fence is not None:
+        yield commit.fence.id
+    yield from commit.unowned
+    yield from (write.state.id for write in commit.writes)
+    yield from (part.id for part in commit.queue)
+    yield from (event.run_id for event in commit.publish)
+    yield from (cancel.id for cancel in commit.cancel)
+    yield from (delay.state.id for delay in commit.delays)
+    yield from (data.run_id for data in commit.data)
+
+
+def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
+    """(run id, publish id) of its events: whether they are stored already decides."""
+    return [(event.run_id, event.id) for event in commit.publish]
+
+
+def pending_ids_of(commit: Commit) -> Iterator[str]:
+    """The runs whose pending events decide."""
+    if commit.consume and commit.fence is not None:
+        yield commit.fence.id
+    yield from (part.id for part in commit.queue if isinstance(part, Dequeue))
+
+
+def created_by(write: Write, now: int) -> Created:
+    """What is fixed of the run that a write creates."""
+    return write.created or Created(write.state.transition.to, "", now)
+
+
+def delay_row(delay: Delay) -> QueueRow:
+    """The queue row of a new delay."""
+    return QueueRow(delay.state.transition.to, delay.due)
+
+
+def decide_commit(
+    commit: Commit, number: int, runs: Mapping[str, RunSnapshot], now: int, changes: Changes, revs: Sequence[int]
+) -> StepflowError | None:
+    """Note what the commit changes, or answer why nothing of it is done; `revs` are the new revisions of its writes."""
+    problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
+    if problem is None and commit.resolve is not None:
+        first = changes.last_data + 1
+        try:
+            commit = commit.resolve(tuple(revs), tuple(range(first, first + len(commit.data))), now)
+        except StepflowError as error:
+            return error
+    problem = problem or _missing(commit, runs) or _too_large(commit.data, changes) or _reserve(commit.dedup, changes)
+    if problem is not None:
+        return problem
+    for index, write in enumerate(commit.writes):
+        run = runs[write.state.id]
+        changes.writes.append(NumberedWrite((number, index), write, creates=not run.rev))
+        run.at(write.state.transition)
+        run.rev, run.newest = run.rev or -1, revs[index]  # it exists from now on
+    for seq in dict.fromkeys(commit.consume):
+        assert commit.fence is not None
+        del runs[commit.fence.id].pending[seq]
+        changes.consumed.append((commit.fence.id, seq))
+    if commit.data or commit.delays:
+        changes.numbers[number] = _attach(commit, changes)
+    for part in commit.queue:
+        _requeue(part, runs[part.id], number, now, changes)
+    for event in commit.publish:
+        _publish(event, runs[event.run_id], now, changes)
+    for cancel in commit.cancel:
+        run = runs[cancel.id]
+        assert run.row is not None
+        run.row, run.marked = run.row._replace(cancel=True), True
+    return None
+
+
+def lost_claim(run_id: str, epoch: int) -> LostClaim:
+    """The refusal of a holder whose claim is gone."""
+    return LostClaim(f"run {run_id!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it")
+
+
+def _holds(run: RunSnapshot, epoch: int) -> bool:
+    return run.row is not None and run.epoch == epoch and not run.placed
+
+
+def _lost(commit: Commit, runs: Mapping[str, RunSnapshot]) -> LostClaim | None:
+    fence = commit.fence
+    if fence is not None and not _holds(runs[fence.id], fence.epoch):
+        return lost_claim(fence.id, fence.epoch)
+    for run_id in commit.unowned:
+        row = runs[run_id].row
+        if row is not None and row.owner:
+            return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is released")
+    return None
+
+
+def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMismatch | None:
+    met: set[str] = set()
+    stale = []
+    for write in writes:
+        state = write.state
+        if state.id in met or runs[state.id].rev != state.rev:
+            stale.append(state.id)
+        met.add(state.id)
+    return RevMismatch(stale) if stale else None
+
+
+def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError | None:
+    if commit.consume:
+        pending = runs[commit.fence.id].pending if commit.fence else {}
+        if gone := sorted(set(commit.consume).difference(pending)):
+            return NotFound(f"events {gone} of the fenced run are not there any more: read the run again")
+    created = {write.state.id for write in commit.writes}
+    for part in (*commit.queue, *commit.publish):
+        run_id = part.run_id if isinstance(part, Event) else part.id
+        if run_id not in created and not runs[run_id].rev and not isinstance(part, Dequeue):
+            return NotFound(f"there is no run {run_id!r} in this namespace: start it first")
+    queued = {part.id for part in commit.queue}
+    for cancel in commit.cancel:
+        row = runs[cancel.id].row
+        if row is None or not row.owner or cancel.id in queued:
+            return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
+    return None
+
+
+def _too_large(data: Sequence[DataWrite], changes: Changes) -> TooLarge | None:
+    for one in data:
+        if len(one.blob) > changes.largest_blob:
+            return TooLarge(
+                f"the data of run {one.run_id!r} has {len(one.blob)} bytes, {changes.store} stores at most"
+                f" {changes.largest_blob}: split it"
+            )
+    return None
+
+
+def _reserve(dedup: DedupKey | None, changes: Changes) -> Duplicate | None:
+    """The refusal of a commit whose key holds; else the key holds from now on."""
+    if dedup is None:
+        return None
+    if dedup.key in changes.reserved:
+        return Duplicate(dedup.key, changes.reserved[dedup.key])
+    changes.reserved[dedup.key] = dedup.run_id
+    changes.reserves.append(dedup)
+    return None
+
+
+def _attach(commit: Commit, changes: Changes) -> tuple[int, ...]:
+    """Number data and delays."""
+    revs = range(changes.last_data + 1, changes.last_data + 1 + len(commit.data))
+    offsets = range(changes.last_delay + 1, changes.last_delay + 1 + len(commit.delays))
+    changes.data.update(zip(revs, commit.data, strict=True))
+    changes.delays.update(zip(offsets, commit.delays, strict=True))
+    changes.last_data += len(revs)
+    changes.last_delay += len(offsets)
+    return (*revs, *offsets)
+
+
+def _limits(run: RunSnapshot) -> str:
+    """The limits of the run's present row, or of its next one."""
+    return run.limits if run.row is None else run.row.limits
+
+
+def _requeue(part: Enqueue | Dequeue, run: RunSnapshot, number: int, now: int, changes: Changes) -> None:
+    if isinstance(part, Dequeue):
+        _dequeue(run, now)
+        return
+    limits = part.limits or _limits(run)
+    run.priority = part.priority
+    if part.limits:
+        run.limits = after_start(part.limits)
+    if part.owned:  # as if the committer had claimed it; a cancel mark stays
+        cancel = run.row is not None and run.row.cancel
+        rest = part.flow, part.due, changes.owner, 0, run.newest, part.priority
+        run.place(QueueRow(*rest, cancel=cancel, limits=after_start(limits)))
+        changes.held.append((number, part.id))
+    else:
+        cancel = run.cancelled
+        run.enqueue(part.flow, min(part.due, now) if cancel else part.due, limits, cancel=cancel)
+
+
+def _dequeue(run: RunSnapshot, now: int) -> None:
+    """Remove the row, unless a cancel was asked for, or an awaited event was published since the holder read the run."""
+    if run.delay:
+        run.place(None)
+        run.fired = True
+    elif run.rev:
+        cancel = run.cancelled
+        if cancel or run.has_pending(run.awaits):
+            run.enqueue(run.row.flow if run.row else run.target, now, _limits(run), cancel=cancel)
+        else:
+            run.place(None)
+
+
+def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None:
+    """Store an event that is not known, and wake the run if it waits for it."""
+    if event.id in run.known:
+        return
+    run.known.add(event.id)
+    run.pending[-1 - len(run.pending)] = event.name  # its seq is drawn when it is written
+    changes.events.append(event)
+    if event.name not in run.awaits or run.status:
+        return
+    if run.row is None:
+        run.enqueue(run.target, now, run.limits)
+    elif not run.row.owner and run.row.due > now:
+        run.place(run.row._replace(due=now))
+
+
+def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
+    """Note where the queue row goes; False where the claim is lost."""
+    row = run.row
+    if row is None or not _holds(run, release.fence.epoch):
+        return False
+    due = release.due
+    if run.cancelled or (release.event and run.has_pending((release.event,))):
+        due = now if due is None else min(due, now)
+    if due is None:
+        run.place(None)
+        return True
+    crashes = row.crashes if release.crashes is None else release.crashes
+    blocked = printable(release.blocked)
+    run.place(returned(row)._replace(due=due, crashes=crashes, blocked=blocked, blocked_by=release.blocked_by))
+    return True
+
+
+def returned(row: QueueRow) -> QueueRow:
+    """The row of an owner that ends: it was due when it was claimed and stays so."""
+    return row._replace(owner="")
+
+
+def reclaimed(row: QueueRow, rev: int, now: int) -> QueueRow:
+    """The row, on a run at `rev`, of an owner that died: a run in which it made no commit may have killed it."""
+    return row._replace(owner="", due=now, crashes=row.crashes + 1 if rev == row.claim_rev else 0)
