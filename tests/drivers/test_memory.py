@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine
+from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
 from stepflow.testing.conformance.kit import NOW, creation, make
 
 
@@ -40,6 +40,11 @@ def test_a_session_that_is_alone_is_not_woken_for_its_own_commits(tmp_path, monk
 TestMemoryMachine = DriverMachine.TestCase  # the model against itself: the machine can be satisfied
 TestMemoryMachine.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+TestMemoryFastPaths = FastPathMachine.TestCase
+TestMemoryFastPaths.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 TestMemoryControl = LimitsMachine.TestCase

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine, ProcessLaws
+from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
 
 
 def fast_folder() -> Path:
@@ -38,17 +38,27 @@ class TestSqlite(DriverLaws, ProcessLaws):
 
 class SqliteMachine(DriverMachine):
     def make_driver(self) -> SqliteDriver:
-        self.folder = fast_folder()
-        return SqliteDriver(self.folder / "store.db")
+        folder = fast_folder()
+        self.folders = [*getattr(self, "folders", ()), folder]
+        return SqliteDriver(folder / "store.db")
 
     def end_driver(self) -> None:
-        shutil.rmtree(getattr(self, "folder", "nowhere"), ignore_errors=True)
+        for folder in getattr(self, "folders", ()):
+            shutil.rmtree(folder)
 
 
 TestSqliteMachine = SqliteMachine.TestCase
 TestSqliteMachine.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class SqliteFastPaths(SqliteMachine, FastPathMachine):
+    """The machine that compares SQLite with itself."""
+
+
+TestSqliteFastPaths = SqliteFastPaths.TestCase
+TestSqliteFastPaths.settings = TestSqliteMachine.settings
 
 
 class SqliteControl(LimitsMachine):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stepflow.model.lifecycle import FINAL, QueueRow, Status, status_of
+from stepflow.model.lifecycle import FINAL, TABLE, QueueRow, Status, status_from, status_of, status_sql
 from stepflow.model.shard import fnv1a_64, shard_of
 from stepflow.model.state import PARKED, State, Transition, encode_map
 
@@ -106,6 +108,19 @@ LATER, PAST = NOW + 1, NOW
 )
 def test_the_lifecycle_table(transition, row, status):
     assert status_of(State("a", 1, transition), row, NOW) is status
+
+
+FACTS = sorted(set().union(*(needed for needed, _status in TABLE)))
+
+
+@pytest.mark.parametrize("number", range(2 ** len(FACTS)))
+def test_the_table_as_sql_says_the_same(number):
+    holds = {fact: bool(number >> bit & 1) for bit, fact in enumerate(FACTS)}
+    text = status_sql({fact: f"{held:d} = 1" for fact, held in holds.items()}, final="'failed'")
+    with closing(sqlite3.connect(":memory:")) as connection:
+        (found,) = connection.execute(f"SELECT {text}").fetchone()
+    expected = "failed" if holds["ended"] else status_from(frozenset(fact for fact in holds if holds[fact]))
+    assert found == expected
 
 
 def test_three_statuses_are_final():

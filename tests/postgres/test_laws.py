@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
-from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine, ProcessLaws
+from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
 from stepflow.testing.conformance.kit import NOW
+from stepflow.testing.conformance.model.general_path import GeneralPath
 from stepflow.testing.conformance.processes import workers as processes
 from tests.postgres.server import Server
 
@@ -58,6 +59,16 @@ class ShardedMachine(DriverMachine):
         return PostgresDriver(self.server.empty("sharded", shards=3))
 
 
+class PostgresFastPaths(FastPathMachine):
+    server: Server
+
+    def make_model(self) -> Driver:
+        return GeneralPath(PostgresDriver(self.server.empty("general")))
+
+    def make_driver(self) -> PostgresDriver:
+        return PostgresDriver(self.server.empty())
+
+
 class PostgresControl(LimitsMachine):
     """Three shards; the order of claims is that of all shards together."""
 
@@ -69,7 +80,8 @@ class PostgresControl(LimitsMachine):
 
 @pytest.fixture
 def at_the_server(server: Server) -> None:
-    PostgresMachine.server = ShardedMachine.server = PostgresControl.server = server
+    for machine in (PostgresMachine, ShardedMachine, PostgresFastPaths, PostgresControl):
+        machine.server = server
 
 
 TestPostgresMachine = pytest.mark.usefixtures("at_the_server")(PostgresMachine.TestCase)
@@ -80,5 +92,7 @@ TestShardedMachine = pytest.mark.usefixtures("at_the_server")(ShardedMachine.Tes
 TestShardedMachine.settings = settings(
     max_examples=5, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestPostgresFastPaths = pytest.mark.usefixtures("at_the_server")(PostgresFastPaths.TestCase)
+TestPostgresFastPaths.settings = TestPostgresMachine.settings
 TestPostgresControl = pytest.mark.usefixtures("at_the_server")(PostgresControl.TestCase)
 TestPostgresControl.settings = TestPostgresMachine.settings

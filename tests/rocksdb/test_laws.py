@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.rocksdb import RocksdbDriver
-from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine
+from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
 
 
 class TestRocksdb(DriverLaws):
@@ -21,17 +21,27 @@ class TestRocksdb(DriverLaws):
 
 class RocksdbMachine(DriverMachine):
     def make_driver(self) -> RocksdbDriver:
-        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-        return RocksdbDriver(self.folder / "store")
+        folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.folders = [*getattr(self, "folders", ()), folder]
+        return RocksdbDriver(folder / "store")
 
     def end_driver(self) -> None:
-        shutil.rmtree(getattr(self, "folder", "nowhere"), ignore_errors=True)
+        for folder in getattr(self, "folders", ()):
+            shutil.rmtree(folder)
 
 
 TestRocksdbMachine = RocksdbMachine.TestCase
 TestRocksdbMachine.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+class RocksdbFastPaths(RocksdbMachine, FastPathMachine):
+    """The machine that compares RocksDB with itself."""
+
+
+TestRocksdbFastPaths = RocksdbFastPaths.TestCase
+TestRocksdbFastPaths.settings = TestRocksdbMachine.settings
 
 
 class RocksdbControl(LimitsMachine):

@@ -7,14 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Enqueue
+from stepflow.drivers.port.rules import (
+    Changes,
+    NumberedWrite,
+    RunSnapshot,
+    Slot,
+    decide_commit,
+    ids_of,
+    pending_ids_of,
+    publishes_of,
+)
 from stepflow.drivers.port.step import Member, whole
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.decide import Changes, Numbered, Slot, decide, ids_of
-from stepflow.drivers.postgres.delays import data_statements, delay_statements, fire_statements, last_numbers
+from stepflow.drivers.postgres.delays import LARGEST, data_statements, delay_statements, fire_statements, last_numbers
 from stepflow.drivers.postgres.limits import reservations, reserved
-from stepflow.drivers.postgres.lock_and_read import BEGIN, RunSnapshot, lock_and_read
+from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.owners import Owners
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
@@ -72,10 +81,13 @@ class Writer:
         """Begin a transaction, unless `within` one, lock what these commits touch, and draw all revisions."""
         commits = [batch.commits[number] for number in numbers]
         ids = [run_id for commit in commits for run_id in ids_of(commit)]
-        publishes = [(event.run_id, event.id) for commit in commits for event in commit.publish]
+        publishes = [one for commit in commits for one in publishes_of(commit)]
+        pending = {run_id for commit in commits for run_id in pending_ids_of(commit)}
         slots = [(n, index) for n, commit in enumerate(batch.commits) for index in range(len(commit.writes))]
         draws = (self._lock, len(slots)) if slots else None
-        runs, revs = lock_and_read(self._runner, connection, self._shards, ids, publishes, draws, within=within)
+        runs, revs = lock_and_read(
+            self._runner, connection, self._shards, ids, publishes, pending, draws, within=within
+        )
         batch.drawn = dict(zip(slots, revs, strict=True))
         batch.reserved = reserved(self._runner, connection, self._shards, commits, batch.now)
         if any(commit.resolve or commit.delays or commit.data for commit in commits):
@@ -85,10 +97,12 @@ class Writer:
     def decided(
         self, connection: Connection, numbers: Iterable[int], batch: Batch, runs: Mapping[str, RunSnapshot]
     ) -> list[Part]:
-        """What these commits of the batch write, now that their runs were looked at; the others' problems are noted."""
+        """The statements that write what the rules decide about these commits of the batch; refusals are noted."""
         last = batch.last
         changes = batch.changes = Changes(
             owner=self._owners.me.id,
+            store="postgresql://",
+            largest_blob=LARGEST,
             last_data=last.get("data", 0),
             last_delay=last.get("delays", 0),
             reserved=dict(batch.reserved),
@@ -97,11 +111,13 @@ class Writer:
         batch.problems.clear()
         for number in numbers:
             revs = [batch.drawn[number, index] for index in range(len(batch.commits[number].writes))]
-            problem = decide(batch.commits[number], number, runs, batch.now, changes, revs)
+            problem = decide_commit(batch.commits[number], number, runs, batch.now, changes, revs)
             if problem is not None:
                 batch.problems[number] = problem
         self._hold(connection, batch, runs)
-        relabelled = [(write, read_map(labels[write.state.id])) for _slot, write in changes.steps]
+        relabelled = [
+            (write, read_map(labels[write.state.id])) for _slot, write, creates in changes.writes if not creates
+        ]
         others = (
             label_statements(self._shards, relabelled)
             + event_statements(self._shards, changes)
@@ -109,7 +125,7 @@ class Writer:
             + fire_statements(self._shards, runs)
             + data_statements(self._shards, changes.data, batch.token)
             + delay_statements(self._shards, changes.delays, batch.now, batch.token)
-            + reservations(self._shards, changes.dedup)
+            + reservations(self._shards, changes.reserves)
             + ([self._owners.appearing()] if changes.held else [])
         )
         return self.revisions(changes, batch, runs) + [(statement, ()) for statement in others]
@@ -131,29 +147,26 @@ class Writer:
         """The statements that make revisions; `runs` None: unseen."""
         found: list[Part] = []
         unseen = runs is None
-        for shard, part in self._split(changes.steps):
+        for (shard, creates), part in self._split(changes.writes):
+            slots, writes = [one.slot for one in part], [one.write for one in part]
+            revs = [batch.drawn.get(slot) for slot in slots]
+            more = (revs, batch.now, batch.token, self._key)
+            if creates:
+                rows = [_row(batch.commits[number]) if unseen else None for number, _index in slots]
+                found.append((creations(shard, writes, rows, *more, unseen=unseen), slots))
+                continue
             if runs is None:
-                epochs = [_epoch(batch.commits[slot[0]]) for slot, _write in part]
+                epochs = [_epoch(batch.commits[number]) for number, _index in slots]
             else:
-                epochs = [runs[write.state.id].epoch for _slot, write in part]
-            writes = [write for _slot, write in part]
-            revs = [batch.drawn.get(slot) for slot, _write in part]
-            statement = steps(shard, writes, epochs, revs, batch.now, batch.token, self._key, unseen=unseen)
-            found.append((statement, [slot for slot, _write in part]))
-        for shard, part in self._split(changes.creations):
-            rows = [_row(batch.commits[slot[0]]) if unseen else None for slot, _write in part]
-            writes = [write for _slot, write in part]
-            revs = [batch.drawn.get(slot) for slot, _write in part]
-            statement = creations(shard, writes, rows, revs, batch.now, batch.token, self._key, unseen=unseen)
-            found.append((statement, [slot for slot, _write in part]))
+                epochs = [runs[write.state.id].epoch for write in writes]
+            found.append((steps(shard, writes, epochs, *more, unseen=unseen), slots))
         return found
 
-    def _split(self, numbered: Sequence[Numbered]) -> list[tuple[str, Sequence[Numbered]]]:
-        if self._shards.number == 1:
-            return [(self._shards.all[0], numbered)] if numbered else []
-        parts: dict[str, list[Numbered]] = {}
-        for one in numbered:
-            parts.setdefault(self._shards.of(one[1].state.id), []).append(one)
+    def _split(self, writes: Sequence[NumberedWrite]) -> list[tuple[tuple[str, bool], Sequence[NumberedWrite]]]:
+        """The writes by shard, and by whether they create their run."""
+        parts: dict[tuple[str, bool], list[NumberedWrite]] = {}
+        for one in writes:
+            parts.setdefault((self._shards.of(one.write.state.id), one.creates), []).append(one)
         return sorted(parts.items())
 
     def execute(self, connection: Connection, parts: Sequence[Part], *, begun: bool) -> dict[Slot, int]:

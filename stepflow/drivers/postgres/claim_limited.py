@@ -15,6 +15,7 @@ from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.partitions import Partition, Request, look_at, take_of
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import admission, admit, after_start
 
 _NEXT = (
@@ -33,10 +34,10 @@ select q.priority, q.due, q.id, q.limits from unnest($5::text[], $6::bigint[]) a
     select * from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4 and x.limits = t.line
         and x.due <= $3 and x.id <> all($4::text[]) order by x.priority, x.due, x.id limit t.most) q
 """
-SPECIAL = """
+SPECIAL = f"""
 select q.priority, q.due, q.id, q.limits from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.due <= $3
     and q.id <> all($4::text[]) and q.lane = 2 and q.limits <> '' and (q.blocked_by < $5 or q.blocked_by > $5)
-    and (q.crashes >= 2) = $6::boolean order by q.priority, q.due, q.id
+    and (q.crashes >= {SUSPECT}) = $6::boolean order by q.priority, q.due, q.id
 """
 TAKE = """
 with u as materialized (

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from stepflow.drivers.port.commit import CommitResult
+from stepflow.drivers.port.rules import Changes, NumberedWrite
 from stepflow.drivers.port.step import Member, is_creation, step_of
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
 from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.decide import Changes
 from stepflow.drivers.postgres.delays import KEPT
 from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
 from stepflow.drivers.postgres.lock_and_read import InboxNotEmpty
@@ -120,13 +120,13 @@ class Commits:
 
 
 def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
-    """Note the usual steps and births if they go unseen; the numbers of the other commits."""
+    """Note the usual steps and creations if they may go unseen; the numbers of the other commits."""
     rest = []
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
         if batch.unseen and (step := step_of(member)) is not None and fits_step(step):
-            changes.steps.append(((number, 0), commit.writes[0]))
+            changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
         elif batch.unseen and is_creation(commit) and fits_birth(commit):
-            changes.creations.append(((number, 0), commit.writes[0]))
+            changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=True))
         else:
             rest.append(number)
     return rest

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Write
+from stepflow.drivers.port.rules import NO_EXCHANGE, created_by
 from stepflow.drivers.port.step import Step
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
@@ -145,7 +146,7 @@ def creations(
     """The statement for new runs, with their queue rows where given; its row is (revisions in order, 0)."""
     states = [write.state for write in writes]
     transitions = [state.transition for state in states]
-    created = [write.created or Created(write.state.transition.to, "", now) for write in writes]
+    created = [created_by(write, now) for write in writes]
     labels = [(label_key(name, value), state.id) for state in states for name, value in state.labels.items()]
     return BIRTHS, (
         shard,
@@ -158,7 +159,7 @@ def creations(
         texts([map_text(state.annotations) for state in states]),
         texts([transition.status for transition in transitions]),
         texts([waiting(transition) for transition in transitions]),
-        texts(["null" if write.exchange is None else write.exchange for write in writes]),
+        texts([NO_EXCHANGE if write.exchange is None else write.exchange for write in writes]),
         numbers([0 if row is None else row.priority for row in rows]),
         optional_texts([None if row is None else row.flow for row in rows]),
         numbers([None if row is None else row.due for row in rows]),

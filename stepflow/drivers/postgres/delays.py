@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
+from stepflow.drivers.port.rules import RunSnapshot
 from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, lane, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
-from stepflow.errors import TooLarge
 
 LARGEST = 1_000_000_000  # bytes of a blob: a field of PostgreSQL has less than 1 GiB, with its frame
 
@@ -74,16 +73,6 @@ def last_numbers(runner: TransactionRunner, connection: Connection, shards: Shar
     key = (shards.all[0],)
     _opened, rows = fetch_all(connection, (runner.sql(OPEN), key), (runner.sql(LAST), key))
     return {name: int(last) for name, last in rows}
-
-
-def too_large(data: Sequence[DataWrite]) -> TooLarge | None:
-    """The error for a blob that no field can hold, or None."""
-    for one in data:
-        if len(one.blob) > LARGEST:
-            return TooLarge(
-                f"the data of run {one.run_id!r} has {len(one.blob)} bytes, postgresql:// stores at most {LARGEST}: split it"
-            )
-    return None
 
 
 def data_statements(shards: Shards, data: Mapping[int, DataWrite], token: int) -> list[Statement]:

@@ -6,11 +6,10 @@ events, holds it first. Claims, which begin at the queue, take both locks withou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import define, field
-
+from stepflow.drivers.port.rules import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
@@ -36,26 +35,8 @@ KNOWN = (
 )
 
 
-@define
-class RunSnapshot:
-    """A run as its transaction sees it; `rev` is 0 if there is none. Decisions are made on it and then written."""
-
-    rev: int = 0
-    epoch: int | None = None
-    status: str = ""
-    event: str = ""  # the name of the event that it waits for
-    target: str = ""  # where its transition goes
-    priority: int = 0
-    limits: str = ""  # what holds for its next queue row
-    labels: str = "{}"
-    row: QueueRow | None = None
-    pending: dict[int, str] = field(factory=dict)  # seq -> name of the events that no wait took yet
-    known: set[str] = field(factory=set)  # ids of the publishes asked about that are stored already
-    placed: bool = False  # its queue row is to be written, or removed
-    marked: bool = False  # its owned queue row gets the mark to cancel
-    delay: int = 0  # the offset, if it is no run but a pending delay
-    fired: bool = False  # the delay is over
-    newest: int = 0  # the revision after what was decided, and that on which a claim by the committer is made
+Reading = Callable[[Mapping[str, RunSnapshot], Sequence[Sequence[Any]]], None]
+"""Puts the rows of a statement into the snapshots."""
 
 
 class InboxNotEmpty(Exception):
@@ -68,19 +49,20 @@ def lock_and_read(
     shards: Shards,
     ids: Iterable[str],
     publishes: Sequence[tuple[str, str]] = (),
+    pending: Collection[str] = (),
     draws: tuple[Statement, int] | None = None,
     *,
     within: bool = False,
+    skip_locked: bool = False,
 ) -> tuple[dict[str, RunSnapshot], list[int]]:
-    """Begin a transaction, lock the runs and read them; `publishes` are (run id, publish id) to be looked up.
+    """Begin a transaction, lock the runs and read them, `pending` ones with their pending events.
 
-    `draws` asks for so many new revisions, after the statement that guards them. Raises InboxNotEmpty when the inbox is not
-    empty. `within` a transaction that has begun already, it is neither begun nor is the inbox looked at.
+    `publishes` are (run id, publish id) to be looked up. `draws` asks for so many new revisions, after the statement that
+    guards them. Raises InboxNotEmpty when callers posted something. `within` a transaction that has begun already, the
+    function neither begins one nor looks at the inbox. With `skip_locked` a run that another transaction has locked gets a
+    snapshot without revision and epoch.
     """
     parts = shards.split(ids)
-    asked: dict[str, list[tuple[str, str]]] = {shard: [] for shard in parts}
-    for run_id, event_id in publishes:
-        asked[shards.of(run_id)].append((run_id, event_id))
     with pipelined(connection):
         if not within:
             connection.execute(BEGIN)
@@ -89,47 +71,57 @@ def lock_and_read(
             (text, values), number = draws
             connection.execute(text, values, prepare=True)
             drawn = connection.execute(runner.sql(DRAW), (number,), prepare=True)
-        cursors = [_ask(runner, connection, shard, wanted, asked[shard]) for shard, wanted in parts.items()]
+        answers: list[tuple[Reading, Any]] = []
+        for shard, wanted in parts.items():
+            asked = [one for one in publishes if shards.of(one[0]) == shard]
+            for read, text, key in _readings(shard, wanted, asked, [run_id for run_id in wanted if run_id in pending]):
+                more = " skip locked" if skip_locked and read is _read_states else ""
+                answers.append((read, connection.execute(runner.sql(text + more), key, prepare=True)))
     if not within and posted.fetchall()[0][0]:
         raise InboxNotEmpty
     runs = {run_id: RunSnapshot() for wanted in parts.values() for run_id in wanted}
-    for answers in cursors:
-        _read(runs, *(cursor.fetchall() for cursor in answers))
+    for read, cursor in answers:
+        read(runs, cursor.fetchall())
     return runs, [] if draws is None else [row[0] for row in drawn.fetchall()]
 
 
-def _ask(
-    runner: TransactionRunner,
-    connection: Connection,
-    shard: str,
-    wanted: Sequence[str],
-    publishes: Sequence[tuple[str, str]],
-) -> list[Any]:
-    key = (shard, texts(wanted))
-    cursors = [connection.execute(runner.sql(text), key, prepare=True) for text in (LOCKED, ROWS, PENDING)]
+def _readings(
+    shard: str, wanted: Sequence[str], publishes: Sequence[tuple[str, str]], pending: Sequence[str]
+) -> Iterator[tuple[Reading, str, tuple[object, ...]]]:
+    """The statements that read the runs of a shard, and what to do with their rows; the first one locks."""
+    ids = texts(wanted)
+    yield _read_states, LOCKED, (shard, ids)
+    yield _read_rows, ROWS, (shard, ids)
+    if pending:
+        yield _read_pending, PENDING, (shard, texts(pending))
     if publishes:
-        values = (
-            shard,
-            texts([run_id for run_id, _id in publishes]),
-            texts([event_id for _run, event_id in publishes]),
-        )
-        cursors.append(connection.execute(runner.sql(KNOWN), values, prepare=True))
-    return cursors
+        run_ids, event_ids = zip(*publishes, strict=True)
+        yield _read_known, KNOWN, (shard, texts(run_ids), texts(event_ids))
 
 
-def _read(runs: Mapping[str, RunSnapshot], locked: Any, rows: Any, pending: Any, known: Any = ()) -> None:
-    for run_id, rev, epoch, status, transition, priority, limits, labels, delay in locked:
-        run, move = runs[restored(run_id)], read_transition(transition)
-        run.epoch, run.status, run.priority, run.labels = epoch, status or move.status, priority, labels
+def _read_states(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
+    for run_id, rev, epoch, status, transition, priority, limits, labels, delay in rows:
+        run = runs[restored(run_id)]
+        run.at(read_transition(transition))
+        run.status = status or run.status
+        run.epoch, run.priority, run.limits, run.labels = epoch, priority, restored(limits), labels
         run.rev, run.newest, run.delay = (0 if delay else rev), rev, delay or 0
-        run.event, run.target, run.limits = move.event, move.to, restored(limits)
+
+
+def _read_rows(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
     for run_id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits in rows:
         run = runs[restored(run_id)]
         run.row = QueueRow(
             restored(flow), due, restored(owner), run.epoch or 0, claim_rev, priority, crashes, cancel,
             restored(blocked), restored(blocked_by), restored(limits),
         )  # fmt: skip
-    for run_id, seq, name in pending:
+
+
+def _read_pending(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
+    for run_id, seq, name in rows:
         runs[restored(run_id)].pending[seq] = restored(name)
-    for run_id, event_id in known:
+
+
+def _read_known(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
+    for run_id, event_id in rows:
         runs[restored(run_id)].known.add(restored(event_id))

@@ -1,5 +1,7 @@
 """Pruning and checking of a PostgreSQL store."""
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import TransactionRunner
 from stepflow.drivers.postgres.url import ServerTarget
+from stepflow.model.lifecycle import SUSPECT
 
 # A run ended after it was created, so the index by creation time bounds the search.
 ENDED = (
@@ -40,7 +43,7 @@ on conflict (name) do update set value = greatest(meta.value, excluded.value)
 """
 DELETIONS = (
     FLOOR,
-    f"{CHAIN}delete from stepflow.history where shard = $1 and rev in (select rev from chain)",  # noqa: S608
+    f"{CHAIN}delete from stepflow.history where shard = $1 and rev in (select rev from chain)",
     "delete from stepflow.events where shard = $1 and run_id = any($2::text[])",
     "delete from stepflow.delays where shard = $1 and run_id = any($2::text[])",
     "delete from stepflow.data where shard = $1 and run_id = any($2::text[])",
@@ -65,7 +68,7 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " full join stepflow.queue q on q.shard = s.shard and q.id = s.id"
         " where s.id is null or (q.id is null) <> (s.epoch is null)",
         "run {} is queued in the wrong lane": "select id from stepflow.queue where (lane = 3) <> (owner <> '')"
-        " or lane <> 3 and (lane = 2) <> (crashes >= 2 or blocked_by <> '') or lane = 1 and limits <> '' or lane = 4 and limits = ''",
+        f" or lane <> 3 and (lane = 2) <> (crashes >= {SUSPECT} or blocked_by <> '') or lane = 1 and limits <> '' or lane = 4 and limits = ''",
         "an event of run {} belongs to no run": "select e.run_id from stepflow.events e left join stepflow.states s"
         " on s.shard = e.shard and s.id = e.run_id where s.id is null",
         "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"

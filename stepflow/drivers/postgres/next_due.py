@@ -15,6 +15,7 @@ from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
+from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import due_of
 
 _ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.lane = "
@@ -24,7 +25,7 @@ AHEAD = (
     f"select (select min(q.due) {_ROWS}0),"
     f" (select q.due {_ROWS}1 order by q.priority, q.due, q.id limit 1),"
     f" (select min(q.due) {_ROWS}{_MET}),"
-    f" (select count(*) {_ROWS}{_MET} and q.crashes >= 2 and q.due <= $4)"
+    f" (select count(*) {_ROWS}{_MET} and q.crashes >= {SUSPECT} and q.due <= $4)"
 )
 # The lines of a flow, and when the first row of each was due.
 LINE = (

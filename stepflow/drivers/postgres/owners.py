@@ -7,13 +7,15 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
+from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lock_and_read import BEGIN
+from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+from stepflow.drivers.postgres.write_changes import queue_statements
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
@@ -31,22 +33,7 @@ MARKED = (
 BOOT = "select pg_postmaster_start_time()::text"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
-HELD = "select id from stepflow.queue where shard = $1 and lane = 3 and owner = $2"
-GUARD = "select id from stepflow.states where shard = $1 and id = any($2::text[]) order by id for no key update{skip}"
-# $4: when they are due, null as before; $5: whether they are given up by a death.
-FREED = """
-with s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs')
-    where t.shard = $1 and t.id = any($2::text[]) and exists (
-        select 1 from stepflow.queue q where q.shard = $1 and q.id = t.id and q.lane = 3 and q.owner = $3)
-    returning t.id, t.rev
-)
-update stepflow.queue q set owner = '', due = coalesce($4::bigint, q.due), crashes = c.crashes,
-    lane = case when c.crashes >= 2 or q.blocked_by <> '' then 2 when q.limits <> '' then 4 else 1 end
-from s, lateral (select case when not $5::boolean then x.crashes when s.rev = x.claim_rev then x.crashes + 1 else 0 end
-    from stepflow.queue x where x.shard = $1 and x.id = s.id) as c (crashes)
-where q.shard = $1 and q.id = s.id and q.owner = $3
-"""
+HELD = "select id from stepflow.queue where shard = any($1::text[]) and lane = 3 and owner = $2"
 GONE = "delete from stepflow.owners where shard = $1 and id = $2"
 
 
@@ -85,7 +72,7 @@ class Owners:
     def beat(self, now: int, dead: Collection[str]) -> HeartbeatReply:
         """Move the own beat, bury the dead, read the others and the marks on the own runs."""
         for owner in sorted(set(dead) - {self.me.id}):
-            self._runner.run(lambda c, owner=owner: self._free(c, owner, now, died=True))  # type: ignore[misc]
+            self._runner.run(lambda c, owner=owner: self._free(c, owner, now))  # type: ignore[misc]
         return self._runner.run(self._pulse)
 
     def _pulse(self, connection: Connection) -> HeartbeatReply:
@@ -128,22 +115,28 @@ class Owners:
         """Give back what is held and take the own row away."""
         self._stall_detector.close()
         if self._known or self._tried:
-            self._runner.run(lambda c: self._free(c, self.me.id, None, died=False))
+            self._runner.run(lambda c: self._free(c, self.me.id, None))
 
-    def _free(self, connection: Connection, owner: str, due: int | None, *, died: bool) -> None:
-        """Make the rows of an owner unowned. Those that a stopped process still locks are left for the next time."""
+    def _free(self, connection: Connection, owner: str, now: int | None) -> None:
+        """Make the rows of an owner unowned: those of a dead one due `now`, else due as before.
+
+        Rows of a dead owner that a stopped process still locks are left for the next time.
+        """
         sql, name = self._runner.sql, stored(owner)
         connection.execute(BEGIN)
-        connection.execute(self._lock[0], self._lock[1])
-        left = 0
-        for shard in self._shards.all:
-            held = [row[0] for row in connection.execute(sql(HELD), (shard, name))]
-            if held:
-                guard = sql(GUARD.format(skip=" skip locked" if died else ""))
-                mine = connection.execute(guard, (shard, held)).fetchall()
-                left += len(held) - len(mine)
-                connection.execute(sql(FREED), (shard, [row[0] for row in mine], name, due, died))
-        if not left:
+        connection.execute(*self._lock)
+        held = [restored(row[0]) for row in connection.execute(sql(HELD), (texts(self._shards.all), name))]
+        runs, _none = lock_and_read(
+            self._runner, connection, self._shards, held, within=True, skip_locked=now is not None
+        )
+        dues = [0 if now is None else now]
+        for run in runs.values():
+            if run.epoch is not None and run.row is not None and run.row.owner == owner:
+                run.place(returned(run.row) if now is None else reclaimed(run.row, run.newest, now))
+                dues.append(run.row.due)  # a row was due when it was claimed
+        for text, values in queue_statements(self._shards, runs, max(dues)):
+            connection.execute(sql(text), values)
+        if all(run.newest for run in runs.values()):
             connection.execute(sql(GONE), (self._shards.all[0], name))
         connection.execute("commit")
 

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from stepflow.drivers.postgres.arrays import stored, texts
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
+from stepflow.model.lifecycle import SUSPECT
 
 PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
 
@@ -25,7 +26,10 @@ update stepflow.queue q set lane = case when q.limits = '' then 1 else 4 end fro
 
 # $2 flow, $3 now, $4 ids to be left, $5 limit, $6 the claimer's definition, $7 suspects or not, $8 owner.
 PLAIN = "{q}.lane = 1 and $6::text is not null and $7::boolean is not null"
-MET = "{q}.lane = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text) and ({q}.crashes >= 2) = $7::boolean"
+MET = (
+    "{q}.lane = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text)"
+    f" and ({{q}}.crashes >= {SUSPECT}) = $7::boolean"
+)
 SPECIAL = MET + " and {q}.limits = ''"
 DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::text[]) and "
 CANDIDATES = (

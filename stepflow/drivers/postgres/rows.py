@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +39,11 @@ class Shards:
     def __init__(self, namespace: str, number: int) -> None:
         self.number = number
         self.all = tuple(f"{namespace}/{k}" for k in range(number))
-        self.of = lru_cache(maxsize=65_536)(lambda run_id: shard_of(namespace, run_of(run_id) or run_id, number))
+        self.of: Callable[[str], str]
+        if number == 1:
+            self.of = lambda _run_id: self.all[0]
+        else:
+            self.of = lru_cache(maxsize=65_536)(lambda run_id: shard_of(namespace, run_of(run_id) or run_id, number))
 
     def split(self, ids: Iterable[str]) -> Mapping[str, Sequence[str]]:
         """The ids by shard, each once and in a fixed order, so that no two transactions lock them crosswise."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Record, Release
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
+from stepflow.drivers.port.rules import decide_release
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.postgres import inbox, next_due
@@ -17,7 +18,6 @@ from stepflow.drivers.postgres.claim import Claims
 from stepflow.drivers.postgres.commit import Commits
 from stepflow.drivers.postgres.commit_fast import LOCK
 from stepflow.drivers.postgres.connector import Connection, Connector
-from stepflow.drivers.postgres.decide import decide_release
 from stepflow.drivers.postgres.errors import concerns_member, member_error
 from stepflow.drivers.postgres.inbox_applier import InboxApplier
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
@@ -97,7 +97,9 @@ class PostgresStore(Store):
             return self._drained(lambda: self._runner.run(lambda c: self._release(c, batch, now))) if batch else []
 
     def _release(self, connection: Connection, batch: Sequence[Release], now: int) -> list[bool]:
-        runs, _none = lock_and_read(self._runner, connection, self._shards, [release.fence.id for release in batch])
+        ids = [release.fence.id for release in batch]
+        pending = {release.fence.id for release in batch if release.event}
+        runs, _none = lock_and_read(self._runner, connection, self._shards, ids, pending=pending)
         results = [decide_release(release, runs[release.fence.id], now) for release in batch]
         statements = queue_statements(self._shards, runs, now)
         self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stepflow.drivers.port.commit import Event, Write
+from stepflow.drivers.port.rules import Changes, RunSnapshot
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, texts
-from stepflow.drivers.postgres.decide import Changes
-from stepflow.drivers.postgres.lock_and_read import RunSnapshot
 from stepflow.drivers.postgres.rows import OWNED, Shards, label_key, lane
 from stepflow.drivers.postgres.transactions import Statement
 from stepflow.model.lifecycle import QueueRow

@@ -14,6 +14,7 @@ from stepflow.drivers.sqlite.database import Database
 from stepflow.drivers.sqlite.limits import forget
 from stepflow.drivers.sqlite.rows import HEAD
 from stepflow.errors import Corrupt
+from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.shard import shard_of
 
 # A run ended after it was created, so the index by creation time bounds the search.
@@ -63,7 +64,7 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "a former label of run {} belongs to no run": "SELECT l.id FROM stepflow_past_labels AS l"
         " LEFT JOIN stepflow_states AS s ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
         "run {} is queued in the wrong lane": "SELECT id FROM stepflow_queue WHERE owner = ''"
-        " AND (crashes >= 2) <> (lane = 2) OR owner = '' AND blocked_by <> '' AND lane = 0",
+        f" AND (crashes >= {SUSPECT}) <> (lane = 2) OR owner = '' AND blocked_by <> '' AND lane = 0",
         "an event of run {} belongs to no run": "SELECT e.run_id FROM stepflow_events AS e LEFT JOIN stepflow_states AS s"
         " ON s.shard = e.shard AND s.id = e.run_id WHERE s.id IS NULL",
         "a label of run {} belongs to no run": "SELECT l.id FROM stepflow_labels AS l LEFT JOIN stepflow_states AS s"

@@ -2,7 +2,7 @@
 
 In a test module of a driver:
 
-    from stepflow.testing.conformance import CrashLaws, DriverLaws, DriverMachine, EngineCases, LimitsMachine, ProcessLaws
+    from stepflow.testing.conformance import CrashLaws, DriverLaws, DriverMachine, EngineCases, FastPathMachine, LimitsMachine, ProcessLaws
 
     class TestMyDriver(DriverLaws, ProcessLaws, CrashLaws, EngineCases):
         @pytest.fixture
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stepflow.testing.conformance.driver_laws import DriverLaws
     from stepflow.testing.conformance.engine_cases import EngineCases
     from stepflow.testing.conformance.kit import Sessions
+    from stepflow.testing.conformance.model.general_path import FastPathMachine
     from stepflow.testing.conformance.model.limits_machine import LimitsMachine
     from stepflow.testing.conformance.model.machine import DriverMachine
     from stepflow.testing.conformance.processes.crashes import CrashLaws
@@ -37,12 +38,22 @@ _MODULE_OF = {
     "DriverLaws": "driver_laws",
     "DriverMachine": "model.machine",
     "EngineCases": "engine_cases",
+    "FastPathMachine": "model.general_path",
     "LimitsMachine": "model.limits_machine",
     "ProcessLaws": "processes.workers",
     "Sessions": "kit",
 }
 
-__all__ = ["CrashLaws", "DriverLaws", "DriverMachine", "EngineCases", "LimitsMachine", "ProcessLaws", "Sessions"]
+__all__ = [
+    "CrashLaws",
+    "DriverLaws",
+    "DriverMachine",
+    "EngineCases",
+    "FastPathMachine",
+    "LimitsMachine",
+    "ProcessLaws",
+    "Sessions",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,10 @@ T = TypeVar("T")
 class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
     """Subclass it with `make_driver` and give `TestCase` to the test runner."""
 
+    def make_model(self) -> Driver:
+        """The driver that the other one is compared with."""
+        return MemoryDriver()
+
     def make_driver(self) -> Driver:
         """A fresh driver on an empty store; without a subclass, another model."""
         return MemoryDriver()
@@ -36,7 +40,7 @@ class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         """Begin with two empty stores."""
-        self.sides = (Side(MemoryDriver()), Side(self.make_driver()))
+        self.sides = (Side(self.make_model()), Side(self.make_driver()))
         self.now = 100
 
     def teardown(self) -> None:
