@@ -153,6 +153,14 @@ def test_the_runs_of_dead_owners_are_taken_over_by_a_worker_of_today(stored: Sto
         assert engine.get_state("hand").annotation("state") == "executed"
 
 
+@pytest.mark.parametrize("stored", ["sqlite", "rocksdb"], indirect=True)
+def test_a_free_lock_tells_at_once_that_an_owner_died(stored: Stored) -> None:
+    with stored.engine() as engine:
+        engine.register(*flows.KILLED)
+        engine.run_until_idle()
+        assert engine.get("killed-in-two").status() is Status.COMPLETED
+
+
 def test_a_database_that_was_copied_without_its_locks_is_taken_over_after_ten_silent_seconds(tmp_path: Path) -> None:
     stored = Stored("sqlite", unpack("sqlite", SOURCE, tmp_path), recorded(SOURCE))
     shutil.rmtree(tmp_path / "runs.db-locks")
