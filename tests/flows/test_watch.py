@@ -1,4 +1,4 @@
-"""A watch delivers every revision once, whoever commits; at once; and survives a store that fails for a while."""
+"""A watch delivers every revision once and at once, from any process, and survives a store that fails for a while."""
 
 from __future__ import annotations
 

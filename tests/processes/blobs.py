@@ -1,4 +1,4 @@
-"""A blob of 100 MB, on whatever store: it comes back byte for byte, and its neighbours are not disturbed."""
+"""A blob of 100 MB, on any store: it is restored byte for byte, and other runs are not affected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A storm that lasts: workers are killed and stopped at random while runs are started, on whatever store."""
+"""Long chaos test: workers are killed and stopped at random while runs are started, on any store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Staff:
         return self._nursery.spawn("forever", *names, concurrency=IN_FLIGHT, SILENCE_S=SILENCE_S)
 
     def turn(self) -> None:
-        """Kill somebody, or stop somebody for a while: anywhere, also within a transaction."""
+        """Kill a worker, or stop it for a while, at any time, also within a transaction."""
         victim = self._chance.choice([child for child in self.all if child is not self._still])
         if self._still is None and self._chance.random() < 0.5:
             victim.stop()
@@ -58,7 +58,7 @@ class Staff:
             self._still = None
 
     def rest(self) -> None:
-        """All go on."""
+        """Continue all stopped workers."""
         self._timer.cancel()
         self._go_on()
 
@@ -124,7 +124,7 @@ async def _storm(nursery: Nursery, staff: Staff, ids: list[str], lasts_s: float)
 
 
 async def _insist(engine: AsyncEngine, flow: Any, some: list[tuple[str | None, Any]]) -> None:
-    """Start these runs; again, if whoever stands still holds what everybody needs for too long."""
+    """Start these runs; retry if a stopped process holds the write lock for too long."""
     while True:
         try:
             await engine.start_many(flow, some)

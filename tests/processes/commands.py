@@ -1,4 +1,4 @@
-"""The command line on a store, from several processes: `worker` shares, `explain` tells, `doctor` looks."""
+"""The command line on a store, from several processes: `worker`, `explain`, `show` and `doctor`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def hire(nursery: Nursery, name: str, *options: str, module: str = MODULE) -> Ch
 
 
 def dismiss(*staff: Child) -> None:
-    """Tell workers to stop."""
+    """Stop workers."""
     for child in staff:
         child.send(signal.SIGTERM)
     for child in staff:
@@ -107,7 +107,7 @@ def tell_everything(nursery: Nursery) -> None:
 
 
 def tell_of_a_block(nursery: Nursery) -> None:
-    """A worker with another definition gives a run back; `explain` says which step is missing, and what to do."""
+    """A worker with another definition releases a run; `explain` names the missing step and the remedy."""
     with Engine(nursery.url) as engine:
         run = engine.start(shop.shop_2, Count(), id="order")
         new = nursery.spawn("forever", "shop_2")
@@ -126,7 +126,7 @@ def tell_of_a_block(nursery: Nursery) -> None:
 
 
 def doctor(url: str, code: int = 0) -> dict[str, Any]:
-    """What the doctor finds, by what was looked at."""
+    """The findings of `doctor` by check."""
     out = StringIO()
     with redirect_stdout(out):
         assert command(["doctor", "--store", url, "--json"]) == code, out.getvalue()

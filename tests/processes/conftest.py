@@ -1,4 +1,4 @@
-"""The fixture that starts and buries worker processes."""
+"""The fixture that starts worker processes and ends them."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def report(what: str, **fields: Any) -> None:
 
 
 class Reporter(logging.Handler):
-    """Lets the test hear what the library logs, in whatever process."""
+    """Reports the log messages of the library to the test, from any process."""
 
     def emit(self, record: logging.LogRecord) -> None:
         report("log", note=record.getMessage())
@@ -102,7 +102,7 @@ async def aguarded(exchange: Count) -> None:
 
 
 async def stubborn_step(exchange: Count) -> None:
-    """Does not let itself be cancelled."""
+    """Ignores a cancellation."""
     tell("begin")
     while True:
         with suppress(asyncio.CancelledError):
@@ -126,7 +126,7 @@ stubborn = chain("stubborn", stubborn_step, 1).compile()
 
 
 def mine(exchange: Count) -> None:
-    """Kills its process, if it is poisoned and nobody has mended it; the others wait for the gate."""
+    """Kills its process if the run is poisoned and not fixed; other runs wait for the gate."""
     tell("begin")
     if exchange.poison and not Path(exchange.poison).exists():
         os._exit(9)
@@ -193,7 +193,7 @@ def leave_a_child(exchange: Count) -> None:
 
 
 def forget_to_exit(exchange: Count) -> None:
-    """A mistake: the child returns from the step as its parent does."""
+    """A mistake: the child returns from the step like its parent."""
     exchange.n += 1
     if exchange.n == 1 and (child := os.fork()):
         report("child ended", note=os.waitpid(child, 0)[1])

@@ -79,7 +79,7 @@ class Log:
 
 
 class Gate:
-    """Steps that wait at a gate go on one by one, each for one `open`."""
+    """Steps that wait at a gate continue one by one, each for one `open`."""
 
     def __init__(self) -> None:
         self.fd, self._write = os.pipe()

@@ -1,4 +1,4 @@
-"""What several workers on one store must get right, whatever the store: they share runs, die, and replace each other."""
+"""Several workers on one store, for any store: they share runs, die, and replace each other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_FLIGHT = 16
 
 
 def check_store(url: str) -> None:
-    """The store finds itself sound."""
+    """The store's own check finds no problem."""
     assert driver_for(url).maintenance("").check() == []
 
 
@@ -83,7 +83,7 @@ def holders(nursery: Nursery, name: str, staff: int, each: int, **options: Any) 
 
 
 def succession(nursery: Nursery, *, rounds: int = 1, **options: Any) -> list[float]:
-    """Kill one of two workers that hold runs, with two idle ones beside: seconds until the last of its runs goes on."""
+    """Kill one of two workers that hold runs, beside two idle ones: seconds until the last of its runs continues."""
     taken: list[float] = []
     with Engine(nursery.url) as engine:
         for turn in range(rounds):

@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP) is taken over; what it writes when it goes on is refused. On whatever store."""
+"""Another worker takes over the runs of a stopped one (SIGSTOP); its late writes are refused. For any store."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _writable(path: Path) -> bool:
 
 
 def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
-    """Stop the holder of a run until another one has ended it; then let it go on: nothing that it does counts."""
+    """Stop the owner of a run until another worker has ended it, then continue it: its writes have no effect."""
     options = {} if silence is None else {"SILENCE_S": silence}
     flow = getattr(flows, name)
     with Engine(nursery.url) as engine:

@@ -1,4 +1,4 @@
-"""A storm of kills and stops on one SQLite file."""
+"""Chaos test with kills and stops on one SQLite file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A step that kills its process: failed after three deaths, and whoever ran beside it is unharmed."""
+"""A step that kills its process: failed after three deaths; runs beside it are not affected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def supervise(nursery: Nursery, name: str) -> int:
 
 
 def open_steps(log: list[Entry]) -> set[str]:
-    """Runs that are within a step after what the log tells."""
+    """Runs that are within a step according to the log."""
     begun = [e.run for e in log if e.what == "begin"]
     ended = [e.run for e in log if e.what == "end"]
     return {run for run in begun if begun.count(run) > ended.count(run)}
@@ -61,7 +61,7 @@ def test_the_step_that_kills_its_process_is_failed_and_the_innocents_complete(nu
 
 
 def test_a_suspect_gets_its_turn_although_there_is_always_other_work(nursery: Nursery, tmp_path: Path) -> None:
-    """One worker, never idle: the suspect is tried alone all the same, and the rest goes on."""
+    """One worker, never idle: it still advances the suspect alone, and the other runs continue."""
     with Engine(nursery.url) as engine:
         bad = engine.start(flows.poisoned, Count(poison=str(tmp_path / "mended")), id="bad")
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""SIGTERM: a worker hands back what it holds, lets begun steps end, counts no crash and exits with 0."""
+"""SIGTERM: a worker releases its claims, lets running steps end, counts no crash and exits with 0."""
 
 from __future__ import annotations
 

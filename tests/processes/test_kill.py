@@ -1,4 +1,4 @@
-"""A process that is killed again and again: no finished step is repeated, nothing is lost, it goes on at once."""
+"""A process that is killed repeatedly: no finished step is repeated, nothing is lost, it resumes at once."""
 
 from __future__ import annotations
 

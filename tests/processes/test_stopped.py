@@ -1,4 +1,4 @@
-"""A worker that is stopped (SIGSTOP) is taken over; what it writes when it goes on is refused."""
+"""Another worker takes over the runs of a stopped one (SIGSTOP); its late writes are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engines in two processes: each learns at once what the other did."""
+"""Engines in two processes: each sees the changes of the other at once."""
 
 from __future__ import annotations
 

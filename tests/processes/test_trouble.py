@@ -1,4 +1,4 @@
-"""The store fails for a while, a call is cancelled, a WAL is left behind: the process goes on and loses nothing."""
+"""The store fails for a while, a call is cancelled, a WAL is left behind: the process continues and loses nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_cancelled_run_until_idle_leaves_no_run_with_nobody(nursery: Nursery) 
 
 
 def test_a_write_ahead_log_that_was_left_behind_is_taken_up_again(nursery: Nursery, tmp_path: Path) -> None:
-    """The files as they are at any moment are a sound store: copies of them, torn ones too, open and go on."""
+    """Copies of the files at any moment, torn ones too, can be opened and continue."""
     chance = random.Random(5)
     ids = start_many(nursery.url, flows.async_chain, 150)
     child = nursery.spawn("until_idle", "async_chain")

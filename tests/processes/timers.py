@@ -1,4 +1,4 @@
-"""Delays with several workers, whatever the store: each fires once, and soon after its time."""
+"""Delays with several workers, for any store: each fires once, and soon after its time."""
 
 from __future__ import annotations
 
