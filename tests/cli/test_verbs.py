@@ -130,7 +130,7 @@ def test_doctor_looks_at_the_environment_and_the_store(waiting, monkeypatch):
 
 def test_doctor_finds_a_broken_store(stepflow, tmp_path):
     (tmp_path / "shop.db").write_bytes(b"this is no database, but it is long enough to be looked at" * 99)
-    assert "store\tlook" in stepflow("doctor")
+    assert "store\tattention" in stepflow("doctor")
     assert stepflow.code == 3
 
 

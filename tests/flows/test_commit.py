@@ -50,8 +50,8 @@ REFUSED = {
     "stack without a name": ((Stack(StateCtx("a"), StateCtx("b"), ""),), "stack annotation name empty"),
     "stack twice": ((Stack(StateCtx("a", {}, {"x": "1"}), StateCtx("b"), "x"),), "stack annotation 'x' already set"),
     "unstack nothing": ((Unstack(StateCtx("a"), EMPTY, "x"),), "stack annotation value empty"),
-    "unstack garbage": ((Unstack(StateCtx("a", {}, {"x": "?"}), EMPTY, "x"),), "is no stacked State"),
-    "unstack another message": ((Unstack(StateCtx("a", {}, {"x": "CgIIAQ=="}), EMPTY, "x"),), "is no stacked State"),
+    "unstack garbage": ((Unstack(StateCtx("a", {}, {"x": "?"}), EMPTY, "x"),), "is not a stacked State"),
+    "unstack another message": ((Unstack(StateCtx("a", {}, {"x": "CgIIAQ=="}), EMPTY, "x"),), "is not a stacked State"),
 }
 
 

@@ -79,7 +79,7 @@ def test_garbage_is_a_codec_error(raw):
 
 @pytest.mark.parametrize("text", ["?", "CgIyAA", "AA==", "CgX/"])
 def test_invalid_messages_are_refused(text):
-    with pytest.raises(CodecError, match="is no stacked State"):
+    with pytest.raises(CodecError, match="is not a stacked State"):
         unstack_text(text)
 
 

@@ -171,7 +171,7 @@ def test_k23_an_error_of_the_condition_of_a_loop_comes_at_the_second_apply():
     machine = Core(LoopUntil(fail, Do(nothing))).machine
     first = machine.advance(None, None)
     with pytest.raises(Fail):
-        machine.advance([*first.position], None)
+        machine.advance([*first.state], None)
 
 
 def test_k24_a_case_around_a_function():
@@ -251,8 +251,8 @@ def test_k33_a_handler_that_gives_up():
         return len(asked) <= 2
 
     machine = Core(Retry(twice, Do(fail))).machine
-    assert machine.advance(None, None).position == ("start:test",)
-    assert machine.advance(["start:test"], None).position == ("start:test",)
+    assert machine.advance(None, None).state == ("start:test",)
+    assert machine.advance(["start:test"], None).state == ("start:test",)
     with pytest.raises(Fail):
         machine.advance(["start:test"], None)
     assert len(asked) == 3

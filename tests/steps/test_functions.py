@@ -156,7 +156,7 @@ def test_an_async_handler_is_reported_before_anything_is_called():
 
     log: list[str] = []
     flow = named("x").retry("r", handler, Steps().do("a", lambda: log.append("a"))).do("b", lambda: None).compile()
-    with pytest.raises(NeedsAwait, match="x/rRetry/a is inside of a retry group whose handler is async"):
+    with pytest.raises(NeedsAwait, match="x/rRetry/a is inside a retry group whose handler is async"):
         flow.apply([])
     assert log == []
     assert flow.apply(["completed:x/rRetry/a"]) == ["completed:x/b"]
