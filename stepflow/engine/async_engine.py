@@ -48,7 +48,7 @@ _PLAIN: Codec[Any] = Codec(Any)
 
 @frozen
 class Idle:
-    """Why `run_until_idle` returned: how many runs ended, how many runs and delays wait or sleep, and when the next is due."""
+    """What `run_until_idle` returns: how many runs ended, how many runs and delays wait or sleep, and when the next is due."""
 
     completed: int
     failed: int
@@ -203,7 +203,7 @@ class AsyncEngine(AsyncVerbs):
         return await self._session.pruner.prune_old(checked_age(older_than))
 
     async def run_until_idle(self, advance: bool = False) -> Idle:
-        """Advance runs until no registered run is due, none is running here, and no owner that may be dead holds one.
+        """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.
 
         With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
         """
@@ -228,7 +228,7 @@ class AsyncEngine(AsyncVerbs):
         session.lifetime.check_open()
         handled = []
         for signum in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError, RuntimeError):  # not the main thread, which alone receives signals
+            with suppress(ValueError, RuntimeError):  # not the main thread: its owner calls `quit`
                 session.lifetime.loop.add_signal_handler(signum, session.worker.quit)
                 handled.append(signum)
         try:
@@ -260,7 +260,7 @@ class AsyncEngine(AsyncVerbs):
         return StartPlanner(flow, options, self._clock).plan(options.id, exchange)
 
     def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
-        """The run of a start, given how the run that existed already was created."""
+        """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
         if (
             found is not None

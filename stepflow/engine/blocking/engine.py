@@ -115,7 +115,7 @@ class Engine(EngineBase):
         return self._call(self._engine.prune(older_than))
 
     def run_until_idle(self, advance: bool = False) -> Idle:
-        """Advance runs until no registered run is due, none is running here, and no owner that may be dead holds one.
+        """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.
 
         With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
         """

@@ -41,7 +41,7 @@ class Run(RunBase[E]):
         return self._call(self._run.history(limit))
 
     def explain(self) -> str:
-        """Why the run does not move, since when, when it will, and the command that would move it."""
+        """Why the run does not move, since when, when it will, and the command that moves it."""
         return self._call(self._run.explain())
 
     def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""AsyncRun: a handle on one run; making it costs nothing, every method asks the store."""
+"""AsyncRun: a handle on one run; making one does no I/O, each method asks the store."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AsyncRun(Generic[E]):
         return [info_views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
 
     async def explain(self) -> str:
-        """Why the run does not move, since when, when it will, and the command that would move it."""
+        """Why the run does not move, since when, when it will, and the command that moves it."""
         info = await self.info()
         kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
         return explanation.explain(info, self._store, self._flows, kept_back, workers)

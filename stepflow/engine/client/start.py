@@ -1,4 +1,4 @@
-"""What may be said when a run is started, checked, and the commit that creates the run."""
+"""StartPlanner: checks the options of a start and builds the commit that creates the run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class StartOptions:
 
 
 class StartPlanner:
-    """Plans the starts of one flow that have all but ids and exchanges in common; these are checked once.
+    """Plans starts of one flow that differ only in ids and exchanges; the common options are checked once.
 
     Raises StepflowError or DefinitionError for what cannot be meant.
     """

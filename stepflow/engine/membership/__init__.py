@@ -1,1 +1,1 @@
-"""Who is alive and what changed: heartbeats, the failure detector, and news for those who wait."""
+"""Membership: heartbeats, the failure detector, and news of changes for the parts of an engine."""

@@ -52,7 +52,7 @@ class AsyncVerbs:
     async def do(self, *commands: c.Command) -> c.States | list[Delay] | None:
         """Carry out commands one after another, stopping at the first error; `commit(...)` is the atomic one.
 
-        Returns the answer of the last command if it is a query. Raises RevMismatch if a State was moved meanwhile.
+        Returns the answer of the last command if it is a query. Raises RevMismatch when another commit moved a State first.
         """
         self._parts.lifetime.check_open()
         if not commands:

@@ -117,7 +117,7 @@ class FunctionAttempt(Attempt):
         ctx = StateCtx.of(State(state.id, rev, state.transition, state.labels, state.annotations, now))
         self.state = ctx.committed
         fence = Fence(state.id, epoch)
-        self.lease = Lease(state.id, fence, state.transition.to, commits=1, moved_at=self.clock.monotonic())
+        self.lease = Lease(state.id, fence, state.transition.to, 1, moved_at=self.clock.monotonic(), newest=fence)
         return await self._advance(ctx, self.lease)
 
     async def _snapshot(self, delay: Delay, over: Dequeue) -> Release | None:

@@ -15,7 +15,7 @@ class Lease:
     """`fence` is the claim on State `id`, whose queue row names flow `to`; None: this engine has no claim on it.
 
     `commits` counts the commits that moved the State under this lease, `moved_at` is the monotonic time of the last commit,
-    `newest` the last fence that was known. `delayed` is set when a delay of the State's present revision will move it on.
+    `newest` the last claim that a commit gave. `delayed` is set when a delay of the State's present revision will move it on.
     A lease that is kept belongs to revision `rev` and is released at `until`; if `exclusive`, no other engine may execute
     the State.
     """
@@ -29,10 +29,7 @@ class Lease:
     rev: int = 0
     until: int = 0
     exclusive: bool = False
-    newest: Fence | None = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.newest = self.fence
+    newest: Fence | None = None
 
     def renew(self, fence: Fence | None) -> None:
         """A commit replaced the queue row, or removed it (None)."""

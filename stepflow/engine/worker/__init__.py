@@ -1,1 +1,1 @@
-"""Claims due runs, and decides how many, which ones, and when there is nothing left to do."""
+"""Claims due runs: how many, which ones, by which attempt, and when nothing is left to do."""

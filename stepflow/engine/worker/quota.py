@@ -1,4 +1,4 @@
-"""Which flows a worker may claim from next, and how many runs of each, given what it holds."""
+"""Quota: of which flows a worker may claim next, and how many runs of each, given what it holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Flows = Mapping[str, Flow[Any]]
 
 
 def definitions(flows: Flows) -> dict[str, str]:
-    """Flows in the form in which the store is asked for them: name -> definition hash."""
+    """Flows as the store takes them: name -> definition hash."""
     return {name: flow.definition for name, flow in flows.items()}
 
 

@@ -1,4 +1,4 @@
-"""Retention: runs that ended long ago are pruned, a little at a time, while a worker is at work."""
+"""Retention: prunes runs that ended long ago, in small transactions, while a worker is at work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.engine.clock import Clock, microseconds
 from stepflow.errors import StoreError
 
 EVERY_S = 3600.0
-CHUNK = 500  # runs per transaction, so that nobody waits for long
+CHUNK = 500  # runs per transaction, so that other writers wait only briefly
 log = logging.getLogger("stepflow")
 
 
@@ -25,7 +25,7 @@ class Pruner:
         self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
 
     async def run(self) -> None:
-        """Sweep now and then every hour, until cancelled."""
+        """Prune now and then every hour, until cancelled."""
         while self._keep is not None:
             try:
                 await self.prune_old(self._keep)

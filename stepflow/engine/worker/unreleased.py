@@ -1,4 +1,4 @@
-"""Claims that the store counts as ours and that nobody here advances: given back as soon as the store lets us."""
+"""UnreleasedClaims: claims that this worker holds without an attempt; released as soon as the store accepts it."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ Claims = TypeVar("Claims", list[Claim], list[Claim] | None)
 
 
 class UnreleasedClaims:
-    """What the store still has to be told: a failure or a cancellation came between a claim and its attempt, or its end.
+    """Claims between the store's answer and their attempt, and claims whose release failed.
 
-    Without it such a run would stay with a living owner who does not know of it, and nobody would ever advance it.
+    A failure or a cancellation may come at either moment. The store would then count the run as held by a living owner that
+    does not advance it.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
-        self._taken: dict[Fence, int] = {}  # and when that was
+        self._taken: dict[Fence, int] = {}  # claim -> when it was taken
         self._releases: dict[Fence, Release] = {}
 
     def __len__(self) -> int:
         return len(self._taken) + len(self._releases)
 
     def take(self, flows: Mapping[str, str], limit: int, suspects: bool, claim: Callable[..., Claims]) -> Claims:
-        """Claim by one of the store's ways; until what it took has `begun` it is to be given back."""
+        """Claim by `claim`, a method of the store; each claim is unreleased until it has `begun`."""
         now = self._clock.now()
         claims = claim(flows, now, limit, suspects=suspects)
         self._taken.update([(one.fence, now) for one in claims or ()])
         return claims
 
     def begun(self, claim: Claim) -> None:
-        """An attempt answers for this claim from now on."""
+        """An attempt is responsible for this claim from now on."""
         self._taken.pop(claim.fence, None)
 
     def failed(self, release: Release) -> None:
-        """The store refused to take this claim back."""
+        """The store refused this release; it is to be made again."""
         self._releases[release.fence] = release
 
     def release_all(self) -> None:
-        """Give everything back; raises StoreError when the store still refuses. On the thread that writes."""
-        owed = [Release(fence, now) for fence, now in list(self._taken.items())] + list(self._releases.values())
-        if owed:
-            self._store.release(owed, self._clock.now())
-            for release in owed:
+        """Release everything; raises StoreError when the store still refuses. On the thread that writes."""
+        releases = [Release(fence, now) for fence, now in list(self._taken.items())] + list(self._releases.values())
+        if releases:
+            self._store.release(releases, self._clock.now())
+            for release in releases:
                 self._taken.pop(release.fence, None)
                 self._releases.pop(release.fence, None)
