@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator
@@ -88,3 +89,9 @@ class GeneratorAttempt(Attempt):
         self.refusals += 1
         self._moved_at = self.clock.monotonic()  # the store hangs, not the step
         return True
+
+
+def task_is_cancelled() -> bool:
+    """Whether the worker cancels the attempt that runs in this task; else user code raised CancelledError, as its own error."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

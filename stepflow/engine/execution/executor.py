@@ -13,7 +13,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.execution.attempt import GeneratorAttempt
+from stepflow.engine.execution.attempt import GeneratorAttempt, task_is_cancelled
 from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.model.current import enter
@@ -81,7 +81,9 @@ def run_on_loop(
                 else:
                     value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:
-                if isinstance(error, GeneratorExit) or (isinstance(error, asyncio.CancelledError) and _cancelled()):
+                if isinstance(error, GeneratorExit) or (
+                    isinstance(error, asyncio.CancelledError) and task_is_cancelled()
+                ):
                     effects.close()
                     raise
                 if type(effect) is not Call and attempt.should_retry_commit(error):
@@ -105,12 +107,6 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
         return fn(*args)
     finally:
         in_sync_step.reset(token)
-
-
-def _cancelled() -> bool:
-    """Whether the worker cancels this attempt; otherwise the step cancelled itself, which is an error of the step."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class ThreadedAttempt:

@@ -26,6 +26,7 @@ class Notifier:
         self._due: list[Callable[[int], None]] = []
         self._cancel: list[Callable[[str], None]] = []
         self._commit: list[Callable[[], None]] = []
+        self.watched = False  # whether a subscriber wants to know of every batch of commits
 
     def on_due(self, subscriber: Callable[[int], None]) -> None:
         """Call `subscriber` with every time (microseconds UTC; 0: now) at which something may be due."""
@@ -39,6 +40,7 @@ class Notifier:
         """Call `subscriber` whenever something may have been committed, here or elsewhere; subscribing twice is once."""
         if subscriber not in self._commit:
             self._commit.append(subscriber)
+            self.watched = True
         self.listen()
 
     def listen(self) -> None:
@@ -71,11 +73,6 @@ class Notifier:
             self._wake(run_id)
         self.committed()
         self.schedule_at(0)
-
-    @property
-    def watched(self) -> bool:
-        """Whether a subscriber wants to know of every batch of commits."""
-        return bool(self._commit)
 
     def committed(self) -> None:
         """A batch of commits of this engine is durable."""

@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Releas
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.attempt import Attempt, task_is_cancelled
 from stepflow.engine.states.commit_of import born_of
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
@@ -93,7 +93,7 @@ class FunctionAttempt(Attempt):
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except asyncio.CancelledError as error:
-            if _cancelled():
+            if task_is_cancelled():
                 raise
             return await self._failed(at, error)
         except BaseException as error:  # noqa: BLE001 - whatever the function raised is the State's error
@@ -170,9 +170,3 @@ class _Idle(RuntimeError):
     """The function was called and changed nothing."""
 
     __qualname__ = "RuntimeError"
-
-
-def _cancelled() -> bool:
-    """Whether the worker ends this attempt; otherwise the function was cancelled by something of its own."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
