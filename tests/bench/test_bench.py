@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from stepflow.drivers.port.commit import Committed
 from stepflow.drivers.port.delays import Delay, DelayQuery, delay_key
 from stepflow.drivers.port.queries import HistoryQuery, TallyQuery
 from stepflow.engine.client.client import planned_start
@@ -114,8 +115,8 @@ def test_no_number_of_a_copy_is_given_again(kind: str, store: str, places: Place
         creation = planned_start(flow_of("async"), None, f"new-{last}", {}, 0, -1, 0)
         (made,) = session.commit([creation._replace(delays=(Delay(found[0], where["now"] + YEAR),))], 0)
         (claim,) = session.claim({"bench": "x"}, 1, 1)
-    assert isinstance(made, tuple)
-    assert made == (max(state.rev for state in found) + 1, last + 1)
+    assert isinstance(made, Committed)
+    assert (made.revs, made.offsets) == ((max(state.rev for state in found) + 1,), (last + 1,))
     assert claim.fence.id == f"new-{last}"
     assert claim.fence.epoch > max(epochs)
 

@@ -261,7 +261,7 @@ def test_one_bad_index_entry_stays_with_its_commit(server: Server, desks: list[S
     store = sessions.session()
     bad = creation(random.Random(1).randbytes(4000).hex())
     results = store.commit([creation("a"), bad, creation("b"), creation("c")], NOW)
-    assert [type(result).__name__ for result in results] == ["tuple", "TooLarge", "tuple", "tuple"]
+    assert [type(result).__name__ for result in results] == ["Committed", "TooLarge", "Committed", "Committed"]
     long_label = {"note": "long " * 5000}
     make(store, creation("labelled", labels=long_label))
     assert record(store, "labelled").state.labels == long_label

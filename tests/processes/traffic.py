@@ -7,10 +7,11 @@ import os
 import random
 import select
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from stepflow import AsyncEngine, Engine, StateCtx, commit, park
-from stepflow.drivers.port.commit import Commit, Created, Owner, Write
+from stepflow.drivers.port.commit import Commit, Created, Event, Owner, Placeholder, RevOf, Write
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.states import watch as watching
@@ -33,9 +34,7 @@ def commits(url: str, name: str, count: int) -> None:
         writes = [_own(name, number, part, chance) for part in range(chance.randint(1, 3))]
         writes.insert(chance.randrange(len(writes) + 1), _shared(found, f"shared-{chance.randrange(3)}", name))
         plain = Commit(writes=(_own(name, number, 9, chance),))
-        batch = [Commit(writes=tuple(writes), resolve=_hesitating(tuple(writes), chance)), plain][
-            : chance.randint(1, 2)
-        ]
+        batch = [_hesitating(tuple(writes), chance), plain][: chance.randint(1, 2)]
         for result in store.commit(batch, number + 1):
             made, refused = made + isinstance(result, tuple), refused + isinstance(result, StepflowError)
     store.close()
@@ -52,17 +51,22 @@ def _shared(found: dict[str, State], run_id: str, name: str) -> Write:
     return Write(State(run_id, rev, Transition(), labels), "null", None if rev else Created("", "", 1))
 
 
-def _hesitating(writes: tuple[Write, ...], chance: random.Random) -> Any:
-    """What the store calls inside the transaction, when the revisions are drawn."""
+class _Pause(tuple[Placeholder, ...]):
+    """Placeholders that keep the store waiting inside of the transaction, when the revisions are drawn."""
 
-    def resolve(_revs: Any, _data: Any, _now: int) -> Commit:
-        if chance.random() < 0.5:
-            select.select([], [], [], chance.random() * PAUSE_S)
-        if chance.random() < 0.2:
-            raise StepflowError("taken back")
-        return Commit(writes=writes)
+    pause_s = 0.0
 
-    return resolve
+    def __iter__(self) -> Iterator[Placeholder]:
+        select.select([], [], [], self.pause_s)
+        return super().__iter__()
+
+
+def _hesitating(writes: tuple[Write, ...], chance: random.Random) -> Commit:
+    placeholders = _Pause([Placeholder("write", 0, "rev", RevOf(0))])
+    if chance.random() < 0.5:
+        placeholders.pause_s = chance.random() * PAUSE_S
+    refused = (Event("nobody", "e", "1", "1", 1),) if chance.random() < 0.2 else ()
+    return Commit(writes=writes, publish=refused, placeholders=placeholders)
 
 
 def steps(url: str, name: str, count: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.commit import Commit, Placeholder, RevOf
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
@@ -51,18 +51,16 @@ def test_a_step_with_more_than_a_write_goes_the_long_way(store: Store) -> None:
     rev, *more = numbers(store, Commit(plain.fence, writes=plain.writes, data=hung("queued").data))
     assert more == [2]
     plain = step(held, rev, going("before"))
-    numbers(store, Commit(plain.fence, writes=plain.writes, resolve=lambda *_: step(held, rev, going("resolved"))))
-    assert record(store, "queued").state.transition == going("resolved")
+    own = (Placeholder("write", 0, "rev", RevOf(0)),)
+    (rev,) = numbers(store, Commit(plain.fence, writes=plain.writes, placeholders=own))
+    assert record(store, "queued").state.annotations == {"rev": str(rev)}
 
 
-def test_an_exception_out_of_resolve_leaves_the_batch_undone(store: Store) -> None:
+def test_a_placeholder_of_no_write_leaves_the_batch_undone(store: Store) -> None:
     held = claim(store)["queued"]
     before = record(store, "queued")
-
-    def resolve(*_: object) -> Commit:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        store.commit([step(held, before.state.rev), Commit(writes=creation("b").writes, resolve=resolve)], NOW)
+    wrong = creation("b")._replace(placeholders=(Placeholder("write", 0, "rev", RevOf(5)),))
+    with pytest.raises(IndexError):
+        store.commit([step(held, before.state.rev), wrong], NOW)
     assert record(store, "queued") == before
     make(store, step(held, before.state.rev))

@@ -206,7 +206,7 @@ def test_values_that_fit_no_key_are_refused_for_that_member_only(path: Path) -> 
         creation("good"),
     ]
     kinds = [type(result).__name__ for result in store.commit(batch, NOW)]
-    assert kinds == ["CodecError", "tuple", "CodecError", "CodecError", "CodecError", "tuple"]
+    assert kinds == ["CodecError", "Committed", "CodecError", "CodecError", "CodecError", "Committed"]
     assert [found and found.state.id for found in store.load(["late", "first", "old", "typed", "good"])][-1] == "good"
     assert RocksdbDriver(path).maintenance("").check() == []
     store.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from attrs import evolve
 
@@ -12,16 +12,26 @@ from stepflow.drivers.memory.delays import DelaysAndData
 from stepflow.drivers.memory.limits import Control
 from stepflow.drivers.memory.queue import ReadyQueue
 from stepflow.drivers.memory.run import Run, own
-from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Owner, Record, Write
+from stepflow.drivers.port.commit import (
+    Commit,
+    CommitResult,
+    Committed,
+    Created,
+    Dequeue,
+    Enqueue,
+    Event,
+    Owner,
+    Record,
+    Write,
+)
 from stepflow.drivers.port.delays import Delay, delay_key
+from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.queries import Revision
-from stepflow.drivers.port.step import Member, Step, whole
+from stepflow.drivers.port.step import Member, Step, answer, whole
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import LimitUsage, after_start
 from stepflow.model.state import State, Transition, new_tuple
-
-Resolve = Callable[[tuple[int, ...], tuple[int, ...], int], Commit]
 
 
 class MemoryTables:
@@ -90,7 +100,7 @@ class MemoryTables:
     def commit(self, member: Member, now: int, owner: str) -> CommitResult:
         """Apply one commit of the session of this owner, or answer why not."""
         done = self._step(member, now) if type(member) is Step else None
-        return self._checked(whole(member), now, owner) if done is None else done
+        return answer(member, self._checked(whole(member), now, owner)) if done is None else done
 
     def _step(self, step: Step, now: int) -> tuple[int, ...] | None:
         """Apply what most commits are: a write of the fenced run and nothing else. None for another, or one to be refused."""
@@ -101,30 +111,22 @@ class MemoryTables:
             return None
         return (self._revise(run, step.transition, step.labels, step.annotations, step.exchange, now),)
 
-    def _checked(self, commit: Commit, now: int, owner: str) -> CommitResult:
+    def _checked(self, commit: Commit, now: int, owner: str) -> Committed | StepflowError:
         problem = self._problem(commit, now)
         if problem is not None:
             return problem
         if commit.dedup is not None:
             self.control.reserved[commit.dedup.key] = commit.dedup
-        if commit.resolve is not None:
-            try:
-                commit = self._resolved(commit, commit.resolve, now)
-            except StepflowError as error:
-                return error
-        numbers = tuple([self._write(write, now) for write in commit.writes])
+        if commit.placeholders:
+            head, blob = self.counters.head + 1, self.attached.last_blob + 1
+            commit = filled(commit, range(head, head + len(commit.writes)), range(blob, blob + len(commit.data)), now)
+        revs = tuple([self._write(write, now) for write in commit.writes])
         epochs: tuple[int, ...] = ()
         if commit.consume or commit.queue or commit.publish or commit.cancel:
             epochs = self._rest(commit, now, owner)
-        if commit.delays or commit.data:
-            numbers += tuple([self.attached.store(data) for data in commit.data])
-            numbers += tuple([self._delay(delay) for delay in commit.delays])
-        return numbers + epochs
-
-    def _resolved(self, commit: Commit, resolve: Resolve, now: int) -> Commit:
-        head, blob = self.counters.head + 1, self.attached.last_blob + 1
-        revs, data_revs = range(head, head + len(commit.writes)), range(blob, blob + len(commit.data))
-        return resolve(tuple(revs), tuple(data_revs), now)
+        data_revs = tuple([self.attached.store(data) for data in commit.data])
+        offsets = tuple([self._delay(delay) for delay in commit.delays])
+        return Committed(revs, data_revs, offsets, epochs, now)
 
     def _delay(self, given: Delay) -> int:
         """Keep a delay and queue it; its offset."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from attrs import frozen
@@ -97,17 +96,49 @@ class Cancel:
     id: str
 
 
+@frozen
+class RevOf:
+    """The revision that write number `write` (from 0) of the same commit gets."""
+
+    write: int
+
+
+@frozen
+class DataRevOf:
+    """The revision that data number `data` (from 0) of the same commit gets."""
+
+    data: int
+
+
+@frozen
+class StackedOf:
+    """The text of a stacked State (`stepflow.model.stacked`) with these placeholders of its own filled in."""
+
+    placeholders: tuple[Placeholder, ...]
+
+
+@frozen
+class Placeholder:
+    """A place that gets `value` when the store knows the numbers of the commit; what stands there until then does not matter.
+
+    In a commit, `part` and `of` name the State of a write or of a delay by its number. In a stacked State they name its
+    committed revision, the present one, or the data of an alias. `annotation` is the annotation of that State which gets the value
+    as text; None is its revision itself (with the time of the commit), or the revision of the data.
+    """
+
+    part: Literal["write", "delay", "committed", "current", "data"]
+    of: int | str
+    annotation: str | None
+    value: RevOf | DataRevOf | StackedOf
+
+
 class Commit(NamedTuple):
     """An atomic set of changes: all of it is applied or nothing.
 
     Applied in the order of the fields. `consume` are the seqs of events of the fenced run that this commit uses up.
     `unowned` lists runs whose queue row, if any, must have no owner. `publish` stores events (one that is already there is
-    ignored) and makes a run that waits for that name due now.
-
-    `resolve`, if given, is called by the store inside the transaction with the revisions that the writes will get and the
-    revisions that the data will get, and `now`; the Commit that it returns (same ids, same numbers of writes and data) is applied
-    instead. So a State can hold the revision of another one of the same commit. It is pure and may be called again; a StepflowError
-    that it raises is the answer to this commit.
+    ignored) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
+    the store fills them in (`stepflow.drivers.port.placeholders`), so that a State can hold the revision of another one.
     """
 
     fence: Fence | None = None
@@ -119,13 +150,31 @@ class Commit(NamedTuple):
     cancel: tuple[Cancel, ...] = ()
     delays: tuple[Delay, ...] = ()
     data: tuple[DataWrite, ...] = ()
-    resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit] | None = None
+    placeholders: tuple[Placeholder, ...] = ()
     dedup: DedupKey | None = None
 
 
-CommitResult = tuple[int, ...] | StepflowError
-"""The new revisions, one per write in order, then the revisions of the data, the offsets of the delays, and the epochs of
-the enqueues that are `owned`; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was applied."""
+class Committed(NamedTuple):
+    """The answer to a Commit that was applied, each in the order of what it answers.
+
+    `revs` of the writes, `data_revs` of the data, `offsets` of the delays, `epochs` of the enqueues that are `owned`;
+    `committed_at` is the time of the commit (microseconds UTC).
+    """
+
+    revs: tuple[int, ...] = ()
+    data_revs: tuple[int, ...] = ()
+    offsets: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()
+    committed_at: int = 0
+
+
+StepCommitted = tuple[int, ...]
+"""The answer to a Step that was applied: its revision, then the epoch of its queue row if that is `owned`. A plain tuple, as a
+Committed costs 0.6 us more, of the 15 us that a step takes."""
+
+CommitResult = Committed | StepCommitted | StepflowError
+"""Committed for a Commit, StepCommitted for a Step; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was
+applied."""
 
 
 class Release(NamedTuple):

@@ -15,7 +15,7 @@ def dump(commit: Commit) -> str:
     rows = [part for part in commit.queue if isinstance(part, Enqueue)]
     if commit.dedup is not None:
         raise StoreError("tx= and dedup_key= exclude each other: nobody could tell you of the earlier run; use id=")
-    if commit.delays or commit.data or commit.resolve or any(row.owned for row in rows):
+    if commit.delays or commit.data or commit.placeholders or any(row.owned for row in rows):
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
     if commit.fence or commit.unowned or commit.consume or commit.cancel or len(rows) < len(commit.queue):
         raise StoreError("tx= is for starting and publishing; do the rest without tx=, after your commit")

@@ -14,6 +14,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, Created, DedupKey, Dequeue, Enqueue, Event, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, TooLarge
 from stepflow.model.lifecycle import QueueRow
@@ -99,7 +100,7 @@ class Changes:
     consumed: list[tuple[str, int]] = field(factory=list)  # run id, seq
     data: dict[int, DataWrite] = field(factory=dict)
     delays: dict[int, Delay] = field(factory=dict)
-    numbers: dict[int, tuple[int, ...]] = field(factory=dict)
+    numbers: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = field(factory=dict)
     held: list[tuple[int, str]] = field(factory=list)  # commit and run of the rows that the committer holds now
     events: list[Event] = field(factory=list)
     reserves: list[DedupKey] = field(factory=list)  # keys that hold from now on
@@ -145,15 +146,11 @@ def decide_commit(
 ) -> StepflowError | None:
     """Note what the commit changes, or answer why nothing of it is done; `revs` are the new revisions of its writes."""
     problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
-    if problem is None and commit.resolve is not None:
-        first = changes.last_data + 1
-        try:
-            commit = commit.resolve(tuple(revs), tuple(range(first, first + len(commit.data))), now)
-        except StepflowError as error:
-            return error
     problem = problem or _missing(commit, runs) or _too_large(commit.data, changes) or _reserve(commit.dedup, changes)
     if problem is not None:
         return problem
+    first = changes.last_data + 1
+    commit = filled(commit, revs, range(first, first + len(commit.data)), now)
     for index, write in enumerate(commit.writes):
         run = runs[write.state.id]
         changes.writes.append(NumberedWrite((number, index), write, creates=not run.rev))
@@ -246,7 +243,7 @@ def _reserve(dedup: DedupKey | None, changes: Changes) -> Duplicate | None:
     return None
 
 
-def _attach(commit: Commit, changes: Changes) -> tuple[int, ...]:
+def _attach(commit: Commit, changes: Changes) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Number data and delays."""
     revs = range(changes.last_data + 1, changes.last_data + 1 + len(commit.data))
     offsets = range(changes.last_delay + 1, changes.last_delay + 1 + len(commit.delays))
@@ -254,7 +251,7 @@ def _attach(commit: Commit, changes: Changes) -> tuple[int, ...]:
     changes.delays.update(zip(offsets, commit.delays, strict=True))
     changes.last_data += len(revs)
     changes.last_delay += len(offsets)
-    return (*revs, *offsets)
+    return tuple(revs), tuple(offsets)
 
 
 def _limits(run: RunSnapshot) -> str:

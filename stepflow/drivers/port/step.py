@@ -1,4 +1,4 @@
-"""The two shapes that most commits have, for which stores keep a short way: a step, and the birth of a run."""
+"""The two shapes that most commits have, for which stores have a fast path: a step, and the creation of a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Write
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue, Fence, Write
+from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
 
 
@@ -39,6 +40,11 @@ Member = Commit | Step
 """A member of a batch."""
 
 
+def answer(member: Member, done: Committed | StepflowError) -> CommitResult:
+    """The answer to a member of a batch that was applied as a Commit."""
+    return (*done.revs, *done.epochs) if isinstance(member, Step) and isinstance(done, Committed) else done
+
+
 def whole(member: Member) -> Commit:
     """The member as a Commit."""
     return member.commit() if isinstance(member, Step) else member
@@ -48,10 +54,10 @@ def step_of(member: Member) -> Step | None:
     """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
     if isinstance(member, Step):
         return member
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, dedup = member
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member
     if not fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return None
-    if resolve or dedup:
+    if placeholders or dedup:
         return None
     (run_id, rev, transition, labels, annotations, _then), exchange, _born = writes[0]
     part = queue[0] if queue else None
@@ -64,11 +70,11 @@ def is_creation(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which nobody holds."""
     if isinstance(member, Step):
         return False
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, resolve, dedup = member
+    fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member
     if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return False
     state, _exchange, created = writes[0]
-    if resolve or dedup or state.rev or created is None:
+    if placeholders or dedup or state.rev or created is None:
         return False
     if not queue:
         return True

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Commit, CommitResult, Enqueue
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Enqueue
 from stepflow.drivers.port.rules import (
     Changes,
     NumberedWrite,
@@ -17,7 +17,7 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
-from stepflow.drivers.port.step import Member, whole
+from stepflow.drivers.port.step import Member, Step, whole
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
@@ -60,11 +60,16 @@ class Batch:
     def results(self, revs: Mapping[Slot, int]) -> list[CommitResult]:
         """The answers, in the order of the commits."""
         found: list[CommitResult] = []
-        for number, commit in enumerate(self.commits):
+        for number, (member, commit) in enumerate(zip(self.members, self.commits, strict=True)):
             problem = self.problems.get(number)
-            made = () if problem else tuple([revs[number, index] for index in range(len(commit.writes))])
-            more = self.changes.numbers.get(number, ()) + self.epochs.get(number, ())
-            found.append(problem or made + more)
+            if problem is not None:
+                found.append(problem)
+            elif isinstance(member, Step):
+                found.append((revs[number, 0], *self.epochs.get(number, ())))
+            else:
+                made = tuple([revs[number, index] for index in range(len(commit.writes))])
+                data_revs, offsets = self.changes.numbers.get(number, ((), ()))
+                found.append(Committed(made, data_revs, offsets, self.epochs.get(number, ()), self.now))
         return found
 
 
@@ -90,7 +95,7 @@ class Writer:
         )
         batch.drawn = dict(zip(slots, revs, strict=True))
         batch.reserved = reserved(self._runner, connection, self._shards, commits, batch.now)
-        if any(commit.resolve or commit.delays or commit.data for commit in commits):
+        if any(commit.placeholders or commit.delays or commit.data for commit in commits):
             batch.last = last_numbers(self._runner, connection, self._shards)
         return runs
 

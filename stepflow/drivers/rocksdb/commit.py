@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Owner, Write
+from stepflow.drivers.port.commit import Commit, Committed, Created, Dequeue, Enqueue, Event, Owner, Write
+from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
@@ -14,7 +15,7 @@ from stepflow.drivers.rocksdb.revision_index import alone
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 
 
-def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> CommitResult:
+def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Committed | StepflowError:
     """Apply one commit whole to the draft of its batch, or answer why nothing of it was applied."""
     before, member = batch.head.copy(), batch.member()
     try:
@@ -30,31 +31,19 @@ def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Co
     return result
 
 
-def _changes(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> tuple[int, ...]:
+def _changes(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Committed:
     if commit.dedup is not None:
         control.reserve(member, keys, commit.dedup)
-    if commit.resolve is not None:
-        commit = _resolved(member, keys, commit, now)
-    numbers = tuple([_write(member, keys, write, now) for write in commit.writes])
+    if commit.placeholders:
+        rev, blob = member.head.rev + 1, attached.last(member, keys, attached.DATA) + 1
+        commit = filled(commit, range(rev, rev + len(commit.writes)), range(blob, blob + len(commit.data)), now)
+    revs = tuple([_write(member, keys, write, now) for write in commit.writes])
     epochs: tuple[int, ...] = ()
     if commit.consume or commit.queue or commit.publish or commit.cancel:
         epochs = _rest(member, keys, commit, now, me)
-    if commit.delays or commit.data:
-        numbers += tuple([attached.store(member, keys, data) for data in commit.data])
-        numbers += tuple([attached.put(member, keys, delay) for delay in commit.delays])
-    return numbers + epochs
-
-
-def _resolved(member: Overlay, keys: Keys, commit: Commit, now: int) -> Commit:
-    """What the commit becomes with the numbers that it will get; raises what it is refused with."""
-    assert commit.resolve is not None
-    rev, blob = member.head.rev + 1, attached.last(member, keys, attached.DATA) + 1
-    revs, data_revs = range(rev, rev + len(commit.writes)), range(blob, blob + len(commit.data))
-    commit = commit.resolve(tuple(revs), tuple(data_revs), now)
-    problem = _missing(member, keys, commit)
-    if problem is not None:
-        raise problem
-    return commit
+    data_revs = tuple([attached.store(member, keys, data) for data in commit.data])
+    offsets = tuple([attached.put(member, keys, delay) for delay in commit.delays])
+    return Committed(revs, data_revs, offsets, epochs, now)
 
 
 def lost(overlay: Overlay, key: str, epoch: int) -> LostClaim | None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from stepflow.drivers.port.commit import Commit, CommitResult, Dequeue, Enqueue
-from stepflow.drivers.port.step import Member, Step, step_of, whole
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue
+from stepflow.drivers.port.step import Member, Step, answer, step_of, whole
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import Run, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import Block
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.model.lifecycle import EPOCH, OWNER
+from stepflow.errors import StepflowError
+from stepflow.model.lifecycle import EPOCH, OWNER, QueueRow
 from stepflow.model.state import Transition
+
+General = Callable[[Commit], Committed | StepflowError]
 
 
 def apply(
-    overlay: Overlay, tables: RocksdbTables, batch: Sequence[Member], now: int, usual: Callable[[Commit], CommitResult]
+    overlay: Overlay, tables: RocksdbTables, batch: Sequence[Member], now: int, usual: General
 ) -> list[CommitResult]:
     """Apply the commits of a batch, in its order: fenced writes of one run that goes on or ends here, all others by the `usual` way.
 
@@ -32,12 +35,12 @@ def apply(
         run, row = (None, None) if step is None else (runs.get(step.id), rows.get(step.id))
         # The row by number: by name it takes four times as long.
         if step is None or run is None or row is None or row[EPOCH] != step.epoch or not row[OWNER]:
-            results.append(usual(whole(member)))
+            results.append(answer(member, usual(whole(member))))
             continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
-        fits = not transition.status if part is None else _ends(part, transition, run)
+        fits = not transition.status if part is None else _leaves(part, transition, run, row)
         if run.rev != last or not fits or run.transition.status or (labels is not run.labels and labels != run.labels):
-            results.append(usual(whole(member)))
+            results.append(answer(member, usual(whole(member))))
             continue
         exchange, annotations = step.exchange, step.annotations
         rev = head.rev + 1
@@ -63,11 +66,13 @@ def apply(
             run.annotations = dict(annotations)
         if exchange is not None:
             run.exchange_rev = rev
-        results.append((rev,))
+        results.append((rev,) if step is member else Committed((rev,), (), (), (), now))
     block.write()
     return results
 
 
-def _ends(part: Enqueue | Dequeue, transition: Transition, run: Run) -> bool:
-    """Whether a step takes its queue row away because the run ends here."""
-    return type(part) is Dequeue and transition.status != "" and not run.pending
+def _leaves(part: Enqueue | Dequeue, transition: Transition, run: Run, row: QueueRow) -> bool:
+    """Whether a step takes its queue row away because the run ends here, or is parked."""
+    if type(part) is not Dequeue or run.pending:
+        return False
+    return transition.status != "" or not (transition.event or row.cancel)

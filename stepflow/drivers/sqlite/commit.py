@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Commit, CommitResult, Created, Dequeue, Enqueue, Event, Write
+from stepflow.drivers.port.commit import Commit, Committed, Created, Dequeue, Enqueue, Event, Write
 from stepflow.drivers.port.delays import delay_key
+from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.delays import PAST, DelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
@@ -30,7 +31,7 @@ class CommitApplier:
     rev: int
     owner: str
 
-    def apply(self, commit: Commit) -> CommitResult:
+    def apply(self, commit: Commit) -> Committed | StepflowError:
         """Apply a commit whole, or answer why nothing of it was applied."""
         execute, rev = self.connection.execute, self.rev
         execute("SAVEPOINT member")
@@ -75,15 +76,11 @@ class CommitApplier:
         row = self.connection.execute(query, (self.shard, run_id)).fetchone()
         return None if row is None else int(row[0])
 
-    def _changes(self, commit: Commit) -> CommitResult:
-        if commit.resolve is not None:
-            try:
-                commit = self._resolved(commit, commit.resolve)
-            except StepflowError as error:
-                return error
+    def _changes(self, commit: Commit) -> Committed | StepflowError:
+        commit = self._filled(commit)
         if commit.dedup is not None:
             self._control.reserve(commit.dedup)
-        numbers = tuple([self._write(write) for write in commit.writes])
+        revs = tuple([self._write(write) for write in commit.writes])
         epochs: list[int] = []
         problem = self._consume(commit)
         for part in commit.queue:
@@ -92,9 +89,8 @@ class CommitApplier:
             problem = problem or self._publish(event)
         for cancel in commit.cancel:
             problem = problem or self._queue.cancel(cancel.id)
-        if commit.delays or commit.data:
-            numbers += self._attach(commit)
-        return problem or (*numbers, *epochs)
+        data_revs, offsets = self._attach(commit) if commit.delays or commit.data else ((), ())
+        return problem or Committed(revs, data_revs, offsets, tuple(epochs), self.now)
 
     @property
     def _control(self) -> Control:
@@ -104,19 +100,21 @@ class CommitApplier:
     def _attached(self) -> DelaysAndData:
         return DelaysAndData(self.connection, self.shard)
 
-    def _resolved(self, commit: Commit, resolve: Callable[[tuple[int, ...], tuple[int, ...], int], Commit]) -> Commit:
-        """The commit that takes this one's place, made with the numbers that it will get."""
+    def _filled(self, commit: Commit) -> Commit:
+        """The commit with the numbers that it will get."""
+        if not commit.placeholders:
+            return commit
         first = self._attached.last("data") + 1 if commit.data else 1
         revs = range(self.rev + 1, self.rev + 1 + len(commit.writes))
-        return resolve(tuple(revs), tuple(range(first, first + len(commit.data))), self.now)
+        return filled(commit, revs, range(first, first + len(commit.data)), self.now)
 
-    def _attach(self, commit: Commit) -> tuple[int, ...]:
+    def _attach(self, commit: Commit) -> tuple[tuple[int, ...], tuple[int, ...]]:
         revs = self._attached.store(commit.data)
         offsets = self._attached.delay(commit.delays)
         for delay, offset in zip(commit.delays, offsets, strict=True):
             state = delay.state
             self._queue.delay(delay_key(state.id, offset), state.transition.to, delay.due, state.rev)
-        return (*revs, *offsets)
+        return tuple(revs), tuple(offsets)
 
     def _write(self, write: Write) -> int:
         self.rev += 1

@@ -6,7 +6,7 @@ A *step* is a fence and one write of the fenced run, and perhaps the end of its 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import define, field
 
@@ -55,6 +55,9 @@ END
 """
 STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
 END = "DELETE FROM stepflow_queue WHERE rowid IN (VALUES {rows})"
+PARK = (
+    END + " AND cancel = 0"
+)  # a run that has not ended goes on if it was cancelled meanwhile: the general path sees to it
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
@@ -63,13 +66,22 @@ LATER = (
     " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
     " WHERE cancel = 0 AND priority = excluded.priority"
 )
+# For a row whose epoch was compared: the committer holds it with another epoch, as if it had claimed it again.
+HOLD = (
+    "INSERT INTO stepflow_queue (id, flow, due, priority, epoch, claim_rev, shard, owner)"
+    " SELECT column1, column2, column3, column4, column5, column6, ?1, ?2 FROM (VALUES {rows})"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, owner = excluded.owner,"
+    " epoch = excluded.epoch, claim_rev = excluded.claim_rev, crashes = 0, blocked = '', blocked_by = ''"
+    " WHERE priority = excluded.priority"
+)
 
 
 @define
 class StepBatch:
     """The rows that the steps of a batch will change, ready to be bound.
 
-    `others` are the numbers of the commits that are no step, or not one to be applied; some of them may become one as soon
+    `commits` tells whether some of the steps came as Commits. `moved` are the runs whose queue rows the committer holds for
+    another flow, by the number of the commit; `held` says with which epochs. `others` are the numbers of the commits that are no step, or not one to be applied; some of them may become one as soon
     as it is known where the `unplaced` runs are.
     """
 
@@ -80,14 +92,25 @@ class StepBatch:
     rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
     ended: dict[str, int] = field(factory=dict)  # runs, and the rowids of their queue rows
+    parked: dict[str, int] = field(factory=dict)
     later: list[Enqueue] = field(factory=list)
+    owned: list[tuple[Enqueue, RowIds, int]] = field(factory=list)  # with the place and the new revision of the run
+    moved: dict[int, str] = field(factory=dict)
+    held: dict[str, RowIds] = field(factory=dict)
+    commits: bool = False
 
     @property
     def left(self) -> list[str]:
         """The runs that their holder lets go of with these steps."""
-        return [*self.ended, *(part.id for part in self.later)]
+        return [*self.ended, *self.parked, *(part.id for part in self.later)]
 
-    def write(self, connection: sqlite3.Connection, shard: str, now: int, epochs: Callable[[int], int]) -> bool:
+    def indexes(self, size: int) -> Iterable[int]:
+        """The numbers of the steps in a batch of this size."""
+        return sorted(set(range(size)).difference(self.others)) if self.others else range(size)
+
+    def write(
+        self, connection: sqlite3.Connection, shard: str, owner: str, now: int, epochs: Callable[[int], int]
+    ) -> bool:
         """Write them; False when one may not be applied: roll back."""
         before = connection.total_changes
         many(connection, PLAIN_STEP, 5, self.plain, now)
@@ -101,7 +124,18 @@ class StepBatch:
             many(connection, HISTORY, 7, self.history, shard, now)
         if self.ended and many(connection, END, 1, list(self.ended.values())) != len(self.ended):
             return False
+        if self.parked and many(connection, PARK, 1, list(self.parked.values())) != len(self.parked):
+            return False
+        if self.owned and not self._hold(connection, shard, owner, epochs(len(self.owned))):
+            return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
+
+    def _hold(self, connection: sqlite3.Connection, shard: str, owner: str, epoch: int) -> bool:
+        rows: list[object] = []
+        for number, (part, place, rev) in enumerate(self.owned):
+            rows += (part.id, part.flow, part.due, part.priority, epoch + number, rev)
+            self.held[part.id] = RowIds(epoch + number, place.state, place.row)
+        return many(connection, HOLD, 6, rows, shard, owner) == len(self.owned)
 
 
 def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) -> StepBatch:
@@ -131,17 +165,26 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             steps.rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
             if exchange is not None:
                 steps.history += (rev, step.id, step.rev, text, *maps, exchange)
-        if isinstance(part, Enqueue):
+        if step is not member:
+            steps.commits = True
+        if part is None:
+            continue
+        if isinstance(part, Dequeue):
+            (steps.ended if transition.status else steps.parked)[step.id] = place.row
+        elif part.owned:
+            steps.owned.append((part, place, rev))
+            steps.moved[index] = step.id
+        else:
             steps.later.append(part)
-        elif part is not None:
-            steps.ended[step.id] = place.row
     steps.count = rev - first
     return steps
 
 
 def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:
     """Whether a step changes its queue row as most do."""
-    return not part.owned and not part.limits if isinstance(part, Enqueue) else transition.status != ""
+    if isinstance(part, Enqueue):
+        return not part.limits
+    return transition.status != "" or not transition.event
 
 
 def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:

@@ -11,6 +11,7 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
+    Committed,
     Dequeue,
     Enqueue,
     HeartbeatReply,
@@ -19,7 +20,7 @@ from stepflow.drivers.port.commit import (
     Release,
 )
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
-from stepflow.drivers.port.step import Member, is_creation, whole
+from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.sqlite import bulk as fast
 from stepflow.drivers.sqlite import inbox
@@ -113,10 +114,11 @@ class SqliteStore(Store):
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch)
-        creations = [index for index in steps.others if is_creation(batch[index])]
-        if not steps.write(writer, self._shard, now, epochs):
+        first, others = known.rev + 1, steps.others
+        creations = [index for index in others if is_creation(batch[index])]
+        if not steps.write(writer, self._shard, self._owners.me.id, now, epochs):
             return None
-        first, last = known.rev + 1, known.rev + steps.count + len(creations)
+        last = known.rev + steps.count + len(creations)
         if creations:
             epoch = epochs(len(creations)) - 1
             fast.creations(
@@ -124,13 +126,18 @@ class SqliteStore(Store):
             )
         known.rev = last
         known.drop(steps.left)
-        made: list[CommitResult] = list(zip(range(first, last + 1)))
-        if not steps.others:
-            return made
-        usual = [*sorted(set(range(len(batch))).difference(steps.others)), *creations]
-        rest = sorted(set(range(len(batch))).difference(usual))
-        answers = dict(zip(usual, made, strict=True))
-        answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
+        known.places.update(steps.held)
+        if steps.held:
+            self._owners.appear_if_holding(writer)
+        if not others and not steps.commits:
+            return list(zip(range(first, last + 1)))
+        answers: dict[int, CommitResult] = {}
+        for index, rev in zip([*steps.indexes(len(batch)), *creations], range(first, last + 1), strict=True):
+            held = (steps.held[steps.moved[index]].epoch,) if index in steps.moved else ()
+            answers[index] = (rev, *held) if type(batch[index]) is Step else Committed((rev,), (), (), held, now)
+        rest = [index for index in others if index not in answers]
+        if rest:
+            answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
         return [answers[index] for index in range(len(batch))]
 
     def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member]) -> StepBatch:
@@ -147,7 +154,7 @@ class SqliteStore(Store):
         """Apply commits of any shape, each for itself."""
         applier = CommitApplier(writer, self._shard, now, self._known.rev, self._owners.me.id)
         commits = [whole(member) for member in batch]
-        results = [applier.apply(commit) for commit in commits]
+        results = [answer(member, applier.apply(commit)) for member, commit in zip(batch, commits, strict=True)]
         self._known.rev = applier.rev
         self._known.drop(part.id for commit in commits for part in commit.queue)
         self._show(writer, commits)
@@ -155,7 +162,7 @@ class SqliteStore(Store):
 
     def _show(self, writer: sqlite3.Connection, batch: Sequence[Commit]) -> None:
         """Let the others know of this owner if a commit gave it rows."""
-        if any(commit.resolve or any(_is_owned(part) for part in commit.queue) for commit in batch):
+        if any(_is_owned(part) for commit in batch for part in commit.queue):
             self._owners.appear_if_holding(writer)
 
     def claim_if_free(

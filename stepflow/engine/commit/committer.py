@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from stepflow.drivers.port.commit import CommitResult, Release
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Release, StepCommitted
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
@@ -18,9 +18,13 @@ T = TypeVar("T")
 class Committer(ABC):
     """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
 
+    @overload
+    def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> Awaitable[Committed]: ...
+    @overload
+    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[Committed | StepCommitted]: ...
     @abstractmethod
-    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[tuple[int, ...]]:
-        """Commit from the event loop; the new revisions, or the error that the store gave.
+    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[Any]:
+        """Commit from the event loop; what the store answers, an error is raised.
 
         `before` is the answer to the last step of the same run that the same task awaited, if this is a step, too.
         """
@@ -35,7 +39,7 @@ class Committer(ABC):
 
     @abstractmethod
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
-        """Commit from any thread; `on_done` is called in some thread with the new revisions or the error."""
+        """Commit from any thread; `on_done` is called in some thread with the answer or the error."""
 
     @abstractmethod
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
@@ -56,7 +60,7 @@ class InlineCommitter(Committer):
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
         self._store, self._clock, self._notifier = store, clock, notifier
 
-    async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> tuple[int, ...]:  # noqa: ARG002
+    async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Any:  # noqa: ARG002
         (result,) = self._store.commit([commit], self._clock.now())
         if isinstance(result, Exception):
             raise result

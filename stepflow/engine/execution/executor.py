@@ -51,7 +51,7 @@ class Executor:
 @coroutine
 def run_on_loop(
     attempt: GeneratorAttempt,
-    commit: Callable[[Member, Awaitable[Any] | None], Awaitable[tuple[int, ...]]],
+    commit: Callable[[Member, Awaitable[Any] | None], Awaitable[Any]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function where it may block."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Dequeue, Enqueue, Event, Release
+from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Event, Release, StepCommitted
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
@@ -102,8 +102,7 @@ class StepAttempt(GeneratorAttempt):
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
-            (self.rev,) = yield plan
-            self._on_done()
+            self._on_done((yield plan))
             if self._over:
                 return None
         yield self._end("completed")
@@ -154,8 +153,10 @@ class StepAttempt(GeneratorAttempt):
         self._taken = []
         return step.commit()._replace(consume=seqs)
 
-    def _on_done(self) -> None:
+    def _on_done(self, done: Committed | StepCommitted) -> None:
         """The last commit is durable: the next one builds on it."""
+        first = done[0]
+        self.rev = first if isinstance(first, int) else first[0]
         self.transition, text = self._step.transition, self._step.exchange
         if text is not None:
             self.text = text
@@ -187,9 +188,7 @@ class StepAttempt(GeneratorAttempt):
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
         if notes:
-            commit = self._commit(self.transition.with_notes(**notes), None)
-            (self.rev,) = yield commit
-            self._on_done()
+            self._on_done((yield self._commit(self.transition.with_notes(**notes), None)))
         return self._release(self._deadline(task), event=task.event)
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:

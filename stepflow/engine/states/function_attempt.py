@@ -110,11 +110,13 @@ class FunctionAttempt(Attempt):
         take = Enqueue(state.id, state.transition.to, now, owned=True)
         write = Write(state, created=born_of(state, now))
         try:
-            rev, epoch = await self.committer.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
+            done = await self.committer.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
         except RevMismatch:
             await self.committer.submit(Commit(self.fence, queue=(over,)))
             return None
-        ctx = StateCtx.of(State(state.id, rev, state.transition, state.labels, state.annotations, now))
+        (rev,), (epoch,) = done.revs, done.epochs
+        moved = state._replace(rev=rev, committed_at=done.committed_at)
+        ctx = StateCtx.of(moved)
         self.state = ctx.committed
         fence = Fence(state.id, epoch)
         self.lease = Lease(state.id, fence, state.transition.to, 1, moved_at=self.clock.monotonic(), newest=fence)

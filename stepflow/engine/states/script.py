@@ -1,58 +1,68 @@
-"""Carries out commands on working copies; pure, so that the same script can be rehearsed, resolved and performed.
+"""Plans commands: carries them out on working copies, and collects what their commit consists of. Pure.
 
-A script is performed up to three times: on copies, to learn what a commit consists of and to find mistakes before anything
-happens; on copies again, inside the store's transaction, when the numbers of the new revisions are known; and on the
-caller's own objects once the commit is durable. A later command therefore sees what an earlier one of the same commit did.
+A script is planned once. Numbers that the store will give are provisional until the commit is durable (`provisional.py`): a
+later command of the same script can refer to them, and the commit takes them along as placeholders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import Factory, define
 
+from stepflow.drivers.port.commit import DataRevOf, Placeholder, RevOf
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
+from stepflow.drivers.port.placeholders import Numbers
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
-from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target, copy_of
+from stepflow.engine.states import provisional
+from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target
+from stepflow.engine.states.copies import Copies
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data, data_rev
-from stepflow.model.stacked import stack_text, unstack_text
 from stepflow.model.state import State, Transition
 
 DELAY_COMMIT = "flowstate.delay.commit"  # transition annotation: "false" for a delay that needs no commit
 
 FAR_S = 1e11  # some thousand years, in seconds
 
-View = Callable[[StateCtx], StateCtx]
-Reads = dict[int, Any]
-
-
-class NeedsRead(Exception):
-    """The command at `index` needs the answer of a query before the script can go on."""
-
-    def __init__(self, index: int, query: HistoryQuery | DataQuery) -> None:
-        super().__init__(index)
-        self.index, self.query = index, query
+Reading = Generator[HistoryQuery | DataQuery, Any, None]
 
 
 @define
-class Effects:
-    """What a script comes to: States to be written (each with the revision that it replaces), data and delays."""
+class Plan:
+    """What a script will do: States to be written (each with the revision that it replaces), data and delays."""
 
     writes: list[State] = Factory(list)
     data: list[DataWrite] = Factory(list)
     delays: list[Delay] = Factory(list)
+    copies: Copies = Factory(Copies)
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.writes or self.delays or self.data)
+
+    def placeholders(self) -> Iterator[Placeholder]:
+        """Where the commit holds numbers of its own."""
+        for index, state in enumerate(self.writes):
+            yield from provisional.in_state(state, "write", index, rev=False)
+        for index, delay in enumerate(self.delays):
+            yield from provisional.in_state(delay.state, "delay", index)
+
+    def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:
+        """Change the callers' objects, given what the store answered."""
+        self.copies.apply(Numbers(revs, data_revs, committed_at))
 
 
 @define
 class Script:
-    """Commands with all that they depend on: `now` in microseconds, the answers of their reads, the checksum function.
+    """Commands with all that they depend on: `now` in microseconds, the checksum function.
 
     `atomic` scripts are the inside of a commit: each transit or park writes a revision.
     """
@@ -61,60 +71,52 @@ class Script:
     now: int
     checksum: Callable[[bytes], str]
     atomic: bool
-    reads: Reads = Factory(dict)
 
-    def rehearse(self) -> Effects:
-        """Perform on copies, with made-up numbers; NeedsRead asks for the answer of a query, to be put into `reads`."""
-        return self.perform(copies(), (), ())
-
-    def perform(self, view: View, revs: Sequence[int], data_revs: Sequence[int]) -> Effects:
-        """Carry out all commands on `view(ctx)` of each State they name; the numbers are those that the store gave."""
-        effects = Effects()
-        for index, command in enumerate(self.commands):
-            self._carry_out(index, command, view, data_revs, effects)
+    def plan(self) -> Generator[HistoryQuery | DataQuery, Any, Plan]:
+        """Yields the queries whose answers the commands need; the plan. Raises what is wrong with the commands."""
+        plan = Plan()
+        view = plan.copies.of
+        for command in self.commands:
+            if isinstance(command, c.GetData):
+                yield from self._get_data(view(command.ctx), command.alias)
+            elif isinstance(command, c.GetStateByID | c.GetStateByLabels):
+                query = by_id(command) if isinstance(command, c.GetStateByID) else by_labels(command)
+                ctx = view(command.ctx)
+                ctx.reset(the_state(query, [r.state for r in (yield query)]))
+            else:
+                self._carry_out(command, view, plan)
             if self.atomic and isinstance(command, c.ENDS_WITH_A_WRITE):
-                self._write(view(command.ctx), revs, effects)
-        return effects
+                self._write(view(command.ctx), plan)
+        return plan
 
-    def _carry_out(
-        self, index: int, command: c.Command, view: View, data_revs: Sequence[int], effects: Effects
-    ) -> None:
+    def _carry_out(self, command: c.Command, view: Callable[[StateCtx], StateCtx], plan: Plan) -> None:
         match command:
             case c.Transit():
-                self._transit(view(command.ctx), command)
+                view(command.ctx).move(checked_target(command.to, "transit"), command.annotations)
             case c.Park():
                 view(command.ctx).move("", command.annotations)
             case c.Delay():
-                self._delay(view(command.ctx), command, effects)
+                self._delay(view(command.ctx), command, plan)
             case c.Noop():
                 pass
             case c.Stack():
-                self._stack(view(command.carrier), view(command.stacked), command.annotation)
+                _stack(view(command.carrier), view(command.stacked), command.annotation)
             case c.Unstack():
-                self._unstack(view(command.carrier), view(command.target), command.annotation)
+                _unstack(view(command.carrier), view(command.target), command.annotation)
             case c.StoreData():
-                self._store_data(view(command.ctx), command.alias, data_revs, effects)
-            case c.GetData():
-                self._get_data(index, view(command.ctx), command.alias)
-            case c.GetStateByID():
-                view(command.ctx).reset(self._found(index, by_id(command)))
-            case c.GetStateByLabels():
-                view(command.ctx).reset(self._found(index, by_labels(command)))
+                self._store_data(view(command.ctx), command.alias, plan)
             case _:
                 raise _not_here(command)
 
-    def _write(self, ctx: StateCtx, revs: Sequence[int], effects: Effects) -> None:
-        if any(written.id == ctx.id for written in effects.writes):
+    def _write(self, ctx: StateCtx, plan: Plan) -> None:
+        if any(written.id == ctx.id for written in plan.writes):
             raise StepflowError(f"State {ctx.id!r} is written twice in one commit: make it two commits")
         state = checked_state(ctx.current._replace(rev=ctx.committed.rev))
-        effects.writes.append(state)
-        rev = revs[len(effects.writes) - 1] if revs else state.rev
+        rev = provisional.number(state.rev, RevOf(len(plan.writes)))
+        plan.writes.append(state)
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
-    def _transit(self, ctx: StateCtx, command: c.Transit) -> None:
-        ctx.move(checked_target(command.to, "transit"), command.annotations)
-
-    def _delay(self, ctx: StateCtx, command: c.Delay, effects: Effects) -> None:
+    def _delay(self, ctx: StateCtx, command: c.Delay, plan: Plan) -> None:
         checked_target(command.to, "delay", ", when")
         state = checked_state(ctx.current)
         due = _due(command.when, self.now)
@@ -122,51 +124,44 @@ class Script:
         if not command.commit:
             notes[DELAY_COMMIT] = "false"
         snapshot = checked_state(state._replace(transition=Transition(command.to, notes)))
-        effects.delays.append(Delay(snapshot, due, command.commit))
+        plan.delays.append(Delay(snapshot, due, command.commit))
 
-    def _stack(self, carrier: StateCtx, stacked: StateCtx, annotation: str) -> None:
-        if not annotation:
-            raise StepflowError("stack annotation name empty: name the annotation that shall hold the State")
-        if carrier.annotations.get(annotation):
-            raise StepflowError(f"stack annotation '{annotation}' already set: unstack it first, or use another name")
-        carrier.annotations[annotation] = stack_text(stacked)
-
-    def _unstack(self, carrier: StateCtx, target: StateCtx, annotation: str) -> None:
-        text = carrier.annotations.get(annotation, "")
-        if not text:
-            raise StepflowError(f"stack annotation value empty: nothing was stacked under '{annotation}'")
-        source = unstack_text(text)
-        target.reset(source.current)
-        target.committed, target.transitions, target.datas = source.committed, source.transitions, source.datas
-        carrier.annotations[annotation] = ""
-
-    def _store_data(self, ctx: StateCtx, alias: str, data_revs: Sequence[int], effects: Effects) -> None:
+    def _store_data(self, ctx: StateCtx, alias: str, plan: Plan) -> None:
         data = checked_data(alias, ctx.data(alias))
         checksum = self.checksum(data.blob)
         if data.dirty(checksum):
             data.annotations[CHECKSUM] = checksum
-            effects.data.append(DataWrite(ctx.id, data.blob, dict(data.annotations)))
-            data.rev = data_revs[len(effects.data) - 1] if data_revs else data.rev or 1
-        ctx.annotations[ALIAS_PREFIX + alias] = str(data.rev)
+            data.rev = provisional.number(data.rev or 1, DataRevOf(len(plan.data)))
+            plan.data.append(DataWrite(ctx.id, data.blob, dict(data.annotations)))
+        ctx.annotations[ALIAS_PREFIX + alias] = provisional.decimal(data.rev)
 
-    def _get_data(self, index: int, ctx: StateCtx, alias: str) -> None:
+    def _get_data(self, ctx: StateCtx, alias: str) -> Reading:
         rev = data_rev(ctx.annotations, alias)
         known = ctx.datas.get(alias)
         if known is not None and known.rev == rev:
             return
-        found = self._read(index, DataQuery(rev)) if rev <= MAX_NUMBER else None
+        found = (yield DataQuery(rev)) if rev <= MAX_NUMBER else None
         if not found:
             raise StepflowError(f"data not found: revision {rev} of {alias!r}")
         ctx.datas[alias] = Data(found[0].blob, found[0].rev, dict(found[0].annotations))
 
-    def _found(self, index: int, query: HistoryQuery) -> State:
-        found = self._read(index, query)
-        return the_state(query, [r.state for r in found])
 
-    def _read(self, index: int, query: HistoryQuery | DataQuery) -> Any:
-        if index not in self.reads:
-            raise NeedsRead(index, query)
-        return self.reads[index]
+def _stack(carrier: StateCtx, stacked: StateCtx, annotation: str) -> None:
+    if not annotation:
+        raise StepflowError("stack annotation name empty: name the annotation that shall hold the State")
+    if carrier.annotations.get(annotation):
+        raise StepflowError(f"stack annotation '{annotation}' already set: unstack it first, or use another name")
+    carrier.annotations[annotation] = provisional.stack(stacked)
+
+
+def _unstack(carrier: StateCtx, target: StateCtx, annotation: str) -> None:
+    text = carrier.annotations.get(annotation, "")
+    if not text:
+        raise StepflowError(f"stack annotation value empty: nothing was stacked under '{annotation}'")
+    source = provisional.unstack(text)
+    target.reset(source.current)
+    target.committed, target.transitions, target.datas = source.committed, source.transitions, source.datas
+    carrier.annotations[annotation] = ""
 
 
 def _not_here(command: Any) -> StepflowError:
@@ -223,18 +218,6 @@ def _due(when: Any, now: int) -> int:
     if isinstance(when, timedelta) or (number and abs(when) < FAR_S):
         return now + microseconds(when)
     raise StepflowError(f"delay until {when!r:.80}: give seconds, a timedelta or an aware datetime")
-
-
-def copies() -> View:
-    """A view in which each State is a copy of its own, so that nothing happens to the original."""
-    made: dict[int, StateCtx] = {}
-
-    def view(ctx: StateCtx) -> StateCtx:
-        if id(ctx) not in made:
-            made[id(ctx)] = copy_of(ctx)
-        return made[id(ctx)]
-
-    return view
 
 
 _NAMES: dict[type[Any], str] = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Commit, Enqueue, Fence
+from stepflow.drivers.port.commit import Commit, Committed, Enqueue, Fence
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
@@ -17,16 +17,15 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
-from stepflow.engine.states.commit_of import build_commit, queue_of, woken_by
+from stepflow.engine.states.commit_of import build_commit, woken_by
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import Effects, NeedsRead, Script, copies
+from stepflow.engine.states.script import Plan, Script
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
 from stepflow.model import commands as c
-from stepflow.model.ctx import StateCtx
 
 
 class StateService:
@@ -56,9 +55,7 @@ class StateService:
             case c.Delay() | c.StoreData():
                 await self._commit(self._script((command,), atomic=False), lease)
             case _:
-                script = self._script((command,), atomic=False)
-                await self._rehearsed(script)
-                script.perform(_itself, (), ())
+                (await self._planned(self._script((command,), atomic=False))).apply()
         return None
 
     async def commit(self, command: c.Commit, lease: Lease | None = None) -> None:
@@ -68,30 +65,25 @@ class StateService:
         await self._commit(self._script(command.commands, atomic=True), lease)
 
     async def _commit(self, script: Script, lease: Lease | None) -> None:
-        effects = await self._rehearsed(script)
-        if not effects.writes and not effects.delays and not effects.data:
-            script.perform(_itself, (), ())
+        plan = await self._planned(script)
+        if not plan.durable:
+            plan.apply()
             return
-        mine = lease or self._lease_for(effects)
+        mine = lease or self._lease_for(plan)
         try:
-            await self._settle(script, effects, mine)
+            await self._submit(plan, mine)
         except LostClaim:
             if mine is lease or self._executions.current() is not None:
                 raise
             self._leases.drop(mine.id)  # another engine moved the State meanwhile
-            await self._settle(script, effects, Lease())
+            await self._submit(plan, Lease())
 
-    async def _settle(self, script: Script, effects: Effects, mine: Lease) -> None:
-        """Make the effects durable, then perform the script on the callers' objects."""
-
-        def resolve(revs: tuple[int, ...], data_revs: tuple[int, ...], now: int) -> Commit:
-            script.now = now
-            return build_commit(script.perform(copies(), revs, data_revs), mine, now)
-
-        numbers = await self._committer.submit(build_commit(effects, mine, script.now, resolve))
-        count, blobs = len(effects.writes), len(effects.data)
-        revs, epochs = numbers[:count], numbers[count + blobs + len(effects.delays) :]
-        self._note(script.perform(_itself, revs, numbers[count : count + blobs]), mine, revs, epochs)
+    async def _submit(self, plan: Plan, mine: Lease) -> None:
+        """Make the plan durable, then change the callers' objects."""
+        commit = build_commit(plan, mine, self._clock.now())
+        done = await self._committer.submit(commit)
+        plan.apply(done.revs, done.data_revs, done.committed_at)
+        self._note(plan, commit, mine, done)
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""
@@ -139,31 +131,33 @@ class StateService:
         found: list[Delay] = await self._reader.read(query)
         return found
 
-    def _lease_for(self, effects: Effects) -> Lease:
+    def _lease_for(self, plan: Plan) -> Lease:
         """The lease under which a commit is made: of the execution that makes it, or of a kept State that it delays."""
         execution = self._executions.current()
         if execution is not None:
             return execution.lease
-        kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in effects.delays)
+        kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in plan.delays)
         return next((lease for lease in kept if lease is not None), None) or Lease()
 
     def _script(self, commands: Sequence[c.Command], *, atomic: bool) -> Script:
         return Script(commands, self._clock.now(), xxhash64, atomic)
 
-    async def _rehearsed(self, script: Script) -> Effects:
-        while True:
-            try:
-                return script.rehearse()
-            except NeedsRead as need:
-                answer: Any = await self._reader.read(need.query)
-                script.reads[need.index] = answer
+    async def _planned(self, script: Script) -> Plan:
+        steps = script.plan()
+        try:
+            query = next(steps)
+            while True:
+                query = steps.send(await self._reader.read(query))
+        except StopIteration as stop:
+            plan: Plan = stop.value
+            return plan
 
-    def _note(self, done: Effects, lease: Lease, revs: Sequence[int], epochs: Sequence[int]) -> None:
+    def _note(self, plan: Plan, commit: Commit, lease: Lease, done: Committed) -> None:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
-        written = {state.id: state._replace(rev=rev) for state, rev in zip(done.writes, revs, strict=True)}
-        numbers = iter(epochs)
-        for row in queue_of(done, lease, 0):
-            fence = Fence(row.id, next(numbers)) if isinstance(row, Enqueue) else None
+        written = {state.id: state._replace(rev=rev) for state, rev in zip(plan.writes, done.revs, strict=True)}
+        epochs = iter(done.epochs)
+        for row in commit.queue:
+            fence = Fence(row.id, next(epochs)) if isinstance(row, Enqueue) else None
             if row.id == lease.id:
                 lease.renew(fence)
             if fence is not None and (row.id != lease.id or self._leases.has(lease)):
@@ -172,16 +166,12 @@ class StateService:
                 self._leases.drop(row.id)
         if lease.id in written:
             lease.to, lease.commits, lease.delayed = written[lease.id].transition.to, lease.commits + 1, False
-        lease.delayed = lease.delayed or lease.id in woken_by(done)
+        lease.delayed = lease.delayed or lease.id in woken_by(plan)
         lease.moved_at = self._clock.monotonic()
-        for run_id in (*written, *(delay.state.id for delay in done.delays)):
+        for run_id in (*written, *(delay.state.id for delay in plan.delays)):
             self._notifier.run_changed(run_id)
         self._notifier.schedule_at(0)
         self._leases.beat_while_held()
-
-
-def _itself(ctx: StateCtx) -> StateCtx:
-    return ctx
 
 
 def groups(labels: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import count
 
-from stepflow.drivers.port.commit import Claim, Commit, Created, Dequeue, Enqueue, Event, Fence, Owner, Record, Write
+from stepflow.drivers.port.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Committed,
+    Created,
+    Dequeue,
+    Enqueue,
+    Event,
+    Fence,
+    Owner,
+    Record,
+    Write,
+)
 from stepflow.drivers.port.step import Member, step_of
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
@@ -108,14 +121,28 @@ def make(store: Store, *commits: Member, now: int = NOW) -> list[int]:
     for result in results:
         if isinstance(result, Exception):
             raise result
-    return [result[-1] if isinstance(result, tuple) and result else 0 for result in results]
+    return [made[-1] if (made := revisions(result)) else 0 for result in results]
+
+
+def revisions(result: CommitResult) -> tuple[int, ...]:
+    """The new revisions of an answer; none if it is a refusal."""
+    if isinstance(result, Committed):
+        return result.revs
+    return () if isinstance(result, StepflowError) else result[:1]
 
 
 def numbers(store: Store, commit: Commit, now: int = NOW) -> tuple[int, ...]:
+    """The numbers that a commit gets which may not be refused: of its writes, data, delays and owned rows."""
+    done = committed(store, commit, now)
+    return (*done.revs, *done.data_revs, *done.offsets, *done.epochs)
+
+
+def committed(store: Store, commit: Commit, now: int = NOW) -> Committed:
     """The answer to a commit that may not be refused."""
     (result,) = store.commit([commit], now)
-    if not isinstance(result, tuple):
+    if isinstance(result, Exception):
         raise result
+    assert isinstance(result, Committed)
     return result
 
 

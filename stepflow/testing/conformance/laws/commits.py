@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Fence, Release, Write
+from stepflow.drivers.port.commit import Cancel, Commit, Committed, Dequeue, Enqueue, Event, Fence, Release, Write
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.step import Step
 from stepflow.errors import LostClaim, NotFound, RevMismatch
@@ -20,6 +20,7 @@ from stepflow.testing.conformance.kit import (
     make,
     publish,
     record,
+    revisions,
     step,
     write,
 )
@@ -31,9 +32,9 @@ class CommitLaws:
     def test_law_1_a_commit_of_several_writes_applies_whole(self, sessions: Sessions) -> None:
         store = sessions.session()
         (result,) = store.commit([Commit(writes=creation("a").writes + creation("b").writes)], NOW)
-        assert isinstance(result, tuple)
         found = store.load(["a", "b"])
-        assert [r.state.rev for r in found if r] == list(result)
+        assert isinstance(result, Committed)
+        assert [r.state.rev for r in found if r] == list(result.revs)
 
     def test_law_1_a_refused_commit_changes_nothing(self, sessions: Sessions) -> None:
         store = sessions.session()
@@ -142,7 +143,7 @@ class CommitLaws:
         for turn in range(5):
             batch = [creation(f"{turn}-{n}", due=None) for n in range(3)] + [write("nobody", 9)]
             batch.insert(1, Commit(writes=creation(f"{turn}-x").writes + creation(f"{turn}-y").writes))
-            revs = sorted(rev for result in store.commit(batch, NOW) if isinstance(result, tuple) for rev in result)
+            revs = sorted(rev for result in store.commit(batch, NOW) for rev in revisions(result))
             assert len(set(revs)) == 5
             assert revs[0] > met[-1]
             met += revs
@@ -234,8 +235,7 @@ class CommitLaws:
             assert isinstance(one, Step)
             one.transition, one.labels, one.annotations = ended(), {"a": "b"}, {"a": "b"}  # it is another one soon
         assert [type(one).__name__ for one in results] == ["tuple"] * 4 + ["RevMismatch", "LostClaim"]
-        assert isinstance(results[3], tuple)
-        new_rev, epoch = results[3]
+        new_rev, epoch = results[3]  # type: ignore[misc]
         rows = {name: record(store, name).row for name in names}
         assert record(store, "goes-on").exchange == "[1]"
         assert record(store, "goes-on").state.transition == commits[0].writes[0].state.transition
@@ -245,7 +245,7 @@ class CommitLaws:
         assert anew is not None
         assert (waits.owner, waits.due, anew.owner, anew.epoch) == ("", NOW + 5, held["ends"].row.owner, epoch)
         assert record(store, "is-held-anew").state.rev == new_rev
-        assert isinstance(store.commit([as_member(step(held["waits"], results[2][0]))], NOW)[0], LostClaim)  # type: ignore[index]
+        assert isinstance(store.commit([as_member(step(held["waits"], revisions(results[2])[0]))], NOW)[0], LostClaim)
         make(store, as_member(step(Fence("is-held-anew", epoch), new_rev)))
 
     def test_unowned_refuses_a_run_that_is_held(self, sessions: Sessions) -> None:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
-
-from stepflow.drivers.port.commit import Commit, Created, Enqueue, Fence, Write
+from stepflow.drivers.port.commit import (
+    Commit,
+    Committed,
+    Created,
+    DataRevOf,
+    Enqueue,
+    Fence,
+    Placeholder,
+    RevOf,
+    StackedOf,
+    Write,
+)
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, delay_key
-from stepflow.errors import CodecError, NotFound, RevMismatch, TooLarge
+from stepflow.errors import CodecError, RevMismatch, TooLarge
+from stepflow.model.ctx import StateCtx
+from stepflow.model.data import Data
+from stepflow.model.stacked import stack_text, unstack_text
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
     Sessions,
+    claim,
+    committed,
     creation,
     ended,
     going,
@@ -30,14 +44,33 @@ def data(*blobs: bytes, run_id: str = "a") -> Commit:
     return Commit(data=tuple(DataWrite(run_id, blob, {}) for blob in blobs))
 
 
-def _numbered(revs: tuple[int, ...], blobs: tuple[int, ...], now: int) -> Commit:
-    notes = {"revs": str(revs), "data": str(blobs), "now": str(now)}
-    first, second = State("a", 0, going(), {}, notes), State("b", 0, going(), {}, {})
+def _referring() -> Commit:
+    """A commit of two new runs that refers to its own numbers wherever it may."""
+    inner, outer = StateCtx.of(State("i", 0, going(), {}, {"blob": ""})), StateCtx.of(State("o", 0, going()))
+    outer.datas["d"], outer.annotations["inner"] = Data(b"1"), stack_text(inner)
+    nested = StackedOf((Placeholder("current", 0, "blob", DataRevOf(0)), Placeholder("current", 0, None, RevOf(0))))
+    whole = StackedOf(
+        (
+            Placeholder("committed", 0, None, RevOf(1)),
+            Placeholder("data", "d", None, DataRevOf(0)),
+            Placeholder("current", 0, "inner", nested),
+        )
+    )
+    first = State("a", 0, going(), {}, {"kept": "x", "data": "", "stacked": stack_text(outer)})
     return Commit(
-        writes=(Write(first, "[1]", Created(FLOW, "", now)), Write(second, "[2]", Created(FLOW, "", now))),
+        writes=(
+            Write(first, "[1]", Created(FLOW, "", NOW)),
+            Write(State("b", 0, going()), "[2]", Created(FLOW, "", NOW)),
+        ),
         queue=(Enqueue("b", FLOW, NOW, owned=True),),
-        delays=(Delay(State("b", revs[1], going("woken")), LATER),),
-        data=(DataWrite("a", b"1", notes),),
+        delays=(Delay(State("b", 0, going("woken"), {}, {"first": ""}), LATER),),
+        data=(DataWrite("a", b"1", {}),),
+        placeholders=(
+            Placeholder("write", 0, "data", DataRevOf(0)),
+            Placeholder("write", 0, "stacked", whole),
+            Placeholder("delay", 0, None, RevOf(1)),
+            Placeholder("delay", 0, "first", RevOf(0)),
+        ),
     )
 
 
@@ -62,12 +95,14 @@ class DataLaws:
         odd = Commit(data=(DataWrite("c", b"no", {"k": "\ud800"}),))
         first, none, half, second = store.commit([data(b"1", b"2"), stale, odd, data(b"3")], NOW)
         assert isinstance(none, RevMismatch)
-        assert first == (1, 2)
+        assert isinstance(first, Committed)
+        assert isinstance(second, Committed)
+        assert first.data_revs == (1, 2)
         if isinstance(half, tuple):
-            assert second == (4,)
+            assert second.data_revs == (4,)
         else:
             assert isinstance(half, CodecError)
-            assert second == (3,)
+            assert second.data_revs == (3,)
             assert store.read(DataQuery(3))[0].blob == b"3"
 
     def test_law_14_a_large_blob_is_kept_or_refused(self, sessions: Sessions) -> None:
@@ -76,7 +111,8 @@ class DataLaws:
         (result, after) = store.commit([data(large), data(b"next")], NOW)
         if isinstance(result, tuple):
             assert store.read(DataQuery(1))[0].blob == large
-            assert after == (2,)
+            assert isinstance(after, Committed)
+            assert after.data_revs == (2,)
         else:
             assert isinstance(result, TooLarge)
             assert any(letter.isdigit() for letter in str(result))
@@ -115,47 +151,49 @@ class DataLaws:
         store = sessions.session(owner="me")
         numbers(store, data(b"0"))
         make(store, creation("x"))
-        commit = _numbered((0, 0), (0,), NOW)
-        (result,) = store.commit([Commit(writes=commit.writes, data=commit.data, resolve=_numbered)], 77)
-        assert isinstance(result, tuple)
-        one, two, blob, offset, epoch = result
-        assert (blob, offset) == (2, 1)
-        notes = {"revs": str((one, two)), "data": "(2,)", "now": "77"}
-        assert record(store, "a").state.annotations == notes
-        assert (record(store, "a").state.rev, record(store, "b").exchange) == (one, "[2]")
-        assert record(store, delay_key("b", 1)).state.rev == two
-        assert store.read(DataQuery(2))[0].annotations == notes
+        done = committed(store, _referring(), 77_000)
+        (one, two), (epoch,) = done.revs, done.epochs
+        assert (done.data_revs, done.offsets, done.committed_at) == ((2,), (1,), 77_000)
+        first, second = record(store, "a").state, record(store, "b").state
+        assert (first.rev, second.rev) == (one, two)
+        assert (first.annotations["kept"], first.annotations["data"]) == ("x", "2")
+        outer = unstack_text(first.annotations["stacked"])
+        inner = unstack_text(outer.annotations["inner"])
+        assert (outer.committed.rev, outer.committed.committed_at, outer.rev) == (two, 77_000, 0)
+        assert (outer.datas["d"].rev, inner.annotations, inner.rev) == (2, {"blob": "2"}, one)
+        delayed = record(store, delay_key("b", 1)).state
+        assert (delayed.rev, delayed.committed_at, delayed.annotations) == (two, 77_000, {"first": str(one)})
         make(store, step(Fence("b", epoch), two))
 
     def test_law_1_numbers_in_a_batch_are_those_that_are_given(self, sessions: Sessions) -> None:
         store = sessions.session()
 
-        def note(run_id: str, commit: Commit) -> Commit:
-            def resolve(revs: tuple[int, ...], _blobs: tuple[int, ...], _now: int) -> Commit:
-                state = State(run_id, 0, going(), {}, {"rev": str(revs[0])})
-                return Commit(writes=(Write(state, None, Created(FLOW, "", NOW)),))
-
-            return Commit(writes=commit.writes, queue=commit.queue, resolve=resolve)
+        def note(commit: Commit) -> Commit:
+            return commit._replace(placeholders=(Placeholder("write", 0, "rev", RevOf(0)),))
 
         ids = [f"r{n}" for n in range(6)]
-        batch = [note(run_id, creation(run_id)) if n % 2 else creation(run_id) for n, run_id in enumerate(ids)]
+        batch = [note(creation(run_id)) if n % 2 else creation(run_id) for n, run_id in enumerate(ids)]
         make(store, *batch)
         for run_id in ids[1::2]:
             state = record(store, run_id).state
             assert state.annotations == {"rev": str(state.rev)}
 
-    @pytest.mark.parametrize("bad", ["stale", "raises"])
-    def test_law_1_a_refused_commit_that_resolves_changes_nothing(self, sessions: Sessions, bad: str) -> None:
+    def test_law_1_a_step_can_hold_its_own_number(self, sessions: Sessions) -> None:
         store = sessions.session()
         make(store, creation("a"))
+        held = claim(store)["a"]
+        noted = step(held, held.row.claim_rev)._replace(placeholders=(Placeholder("write", 0, "rev", RevOf(0)),))
+        done = committed(store, noted)
+        assert record(store, "a").state.annotations == {"rev": str(done.revs[0])}
 
-        def resolve(_revs: tuple[int, ...], _blobs: tuple[int, ...], _now: int) -> Commit:
-            raise NotFound("no such thing")
-
-        writes = (creation("b") if bad == "raises" else creation("a")).writes
-        commit = Commit(writes=writes, data=(DataWrite("b", b"", {}),), resolve=resolve)
-        results = store.commit([creation("c"), commit, data(b"1")], NOW)
-        assert isinstance(results[1], NotFound if bad == "raises" else RevMismatch)
-        assert results[2] == (1,)
-        assert store.load(["b"]) == [None]
+    def test_law_1_a_refused_commit_with_placeholders_changes_nothing(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"))
+        place = (Placeholder("write", 0, "data", DataRevOf(0)),)
+        commit = Commit(writes=creation("a").writes, data=(DataWrite("b", b"", {}),), placeholders=place)
+        _created, refusal, stored = store.commit([creation("c"), commit, data(b"1")], NOW)
+        assert isinstance(refusal, RevMismatch)
+        assert isinstance(stored, Committed)
+        assert stored.data_revs == (1,)
+        assert record(store, "a").state.annotations == {}
         assert record(store, "c").state.rev > 0

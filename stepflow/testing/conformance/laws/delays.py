@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stepflow.drivers.port.commit import Cancel, Claim, Commit, Created, Dequeue, Enqueue, Fence, Release, Write
+from stepflow.drivers.port.commit import (
+    Cancel,
+    Claim,
+    Commit,
+    Committed,
+    Created,
+    Dequeue,
+    Enqueue,
+    Fence,
+    Release,
+    Write,
+)
 from stepflow.drivers.port.delays import Delay, DelayQuery, delay_key
 from stepflow.drivers.port.store import Store
 from stepflow.errors import LostClaim, NotFound, RevMismatch
@@ -83,7 +94,7 @@ class DelayLaws:
         assert isinstance(refused(store, stale), RevMismatch)
         assert numbers(other, delays(Delay(snapshot("a"), LATER))) == (1,)
         first, none, second = store.commit([delays(Delay(snapshot("c"), 5)), stale, delays(Delay(snapshot("d"), 5))], 5)
-        assert (first, second) == ((3,), (4,))
+        assert (first, second) == (Committed(offsets=(3,), committed_at=5), Committed(offsets=(4,), committed_at=5))
         assert isinstance(none, RevMismatch)
         assert listed(store) == [3, 4, 2, 1]
         assert listed(other) == [1]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, frozen
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Release, Write
+from stepflow.drivers.port.commit import (
+    Commit,
+    Committed,
+    DataRevOf,
+    Dequeue,
+    Enqueue,
+    Fence,
+    Placeholder,
+    Release,
+    RevOf,
+    Write,
+)
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.model.state import State, Transition
@@ -23,7 +34,10 @@ SEEN = 4  # delays that are looked at
 
 @frozen
 class Change:
-    """A commit of one State that may carry a queue row, a delay and data; `good`: it knows the State's revision."""
+    """A commit of one State that may carry a queue row, a delay and data; `good`: it knows the State's revision.
+
+    It refers to its own numbers, as those of an engine do: an annotation holds that of its data, the delay is at its revision.
+    """
 
     run_id: str
     transition: Transition
@@ -36,27 +50,26 @@ class Change:
     binding: bool
     blob: bytes | None
 
-    def commit(self, rev: int, now: int, own: int | None = None) -> Commit:
-        """The commit over revision `rev`; the delay's snapshot is at the commit's `own` revision."""
-        state = State(self.run_id, rev, self.transition, self.labels, {"own": str(own is not None)})
+    def commit(self, rev: int, now: int) -> Commit:
+        """The commit over revision `rev`."""
+        state = State(self.run_id, rev, self.transition, self.labels, {"kept": "", "data": ""})
         delays: tuple[Delay, ...] = ()
         if self.delay is not None:
-            woken = state._replace(rev=rev if own is None else own, transition=Transition("other"))
+            woken = state._replace(transition=Transition("other"))
             delays = (Delay(woken, now + self.delay, self.binding),)
         return Commit(
             writes=(Write(state, self.exchange),) if self.write else (),
             queue=() if self.due is None else (Enqueue(self.run_id, "order", now + self.due, owned=True),),
             delays=delays,
             data=() if self.blob is None else (DataWrite(self.run_id, self.blob, self.labels),),
+            placeholders=tuple(self._placeholders()),
         )
 
-    def resolving(self, rev: int, now: int) -> Commit:
-        """The commit as an engine makes it: whole only when its own revision is known."""
-
-        def resolve(revs: tuple[int, ...], _data: tuple[int, ...], now: int) -> Commit:
-            return self.commit(rev, now, *revs)
-
-        return self.commit(rev, now)._replace(resolve=resolve)
+    def _placeholders(self) -> Iterator[Placeholder]:
+        if self.write and self.delay is not None:
+            yield Placeholder("delay", 0, None, RevOf(0))
+        if self.write and self.blob is not None:
+            yield Placeholder("write", 0, "data", DataRevOf(0))
 
 
 changes = st.builds(
@@ -97,18 +110,17 @@ class DelayAndDataRules:
                 (record.state.rev if record else 0) if change.good else 7_777_777
                 for change, record in zip(given, records, strict=True)
             ]
-            batch = [change.resolving(rev, self.now) for change, rev in zip(given, revs, strict=True)]
+            batch = [change.commit(rev, self.now) for change, rev in zip(given, revs, strict=True)]
             made: list[int] = []
             answers: list[Any] = []
             for change, result in zip(given, side.session("main").commit(batch, self.now), strict=True):
-                if not isinstance(result, tuple):
+                if not isinstance(result, Committed):
                     answers.append(type(result).__name__)
                     continue
-                made += result[: change.write]
-                epochs = change.due is not None
-                if epochs:
-                    side.fences[change.run_id] = Fence(change.run_id, result[-1])
-                answers.append(result[change.write : len(result) - epochs])
+                made += result.revs
+                for epoch in result.epochs:
+                    side.fences[change.run_id] = Fence(change.run_id, epoch)
+                answers.append((len(result.revs), result.data_revs, result.offsets, len(result.epochs)))
             side.revs += sorted(made)
             return answers
 
@@ -121,7 +133,7 @@ class DelayAndDataRules:
         def call(side: Side) -> list[str]:
             fence = side.fences.get(key, Fence(key, 0)) if fenced else None
             results = side.session("main").commit([Commit(fence, queue=(Dequeue(key),))], self.now)
-            return [str(result) if isinstance(result, tuple) else type(result).__name__ for result in results]
+            return [type(result).__name__ for result in results]
 
         self.both(call)
 

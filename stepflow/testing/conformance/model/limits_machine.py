@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Owner,
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, FLOWS, creation, ended, going
+from stepflow.testing.conformance.kit import FLOW, FLOWS, creation, ended, going, revisions
 
 PER = 3_000  # microseconds of every rate's period
 K, L = Limit("k", 1), Limit("l", 2)
@@ -87,8 +87,8 @@ class LimitsMachine(RuleBasedStateMachine):
         self.number += many
         batch = [creation(name, due=due, priority=priority, limits=dump(given)) for name in names]
         for name, result in zip(names, self.sessions["one"].commit(batch, self.now), strict=True):
-            assert isinstance(result, tuple)
-            self.runs[name] = ExpectedRun(given, due, priority, rev=result[0])
+            (rev,) = revisions(result)
+            self.runs[name] = ExpectedRun(given, due, priority, rev=rev)
 
     def waiting(self, suspects: bool) -> dict[str, ExpectedRun]:
         """The runs that have a queue row and no owner."""
@@ -132,8 +132,7 @@ class LimitsMachine(RuleBasedStateMachine):
             queue = Enqueue(name, FLOW, due, run.priority) if then == "later" else Dequeue(name)
             write = Write(State(name, run.rev, ended() if then == "end" else going("next")))
             (result,) = session.commit([Commit(run.fence, writes=(write,), queue=(queue,))], self.now)
-            assert isinstance(result, tuple)
-            run.rev, run.crashes = result[0], 0
+            (run.rev,), run.crashes = revisions(result), 0
         run.owner, run.due = "", None if then in ("end", "park") else due
         if then == "end":
             del self.runs[name]

@@ -15,7 +15,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation
+from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation, revisions
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.model.delays_and_data import DelayAndDataRules
 from stepflow.testing.conformance.model.sides import Side
@@ -61,12 +61,9 @@ class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
 
         def call(side: Side) -> list[Any]:
             results = side.session("main").commit(batches(side), self.now)
-            side.revs += sorted(rev for result in results if isinstance(result, tuple) for rev in result)
+            side.revs += sorted(rev for result in results for rev in revisions(result))
             assert side.revs == sorted(set(side.revs))
-            return [
-                len(result) if isinstance(result, tuple) else (type(result).__name__, getattr(result, "ids", []))
-                for result in results
-            ]
+            return [(type(result).__name__, getattr(result, "ids", len(revisions(result)))) for result in results]
 
         self.both(call)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from stepflow.drivers.port.commit import Claim, Commit, Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.registry import driver_for
-from stepflow.testing.conformance.kit import NOW, claim, ended, going, record, step
+from stepflow.testing.conformance.kit import NOW, claim, ended, going, record, revisions, step
 
 STEPS = 10
 
@@ -31,8 +31,8 @@ def work(store: Store) -> None:
                 if isinstance(result, Exception):
                     raise result
                 numbers[run_id] += 1
-                revs[run_id] = result[0]
-                say(run_id, result[0], numbers[run_id])
+                (revs[run_id],) = revisions(result)
+                say(run_id, revs[run_id], numbers[run_id])
                 if numbers[run_id] >= STEPS:
                     del numbers[run_id]
 

@@ -15,7 +15,18 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Owner, Release, Write
+from stepflow.drivers.port.commit import (
+    Commit,
+    DataRevOf,
+    Dequeue,
+    Enqueue,
+    Fence,
+    Owner,
+    Placeholder,
+    Release,
+    RevOf,
+    Write,
+)
 from stepflow.drivers.port.delays import DataWrite, Delay, delay_key
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.registry import driver_for
@@ -62,14 +73,11 @@ def _steps(store: Store) -> None:
 def _attach(store: Store) -> None:
     """One commit with a delay and data, which holds its own numbers."""
     fence, rev = _held(store)["a"]
-
-    def resolve(revs: tuple[int, ...], data: tuple[int, ...], _now: int) -> Commit:
-        state = State("a", rev, going("attached"), {}, {"data": str(data)})
-        later = Delay(State("a", revs[0] if revs else 0, going("woken")), NOW)
-        blob = DataWrite("a", b"\x00blob", {"k": "v"})
-        return Commit(fence, writes=(Write(state, "[9]"),), delays=(later,), data=(blob,))
-
-    make(store, resolve((), (), NOW)._replace(resolve=resolve))
+    state = State("a", rev, going("attached"))
+    later = Delay(State("a", 0, going("woken")), NOW)
+    blob = DataWrite("a", b"\x00blob", {"k": "v"})
+    own = (Placeholder("write", 0, "data", DataRevOf(0)), Placeholder("delay", 0, None, RevOf(0)))
+    make(store, Commit(fence, writes=(Write(state, "[9]"),), delays=(later,), data=(blob,), placeholders=own))
 
 
 def _end(store: Store) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from threading import Barrier, Condition, Event
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, Release
+from stepflow.drivers.port.commit import Commit, Committed, Placeholder, Release, RevOf
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
@@ -26,6 +26,7 @@ from stepflow.testing.conformance.kit import (
     make,
     publish,
     record,
+    revisions,
     step,
     write,
 )
@@ -48,21 +49,30 @@ def _together(sessions: Sessions, work: Callable[[Store, int], list[int]]) -> li
         return [item for found in pool.map(one, range(THREADS)) for item in found]
 
 
-def _creation(run_id: str, delayed: bool, rev: int = 0) -> Commit:
+def _creation(run_id: str, delayed: bool) -> Commit:
     """A run, perhaps with a delay of its own."""
-    delays = (Delay(State(run_id, rev, going()), NOW),) if delayed else ()
+    delays = (Delay(State(run_id, 0, going()), NOW),) if delayed else ()
     return Commit(writes=creation(run_id, due=None).writes, delays=delays)
+
+
+class _Gate(tuple[Placeholder, ...]):
+    """Placeholders that a store, having the numbers for them, gets only when the gate opens."""
+
+    entered: Event
+    gate: Event
+
+    def __iter__(self) -> Iterator[Placeholder]:
+        self.entered.set()
+        self.gate.wait(WAIT_S)
+        return super().__iter__()
 
 
 def _slow(delayed: bool, entered: Event, gate: Event) -> Commit:
     """A commit that has its numbers and is not yet committed until the gate opens."""
-
-    def resolve(revs: tuple[int, ...], _data: tuple[int, ...], _now: int) -> Commit:
-        entered.set()
-        gate.wait(WAIT_S)
-        return _creation("slow", delayed, revs[0])
-
-    return _creation("slow", delayed)._replace(resolve=resolve)
+    place = Placeholder("delay", 0, None, RevOf(0)) if delayed else Placeholder("write", 0, "rev", RevOf(0))
+    placeholders = _Gate([place])
+    placeholders.entered, placeholders.gate = entered, gate
+    return _creation("slow", delayed)._replace(placeholders=placeholders)
 
 
 class Reader:
@@ -120,7 +130,7 @@ class RaceLaws:
                 if isinstance(result, RevMismatch):
                     continue
                 assert isinstance(result, tuple)
-                won += result
+                won += revisions(result)
             return won
 
         revs = _together(sessions, work)
@@ -161,7 +171,7 @@ class RaceLaws:
                 for reader in readers:
                     reader.look_again()
             gate.set()
-            assert [type(result) for one in (first, second) for result in one.result(WAIT_S)] == [tuple, tuple]
+            assert [type(result) for one in (first, second) for result in one.result(WAIT_S)] == [Committed, Committed]
             for reader in readers:
                 reader.over.set()
             revs = [r.state.rev for r in sessions.session().read(HistoryQuery())]
@@ -178,7 +188,7 @@ class RaceLaws:
             assert entered.wait(WAIT_S)
             answer = pool.submit(quick.commit_if_free, [_creation("fast", False)], NOW).result(WAIT_S)
             gate.set()
-            assert [type(result) for result in first.result(WAIT_S)] == [tuple]
+            assert [type(result) for result in first.result(WAIT_S)] == [Committed]
         found = quick.load(["fast"])
         assert answer is None or isinstance(answer[0], tuple)
         assert (found != [None]) is (answer is not None)
