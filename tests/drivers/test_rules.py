@@ -67,7 +67,7 @@ commits = st.builds(
     cancel=st.lists(st.builds(Cancel, ids), max_size=1).map(tuple),
     delays=st.lists(st.builds(Delay, ids.map(State), st.integers(90, 110)), max_size=1).map(tuple),
     data=st.lists(st.builds(DataWrite, ids, st.just(b"1"), st.just({})), max_size=1).map(tuple),
-    resolve=st.none(),
+    placeholders=st.just(()),
     dedup=st.none() | st.just(DedupKey("k", "a", 200)),
 )
 batches = st.lists(commits, min_size=1, max_size=3)
@@ -101,7 +101,8 @@ def test_a_commit_notes_all_that_it_holds(batch, runs):
     assert list(changes.data.values()) == [data for _n, commit in done for data in commit.data]
     assert list(changes.delays.values()) == [delay for _n, commit in done for delay in commit.delays]
     assert len(changes.consumed) == sum(len(commit.consume) for _n, commit in done)
-    assert sum(map(len, changes.numbers.values())) == len(changes.data) + len(changes.delays)
+    numbers = [number for given in changes.numbers.values() for part in given for number in part]
+    assert len(numbers) == len(changes.data) + len(changes.delays)
     owned = [part for _n, commit in done for part in commit.queue if isinstance(part, Enqueue) and part.owned]
     assert [run_id for _n, run_id in changes.held] == [part.id for part in owned]
     assert all(run.row.owner in ("", ME) for run in runs.values() if run.placed and run.row)
