@@ -12,7 +12,6 @@ from attrs import define, field
 class Counters:
     """What all namespaces of a store share."""
 
-    revs: Iterator[int] = field(factory=lambda: count(1))
     epochs: Iterator[int] = field(factory=lambda: count(1))
     seqs: Iterator[int] = field(factory=lambda: count(1))
     head: int = 0

@@ -7,7 +7,6 @@ from collections.abc import Container, Iterable
 from attrs import define, field
 
 from stepflow.drivers.port.commit import DedupKey
-from stepflow.errors import Duplicate
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage, rated
 
@@ -32,12 +31,10 @@ class Control:
             kept = [at for at in self.begun.get(limit.key, ()) if at > now - limit.per_us]
             self.begun[limit.key] = [*kept, now]
 
-    def duplicate(self, dedup: DedupKey, now: int, runs: Container[str]) -> Duplicate | None:
-        """The refusal of a commit that may happen once, or None."""
+    def reserved_by(self, dedup: DedupKey, now: int, runs: Container[str]) -> dict[str, str]:
+        """The run that was started with this key, by the key, if the key holds."""
         found = self.reserved.get(dedup.key)
-        if found is None or found.until <= now or found.run_id not in runs:
-            return None
-        return Duplicate(dedup.key, found.run_id)
+        return {} if found is None or found.until <= now or found.run_id not in runs else {dedup.key: found.run_id}
 
     def forget(self, before: int) -> None:
         """Drop what was over before this time."""

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Created, Enqueue, Event, Record
+from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import after_start
 from stepflow.model.state import State
 
 
@@ -32,20 +31,9 @@ class Run:
         """The events that no wait took yet, in order of seq."""
         return [event for event in self.events.values() if event is not None]
 
-    def awaited(self, name: str) -> bool:
-        """Whether an event of this name is there."""
-        return any(event.name == name for event in self.pending())
-
-    def now_limited(self) -> str:
-        """The limits of the run's present row, or of its next one."""
-        return self.limits if self.row is None else self.row.limits
-
-    def limited(self, part: Enqueue) -> str:
-        """The limits of the row that is put; the run keeps its priority, and what holds of the limits once it begins."""
-        self.priority = part.priority
-        if part.limits:
-            self.limits = after_start(part.limits)
-        return part.limits or self.now_limited()
+    def consume(self, seq: int) -> None:
+        """Take a pending event; its publish id stays known."""
+        self.events[next(event.id for event in self.pending() if event.seq == seq)] = None
 
     def record(self, full: bool = True) -> Record:
         """The run as others see it."""

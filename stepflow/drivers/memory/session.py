@@ -24,6 +24,7 @@ from stepflow.drivers.port.commit import (
     Release,
 )
 from stepflow.drivers.port.queries import DueSummary
+from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import StoreError
@@ -80,7 +81,7 @@ class MemoryStore(Store):
             for run_id in sorted(self._tables.held[self._owner.id]):
                 row = self._tables.row(run_id)
                 assert row is not None
-                self._tables.unown(run_id, row, row.due)
+                self._tables.requeue(run_id, returned(row))
             self._tables.owners.pop(self._owner.id, None)
             self._closed = True
             self._touch()
@@ -155,12 +156,10 @@ class MemoryStore(Store):
         entry = self._tables.entry(run_id)
         assert entry is not None
         rev = entry.state.rev
-        epoch = next(self._memory.counters.epochs)
         self._tables.control.begins(row.limits, now)
         limits = after_start(row.limits)
-        row = QueueRow(
-            row.flow, row.due, self._owner.id, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits
-        )
+        epoch, owner = next(self._memory.counters.epochs), self._owner.id
+        row = QueueRow(row.flow, row.due, owner, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits)
         self._tables.place(run_id, row)
         return Claim(Fence(run_id, epoch), row, self._tables.load(run_id))
 
@@ -173,23 +172,10 @@ class MemoryStore(Store):
 
     def _release(self, release: Release, now: int) -> bool:
         run_id = release.fence.id
-        if self._tables.fenced(run_id, release.fence.epoch) is not None:
-            return False
-        run = self._tables.entry(run_id)
-        assert run is not None
-        row = run.row
-        assert row is not None
-        cancel = row.cancel and not run.state.transition.status
-        due = release.due
-        if cancel or (release.event and run.awaited(release.event)):
-            due = now if due is None else min(due, now)
-        if due is None:
-            self._tables.place(run_id, None)
-            return True
-        crashes = row.crashes if release.crashes is None else release.crashes
-        row = row._replace(blocked=release.blocked, blocked_by=release.blocked_by, crashes=crashes)
-        self._tables.unown(run_id, row, due)
-        return True
+        run = self._tables.snapshot(run_id, pending=release.event != "")
+        held = decide_release(release, run, now)
+        self._tables.write(run_id, run)
+        return held
 
     def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
         with self._memory.changed:
@@ -211,8 +197,7 @@ class MemoryStore(Store):
             run = self._tables.entry(run_id)
             assert run is not None
             assert run.row is not None
-            crashes = run.row.crashes + 1 if run.state.rev == run.row.claim_rev else 0
-            self._tables.unown(run_id, run.row._replace(crashes=crashes), now)
+            self._tables.requeue(run_id, reclaimed(run.row, run.state.rev, now))
         return known or bool(ids)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:

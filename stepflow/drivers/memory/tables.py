@@ -1,9 +1,9 @@
-"""The tables of one namespace and how a commit changes them: checked first, then applied, so that it cannot stop half-way."""
+"""The tables of one namespace, and how a commit changes them: decided by the rules first, then applied."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
@@ -19,16 +19,25 @@ from stepflow.drivers.port.commit import (
     Created,
     Dequeue,
     Enqueue,
-    Event,
     Owner,
     Record,
     Write,
 )
 from stepflow.drivers.port.delays import Delay, delay_key
-from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.queries import Revision
-from stepflow.drivers.port.step import Member, Step, answer, whole
-from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
+from stepflow.drivers.port.rules import (
+    NO_EXCHANGE,
+    Changes,
+    RunSnapshot,
+    created_by,
+    decide_commit,
+    delay_row,
+    ids_of,
+    pending_ids_of,
+    publishes_of,
+)
+from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
+from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import LimitUsage, after_start
 from stepflow.model.state import State, Transition, new_tuple
@@ -84,117 +93,120 @@ class MemoryTables:
         held = ((run_id, row) for ids in self.held.values() for run_id in sorted(ids) if (row := self.row(run_id)))
         return self.control.limit_usage(held)
 
-    def unown(self, run_id: str, row: QueueRow, due: int) -> None:
-        """Give a row back to the queue with a new epoch."""
-        self.place(run_id, row._replace(owner="", due=due, epoch=next(self.counters.epochs)))
+    def requeue(self, key: str, row: QueueRow) -> None:
+        """Give a run or a delay this row, with a new epoch."""
+        self.place(key, new_tuple(QueueRow, (*row[:EPOCH], next(self.counters.epochs), *row[EPOCH + 1 :])))
 
-    def fenced(self, run_id: str, epoch: int) -> LostClaim | None:
-        """The error of a holder whose claim is gone, or None."""
-        row = self.row(run_id)
-        if row is not None and row.epoch == epoch:
-            return None
-        return LostClaim(
-            f"run {run_id!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it"
-        )
+    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str]] = ()) -> RunSnapshot:
+        """A run, or a pending delay, for the rules; `publishes` are (run id, publish id) to be looked up."""
+        run = self.entry(key)
+        if run is None:
+            return RunSnapshot()
+        state, row, delay = run.state, run.row, run.delay
+        found = RunSnapshot(0 if delay else state.rev, state.rev, None if row is None else row.epoch, row)
+        found.at(state.transition)
+        found.priority, found.limits, found.delay = run.priority, run.limits, delay.offset if delay else 0
+        if run.events:
+            found.known = {event_id for run_id, event_id in publishes if run_id == key and event_id in run.events}
+            if pending:
+                found.pending = {event.seq: event.name for event in run.pending()}
+        return found
+
+    def write(self, key: str, run: RunSnapshot) -> None:
+        """Do what the rules noted on a snapshot."""
+        entry = self.entry(key)
+        if entry is None:
+            return
+        if run.placed:
+            entry.priority, entry.limits = run.priority, run.limits
+            if run.row is None:
+                self.place(key, None)
+            else:
+                self.requeue(key, run.row)
+        elif run.marked:
+            entry.row = run.row
+        if run.fired:
+            del self.pending[key]
+            self.attached.fire(run.delay)
 
     def commit(self, member: Member, now: int, owner: str) -> CommitResult:
         """Apply one commit of the session of this owner, or answer why not."""
-        done = self._step(member, now) if type(member) is Step else None
-        return answer(member, self._checked(whole(member), now, owner)) if done is None else done
+        done: CommitResult | None
+        if type(member) is Step:
+            done = self._step(member, now)
+        else:
+            done = self._creation(whole(member), now) if is_creation(member) else None
+        return answer(member, self._decided(whole(member), now, owner)) if done is None else done
 
     def _step(self, step: Step, now: int) -> tuple[int, ...] | None:
-        """Apply what most commits are: a write of the fenced run and nothing else. None for another, or one to be refused."""
-        run = self.runs.get(step.id)
-        if run is None or run.row is None or step.part is not None:
+        """The fast path of a step that keeps its queue row or ends its run; None for another one, or one to be refused."""
+        run, transition, part = self.runs.get(step.id), step.transition, step.part
+        if run is None or run.row is None or run.row[EPOCH] != step.epoch or run.state.rev != step.rev:
             return None
-        if run.row[EPOCH] != step.epoch or run.state.rev != step.rev:
+        if part is not None and (type(part) is not Dequeue or not transition.status or transition.event):
             return None
-        return (self._revise(run, step.transition, step.labels, step.annotations, step.exchange, now),)
+        rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
+        if part is not None:
+            self.place(step.id, None)
+        return (rev,)
 
-    def _checked(self, commit: Commit, now: int, owner: str) -> Committed | StepflowError:
-        problem = self._problem(commit, now)
+    def _creation(self, commit: Commit, now: int) -> Committed | None:
+        """The fast path of a new run; None if it exists."""
+        (write,), run_id = commit.writes, commit.writes[0].state.id
+        if run_id in self.runs:
+            return None
+        self._write(write, creates=True, now=now)
+        for part in commit.queue:
+            assert isinstance(part, Enqueue)
+            run = self.runs[run_id]
+            run.priority, run.limits = part.priority, after_start(part.limits)
+            self.requeue(run_id, QueueRow(part.flow, part.due, priority=part.priority, limits=part.limits))
+        return Committed((self.counters.head,), committed_at=now)
+
+    def _decided(self, commit: Commit, now: int, owner: str) -> Committed | StepflowError:
+        """The general path: by the rules."""
+        publishes, pending = publishes_of(commit), set(pending_ids_of(commit))
+        runs = {key: self.snapshot(key, key in pending, publishes) for key in ids_of(commit)}
+        attached, head = self.attached, self.counters.head
+        changes = Changes(owner, "memory://", last_data=attached.last_blob, last_delay=attached.last_delay)
+        if commit.dedup is not None:
+            changes.reserved = self.control.reserved_by(commit.dedup, now, self.runs)
+        revs = range(head + 1, head + 1 + len(commit.writes))
+        problem = decide_commit(commit, 0, runs, now, changes, revs)
         if problem is not None:
             return problem
-        if commit.dedup is not None:
-            self.control.reserved[commit.dedup.key] = commit.dedup
-        if commit.placeholders:
-            head, blob = self.counters.head + 1, self.attached.last_blob + 1
-            commit = filled(commit, range(head, head + len(commit.writes)), range(blob, blob + len(commit.data)), now)
-        revs = tuple([self._write(write, now) for write in commit.writes])
-        epochs: tuple[int, ...] = ()
-        if commit.consume or commit.queue or commit.publish or commit.cancel:
-            epochs = self._rest(commit, now, owner)
-        data_revs = tuple([self.attached.store(data) for data in commit.data])
-        offsets = tuple([self._delay(delay) for delay in commit.delays])
-        return Committed(revs, data_revs, offsets, epochs, now)
+        for _slot, write, creates in changes.writes:
+            self._write(write, creates=creates, now=now)
+        for run_id, seq in changes.consumed:
+            self.runs[run_id].consume(seq)
+        for event in changes.events:
+            self.runs[event.run_id].events[event.id] = evolve(event, seq=next(self.counters.seqs))
+        for key, run in runs.items():
+            self.write(key, run)
+        for data in changes.data.values():
+            attached.store(data)
+        for delay in changes.delays.values():
+            self._delay(delay)
+        for dedup in changes.reserves:
+            self.control.reserved[dedup.key] = dedup
+        epochs = [row.epoch for _number, run_id in changes.held if (row := self.row(run_id)) is not None]
+        data_revs, offsets = changes.numbers.get(0, ((), ()))
+        return Committed(tuple(revs), data_revs, offsets, tuple(epochs), now)
 
-    def _delay(self, given: Delay) -> int:
-        """Keep a delay and queue it; its offset."""
+    def _delay(self, given: Delay) -> None:
+        """Keep a delay and queue it."""
         delay = self.attached.put(given)
         run = self.runs.get(delay.state.id)
-        flow, epoch = delay.state.transition.to, next(self.counters.epochs)
+        created = Created(delay.state.transition.to, "", delay.due)
         key = delay_key(delay.state.id, delay.offset)
-        exchange = "null" if run is None else run.exchange
-        self.pending[key] = Run(delay.state, Created(flow, "", delay.due), exchange, delay=delay)
-        self.place(key, QueueRow(flow, delay.due, "", epoch))
-        return delay.offset
+        self.pending[key] = Run(delay.state, created, NO_EXCHANGE if run is None else run.exchange, delay=delay)
+        self.requeue(key, delay_row(delay))
 
-    def _problem(self, commit: Commit, now: int) -> StepflowError | None:
-        fence, dedup = commit.fence, commit.dedup
-        if fence is not None and (lost := self.fenced(fence.id, fence.epoch)) is not None:
-            return lost
-        for run_id in commit.unowned:
-            row = self.row(run_id)
-            if row is not None and row.owner:
-                return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is given back")
-        return (
-            self._stale(commit.writes)
-            or self._missing(commit)
-            or (None if dedup is None else self.control.duplicate(dedup, now, self.runs))
-        )
-
-    def _stale(self, writes: tuple[Write, ...]) -> RevMismatch | None:
-        if len(writes) == 1:  # the usual case
-            state = writes[0].state
-            run = self.runs.get(state.id)
-            return None if (0 if run is None else run.state.rev) == state.rev else RevMismatch([state.id])
-        revs: dict[str, int] = {}
-        stale = []
-        for write in writes:
-            state = write.state
-            run = self.runs.get(state.id)
-            if state.rev != revs.get(state.id, 0 if run is None else run.state.rev):
-                stale.append(state.id)
-            revs[state.id] = -1  # a second write of the id cannot know the rev of the first
-        return RevMismatch(stale) if stale else None
-
-    def _missing(self, commit: Commit) -> StepflowError | None:
-        if not (commit.consume or commit.queue or commit.publish or commit.cancel):
-            return None
-        if commit.consume:
-            run = self.runs.get(commit.fence.id) if commit.fence else None
-            seqs = {event.seq for event in run.pending()} if run else set()
-            if not seqs.issuperset(commit.consume):
-                return NotFound(f"events {sorted(set(commit.consume) - seqs)} of the fenced run are not there any more")
-        made = {write.state.id for write in commit.writes}
-        for part in (*commit.queue, *commit.publish):
-            run_id = part.run_id if isinstance(part, Event) else part.id
-            if run_id not in made and run_id not in self.runs and not isinstance(part, Dequeue):
-                return NotFound(f"there is no run {run_id!r} in this namespace: start it first")
-        queued = {part.id for part in commit.queue}
-        for cancel in commit.cancel:
-            row = self.row(cancel.id)
-            if row is None or not row.owner or cancel.id in queued:
-                return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
-        return None
-
-    def _write(self, write: Write, now: int) -> int:
-        new, exchange = write.state, write.exchange
-        run = self.runs.get(new.id)
-        if run is None:
-            created = write.created or Created(new.transition.to, "", now)
-            run = self.runs[new.id] = Run(State(new.id), created, "null")
-        return self._revise(run, new.transition, new.labels, new.annotations, exchange, now)
+    def _write(self, write: Write, *, creates: bool, now: int) -> None:
+        new = write.state
+        if creates:
+            self.runs[new.id] = Run(State(new.id), created_by(write, now), NO_EXCHANGE)
+        self._revise(self.runs[new.id], new.transition, new.labels, new.annotations, write.exchange, now)
 
     def _revise(
         self,
@@ -206,7 +218,7 @@ class MemoryTables:
         now: int,
     ) -> int:
         run_id, _rev, _transition, last_labels, last_annotations, _then = run.state
-        rev = self.counters.head = next(self.counters.revs)
+        rev = self.counters.head = self.counters.head + 1
         maps = own(labels, last_labels), own(annotations, last_annotations)
         run.state = new_tuple(State, (run_id, rev, transition, *maps, now))
         if exchange is not None:
@@ -215,75 +227,3 @@ class MemoryTables:
         run.revisions.append(revision)
         self.log.append(revision)
         return rev
-
-    def _rest(self, commit: Commit, now: int, owner: str) -> tuple[int, ...]:
-        """Everything but writes, data and delays; the epochs of the rows that the committer holds now."""
-        if commit.consume:
-            assert commit.fence is not None
-            events = self.runs[commit.fence.id].events
-            for event in self.runs[commit.fence.id].pending():
-                if event.seq in commit.consume:
-                    events[event.id] = None
-        epochs = []
-        for part in commit.queue:
-            if isinstance(part, Enqueue) and part.owned:
-                epochs.append(self._hold(part, owner))
-            else:
-                self._requeue(part, now)
-        for event in commit.publish:
-            self._publish(event, now)
-        for cancel in commit.cancel:
-            entry = self.entry(cancel.id)
-            assert entry is not None
-            assert entry.row is not None
-            entry.row = entry.row._replace(cancel=True)
-        return tuple(epochs)
-
-    def _hold(self, part: Enqueue, owner: str) -> int:
-        """Give a row to the committer, as if it had claimed it."""
-        run, epoch = self.runs[part.id], next(self.counters.epochs)
-        cancel, limits = run.row is not None and run.row.cancel, run.limited(part)
-        row = QueueRow(
-            part.flow, part.due, owner, epoch, run.state.rev, part.priority, cancel=cancel, limits=after_start(limits)
-        )
-        self.place(part.id, row)
-        return epoch
-
-    def _requeue(self, part: Enqueue | Dequeue, now: int) -> None:
-        if isinstance(part, Dequeue) and part.id in self.pending:
-            self._fire(part.id)
-            return
-        run = self.runs.get(part.id)
-        if run is None:
-            return
-        limits = run.limited(part) if isinstance(part, Enqueue) else run.now_limited()
-        cancel = run.row is not None and run.row.cancel and not run.state.transition.status
-        event = run.state.transition.event
-        if isinstance(part, Enqueue):
-            self._enqueue(run, part.flow, min(part.due, now) if cancel else part.due, limits, cancel)
-        elif cancel or (event and run.awaited(event)):  # published since the holder looked
-            self._enqueue(run, run.row.flow if run.row else run.state.transition.to, now, limits, cancel)
-        else:
-            self.place(part.id, None)
-
-    def _fire(self, key: str) -> None:
-        self.place(key, None)
-        delay = self.pending.pop(key).delay
-        assert delay is not None
-        self.attached.fire(delay.offset)
-
-    def _enqueue(self, run: Run, flow: str, due: int, limits: str, cancel: bool = False) -> None:
-        epoch = next(self.counters.epochs)
-        self.place(run.state.id, QueueRow(flow, due, "", epoch, priority=run.priority, cancel=cancel, limits=limits))
-
-    def _publish(self, event: Event, now: int) -> None:
-        run = self.runs[event.run_id]
-        if event.id in run.events:
-            return
-        run.events[event.id] = evolve(event, seq=next(self.counters.seqs))
-        if run.state.transition.event != event.name or run.state.transition.status:
-            return
-        if run.row is None:
-            self._enqueue(run, run.state.transition.to, now, run.limits)
-        elif not run.row.owner and run.row.due > now:
-            self.unown(event.run_id, run.row, now)

@@ -7,7 +7,7 @@ writes what these noted: on each snapshot the new queue row (`placed`), the canc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from attrs import define, field
@@ -106,17 +106,18 @@ class Changes:
     reserves: list[DedupKey] = field(factory=list)  # keys that hold from now on
 
 
-def ids_of(commit: Commit) -> Iterator[str]:
+def ids_of(commit: Commit) -> Sequence[str]:
     """The runs that a commit touches, some of them more than once."""
-    if commit.fence is not None:
-        yield commit.fence.id
-    yield from commit.unowned
-    yield from (write.state.id for write in commit.writes)
-    yield from (part.id for part in commit.queue)
-    yield from (event.run_id for event in commit.publish)
-    yield from (cancel.id for cancel in commit.cancel)
-    yield from (delay.state.id for delay in commit.delays)
-    yield from (data.run_id for data in commit.data)
+    found = [*commit.unowned] if commit.fence is None else [commit.fence.id, *commit.unowned]
+    found += [write.state.id for write in commit.writes]
+    found += [part.id for part in commit.queue]
+    if commit.publish or commit.cancel:
+        found += [event.run_id for event in commit.publish]
+        found += [cancel.id for cancel in commit.cancel]
+    if commit.delays or commit.data:
+        found += [delay.state.id for delay in commit.delays]
+        found += [data.run_id for data in commit.data]
+    return found
 
 
 def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
@@ -124,11 +125,10 @@ def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
     return [(event.run_id, event.id) for event in commit.publish]
 
 
-def pending_ids_of(commit: Commit) -> Iterator[str]:
+def pending_ids_of(commit: Commit) -> Sequence[str]:
     """The runs whose pending events decide."""
-    if commit.consume and commit.fence is not None:
-        yield commit.fence.id
-    yield from (part.id for part in commit.queue if isinstance(part, Dequeue))
+    found = [part.id for part in commit.queue if isinstance(part, Dequeue)]
+    return [*found, commit.fence.id] if commit.consume and commit.fence is not None else found
 
 
 def created_by(write: Write, now: int) -> Created:
@@ -207,18 +207,22 @@ def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMisma
 def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError | None:
     if commit.consume:
         pending = runs[commit.fence.id].pending if commit.fence else {}
-        if gone := sorted(set(commit.consume).difference(pending)):
-            return NotFound(f"events {gone} of the fenced run are not there any more: read the run again")
-    created = {write.state.id for write in commit.writes}
-    for part in (*commit.queue, *commit.publish):
-        run_id = part.run_id if isinstance(part, Event) else part.id
-        if run_id not in created and not runs[run_id].rev and not isinstance(part, Dequeue):
-            return NotFound(f"there is no run {run_id!r} in this namespace: start it first")
-    queued = {part.id for part in commit.queue}
-    for cancel in commit.cancel:
-        row = runs[cancel.id].row
-        if row is None or not row.owner or cancel.id in queued:
-            return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
+        if taken := sorted(set(commit.consume).difference(pending)):
+            return NotFound(f"events {taken} of the fenced run are not there any more: read the run again")
+    needed = [part.id for part in commit.queue if isinstance(part, Enqueue)]
+    if commit.publish:
+        needed += [event.run_id for event in commit.publish]
+    missing = [run_id for run_id in needed if not runs[run_id].rev]
+    if missing:
+        created = {write.state.id for write in commit.writes}
+        if gone := [run_id for run_id in missing if run_id not in created]:
+            return NotFound(f"there is no run {gone[0]!r} in this namespace: start it first")
+    if commit.cancel:
+        queued = {part.id for part in commit.queue}
+        for cancel in commit.cancel:
+            row = runs[cancel.id].row
+            if row is None or not row.owner or cancel.id in queued:
+                return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
     return None
 
 
@@ -317,8 +321,8 @@ def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
         run.place(None)
         return True
     crashes = row.crashes if release.crashes is None else release.crashes
-    blocked = printable(release.blocked)
-    run.place(returned(row)._replace(due=due, crashes=crashes, blocked=blocked, blocked_by=release.blocked_by))
+    blocked, blocked_by = printable(release.blocked), release.blocked_by
+    run.place(row._replace(owner="", due=due, crashes=crashes, blocked=blocked, blocked_by=blocked_by))
     return True
 
 

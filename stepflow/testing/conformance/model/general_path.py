@@ -9,6 +9,7 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
+    Committed,
     Dequeue,
     Fence,
     HeartbeatReply,
@@ -17,8 +18,9 @@ from stepflow.drivers.port.commit import (
     Release,
 )
 from stepflow.drivers.port.queries import DueSummary
-from stepflow.drivers.port.step import Member, whole
+from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
+from stepflow.errors import StepflowError
 from stepflow.testing.conformance.model.machine import DriverMachine
 
 NO_RUN = "\0no such run"
@@ -49,7 +51,11 @@ class GeneralStore(Store):
         self._store.close()
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        return self._store.commit([_with_nothing_more(whole(member)) for member in batch], now)
+        results = self._store.commit([_with_nothing_more(whole(member)) for member in batch], now)
+        return [
+            answer(member, result) if isinstance(result, Committed | StepflowError) else result
+            for member, result in zip(batch, results, strict=True)
+        ]
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
