@@ -9,12 +9,11 @@ from itertools import islice
 from attrs import evolve, frozen
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
+from stepflow.drivers.port.rules import delay_row
 from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import TooLarge
-from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State, Transition
 
 DELAYS, DATA = "delays", "data"  # the series of numbers
@@ -38,35 +37,24 @@ def last(below: Below, keys: Keys, series: str) -> int:
     return 0 if record is None else read_number(record, 0)
 
 
-def _next(overlay: Overlay, keys: Keys, series: str) -> int:
-    given = last(overlay, keys, series) + 1
-    overlay.puts[keys.numbers + text(series)] = number(given)
-    return given
-
-
-def store(overlay: Overlay, keys: Keys, data: DataWrite) -> int:
-    """Keep a blob; its revision. Raises TooLarge."""
-    blob = bytes(data.blob)
-    if len(blob) > LARGEST:
-        raise TooLarge(f"the data of run {data.run_id!r} has {len(blob)} bytes, rocksdb:// stores at most {LARGEST}")
-    rev = _next(overlay, keys, DATA)
-    overlay.puts[keys.data + number(rev)] = dump(data.run_id, dict(data.annotations)) + b"\0" + blob
+def store(overlay: Overlay, keys: Keys, rev: int, data: DataWrite) -> None:
+    """Keep a blob under its revision, the newest one."""
+    overlay.puts[keys.numbers + text(DATA)] = number(rev)
+    overlay.puts[keys.data + number(rev)] = dump(data.run_id, dict(data.annotations)) + b"\0" + bytes(data.blob)
     overlay.puts[keys.blobs + text(data.run_id) + number(rev)] = b""
-    return rev
 
 
-def put(overlay: Overlay, keys: Keys, given: Delay) -> int:
-    """Keep a delay and queue it; its offset."""
-    state, flow = given.state, given.state.transition.to
+def put(overlay: Overlay, keys: Keys, offset: int, given: Delay) -> None:
+    """Keep a delay under its offset, the newest one, and queue it."""
+    state = given.state
     number(state.rev)  # it becomes the `claim_rev` of its row
-    offset = _next(overlay, keys, DELAYS)
+    overlay.puts[keys.numbers + text(DELAYS)] = number(offset)
     run = overlay.run(state.id)
     kept = AttachedTables(evolve(given, offset=offset, fired=False), 0 if run is None else run.exchange_rev)
     overlay.puts[_place(keys, kept.delay)] = _dump(kept)
     overlay.puts[timed(keys, kept.delay)] = b""
-    text(flow)  # a part of an index key
-    overlay.rows[delay_key(state.id, offset)] = QueueRow(flow, given.due, "", overlay.epoch())
-    return offset
+    text(state.transition.to)  # a part of an index key
+    overlay.requeue(delay_key(state.id, offset), delay_row(given))
 
 
 def fire(overlay: Overlay, keys: Keys, kept: AttachedTables) -> None:

@@ -9,7 +9,6 @@ from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_numb
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import Duplicate
 from stepflow.model.limits import LimitUsage, rated
 
 
@@ -38,13 +37,13 @@ def begins(overlay: Overlay, tables: RocksdbTables, limits: str, run_id: str, no
         overlay.puts[prefix + number(now) + text(run_id)] = b""
 
 
-def duplicate(overlay: Overlay, keys: Keys, dedup: DedupKey, now: int) -> Duplicate | None:
-    """The refusal of a commit that may happen once, or None."""
+def reserved(overlay: Overlay, keys: Keys, dedup: DedupKey, now: int) -> dict[str, str]:
+    """The run that was started with this key, by the key, if the key holds."""
     record = overlay.value(keys.dedup + text(dedup.key))
     if record is None:
-        return None
+        return {}
     run_id, until = parse(record)
-    return None if until <= now or overlay.run(run_id) is None else Duplicate(dedup.key, run_id)
+    return {} if until <= now or overlay.run(run_id) is None else {dedup.key: run_id}
 
 
 def reserve(overlay: Overlay, keys: Keys, dedup: DedupKey) -> None:

@@ -7,7 +7,8 @@ from typing import Protocol
 from attrs import define
 
 from stepflow.drivers.rocksdb.records import Run
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import EPOCH, QueueRow
+from stepflow.model.state import new_tuple
 
 
 @define
@@ -105,6 +106,6 @@ class Overlay:
         self.head.epoch += 1
         return self.head.epoch
 
-    def unown(self, key: str, row: QueueRow, due: int) -> None:
-        """Give a row back to the queue with a new epoch."""
-        self.rows[key] = row._replace(owner="", due=due, epoch=self.epoch())
+    def requeue(self, key: str, row: QueueRow) -> None:
+        """Give a run or a delay this row, with a new epoch."""
+        self.rows[key] = new_tuple(QueueRow, (*row[:EPOCH], self.epoch(), *row[EPOCH + 1 :]))

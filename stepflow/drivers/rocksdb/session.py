@@ -10,6 +10,7 @@ from attrs import evolve
 
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Peer, Record, Release
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
+from stepflow.drivers.port.rules import returned
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
@@ -82,7 +83,7 @@ class RocksdbStore(Store):
         for key in sorted(tables.held[self._owner.id]):
             row = overlay.row(key)
             assert row is not None
-            overlay.unown(key, row, row.due)
+            overlay.requeue(key, returned(row))
         overlay.puts[tables.keys.owners + text(self._owner.id)] = None
         self._database.apply(tables, overlay)
         del tables.owners[self._owner.id]
