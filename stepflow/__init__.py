@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepflow.drivers.memory import MemoryDriver
+    from stepflow.drivers.port.background import TaskHealth
     from stepflow.engine.async_engine import AsyncEngine, Idle
     from stepflow.engine.blocking.engine import Engine
     from stepflow.engine.blocking.run import Run
     from stepflow.engine.blocking.states import SyncWatch
     from stepflow.engine.client.info import HistoryEntry, RunError, RunInfo
     from stepflow.engine.client.run import AsyncRun
+    from stepflow.engine.health import Health
     from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
     from stepflow.engine.states.watch import Watch
     from stepflow.errors import (
@@ -70,7 +72,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "stepflow.drivers.memory": "MemoryDriver",
+    "stepflow.drivers.port.background": "TaskHealth",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
+    "stepflow.engine.health": "Health",
     "stepflow.engine.blocking.engine": "Engine",
     "stepflow.engine.states.function_runner": "Conflict Delayed Done Parked",
     "stepflow.engine.client.run": "AsyncRun",
@@ -109,6 +113,7 @@ __all__ = [
     "GetStateByID",
     "GetStateByLabels",
     "GetStates",
+    "Health",
     "HistoryEntry",
     "Idle",
     "Limit",
@@ -141,6 +146,7 @@ __all__ = [
     "StoreData",
     "StoreError",
     "SyncWatch",
+    "TaskHealth",
     "TimedOut",
     "TooLarge",
     "Transition",

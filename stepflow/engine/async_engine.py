@@ -34,6 +34,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
+from stepflow.engine.health import Health
 from stepflow.engine.loop_thread import uninterrupted
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.engine.states.api import AsyncVerbs
@@ -61,6 +62,9 @@ class AsyncEngine(AsyncVerbs):
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`.
+
+    A thread writes to the store, so a disk that stalls never blocks the event loop. With `commit_on_loop=True` the loop
+    itself commits while the store is quick: more steps per second, for a program whose loop does nothing else.
     """
 
     def __init__(
@@ -71,10 +75,11 @@ class AsyncEngine(AsyncVerbs):
         namespace: str = "",
         concurrency: int = 64,
         retention: timedelta | None = timedelta(days=30),
+        commit_on_loop: bool = False,
     ) -> None:
         self._clock = checked_clock(clock)
         options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
-        self._session = Session(driver_for(store), self._clock, *options)
+        self._session = Session(driver_for(store), self._clock, *options, commit_on_loop)
         super().__init__(self._session)
 
     async def __aenter__(self) -> AsyncEngine:
@@ -201,6 +206,10 @@ class AsyncEngine(AsyncVerbs):
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
         self._session.lifetime.check_open()
         return await self._session.pruner.prune_old(checked_age(older_than))
+
+    def health(self) -> Health:
+        """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""
+        return self._session.health()
 
     async def run_until_idle(self, advance: bool = False) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.

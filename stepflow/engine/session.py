@@ -19,6 +19,7 @@ from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.health import Health
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
@@ -44,7 +45,16 @@ GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
 class Session:
     """An engine's parts, from `open` to `close`; they live on one event loop of one process."""
 
-    def __init__(self, driver: Driver, clock: Clock, namespace: str, concurrency: int, keep: timedelta | None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        clock: Clock,
+        namespace: str,
+        concurrency: int,
+        keep: timedelta | None,
+        commit_on_loop: bool,
+    ) -> None:
+        self._commit_on_loop = commit_on_loop
         self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
         self.flows: dict[str, Flow[Any]] = {}
         self.lifetime = Lifetime()
@@ -66,14 +76,16 @@ class Session:
         self._change_listener = ChangeListener(store, loop)
         self.notifier = notifier = Notifier(loop, None if clock.virtual else self._change_listener)
         self.committer: Committer = (
-            InlineCommitter(store, clock, notifier) if clock.virtual else GroupCommitter(store, clock, loop, notifier)
+            InlineCommitter(store, clock, notifier)
+            if clock.virtual
+            else GroupCommitter(store, clock, loop, notifier, commit_on_loop=self._commit_on_loop)
         )
         self.reader = reader = StoreReader(store, clock, lifetime)
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
         self.client = Client(store, clock, self.committer, notifier, reader, lifetime)
         self.feed = RevisionFeed(store, clock, reader, notifier)
-        self.executions = executions = Executions(notifier)
+        self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
         self.service = StateService(clock, self.committer, reader, notifier, self.leases, executions)
         verbs = AsyncVerbs(self)
@@ -158,6 +170,14 @@ class Session:
         self.committer.close()
         self.store.close()
         self._change_listener.join()
+
+    def health(self) -> Health:
+        """How the background threads and tasks are; from any thread."""
+        if not self.lifetime.is_open or self.lifetime.forked:
+            self.lifetime.check_open()
+        guards = [self.heartbeat.guard, self._change_listener.guard, self.executor.guard, *self.committer.guards]
+        guards += [self.worker.guard, self.feed.guard, self.leases.guard, self.pruner.guard, *self.store.guards]
+        return Health(tuple(guard.health for guard in guards))
 
 
 async def undisturbed(work: Coroutine[Any, Any, None]) -> None:

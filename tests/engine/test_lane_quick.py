@@ -87,4 +87,4 @@ def test_an_interrupted_task_keeps_the_others_of_its_batch_from_nothing():
 
 
 async def _made(store: WatchedStore) -> Committer:
-    return GroupCommitter(store, SystemClock(), loop := asyncio.get_running_loop(), Notifier(loop))
+    return GroupCommitter(store, SystemClock(), loop := asyncio.get_running_loop(), Notifier(loop), commit_on_loop=True)

@@ -167,7 +167,7 @@ async def test_a_watch_survives_a_store_that_fails(caplog):
         driver.broken.clear()
         assert (await waiting).rev == 4
         assert [(await watch.next(10)).rev for _ in range(2)] == [5, 6]
-    assert "watching goes on after an error of the store: the store is away" in caplog.text
+    assert "feed failed (1 in a row), next try in 0.1 s: the store is away" in caplog.text
 
 
 def test_a_sync_watch_ends_with_its_engine(store):

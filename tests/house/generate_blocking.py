@@ -166,8 +166,11 @@ def _is_overload(node: Function) -> bool:
 
 
 def _document(node: ast.ClassDef | Function) -> str:
-    """The docstring in the words of code that blocks."""
-    text = ast.get_docstring(node) or ""
+    """The docstring in the words of code that blocks; a class leaves out the paragraphs about its event loop."""
+    paragraphs = (ast.get_docstring(node) or "").split("\n\n")
+    if isinstance(node, ast.ClassDef):
+        paragraphs = [text for text in paragraphs if not re.search(r"\bloop\b", text)]
+    text = "\n\n".join(paragraphs)
     text = re.sub(r"\b(?:async (?=for |with )|await )", "", text)
     text = re.sub(r"\b(AsyncRun|AsyncEngine|Watch)\b", lambda found: TWINS[found[0]], text)
     if wrong := re.search(r"\b(async\w*|await\w*|coroutine|loop)\b", text, re.I):

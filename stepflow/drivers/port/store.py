@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, overload
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Peer, Record, Release
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.queries import (
@@ -83,6 +84,9 @@ class Store(ABC):
     20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`), and the store keeps no
         reference to it: it is another one soon.
     """
+
+    guards: Sequence[Guard] = ()
+    """The guards of the session's own background threads, for `engine.health()`."""
 
     @abstractmethod
     def close(self) -> None:

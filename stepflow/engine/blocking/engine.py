@@ -13,6 +13,7 @@ from stepflow.engine.blocking.engine_base import EngineBase
 from stepflow.engine.blocking.run import Run
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.start import DEDUP_WINDOW
+from stepflow.engine.health import Health
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
@@ -113,6 +114,10 @@ class Engine(EngineBase):
     def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
         return self._call(self._engine.prune(older_than))
+
+    def health(self) -> Health:
+        """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""
+        return self._engine.health()
 
     def run_until_idle(self, advance: bool = False) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.

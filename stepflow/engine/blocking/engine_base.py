@@ -38,7 +38,12 @@ class EngineBase(BlockingVerbs):
         retention: timedelta | None = timedelta(days=30),
     ) -> None:
         self._engine = AsyncEngine(
-            store, clock=clock, namespace=namespace, concurrency=concurrency, retention=retention
+            store,
+            clock=clock,
+            namespace=namespace,
+            concurrency=concurrency,
+            retention=retention,
+            commit_on_loop=True,  # the loop is this engine's own
         )
         super().__init__(self._engine, self._call_on_loop)
         self._open_loop_thread: LoopThread | None = None

@@ -29,6 +29,7 @@ from stepflow.model.state import State, Transition
 
 T = TypeVar("T")
 FOREVER = (1 << 63) - 1  # microseconds
+POLL_S = 5.0  # of `result`, in case that a notice of a change is lost
 
 
 def planned_start(
@@ -203,7 +204,7 @@ class Client:
                     return record
                 if self._clock.virtual and not self._lifetime.at_work:
                     raise _too_late(run_id, "yet, and nothing advances it here: call run_until_idle()")
-                await news
+                await asyncio.wait([news], timeout=None if self._clock.virtual else POLL_S)
             finally:
                 self._notifier.forget(run_id, news)
 

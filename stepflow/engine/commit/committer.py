@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, overload
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Release, StepCommitted
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 class Committer(ABC):
     """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
+
+    guards: Sequence[Guard] = ()  # of its threads
 
     @overload
     def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> Awaitable[Committed]: ...
@@ -35,7 +38,7 @@ class Committer(ABC):
 
     @abstractmethod
     def release(self, release: Release) -> Awaitable[bool]:
-        """Give a claim back; False if it had been lost already."""
+        """Release a claim; False if it had been lost already."""
 
     @abstractmethod
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
@@ -46,7 +49,7 @@ class Committer(ABC):
         """Do another kind of write, between two batches."""
 
     async def run_inline_or_in_writer(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:  # noqa: ARG002
-        """The result of `free`, which does not wait, if the store is free and quick, else that of `fn`, done by `call`."""
+        """The result of `free`, which does not wait, if the loop may commit itself, else that of `fn`, done by `call`."""
         return await self.call(fn)
 
     @abstractmethod

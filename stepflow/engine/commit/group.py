@@ -1,6 +1,6 @@
-"""Group commit: everything that became ready while the last transaction was on its way to the disk goes into the next one.
+"""Group commit: everything that became ready while the last transaction was written to the disk goes into the next one.
 
-A store whose disk is quick commits on the event loop itself; any other has a thread for that.
+A writer thread commits. An engine that owns its event loop lets the loop itself commit while the disk is quick.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from attrs import define
 
+from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Store
@@ -21,14 +22,12 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.errors import StepflowError
+from stepflow.errors import StepflowError, StoreError
 
 T = TypeVar("T")
 MAX_BATCH = 1024
-QUICK_S = (
-    0.001  # a commit that keeps its thread waiting for less is made on the loop: changing threads twice costs as much
-)
-SHARE = 64  # writes with which the writer may begin: of many more runs it commits a part while the loop makes the rest
+QUICK_S = 0.001  # the loop commits if the store waits for less: two thread switches cost as much
+SHARE = 64  # with so many writes the writer begins, while the loop makes the rest
 
 
 @define(eq=False)
@@ -65,15 +64,32 @@ def _answer(future: asyncio.Future[Any], result: Any) -> None:
 
 
 class GroupCommitter(Committer):
-    """Commits on the event loop while the store is quick and free, else in a writer thread."""
+    """Commits in a writer thread; with `commit_on_loop` on the event loop while the store is quick and free.
 
-    def __init__(self, store: Store, clock: Clock, loop: asyncio.AbstractEventLoop, notifier: Notifier) -> None:
+    A commit on the loop blocks it for as long as the disk takes. So only an engine that owns its loop asks for that.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        loop: asyncio.AbstractEventLoop,
+        notifier: Notifier,
+        *,
+        commit_on_loop: bool = False,
+    ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
+        self._commit_on_loop = commit_on_loop
         self._inbox: SimpleQueue[list[PendingCommit] | _Job | None] = SimpleQueue()
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
-        self._sent = 0  # tickets of the loop that the writer has not answered: nothing may overtake them
-        self._wait_s = 0.0  # for which a commit keeps its thread waiting, of late
-        self._closed = False
+        self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
+        self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them
+        self._wait_s = 0.0  # for which recent commits kept their thread waiting, on average
+        self._closed = self._ended = False
+        self._carry: list[PendingCommit] = []  # of the writer: their runs were in the last batch already
+        self._stopping = threading.Event()
+        self._guard = Guard("writer")
+        self.guards = (self._guard,)
         self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
         self._thread.start()
 
@@ -84,7 +100,7 @@ class GroupCommitter(Committer):
         else:
             entry = PendingCommit(commit, self._loop)
         if self._closed:
-            entry.outcome = _closed()  # nobody would ever answer it any more
+            entry.outcome = _closed()
             return entry
         pending = self._pending
         if not pending:
@@ -92,7 +108,7 @@ class GroupCommitter(Committer):
             self._loop.call_soon(self._flush)
         pending.append(entry)
         if len(pending) >= SHARE and not self._quick():
-            self._send(self._take())  # to the writer for sure: an answer here would wake a task inside of this one
+            self._send(self._take())  # to the writer: an answer here would wake a task inside of this one
         return entry
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
@@ -111,69 +127,96 @@ class GroupCommitter(Committer):
         return self.submit(release)
 
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
-        self._inbox.put([PendingCommit(commit, on_done=on_done)])
+        self._put([PendingCommit(commit, on_done=on_done)])
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         if self._closed:
             raise _closed()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._inbox.put(_Job(fn, args, future))
+        self._put(_Job(fn, args, future))
         return await future
 
     async def run_inline_or_in_writer(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:
-        done = free() if self._quick() and not self._closed else None
+        done = free() if self._quick() else None
         return await self.call(fn) if done is None else done
 
     def close(self) -> None:
         self._closed = True
+        self._stopping.set()
         self._send(self._take())
-        self._inbox.put(None)
-        self._thread.join()
+        self._put(None)
+        if not join(self._thread):
+            self._refuse()
 
     def _quick(self) -> bool:
-        """Whether the loop may commit: nothing is on its way that it would overtake, and it would not wait long."""
-        return not self._sent and self._wait_s < QUICK_S
+        """Whether the loop may commit: no earlier write is with the writer, and the store would not block it for long."""
+        return self._commit_on_loop and not self._sent and self._wait_s < QUICK_S and not self._closed
 
     def _flush(self) -> None:
         entries = self._take()
         self._send(self._commit(entries) if entries and self._quick() else entries)
 
     def _take(self) -> list[PendingCommit]:
-        entries, self._pending = self._pending, []
+        with self._lock:
+            entries = self._pending[:]
+            del self._pending[: len(entries)]
         return entries
 
     def _send(self, entries: list[PendingCommit]) -> None:
         if entries:
             self._sent += len(entries)
-            self._inbox.put(entries)
+            self._put(entries)
+
+    def _put(self, item: list[PendingCommit] | _Job | None) -> None:
+        """Hand a write to the writer. One that comes too late is refused: either by the writer's end or here."""
+        self._inbox.put(item)
+        if self._ended:
+            self._refuse()
 
     def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
-        """Commit here and now what can be; the tickets that are left for the writer."""
+        """Commit on the loop; returns the writes that are left for the writer."""
         commits, releases, later = _one_per_run(entries)
         results = self._apply(self._store.commit_if_free, commits) if commits else ()
         if results is None:
             return entries
-        answer_all(self._loop, zip(commits, results, strict=True))
-        if self._notifier.watched:
-            self._notifier.committed()
+        try:
+            answer_all(self._loop, zip(commits, results, strict=True))
+            if self._notifier.watched:
+                self._notifier.committed()
+        except BaseException:  # a task was interrupted, which ends the loop's present run
+            self._send(releases + later)
+            raise
         return releases + later
 
     def _run(self) -> None:
-        carry: list[PendingCommit] = []
-        while True:
-            batch, after = self._gather(carry)
-            carry = self._write(batch) if batch else []
-            if isinstance(after, _Job):
-                while carry:
-                    carry = self._write(carry)
-                self._do(after)
-            elif after is not _MORE:
-                while carry:
-                    carry = self._write(carry)
-                return
+        self._guard.run(self._turn, self._stopping.wait)
+        self._ended = True
+        self._refuse()
+
+    def _turn(self) -> bool:
+        """Write one batch and do what comes behind it; False at the end."""
+        batch, after = self._gather(self._carry)
+        self._carry = self._write(batch) if batch else []
+        if after is _MORE:
+            return True
+        while self._carry:
+            self._carry = self._write(self._carry)
+        if isinstance(after, _Job):
+            self._do(after)
+        return after is not None
+
+    def _refuse(self) -> None:
+        """Answer what no writer will write any more."""
+        with suppress(Empty):
+            while True:
+                item = self._inbox.get_nowait()
+                if isinstance(item, _Job):
+                    self._tell(_answer, item.future, _closed())
+                elif item is not None:
+                    self._deliver([(entry, _closed()) for entry in item])
 
     def _gather(self, carry: list[PendingCommit]) -> tuple[list[PendingCommit], Any]:
-        """All tickets that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
+        """All writes that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
         batch = carry
         try:
             item = self._inbox.get(block=not carry)
@@ -187,31 +230,49 @@ class GroupCommitter(Committer):
         return batch, item
 
     def _write(self, entries: list[PendingCommit]) -> list[PendingCommit]:
-        """Commit the tickets, except those whose run is in the batch already: they are returned for the next one."""
-        commits, releases, later = _one_per_run(entries)
+        """Commit the writes, except those whose run is in the batch already: they are returned for the next one."""
         answers: list[tuple[PendingCommit, Any]] = []
-        for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
-            results = self._apply(fn, part) if part else None
-            for entry, result in zip(part, results or (), strict=True):
-                if entry.on_done is None:
-                    answers.append((entry, result))
-                else:
-                    entry.on_done(result)
-        if answers:
-            self._tell(self._answered, answers)
+        try:
+            commits, releases, later = _one_per_run(entries)
+            for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
+                if part:
+                    answers += zip(part, self._apply(fn, part) or (), strict=True)
+        except BaseException as error:  # noqa: BLE001 - every waiter must learn of it; logged
+            self._guard.note(error)
+            answered, later = {id(entry) for entry, _result in answers}, []
+            answers += [(entry, error) for entry in entries if id(entry) not in answered]
+        self._deliver(answers)
         if self._notifier.watched:
             self._tell(self._notifier.committed)
         return later
 
+    def _deliver(self, answers: list[tuple[PendingCommit, Any]]) -> None:
+        """Give every waiter its answer; a callback that fails keeps no other waiter from its own."""
+        awaited = []
+        for entry, result in answers:
+            if entry.on_done is None:
+                awaited.append((entry, result))
+                continue
+            try:
+                entry.on_done(result)
+            except BaseException as error:  # noqa: BLE001 - the writer goes on; logged
+                self._guard.note(error)
+        if awaited:
+            self._tell(self._answered, awaited)
+
     def _apply(self, fn: Callable[..., Sequence[Any] | None], entries: list[PendingCommit]) -> Sequence[Any] | None:
-        """The results of one transaction for all tickets; None if `fn` gives none."""
+        """The results of one transaction for all writes; None if `fn` gives none."""
         waited = self._clock.waited()
         try:
             results = fn([entry.write for entry in entries], self._clock.now())
-        except Exception as error:  # noqa: BLE001 - every waiter must learn of it
+            if results is not None and len(results) != len(entries):
+                raise StoreError(
+                    f"the store gave {len(results)} answers to {len(entries)} writes: its driver is broken"
+                )
+        except BaseException as error:  # noqa: BLE001 - every waiter must learn of it
             results = [error] * len(entries)
         if results is not None:
-            waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall alone tells nothing of the next commit
+            waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall does not predict the next commit
             self._wait_s += (waited - self._wait_s) / 8
         return results
 
@@ -222,12 +283,12 @@ class GroupCommitter(Committer):
     def _do(self, job: _Job) -> None:
         try:
             result: Any = job.fn(*job.args)
-        except Exception as error:  # noqa: BLE001 - its waiter must learn of it
+        except BaseException as error:  # noqa: BLE001 - its waiter must learn of it
             result = error
         self._tell(_answer, job.future, result)
 
     def _tell(self, fn: Callable[..., None], *args: Any) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(fn, *args)
 
 
@@ -235,7 +296,7 @@ _MORE = object()
 
 
 def _one_per_run(entries: list[PendingCommit]) -> tuple[list[PendingCommit], list[PendingCommit], list[PendingCommit]]:
-    """The commits and the releases that may be in one batch, and those whose run has a write in it already."""
+    """The commits and the releases that fit into one batch, and those whose run has a write in it already."""
     runs = {entry.run for entry in entries}
     if len(runs) == len(entries) and "" not in runs:
         return entries, [], []  # steps of as many runs

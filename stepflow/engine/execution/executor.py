@@ -28,6 +28,7 @@ class Executor:
     def __init__(self, clock: Clock, committer: Committer) -> None:
         self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
         self._pool = ThreadPool(self._loop, "stepflow-step")
+        self.guard = self._pool.guard
 
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""

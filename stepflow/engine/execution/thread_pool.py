@@ -1,7 +1,7 @@
-"""Daemon threads for sync steps: as many as steps that block at the same time, and one if none does.
+"""Daemon threads for sync steps: as many as steps that block at the same time, and one if none blocks.
 
-Work that becomes ready together is done by one thread without any switch; only when a step blocks does another thread go
-on with the rest. Daemons, because a step that never returns must not keep the process from ending.
+One thread does all work that becomes ready together, without a thread switch; another thread continues with the rest only
+when a step blocks. The threads are daemons, because a step that never returns must not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from stepflow.drivers.port.background import Guard
+
 T = TypeVar("T")
+LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
 FORKED = 70  # exit code, EX_SOFTWARE of sysexits.h
 log = logging.getLogger("stepflow")
 
@@ -26,16 +29,18 @@ class ThreadPool:
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop, self._name = loop, name
         self._forks = LINEAGE.forks
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._ready: deque[Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
-        self._waking = False  # one thread at a time is on its way to the ready work, or all would wake for nothing
-        self._threads = 0
+        self._waking = False  # one thread at a time is woken for the ready work; it wakes the next one if work is left
+        self._threads = 0  # started so far
+        self._retrying = False  # a thread could not be started: the event loop tries again soon
         self._closed = False
+        self.guard = Guard("steps", LONGEST_PAUSE_S)
 
     def push(self, work: Callable[[], None]) -> None:
-        """Let a thread call `work`, which must not raise; from any thread."""
-        with self._guard:
+        """Let a thread call `work`; from any thread. Never raises: if no thread can be started now, one is started later."""
+        with self._lock:
             self._ready.append(work)
             self._wake()
 
@@ -54,7 +59,7 @@ class ThreadPool:
 
     def answer(self, future: asyncio.Future[Any], result: Any) -> None:
         """Give a future of the event loop its value, or its exception; from any thread."""
-        with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(_answer, future, result)
 
     def later(self, delay_s: float, work: Callable[[], None]) -> None:
@@ -63,28 +68,50 @@ class ThreadPool:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
     def close(self) -> None:
-        """Let idle threads end; busy ones end after their call."""
-        with self._guard:
+        """End the idle threads; a busy one ends after its call."""
+        with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().release()
 
     def _wake(self) -> None:
+        """Let one more thread look for work; the caller holds the lock."""
         if self._waking or self._closed:
             return
         self._waking = True
         if self._idle:
             self._idle.pop().release()
         else:
+            self._start()
+
+    def _start(self) -> None:
+        """Start a thread. If the system refuses it, try again later; a thread that ends its step may come first."""
+        if self._retrying:
+            self._waking = False
+            return
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True)
+        try:
+            thread.start()
+        except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
+            self._waking, self._retrying = False, True
+            self.later(self.guard.failed(error), self._retry)
+        else:
             self._threads += 1
-            threading.Thread(target=self._run, name=f"{self._name}-{self._threads}", daemon=True).start()
+
+    def _retry(self) -> None:
+        with self._lock:
+            self._retrying = False
+            if self._ready:
+                self._wake()
+            if not self._retrying:
+                self.guard.succeeded()
 
     def _run(self) -> None:
         parked = threading.Lock()
         parked.acquire()
         self._arrived()
         while True:
-            with self._guard:
+            with self._lock:
                 if self._closed:
                     return
                 work = self._ready.popleft() if self._ready else None
@@ -95,12 +122,15 @@ class ThreadPool:
             if work is None:
                 parked.acquire()
                 self._arrived()
-            else:
+                continue
+            try:
                 work()
-                end_if_forked(self._forks)
+            except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
+                self.guard.note(error)
+            end_if_forked(self._forks)
 
     def _arrived(self) -> None:
-        with self._guard:
+        with self._lock:
             self._waking = False
 
 

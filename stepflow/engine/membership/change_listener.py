@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.port.store import Store
-from stepflow.errors import StoreError
 
 SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is quick
 
@@ -19,17 +19,24 @@ class ChangeListener:
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self._store, self._loop = store, loop
         self._stop = threading.Event()
-        self._guard = threading.Lock()  # the loop may start the thread while another thread closes the engine
+        self._lock = threading.Lock()  # the loop may start the thread while another thread closes the engine
+        self.guard = Guard("changes")
         self._thread: threading.Thread | None = None
 
     def start(self, on_change: Callable[[], None]) -> None:
-        """Start the thread; does nothing if it runs already, or was stopped."""
-        with self._guard:
+        """Start the thread; does nothing if it runs already, or was stopped.
+
+        If the system refuses the thread, the next call tries again: until then only polls find changes.
+        """
+        with self._lock:
             if self._thread is None and not self._stop.is_set():
-                self._thread = threading.Thread(
-                    target=self._run, args=(on_change,), name="stepflow-changes", daemon=True
-                )
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(on_change,), name="stepflow-changes", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    self.guard.failed(error)
+                else:
+                    self._thread = thread
 
     def stop(self) -> None:
         """Ask the thread to end; its wait ends with the store's session, or after SLICE_S seconds."""
@@ -37,20 +44,23 @@ class ChangeListener:
 
     def join(self) -> None:
         """Wait for the thread's end."""
-        with self._guard:
+        with self._lock:
             thread = self._thread
         if thread is not None:
-            thread.join()
+            join(thread)
 
     def _run(self, on_change: Callable[[], None]) -> None:
         token = 0
-        while not self._stop.is_set():
-            try:
-                seen = self._store.wait_for_change(token, SLICE_S)
-            except StoreError:
-                self._stop.wait(SLICE_S)
-                continue
+
+        def turn() -> bool:
+            nonlocal token
+            if self._stop.is_set():
+                return False
+            seen = self._store.wait_for_change(token, SLICE_S)
             if seen != token:
                 token = seen
                 with suppress(RuntimeError):  # the loop was closed
                     self._loop.call_soon_threadsafe(on_change)
+            return True
+
+        self.guard.run(turn, self._stop.wait)

@@ -7,15 +7,16 @@ import math
 import threading
 from collections.abc import Callable
 
+from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.membership.failure_detector import FailureDetector, Verdict
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.errors import StoreError
 
 BEAT_S = 0.5  # while claims are held
 LOOK_S = 0.7  # otherwise: others may have died
 DOUBT_S = 0.1  # while the store is about to find out that one did
+LONGEST_PAUSE_S = 1.0  # after failures: peers take over from an owner that is silent for 10 s
 log = logging.getLogger("stepflow")
 
 
@@ -25,14 +26,15 @@ class Heartbeat:
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
         self._store, self._clock, self._notifier = store, clock, notifier
         self._judge = FailureDetector(math.inf) if clock.virtual else FailureDetector()
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._stop = threading.Event()
+        self.guard = Guard("heartbeat", LONGEST_PAUSE_S)
         self._thread: threading.Thread | None = None
         self.verdicts: dict[str, Verdict] = {}
 
     def beat(self) -> None:
         """Show life, look at the others, and free what the dead held."""
-        with self._guard:
+        with self._lock:
             pulse = self._store.beat(self._clock.now())
             verdicts = self._judge.observe(pulse.peers, self._clock.monotonic())
             dead = [id_ for id_, verdict in verdicts.items() if verdict == "dead"]
@@ -45,19 +47,22 @@ class Heartbeat:
     def start(self, busy: Callable[[], bool]) -> None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""
         self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def stop(self) -> None:
         """Stop the thread, if any."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            join(thread)
 
     def _run(self, busy: Callable[[], bool]) -> None:
-        while not self._stop.wait(DOUBT_S if self._judge.doubtful else BEAT_S if busy() else LOOK_S):
-            try:
-                self.beat()
-            except StoreError as error:
-                log.warning("heartbeat failed: %s", error)
+        def turn() -> bool:
+            if self._stop.wait(DOUBT_S if self._judge.doubtful else BEAT_S if busy() else LOOK_S):
+                return False
+            self.beat()
+            return True
+
+        self.guard.run(turn, self._stop.wait)

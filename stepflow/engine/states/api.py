@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from datetime import datetime
-from typing import Literal, Protocol
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import Clock
@@ -60,8 +61,7 @@ class AsyncVerbs:
         answer: c.States | list[Delay] | None = None
         for command in commands:
             if isinstance(command, c.Execute):
-                at = self._begun(copy_of(command.ctx))
-                self._parts.executions.in_background(self._execute(at))
+                await self._parts.executions.in_background(partial(self._execute_copy, copy_of(command.ctx)))
             else:
                 answer = await self._parts.service.do(command)
         return answer
@@ -124,6 +124,9 @@ class AsyncVerbs:
             raise StepflowError(f"execute({ctx!r:.80}): give a StateCtx")
         lifetime = self._parts.lifetime
         return ExecutionContext(ctx, self._parts.leases.take(ctx), lambda: lifetime.closing)
+
+    def _execute_copy(self, copy: StateCtx) -> Coroutine[Any, Any, None]:
+        return self._execute(self._begun(copy))
 
     async def _run(self, at: ExecutionContext) -> Outcome:
         return await execute(self._parts.runner, self._parts.committer, self._parts.clock, at)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from typing import Any
 
+from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.lease import ExecutionContext
+from stepflow.errors import StepflowError, Stopping
+
+MAX_BACKGROUND = 1000  # executions that no caller awaits
 
 _current: ContextVar[tuple[Executions, ExecutionContext] | None] = ContextVar("stepflow_execution", default=None)
 
@@ -18,8 +22,9 @@ _current: ContextVar[tuple[Executions, ExecutionContext] | None] = ContextVar("s
 class Executions:
     """The executions of one engine; tells its Notifier when a background one is over."""
 
-    def __init__(self, notifier: Notifier) -> None:
-        self._notifier = notifier
+    def __init__(self, notifier: Notifier, lifetime: Lifetime) -> None:
+        self._notifier, self._lifetime = notifier, lifetime
+        self._slots = asyncio.Semaphore(MAX_BACKGROUND)
         self.running: set[ExecutionContext] = set()
         self._background: set[asyncio.Task[None]] = set()
 
@@ -44,11 +49,27 @@ class Executions:
         """Whether an execution in the background does more than wait for news."""
         return len(self._background) > sum(execution.waiting for execution in self.running)
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run an execution that no caller waits for; it is not part of the execution that started it."""
-        context = copy_context()
-        context.run(_current.set, None)
-        task = asyncio.get_running_loop().create_task(work, context=context)
+    async def in_background(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run an execution that no caller waits for; it is not part of the execution that started it.
+
+        At most MAX_BACKGROUND run at a time: then the caller waits until one is over. A caller that is an execution itself
+        is refused instead, or all of them could wait for each other.
+        """
+        if self.current() is not None and self._slots.locked():
+            raise StepflowError(
+                f"{MAX_BACKGROUND} executions run in the background already: await engine.execute(ctx) instead of"
+                " do(execute(ctx)), or let the function return execute(ctx)"
+            )
+        await self._slots.acquire()
+        try:
+            if self._lifetime.closing:
+                raise Stopping("the engine is being closed: execute the State with another one")
+            context = copy_context()
+            context.run(_current.set, None)
+            task = asyncio.get_running_loop().create_task(begin(), context=context)
+        except BaseException:
+            self._slots.release()
+            raise
         self._background.add(task)
         task.add_done_callback(self._over)
 
@@ -64,4 +85,5 @@ class Executions:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)
+        self._slots.release()
         self._notifier.schedule_at(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Fence, Release
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
@@ -13,7 +13,6 @@ from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.heartbeat import BEAT_S, Heartbeat
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.lease import Lease
-from stepflow.errors import StoreError
 from stepflow.model.ctx import StateCtx
 from stepflow.model.recovery import left_alone, retry_after_s
 from stepflow.model.state import State
@@ -33,6 +32,7 @@ class KeptLeases:
         self._lifetime, self._executions = lifetime, executions
         self._kept: dict[str, Lease] = {}
         self._beating: asyncio.Task[None] | None = None
+        self.guard = Guard("leases", 1.0)
 
     def keep(self, fence: Fence, state: State) -> None:
         """Keep the claim that a commit gave on this State."""
@@ -103,11 +103,15 @@ class KeptLeases:
 
     async def _beat(self) -> None:
         try:
-            while self._kept or self._executions.running:
-                with suppress(StoreError):
-                    if not self._lifetime.at_work:
-                        await self._committer.call(self._heartbeat.beat)
-                    await self.release_expired()
-                await asyncio.sleep(BEAT_S)
+            await self.guard.run_task(self._turn, asyncio.sleep)
         finally:
             self._beating = None
+
+    async def _turn(self) -> bool:
+        if not self._kept and not self._executions.running:
+            return False
+        if not self._lifetime.at_work:
+            await self._committer.call(self._heartbeat.beat)
+        await self.release_expired()
+        await asyncio.sleep(BEAT_S)
+        return True

@@ -1,7 +1,7 @@
-"""Watching: every revision that matches is delivered once, in order, by push when it can be and by polling in any case.
+"""Watching: every matching revision is delivered once, in order, by push where possible and by polling in any case.
 
-One tail per engine reads the new revisions once for all watchers. It reads only up to the settled head of the store, below
-which nothing can appear any more; so whatever labels or namespaces a watcher asks for, none is missed and none repeated.
+One feed per engine reads the new revisions once for all watchers. It reads only up to the visible revision of the store:
+no revision can appear below that any more. So a watcher misses none and sees none twice, whatever its labels are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from attrs import frozen
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
@@ -28,7 +29,7 @@ from stepflow.model.state import State
 
 KEPT = 2000  # revisions in memory: a watcher that lags further behind reads the store itself
 PAGE = 200
-POLL_S = 1.0  # the truth; news make it faster
+POLL_S = 1.0  # the period of polls; a notice of a change makes the next one earlier
 RETRY_S = 0.5  # after an error of the store
 
 Labels = tuple[Mapping[str, str], ...]
@@ -43,32 +44,38 @@ class RevisionFeed:
         self._states: list[State] = []
         self._floor = -1  # every revision above it up to `head` is in `_states`
         self.head = -1
-        self.closed = False
+        self._closing = asyncio.Event()
+        self.guard = Guard("feed")
         self._waiting = 0
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._progress: asyncio.Future[None] = self._loop.create_future()
         self._reader: asyncio.Task[None] | None = None
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing.is_set()
+
     def notify(self) -> None:
-        """Something may have been committed."""
+        """There may be new revisions."""
         self._told.set()
 
     def wake(self) -> None:
-        """Let all watchers look whether they should go on."""
+        """Let all watchers check whether they should go on."""
         progress, self._progress = self._progress, self._loop.create_future()
         progress.set_result(None)
 
     async def close(self) -> None:
-        """Let all watchers end."""
-        self.closed = True
+        """End all watchers."""
+        self._closing.set()
         self.notify()
         self.wake()
         if self._reader is not None:
             await asyncio.wait([self._reader])
 
     async def wait(self) -> None:
-        """Return when there is more than `head` told at the time of the call, or a reason to look up."""
+        """Return when `head` has moved since the call, or when the watcher should check whether it goes on."""
         self._notifier.on_commit(self.notify)
         progress = self._progress
         self._waiting += 1
@@ -91,24 +98,29 @@ class RevisionFeed:
         return found, found[-1].rev if len(found) == PAGE else max(since, head)
 
     async def _read_on(self) -> None:
-        """Follow the head of the store for as long as somebody waits."""
+        """Follow the visible revision of the store while a watcher waits."""
         try:
-            while self._waiting and not self.closed:
-                self._told.clear()
-                try:
-                    self._take(*await self._store_reader.call(self._news, self.head))
-                except StoreError as error:
-                    log.warning("watching goes on after an error of the store: %s", error)
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
+            await self.guard.run_task(self._turn, self._pause)
         finally:
             self._reader = None
             self.wake()
 
+    async def _turn(self) -> bool:
+        if not self._waiting or self.closed:
+            return False
+        self._told.clear()
+        self._take(*await self._store_reader.call(self._news, self.head))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
+        return True
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait after a failure; `close` ends it."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), pause_s)
+
     def _news(self, known: int) -> tuple[int, list[State] | None]:
-        """The settled head of the store, and the States after `known` up to it; None if they are too many to keep."""
+        """The visible revision of the store, and the States after `known` up to it; None if they are too many to keep."""
         head = self._store.next_due({}, self._clock.now()).head
         if head == known:
             return head, []

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.store import Maintenance
 from stepflow.engine.clock import Clock, microseconds
-from stepflow.errors import StoreError
 
 EVERY_S = 3600.0
 CHUNK = 500  # runs per transaction, so that other writers wait only briefly
-log = logging.getLogger("stepflow")
 
 
 class Pruner:
@@ -23,15 +21,19 @@ class Pruner:
         self, maintenance: Callable[[str], Maintenance], namespace: str, clock: Clock, keep: timedelta | None
     ) -> None:
         self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
+        self.guard = Guard("pruning", EVERY_S)
 
     async def run(self) -> None:
         """Prune now and then every hour, until cancelled."""
-        while self._keep is not None:
-            try:
-                await self.prune_old(self._keep)
-            except StoreError as error:
-                log.warning("pruning failed, trying again in an hour: %s", error)
+        if (keep := self._keep) is None:
+            return
+
+        async def turn() -> bool:
+            await self.prune_old(keep)
             await asyncio.sleep(EVERY_S)
+            return True
+
+        await self.guard.run_task(turn, asyncio.sleep)
 
     async def prune_old(self, older_than: timedelta) -> int:
         """Delete what ended longer ago; the number of runs."""

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
@@ -61,6 +62,7 @@ class Worker:
         self._owner, self._flows, self._concurrency = owner, flows, concurrency
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         self.ended: Counter[str] = Counter()
+        self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
@@ -102,6 +104,14 @@ class Worker:
                     more = self._next_due == 0
             except StoreError as error:
                 more, self._error = False, error
+            except Exception as error:
+                if until_idle:
+                    raise
+                await asyncio.sleep(self.guard.failed(error))
+                self._next_due = 0
+                continue
+            else:
+                self.guard.succeeded()
             if not more and not await self._troubled(until_idle):
                 await self._sleep()
         if self._interrupt is not None:

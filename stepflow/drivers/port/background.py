@@ -1,0 +1,96 @@
+"""The guard of every background thread and task: it logs a failure with its traceback, backs off, goes on and counts.
+
+It lives beside the port because drivers and the engine both run threads, and drivers import nothing above this package.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from threading import Thread
+
+from attrs import frozen
+
+from stepflow.errors import StoreError
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+LOG_EVERY = 20  # of failures in a row, the first one and every twentieth are logged
+JOIN_S = 10.0  # for a thread that was told to end
+log = logging.getLogger("stepflow")
+
+
+@frozen
+class TaskHealth:
+    """The health of one background thread or task.
+
+    `failures` counts the turns that failed since the engine was opened, `failing` those in a row until now (0: the last
+    turn succeeded), `last_error` is the type and text of the newest failure, empty if there was none.
+    """
+
+    name: str
+    failures: int = 0
+    failing: int = 0
+    last_error: str = ""
+
+
+class Guard:
+    """Keeps one background thread or task alive. The pause after a failure doubles up to `longest_s` seconds."""
+
+    def __init__(self, name: str, longest_s: float = LONGEST_PAUSE_S) -> None:
+        self._longest_s = longest_s
+        self.health = TaskHealth(name)
+
+    def failed(self, error: BaseException) -> float:
+        """Count and log a failure; returns the seconds to wait before the next turn."""
+        seen = self.health
+        failing = seen.failing + 1
+        pause_s = min(FIRST_PAUSE_S * 2.0 ** min(failing - 1, 16), self._longest_s)
+        self.health = TaskHealth(seen.name, seen.failures + 1, failing, f"{type(error).__name__}: {error}")
+        if failing % LOG_EVERY == 1:
+            level = logging.WARNING if isinstance(error, StoreError) else logging.ERROR
+            text = "%s failed (%d in a row), next try in %g s: %s"
+            log.log(level, text, seen.name, failing, pause_s, error, exc_info=error)
+        return pause_s
+
+    def note(self, error: BaseException) -> None:
+        """Count and log a failure after which the next turn needs no pause."""
+        seen = self.health
+        self.health = TaskHealth(seen.name, seen.failures + 1, seen.failing, f"{type(error).__name__}: {error}")
+        log.error("%s failed and goes on: %s", seen.name, error, exc_info=error)
+
+    def succeeded(self) -> None:
+        """A turn succeeded."""
+        seen = self.health
+        if seen.failing:
+            self.health = TaskHealth(seen.name, seen.failures, 0, seen.last_error)
+            log.info("%s works again after %d failure(s)", seen.name, seen.failing)
+
+    def run(self, turn: Callable[[], bool], wait: Callable[[float], object]) -> None:
+        """The body of a thread: call `turn` until it returns False; after a failure `wait(pause_s)`, then go on."""
+        while True:
+            try:
+                if not turn():
+                    return
+            except BaseException as error:  # noqa: BLE001 - nothing may end the thread; logged
+                wait(self.failed(error))
+            else:
+                self.succeeded()
+
+    async def run_task(self, turn: Callable[[], Awaitable[bool]], sleep: Callable[[float], Awaitable[object]]) -> None:
+        """The body of a task: the same; what is no Exception, such as CancelledError, ends it."""
+        while True:
+            try:
+                if not await turn():
+                    return
+            except Exception as error:  # noqa: BLE001 - nothing else may end the task; logged
+                await sleep(self.failed(error))
+            else:
+                self.succeeded()
+
+
+def join(thread: Thread, timeout_s: float = JOIN_S) -> bool:
+    """Wait for a thread's end, at most `timeout_s` seconds; False (and an error in the log) if it still runs then."""
+    thread.join(timeout_s)
+    if thread.is_alive():
+        log.error("thread %s did not end within %g s: it is left behind, its last call hangs", thread.name, timeout_s)
+    return not thread.is_alive()

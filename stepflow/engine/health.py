@@ -1,0 +1,23 @@
+"""Health: how the background threads and tasks of an open engine are."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from stepflow.drivers.port.background import TaskHealth
+
+
+@frozen
+class Health:
+    """The health of an engine at one moment: one entry per kind of background thread or task, in a fixed order.
+
+    The names are `heartbeat`, `changes` (listens for other processes), `writer` (commits), `steps` (threads of sync
+    steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, and those of the store's session.
+    """
+
+    tasks: tuple[TaskHealth, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the last turn of every thread and task succeeded."""
+        return not any(task.failing for task in self.tasks)

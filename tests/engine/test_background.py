@@ -1,0 +1,364 @@
+"""Background threads and tasks survive whatever happens inside them, back off, and tell of it in `health()`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stepflow import AsyncEngine, Engine, MemoryDriver, StepflowError, StoreError, Unavailable
+from stepflow.drivers.memory.session import Memory, MemoryStore
+from stepflow.drivers.port.background import Guard, join
+from stepflow.drivers.port.commit import HeartbeatReply, Owner
+from stepflow.engine.client import client as clients
+from stepflow.engine.clock import SystemClock
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution.thread_pool import ThreadPool
+from stepflow.engine.membership import heartbeat as heartbeats
+from stepflow.engine.membership.change_listener import ChangeListener
+from stepflow.engine.membership.heartbeat import Heartbeat
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker import retention
+from stepflow.engine.worker.retention import Pruner
+from tests.engine.flows import Order, chain
+from tests.engine.heard import heard
+from tests.engine.lanes import WatchedStore, create, held_up, on_lane, submit
+
+WAIT_S = 20
+
+
+def store_of_me() -> MemoryStore:
+    return MemoryStore(Memory(), "", Owner("me", "host", 1))
+
+
+def test_a_guard_backs_off_twice_as_long_each_time_and_counts():
+    guard, pauses, left = Guard("part", longest_s=0.5), [], [False, True, True, True, True]
+
+    def turn() -> bool:
+        if left.pop():
+            raise KeyError("surprise")
+        return bool(left)
+
+    guard.run(turn, pauses.append)
+    assert pauses == [0.1, 0.2, 0.4, 0.5]
+    assert (guard.health.failures, guard.health.failing) == (4, 4)
+    assert guard.health.last_error == "KeyError: 'surprise'"
+    guard.succeeded()
+    assert (guard.health.failures, guard.health.failing) == (4, 0)
+
+
+def test_a_guard_logs_the_traceback_of_the_first_failure_and_of_every_twentieth(caplog):
+    guard = Guard("part")
+    for _turn in range(41):
+        guard.failed(ValueError("surprise"))
+    assert [record.getMessage()[:27] for record in caplog.records] == [
+        "part failed (1 in a row), n",
+        "part failed (21 in a row), ",
+        "part failed (41 in a row), ",
+    ]
+    assert all(record.exc_info and record.levelname == "ERROR" for record in caplog.records)
+    Guard("other").failed(Unavailable("away"))
+    assert caplog.records[-1].levelname == "WARNING"
+
+
+def test_a_guarded_task_ends_when_it_is_cancelled():
+    async def test() -> None:
+        guard, begun = Guard("part"), asyncio.Event()
+
+        async def turn() -> bool:
+            begun.set()
+            await asyncio.Event().wait()
+            return True
+
+        task = asyncio.create_task(guard.run_task(turn, asyncio.sleep))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert guard.health.failures == 0
+
+    asyncio.run(test())
+
+
+def test_a_wait_for_a_thread_that_hangs_has_an_end(caplog):
+    go_on = threading.Event()
+    thread = threading.Thread(target=go_on.wait, name="hanging", daemon=True)
+    thread.start()
+    assert not join(thread, 0.01)
+    assert "thread hanging did not end within 0.01 s" in caplog.text
+    go_on.set()
+    assert join(thread)
+
+
+def test_the_heartbeat_survives_any_surprise(monkeypatch):
+    monkeypatch.setattr(heartbeats, "LOOK_S", 0.001)
+    beats, third = [], threading.Event()
+
+    def on_pulse(pulse: HeartbeatReply, freed: bool) -> None:
+        beats.append(pulse)
+        if len(beats) < 3:
+            raise RuntimeError("dictionary changed size during iteration")
+        third.set()
+
+    heartbeat = Heartbeat(store_of_me(), SystemClock(), on_pulse)
+    heartbeat.start(lambda: False)
+    assert third.wait(WAIT_S)
+    heartbeat.stop()
+    assert heartbeat.guard.health.failures == 2
+    assert heartbeat.guard.health.last_error == "RuntimeError: dictionary changed size during iteration"
+
+
+def test_the_change_listener_survives_any_surprise():
+    async def test() -> None:
+        heard_of = asyncio.Event()
+        listener = ChangeListener(Stumbling(), asyncio.get_running_loop(), heard_of.set)
+        listener.start()
+        await asyncio.wait_for(heard_of.wait(), WAIT_S)
+        listener.stop()
+        await asyncio.to_thread(listener.join)
+        assert listener.guard.health.last_error == "KeyError: 'surprise'"
+
+    asyncio.run(test())
+
+
+class Stumbling(MemoryStore):
+    """Its first wait for a change fails, its second one finds a change."""
+
+    def __init__(self) -> None:
+        super().__init__(Memory(), "", Owner("me", "host", 1))
+        self.waits = 0
+
+    def wait_for_change(self, token: int, timeout_s: float) -> int:
+        self.waits += 1
+        if self.waits == 1:
+            raise KeyError("surprise")
+        return 1 if self.waits == 2 else super().wait_for_change(token, timeout_s)
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From now on the system refuses new threads, until the result is called."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    return lambda: monkeypatch.setattr(threading.Thread, "start", start)
+
+
+def test_steps_go_on_after_a_thread_could_not_be_started(no_threads):
+    async def test() -> None:
+        pool = ThreadPool(asyncio.get_running_loop(), "x")
+        done = [pool.submit(int, n) for n in range(3)]
+        assert pool.guard.health.failing == 1
+        no_threads()
+        assert await asyncio.wait_for(asyncio.gather(*done), WAIT_S) == [0, 1, 2]
+        assert (pool.guard.health.failures, pool.guard.health.failing) == (1, 0)
+        pool.close()
+
+    asyncio.run(test())
+
+
+def test_threads_that_run_take_the_work_of_one_that_could_not_be_started(no_threads):
+    async def test() -> None:
+        no_threads_yet, begun, go_on = no_threads, threading.Event(), threading.Event()
+        no_threads_yet()
+        pool = ThreadPool(asyncio.get_running_loop(), "x")
+        first = pool.submit(lambda: (begun.set(), go_on.wait(WAIT_S)))
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        pool._retrying = True  # a start failed, and no other one is tried for now
+        second = pool.submit(int, 2)
+        go_on.set()
+        assert await asyncio.wait_for(second, WAIT_S) == 2
+        await first
+        pool.close()
+
+    asyncio.run(test())
+
+
+def test_work_that_raises_does_not_end_its_thread():
+    async def test() -> None:
+        pool = ThreadPool(asyncio.get_running_loop(), "x")
+        with heard("steps failed and goes on") as told:
+            pool.push(lambda: 1 // 0)
+            assert await asyncio.to_thread(told.wait, WAIT_S)
+        assert await asyncio.wait_for(pool.submit(int, 3), WAIT_S) == 3
+        assert pool.guard.health.failures == 1
+        pool.close()
+
+    asyncio.run(test())
+
+
+def test_a_callback_that_raises_does_not_end_the_writer():
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        landed: list[Any] = []
+
+        def failing(_result: Any) -> None:
+            raise SystemExit("can't start new thread")
+
+        first = await held_up(store, committer)
+        committer.submit_threadsafe(create("a"), failing)
+        committer.submit_threadsafe(create("b"), landed.append)
+        store.go_on.set()
+        await first
+        assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
+        assert landed == [(3,)]
+        assert committer.guards[0].health.last_error == "SystemExit: can't start new thread"
+
+    on_lane(test)
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_an_answer_that_is_missing_is_an_error_for_every_waiter(free: bool):
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        store.free, store.short = free, True
+        answers = await asyncio.wait_for(committer.submit_all([create("a"), create("b")]), WAIT_S)
+        assert [type(answer) for answer in answers] == [StoreError] * 2
+        store.short = False
+        assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
+
+    on_lane(test)
+
+
+def test_whatever_is_submitted_while_the_writer_ends_is_answered():
+    async def test(store: WatchedStore, committer: Committer) -> None:
+        answers: list[Any] = []
+        ready, ended = threading.Barrier(3), threading.Event()
+        counts = [0, 0]
+
+        def send(me: int) -> None:
+            ready.wait()
+            late = 0
+            while late < 100:  # some come after the writer has ended
+                committer.submit_threadsafe(create(f"{me}-{counts[me]}"), answers.append)
+                counts[me] += 1
+                late += ended.is_set()
+
+        threads = [threading.Thread(target=send, args=(me,)) for me in range(2)]
+        for thread in threads:
+            thread.start()
+        ready.wait()
+        await asyncio.to_thread(committer.close)
+        ended.set()
+        for thread in threads:
+            await asyncio.to_thread(thread.join, WAIT_S)
+        assert len(answers) == sum(counts)
+        refused = [answer for answer in answers if isinstance(answer, StepflowError)]
+        assert len(refused) >= 200
+        assert all("closed meanwhile" in str(answer) for answer in refused)
+
+    on_lane(test)
+
+
+def test_a_damaged_row_does_not_make_the_feed_read_without_a_pause():
+    async def test() -> None:
+        reads = []
+
+        async def read(*_args: Any) -> Any:
+            reads.append(1)
+            raise ValueError("a row that cannot be read")
+
+        feed = RevisionFeed(store_of_me(), SystemClock(), read, lambda: None)
+
+        async def watch() -> None:
+            while not feed.closed:
+                await feed.wait()
+
+        watching = asyncio.create_task(watch())
+        for _turn in range(1000):
+            await asyncio.sleep(0)
+        assert 1 <= len(reads) < 20
+        assert feed.guard.health.last_error == "ValueError: a row that cannot be read"
+        await feed.close()
+        await watching
+
+    asyncio.run(test())
+
+
+def test_pruning_survives_any_surprise(monkeypatch):
+    monkeypatch.setattr(retention, "EVERY_S", 0.001)
+
+    async def test() -> None:
+        calls, third = 0, asyncio.Event()
+
+        def maintenance(_namespace: str) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls < 3:
+                raise ValueError("a row that cannot be read")
+            third.set()
+            return MemoryDriver().maintenance("")
+
+        pruner = Pruner(maintenance, "", SystemClock(), retention.timedelta(days=1))
+        task = asyncio.create_task(pruner.run())
+        await asyncio.wait_for(third.wait(), WAIT_S)
+        task.cancel()
+        assert pruner.guard.health.failures == 2
+
+    asyncio.run(test())
+
+
+class Damaged(MemoryDriver):
+    """A store whose claims fail in an unexpected way until `sound` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sound, self.met = threading.Event(), threading.Event()
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Any:
+        store = super().connect(namespace, owner, now)
+        claim, claim_if_free = store.claim, store.claim_if_free
+
+        def checked(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            if not self.sound.is_set():
+                self.met.set()
+                raise ValueError("a row that cannot be read")
+            return method(*args, **options)
+
+        store.claim = lambda *args, **options: checked(claim, *args, **options)  # type: ignore[method-assign]
+        store.claim_if_free = lambda *args, **options: checked(claim_if_free, *args, **options)  # type: ignore[method-assign]
+        return store
+
+
+def test_a_worker_survives_any_surprise_and_health_tells():
+    driver, flow = Damaged(), chain("x", "a")
+    with Engine(driver) as engine:
+        assert engine.health().ok
+        engine.register(flow)
+        with heard("works again") as again, engine.worker():
+            run = engine.start(flow, Order())
+            assert driver.met.wait(WAIT_S)
+            driver.sound.set()
+            assert run.result(WAIT_S)
+            assert again.wait(WAIT_S)
+        health = {task.name: task for task in engine.health().tasks}
+        assert list(health) == ["heartbeat", "changes", "writer", "steps", "worker", "feed", "leases", "pruning"]
+        assert health["worker"].failures >= 1
+        assert health["worker"].last_error == "ValueError: a row that cannot be read"
+        assert engine.health().ok
+    with pytest.raises(StepflowError, match="not open"):
+        engine.health()
+
+
+def test_health_of_an_async_engine_needs_no_loop():
+    async def test() -> None:
+        async with AsyncEngine("memory://") as engine:
+            assert engine.health().ok
+            assert (await asyncio.to_thread(engine.health)).ok
+
+    asyncio.run(test())
+
+
+def test_a_result_is_found_although_its_notice_was_lost(monkeypatch):
+    monkeypatch.setattr(clients, "POLL_S", 0.01)
+    monkeypatch.setattr(Notifier, "notify", lambda _self, _run_id: None)  # every notice is lost
+    flow = chain("x", "a")
+    with Engine("memory://") as engine, engine.worker():
+        engine.register(flow)
+        run = engine.start(flow, Order())
+        assert run.result(WAIT_S).log == ["a"]
