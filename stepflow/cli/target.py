@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,7 +42,8 @@ class StoreTarget:
             must_exist(driver)
 
         async def session() -> T:
-            async with AsyncEngine(driver, namespace=self.namespace, concurrency=concurrency) as engine:
+            engine_of = partial(AsyncEngine, driver, namespace=self.namespace, concurrency=concurrency)
+            async with engine_of(commit_on_loop=True) as engine:  # the loop is this command's own
                 return await work(engine)
 
         return asyncio.run(session())

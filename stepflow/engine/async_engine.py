@@ -62,9 +62,6 @@ class AsyncEngine(AsyncVerbs):
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`.
-
-    A thread writes to the store, so a disk that stalls never blocks the event loop. With `commit_on_loop=True` the loop
-    itself commits while the store is quick: more steps per second, for a program whose loop does nothing else.
     """
 
     def __init__(
@@ -77,6 +74,11 @@ class AsyncEngine(AsyncVerbs):
         retention: timedelta | None = timedelta(days=30),
         commit_on_loop: bool = False,
     ) -> None:
+        """A thread writes to the store, so that a disk that stalls never blocks the event loop.
+
+        With `commit_on_loop=True` the loop itself commits while the store is quick: more steps per second, for a program
+        whose loop does nothing else.
+        """
         self._clock = checked_clock(clock)
         options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
         self._session = Session(driver_for(store), self._clock, *options, commit_on_loop)

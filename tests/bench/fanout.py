@@ -37,7 +37,7 @@ def measure(folder: Path, *, store: str, place: str, runs: int, watchers: int) -
             await asyncio.gather(*(engine.start(flow, id=f"run-{n:06}") for n in wave))
 
     async def work() -> tuple[float, list[list[int]]]:
-        async with AsyncEngine(at.driver) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             tasks = [asyncio.create_task(follow(engine.watch())) for _ in range(watchers)]
             await asyncio.sleep(0)
             gc.collect()

@@ -63,7 +63,7 @@ def make(folder: Path, *, store: str, place: str, kind: str, rows: int, ready: i
     sizes = {p: max(1, round(rows * p.share), ready if p.name == "ready" else 0) for p in KINDS[kind]}
 
     async def write(part: Part) -> None:
-        async with AsyncEngine(at.driver) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             by_hand = 1 if sql and part.share else sizes[part]
             await (_delay if part.name == "delays" else _start)(engine, part, by_hand, begin)
 

@@ -30,7 +30,7 @@ def waiting(folder: Path, *, store: str, place: str, runs: int, warm: int = 1000
 
     async def work() -> tuple[float, int]:
         flow = named("bench").wait_event("go", "go", int, lambda payload: None).compile()
-        async with AsyncEngine(at.driver) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             engine.register(flow)
             await start_all(engine, flow, (f"warm-{n}" for n in range(warm)))
             await engine.run_until_idle()

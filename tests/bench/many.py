@@ -18,7 +18,7 @@ def measure(folder: Path, *, store: str, place: str, runs: int, batch: int) -> d
     at, flow = target(store, place), flow_of("async", 1)
 
     async def work() -> float:
-        async with AsyncEngine(at.driver) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             gc.collect()
             began = perf_counter()
             for first in range(0, runs, batch):

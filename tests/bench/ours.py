@@ -62,7 +62,7 @@ async def _timed(work: Awaitable[Any]) -> float:
 
 
 async def _drain(store: Any, runs: int, width: int, flow: StepFlow[Any]) -> float:
-    async with AsyncEngine(store, concurrency=width) as engine:
+    async with AsyncEngine(store, commit_on_loop=True, concurrency=width) as engine:
         engine.register(flow)
         await start_all(engine, flow, _ids(runs))
         return await _timed(engine.run_until_idle())
@@ -82,7 +82,7 @@ def starts(folder: Path, *, store: str, place: str, runs: int, width: int) -> Fi
 
     async def work() -> float:
         flow = flow_of("async")
-        async with AsyncEngine(at.driver) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             return await _timed(start_all(engine, flow, _ids(runs), width))
 
     spent = asyncio.run(work())
@@ -104,7 +104,7 @@ def latency(folder: Path, *, store: str, place: str, runs: int, width: int, styl
 
     async def work() -> float:
         flow = flow_of(style)
-        async with AsyncEngine(at.driver, concurrency=width) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True, concurrency=width) as engine:
             engine.register(flow)
             async with engine.worker():
                 todo = iter(_ids(runs))
@@ -132,7 +132,7 @@ def spin(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figu
 
     async def work() -> float:
         flow, spinner = _chain("bench", _async_step, last), named("spin").do("spin", spinning).compile()
-        async with AsyncEngine(at.driver, concurrency=width + 1) as engine:
+        async with AsyncEngine(at.driver, commit_on_loop=True, concurrency=width + 1) as engine:
             engine.register(flow, spinner)
             await engine.start(spinner, id="spin", priority=-1)
             await start_all(engine, flow, _ids(runs))
