@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
+from stepflow.drivers.port.fork import on_fork
 from stepflow.drivers.rocksdb.database import Database
 
 
@@ -16,10 +16,9 @@ class Registry:
     def __init__(self) -> None:
         self._lock = Lock()
         self._open: dict[tuple[Path, bool], Database] = {}
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+        on_fork(self)
 
-    def _forked(self) -> None:
+    def after_fork(self) -> None:
         """The open databases belong to the parent process."""
         self._lock = Lock()
         for database in self._open.values():

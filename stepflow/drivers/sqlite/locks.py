@@ -10,13 +10,13 @@ import ctypes
 import fcntl
 import os
 import time
-import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from stepflow.drivers.port.fork import on_fork
 from stepflow.drivers.sqlite.errors import translated
 from stepflow.errors import Unavailable
 
@@ -47,8 +47,11 @@ class LockFile:
         self.path = path
         with translated(path):
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _forget(this()))
+        on_fork(self)
+
+    def after_fork(self) -> None:
+        """The lock stays with the parent."""
+        self.close()
 
     def try_lock(self) -> bool:
         """Acquire the lock if it is free."""
@@ -83,11 +86,6 @@ def _flock(fd: int, how: int) -> None:
     if _C.flock(fd, how):
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-
-
-def _forget(lock: LockFile | None) -> None:
-    if lock is not None:
-        lock.close()
 
 
 class WriterLock:

@@ -1,0 +1,48 @@
+"""Engines that are opened and closed leave no handler of forks behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+from stepflow import Engine
+from stepflow.drivers.port import fork
+from stepflow.drivers.port.store import Driver
+from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.drivers.sqlite import SqliteDriver
+
+
+def test_no_handler_is_registered_per_engine(tmp_path, monkeypatch):
+    registered: list[Any] = []
+    monkeypatch.setattr(os, "register_at_fork", lambda **handlers: registered.append(handlers))
+    drivers: list[Driver] = [SqliteDriver(tmp_path / "x.db"), RocksdbDriver(tmp_path / "rocks")]
+    for driver in drivers:
+        with Engine(driver):
+            pass
+    gc.collect()
+    before = len(fork._live)
+    for _turn in range(3):
+        for driver in drivers:
+            with Engine(driver):
+                pass
+    gc.collect()
+    assert registered == []
+    assert len(fork._live) == before
+
+
+def test_what_cannot_be_dropped_in_a_child_keeps_nothing_else_from_it():
+    dropped = []
+
+    class Holder:
+        def after_fork(self) -> None:
+            dropped.append(self)
+            raise OSError("already closed")
+
+    holders = Holder(), Holder()
+    for holder in holders:
+        fork.on_fork(holder)
+    child = os.fork()
+    if not child:
+        os._exit(len(dropped))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
