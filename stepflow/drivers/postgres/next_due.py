@@ -54,6 +54,7 @@ def next_due(
         for flow, definition in flows.items()
     ]
     held = (runner.sql(OWNED), (texts(shards.all), texts(list(flows))))
+    number = head.begin()
     posted, owned, last, holders, *found = fetch_all(
         connection, (runner.sql(POSTED), (texts(shards.all),)), held, *head.asking(), *looks, *lines
     )
@@ -68,5 +69,8 @@ def next_due(
         dues += [due for text, first in heads if (due := due_of(first, text, seen, now)) is not None]
     counts = {restored(owner): count for owner, count in owned}
     return DueSummary(
-        min(dues, default=None), suspects, counts, head.newest(connection, shards.all, head.judge(last, holders))
+        min(dues, default=None),
+        suspects,
+        counts,
+        head.newest(connection, shards.all, head.judge(number, last, holders)),
     )

@@ -1,7 +1,7 @@
-"""The settled head: the revision up to which nothing can appear any more.
+"""The visible revision: no revision up to it can appear any more.
 
-Whoever draws a revision holds a shared advisory lock until its transaction ends. A number read from the sequence is
-settled when none of those who held the lock right after that reading holds it still.
+A transaction that draws a revision holds a shared advisory lock until it ends. A number read from the sequence is
+settled when none of the transactions that held the lock right after that reading holds it still.
 """
 
 from __future__ import annotations
@@ -29,62 +29,76 @@ def halves(key: int) -> tuple[int, int]:
 
 NEWEST = "select rev from stepflow.history where shard = $1 and rev <= $2 order by rev desc limit 1"
 FLOOR = "select value from stepflow.meta where name = 'floor'"
-PAUSE_S, PAUSES = 0.002, 250  # how long a reader waits for those that are on their way, at most
+PAUSE_S, PAUSES = 0.002, 250  # how long a reader waits for transactions that have drawn a revision, at most
 
 
 class VisibleRev:
-    """The settled head of one store, as far as this session knows it."""
+    """The visible revision of one store, as far as this session knows it.
+
+    Several threads read the sequence and the lock's holders at the same time, and may report in another order than they
+    read. So each reading has a number: `begin` before the statements are sent, `judge` with their rows. A reading that began
+    before the awaited transactions were noted tells nothing of them: it may have been made before they took the lock.
+    """
 
     def __init__(self, runner: TransactionRunner, key: int) -> None:
         self._runner = runner
         self._halves = halves(key)
-        self._guard = Lock()
+        self._lock = Lock()
         self._settled = 0
-        self._wanted = 0
+        self._wanted = 0  # settled as soon as `_awaited` is empty
         self._awaited: set[object] = set()
+        self._noted = 0  # how often `_awaited` was replaced
         self._pause = Event()
 
     def asking(self) -> list[Statement]:
         """The statements whose rows `judge` wants, in this order."""
         return [(self._runner.sql(LAST), ()), (HOLDERS, self._halves)]
 
-    def judge(self, last: list[Any], holders: list[Any]) -> int:
-        """The settled head, from the rows of `asking`."""
-        return self._judge(_drawn(last), {row[0] for row in holders})
+    def begin(self) -> int:
+        """The number of a reading that begins now."""
+        return self._noted
+
+    def judge(self, number: int, last: list[Any], holders: list[Any]) -> int:
+        """The visible revision, given the rows that the statements of `asking` gave to reading `number`."""
+        return self._judge(number, _drawn(last), {row[0] for row in holders})
 
     def newest(self, connection: Connection, shards: Sequence[str], settled: int) -> int:
-        """The newest revision of these shards up to the settled head, or that of a run that was pruned since."""
+        """The newest revision of these shards up to the visible one, or that of a run that was pruned since."""
         sql = self._runner.sql
         looks = [(sql(NEWEST), (shard, settled)) for shard in shards]
         return max(int(row[0]) for rows in (*fetch_all(connection, (sql(FLOOR), ()), *looks), [(0,)]) for row in rows)
 
-    def look(self, connection: Connection) -> int:
-        """The settled head as of now."""
+    def read(self, connection: Connection) -> int:
+        """The visible revision as of now."""
+        number = self.begin()
         last, holders = fetch_all(connection, *self.asking())
-        return self.judge(last, holders)
+        return self.judge(number, last, holders)
 
-    def _judge(self, last: int, holders: set[object]) -> int:
-        with self._guard:
-            self._awaited &= holders
-            if not self._awaited:
-                self._settled = max(self._settled, self._wanted)
-                self._wanted, self._awaited = last, holders
-                if not holders:
-                    self._settled = max(self._settled, last)
+    def _judge(self, number: int, last: int, holders: set[object]) -> int:
+        with self._lock:
+            if not holders:  # true whenever it was read: all that drew a number up to `last` have ended
+                self._settled = max(self._settled, last)
+            if number == self._noted:
+                self._awaited &= holders
+                if not self._awaited:
+                    self._settled = max(self._settled, self._wanted)
+                    self._wanted, self._awaited = last, holders
+                    self._noted += 1
             return self._settled
 
     def settle(self, connection: Connection) -> int:
-        """The head up to what is committed now: waits for those that are on their way, but not for ever."""
+        """The visible revision that covers all that is committed now: waits for running transactions, up to a limit."""
+        number = self.begin()
         last, holders = fetch_all(connection, *self.asking())
-        goal, settled = _drawn(last), self.judge(last, holders)
+        goal, settled = _drawn(last), self.judge(number, last, holders)
         for _turn in range(PAUSES):
             if settled >= goal or self._pause.wait(PAUSE_S):
                 break
-            settled = self.look(connection)
+            settled = self.read(connection)
         return settled
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """End all waiting."""
         self._pause.set()
 
 
