@@ -51,14 +51,14 @@ def test_a_guard_backs_off_twice_as_long_each_time_and_counts():
     assert (guard.health.failures, guard.health.failing) == (4, 0)
 
 
-def test_a_guard_logs_the_traceback_of_the_first_failure_and_of_every_twentieth(caplog):
+def test_a_guard_logs_the_traceback_of_the_first_failure_and_of_every_hundredth(caplog):
     guard = Guard("part")
-    for _turn in range(41):
+    for _turn in range(201):
         guard.failed(ValueError("surprise"))
     assert [record.getMessage()[:27] for record in caplog.records] == [
         "part failed (1 in a row), n",
-        "part failed (21 in a row), ",
-        "part failed (41 in a row), ",
+        "part failed (101 in a row),",
+        "part failed (201 in a row),",
     ]
     assert all(record.exc_info and record.levelname == "ERROR" for record in caplog.records)
     Guard("other").failed(Unavailable("away"))

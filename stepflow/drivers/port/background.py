@@ -14,7 +14,7 @@ from attrs import frozen
 from stepflow.errors import StoreError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-LOG_EVERY = 20  # of failures in a row, the first one and every twentieth are logged
+LOG_EVERY = 100  # of failures in a row, the first one and every hundredth are logged
 JOIN_S = 10.0  # for a thread that was told to end
 log = logging.getLogger("stepflow")
 

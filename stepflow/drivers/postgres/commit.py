@@ -23,7 +23,7 @@ from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_e
 from stepflow.drivers.postgres.lock_and_read import InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.transactions import TURNS, TransactionRunner, roll_back
+from stepflow.drivers.postgres.transactions import TransactionRunner, roll_back
 from stepflow.errors import Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
@@ -66,17 +66,20 @@ class Commits:
                 self._drain()
 
     def _try(self, connection: Connection, batch: Batch) -> list[CommitResult]:
-        for _turn in range(TURNS):
+        tries = self._runner.pauses()
+        while True:
             try:
                 return self._send(connection, batch)
             except psycopg.Error as error:
                 if not is_stale(error) or connection.closed:
                     raise
-                batch.unseen = False
                 roll_back(connection)
-        raise Unavailable(
-            f"{self._runner.place.url}: others keep starting the same runs; nothing was written, try again"
-        )
+            if batch.unseen:
+                batch.unseen = False  # the next try is made at once: it locks and reads the runs
+            elif next(tries, None) is None:
+                raise Unavailable(
+                    f"{self._runner.place.url}: others keep starting the same runs; nothing was written, try again"
+                )
 
     def _doubt(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
         """The answers if the batch was done before its connection broke."""

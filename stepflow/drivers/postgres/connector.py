@@ -1,4 +1,4 @@
-"""Opens connections to the server, and waits a little for one that is starting again."""
+"""Opens connections to the server, and waits a few seconds for a server that starts again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from stepflow.drivers.port.fork import on_fork
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
@@ -27,8 +28,8 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-# A lock that somebody holds for ever becomes an error; a process that stopped in mid-transaction loses its locks. Our
-# statements are made for look-ups by index, in the order of an index, whatever the statistics say today.
+# A lock that is held for ever becomes an error, and a process that stopped inside a transaction loses its locks. Our
+# statements are made for look-ups by index, in the order of an index, whatever the planner's statistics are.
 SETTINGS = " ".join(
     f"-c {name}={value}"
     for name, value in {
@@ -47,15 +48,14 @@ SETTINGS = " ".join(
 
 
 class Connector:
-    """Opens connections to one place; `closing` ends its waiting."""
+    """Opens connections to one server and schema; `closing` ends its waiting."""
 
     def __init__(self, place: ServerTarget) -> None:
         self.place = place
         self.closing = Event()
         self._options = self._merged(place)
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
-        this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _let_go(this()))
+        on_fork(self)
 
     def _merged(self, place: ServerTarget) -> dict[str, Any]:
         try:
@@ -67,7 +67,7 @@ class Connector:
             options["options"] = " ".join(filter(None, (options.get("options"), SETTINGS)))
         return options
 
-    def dedup(self) -> Connection:
+    def connect_once(self) -> Connection:
         """One try; raises psycopg.Error."""
         connection: Connection = psycopg.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
         if self.place.pooled:
@@ -75,8 +75,8 @@ class Connector:
         self._opened.add(connection)
         return connection
 
-    def let_go(self) -> None:
-        """In a forked child: keep no socket open, or the server would not notice that the parent died."""
+    def after_fork(self) -> None:
+        """Keep no socket open in a forked child: else the server would not notice the parent's death."""
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for connection in self._opened:
             with suppress(psycopg.Error, OSError):
@@ -84,9 +84,9 @@ class Connector:
         os.close(nowhere)
 
     def first(self) -> Connection:
-        """The first connection: what is wrong with the place is told at once."""
+        """The first connection. Raises what is wrong with the server, the database or the user."""
         try:
-            connection = self.dedup()
+            connection = self.connect_once()
         except psycopg.Error as error:
             raise translate(error, self.place.url) from error
         version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
@@ -98,17 +98,12 @@ class Connector:
             )
         return connection
 
-    def patiently(self) -> Connection:
+    def connect(self) -> Connection:
         """A connection, waited for as long as a restart of the server takes. Raises Unavailable."""
         for pause in PAUSES_S:
             try:
-                return self.dedup()
+                return self.connect_once()
             except psycopg.Error:
                 if self.closing.wait(pause):
                     break
         return self.first()
-
-
-def _let_go(dialer: Connector | None) -> None:
-    if dialer is not None:
-        dialer.let_go()

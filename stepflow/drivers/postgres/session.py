@@ -52,6 +52,7 @@ class PostgresStore(Store):
         self._claims = Claims(runner, shards, self._owners, lock)
         self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
         self._watch = ChannelListener(Channel(dialer, shards, owner.id, self._owners.key()))
+        self.guards = (self._watch.guard,)
 
     def close(self) -> None:
         if self._closed:

@@ -1,7 +1,8 @@
-"""A session's connections: a small pool, and what happens when one breaks in the middle of something."""
+"""A session's connections: a small pool, and new tries of transactions that the server rolled back."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -18,7 +19,22 @@ from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[object, ...]]
-TURNS = 8  # tries of one transaction that others get into the way of, or whose connection breaks
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.2  # between two tries of a transaction, before the jitter
+PATIENCE_S = 10.0  # all pauses of one transaction together
+POOL_WAIT_S = 60.0  # for a connection, while other threads use all of them
+
+
+def pauses(chance: Callable[[], float]) -> Iterator[float]:
+    """The pauses between the tries of one transaction, PATIENCE_S in all: each twice as long as the one before, +- 50 %.
+
+    `chance` gives numbers from 0 to 1. Without jitter two transactions that deadlocked would meet again.
+    """
+    pause_s, total_s = FIRST_PAUSE_S, 0.0
+    while total_s < PATIENCE_S:
+        jittered = pause_s * (0.5 + chance())
+        total_s += jittered
+        yield jittered
+        pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
 @lru_cache(maxsize=512)
@@ -28,10 +44,10 @@ def for_schema(text: str, schema: str) -> str:
 
 
 class Pool:
-    """At most `most` connections, made when needed; the one used last is taken first. Nobody may take two at a time."""
+    """At most `most` connections, made when needed; the one used last is taken first. A thread may take one at a time."""
 
-    def __init__(self, dialer: Connector, most: int) -> None:
-        self._dialer, self._most = dialer, most
+    def __init__(self, connector: Connector, most: int) -> None:
+        self._connector, self._most = connector, most
         self._free: list[Connection] = []
         self._made = 0
         self._returned = Condition()
@@ -53,14 +69,19 @@ class Pool:
 
     def _take(self) -> Connection:
         with self._returned:
-            self._returned.wait_for(lambda: self._closed or self._free or self._made < self._most)
+            found = self._returned.wait_for(lambda: self._closed or self._free or self._made < self._most, POOL_WAIT_S)
             if self._closed:
-                raise StoreError(f"{self._dialer.place.url}: this session is closed; open the engine again")
+                raise StoreError(f"{self._connector.place.url}: this session is closed; open the engine again")
+            if not found:
+                raise Unavailable(
+                    f"{self._connector.place.url}: all {self._most} connections were busy for {POOL_WAIT_S:g} s; "
+                    "give the engine more (connections= in the URL)"
+                )
             if self._free:
                 return self._free.pop()
             self._made += 1
         try:
-            return self._dialer.patiently()
+            return self._connector.connect()
         except BaseException:
             self._drop()
             raise
@@ -111,16 +132,34 @@ def roll_back(connection: Connection) -> None:
 
 
 class TransactionRunner:
-    """Runs transactions on a pool, again where that is safe."""
+    """Runs transactions on a pool, again where that is safe. `chance` gives numbers from 0 to 1, `wait` makes a pause.
 
-    def __init__(self, dialer: Connector, most: int) -> None:
-        self.place: ServerTarget = dialer.place
-        self.pool = Pool(dialer, most)
-        self.closing = dialer.closing
+    `wait(seconds)` returns True if there shall be no further try; by default when the session is closed.
+    """
+
+    def __init__(
+        self,
+        connector: Connector,
+        most: int,
+        *,
+        chance: Callable[[], float] = random.random,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.place: ServerTarget = connector.place
+        self.pool = Pool(connector, most)
+        self.closing = connector.closing
+        self._chance, self._wait = chance, wait or connector.closing.wait
 
     def sql(self, text: str) -> str:
         """A statement for this store's schema."""
         return for_schema(text, self.place.schema)
+
+    def pauses(self) -> Iterator[float]:
+        """Makes the pauses of one transaction, one per step; it ends when there shall be no further try."""
+        for pause_s in pauses(self._chance):
+            if self._wait(pause_s):
+                return
+            yield pause_s
 
     def run(self, work: Callable[[Connection], T], doubt: Callable[[Connection], T | None] | None = None) -> T:
         """The result of `work(connection)`, which is done again after a deadlock or a broken connection.
@@ -129,15 +168,16 @@ class TransactionRunner:
         library's errors, and psycopg's or Python's own where the values of a commit are to blame.
         """
         broken = False
-        trouble: Exception | None = None
-        for _turn in range(TURNS):
+        tries = self.pauses()
+        while True:
             try:
                 with self.pool.use() as connection:
                     if broken and doubt is not None and (found := doubt(connection)) is not None:
                         return found
                     return work(connection)
             except Lost as error:
-                trouble, broken = error, True
+                trouble: Exception = error
+                broken = True
                 self.pool.forget()
             except psycopg.Error as error:
                 if concerns_member(error):
@@ -149,8 +189,8 @@ class TransactionRunner:
                 if broken and doubt is not None:
                     raise OutcomeUnknown(f"{error}; the connection broke inside COMMIT, read the runs again") from error
                 raise
-        assert trouble is not None
-        raise translate(trouble, self.place.url) from trouble
+            if next(tries, None) is None:
+                raise translate(trouble, self.place.url) from trouble
 
 
 @contextmanager
