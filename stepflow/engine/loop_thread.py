@@ -10,6 +10,7 @@ from concurrent.futures import CancelledError, Future
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from stepflow.drivers.port.background import join
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class LoopThread:
         with self._guard:
             self._closing = True
             self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        join(self._thread)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from functools import lru_cache
 from typing import Any
 
 from attrs import define, field, frozen
+
+from stepflow.model.cache import BoundedCache, size_of_texts
 
 MICRO = 1_000_000
 LONGEST_KEY = 200  # characters
@@ -72,19 +73,31 @@ def dump(limits: Iterable[Limit]) -> str:
     return json.dumps(sorted(rows, key=lambda row: str(row[0])), ensure_ascii=False) if rows else ""
 
 
-@lru_cache(maxsize=16_384)
-def parse(text: str) -> tuple[Limit, ...]:
-    """The limits in a text that `dump` wrote."""
+def _parsed(text: str) -> tuple[Limit, ...]:
     rows = json.loads(text) if text else ()
     return tuple(Limit(row[0], row[1], **({"rate": row[2], "per": row[3] / MICRO} if row[2:] else {})) for row in rows)
 
 
-@lru_cache(maxsize=16_384)
-def after_start(text: str) -> str:
-    """The limits of a run that has started: its rates no longer apply, its concurrency limits do."""
+_limits = BoundedCache(_parsed, lambda text, _parsed: 10 * size_of_texts(text), 16_384, 16 << 20)
+
+
+def parse(text: str) -> tuple[Limit, ...]:
+    """The limits of a text."""
+    return _limits[text]
+
+
+def _kept(text: str) -> str:
     if not text:
         return text
     return dump(Limit(limit.key, limit.concurrency) for limit in parse(text) if limit.concurrency is not None)
+
+
+_kept_texts = BoundedCache(_kept, size_of_texts, 16_384, 16 << 20)
+
+
+def after_start(text: str) -> str:
+    """What still holds for a run that has begun: its rates are over, its shares of concurrency stay."""
+    return _kept_texts[text]
 
 
 @frozen

@@ -210,3 +210,17 @@ def test_what_a_dead_process_committed_is_taken_over_once_its_lock_is_free(tmp_p
         assert sorted(step.run for step in steps) == [f"c-{i}" for i in range(5)]
     finally:
         nursery.close()
+
+
+@on_loop
+async def test_the_feed_keeps_a_bounded_number_of_bytes_and_a_watcher_still_gets_everything(monkeypatch):
+    monkeypatch.setattr(watching, "KEPT_BYTES", 40_000)
+    async with AsyncEngine("memory://") as engine:
+        first, feed = engine.watch(), engine._session.feed
+        for i in range(30):
+            await engine.do(commit(park(StateCtx(f"s{i}", {}, {"note": "x" * 5_000}))))
+            assert (await first.next(10)).id == f"s{i}"
+            assert feed._bytes == sum(map(watching._bytes_of, feed._states)) <= 40_000
+        assert len(feed._states) < 10
+        late = engine.watch(since=0)
+        assert [(await late.next(10)).id for _ in range(30)] == [f"s{i}" for i in range(30)]

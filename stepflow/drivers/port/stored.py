@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from itertools import chain
 
+from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.state import EMPTY, Transition, encode_map
 
-_encode_items = lru_cache(maxsize=4096)(lambda items: encode_map(dict(items)))
+_map_texts: BoundedCache[tuple[tuple[str, str], ...], str] = BoundedCache(
+    lambda items: encode_map(dict(items)), lambda items, text: size_of_texts(text, *chain.from_iterable(items))
+)
+_transitions = BoundedCache(Transition.parse, lambda text, _transition: 4 * size_of_texts(text))
 
 
 def map_text(mapping: Mapping[str, str]) -> str:
     """The stored form of labels or annotations; most runs have a few that do not change."""
-    return str(_encode_items(tuple(mapping.items()))) if mapping else "{}"
+    return _map_texts[tuple(mapping.items())] if mapping else "{}"
 
 
 def read_map(text: str) -> Mapping[str, str]:
@@ -21,10 +25,9 @@ def read_map(text: str) -> Mapping[str, str]:
     return EMPTY if text == "{}" else json.loads(text)
 
 
-@lru_cache(maxsize=1024)
 def read_transition(text: str) -> Transition:
     """A transition from its stored form; runs share most of them."""
-    return Transition.parse(text)
+    return _transitions[text]
 
 
 def printable(text: str) -> str:

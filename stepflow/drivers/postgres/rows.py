@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.drivers.postgres.arrays import restored
+from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.shard import shard_of
 from stepflow.model.state import WAITING, State, Transition
@@ -43,7 +43,10 @@ class Shards:
         if number == 1:
             self.of = lambda _run_id: self.all[0]
         else:
-            self.of = lru_cache(maxsize=65_536)(lambda run_id: shard_of(namespace, run_of(run_id) or run_id, number))
+            cache = BoundedCache[str, str](
+                lambda run_id: shard_of(namespace, run_of(run_id) or run_id, number), size_of_texts, 65_536, 16 << 20
+            )
+            self.of = cache.__getitem__
 
     def split(self, ids: Iterable[str]) -> Mapping[str, Sequence[str]]:
         """The ids by shard, each once and in a fixed order, so that no two transactions lock them crosswise."""
@@ -61,11 +64,18 @@ def waiting(transition: Transition) -> str:
     return transition.annotations.get(WAITING, "") if transition.annotations else ""
 
 
-@lru_cache(maxsize=4096)
 def label_key(name: str, value: str) -> str:
     """The indexed form of one label."""
+    return _label_keys[name, value]
+
+
+def _label_key(label: tuple[str, str]) -> str:
+    name, value = label
     text = json.dumps([name, value], ensure_ascii=False)
     return text if len(text) <= LONGEST_LABEL else hashlib.sha256(text.encode()).hexdigest()
+
+
+_label_keys = BoundedCache(_label_key, lambda label, key: size_of_texts(key, *label))
 
 
 def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "") -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from struct import Struct
 
+from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.shard import shard_of
 
 BIAS = 1 << 63
@@ -77,18 +77,24 @@ class Keys:
         self.begun = shard + b"a"  # key of a limit, start time of a run, its id
         self.dedup = shard + b"p"  # deduplication key -> the run that was started with it
         self.numbers = shard + b"n"  # the last delay offset and data revision
-        self.group = lru_cache(KNOWN)(self._group)
-        self.partition = lru_cache(KNOWN)(self._partition)
-        self.owned = lru_cache(KNOWN)(self._owned)
+        self._groups = BoundedCache[tuple[str, str], bytes](
+            lambda key: self.ages + text(key[0]) + text(key[1]), lambda key, prefix: size_of_texts(prefix, *key), KNOWN
+        )
+        self._partitions = BoundedCache[tuple[str, bytes, str, int], bytes](
+            lambda key: self.partitions + text(key[0]) + key[1] + text(key[2]) + number(key[3]),
+            lambda key, prefix: size_of_texts(prefix, *key[:3]),
+            KNOWN,
+        )
+        self._owned = BoundedCache[str, bytes](lambda owner: self.held + text(owner), size_of_texts, KNOWN)
 
-    def _group(self, group: str, flow: str) -> bytes:
+    def group(self, group: str, flow: str) -> bytes:
         """The prefix of the runs of a group and creating flow, by age."""
-        return self.ages + text(group) + text(flow)
+        return self._groups[group, flow]
 
-    def _partition(self, flow: str, letter: bytes, told: str, priority: int) -> bytes:
+    def partition(self, flow: str, letter: bytes, told: str, priority: int) -> bytes:
         """The prefix of a partition."""
-        return self.partitions + text(flow) + letter + text(told) + number(priority)
+        return self._partitions[flow, letter, told, priority]
 
-    def _owned(self, owner: str) -> bytes:
+    def owned(self, owner: str) -> bytes:
         """The prefix of the rows of an owner."""
-        return self.held + text(owner)
+        return self._owned[owner]

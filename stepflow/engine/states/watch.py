@@ -25,9 +25,11 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import Stopping, StoreError
+from stepflow.model.cache import size_of_texts
 from stepflow.model.state import State
 
 KEPT = 2000  # revisions in memory: a watcher that lags further behind reads the store itself
+KEPT_BYTES = 32 << 20  # of their texts
 PAGE = 200
 POLL_S = 1.0  # the period of polls; a notice of a change makes the next one earlier
 RETRY_S = 0.5  # after an error of the store
@@ -42,6 +44,7 @@ class RevisionFeed:
     def __init__(self, store: Store, clock: Clock, reader: StoreReader, notifier: Notifier) -> None:
         self._store, self._clock, self._store_reader, self._notifier = store, clock, reader, notifier
         self._states: list[State] = []
+        self._bytes = 0  # of their texts
         self._floor = -1  # every revision above it up to `head` is in `_states`
         self.head = -1
         self._closing = asyncio.Event()
@@ -133,14 +136,36 @@ class RevisionFeed:
         if head == self.head:
             return
         if states is None:
-            self._states, self._floor = [], head
+            self._states, self._bytes, self._floor = [], 0, head
         else:
             self._states += states
+            self._bytes += sum(map(_bytes_of, states))
         self.head = head
-        if len(self._states) > KEPT:
-            del self._states[: -KEPT // 2]
-            self._floor = self._states[0].rev - 1
+        if len(self._states) > KEPT or self._bytes > KEPT_BYTES:
+            self._drop_oldest()
         self.wake()
+
+    def _drop_oldest(self) -> None:
+        """Keep at most half of the bounds, so that this is not done for every revision."""
+        kept, size = 0, 0
+        for state in reversed(self._states):
+            size += _bytes_of(state)
+            if size > KEPT_BYTES // 2 or kept == KEPT // 2:
+                break
+            kept += 1
+        dropped = self._states[: len(self._states) - kept]
+        del self._states[: len(dropped)]
+        self._bytes -= sum(map(_bytes_of, dropped))
+        if dropped:
+            self._floor = dropped[-1].rev
+
+
+def _bytes_of(state: State) -> int:
+    """About what a State needs in memory."""
+    maps = (state.labels, state.annotations, state.transition.annotations)
+    return sum(size_of_texts(*items) for texts in maps for items in texts.items()) + size_of_texts(
+        state.transition.text
+    )
 
 
 def matches(state: State, labels: Labels) -> bool:
