@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from itertools import count
 from typing import Any
 
@@ -22,7 +23,7 @@ from tests.postgres.server import Server
 def patient_locks(store: Store) -> dict[str, str]:
     """What the store can tell of the other owners, once it is sure: it needs a moment to see that one died."""
     for turn in count():
-        found = {peer.owner.id: peer.lock for peer in store.beat(NOW).peers}
+        found = {peer.owner.id: peer.lock for peer in store.beat(NOW, mono=time.monotonic()).peers}
         if "unknown" not in found.values() and ("held" not in found.values() or turn > 3):
             return found
         select.select([], [], [], 0.1)

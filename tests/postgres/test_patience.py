@@ -1,48 +1,47 @@
-"""Which beats stood still, and for how long one has to wait before that may be said."""
+"""Which beats stood still, and for how long that must be seen before it counts."""
 
 from __future__ import annotations
 
 from itertools import count
 
-import pytest
+from stepflow.drivers.postgres.stall_detector import QUIET_S, SURE_S, StallDetector
 
-from stepflow.drivers.postgres import stall_detector as patience
-from stepflow.drivers.postgres.stall_detector import StallDetector
-from tests.processes.harness import eventually
-
-NEVER_S = 1e6
+SHORT_S = 0.001
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> StallDetector:
-    """Waits hardly at all for owners whose lock was seen held, and for ever for the others."""
-    monkeypatch.setattr(patience, "SURE_S", 0.001)
-    monkeypatch.setattr(patience, "QUIET_S", NEVER_S)
-    return StallDetector()
+def test_an_owner_whose_lock_was_seen_held_is_judged_earlier() -> None:
+    detector, beat = StallDetector(), count()
+
+    def still(mono: float) -> set[str]:
+        return detector.observe("boot", {"seen": 1, "new": 1, "beating": next(beat)}, mono)
+
+    assert still(5.0) == set()
+    detector.held(["seen", "beating"])
+    assert still(5.0 + SURE_S - SHORT_S) == set()
+    assert still(5.0 + SURE_S) == {"seen"}
+    assert still(5.0 + QUIET_S - SHORT_S) == {"seen"}
+    assert still(5.0 + QUIET_S) == {"seen", "new"}
 
 
-def test_only_an_owner_whose_lock_was_seen_is_judged_soon(quick: StallDetector) -> None:
-    beat = count()
-    assert quick.observe("boot", {"seen": 1, "new": 1, "beating": next(beat)}) == set()
-    quick.held(["seen", "beating"])
-    eventually(lambda: quick.observe("boot", {"seen": 1, "new": 1, "beating": next(beat)}) == {"seen"})
-    quick.close()
+def test_a_restart_of_the_server_begins_anew() -> None:
+    detector = StallDetector()
+    detector.observe("boot", {"a": 1}, 0.0)
+    detector.held(["a"])
+    assert detector.observe("boot", {"a": 1}, SURE_S) == {"a"}
+    assert detector.observe("another boot", {"a": 1}, 9.0) == set()
+    assert detector.observe("another boot", {"a": 1}, 9.0 + SURE_S) == set()  # its lock was not seen since
+    assert detector.observe("another boot", {"a": 1}, 9.0 + QUIET_S) == {"a"}
 
 
-def test_a_restart_of_the_server_begins_anew(quick: StallDetector) -> None:
-    quick.observe("boot", {"a": 1})
-    quick.held(["a"])
-    eventually(lambda: quick.observe("boot", {"a": 1}) == {"a"})
-    assert quick.observe("another boot", {"a": 1}) == set()
-    quick.held(["a"])
-    eventually(lambda: quick.observe("another boot", {"a": 1}) == {"a"})
-    quick.close()
+def test_an_owner_that_was_gone_for_a_look_is_new() -> None:
+    detector = StallDetector()
+    detector.observe("boot", {"a": 1}, 0.0)
+    detector.observe("boot", {"b": 1}, 1.0)
+    assert detector.observe("boot", {"a": 1}, 9.0) == set()
 
 
-def test_whoever_was_gone_for_a_look_is_new(quick: StallDetector) -> None:
-    quick.observe("boot", {"a": 1})
-    quick.held(["a"])
-    eventually(lambda: quick.observe("boot", {"a": 1}) == {"a"})
-    quick.observe("boot", {"b": 1})
-    assert quick.observe("boot", {"a": 1}) == set()
-    quick.close()
+def test_a_beat_that_changed_begins_anew() -> None:
+    detector = StallDetector()
+    assert detector.observe("boot", {"a": 1}, 0.0) == set()
+    assert detector.observe("boot", {"a": 2}, 9.0) == set()
+    assert detector.observe("boot", {"a": 2}, 9.0 + QUIET_S) == {"a"}

@@ -177,7 +177,7 @@ class MemoryStore(Store):
         self._tables.write(run_id, run)
         return held
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:  # noqa: ARG002
         with self._memory.changed:
             self._open()
             tables = self._tables

@@ -129,8 +129,12 @@ class Store(ABC):
         """Give claims back; False where the claim had been lost already (laws 4, 7)."""
 
     @abstractmethod
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
-        """Show that this owner lives, release the rows of owners judged `dead`, tell of the others (law 6)."""
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:
+        """Show that this owner lives, release the rows of owners judged `dead`, tell of the others (law 6).
+
+        `mono` is the caller's monotonic time in seconds. A store in which a free lock alone proves no death measures with it
+        how long a beat stood still; without it such a store answers `unknown`.
+        """
 
     @abstractmethod
     def load(self, ids: Sequence[str]) -> list[Record | None]:

@@ -69,13 +69,13 @@ class Owners:
         self._tried = True
         return APPEAR, self._row()
 
-    def beat(self, now: int, dead: Collection[str]) -> HeartbeatReply:
-        """Move the own beat, bury the dead, read the others and the marks on the own runs."""
+    def beat(self, now: int, dead: Collection[str], mono: float | None) -> HeartbeatReply:
+        """Move the own beat, reclaim what the dead held, read the others and the marks on the own runs."""
         for owner in sorted(set(dead) - {self.me.id}):
             self._runner.run(lambda c, owner=owner: self._free(c, owner, now))  # type: ignore[misc]
-        return self._runner.run(self._pulse)
+        return self._runner.run(lambda c: self._pulse(c, mono))
 
-    def _pulse(self, connection: Connection) -> HeartbeatReply:
+    def _pulse(self, connection: Connection, mono: float | None) -> HeartbeatReply:
         sql, first, me = self._runner.sql, self._shards.all[0], stored(self.me.id)
         _beat, others, marked, boot = fetch_all(
             connection,
@@ -85,16 +85,19 @@ class Owners:
             (BOOT, ()),
         )
         self._known = True
-        peers = self._judged(connection, others, str(boot[0][0]))
+        peers = self._judged(connection, others, str(boot[0][0]), mono)
         return HeartbeatReply(peers, tuple(restored(row[0]) for row in marked))
 
-    def _judged(self, connection: Connection, others: Sequence[Sequence[Any]], boot: str) -> tuple[Peer, ...]:
-        """What the locks tell: one is free only while its owner's beat stands still as well.
+    def _judged(
+        self, connection: Connection, others: Sequence[Sequence[Any]], boot: str, mono: float | None
+    ) -> tuple[Peer, ...]:
+        """What the locks tell: one counts as free only while its owner's beat stands still as well.
 
-        A restart of the server frees all locks at once, and everybody needs a moment to take them again.
+        A restart of the server frees all locks at once, and each owner needs a moment to take its own again.
         """
         owners = [Owner(restored(row[0]), restored(row[1]), row[2], row[3]) for row in others]
-        still = self._stall_detector.observe(boot, {owner.id: owner.beat for owner in owners})
+        beats = {owner.id: owner.beat for owner in owners}
+        still = set[str]() if mono is None else self._stall_detector.observe(boot, beats, mono)
         keys = {self._key_of(owner.id): owner.id for owner, row in zip(owners, others, strict=True) if row[4]}
         if not keys:
             return tuple(Peer(owner) for owner in owners)
@@ -112,8 +115,7 @@ class Owners:
         ]
 
     def leave(self) -> None:
-        """Give back what is held and take the own row away."""
-        self._stall_detector.close()
+        """Release what is held and delete the own row."""
         if self._known or self._tried:
             self._runner.run(lambda c: self._free(c, self.me.id, None))
 

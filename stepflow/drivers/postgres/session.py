@@ -106,11 +106,11 @@ class PostgresStore(Store):
         self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)
         return results
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:
         if not dead:
-            return self._owners.beat(now, dead)
+            return self._owners.beat(now, dead, mono)
         with self._watch.writing():
-            return self._owners.beat(now, dead)
+            return self._owners.beat(now, dead, mono)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         if not ids:

@@ -153,7 +153,7 @@ class RocksdbStore(Store):
             self._touch()
             return results
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:  # noqa: ARG002
         with self._changed:
             tables, me = self._tables(), self._owner.id
             overlay = self._database.overlay(tables)

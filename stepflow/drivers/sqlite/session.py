@@ -202,7 +202,7 @@ class SqliteStore(Store):
             self._database.next_transaction(writer, "ROLLBACK")
             return [rows.release(release) for release in batch]
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:  # noqa: ARG002
         with self._database.writing() as writer:
             pulse = self._owners.beat(writer, now, dead)
         return self._owners.judge(pulse, dead)

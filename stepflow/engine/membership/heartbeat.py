@@ -35,12 +35,13 @@ class Heartbeat:
     def beat(self) -> None:
         """Show life, look at the others, and free what the dead held."""
         with self._lock:
-            pulse = self._store.beat(self._clock.now())
-            verdicts = self._judge.observe(pulse.peers, self._clock.monotonic())
+            mono = self._clock.monotonic()
+            pulse = self._store.beat(self._clock.now(), mono=mono)
+            verdicts = self._judge.observe(pulse.peers, mono)
             dead = [id_ for id_, verdict in verdicts.items() if verdict == "dead"]
             if dead:
                 log.warning("taking over from %d dead owner(s): %s", len(dead), ", ".join(dead))
-                self._store.beat(self._clock.now(), dead)
+                self._store.beat(self._clock.now(), dead, mono)
             self.verdicts = {id_: v for id_, v in verdicts.items() if v != "dead"}
         self._notifier.heartbeat(pulse, bool(dead))
 
