@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepflow.drivers.port import stored
 from stepflow.drivers.postgres import rows as postgres_rows
-from stepflow.drivers.rocksdb import records
-from stepflow.drivers.sqlite import rows as sqlite_rows
 from stepflow.model import limits
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.state import Transition
@@ -46,11 +45,8 @@ def annotations(number: int) -> Mapping[str, str]:
 
 
 CACHES: dict[str, Callable[[int], object]] = {
-    "sqlite maps": lambda n: sqlite_rows.map_text(annotations(n)),
-    "postgres maps": lambda n: postgres_rows.map_text(annotations(n)),
-    "sqlite transitions": lambda n: sqlite_rows.read_transition(Transition("x", annotations(n)).text),
-    "postgres transitions": lambda n: postgres_rows.read_transition(Transition("x", annotations(n)).text),
-    "rocksdb transitions": lambda n: records._transitions[Transition("x", annotations(n)).text],
+    "maps": lambda n: stored.map_text(annotations(n)),
+    "transitions": lambda n: stored.read_transition(Transition("x", annotations(n)).text),
     "postgres labels": lambda n: postgres_rows.label_key("stack", annotations(n)["stack"]),
     "limits": lambda n: limits.parse(limits.dump(limits.Limit(f"{n}/{m}" + "k" * 180, 1) for m in range(400))),
 }

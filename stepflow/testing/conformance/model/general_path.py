@@ -66,8 +66,8 @@ class GeneralStore(Store):
         lost = Release(Fence(NO_RUN, 0), None)
         return self._store.release([*batch, lost], now)[:-1]
 
-    def beat(self, now: int, dead: Collection[str] = ()) -> HeartbeatReply:
-        return self._store.beat(now, dead)
+    def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:
+        return self._store.beat(now, dead, mono)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         return self._store.load(ids)
