@@ -15,7 +15,7 @@ from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.exchange import code_text, exchange_type, stored_fields
 from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.machine import Machine
-from stepflow.steps.plan import Plan
+from stepflow.steps.plan import ChainPlan
 from stepflow.steps.position import read_position
 from stepflow.steps.table import Table
 
@@ -120,8 +120,8 @@ class StepFlow(Flow[E_contra]):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     @cached_property
-    def _plan(self) -> Plan:
-        return Plan(self._table)
+    def _plan(self) -> ChainPlan:
+        return ChainPlan(self._table)
 
     def first(self) -> Move:
         """The Move of a new run: to the position `["start:<name>"]`."""

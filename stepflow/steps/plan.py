@@ -1,4 +1,4 @@
-"""Plan: the tasks and moves of a table, the form that an engine uses to advance runs; computed once per flow."""
+"""ChainPlan: the tasks and moves of a table, the form that an engine uses to advance runs; computed once per flow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StepTask(Task):
         "timeout_s",
     )
 
-    def __init__(self, row: CallTransition, attempts: Attempts, plan: Plan) -> None:
+    def __init__(self, row: CallTransition, attempts: Attempts, plan: ChainPlan) -> None:
         self._row, self._attempts, self._plan = row, attempts, plan
         self._check = row.check
         self.step = row.scope.removeprefix(plan.prefix)
@@ -58,7 +58,7 @@ class StepTask(Task):
         return self._plan.move(start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting)
 
 
-class Plan:
+class ChainPlan:
     """All tasks of a table, and the moves between them."""
 
     def __init__(self, table: Table) -> None:

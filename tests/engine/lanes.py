@@ -83,7 +83,8 @@ async def held_up(store: WatchedStore, committer: Committer) -> asyncio.Task[Any
 
 
 async def submit(committer: Committer, commit: Commit) -> tuple[int, ...]:
-    return await committer.submit(commit)
+    """The revisions of a commit."""
+    return (await committer.submit(commit)).revs
 
 
 async def give_back(committer: Committer, release: Release) -> bool:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from stepflow import AsyncEngine, Execute, StateCtx, StepflowError, commit, flow, park, transit
-from stepflow.engine import session
+from stepflow.engine.states import executions
 from stepflow.testing.conformance.cases.kit import on_loop
 
 WAIT_S = 20
@@ -15,7 +15,7 @@ WAIT_S = 20
 
 @pytest.fixture(autouse=True)
 def two_slots(monkeypatch):
-    monkeypatch.setattr(session, "MAX_BACKGROUND", 2)
+    monkeypatch.setattr(executions, "MAX_BACKGROUND", 2)
 
 
 async def begin(engine, name, to):
