@@ -60,7 +60,9 @@ $(BIN)/python:
 	@$(PIP) --editable '.[cli,testing]' --group test --group docs
 	@touch $@ .venv/.demo
 
+# dura asks for Python 3.13, but is pure Python that works on 3.11 as it is.
 .venv/.bench: pyproject.toml .venv/.pip
 	@echo 'Installing the peers to compare with'
 	@$(PIP) --editable '.[cli]' --group bench
+	@$(PIP) --no-deps --ignore-requires-python 'dura>=1.3'
 	@touch $@

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
+from typing import Any
 
-from tests.bench import machine, probe, report
+from tests.bench import beside, machine, probe, report
 from tests.bench.bars import ALSO, BARS, Bar, judge
 from tests.bench.rows import ROWS
 
@@ -31,6 +32,11 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the number of runs per sample (default 1)")
     parser.add_argument("--dir", type=Path, help="where the stores are written (default /var/tmp)")
     parser.add_argument("--long", action="store_true", help="also the rows that take minutes")
+    parser.add_argument(
+        "--beside",
+        metavar="COMMIT",
+        help="measure the rows of stepflow with this code and with that of COMMIT, in pairs",
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     parser.add_argument("--probe", nargs=3, metavar=("PROBE", "FOLDER", "PARAMS"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -71,16 +77,46 @@ def _measure(base: Path, names: Sequence[str], options: argparse.Namespace) -> i
             facts["PostgreSQL"] = sampler.places.server.facts()
     finally:
         sampler.places.close()
-    print("\n".join(f"{key}: {value}" for key, value in facts.items()), end="\n\n")
-    print("\n".join(report.table(names, sampler)), end="\n\n")
+    _print(f"{key}: {value}" for key, value in facts.items())
+    _print(report.table(names, sampler))
     for title, verdicts in (("bar", found), ("for information", also)):
         if verdicts:
-            print("\n".join(report.verdicts(title, verdicts)), end="\n\n")
+            _print(report.verdicts(title, verdicts))
+    document = report.document(facts, names, sampler, [*found, *also])
+    broken = [f"{name} {text}" for name, text in sampler.failed.items() if text.startswith(probe.FAILED)]
+    return _finish(document, broken, options)
+
+
+def _compare(base: Path, names: Sequence[str], options: argparse.Namespace) -> int:
+    """Measure the rows of stepflow among these with both codes."""
+    folder = base / "beside"
+    folder.mkdir()
+    facts = machine.describe(base, DISTRIBUTIONS)
+    root = beside.checkout(probe.ROOT, options.beside, folder / "code")
+    here = probe.Sampler(base, options.scale)
+    there = probe.Sampler(folder, options.scale, root, here)
+    try:
+        rows = [ROWS[name] for name in names if ROWS[name].ours]
+        found = [beside.compare(row, here, there, max(1, options.pairs), _tell) for row in rows]
+        if here.places.server is not None:
+            facts["PostgreSQL"] = here.places.server.facts()
+    finally:
+        here.places.close()
+    _print(f"{key}: {value}" for key, value in facts.items())
+    _print(beside.table(options.beside, found))
+    return _finish(beside.document(options.beside, facts, found), beside.broken(found), options)
+
+
+def _print(lines: Iterable[str]) -> None:
+    print("\n".join(lines), end="\n\n")
+
+
+def _finish(document: dict[str, Any], broken: Sequence[str], options: argparse.Namespace) -> int:
+    """Write the document, if it is wanted, and the problems; the exit code."""
     if options.json:
-        options.json.write_text(json.dumps(report.document(facts, names, sampler, [*found, *also]), indent=2) + "\n")
-    broken = {name: text for name, text in sampler.failed.items() if text.startswith(probe.FAILED)}
-    for name, text in broken.items():
-        print(f"{name} {text}", file=sys.stderr)
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    for line in broken:
+        print(line, file=sys.stderr)
     return 1 if broken else 0
 
 
@@ -97,7 +133,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     folder = options.dir or (DISK if DISK.is_dir() else Path(gettempdir()))
     with TemporaryDirectory(prefix="stepflow-bench-", dir=folder) as base:
-        return _measure(Path(base), names, options)
+        try:
+            return (_compare if options.beside else _measure)(Path(base), names, options)
+        except beside.NoSuchCommit as error:
+            sys.exit(f"--beside {error}")
 
 
 if __name__ == "__main__":

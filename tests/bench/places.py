@@ -26,14 +26,26 @@ class Filled:
 
 
 class Places:
-    """The places below `base`; `fill(params)` fills a store in a process of its own and tells what it did."""
+    """The places below `base`; `fill(params)` fills a store in a process of its own and tells what it did.
 
-    def __init__(self, base: Path, fill: Callable[[dict[str, Any]], dict[str, Any]], *, durable: bool = True) -> None:
-        self._base, self._fill, self._durable = base, fill, durable
+    With a `lender` its PostgreSQL server is used.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        fill: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        durable: bool = True,
+        lender: Places | None = None,
+    ) -> None:
+        self._base, self._fill, self._durable, self._lender = base, fill, durable, lender
         self._filled: dict[tuple[str, Fill], Filled] = {}
         self.server: Server | None = None
 
     def _postgres(self) -> Server:
+        if self._lender is not None:
+            return self._lender._postgres()
         if self.server is None:
             self.server = Server(self._base, durable=self._durable)
         return self.server

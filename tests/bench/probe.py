@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -44,10 +45,18 @@ def call(probe: str, folder: Path, params: dict[str, Any]) -> None:
     print(MARK + json.dumps(figures), flush=True)
 
 
-def run(probe: str, folder: Path, params: dict[str, Any]) -> dict[str, Any]:
-    """Run a probe in a new interpreter; its figures. Raises ProbeFailed."""
+def environment(root: Path) -> dict[str, str]:
+    """The environment of a process that shall import the code below `root`, whatever is installed."""
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def run(probe: str, folder: Path, params: dict[str, Any], root: Path = ROOT) -> dict[str, Any]:
+    """Run a probe of the code below `root` in a new interpreter; its figures. Raises ProbeFailed and Refused."""
     command = [sys.executable, "-m", "tests.bench", "--probe", probe, str(folder), json.dumps(params)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    done = subprocess.run(
+        command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=LIMIT_S, check=False
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not lines:
         raise ProbeFailed(f"{probe} {params} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
@@ -60,11 +69,16 @@ def run(probe: str, folder: Path, params: dict[str, Any]) -> dict[str, Any]:
 
 
 class Sampler:
-    """Samples rows below the folder `base`, at a scale; keeps what it measured."""
+    """Samples rows below the folder `base`, at a scale, with the code below `root`; keeps what it measured.
 
-    def __init__(self, base: Path, scale: float) -> None:
-        self._base, self._scale = base, scale
-        self.places = Places(base, lambda params: run("fill:make", base, params))
+    One that works `beside` another one uses its PostgreSQL server and its rates.
+    """
+
+    def __init__(self, base: Path, scale: float, root: Path = ROOT, beside: Sampler | None = None) -> None:
+        self._base, self._scale, self._root, self._paces = base, scale, root, beside or self
+        self.places = Places(
+            base, lambda params: run("fill:make", base, params, root), lender=beside.places if beside else None
+        )
         self.samples: dict[str, list[dict[str, Any]]] = {}
         self.failed: dict[str, str] = {}
 
@@ -90,15 +104,15 @@ class Sampler:
         """The rate of a paced row: a share of the median of the other row, which is sampled for it if it was not yet."""
         if row.paced is None:
             return {}
-        pace, share = row.paced
-        if pace.name not in self.samples and self.sample(pace) is None:
-            raise Refused(f"no rate: {pace.name} {self.failed[pace.name]}")
-        return {"rate": statistics.median(sample["value"] for sample in self.samples[pace.name]) * share}
+        (pace, share), known = row.paced, self._paces
+        if pace.name not in known.samples and known.sample(pace) is None:
+            raise Refused(f"no rate: {pace.name} {known.failed[pace.name]}")
+        return {"rate": statistics.median(sample["value"] for sample in known.samples[pace.name]) * share}
 
     def _figures(self, row: Row) -> dict[str, Any]:
         params = {**row.params(self._scale), **self._pace(row)}
         with TemporaryDirectory(prefix="sample-", dir=self._base) as folder:
             if not row.store:
-                return run(row.probe, Path(folder), params)
+                return run(row.probe, Path(folder), params, self._root)
             with self.places.of(row, self._scale, Path(folder)) as where:
-                return run(row.probe, Path(folder), {**params, **where})
+                return run(row.probe, Path(folder), {**params, **where}, self._root)

@@ -28,7 +28,8 @@ EXTRAS = {
 }
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Three digits, or all of a large number."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -43,8 +44,8 @@ def _line(row: Row, sampler: Sampler) -> tuple[str, str, str, str]:
     values = [float(s["value"]) for s in samples]
     notes = [text.format(_median(samples, key)) for key, text in EXTRAS.items() if key in samples[0]]
     if len(values) > 1:
-        notes.insert(0, f"{_number(min(values))} … {_number(max(values))}, {len(values)} samples")
-    return row.label, _number(statistics.median(values)), row.unit, "; ".join(notes)
+        notes.insert(0, f"{number(min(values))} … {number(max(values))}, {len(values)} samples")
+    return row.label, number(statistics.median(values)), row.unit, "; ".join(notes)
 
 
 def table(names: Sequence[str], sampler: Sampler) -> Iterator[str]:
@@ -66,9 +67,9 @@ def verdicts(title: str, found: Sequence[Verdict]) -> Iterator[str]:
     words = {True: "pass", False: "FAIL", None: "not measured"}
     for v in found:
         sign = "<=" if v.bar.at_most else ">="
-        figure = "-" if v.figure is None else _number(v.figure)
-        pairs = ", ".join(map(_number, v.pairs))
-        yield f"| {v.bar.text} | {figure} | {sign} {_number(v.bar.factor)} | {v.against} | {pairs} | {words[v.passed]} |"
+        figure = "-" if v.figure is None else number(v.figure)
+        pairs = ", ".join(map(number, v.pairs))
+        yield f"| {v.bar.text} | {figure} | {sign} {number(v.bar.factor)} | {v.against} | {pairs} | {words[v.passed]} |"
 
 
 def document(

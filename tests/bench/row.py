@@ -42,6 +42,13 @@ class Row:
     paced: tuple[Row, float] | None = None
 
     @property
+    def ours(self) -> bool:
+        """Whether it measures stepflow, and not a raw limit or a peer."""
+        parts = (self.probe, str(self.how.get("library", "")))
+        foreign = any(part.startswith(("raw", "peers.", "inmemory:transitions", "inmemory:state")) for part in parts)
+        return not foreign and (self.paced is None or self.paced[0].ours)
+
+    @property
     def less_is_better(self) -> bool:
         """Whether the value is a time or a size."""
         return self.unit in ("ms", "s", "MB", "bytes")

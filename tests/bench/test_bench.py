@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -18,12 +21,13 @@ from stepflow.drivers.port.commit import Committed
 from stepflow.drivers.port.delays import Delay, DelayQuery, delay_key
 from stepflow.drivers.port.queries import HistoryQuery, TallyQuery
 from stepflow.engine.client.client import planned_start
-from tests.bench import fill, report
+from tests.bench import arrivals, beside, fill, report
 from tests.bench.__main__ import chosen
 from tests.bench.bars import ALSO, BARS, Bar, Verdict, judge
+from tests.bench.beside import Comparison
 from tests.bench.ours import flow_of
 from tests.bench.places import Places
-from tests.bench.probe import MARK, ROOT, ProbeFailed, Sampler, call, run
+from tests.bench.probe import MARK, ROOT, ProbeFailed, Refused, Sampler, call, run
 from tests.bench.row import Fill, Row
 from tests.bench.rows import ROWS
 from tests.bench.target import Target, target
@@ -197,3 +201,105 @@ def test_the_ratio_of_a_bar_is_the_median_of_its_pairs(tmp_path: Path) -> None:
     assert verdict.pairs == (0.5, 0.2, 0.9)
     assert verdict.figure == 0.5
     assert verdict.against == "raw.64.full"
+
+
+def test_the_best_row_of_a_bar_that_must_stay_below_is_the_lowest(tmp_path: Path) -> None:
+    class Scripted(Sampler):
+        def sample(self, row: Any) -> float:
+            return {"reopen.dura": 10.0, "reopen.sqlite": 5.0}[row.name]
+
+    sampler = Scripted(tmp_path, 1.0)
+    sampler.samples = {"reopen.dura": [{"value": 10.0}], "reopen.unhinged": [{"value": 20.0}]}
+    bar = Bar("soon", "reopen.sqlite", 0.8, ("reopen.unhinged", "reopen.dura"), at_most=True)
+    verdict = judge(bar, sampler, 1, lambda _: None)
+    assert (verdict.against, verdict.figure, verdict.passed) == ("reopen.dura", 0.5, True)
+
+
+def test_a_paced_row_gets_its_share_of_what_the_other_row_reached(tmp_path: Path) -> None:
+    sampler = Sampler(tmp_path, 1.0)
+    sampler.samples["load.sqlite.max"] = [{"value": 100.0}, {"value": 300.0}, {"value": 200.0}]
+    assert sampler._pace(ROWS["load.sqlite.20"]) == {"rate": 40.0}
+    sampler.failed["dbos-load.sqlite.max"] = "not installed"
+    assert sampler.sample(evolve(ROWS["load.sqlite.half"], needs=())) is None
+    assert sampler.failed["load.sqlite.half"] == "no rate: dbos-load.sqlite.max not installed"
+
+
+def test_latency_begins_when_a_client_was_meant_to_arrive() -> None:
+    """The first client holds the loop up; the second one arrives meanwhile, and its wait counts."""
+
+    async def serve(n: int) -> None:
+        while n == 0 and perf_counter() - began < 0.05:
+            pass
+
+    began = perf_counter()
+    spans = asyncio.run(arrivals.offer([0.0, 0.01], serve, 10))
+    assert min(spans) > 0.03
+
+
+def test_more_than_a_system_can_do_is_no_figure(tmp_path: Path) -> None:
+    async def serve(_: int) -> None:
+        await asyncio.Event().wait()
+
+    spans = asyncio.run(arrivals.offer(arrivals.poisson(1e6, 100), serve, 10))
+    assert spans == []
+    assert arrivals.figures(50.0, 100, [0.1] * 20, 2.0) == {"refused": "50 runs/s are more than it can do: 10.0 runs/s"}
+    with pytest.raises(Refused, match="more than it can do"):
+        run("test_bench:overloaded", tmp_path, {})
+
+
+def overloaded(folder: Path) -> dict[str, Any]:
+    """A probe of something that cannot do what it is asked for."""
+    return {"refused": "50 runs/s are more than it can do", "steps": 0, "expected": 1}
+
+
+def test_an_earlier_commit_is_measured_with_its_own_code_and_what_it_lacks_is_added(tmp_path: Path) -> None:
+    source, git = (
+        tmp_path / "source",
+        ["git", "-c", "user.name=a", "-c", "user.email=a", "-C", str(tmp_path / "source")],
+    )
+    ignored = shutil.ignore_patterns("__pycache__", "flowfn.py")
+    for part in ("stepflow", "tests/bench"):
+        shutil.copytree(ROOT / part, source / part, ignore=ignored)
+    (source / "tests" / "bench" / "many.py").write_text("def measure(folder, **how):\n    return " + str(OLD) + "\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "earlier"]):
+        subprocess.run([*git, *command], check=True)
+    root = beside.checkout(source, "HEAD", tmp_path / "there")
+    assert run("many:measure", tmp_path, {}, root) == OLD
+    place = {"store": "sqlite", "place": str(tmp_path / "store")}
+    assert run("flowfn:drain", tmp_path, {**place, "runs": 2, "width": 2, "style": "async"}, root)["steps"] == 20
+    with pytest.raises(beside.NoSuchCommit, match="no commit 'nonsense'"):
+        beside.checkout(source, "nonsense", tmp_path / "nowhere")
+
+
+OLD = {"value": 1.0, "steps": 7, "expected": 7}
+
+
+def test_a_comparison_says_slower_only_if_the_better_pairs_are(tmp_path: Path) -> None:
+    class Scripted(Sampler):
+        def sample(self, row: Any) -> float:
+            value = self.figures.pop(0)
+            self.samples.setdefault(row.name, []).append({"value": value})
+            return value
+
+        figures: list[float]
+
+    def compared(name: str, here: list[float], there: list[float]) -> Comparison:
+        ours, theirs = Scripted(tmp_path, 1.0), Scripted(tmp_path, 1.0)
+        ours.figures, theirs.figures = here, there
+        return beside.compare(ROWS[name], ours, theirs, len(there), lambda _: None)
+
+    assert compared("async.64", [98.0, 50.0, 99.0], [100.0, 100.0, 100.0]).verdict == "ok"
+    assert compared("async.64", [90.0, 91.0, 92.0], [100.0, 100.0, 100.0]).verdict == "SLOWER"
+    assert compared("async.64", [90.0, 94.0, 99.0], [100.0, 100.0, 100.0]).verdict.startswith("unclear")
+    assert compared("across.sqlite", [50.0], [100.0]).ratio == 2.0
+    lines = "\n".join(
+        beside.table("abc", [compared("import", [90.0], [100.0]), Comparison(ROWS["apply"], problem="gone")])
+    )
+    assert "| import | 90 | 100 | ms | 1.111 | 1.111 … 1.111 | ok |" in lines.replace("90.0", "90")
+    assert "gone" in lines
+
+
+def test_only_rows_about_stepflow_are_compared_with_an_earlier_commit() -> None:
+    ours = {name for name, row in ROWS.items() if row.ours}
+    assert {"async.64", "apply", "import", "flowfn.64", "serial.sqlite", "load.sqlite.20", "disk.postgres"} <= ours
+    assert not {"raw.64.full", "dbos.64", "serial.dura", "transitions", "load.sqlite.half", "pgqueuer.drain"} & ours
