@@ -81,7 +81,7 @@ def checkout(repository: Path, commit: str, folder: Path) -> Path:
         [sys.executable, "-c", "import stepflow; print(stepflow.__file__)"],
         cwd=folder, env=environment(folder), capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
-    if not Path(found).is_relative_to(folder):
+    if not Path(found).resolve().is_relative_to(folder.resolve()):
         raise RuntimeError(f"{commit} would not be measured: `import stepflow` finds {found}")
     return folder
 
@@ -97,8 +97,8 @@ def compare(row: Row, here: Sampler, there: Sampler, pairs: int, tell: Callable[
             sides = {"here": here.failed.get(row.name), "there": there.failed.get(row.name)}
             return Comparison(row, problem="; ".join(f"{side}: {text}" for side, text in sides.items() if text))
         ratios.append(theirs / ours if row.less_is_better else ours / theirs)
-    medians = [statistics.median(s["value"] for s in sampler.samples[row.name]) for sampler in (here, there)]
-    return Comparison(row, *medians, tuple(ratios))
+    mine, other = (statistics.median(s["value"] for s in side.samples[row.name]) for side in (here, there))
+    return Comparison(row, mine, other, tuple(ratios))
 
 
 def table(commit: str, found: Sequence[Comparison]) -> Iterator[str]:

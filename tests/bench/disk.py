@@ -29,8 +29,8 @@ class Size:
 def size(store: str, place: str) -> Size:
     """The size of a store in which nobody writes: of the file without its log, of the tables after a VACUUM."""
     if store == "sqlite":
-        with closing(sqlite3.connect(place, timeout=60)) as connection:
-            busy = connection.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
+        with closing(sqlite3.connect(place, timeout=60)) as file:
+            busy = file.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
         if busy:
             raise RuntimeError(f"{place} cannot be checkpointed: another connection reads or writes")
         return Size(Path(place).stat().st_size)

@@ -24,7 +24,7 @@ class Library(ABC):
     """
 
     WORKERS: ClassVar[int] = 1
-    """How many threads `serve` clients best, of the numbers that were tried."""
+    """How many threads `serve` many clients."""
 
     def __init__(self, place: str, long: int = 0, arrived: Callable[[], Any] = nothing) -> None:
         self.place, self.long, self.arrived = place, long, arrived

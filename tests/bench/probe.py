@@ -76,9 +76,8 @@ class Sampler:
 
     def __init__(self, base: Path, scale: float, root: Path = ROOT, beside: Sampler | None = None) -> None:
         self._base, self._scale, self._root, self._paces = base, scale, root, beside or self
-        self.places = Places(
-            base, lambda params: run("fill:make", base, params, root), lender=beside.places if beside else None
-        )
+        lender = beside.places if beside else None
+        self.places: Places = Places(base, lambda params: run("fill:make", base, params, root), lender=lender)
         self.samples: dict[str, list[dict[str, Any]]] = {}
         self.failed: dict[str, str] = {}
 
