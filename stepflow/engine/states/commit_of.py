@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import Plan
+from stepflow.engine.states.script import ScriptPlan
 from stepflow.model.state import State
 
 Queue = tuple[Enqueue | Dequeue, ...]
 
 
-def build_commit(plan: Plan, lease: Lease, now: int) -> Commit:
+def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
     """The port's commit for this plan; under the claim if it concerns the State that is held."""
     rows = queue_of(plan, lease, now)
     mine = {state.id for state in plan.writes} | {row.id for row in rows}
@@ -30,7 +30,7 @@ def born_of(state: State, now: int) -> Created | None:
     return None if state.rev else Created(state.transition.to, "", now)
 
 
-def queue_of(plan: Plan, lease: Lease, now: int) -> Queue:
+def queue_of(plan: ScriptPlan, lease: Lease, now: int) -> Queue:
     """What becomes of the queue rows: a parked State has none, nor has one that a delay will wake."""
     rows: list[Enqueue | Dequeue] = []
     woken = woken_by(plan)
@@ -46,6 +46,6 @@ def queue_of(plan: Plan, lease: Lease, now: int) -> Queue:
     return tuple(rows)
 
 
-def woken_by(plan: Plan) -> set[str]:
+def woken_by(plan: ScriptPlan) -> set[str]:
     """The States that a delay of this plan will move on."""
     return {delay.state.id for delay in plan.delays if delay.commit}

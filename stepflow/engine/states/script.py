@@ -35,7 +35,7 @@ Reading = Generator[HistoryQuery | DataQuery, Any, None]
 
 
 @define
-class Plan:
+class ScriptPlan:
     """What a script will do: States to be written (each with the revision that it replaces), data and delays."""
 
     writes: list[State] = Factory(list)
@@ -72,9 +72,9 @@ class Script:
     checksum: Callable[[bytes], str]
     atomic: bool
 
-    def plan(self) -> Generator[HistoryQuery | DataQuery, Any, Plan]:
+    def plan(self) -> Generator[HistoryQuery | DataQuery, Any, ScriptPlan]:
         """Yields the queries whose answers the commands need; the plan. Raises what is wrong with the commands."""
-        plan = Plan()
+        plan = ScriptPlan()
         view = plan.copies.of
         for command in self.commands:
             if isinstance(command, c.GetData):
@@ -89,7 +89,7 @@ class Script:
                 self._write(view(command.ctx), plan)
         return plan
 
-    def _carry_out(self, command: c.Command, view: Callable[[StateCtx], StateCtx], plan: Plan) -> None:
+    def _carry_out(self, command: c.Command, view: Callable[[StateCtx], StateCtx], plan: ScriptPlan) -> None:
         match command:
             case c.Transit():
                 view(command.ctx).move(checked_target(command.to, "transit"), command.annotations)
@@ -108,7 +108,7 @@ class Script:
             case _:
                 raise _not_here(command)
 
-    def _write(self, ctx: StateCtx, plan: Plan) -> None:
+    def _write(self, ctx: StateCtx, plan: ScriptPlan) -> None:
         if any(written.id == ctx.id for written in plan.writes):
             raise StepflowError(f"State {ctx.id!r} is written twice in one commit: make it two commits")
         state = checked_state(ctx.current._replace(rev=ctx.committed.rev))
@@ -116,7 +116,7 @@ class Script:
         plan.writes.append(state)
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
-    def _delay(self, ctx: StateCtx, command: c.Delay, plan: Plan) -> None:
+    def _delay(self, ctx: StateCtx, command: c.Delay, plan: ScriptPlan) -> None:
         checked_target(command.to, "delay", ", when")
         state = checked_state(ctx.current)
         due = _due(command.when, self.now)
@@ -126,7 +126,7 @@ class Script:
         snapshot = checked_state(state._replace(transition=Transition(command.to, notes)))
         plan.delays.append(Delay(snapshot, due, command.commit))
 
-    def _store_data(self, ctx: StateCtx, alias: str, plan: Plan) -> None:
+    def _store_data(self, ctx: StateCtx, alias: str, plan: ScriptPlan) -> None:
         data = checked_data(alias, ctx.data(alias))
         checksum = self.checksum(data.blob)
         if data.dirty(checksum):

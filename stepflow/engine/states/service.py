@@ -21,7 +21,7 @@ from stepflow.engine.states.commit_of import build_commit, woken_by
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import Plan, Script
+from stepflow.engine.states.script import Script, ScriptPlan
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
@@ -78,7 +78,7 @@ class StateService:
             self._leases.drop(mine.id)  # another engine moved the State meanwhile
             await self._submit(plan, Lease())
 
-    async def _submit(self, plan: Plan, mine: Lease) -> None:
+    async def _submit(self, plan: ScriptPlan, mine: Lease) -> None:
         """Make the plan durable, then change the callers' objects."""
         commit = build_commit(plan, mine, self._clock.now())
         done = await self._committer.submit(commit)
@@ -131,7 +131,7 @@ class StateService:
         found: list[Delay] = await self._reader.read(query)
         return found
 
-    def _lease_for(self, plan: Plan) -> Lease:
+    def _lease_for(self, plan: ScriptPlan) -> Lease:
         """The lease under which a commit is made: of the execution that makes it, or of a kept State that it delays."""
         execution = self._executions.current()
         if execution is not None:
@@ -142,17 +142,17 @@ class StateService:
     def _script(self, commands: Sequence[c.Command], *, atomic: bool) -> Script:
         return Script(commands, self._clock.now(), xxhash64, atomic)
 
-    async def _planned(self, script: Script) -> Plan:
+    async def _planned(self, script: Script) -> ScriptPlan:
         steps = script.plan()
         try:
             query = next(steps)
             while True:
                 query = steps.send(await self._reader.read(query))
         except StopIteration as stop:
-            plan: Plan = stop.value
+            plan: ScriptPlan = stop.value
             return plan
 
-    def _note(self, plan: Plan, commit: Commit, lease: Lease, done: Committed) -> None:
+    def _note(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
         written = {state.id: state._replace(rev=rev) for state, rev in zip(plan.writes, done.revs, strict=True)}
         epochs = iter(done.epochs)
