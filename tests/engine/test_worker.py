@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, Steps, current, named
+from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, StepFlow, Steps, current, named
+from stepflow.model.flow import Flow
+from stepflow.model.function import FlowFunction
 from tests.engine.clocks import ManualClock
 from tests.engine.flows import Flaky, Order, anote, chain, note
 from tests.engine.heard import heard
@@ -239,3 +241,10 @@ def test_without_hung_after_a_step_may_take_hours(store):
             assert run.status() is Status.RUNNING
             go_on.set()
             assert run.result(timeout=WAIT_S).log == ["slow"]
+
+
+def test_each_authoring_style_has_an_attempt(store):
+    with Engine(store) as engine:
+        styles = engine._engine._session.worker._styles
+    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction)}
+    assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction}
