@@ -1,4 +1,4 @@
-"""driver_for: from a store's URL, or a driver object, to its driver; a driver's code is loaded when it is asked for."""
+"""registry: finds the driver for the URL of a store; the code of a driver is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _memory(url: str, rest: str) -> Driver:
 
 
 def _place(url: str, rest: str, what: str, example: str) -> tuple[str, bool]:
-    """The path of a store on disk, and whether it is only to be looked at."""
+    """The path of a store on disk, and whether it is opened read-only."""
     path, _mark, options = rest.partition("?")
     host, slash, name = path.partition("/")
     scheme = url.partition("://")[0]
@@ -69,7 +69,7 @@ FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, rocksdb:
 
 
 def driver_for(store: str | Driver) -> Driver:
-    """The driver of a URL (`memory://`, `sqlite:///relative.db`, a scheme of another package); a Driver passes through."""
+    """The driver of a URL (`memory://`, `sqlite:///relative.db`, a scheme of another package); a Driver is returned unchanged."""
     if isinstance(store, Driver):
         return store
     if not isinstance(store, str):
@@ -79,15 +79,15 @@ def driver_for(store: str | Driver) -> Driver:
         raise StoreError(f"{store!r} is no store URL: write its scheme and path, e.g. sqlite:///orders.db")
     if scheme in DRIVERS:
         return DRIVERS[scheme](store, rest)
-    # Loaded here because it takes longer than the drivers, and only other packages' drivers need it.
+    # Imported here because it is slow, and only drivers of other packages need it.
     for entry in import_module("importlib.metadata").entry_points(group=PLUGINS, name=scheme):
         return _foreign(entry, store)
-    shown = re.sub(r"(://[^/?#@:]*):[^/?#]*@", r"\1:***@", store)  # nobody's password belongs into a log
+    shown = re.sub(r"(://[^/?#@:]*):[^/?#]*@", r"\1:***@", store)  # a password must not appear in a log
     raise StoreError(f"{shown!r}: there is no driver for {scheme}://; stores are: {FORMS}")
 
 
 def _foreign(entry: Any, url: str) -> Driver:
-    """What another package's entry point makes of the URL."""
+    """The driver that another package's entry point returns for the URL."""
     try:
         make = entry.load()
     except (ImportError, AttributeError) as error:

@@ -85,13 +85,13 @@ def test_after_others_have_written_the_runs_are_looked_up_once(path, store):
         make(other, creation("c", due=None))
         assert store.release([Release(held.fence, NOW)], NOW) == [True]
         assert isinstance(refused(store, step(held, rev)), LostClaim)
-        assert known(store) == set()  # somebody may claim it at any time
+        assert known(store) == set()  # another session may claim it at any time
 
 
 def test_a_claim_of_another_session_is_not_taken_for_an_own_one(path, store):
     with closing(session(path, "two")) as other:
         held, rev = begun(other, "a")
-        (rev,) = make(store, step(held, rev))  # whoever has the fence may use it
+        (rev,) = make(store, step(held, rev))  # any commit with the fence may use it
         assert known(store) == set()
         make(other, step(held, rev))
 

@@ -42,7 +42,7 @@ def test_steps_number_on_where_others_left_off(two):
         (revs[name],) = make(one, step(claims[name][0], revs[name]))
         assert revs[name] == head + 1
         head += 1
-        if turn % 20 < 3:  # alone for a while, then beside somebody who writes, too
+        if turn % 20 < 3:  # alone for a while, then beside another writer
             head += len(make(other, creation(f"other-{turn}", due=None)))
     assert [record(one, name).state.rev for name in "ab"] == [revs["a"], revs["b"]]
 

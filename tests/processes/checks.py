@@ -77,11 +77,11 @@ def lost(log: Iterable[Entry]) -> set[Key]:
 def check_effects(
     effects: Sequence[Entry], ids: Iterable[str], killed: Iterable[str], in_flight: int, late: Collection[Key] = ()
 ) -> int:
-    """Every step happened; one that happened again had been interrupted by a kill, or a stop that lasted too long.
+    """Every step ran; a step that ran twice had been interrupted by a kill, or by a stop that lasted too long.
 
-    `killed` names whom, as often as it happened. `late` are workers and the runs that they `lost`: the last step of such a run
-    that one of them made was not committed, even if it came after that of whoever had taken over, for one that is stopped
-    goes on where it was. Returns how many were repeated.
+    `killed` names the killed worker of each kill. `late` are workers and the runs that they `lost`: the last step that such a
+    worker made of the run was not committed, even if it is later than that of the new owner, because a stopped process continues
+    in the middle of its step. Returns the number of repeated steps.
     """
     times = Counter(killed)
     found = by_step(effects)

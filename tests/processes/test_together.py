@@ -92,7 +92,7 @@ def test_a_new_worker_goes_on_where_an_old_one_does_not_know_the_position(nurser
         run = engine.start(shop.shop_2, Count(), id="order")
         new = nursery.spawn("forever", "shop_2")
         nursery.log.wait(what="begin")
-        new.kill()  # a run of the new definition, held by nobody
+        new.kill()  # a run of the new definition, without an owner
         first = nursery.spawn("forever", "shop_2")
         nursery.log.wait(2, what="begin")
         nursery.gate.open(1)

@@ -119,7 +119,7 @@ def test_apply_never_mutates_its_argument_and_returns_a_list_of_its_own(script: 
             found = before
         assert state == before
         state = list(found)
-        found.clear()  # whoever owns it may do so: the flow keeps nothing of it
+        found.clear()  # the owner may change it: the flow keeps no reference
     assert flow.apply(state, exchange) == state
 
 
