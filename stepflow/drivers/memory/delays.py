@@ -1,4 +1,4 @@
-"""What hangs on the runs of a namespace: data, and the delays that were ever set."""
+"""DelaysAndData: the data of the runs of a namespace, and all delays that were set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.model.state import State
 
 @define
 class DelaysAndData:
-    """Numbers are dense from 1 and are not given again when a run's data and delays are pruned."""
+    """Numbers are consecutive from 1 and are not reused when the data and delays of a run are pruned."""
 
     last_blob: int = 0
     last_delay: int = 0
@@ -20,13 +20,13 @@ class DelaysAndData:
     delays: dict[int, Delay] = field(factory=dict)  # by offset
 
     def store(self, data: DataWrite) -> int:
-        """Keep a copy of a blob; its revision."""
+        """Store a copy of a blob; returns its revision."""
         self.last_blob = rev = self.last_blob + 1
         self.blobs[rev] = data.run_id, StoredData(rev, bytes(data.blob), dict(data.annotations))
         return rev
 
     def put(self, delay: Delay) -> Delay:
-        """Keep a copy of a delay, with its offset."""
+        """Store a copy of a delay; returns it with its offset."""
         self.last_delay = offset = self.last_delay + 1
         s = delay.state
         own = State(s.id, s.rev, s.transition, dict(s.labels), dict(s.annotations), s.committed_at)
@@ -34,16 +34,16 @@ class DelaysAndData:
         return self.delays[offset]
 
     def fire(self, offset: int) -> None:
-        """The delay is over; it stays listed."""
+        """Mark the delay as fired; it stays listed."""
         self.delays[offset] = evolve(self.delays[offset], fired=True)
 
     def forget(self, ids: Container[str]) -> None:
-        """Drop what belongs to these runs."""
+        """Delete the data and delays of these runs."""
         self.blobs = {rev: kept for rev, kept in self.blobs.items() if kept[0] not in ids}
         self.delays = {offset: delay for offset, delay in self.delays.items() if delay.state.id not in ids}
 
     def read_delays(self, query: DelayQuery) -> list[Delay]:
-        """The delays that the query asks for, by due time and offset."""
+        """The delays that match the query, by due time and offset."""
         found = [
             delay
             for delay in self.delays.values()
@@ -55,5 +55,5 @@ class DelaysAndData:
         return sorted(found, key=lambda delay: (delay.due, delay.offset))[: query.limit]
 
     def read_data(self, query: DataQuery) -> list[StoredData]:
-        """The data of one revision, if it is there."""
+        """The data of one revision, empty if it does not exist."""
         return [self.blobs[query.rev][1]] if query.rev in self.blobs else []

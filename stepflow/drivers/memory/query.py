@@ -1,4 +1,4 @@
-"""Answers the queries of the port from the memory tables."""
+"""query: answers the queries of the port from the memory tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stepflow.model.lifecycle import status_of
 
 
 def answer(tables: MemoryTables, query: Query) -> Answer:
-    """The rows that the query asks for."""
+    """The rows that match the query."""
     match query:
         case HistoryQuery():
             return _history(tables, query)

@@ -1,4 +1,4 @@
-"""Which unowned queue rows come next: heaps per flow, so that sleeping rows cost a claim nothing."""
+"""ReadyQueue: finds the next unowned queue rows with heaps per flow, so that sleeping rows do not slow down a claim."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Partition:
                 heappush(self.ready, (row.priority, due, run_id, epoch))
 
     def drain(self, now: int, look: Look) -> Iterator[tuple[str, QueueRow]]:
-        """Take ready rows out in claim order; the taker puts back with `ReadyQueue.add` what it does not want."""
+        """Remove ready rows in claim order; the caller adds rows that it does not claim again with `ReadyQueue.add`."""
         self.promote(now, look)
         while self.ready:
             _priority, due, run_id, epoch = heappop(self.ready)
             row = look(run_id)
             if row is None or row.epoch != epoch:
                 continue
-            if due > now:  # the clock went back
+            if due > now:  # the clock was set back
                 heappush(self.later, (due, run_id, epoch))
             else:
                 yield run_id, row
 
     def head(self, look: Look) -> int | None:
-        """The earliest due time of this lane, or that of a ready row when there is one."""
+        """The earliest due time of this partition, or that of a ready row if there is one."""
         while self.ready and not _alive(look(self.ready[0][2]), self.ready[0][3]):
             heappop(self.ready)
         if self.ready:
@@ -58,7 +58,7 @@ def _alive(row: QueueRow | None, epoch: int) -> bool:
 
 
 class ReadyQueue:
-    """All unowned rows of a namespace; blocked and suspect ones are few and kept apart by id."""
+    """All unowned rows of a namespace; blocked and suspect ones are few and are kept separately by id."""
 
     def __init__(self, look: Look) -> None:
         self._look = look
@@ -66,7 +66,7 @@ class ReadyQueue:
         self._special: dict[str, int] = {}  # id -> epoch
 
     def add(self, run_id: str, row: QueueRow) -> None:
-        """Note a row that has no owner and a new epoch."""
+        """Add a row without an owner, with a new epoch."""
         if row.blocked_by or row.crashes >= SUSPECT:
             self._special[run_id] = row.epoch
         else:
@@ -84,7 +84,7 @@ class ReadyQueue:
         return found
 
     def drain(self, flow: str, limits: str, now: int) -> Iterator[tuple[str, QueueRow]]:
-        """Take the plain due rows of a flow with these limits out, in claim order."""
+        """Remove the plain due rows of a flow with these limits, in claim order."""
         return self._lanes[flow][limits].drain(now, self._look)
 
     def heads(self, flow: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Which due rows a claim takes, and when the next one can be taken: lanes and limits together."""
+"""claim: selects the due rows of a claim, and the time of the next one, from partitions and limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.model.limits import admission, admit, due_of
 def select_claims(
     tables: RocksdbTables, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]
 ) -> list[str]:
-    """Keys of the rows to be taken, in claim order; they and their runs are in memory."""
+    """Keys of the rows to claim, in claim order; the rows and their runs are cached."""
     partitions = tables.partitions
     found = partitions.due(flows, now, limit, suspects, skip)
     lines = [] if suspects else [(flow, text) for flow in flows for text in partitions.lines(flow, now)]
@@ -32,7 +32,7 @@ def select_claims(
 
 
 def next_due(tables: RocksdbTables, flows: Mapping[str, str], now: int) -> int | None:
-    """When a worker of these flows may take something, as far as is known now."""
+    """The earliest time when a worker of these flows may claim a row, as known at `now`."""
     dues = [tables.partitions.next_due(flows, now)]
     lines = [line for flow in flows for line in tables.partitions.lines(flow, now).items()]
     if lines:

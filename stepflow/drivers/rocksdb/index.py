@@ -1,4 +1,4 @@
-"""Which index keys follow from a run and from its queue row; a change writes the difference."""
+"""index: derives the index keys of a run and of its queue row; a change writes the difference."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Side = tuple[Run | None, QueueRow | None]
 """A run and its queue row, before or after a change."""
 
 Kind = tuple[bytes, str]
-"""What decides who may claim a row: plain, or blocked by the definition named; the same of a suspect; or its limits."""
+"""(letter, text): plain or blocked by this definition; the same for a suspect; or limited by this text of limits."""
 
 PLAIN, SUSPECTED, LIMITED = b"0", b"1", b"2"
 LIVE = "live"  # the group of runs with a queue row, whose status depends on the time
@@ -50,7 +50,7 @@ def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
 
 
 def _mark(run: Run, row: QueueRow) -> bytes:
-    """What the status of a live run follows from: a letter, and the due time."""
+    """The record from which `status_at` derives the status of a live run: a letter and the due time."""
     letter = _LETTER_OF[row.owner != "", row.blocked != "", run.transition.polls]
     return letter if row.owner else b"%b%d" % (letter, row.due)
 
@@ -62,7 +62,7 @@ def status_at(mark: bytes, now: int) -> str:
 
 
 def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:
-    """Where a run is listed by age, and the record there."""
+    """The index entry of a run by age."""
     group = group_of(run, row)
     mark = _mark(run, row) if row is not None and group == LIVE else b""
     return _age_key(keys, run, group), mark
@@ -73,13 +73,13 @@ def _age_key(keys: Keys, run: Run, group: str) -> bytes:
 
 
 def label_keys(keys: Keys, run: Run) -> set[bytes]:
-    """Where a run is listed by its labels."""
+    """The index keys of a run by its labels."""
     age = number(run.created.created_at) + run.code
     return {keys.labels + text(name) + text(value) + age for name, value in run.labels.items()}
 
 
 def ended_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry | None:
-    """Where a run is listed that may be pruned."""
+    """The index entry of a run that may be pruned, else None."""
     if row is not None or not run.transition.status:
         return None
     return keys.ended + number(run.committed_at) + run.code, b""
@@ -99,12 +99,12 @@ def kind_of(row: QueueRow) -> Kind:
 
 
 def partition_prefix(keys: Keys, row: QueueRow) -> bytes:
-    """The lane of a row that has no owner: rows of one flow, kind and priority."""
+    """The prefix of the partition of a row without an owner: its flow, kind and priority."""
     return keys.partition(row.flow, *kind_of(row), row.priority)
 
 
 def row_entry(keys: Keys, row: QueueRow, code: bytes) -> bytes:
-    """The index key of a queue row: under its owner, or at its place in its lane."""
+    """The index key of a queue row: under its owner, or in its partition."""
     if row.owner:
         return keys.owned(row.owner) + code
     return partition_prefix(keys, row) + number(row.due) + code
@@ -114,7 +114,7 @@ def index_change(out: Change, groups: Counter[tuple[str, str]], keys: Keys, befo
     """Write the difference that a change of a run and its row makes to the indexes and counts."""
     (old, old_row), (run, row) = before, after
     if old is run and run is not None and old_row is not None and row is not None and not run.transition.status:
-        if (mark := _mark(run, row)) != _mark(run, old_row):  # a claim, or its end: the run is listed where it was
+        if (mark := _mark(run, row)) != _mark(run, old_row):  # a claim or a release: the key of the run does not change
             out[_age_key(keys, run, LIVE)] = mark
         return
     if old is not run and (old is None or run is None or old.labels != run.labels):

@@ -1,4 +1,4 @@
-"""Partitions: which unowned queue rows come next, at a cost that sleeping and deleted rows do not change."""
+"""Partitions: finds the next unowned queue rows, at a cost that does not depend on sleeping and deleted rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBER = 8  # bytes
 
 
 class Partition:
-    """Rows of one flow and priority by (due, key). No row lies before `floor`, none is due before `due`."""
+    """The rows of one flow, kind and priority by (due, key). No row has a key before `floor`, none is due before `due`."""
 
     def __init__(self, prefix: bytes, floor: bytes, due: int) -> None:
         self.prefix, self.floor, self.due = prefix, floor, due
@@ -37,7 +37,7 @@ class Partition:
         """Due and key of the rows that are due at `now`, in order."""
         if self.due > now:
             return
-        stop = self.prefix + number(now) + b"\xff"  # behind every key that is due at `now`
+        stop = self.prefix + number(now) + b"\xff"  # after every key that is due at `now`
         first = True
         for key, due in self._keys(disk, stop):
             if first:
@@ -47,7 +47,7 @@ class Partition:
             self.floor, self.due = stop, now + 1
 
     def head(self, disk: Disk) -> int | None:
-        """The earliest due time, None when the lane is empty."""
+        """The earliest due time, None when the partition is empty."""
         stop = after(self.prefix)
         for key, due in self._keys(disk, stop):
             self._gaps.learn(self.floor, key)
@@ -66,7 +66,7 @@ class Partitions:
         self._recover()
 
     def _recover(self) -> None:
-        """Find the lanes by leaping from one to the next."""
+        """Find all partitions by seeking from one prefix to the next."""
         start, stop = self._keys.partitions, after(self._keys.partitions)
         while (first := next(self._disk.scan(start, stop), None)) is not None:
             key = first[0]
@@ -88,14 +88,14 @@ class Partitions:
         partition.added(key, row.due)
 
     def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, Partition]]:
-        """Suspects or not, priority and lane, of all without limits that a worker of this definition may claim."""
+        """(whether it has suspects, priority, partition) of all partitions without limits that this definition may claim."""
         for (letter, told), partitions in self._partitions[flow].items() if flow in self._partitions else ():
             if letter != LIMITED and told != definition:
                 for priority in partitions:
                     yield letter == SUSPECTED, priority, partitions[priority]
 
     def lines(self, flow: str, now: int) -> dict[str, int]:
-        """The texts of limits of which runs of a flow may be due at `now`, and a time before which none of them is."""
+        """The texts of limits with runs of the flow that may be due at `now`, each with a lower bound of their due times."""
         found: dict[str, int] = {}
         for (letter, told), partitions in self._partitions.get(flow, {}).items():
             if letter == LIMITED:
@@ -117,7 +117,7 @@ class Partitions:
     def limited(
         self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
-        """The same of the rows of one flow with these limits; their lanes are forgotten when they are empty."""
+        """Priority, due and key of the first `limit` rows of one flow with these limits; empty partitions are dropped."""
         known, kind = self._partitions[flow], (LIMITED, limits)
         found = sorted(self._first(sorted(known[kind].items()), now, limit, skip))[:limit]
         if not found and all(partition.head(self._disk) is None for partition in known[kind].values()):
@@ -127,7 +127,7 @@ class Partitions:
     def _first(
         self, partitions: list[tuple[int, Partition]], now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
-        """Enough rows of lanes by priority; lanes of equal priority are all looked at."""
+        """At least `limit` rows by priority, if there are so many; reads all partitions of equal priority."""
         found: list[tuple[int, int, str]] = []
         last = None
         for priority, partition in partitions:
@@ -144,7 +144,7 @@ class Partitions:
         return found
 
     def next_due(self, flows: Mapping[str, str], now: int) -> int | None:
-        """The earliest due time of a row that a worker of these flows may claim, of rows with limits if it is still to come."""
+        """The earliest due time of a row that a worker of these flows may claim; of rows with limits only after `now`."""
         partitions = [partition for flow, definition in flows.items() for _, _, partition in self._of(flow, definition)]
         for flow in flows:
             for (letter, _told), waiting in self._partitions.get(flow, {}).items():
@@ -170,7 +170,7 @@ class Partitions:
         return [self._disk.scan(partition.prefix + number(now + 1), after(partition.prefix)) for partition in waiting]
 
     def suspects(self, flows: Mapping[str, str], now: int) -> int:
-        """How many due rows are suspects that a worker of these flows may claim."""
+        """The number of due suspects that a worker of these flows may claim."""
         return sum(
             1
             for flow, definition in flows.items()

@@ -1,4 +1,4 @@
-"""Answers the queries for runs: a consistent walk through the indexes, then the records, some at a time under the lock."""
+"""query: answers queries for runs: a consistent scan of the indexes, then the records, in chunks under the lock."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from stepflow.model.state import new_tuple
 
 CHUNK = 64  # records read at once, so that commits do not wait for long
 NUMBER = 8
-FIRST = b"\xff" * 9  # sorts before everything when walking backwards
+FIRST = b"\xff" * 9  # sorts before everything in a backward scan
 GROUPS = {
     status.value: (*((status.value,) if status in WITHOUT_ROW else ()), *((LIVE,) if status in WITH_ROW else ()))
     for status in WITHOUT_ROW | WITH_ROW
 }
-"""Status -> the groups in which such runs are; any other status is a group of its own."""
+"""Status -> the groups of its runs; any other status is a group of its own."""
 
 Candidate = tuple[bytes, str]
 """Age (created at, id) as in keys, and the status."""
 
 
 class Reader:
-    """Reads of one namespace. Everything that several keys must agree on is read while `lock` is held."""
+    """Reads of one namespace. Keys that must be consistent with each other are read while `lock` is held."""
 
     def __init__(self, tables: RocksdbTables, lock: Condition) -> None:
         self._tables, self._lock = tables, lock
@@ -60,7 +60,7 @@ class Reader:
                     later = self._tables.partitions.later(query.flows, query.now)
                 return [waiting + sum(1 for rows in later for _ in rows)]
             case DelayQuery():
-                with self._lock:  # a delay that fires meanwhile would be seen twice
+                with self._lock:  # otherwise a delay that fires meanwhile would be counted twice
                     return attached.read_delays(self._tables, query)
             case DataQuery():
                 return attached.read_data(self._tables, query)
@@ -83,7 +83,7 @@ class Reader:
             return found
 
     def _delay(self, key: str) -> Record | None:
-        """The record of a delay that has not fired; it is born as its run was."""
+        """The record of a delay that has not fired; its creation is that of its run."""
         tables = self._tables
         kept = attached.waiting(tables, tables.keys, key)
         if kept is None:
@@ -134,7 +134,7 @@ class Reader:
         return merge(*walks, reverse=True)
 
     def _fitting(self, query: RunQuery, ages: Sequence[bytes]) -> list[Record]:
-        """The records of those ages that fit the query now."""
+        """The records of those ages that match the query now."""
         with self._lock:
             tables = self._tables
             ids = [read_text(age, NUMBER)[0] for age in ages]

@@ -1,4 +1,4 @@
-"""Answers the queries for revisions: by run, by revision, or by labels."""
+"""revisions: answers queries for revisions: by run, by revision, or by labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ END = b"\xff" * 9
 
 
 class RevisionSearch:
-    """The revisions of one namespace; a row never changes, so that no lock is needed to read it."""
+    """The revisions of one namespace; rows never change, so reading them needs no lock."""
 
     def __init__(self, tables: RocksdbTables) -> None:
         self._tables, self._keys = tables, tables.keys
@@ -56,17 +56,17 @@ class RevisionSearch:
         return self._revisions(found[::-1] if query.last else found)
 
     def _revisions(self, found: Sequence[tuple[State, int, str]]) -> list[Revision]:
-        """With the exchange as of then, which may have been written by an earlier revision."""
+        """The revision with its exchange, which an earlier revision may have written."""
         texts = self.exchanges((text(state.id), rev) for state, rev, _ in found if rev != state.rev)
         revisions = []
         for state, rev, own in found:
             exchange = own if rev == state.rev else texts.get((text(state.id), rev))
-            if exchange is not None:  # else it was pruned meanwhile
+            if exchange is not None:  # otherwise it was pruned meanwhile
                 revisions.append(Revision(state, exchange))
         return revisions
 
     def _places(self, query: HistoryQuery) -> Iterator[Place]:
-        """Where to look, in the wanted direction; the rows themselves are checked later."""
+        """The candidates in the requested direction; the rows are checked later."""
         if query.id is not None:
             code = text(query.id)
             prefix = self._keys.history + code

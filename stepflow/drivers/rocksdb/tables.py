@@ -1,4 +1,4 @@
-"""RocksdbTables: the tables of one namespace, with those parts in memory that every commit needs."""
+"""RocksdbTables: the tables of one namespace, with the parts that every commit needs cached in memory."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from stepflow.drivers.rocksdb.records import (
 )
 from stepflow.model.lifecycle import QueueRow
 
-REMEMBERED = 16_384  # runs without an owner whose heads stay in memory, about 1 KB each
+REMEMBERED = 16_384  # runs without an owner whose newest records stay cached, about 1 KB each
 
 
 class RocksdbTables:
-    """The runs, queue and owners of a namespace: what a Overlay stands on, and what it becomes."""
+    """The runs, queue and owners of a namespace; an Overlay is based on them and is applied to them."""
 
     def __init__(self, disk: Disk, namespace: str) -> None:
         self.disk, self.keys = disk, Keys(namespace)
@@ -41,7 +41,7 @@ class RocksdbTables:
         self._recover()
 
     def _recover(self) -> None:
-        """Read what is kept in memory."""
+        """Read the parts that are cached in memory."""
         disk, keys = self.disk, self.keys
         for key, record in disk.scan(keys.counts, after(keys.counts)):
             group, at = read_text(key, len(keys.counts))
@@ -78,7 +78,7 @@ class RocksdbTables:
         return self._rows[key]
 
     def prefetch(self, keys: Collection[str]) -> None:
-        """Read the runs and rows of these keys together, as they are going to be needed."""
+        """Read the runs and rows of these keys together into the cache."""
         cold = [key for key in keys if key not in self._runs]
         if cold:
             self._read_runs(cold)
@@ -91,7 +91,7 @@ class RocksdbTables:
             self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
 
     def cached(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
-        """The runs and the rows that are in memory."""
+        """The cached runs and rows."""
         return self._runs, self._rows
 
     def value(self, key: bytes) -> bytes | None:
@@ -99,11 +99,11 @@ class RocksdbTables:
         return self.disk.get(key)
 
     def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
-        """The records from number `start` on whose keys begin with `prefix`, in their order."""
+        """The records whose keys start with `prefix`, from number `start` on, in order."""
         return dict(self.disk.scan(prefix + number(start), prefix + b"\xff" * 9))
 
     def entries(self, overlay: Overlay) -> Change:
-        """Everything that a draft writes: its records, and what follows from its runs and rows."""
+        """All records that an overlay writes: its own, and those derived from its runs and rows."""
         keys, out = self.keys, overlay.puts
         groups: Counter[tuple[str, str]] = Counter()
         out.update(overlay.loose)
@@ -138,7 +138,7 @@ class RocksdbTables:
             out[row_entry(keys, row, code)] = b""
 
     def adopt(self, overlay: Overlay) -> None:
-        """The draft was written: it is the truth now."""
+        """Apply an overlay that was written to disk to the cache."""
         for key, row in overlay.rows.items():
             old = self._rows[key]
             if old is not None and old.owner:
@@ -153,7 +153,7 @@ class RocksdbTables:
         self.trim()
 
     def trim(self) -> None:
-        """Forget the runs that nobody holds when there are too many of them."""
+        """Drop runs without an owner from the cache when there are too many of them."""
         held = sum(map(len, self.held.values()))
         if len(self._rows) + len(self._runs) > 2 * (held + REMEMBERED):
             mine = set().union(*self.held.values())

@@ -1,4 +1,4 @@
-"""The inbox of a SQLite file: starts and publishes that are posted through a caller's own transaction, applied by the next session."""
+"""inbox: stores starts and publishes through a caller's transaction; the next session applies them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _session_connection(tx: Any) -> Any:
 
 
 def post(tx: Any, path: Path, shard: str, commit: Commit) -> None:
-    """Insert the commit through the caller's transaction; it takes place if that is committed."""
+    """Insert the commit through the caller's transaction; it is applied after that transaction has committed."""
     body = dump(commit)
     connection = connection_of(tx)
     _require_same_file(connection, path)
@@ -66,18 +66,18 @@ def _require_same_file(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def waiting(connection: sqlite3.Connection) -> bool:
-    """Whether something was posted that nobody applied yet."""
+    """Whether the inbox has commits that are not applied yet."""
     return bool(connection.execute(f"SELECT {WAITING}").fetchone()[0])
 
 
 def look(connection: sqlite3.Connection) -> tuple[bool, int]:
-    """Whether something is `waiting`, and the newest revision of the store: both in one statement, before every write."""
+    """Whether the inbox is `waiting`, and the newest revision of the store, in one statement before every write."""
     rev, posted = connection.execute(f"{HEAD}, {WAITING}").fetchone()
     return bool(posted), rev
 
 
 def drain(connection: sqlite3.Connection) -> None:
-    """Apply all that was posted, in order, as of when it was posted; what cannot be done any more is dropped."""
+    """Apply all posted commits in order, with the time of their post; those that are no longer possible are dropped."""
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
     for seq, shard, body in rows:
         commit, now = parse(body)

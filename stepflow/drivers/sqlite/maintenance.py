@@ -1,4 +1,4 @@
-"""Pruning and checking of a SQLite store."""
+"""SqliteMaintenance: prunes and checks a SQLite store."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -71,13 +71,13 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
     }
 )
-"""Problem -> query that finds the things that have it."""
+"""Problem -> query that finds the records with it."""
 
-SHOWN = 10  # things listed of one problem
+SHOWN = 10  # records that are listed per problem
 
 
 class SqliteMaintenance(Maintenance):
-    """Upkeep of one namespace; `check` looks at the whole file."""
+    """Maintenance of one namespace; `check` reads the whole file."""
 
     def __init__(self, open_database: Callable[[], Database], namespace: str) -> None:
         self._open, self._shard = open_database, shard_of(namespace, "", 1)
@@ -93,7 +93,7 @@ class SqliteMaintenance(Maintenance):
     def prune(self, before: int, limit: int) -> int:
         with self._database() as database, database.writing() as writer:
             ended = [row[0] for row in writer.execute(ENDED, (self._shard, before, limit))]
-            if ended:  # its newest revision may go, and must not be given again
+            if ended:  # the newest revision may be deleted, and must not be assigned again
                 writer.execute(f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'")
             for run_id in ended:
                 self._delete(writer, run_id)

@@ -1,4 +1,4 @@
-"""What is due when: a few index look-ups per flow and line of limits, however many runs there are."""
+"""next_due: finds the next due time with a few index lookups per flow and text of limits, for any number of runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _ready(what: str, lane: int, where: str = "") -> str:
     return _READY.format(what=what, index=("later", "next", "suspect")[lane], lane=lane, where=where)
 
 
-# The earliest of a line: its first plain row, and the blocked ones on both sides of the own definition ?4.
+# The earliest row with a text of limits: its first plain row, and the blocked ones on both sides of the own definition ?4.
 LINE = ", ".join(
     (
         "SELECT " + _ready("due", 1, " AND limits = ?3 AND blocked_by = '' ORDER BY priority, due LIMIT 1"),
@@ -44,7 +44,7 @@ OWNED = (
 
 
 def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> DueSummary:
-    """What is due when, for these flows (name -> definition)."""
+    """The DueSummary for these flows (name -> definition)."""
     dues: list[int | None] = []
     suspects, lines = 0, []
     for flow, definition in flows.items():

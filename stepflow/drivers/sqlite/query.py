@@ -1,4 +1,4 @@
-"""Answers the queries of the port from the tables, on a reading connection."""
+"""query: answers the queries of the port from the tables, on a reading connection."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -63,7 +63,7 @@ _LATER = (
     " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane} AND due > ?3{blocked})"
 )
 _OTHERS = " AND blocked = ''"
-# Nearly all of them are in the lane of what sleeps, and counted by its index alone.
+# Nearly all of them are in the partition of sleeping rows, and are counted by its index alone.
 ASLEEP = (
     f"SELECT {_LATER.format(index='later', lane=0, blocked='')}"
     f" + {_LATER.format(index='next', lane=1, blocked=_OTHERS)}"
@@ -97,7 +97,7 @@ class Reader:
     shard: str
 
     def answer(self, query: TableQuery) -> Answer:
-        """The rows that the query asks for."""
+        """The rows that match the query."""
         match query:
             case HistoryQuery():
                 return self._history(query) if is_plain(query) else self._search(query)
@@ -126,7 +126,7 @@ class Reader:
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
         """The same of runs whose columns `RUN` and `exchange_rev` are known, and their queue rows.
 
-        None where there is no State, and where the exchange is gone: whoever loads that run has to do with it.
+        None if there is no State, or if the exchange is missing: the load of that run reports it.
         """
         found = [run for run, _row in runs if run[0] is not None]
         events = self._events([run[0] for run in found])
@@ -137,7 +137,7 @@ class Reader:
         ]
 
     def _events(self, ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
-        """The events of each run that no wait took yet; most stores have none at all."""
+        """The events of each run that were not received yet; most stores have none."""
         found: dict[str, tuple[Event, ...]] = {}
         if self.connection.execute(ANY_EVENT, (self.shard,)).fetchone() is not None:
             for row in many_rows(self.connection, EVENTS, ids, self.shard):
@@ -221,7 +221,7 @@ class Reader:
         return found
 
     def _exchange(self, run_id: str, rev: int) -> str:
-        """The exchange as of a revision: usually the one that the run has now, else the last one that was set before."""
+        """The exchange as of a revision: usually the current one of the run, else the last one that was set before."""
         query = "SELECT exchange_rev FROM stepflow_states WHERE shard = ? AND id = ?"
         newest = self.connection.execute(query, (self.shard, run_id)).fetchone()[0]
         exchange, prev = None, min(rev, newest)

@@ -1,4 +1,4 @@
-"""Finds revisions by labels, time, newest only, or up to a revision, without an index that every step would pay for.
+"""revisions: finds revisions by labels, time, newest only, or up to a revision, without an index that slows down every step.
 
 Near its start a query scans the history; what lies further away is found from the runs that have, or once had, the labels.
 """
@@ -16,7 +16,7 @@ from attrs import define, field
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.stored import read_map
 
-WINDOW = 5_000  # revisions that are scanned before the runs are asked
+WINDOW = 5_000  # revisions that are scanned before the runs are searched
 LABELLED = "SELECT id FROM stepflow_labels WHERE shard = :shard AND name = :name{n} AND value = :value{n}"
 ONCE = " UNION ALL SELECT id FROM stepflow_past_labels WHERE shard = :shard AND name = :name{n} AND value = :value{n}"
 WALK = (
@@ -28,7 +28,7 @@ NEWEST = " AND (SELECT rev FROM stepflow_states AS s WHERE s.shard = h.shard AND
 
 
 def is_plain(query: HistoryQuery) -> bool:
-    """Whether the query filters by nothing but the run and the revision to begin after."""
+    """Whether the query filters only by the run and the first revision."""
     return not query.labels and not query.since and not query.latest_only and query.until_rev is None
 
 
@@ -44,7 +44,7 @@ class Search:
     _fits: dict[str, bool] = field(factory=dict)
 
     def revs(self) -> list[int]:
-        """The revisions that the query asks for, ascending."""
+        """The revisions that match the query, ascending."""
         query = self.query
         low, high = query.since_rev, self.head if query.until_rev is None else min(query.until_rev, self.head)
         near, far = (low, min(high, low + self.window)), (low + self.window, high)
@@ -90,7 +90,7 @@ class Search:
         return self.connection.execute(text, self._values(low, high))
 
     def _far(self, low: int, high: int) -> Iterator[tuple[int, str]]:
-        """By way of the runs; the whole history when no run can be left out."""
+        """Search by the runs; the whole history if no run can be excluded."""
         query = self.query
         every = not query.labels or not all(query.labels)
         if every and query.id is None and not query.latest_only:
@@ -111,7 +111,7 @@ class Search:
         return self.connection.execute(text, values)
 
     def _labelled(self, values: dict[str, Any]) -> str:
-        """Runs that may match: those with all labels of a group, each of them now or once."""
+        """Runs that may match: those that have, or had, every label of a group."""
         source = LABELLED if self.query.latest_only else LABELLED + ONCE
         groups = []
         for group in self.query.labels:
