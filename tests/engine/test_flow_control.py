@@ -175,7 +175,7 @@ BAD = {
     "half a pair": ({"dedup_key": "\ud800"}, "surrogate"),
     "no window": ({"dedup_key": "k", "dedup_window": 0}, "more than 0"),
     "a window that is no number": ({"dedup_key": "k", "dedup_window": float("nan")}, "more than 0"),
-    "a window of words": ({"dedup_key": "k", "dedup_window": "1h"}, "no duration"),
+    "a window of words": ({"dedup_key": "k", "dedup_window": "1h"}, "not a duration"),
 }
 
 
