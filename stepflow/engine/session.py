@@ -175,7 +175,7 @@ class Session:
         """How the background threads and tasks are; from any thread."""
         if not self.lifetime.is_open or self.lifetime.forked:
             self.lifetime.check_open()
-        guards = [self.heartbeat.guard, self._change_listener.guard, self.executor.guard, *self.committer.guards]
+        guards = [self.heartbeat.guard, self._change_listener.guard, *self.committer.guards, self.executor.guard]
         guards += [self.worker.guard, self.feed.guard, self.leases.guard, self.pruner.guard, *self.store.guards]
         return Health(tuple(guard.health for guard in guards))
 

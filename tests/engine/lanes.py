@@ -10,7 +10,7 @@ from typing import Any
 
 from stepflow import Full
 from stepflow.drivers.memory.session import Memory, MemoryStore
-from stepflow.drivers.port.commit import Commit, CommitResult, Created, Enqueue, Event, Owner, Release, Write
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Created, Enqueue, Event, Owner, Release, Write
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer
@@ -83,8 +83,13 @@ async def held_up(store: WatchedStore, committer: Committer) -> asyncio.Task[Any
 
 
 async def submit(committer: Committer, commit: Commit) -> tuple[int, ...]:
-    """The revisions of a commit."""
+    """The new revisions."""
     return (await committer.submit(commit)).revs
+
+
+def revs(answer: Any) -> Any:
+    """The new revisions in an answer of the store; an error as it is."""
+    return answer.revs if isinstance(answer, Committed) else answer
 
 
 async def give_back(committer: Committer, release: Release) -> bool:

@@ -17,11 +17,13 @@ from stepflow.engine.client import client as clients
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.thread_pool import ThreadPool
+from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership import heartbeat as heartbeats
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.worker import retention
 from stepflow.engine.worker.retention import Pruner
 from tests.engine.flows import Order, chain
@@ -96,18 +98,16 @@ def test_a_wait_for_a_thread_that_hangs_has_an_end(caplog):
 
 def test_the_heartbeat_survives_any_surprise(monkeypatch):
     monkeypatch.setattr(heartbeats, "LOOK_S", 0.001)
-    beats, third = [], threading.Event()
 
-    def on_pulse(pulse: HeartbeatReply, freed: bool) -> None:
-        beats.append(pulse)
-        if len(beats) < 3:
-            raise RuntimeError("dictionary changed size during iteration")
-        third.set()
+    async def test() -> Heartbeat:
+        store = Stumbling(2)
+        heartbeat = Heartbeat(store, SystemClock(), Notifier(asyncio.get_running_loop()))
+        heartbeat.start(lambda: False)
+        assert await asyncio.to_thread(store.sound.wait, WAIT_S)
+        await asyncio.to_thread(heartbeat.stop)
+        return heartbeat
 
-    heartbeat = Heartbeat(store_of_me(), SystemClock(), on_pulse)
-    heartbeat.start(lambda: False)
-    assert third.wait(WAIT_S)
-    heartbeat.stop()
+    heartbeat = asyncio.run(test())
     assert heartbeat.guard.health.failures == 2
     assert heartbeat.guard.health.last_error == "RuntimeError: dictionary changed size during iteration"
 
@@ -115,28 +115,39 @@ def test_the_heartbeat_survives_any_surprise(monkeypatch):
 def test_the_change_listener_survives_any_surprise():
     async def test() -> None:
         heard_of = asyncio.Event()
-        listener = ChangeListener(Stumbling(), asyncio.get_running_loop(), heard_of.set)
-        listener.start()
+        listener = ChangeListener(Stumbling(1), asyncio.get_running_loop())
+        listener.start(heard_of.set)
         await asyncio.wait_for(heard_of.wait(), WAIT_S)
         listener.stop()
         await asyncio.to_thread(listener.join)
-        assert listener.guard.health.last_error == "KeyError: 'surprise'"
+        assert listener.guard.health.failures == 1
 
     asyncio.run(test())
 
 
 class Stumbling(MemoryStore):
-    """Its first wait for a change fails, its second one finds a change."""
+    """Its first beats and waits for a change fail; the wait after those finds a change."""
 
-    def __init__(self) -> None:
+    def __init__(self, failures: int) -> None:
         super().__init__(Memory(), "", Owner("me", "host", 1))
-        self.waits = 0
+        self.left, self.sound = failures, threading.Event()
+
+    def _stumble(self) -> None:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("dictionary changed size during iteration")
+
+    def beat(self, *args: Any, **options: Any) -> HeartbeatReply:
+        self._stumble()
+        self.sound.set()
+        return super().beat(*args, **options)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
-        self.waits += 1
-        if self.waits == 1:
-            raise KeyError("surprise")
-        return 1 if self.waits == 2 else super().wait_for_change(token, timeout_s)
+        self._stumble()
+        if not self.sound.is_set():
+            self.sound.set()
+            return 1
+        return super().wait_for_change(token, timeout_s)
 
 
 @pytest.fixture
@@ -207,7 +218,7 @@ def test_a_callback_that_raises_does_not_end_the_writer():
         store.go_on.set()
         await first
         assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
-        assert landed == [(3,)]
+        assert [committed.revs for committed in landed] == [(3,)]
         assert committer.guards[0].health.last_error == "SystemExit: can't start new thread"
 
     on_lane(test)
@@ -257,13 +268,16 @@ def test_whatever_is_submitted_while_the_writer_ends_is_answered():
 
 def test_a_damaged_row_does_not_make_the_feed_read_without_a_pause():
     async def test() -> None:
-        reads = []
+        reads, clock, lifetime = [], SystemClock(), Lifetime()
+        lifetime.opened()
 
-        async def read(*_args: Any) -> Any:
-            reads.append(1)
-            raise ValueError("a row that cannot be read")
+        class DamagedReader(StoreReader):
+            async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
+                reads.append(1)
+                raise ValueError("a row that cannot be read")
 
-        feed = RevisionFeed(store_of_me(), SystemClock(), read, lambda: None)
+        reader, notifier = DamagedReader(store_of_me(), clock, lifetime), Notifier(asyncio.get_running_loop())
+        feed = RevisionFeed(store_of_me(), clock, reader, notifier)
 
         async def watch() -> None:
             while not feed.closed:
@@ -356,7 +370,7 @@ def test_health_of_an_async_engine_needs_no_loop():
 
 def test_a_result_is_found_although_its_notice_was_lost(monkeypatch):
     monkeypatch.setattr(clients, "POLL_S", 0.01)
-    monkeypatch.setattr(Notifier, "notify", lambda _self, _run_id: None)  # every notice is lost
+    monkeypatch.setattr(Notifier, "_wake", lambda _self, _run_id: None)  # every notice is lost
     flow = chain("x", "a")
     with Engine("memory://") as engine, engine.worker():
         engine.register(flow)

@@ -15,7 +15,7 @@ from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import MAX_BATCH, SHARE
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.model.state import State, Transition
-from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, submit
+from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, revs, submit
 
 
 def test_what_piled_up_is_one_batch():
@@ -121,7 +121,7 @@ def test_what_is_submitted_together_commits_together_and_has_its_answers_in_orde
         answers = await committer.submit_all(commits)
         assert isinstance(answers[1], NotFound)
         del answers[1]
-        assert [answer.revs for answer in answers] == [(n,) for n in range(1, count)]
+        assert [revs(answer) for answer in answers] == [(n,) for n in range(1, count)]
         assert await committer.submit_all([]) == []
 
     store = on_lane(test)
@@ -197,7 +197,7 @@ def test_the_inline_lane_answers_at_once():
         assert await committer.release(Release(claim.fence, 0)) is True
         landed: list[Any] = []
         committer.submit_threadsafe(create("b"), landed.append)
-        assert [answer.revs for answer in landed] == [(2,)]
+        assert [revs(answer) for answer in landed] == [(2,)]
         committer.close()
 
     asyncio.run(go())
