@@ -56,6 +56,8 @@ EXTRAS = {
 MAX_FILE, MEDIAN_FILE = 400, 150
 MAX_FUNCTION, P90_FUNCTION, MEDIAN_FUNCTION = 60, 30, 8
 MAX_PORT = 10
+BACKGROUND = "stepflow.drivers.port.background"
+FORK_FILES = {"stepflow.drivers.port.fork", "stepflow.engine.execution.thread_pool"}
 PORT, KIT = "stepflow.drivers.port.store", "stepflow.testing.conformance"
 
 
@@ -160,6 +162,26 @@ def _texts(module: Module) -> Iterator[tuple[str, int]]:
             yield node.value, node.lineno
 
 
+def unguarded_threads(tree: Tree) -> list[str]:
+    """Threads without a Guard, waits for a thread that may have no end, and fork handlers that pile up."""
+    wrong = []
+    for module in tree.modules.values():
+        if module.part == "testing":
+            continue
+        guarded = any(i.target.startswith(BACKGROUND) for i in module.imports)
+        for name, line in module.uses():
+            if name in ("threading.Thread", "threading.Timer") and not guarded and module.name != BACKGROUND:
+                wrong.append(f"{module.path}:{line} starts a thread without a Guard")
+            if name == "os.register_at_fork" and module.name not in FORK_FILES:
+                wrong.append(f"{module.path}:{line} registers a fork handler: use on_fork")
+        wrong += [
+            f"{module.path}:{node.lineno} waits for a thread that may never end: use join of {BACKGROUND}"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call) and not node.args and re.search("thread.join$", ast.unparse(node.func))
+        ]
+    return wrong
+
+
 def inner_imports(tree: Tree) -> list[str]:
     """Imports inside functions of anything but an optional extra, or a module of ours that needs one."""
     return [
@@ -248,6 +270,6 @@ def unproved_laws(tree: Tree) -> list[str]:
 
 
 RULES = (
-    upward_arrows, unknown_parts, cycles, door_from_inside, shadowing_door_names, impure, clock_reads, inner_imports,
+    upward_arrows, unknown_parts, cycles, door_from_inside, shadowing_door_names, impure, clock_reads, unguarded_threads, inner_imports,
     missing_jobs, leftovers, too_large, wide_ports, unproved_laws,
 )  # fmt: skip
