@@ -123,16 +123,18 @@ class Session:
 
     async def _close(self, grace_s: float) -> None:
         self.lifetime.begin_closing()
-        await self.feed.close()
-        await self.worker.stop(grace_s)
-        await self.lifetime.wait_for_rest(REST_S)  # another task or thread may be inside `at_work`
-        await self.executions.end_background(grace_s)
-        await self.leases.release_all()
-        self.leases.close()
-        if isinstance(self.clock, VirtualClock):
-            self.clock.unsubscribe(self.notifier.clock_moved)
-        self.lifetime.closed()
-        await asyncio.to_thread(self._shut)
+        try:
+            await self.feed.close()
+            await self.worker.stop(grace_s)
+            await self.lifetime.wait_for_rest(REST_S)  # another task or thread may be inside `at_work`
+            await self.executions.end_background(grace_s)
+            await self.leases.release_all()
+        finally:  # the store may refuse the last releases: the threads and the owner's lock must end all the same
+            self.leases.close()
+            if isinstance(self.clock, VirtualClock):
+                self.clock.unsubscribe(self.notifier.clock_moved)
+            self.lifetime.closed()
+            await asyncio.to_thread(self._shut)
 
     async def next_due(self) -> int | None:
         """When the next run of a registered flow is due, microseconds UTC."""
@@ -168,8 +170,10 @@ class Session:
         self._change_listener.stop()
         self.executor.close()
         self.committer.close()
-        self.store.close()
-        self._change_listener.join()
+        try:
+            self.store.close()
+        finally:
+            self._change_listener.join()
 
     def health(self) -> Health:
         """How the background threads and tasks are; from any thread."""

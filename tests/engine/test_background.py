@@ -9,14 +9,22 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Engine, MemoryDriver, StepflowError, StoreError, Unavailable
+from stepflow import (
+    AsyncEngine,
+    Engine,
+    MemoryDriver,
+    StateCtx,
+    StepflowError,
+    Unavailable,
+    commit,
+    named,
+    transit,
+)
 from stepflow.drivers.memory.session import Memory, MemoryStore
 from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.port.commit import HeartbeatReply, Owner
 from stepflow.engine.client import client as clients
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.commit.committer import Committer
-from stepflow.engine.execution.thread_pool import ThreadPool
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership import heartbeat as heartbeats
 from stepflow.engine.membership.change_listener import ChangeListener
@@ -26,9 +34,9 @@ from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.worker import retention
 from stepflow.engine.worker.retention import Pruner
+from stepflow.model.recovery import ENABLED
 from tests.engine.flows import Order, chain
 from tests.engine.heard import heard
-from tests.engine.lanes import WatchedStore, create, held_up, on_lane, submit
 
 WAIT_S = 20
 
@@ -150,122 +158,6 @@ class Stumbling(MemoryStore):
         return super().wait_for_change(token, timeout_s)
 
 
-@pytest.fixture
-def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From now on the system refuses new threads, until the result is called."""
-
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    start = threading.Thread.start
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    return lambda: monkeypatch.setattr(threading.Thread, "start", start)
-
-
-def test_steps_go_on_after_a_thread_could_not_be_started(no_threads):
-    async def test() -> None:
-        pool = ThreadPool(asyncio.get_running_loop(), "x")
-        done = [pool.submit(int, n) for n in range(3)]
-        assert pool.guard.health.failing == 1
-        no_threads()
-        assert await asyncio.wait_for(asyncio.gather(*done), WAIT_S) == [0, 1, 2]
-        assert (pool.guard.health.failures, pool.guard.health.failing) == (1, 0)
-        pool.close()
-
-    asyncio.run(test())
-
-
-def test_threads_that_run_take_the_work_of_one_that_could_not_be_started(no_threads):
-    async def test() -> None:
-        no_threads_yet, begun, go_on = no_threads, threading.Event(), threading.Event()
-        no_threads_yet()
-        pool = ThreadPool(asyncio.get_running_loop(), "x")
-        first = pool.submit(lambda: (begun.set(), go_on.wait(WAIT_S)))
-        await asyncio.to_thread(begun.wait, WAIT_S)
-        pool._retrying = True  # a start failed, and no other one is tried for now
-        second = pool.submit(int, 2)
-        go_on.set()
-        assert await asyncio.wait_for(second, WAIT_S) == 2
-        await first
-        pool.close()
-
-    asyncio.run(test())
-
-
-def test_work_that_raises_does_not_end_its_thread():
-    async def test() -> None:
-        pool = ThreadPool(asyncio.get_running_loop(), "x")
-        with heard("steps failed and goes on") as told:
-            pool.push(lambda: 1 // 0)
-            assert await asyncio.to_thread(told.wait, WAIT_S)
-        assert await asyncio.wait_for(pool.submit(int, 3), WAIT_S) == 3
-        assert pool.guard.health.failures == 1
-        pool.close()
-
-    asyncio.run(test())
-
-
-def test_a_callback_that_raises_does_not_end_the_writer():
-    async def test(store: WatchedStore, committer: Committer) -> None:
-        landed: list[Any] = []
-
-        def failing(_result: Any) -> None:
-            raise SystemExit("can't start new thread")
-
-        first = await held_up(store, committer)
-        committer.submit_threadsafe(create("a"), failing)
-        committer.submit_threadsafe(create("b"), landed.append)
-        store.go_on.set()
-        await first
-        assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
-        assert [committed.revs for committed in landed] == [(3,)]
-        assert committer.guards[0].health.last_error == "SystemExit: can't start new thread"
-
-    on_lane(test)
-
-
-@pytest.mark.parametrize("free", [False, True])
-def test_an_answer_that_is_missing_is_an_error_for_every_waiter(free: bool):
-    async def test(store: WatchedStore, committer: Committer) -> None:
-        store.free, store.short = free, True
-        answers = await asyncio.wait_for(committer.submit_all([create("a"), create("b")]), WAIT_S)
-        assert [type(answer) for answer in answers] == [StoreError] * 2
-        store.short = False
-        assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
-
-    on_lane(test)
-
-
-def test_whatever_is_submitted_while_the_writer_ends_is_answered():
-    async def test(store: WatchedStore, committer: Committer) -> None:
-        answers: list[Any] = []
-        ready, ended = threading.Barrier(3), threading.Event()
-        counts = [0, 0]
-
-        def send(me: int) -> None:
-            ready.wait()
-            late = 0
-            while late < 100:  # some come after the writer has ended
-                committer.submit_threadsafe(create(f"{me}-{counts[me]}"), answers.append)
-                counts[me] += 1
-                late += ended.is_set()
-
-        threads = [threading.Thread(target=send, args=(me,)) for me in range(2)]
-        for thread in threads:
-            thread.start()
-        ready.wait()
-        await asyncio.to_thread(committer.close)
-        ended.set()
-        for thread in threads:
-            await asyncio.to_thread(thread.join, WAIT_S)
-        assert len(answers) == sum(counts)
-        refused = [answer for answer in answers if isinstance(answer, StepflowError)]
-        assert len(refused) >= 200
-        assert all("closed meanwhile" in str(answer) for answer in refused)
-
-    on_lane(test)
-
-
 def test_a_damaged_row_does_not_make_the_feed_read_without_a_pause():
     async def test() -> None:
         reads, clock, lifetime = [], SystemClock(), Lifetime()
@@ -357,6 +249,54 @@ def test_a_worker_survives_any_surprise_and_health_tells():
         assert engine.health().ok
     with pytest.raises(StepflowError, match="not open"):
         engine.health()
+
+
+class Refusing(MemoryDriver):
+    """A store whose first release fails in an unexpected way; with `always` all of them, by a StoreError."""
+
+    def __init__(self, always: bool = False) -> None:
+        super().__init__()
+        self.always, self.met, self.stores = always, threading.Event(), []
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Any:
+        store = super().connect(namespace, owner, now)
+        release = store.release
+
+        def refuse(*args: Any) -> Any:
+            if self.always:
+                raise Unavailable("the store is away")
+            if not self.met.is_set():
+                self.met.set()
+                raise ValueError("a row that cannot be read")
+            return release(*args)
+
+        store.release = refuse  # type: ignore[method-assign]
+        self.stores.append(store)
+        return store
+
+
+def test_a_claim_whose_release_failed_unexpectedly_is_released_later():
+    driver = Refusing()
+    flow = named("x", Order).wait_event("paid", "paid", str, lambda order, text: order.log.append(text)).compile()
+    with Engine(driver) as engine, engine.worker():
+        engine.register(flow)
+        run = engine.start(flow, Order())
+        assert driver.met.wait(WAIT_S)
+        run.publish("paid", "now")
+        assert run.result(WAIT_S).log == ["now"]
+        assert {task.name: task.failures for task in engine.health().tasks}["worker"] == 1
+
+
+def test_an_engine_whose_store_refuses_the_last_releases_ends_its_threads_and_its_session_all_the_same():
+    driver = Refusing(always=True)
+
+    exclusive = StateCtx("s", annotations={ENABLED: "false"})  # its kept lease is released at the end
+    engine = Engine(driver)
+    with pytest.raises(Unavailable), engine:
+        engine.do(commit(transit(exclusive, "somewhere")))
+    (store,) = driver.stores
+    assert store._closed
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("stepflow-")]
 
 
 def test_health_of_an_async_engine_needs_no_loop():

@@ -147,8 +147,9 @@ class Worker:
         try:
             # Always: a claim whose waiter was cancelled may still be on its way, before this.
             await self._committer.call(self._unreleased.release_all)
-        except StoreError as error:
-            log.error("%d run(s) not released, only their owner's end frees them: %s", len(self._unreleased), error)
+        except Exception as error:
+            text = "%d run(s) not released, only their owner's end frees them: %s"
+            log.error(text, len(self._unreleased), error, exc_info=not isinstance(error, StoreError))
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: raise the error if asked to end, else wait a little and go on."""
@@ -249,8 +250,11 @@ class Worker:
             if release is not None:
                 await self._committer.release(release)
                 self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
-        except StoreError as error:
-            self._error = error
+        except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
+            if isinstance(error, StoreError):
+                self._error = error
+            else:
+                self.guard.note(error)
             if release is not None:
                 self._unreleased.failed(release)
         finally:
