@@ -10,7 +10,7 @@ from attrs import Factory, define
 
 from stepflow.errors import StepflowError
 from stepflow.model.data import Data
-from stepflow.model.state import PARKED, State, Transition
+from stepflow.model.state import PARKED, State, Transition, transition_to
 
 DELAY_UNTIL = "flowstate.delay.until"  # transition annotation: RFC 3339
 
@@ -67,7 +67,7 @@ class StateCtx:
     def move(self, to: str, annotations: Mapping[str, str]) -> None:
         """Replace the current transition by a new one; an empty `to` parks the State."""
         self.transitions.append(self.transition)
-        self.transition = Transition(to, dict(annotations))
+        self.transition = transition_to(to, annotations)
 
     def copy(self) -> StateCtx:
         """An independent copy, with its edits and data."""

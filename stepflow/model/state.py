@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -85,6 +85,16 @@ class Transition:
 
 
 PARKED = Transition()
+
+
+@lru_cache(maxsize=1024)
+def _bare(to: str) -> Transition:
+    return Transition(to)
+
+
+def transition_to(to: str, annotations: Mapping[str, str] = EMPTY) -> Transition:
+    """A transition to flow `to`; one without annotations is made once, as many runs share it."""
+    return Transition(to, dict(annotations)) if annotations else _bare(to)
 
 
 class State(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextvars import Context
 from typing import Any, ClassVar
 
-from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member, Step
 
 PENDING: Any = object()  # the outcome until there is one
@@ -30,7 +30,7 @@ class PendingCommit:
         on_done: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
-        self.run = write.id if isinstance(write, Step) else ""  # the one that a step writes
+        self.run = _only_run(write)
         self.on_done = on_done
         self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
         self._loop = loop
@@ -60,6 +60,18 @@ class PendingCommit:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+
+def _only_run(write: Member | Release) -> str:
+    """The run that a step writes, or a commit that touches no other; else empty: `_one_per_run` has to look closer."""
+    if type(write) is Step:
+        return write.id
+    if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
+        return ""
+    run_id = write.fence.id
+    if write.unowned or write.publish or write.cancel or write.writes[0].state.id != run_id:
+        return ""
+    return "" if any(part.id != run_id for part in write.queue) else run_id
 
 
 def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[PendingCommit, Any]]) -> None:

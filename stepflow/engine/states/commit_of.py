@@ -13,16 +13,21 @@ Queue = tuple[Enqueue | Dequeue, ...]
 def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
     """The port's commit for this plan; under the claim if it concerns the State that is held."""
     rows = queue_of(plan, lease, now)
-    mine = {state.id for state in plan.writes} | {row.id for row in rows}
-    fence = lease.fence if lease.fence is not None and lease.id in mine else None
+    fence = lease.fence
+    if fence is not None and not _concerns(plan, rows, lease.id):
+        fence = None
     return Commit(
         fence=fence,
-        writes=tuple(Write(s, created=born_of(s, now)) for s in plan.writes),
+        writes=tuple([Write(state, None, born_of(state, now)) for state in plan.writes]),
         queue=rows,
         delays=tuple(plan.delays),
         data=tuple(plan.data),
         placeholders=tuple(plan.placeholders()),
     )
+
+
+def _concerns(plan: ScriptPlan, rows: Queue, run_id: str) -> bool:
+    return any(state.id == run_id for state in plan.writes) or any(row.id == run_id for row in rows)
 
 
 def born_of(state: State, now: int) -> Created | None:
@@ -33,15 +38,14 @@ def born_of(state: State, now: int) -> Created | None:
 def queue_of(plan: ScriptPlan, lease: Lease, now: int) -> Queue:
     """What becomes of the queue rows: a parked State has none, nor has one that a delay will wake."""
     rows: list[Enqueue | Dequeue] = []
-    woken = woken_by(plan)
+    woken = woken_by(plan) if plan.delays else ()
     for state in plan.writes:
         held = lease.fence is not None and lease.id == state.id
         if state.parked or state.id in woken:
             rows.append(Dequeue(state.id))
         elif not held or state.transition.to != lease.to:
             rows.append(Enqueue(state.id, state.transition.to, now, owned=True))
-    written = {state.id for state in plan.writes}
-    if lease.fence is not None and lease.id in woken - written:
+    if lease.fence is not None and lease.id in woken and not any(state.id == lease.id for state in plan.writes):
         rows.append(Dequeue(lease.id))
     return tuple(rows)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import Factory, define
+from attrs import Factory, define, field
 
 from stepflow.drivers.port.commit import DataRevOf, Placeholder, RevOf
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
@@ -19,13 +19,13 @@ from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
 from stepflow.engine.states import provisional
-from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target
+from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target, copy_of
 from stepflow.engine.states.copies import Copies
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data, data_rev
-from stepflow.model.state import State, Transition
+from stepflow.model.state import State, Transition, transition_to
 
 DELAY_COMMIT = "flowstate.delay.commit"  # transition annotation: "false" for a delay that needs no commit
 
@@ -58,6 +58,31 @@ class ScriptPlan:
     def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:
         """Change the callers' objects, given what the store answered."""
         self.copies.apply(Numbers(revs, data_revs, committed_at))
+
+
+@define
+class MovePlan(ScriptPlan):
+    """The plan of a single transit or park, which is most of all commits: it needs no working copy."""
+
+    ctx: StateCtx = field(kw_only=True)
+
+    def placeholders(self) -> Iterator[Placeholder]:
+        return iter(())
+
+    def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:  # noqa: ARG002
+        run_id, _rev, transition, labels, annotations, _then = self.writes[0]
+        self.ctx.reset(State(run_id, revs[0], transition, labels, annotations, committed_at))
+
+
+def plan_move(command: c.Transit | c.Park) -> MovePlan:
+    """The plan of a commit of this command alone; what `Script.plan` would do with a copy."""
+    ctx = command.ctx
+    if not isinstance(ctx, StateCtx) or not isinstance(ctx.labels, dict) or not isinstance(ctx.annotations, dict):
+        ctx = copy_of(ctx)
+    to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
+    transition = transition_to(to, command.annotations)
+    state = State(ctx.id, ctx.committed.rev, transition, ctx.labels.copy(), ctx.annotations.copy(), ctx.committed_at)
+    return MovePlan([checked_state(state)], ctx=command.ctx)
 
 
 @define

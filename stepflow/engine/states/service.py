@@ -17,11 +17,11 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
-from stepflow.engine.states.commit_of import build_commit, woken_by
+from stepflow.engine.states.commit_of import build_commit
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import Script, ScriptPlan
+from stepflow.engine.states.script import Script, ScriptPlan, plan_move
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
@@ -53,7 +53,7 @@ class StateService:
             case c.GetDelayedStates():
                 return await self.delayed(command)
             case c.Delay() | c.StoreData():
-                await self._commit(self._script((command,), atomic=False), lease)
+                await self._commit(await self._planned(self._script((command,), atomic=False)), lease)
             case _:
                 (await self._planned(self._script((command,), atomic=False))).apply()
         return None
@@ -62,10 +62,14 @@ class StateService:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
         if not command.commands:
             raise StepflowError("no commands to commit: give commit(...) at least one")
-        await self._commit(self._script(command.commands, atomic=True), lease)
+        first = command.commands[0]
+        if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
+            plan: ScriptPlan = plan_move(first)
+        else:
+            plan = await self._planned(self._script(command.commands, atomic=True))
+        await self._commit(plan, lease)
 
-    async def _commit(self, script: Script, lease: Lease | None) -> None:
-        plan = await self._planned(script)
+    async def _commit(self, plan: ScriptPlan, lease: Lease | None) -> None:
         if not plan.durable:
             plan.apply()
             return
@@ -154,24 +158,31 @@ class StateService:
 
     def _note(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
-        written = {state.id: state._replace(rev=rev) for state, rev in zip(plan.writes, done.revs, strict=True)}
+        if commit.queue:
+            self._note_rows(plan, commit, lease, done)
+        for state in plan.writes:
+            if state.id == lease.id:
+                lease.to, lease.commits, lease.delayed = state.transition.to, lease.commits + 1, False
+            self._notifier.run_changed(state.id)
+        for delay in plan.delays:
+            lease.delayed = lease.delayed or (delay.commit and delay.state.id == lease.id)
+            self._notifier.run_changed(delay.state.id)
+        lease.moved_at = self._clock.monotonic()
+        if commit.queue or plan.delays:  # else the store has the same due times as before
+            self._notifier.schedule_at(0)
+            self._leases.beat_while_held()
+
+    def _note_rows(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
+        moved = {state.id: state._replace(rev=rev) for state, rev in zip(plan.writes, done.revs, strict=True)}
         epochs = iter(done.epochs)
         for row in commit.queue:
             fence = Fence(row.id, next(epochs)) if isinstance(row, Enqueue) else None
             if row.id == lease.id:
                 lease.renew(fence)
             if fence is not None and (row.id != lease.id or self._leases.has(lease)):
-                self._leases.keep(fence, written[row.id])
+                self._leases.keep(fence, moved[row.id])
             else:
                 self._leases.drop(row.id)
-        if lease.id in written:
-            lease.to, lease.commits, lease.delayed = written[lease.id].transition.to, lease.commits + 1, False
-        lease.delayed = lease.delayed or lease.id in woken_by(plan)
-        lease.moved_at = self._clock.monotonic()
-        for run_id in (*written, *(delay.state.id for delay in plan.delays)):
-            self._notifier.run_changed(run_id)
-        self._notifier.schedule_at(0)
-        self._leases.beat_while_held()
 
 
 def groups(labels: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:

@@ -77,7 +77,7 @@ class CommitLaws:
         ]
         results = store.commit(batch, NOW)
         kinds = [type(result) for result in results]
-        assert kinds == [tuple, LostClaim, tuple, RevMismatch, RevMismatch, tuple, tuple]
+        assert kinds == [Committed, LostClaim, Committed, RevMismatch, RevMismatch, Committed, Committed]
         assert record(store, "r5").row is None
         assert record(store, "new").state.parked is False
         assert [e.id for e in record(store, "r4").events] == ["1"]
@@ -100,7 +100,7 @@ class CommitLaws:
     def test_law_1_an_empty_batch_and_an_empty_commit_do_nothing(self, sessions: Sessions) -> None:
         store = sessions.session()
         assert store.commit([], NOW) == []
-        assert store.commit([Commit()], NOW) == [()]
+        assert store.commit([Commit()], NOW) == [Committed(committed_at=NOW)]
         assert store.release([], NOW) == []
         assert store.load([]) == []
 
@@ -209,7 +209,8 @@ class CommitLaws:
         if results is None:
             assert (record(store, "a").state.rev, store.load(["b"])) == (first, [None])
             results = store.commit([good, birth_of_b], NOW)
-        assert results == [(record(store, "a").state.rev,), (record(store, "b").state.rev,)]
+        revs = [record(store, "a").state.rev, record(store, "b").state.rev]
+        assert results == [Committed((rev,), committed_at=NOW) for rev in revs]
         refused = store.commit_if_free([stale], NOW) or store.commit([stale], NOW)
         assert isinstance(refused[0], RevMismatch)
 
