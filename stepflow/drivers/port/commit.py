@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from attrs import frozen
@@ -23,12 +24,15 @@ class Created(NamedTuple):
 class Write(NamedTuple):
     """One revision to be made. `state.rev` is the revision it replaces, 0 if the id must not exist yet.
 
-    `exchange` is the exchange's text if it changed, None to keep the last one. `born` goes with a creation only.
+    `exchange` is the exchange's text if it changed, None to keep the last one. `created` goes with a creation only.
+    `labels_before` are the labels of the revision that it replaces, if they are other ones: a store may do without them, but
+    a fast path cannot know them. What they are by the store's own tables counts.
     """
 
     state: State
     exchange: str | None = None
     created: Created | None = None
+    labels_before: Mapping[str, str] | None = None
 
 
 class Fence(NamedTuple):

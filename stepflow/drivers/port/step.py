@@ -16,7 +16,7 @@ class Step:
     """What most commits are: one write of a claimed run, and perhaps a change of its queue row.
 
     `id` and `epoch` are those of the fence, `rev` is the revision that the write replaces, not 0. `exchange` is its text if it
-    changed, `part` changes the row of this run. Whoever made it turns it into the run's next step as soon as it was answered:
+    changed, `part` changes the row of this run, `labels_before` is that of a Write. Whoever made it turns it into the run's next step as soon as it was answered:
     a store keeps no reference to it.
     """
 
@@ -28,12 +28,15 @@ class Step:
     annotations: Mapping[str, str]
     exchange: str | None = None
     part: Enqueue | Dequeue | None = None
+    labels_before: Mapping[str, str] | None = None
 
     def commit(self) -> Commit:
         """The same as a Commit."""
         state = State(self.id, self.rev, self.transition, self.labels, self.annotations)
         queue = () if self.part is None else (self.part,)
-        return Commit(Fence(self.id, self.epoch), writes=(Write(state, self.exchange),), queue=queue)
+        return Commit(
+            Fence(self.id, self.epoch), writes=(Write(state, self.exchange, None, self.labels_before),), queue=queue
+        )
 
 
 Member = Commit | Step
@@ -59,11 +62,11 @@ def step_of(member: Member) -> Step | None:
         return None
     if placeholders or dedup:
         return None
-    (run_id, rev, transition, labels, annotations, _then), exchange, _born = writes[0]
+    (run_id, rev, transition, labels, annotations, _then), exchange, _created, before = writes[0]
     part = queue[0] if queue else None
     if run_id != fence.id or rev <= 0 or (part is not None and part.id != run_id):
         return None
-    return Step(run_id, fence.epoch, rev, transition, labels, annotations, exchange, part)
+    return Step(run_id, fence.epoch, rev, transition, labels, annotations, exchange, part, before)
 
 
 def is_creation(member: Member) -> bool:
@@ -73,7 +76,7 @@ def is_creation(member: Member) -> bool:
     fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member
     if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
         return False
-    state, _exchange, created = writes[0]
+    state, created = writes[0].state, writes[0].created
     if placeholders or dedup or state.rev or created is None:
         return False
     if not queue:

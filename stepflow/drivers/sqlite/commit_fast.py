@@ -13,14 +13,14 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of
 from stepflow.drivers.port.stored import map_text
-from stepflow.drivers.sqlite.bulk import HISTORY, many
+from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
 from stepflow.drivers.sqlite.rows import lane
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
 
 # The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
 # there were none, a row would be made with the empty shard and id: `StepBatch.write` would notice. created_at is not updated, so it
-# carries the expected revision. Other labels than before are left to the slow path, which keeps their index.
+# carries the expected revision. Other labels than before, of which the commit does not tell, are left to the general path, which keeps their index.
 STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
     " polls, exchange_rev, shard, id, flow, input_hash)"
@@ -32,6 +32,11 @@ STEP = (
     " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
     " WHERE rev = excluded.created_at AND labels = excluded.labels"
 )
+# The same of a run whose labels change; `StepBatch.write` keeps their index.
+RELABEL_STEP = STEP.removesuffix(" AND labels = excluded.labels").replace(
+    "SET rev = excluded.rev,", "SET rev = excluded.rev, labels = excluded.labels,"
+)
+UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
 # The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
 # bound need not be copied.
 PLAIN_STEP = (
@@ -90,6 +95,8 @@ class StepBatch:
     unplaced: list[str] = field(factory=list)
     plain: list[object] = field(factory=list)
     rows: list[object] = field(factory=list)
+    relabelled: dict[str, Mapping[str, str]] = field(factory=dict)  # the new labels of runs whose labels change
+    relabelled_rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
     ended: dict[str, int] = field(factory=dict)  # runs, and the rowids of their queue rows
     parked: dict[str, int] = field(factory=dict)
@@ -115,9 +122,13 @@ class StepBatch:
         before = connection.total_changes
         many(connection, PLAIN_STEP, 5, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
+        many(connection, RELABEL_STEP, 10, self.relabelled_rows, now)
         changed = 2 * self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
         if connection.total_changes - before != changed:
             return False
+        if self.relabelled:
+            many(connection, UNLABEL, 1, list(self.relabelled), shard)
+            many(connection, LABEL, 3, self._label_rows(), shard)
         if self.history:
             if connection.execute(STRAY).fetchone() is not None:
                 return False
@@ -129,6 +140,13 @@ class StepBatch:
         if self.owned and not self._hold(connection, shard, owner, epochs(len(self.owned))):
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
+
+    def _label_rows(self) -> list[object]:
+        rows: list[object] = []
+        for run_id, labels in self.relabelled.items():
+            for name, value in labels.items():
+                rows += (name, value, run_id)
+        return rows
 
     def _hold(self, connection: sqlite3.Connection, shard: str, owner: str, epoch: int) -> bool:
         rows: list[object] = []
@@ -155,14 +173,17 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
         if place.epoch != step.epoch or (part is not None and not _usual(part, transition)):
             steps.others.append(index)
             continue
-        exchange, labels, annotations = step.exchange, step.labels, step.annotations
+        exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
         rev += 1
-        if exchange is None and transition.plain and not labels and not annotations:
+        if exchange is None and transition.plain and not labels and not annotations and before is None:
             plain += (place.state, step.rev, rev, transition.text, transition.status)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
             derived = (transition.status, transition.event, transition.polls)
-            steps.rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
+            rows = steps.rows
+            if before is not None:
+                rows, steps.relabelled[step.id] = steps.relabelled_rows, labels
+            rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
             if exchange is not None:
                 steps.history += (rev, step.id, step.rev, text, *maps, exchange)
         if step is not member:

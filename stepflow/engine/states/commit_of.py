@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Write
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue
 from stepflow.engine.states.lease import Lease
 from stepflow.engine.states.script import ScriptPlan
-from stepflow.model.state import State
 
 Queue = tuple[Enqueue | Dequeue, ...]
 
@@ -18,7 +17,7 @@ def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
         fence = None
     return Commit(
         fence=fence,
-        writes=tuple([Write(state, None, born_of(state, now)) for state in plan.writes]),
+        writes=tuple(plan.writes),
         queue=rows,
         delays=tuple(plan.delays),
         data=tuple(plan.data),
@@ -27,25 +26,21 @@ def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
 
 
 def _concerns(plan: ScriptPlan, rows: Queue, run_id: str) -> bool:
-    return any(state.id == run_id for state in plan.writes) or any(row.id == run_id for row in rows)
-
-
-def born_of(state: State, now: int) -> Created | None:
-    """What is fixed by the first write of a State."""
-    return None if state.rev else Created(state.transition.to, "", now)
+    return any(write.state.id == run_id for write in plan.writes) or any(row.id == run_id for row in rows)
 
 
 def queue_of(plan: ScriptPlan, lease: Lease, now: int) -> Queue:
     """What becomes of the queue rows: a parked State has none, nor has one that a delay will wake."""
     rows: list[Enqueue | Dequeue] = []
     woken = woken_by(plan) if plan.delays else ()
-    for state in plan.writes:
+    for write in plan.writes:
+        state = write.state
         held = lease.fence is not None and lease.id == state.id
         if state.parked or state.id in woken:
             rows.append(Dequeue(state.id))
         elif not held or state.transition.to != lease.to:
             rows.append(Enqueue(state.id, state.transition.to, now, owned=True))
-    if lease.fence is not None and lease.id in woken and not any(state.id == lease.id for state in plan.writes):
+    if lease.fence is not None and lease.id in woken and not any(write.state.id == lease.id for write in plan.writes):
         rows.append(Dequeue(lease.id))
     return tuple(rows)
 

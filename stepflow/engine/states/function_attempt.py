@@ -7,12 +7,11 @@ import logging
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Release, Write
+from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Fence, Release, Write
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.execution.attempt import Attempt, task_is_cancelled
-from stepflow.engine.states.commit_of import born_of
+from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
@@ -108,7 +107,7 @@ class FunctionAttempt(Attempt):
             return await self._snapshot(delay, over)
         state, now = delay.state, self.clock.now()
         take = Enqueue(state.id, state.transition.to, now, owned=True)
-        write = Write(state, created=born_of(state, now))
+        write = Write(state, created=None if state.rev else Created(state.transition.to, "", now))
         try:
             done = await self.committer.submit(Commit(self.fence, writes=(write,), queue=(over, take)))
         except RevMismatch:

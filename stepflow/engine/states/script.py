@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import Factory, define, field
 
-from stepflow.drivers.port.commit import DataRevOf, Placeholder, RevOf
+from stepflow.drivers.port.commit import Created, DataRevOf, Placeholder, RevOf, Write
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
 from stepflow.drivers.port.placeholders import Numbers
 from stepflow.drivers.port.queries import HistoryQuery
@@ -36,9 +36,9 @@ Reading = Generator[HistoryQuery | DataQuery, Any, None]
 
 @define
 class ScriptPlan:
-    """What a script will do: States to be written (each with the revision that it replaces), data and delays."""
+    """What a script will do: what it writes, its data and delays."""
 
-    writes: list[State] = Factory(list)
+    writes: list[Write] = Factory(list)
     data: list[DataWrite] = Factory(list)
     delays: list[Delay] = Factory(list)
     copies: Copies = Factory(Copies)
@@ -50,8 +50,8 @@ class ScriptPlan:
 
     def placeholders(self) -> Iterator[Placeholder]:
         """Where the commit holds numbers of its own."""
-        for index, state in enumerate(self.writes):
-            yield from provisional.in_state(state, "write", index, rev=False)
+        for index, write in enumerate(self.writes):
+            yield from provisional.in_state(write.state, "write", index, rev=False)
         for index, delay in enumerate(self.delays):
             yield from provisional.in_state(delay.state, "delay", index)
 
@@ -70,11 +70,11 @@ class MovePlan(ScriptPlan):
         return iter(())
 
     def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:  # noqa: ARG002
-        run_id, _rev, transition, labels, annotations, _then = self.writes[0]
+        run_id, _rev, transition, labels, annotations, _then = self.writes[0].state
         self.ctx.reset(State(run_id, revs[0], transition, labels, annotations, committed_at))
 
 
-def plan_move(command: c.Transit | c.Park) -> MovePlan:
+def plan_move(command: c.Transit | c.Park, now: int) -> MovePlan:
     """The plan of a commit of this command alone; what `Script.plan` would do with a copy."""
     ctx = command.ctx
     if not isinstance(ctx, StateCtx) or not isinstance(ctx.labels, dict) or not isinstance(ctx.annotations, dict):
@@ -82,7 +82,14 @@ def plan_move(command: c.Transit | c.Park) -> MovePlan:
     to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
     transition = transition_to(to, command.annotations)
     state = State(ctx.id, ctx.committed.rev, transition, ctx.labels.copy(), ctx.annotations.copy(), ctx.committed_at)
-    return MovePlan([checked_state(state)], ctx=command.ctx)
+    return MovePlan([write_of(checked_state(state), ctx.committed, now)], ctx=command.ctx)
+
+
+def write_of(state: State, committed: State, now: int) -> Write:
+    """The write of a State over the revision that was committed last."""
+    if not state.rev:
+        return Write(state, None, Created(state.transition.to, "", now))
+    return Write(state, None, None, None if state.labels == committed.labels else committed.labels)
 
 
 @define
@@ -134,11 +141,11 @@ class Script:
                 raise _not_here(command)
 
     def _write(self, ctx: StateCtx, plan: ScriptPlan) -> None:
-        if any(written.id == ctx.id for written in plan.writes):
+        if any(write.state.id == ctx.id for write in plan.writes):
             raise StepflowError(f"State {ctx.id!r} is written twice in one commit: make it two commits")
         state = checked_state(ctx.current._replace(rev=ctx.committed.rev))
         rev = provisional.number(state.rev, RevOf(len(plan.writes)))
-        plan.writes.append(state)
+        plan.writes.append(write_of(state, ctx.committed, self.now))
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
     def _delay(self, ctx: StateCtx, command: c.Delay, plan: ScriptPlan) -> None:

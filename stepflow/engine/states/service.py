@@ -64,7 +64,7 @@ class StateService:
             raise StepflowError("no commands to commit: give commit(...) at least one")
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
-            plan: ScriptPlan = plan_move(first)
+            plan: ScriptPlan = plan_move(first, self._clock.now())
         else:
             plan = await self._planned(self._script(command.commands, atomic=True))
         await self._commit(plan, lease)
@@ -160,7 +160,8 @@ class StateService:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
         if commit.queue:
             self._note_rows(plan, commit, lease, done)
-        for state in plan.writes:
+        for write in plan.writes:
+            state = write.state
             if state.id == lease.id:
                 lease.to, lease.commits, lease.delayed = state.transition.to, lease.commits + 1, False
             self._notifier.run_changed(state.id)
@@ -173,7 +174,7 @@ class StateService:
             self._leases.beat_while_held()
 
     def _note_rows(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
-        moved = {state.id: state._replace(rev=rev) for state, rev in zip(plan.writes, done.revs, strict=True)}
+        moved = {w.state.id: w.state._replace(rev=rev) for w, rev in zip(plan.writes, done.revs, strict=True)}
         epochs = iter(done.epochs)
         for row in commit.queue:
             fence = Fence(row.id, next(epochs)) if isinstance(row, Enqueue) else None

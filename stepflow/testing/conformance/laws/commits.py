@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from stepflow.drivers.port.commit import Cancel, Commit, Committed, Dequeue, Enqueue, Event, Fence, Release, Write
-from stepflow.drivers.port.queries import HistoryQuery
+from stepflow.drivers.port.queries import HistoryQuery, RunQuery
 from stepflow.drivers.port.step import Step
 from stepflow.errors import LostClaim, NotFound, RevMismatch
-from stepflow.model.state import State
+from stepflow.model.state import PARKED, State
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
@@ -248,6 +248,49 @@ class CommitLaws:
         assert record(store, "is-held-anew").state.rev == new_rev
         assert isinstance(store.commit([as_member(step(held["waits"], revisions(results[2])[0]))], NOW)[0], LostClaim)
         make(store, as_member(step(Fence("is-held-anew", epoch), new_rev)))
+
+    def test_law_20_steps_that_change_labels_are_found_by_the_new_ones(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        old, new = {"k": "old", "kept": "x"}, {"k": "new\x00", "kept": "x"}
+        names = ["told", "not-told", "told-wrongly", "told-none-are-left", "told-of-the-same"]
+        make(store, *[creation(name, labels=old) for name in names])
+        held = claim(store)
+        labels = dict.fromkeys(names, new) | {"told-none-are-left": {}, "told-of-the-same": old}
+        before = {"told": old, "told-wrongly": {"other": "x"}, "told-none-are-left": old, "told-of-the-same": old}
+        batch = []
+        for name in names:
+            commit = step(held[name], held[name].row.claim_rev, labels=labels[name])
+            write = commit.writes[0]._replace(labels_before=before.get(name))
+            batch.append(as_member(commit._replace(writes=(write,))))
+        make(store, *batch)
+        for name in names:
+            assert record(store, name).state.labels == labels[name]
+        for wanted in (old, new, {"kept": "x"}, {"k": "old"}):
+            found = {found.state.id for found in store.read(RunQuery(NOW, labels=wanted))}
+            assert found == {name for name in names if wanted.items() <= labels[name].items()}
+        assert sessions.driver.maintenance("").check() == []
+
+    def test_law_20_a_step_that_parks_its_run_takes_its_row_away(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        names = ["parks", "is-cancelled", "moves", "goes-on"]
+        make(store, *[creation(name) for name in names])
+        held = claim(store)
+        make(store, Commit(cancel=(Cancel("is-cancelled"),)))
+        parks = [step(held[name], held[name].row.claim_rev, PARKED, end=True) for name in names[:2]]
+        other = Enqueue("moves", "other", NOW, owned=True)
+        moves = step(held["moves"], held["moves"].row.claim_rev, going("other"))._replace(queue=(other,))
+        goes_on = step(held["goes-on"], held["goes-on"].row.claim_rev)
+        results = store.commit([as_member(one) for one in (*parks, moves, goes_on)], NOW + 1)
+        assert [len(one) for one in results if isinstance(one, tuple)] == [1, 1, 2, 1]
+        (rev, epoch) = results[2]  # type: ignore[misc]
+        rows = {name: record(store, name).row for name in names}
+        assert (rows["parks"], rows["goes-on"]) == (None, held["goes-on"].row)
+        cancelled, moved = rows["is-cancelled"], rows["moves"]
+        assert cancelled is not None
+        assert moved is not None
+        assert (cancelled.owner, cancelled.cancel, cancelled.due) == ("", True, NOW + 1)
+        assert (moved.owner, moved.flow, moved.epoch, moved.claim_rev) == (held["moves"].row.owner, "other", epoch, rev)
+        make(store, as_member(step(Fence("moves", epoch), rev)))
 
     def test_unowned_refuses_a_run_that_is_held(self, sessions: Sessions) -> None:
         store = sessions.session()
