@@ -53,7 +53,8 @@ def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:
     window = range(_after(log, query.since_rev), end)
     order = reversed(window) if query.last else window
     found = list(islice((log[i] for i in order if _matches(tables, log[i], query)), max(query.limit, 0)))
-    return found[::-1] if query.last else found
+    found = found[::-1] if query.last else found
+    return found if query.exchange else [Revision(revision.state, "") for revision in found]
 
 
 def _after(log: list[Revision], rev: int) -> int:

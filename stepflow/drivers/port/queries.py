@@ -14,7 +14,7 @@ from stepflow.model.state import State
 class HistoryQuery:
     """Revisions in ascending order: `since_rev < rev`, optionally of one run; at most `limit`.
 
-    `exchange` in the result is the text as of that revision. `last` asks for the newest `limit` instead of the oldest.
+    The exchange in the result is the text as of that revision; with `exchange` False it is not read, and empty. `last` asks for the newest `limit` instead of the oldest.
     `labels` are groups: all labels of one group at least must be equal (no groups: everything). `since` asks for
     `committed_at >= since`, `latest_only` for revisions that are the newest of their id, `until_rev` for `rev <= until_rev`.
     """
@@ -27,6 +27,7 @@ class HistoryQuery:
     since: int = 0
     latest_only: bool = False
     until_rev: int | None = None
+    exchange: bool = True
 
 
 @frozen

@@ -15,11 +15,12 @@ from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.rows import Shards, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 
-REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at, x.exchange"
+REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at"
+TEXT = ", x.exchange"
 TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"
 # Asked of one shard at a time: its index has the order.
 FEED = (
-    f"select {REVISION} from stepflow.history h {TEXTS} where h.shard = $1"
+    f"select {REVISION}{{text}} from stepflow.history h {{texts}} where h.shard = $1"
     " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 # A run's history is a chain from its State backwards; $2 is the revision after which to stop.
@@ -32,9 +33,9 @@ with recursive chain (rev) as (
 """
 # `offset 0` keeps the chain in front: else the whole history might be read just because its index has the order.
 OF_RUN = (
-    f"select {REVISION} from (select rev from chain{{first}}) c cross join lateral"
+    f"select {REVISION}{{text}} from (select rev from chain{{first}}) c cross join lateral"
     " (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h"
-    f" {TEXTS} where h.rev <= $3{{more}} order by h.rev {{order}} limit $4"
+    " {texts} where h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
 ENDLESS = 2**63 - 1
@@ -83,10 +84,13 @@ class RevisionSearch:
     def _text(self) -> str:
         query, more = self.query, self._filters()
         order = "desc" if query.last else "asc"
+        how = {"more": more, "order": order, "text": "", "texts": ""}
+        if query.exchange:
+            how |= {"text": TEXT, "texts": TEXTS}
         if query.id is None:
-            return FEED.format(more=more, order=order)
+            return FEED.format(**how)
         plain = query.last and not more and query.until_rev is None
-        return CHAIN + OF_RUN.format(first=" limit $4" if plain else "", more=more, order=order)
+        return CHAIN + OF_RUN.format(first=" limit $4" if plain else "", **how)
 
     def _filters(self) -> str:
         query = self.query
@@ -116,4 +120,4 @@ def _part(name: str, value: str) -> str:
 
 
 def _revision(row: tuple[Any, ...]) -> Revision:
-    return Revision(read_state(row[:6]), restored(row[6]))
+    return Revision(read_state(row[:6]), restored(row[6]) if len(row) > 6 else "")

@@ -53,7 +53,8 @@ class RevisionSearch:
         while len(found) < query.limit and (chunk := list(islice(places, min(CHUNK, query.limit)))):
             found += [row for row in self._rows(chunk) if _fits(row[0], query)]
         found = found[: max(query.limit, 0)]
-        return self._revisions(found[::-1] if query.last else found)
+        found = found[::-1] if query.last else found
+        return self._revisions(found) if query.exchange else [Revision(state, "") for state, _rev, _own in found]
 
     def _revisions(self, found: Sequence[tuple[State, int, str]]) -> list[Revision]:
         """The revision with its exchange, which an earlier revision may have written."""

@@ -79,7 +79,7 @@ CHAIN = (
     " WHERE h.prev > ?2{limit})"
 )
 REVISION = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at, s.prev, s.exchange"
-REVISIONS = f"SELECT {REVISION} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
+REVISIONS = "SELECT {columns} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
 LOAD_DELAY = (
     f"SELECT {DELAY}, r.flow, ifnull(r.input_hash, ''), ifnull(r.created_at, s.due), {QUEUE},"
     " ifnull((SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev), 'null')"
@@ -194,18 +194,18 @@ class Reader:
         order = "DESC" if query.last else "ASC"
         if query.id is None:
             source = f"stepflow_history AS s WHERE s.shard = ?1 AND s.rev > ?2 AND ?3 IS NULL ORDER BY s.rev {order}"
-            text = f"SELECT {REVISION} FROM {source} LIMIT ?4"
+            text = f"SELECT {_columns(query)} FROM {source} LIMIT ?4"
         else:
             chain = CHAIN.format(limit=" LIMIT ?4" if query.last else "")
             source = "chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
-            text = f"{chain} SELECT {REVISION} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
+            text = f"{chain} SELECT {_columns(query)} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
         limit = max(query.limit, 0)
         rows = self.connection.execute(text, (self.shard, query.since_rev, query.id, limit)).fetchall()
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
 
     def _search(self, query: HistoryQuery) -> list[Revision]:
         revs = Search(self.connection, self.shard, query, head(self.connection)).revs()
-        rows = many_rows(self.connection, REVISIONS, revs, self.shard)
+        rows = many_rows(self.connection, REVISIONS.format(columns=_columns(query)), revs, self.shard)
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
 
     def _revisions(self, rows: list[tuple[Any, ...]]) -> list[Revision]:
@@ -229,6 +229,11 @@ class Reader:
             query = "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
             exchange, prev = self.connection.execute(query, (prev,)).fetchone()
         return str(exchange)
+
+
+def _columns(query: HistoryQuery) -> str:
+    """The columns of a revision; instead of an exchange that is not asked for an empty text."""
+    return REVISION if query.exchange else REVISION.replace("s.exchange", "''")
 
 
 def _record(run: Sequence[Any], row: QueueRow | None, exchange: str = "", events: tuple[Event, ...] = ()) -> Record:

@@ -131,6 +131,12 @@ class SqliteStore(Store):
             self._owners.appear_if_holding(writer)
         if not others and not steps.commits:
             return list(zip(range(first, last + 1)))
+        if not others and not steps.moved:
+            revs = range(first, last + 1)
+            return [
+                (rev,) if type(member) is Step else Committed((rev,), (), (), (), now)
+                for member, rev in zip(batch, revs, strict=True)
+            ]
         answers: dict[int, CommitResult] = {}
         for index, rev in zip([*steps.indexes(len(batch)), *creations], range(first, last + 1), strict=True):
             held = (steps.held[steps.moved[index]].epoch,) if index in steps.moved else ()

@@ -68,10 +68,10 @@ def _only_run(write: Member | Release) -> str:
         return write.id
     if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
         return ""
-    run_id = write.fence.id
-    if write.unowned or write.publish or write.cancel or write.writes[0].state.id != run_id:
+    run_id, queue = write.fence.id, write.queue
+    if write.unowned or write.publish or write.cancel or write.writes[0].state.id != run_id or len(queue) > 1:
         return ""
-    return "" if any(part.id != run_id for part in write.queue) else run_id
+    return run_id if not queue or queue[0].id == run_id else ""
 
 
 def answer_all(loop: asyncio.AbstractEventLoop, answers: Iterable[tuple[PendingCommit, Any]]) -> None:

@@ -62,6 +62,9 @@ class AsyncVerbs:
         for command in commands:
             if isinstance(command, c.Execute):
                 await self._parts.executions.in_background(partial(self._execute_copy, copy_of(command.ctx)))
+            elif isinstance(command, c.Commit):
+                answer = None
+                await self._parts.service.commit(command)
             else:
                 answer = await self._parts.service.do(command)
         return answer

@@ -11,7 +11,7 @@ from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Fenc
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.attempt import Attempt, task_is_cancelled
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -77,7 +77,12 @@ class FunctionRunner:
 
     async def _advance(self, at: ExecutionContext) -> Outcome:
         while True:
-            command = await self._called(self.flow(at.ctx), at.ctx)
+            flow = self.flow(at.ctx)
+            command = await self._call(flow, at.ctx)
+            if type(command) is not c.Commit and not isinstance(command, c.Command):
+                raise StepflowError(
+                    f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
+                )
             try:
                 outcome, following = await self._interpret(at.ctx, command, at.lease)
             except RevMismatch as error:
@@ -124,24 +129,20 @@ class FunctionRunner:
         await self._service.do(c.GetStateByID(ctx, state.id))
         return ctx.committed
 
-    async def _called(self, flow: FlowFunction, ctx: StateCtx) -> c.Command:
+    def _call(self, flow: FlowFunction, ctx: StateCtx) -> Awaitable[Any]:
         if flow.is_async:
-            command = await flow.fn(*((ctx, self._engine) if flow.wants_engine else (ctx,)))
-        else:
-            command = await self._executor.call(flow.fn, *((ctx, self._sync_engine) if flow.wants_engine else (ctx,)))
-        if not isinstance(command, c.Command):
-            raise StepflowError(
-                f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
-            )
-        return command
+            result: Awaitable[Any] = flow.fn(ctx, self._engine) if flow.wants_engine else flow.fn(ctx)
+            return result
+        return self._executor.call(flow.fn, *((ctx, self._sync_engine) if flow.wants_engine else (ctx,)))
 
     async def _interpret(self, ctx: StateCtx, command: c.Command, lease: Lease) -> tuple[Outcome | None, StateCtx]:
         """Carry out a returned command; the outcome that ends the execution, or None, and the State that it goes on with."""
         if isinstance(command, c.Execute):
             return None, command.ctx
-        await self._service.do(command, lease)
         if not isinstance(command, c.Commit):
+            await self._service.do(command, lease)
             return _after(command, ctx)
+        await self._service.commit(command, lease)
         if len(command.commands) == 1:
             return _after(command.commands[0], ctx)
         if any(isinstance(part, c.Delay) and part.ctx.id == ctx.id for part in command.commands):

@@ -6,11 +6,11 @@ later command of the same script can refer to them, and the commit takes them al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from attrs import Factory, define, field
+from attrs import Factory, define
 
 from stepflow.drivers.port.commit import Created, DataRevOf, Placeholder, RevOf, Write
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
@@ -60,18 +60,25 @@ class ScriptPlan:
         self.copies.apply(Numbers(revs, data_revs, committed_at))
 
 
-@define
-class MovePlan(ScriptPlan):
-    """The plan of a single transit or park, which is most of all commits: it needs no working copy."""
+class MovePlan:
+    """The plan of a single transit or park, which most commits are: it needs no working copy, and has no placeholders."""
 
-    ctx: StateCtx = field(kw_only=True)
+    __slots__ = ("_ctx", "writes")
+    data: Sequence[DataWrite] = ()
+    delays: Sequence[Delay] = ()
+    durable = True
 
-    def placeholders(self) -> Iterator[Placeholder]:
-        return iter(())
+    def __init__(self, ctx: StateCtx, write: Write) -> None:
+        self._ctx, self.writes = ctx, (write,)
 
-    def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:  # noqa: ARG002
+    def placeholders(self) -> Iterable[Placeholder]:
+        """None at all."""
+        return ()
+
+    def apply(self, revs: Sequence[int], _data_revs: Sequence[int], committed_at: int) -> None:
+        """Change the caller's object, given what the store answered."""
         run_id, _rev, transition, labels, annotations, _then = self.writes[0].state
-        self.ctx.reset(State(run_id, revs[0], transition, labels, annotations, committed_at))
+        self._ctx.reset(State(run_id, revs[0], transition, labels, annotations, committed_at))
 
 
 def plan_move(command: c.Transit | c.Park, now: int) -> MovePlan:
@@ -82,7 +89,7 @@ def plan_move(command: c.Transit | c.Park, now: int) -> MovePlan:
     to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
     transition = transition_to(to, command.annotations)
     state = State(ctx.id, ctx.committed.rev, transition, ctx.labels.copy(), ctx.annotations.copy(), ctx.committed_at)
-    return MovePlan([write_of(checked_state(state, ctx.committed), ctx.committed, now)], ctx=command.ctx)
+    return MovePlan(command.ctx, write_of(checked_state(state, ctx.committed), ctx.committed, now))
 
 
 def write_of(state: State, committed: State, now: int) -> Write:
@@ -210,15 +217,15 @@ def by_id(command: c.GetStateByID) -> HistoryQuery:
         raise StepflowError("id is empty: name the State to read")
     checked_id(command.id)
     if checked_rev(command.rev) == 0:
-        return HistoryQuery(command.id, limit=1, last=True)
-    return HistoryQuery(command.id, since_rev=command.rev - 1, until_rev=command.rev, limit=1)
+        return HistoryQuery(command.id, limit=1, last=True, exchange=False)
+    return HistoryQuery(command.id, since_rev=command.rev - 1, until_rev=command.rev, limit=1, exchange=False)
 
 
 def by_labels(command: c.GetStateByLabels) -> HistoryQuery:
     """The query of a GetStateByLabels."""
     if not command.labels:
         raise StepflowError("labels are empty: name at least one, or read by id")
-    return HistoryQuery(labels=(checked_labels(command.labels),), limit=1, last=True)
+    return HistoryQuery(labels=(checked_labels(command.labels),), limit=1, last=True, exchange=False)
 
 
 def the_state(query: HistoryQuery, found: Sequence[State]) -> State:

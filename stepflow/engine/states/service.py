@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -21,7 +21,7 @@ from stepflow.engine.states.commit_of import build_commit
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import Script, ScriptPlan, plan_move
+from stepflow.engine.states.script import MovePlan, Script, ScriptPlan, plan_move
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
@@ -53,39 +53,41 @@ class StateService:
             case c.GetDelayedStates():
                 return await self.delayed(command)
             case c.Delay() | c.StoreData():
-                await self._commit(await self._planned(self._script((command,), atomic=False)), lease)
+                await self._perform(self._script((command,), atomic=False), lease)
             case _:
                 (await self._planned(self._script((command,), atomic=False))).apply()
         return None
 
-    async def commit(self, command: c.Commit, lease: Lease | None = None) -> None:
+    def commit(self, command: c.Commit, lease: Lease | None = None) -> Awaitable[None]:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
         if not command.commands:
             raise StepflowError("no commands to commit: give commit(...) at least one")
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
-            plan: ScriptPlan = plan_move(first, self._clock.now())
+            return self._commit(plan_move(first, self._clock.now()), lease)
+        return self._perform(self._script(command.commands, atomic=True), lease)
+
+    async def _perform(self, script: Script, lease: Lease | None) -> None:
+        plan = await self._planned(script)
+        if plan.durable:
+            await self._commit(plan, lease)
         else:
-            plan = await self._planned(self._script(command.commands, atomic=True))
-        await self._commit(plan, lease)
-
-    async def _commit(self, plan: ScriptPlan, lease: Lease | None) -> None:
-        if not plan.durable:
             plan.apply()
-            return
-        mine = lease or self._lease_for(plan)
-        try:
-            await self._submit(plan, mine)
-        except LostClaim:
-            if mine is lease or self._executions.current() is not None:
-                raise
-            self._leases.drop(mine.id)  # another engine moved the State meanwhile
-            await self._submit(plan, Lease())
 
-    async def _submit(self, plan: ScriptPlan, mine: Lease) -> None:
+    async def _commit(self, plan: ScriptPlan | MovePlan, lease: Lease | None) -> None:
         """Make the plan durable, then change the callers' objects."""
-        commit = build_commit(plan, mine, self._clock.now())
-        done = await self._committer.submit(commit)
+        mine = lease or self._lease_for(plan)
+        while True:
+            commit = build_commit(plan, mine, self._clock.now())
+            try:
+                done = await self._committer.submit(commit)
+            except LostClaim:
+                if mine is lease or mine.fence is None or self._executions.current() is not None:
+                    raise
+                self._leases.drop(mine.id)  # another engine moved the State meanwhile
+                mine = Lease()
+            else:
+                break
         plan.apply(done.revs, done.data_revs, done.committed_at)
         self._note(plan, commit, mine, done)
 
@@ -100,6 +102,7 @@ class StateService:
             labels=groups(command.labels),
             since=0 if command.since is None else checked_at(command.since),
             latest_only=command.latest_only,
+            exchange=False,
         )
         found = [r.state for r in await self._reader.read(query)]
         if not found:
@@ -111,7 +114,7 @@ class StateService:
         if not isinstance(since, datetime) and since != "latest" and checked_since(since) != -1:
             await self._reached(since)
             return Start(since)
-        query = HistoryQuery(limit=1, labels=groups(labels), last=not isinstance(since, datetime))
+        query = HistoryQuery(limit=1, labels=groups(labels), last=not isinstance(since, datetime), exchange=False)
         if isinstance(since, datetime):
             query = evolve(query, since=checked_at(since))
         found = await self._reader.read(query)
@@ -135,7 +138,7 @@ class StateService:
         found: list[Delay] = await self._reader.read(query)
         return found
 
-    def _lease_for(self, plan: ScriptPlan) -> Lease:
+    def _lease_for(self, plan: ScriptPlan | MovePlan) -> Lease:
         """The lease under which a commit is made: of the execution that makes it, or of a kept State that it delays."""
         execution = self._executions.current()
         if execution is not None:
@@ -156,7 +159,7 @@ class StateService:
             plan: ScriptPlan = stop.value
             return plan
 
-    def _note(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
+    def _note(self, plan: ScriptPlan | MovePlan, commit: Commit, lease: Lease, done: Committed) -> None:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
         if commit.queue:
             self._note_rows(plan, commit, lease, done)
@@ -173,7 +176,7 @@ class StateService:
             self._notifier.schedule_at(0)
             self._leases.beat_while_held()
 
-    def _note_rows(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
+    def _note_rows(self, plan: ScriptPlan | MovePlan, commit: Commit, lease: Lease, done: Committed) -> None:
         moved = {w.state.id: w.state._replace(rev=rev) for w, rev in zip(plan.writes, done.revs, strict=True)}
         epochs = iter(done.epochs)
         for row in commit.queue:

@@ -96,7 +96,7 @@ class RevisionFeed:
             start = bisect_right(self._states, since, key=lambda state: state.rev)
             found = list(islice((s for s in islice(self._states, start, None) if matches(s, labels)), PAGE))
         else:
-            query = HistoryQuery(since_rev=since, limit=PAGE, labels=labels, until_rev=head)
+            query = HistoryQuery(since_rev=since, limit=PAGE, labels=labels, until_rev=head, exchange=False)
             found = [r.state for r in await self._store_reader.read(query)]
         return found, found[-1].rev if len(found) == PAGE else max(since, head)
 
@@ -129,7 +129,7 @@ class RevisionFeed:
             return head, []
         if known < 0 or head - known > KEPT:
             return head, None
-        query = HistoryQuery(since_rev=known, limit=KEPT, until_rev=head)
+        query = HistoryQuery(since_rev=known, limit=KEPT, until_rev=head, exchange=False)
         return head, [revision.state for revision in self._store.read(query)]
 
     def _take(self, head: int, states: list[State] | None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import pytest
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit as Change
 from stepflow.drivers.port.commit import Write
@@ -86,7 +87,10 @@ class RevisionLaws:
             bounds, times, (False, True), (False, True), (1, 3, 1_000), (None, "r3")
         ):
             query = HistoryQuery(run_id, low, limit, last, labels, since, newest, high)
-            assert store.read(query) == expected(every, query), query
+            wanted = expected(every, query)
+            assert store.read(query) == wanted, query
+            without = store.read(evolve(query, exchange=False))
+            assert without == [Revision(revision.state, "") for revision in wanted], query
 
     def test_law_15_a_value_is_compared_whole(self, sessions: Sessions) -> None:
         store = sessions.session()
