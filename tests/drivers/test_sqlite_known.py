@@ -14,7 +14,7 @@ import pytest
 from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Release
 from stepflow.drivers.sqlite import SqliteDriver, database
 from stepflow.drivers.sqlite.session import SqliteStore
-from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError
+from stepflow.errors import LostClaim, OutcomeUnknown, StoreError
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
@@ -141,7 +141,7 @@ def test_a_run_without_a_state_is_not_created_again(store):
     held, rev = begun(store, "a")
     store._database._writer.execute("DELETE FROM stepflow_states")  # as no session and no program does
     for commit in (step(held, rev), step(held, rev, exchange="[1]")):
-        assert isinstance(store.commit([commit], NOW)[0], RevMismatch)
+        assert isinstance(store.commit([commit], NOW)[0], LostClaim)
     assert store._database._writer.execute("SELECT count(*) FROM stepflow_states").fetchone() == (0,)
 
 

@@ -7,7 +7,7 @@ writes what these noted: on each snapshot the new queue row (`placed`), the canc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from attrs import define, field
@@ -106,8 +106,8 @@ class Changes:
     reserves: list[DedupKey] = field(factory=list)  # keys that hold from now on
 
 
-def ids_of(commit: Commit) -> Sequence[str]:
-    """The runs that a commit touches, some of them more than once."""
+def ids_of(commit: Commit) -> Collection[str]:
+    """The runs that a commit touches, each once."""
     found = [*commit.unowned] if commit.fence is None else [commit.fence.id, *commit.unowned]
     found += [write.state.id for write in commit.writes]
     found += [part.id for part in commit.queue]
@@ -117,7 +117,7 @@ def ids_of(commit: Commit) -> Sequence[str]:
     if commit.delays or commit.data:
         found += [delay.state.id for delay in commit.delays]
         found += [data.run_id for data in commit.data]
-    return found
+    return dict.fromkeys(found)
 
 
 def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
@@ -126,8 +126,11 @@ def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
 
 
 def pending_ids_of(commit: Commit) -> Sequence[str]:
-    """The runs whose pending events decide."""
+    """The runs whose pending events decide: those of which events are consumed, and those that stop to wait for an event."""
     found = [part.id for part in commit.queue if isinstance(part, Dequeue)]
+    if found:
+        awaits = {write.state.id: write.state.transition.event for write in commit.writes}
+        found = [run_id for run_id in found if awaits.get(run_id, "?")]  # of a run that is not written it is not known
     return [*found, commit.fence.id] if commit.consume and commit.fence is not None else found
 
 
@@ -138,7 +141,7 @@ def created_by(write: Write, now: int) -> Created:
 
 def delay_row(delay: Delay) -> QueueRow:
     """The queue row of a new delay."""
-    return QueueRow(delay.state.transition.to, delay.due)
+    return QueueRow(delay.state.transition.to, delay.due, claim_rev=delay.state.rev)
 
 
 def decide_commit(

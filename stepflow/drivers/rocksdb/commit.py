@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, Committed, Event, Owner, Write
+from stepflow.drivers.port.commit import Commit, Committed, Enqueue, Event, Owner, Write
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
     Changes,
@@ -13,6 +13,7 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.step import is_creation
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
@@ -22,13 +23,16 @@ from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import Run, dump_event, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import alone
 from stepflow.errors import StepflowError
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import after_start
 
 
 def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Committed | StepflowError:
     """Apply one commit whole to the overlay of its batch, or answer why nothing of it was applied."""
     before, member = batch.head.copy(), batch.member()
     try:
-        result = _decided(member, keys, commit, now, me)
+        created = _created(member, keys, commit, now) if is_creation(commit) else None
+        result = created or _decided(member, keys, commit, now, me)
     except MEMBER_ERRORS as error:
         result = member_error(error)
     if isinstance(result, StepflowError):
@@ -36,6 +40,20 @@ def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Co
     else:
         batch.absorb(member)
     return result
+
+
+def _created(member: Overlay, keys: Keys, commit: Commit, now: int) -> Committed | None:
+    """The fast path of a new run; None if it exists."""
+    (write,) = commit.writes
+    if member.run(write.state.id) is not None:
+        return None
+    _write(member, keys, write, now)
+    for part in commit.queue:
+        assert isinstance(part, Enqueue)
+        row = QueueRow(part.flow, part.due, priority=part.priority, limits=part.limits)
+        _check(row)
+        rows.place(member, part.id, row, part.priority, after_start(part.limits))
+    return Committed((member.head.rev,), committed_at=now)
 
 
 def _decided(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Committed | StepflowError:
@@ -68,6 +86,8 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
     for event in changes.events:
         _publish(member, keys, event)
     for key, run in runs.items():
+        if run.placed and run.row is not None:
+            _check(run.row)
         rows.write(member, keys, key, run)
     for rev, data in changes.data.items():
         attached.store(member, keys, rev, data)
@@ -75,6 +95,11 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
         attached.put(member, keys, offset, delay)
     for dedup in changes.reserves:
         control.reserve(member, keys, dedup)
+
+
+def _check(row: QueueRow) -> None:
+    """Make the parts of index keys: what cannot be one fails now, not when the batch is written."""
+    text(row.flow), number(row.due), number(row.priority), text(row.limits)
 
 
 def _write(overlay: Overlay, keys: Keys, write: Write, now: int) -> None:

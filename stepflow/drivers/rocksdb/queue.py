@@ -77,17 +77,19 @@ def write(overlay: Overlay, keys: Keys, key: str, run: RunSnapshot) -> None:
         overlay.rows[key] = run.row
     if not run.placed:
         return
-    row, last = run.row, overlay.run(key)
-    if row is None:
-        if run.epoch is not None:
-            overlay.rows[key] = None
-        return
-    # Parts of index keys: they fail now, not when the batch is written.
-    text(row.flow), number(row.due), number(row.priority), text(row.limits)
+    if run.row is not None:
+        place(overlay, key, run.row, run.priority, run.limits)
+    elif run.epoch is not None:
+        overlay.rows[key] = None
+
+
+def place(overlay: Overlay, key: str, row: QueueRow, priority: int, limits: str) -> None:
+    """Give a run or a delay this row; priority and limits are those of its later rows."""
     overlay.requeue(key, row)
-    if last is not None and (last.priority, last.limits) != (run.priority, run.limits):
-        last = overlay.copy(last)
-        last.priority, last.limits = run.priority, run.limits
+    run = overlay.run(key)
+    if run is not None and (run.priority != priority or run.limits != limits):
+        run = overlay.copy(run)
+        run.priority, run.limits = priority, limits
 
 
 def take(overlay: Overlay, keys: Keys, key: str, owner: str, record: Record | None) -> Claim:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
+from stepflow.drivers.port.rules import NO_EXCHANGE
 from stepflow.drivers.port.stored import map_text, printable
 from stepflow.drivers.sqlite.rows import lane
 from stepflow.model.lifecycle import SUSPECT
@@ -104,7 +105,15 @@ def creations(
             names += (name, value, state.id)
         rows += (state.id, rev, created.flow, created.input_hash, created.created_at, text, labels, annotations)
         rows += (transition.status, transition.event, transition.polls, priority, limits)
-        history += (rev, state.id, 0, text, labels, annotations, "null" if write.exchange is None else write.exchange)
+        history += (
+            rev,
+            state.id,
+            0,
+            text,
+            labels,
+            annotations,
+            NO_EXCHANGE if write.exchange is None else write.exchange,
+        )
     many(connection, BIRTH, 13, rows, shard, now)
     many(connection, HISTORY, 7, history, shard, now)
     many(connection, QUEUE, 7, queue, shard)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import define
@@ -38,43 +38,38 @@ class DelaysAndData:
         row = self.connection.execute(query, (self.shard, name)).fetchone()
         return 0 if row is None else int(row[0])
 
-    def _numbers(self, name: str, count: int) -> range:
-        first = self.last(name) + 1
+    def _count(self, name: str, last: int) -> None:
         self.connection.execute(
             "INSERT INTO stepflow_counters (shard, name, last) VALUES (?, ?, ?)"
             " ON CONFLICT (shard, name) DO UPDATE SET last = excluded.last",
-            (self.shard, name, first + count - 1),
+            (self.shard, name, last),
         )
-        return range(first, first + count)
 
-    def store(self, data: Sequence[DataWrite]) -> Sequence[int]:
-        """Keep blobs; their revisions."""
-        if not data:
-            return ()
-        revs = self._numbers("data", len(data))
-        for rev, one in zip(revs, data, strict=True):
+    def store(self, data: Mapping[int, DataWrite]) -> None:
+        """Keep blobs under their revisions."""
+        for rev, one in data.items():
             self.connection.execute(
                 "INSERT INTO stepflow_data (shard, rev, run_id, annotations, blob) VALUES (?, ?, ?, ?, ?)",
                 (self.shard, rev, one.run_id, encode_map(one.annotations), one.blob),
             )
-        return revs
+        if data:
+            self._count("data", max(data))
 
-    def delay(self, delays: Sequence[Delay]) -> Sequence[int]:
-        """Keep delays; their offsets. Their rows in the queue are the caller's."""
-        if not delays:
-            return ()
-        offsets = self._numbers("delays", len(delays))
-        for offset, delay in zip(offsets, delays, strict=True):
+    def delay(self, delays: Mapping[int, Delay]) -> None:
+        """Keep delays under their offsets. Their rows in the queue are the caller's."""
+        for offset, delay in delays.items():
             state = delay.state
             texts = (state.transition.text, map_text(state.labels), map_text(state.annotations))
             row = (state.id, state.rev, *texts, state.committed_at, delay.due, delay.commit)
             self.connection.execute(PUT, (self.shard, offset, delay_key(state.id, offset), *row))
-        return offsets
+        if delays:
+            self._count("delays", max(delays))
 
-    def fire(self, key: str) -> bool:
-        """Mark the pending delay of this key as over; False when there is none."""
-        query = "UPDATE stepflow_delays SET fired = 1 WHERE shard = ? AND key = ? AND fired = 0"
-        return bool(self.connection.execute(query, (self.shard, key)).rowcount)
+    def fire(self, offset: int) -> None:
+        """Mark a delay as over."""
+        self.connection.execute(
+            "UPDATE stepflow_delays SET fired = 1 WHERE shard = ? AND number = ?", (self.shard, offset)
+        )
 
     def read_delays(self, query: DelayQuery) -> list[Delay]:
         """The delays that the query asks for, by due time and offset."""

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from attrs import define
 
 from stepflow.drivers.port.commit import DedupKey
-from stepflow.errors import Duplicate
 from stepflow.model.limits import Limit, LimitUsage, rated
 
 HELD = (
@@ -16,11 +15,11 @@ HELD = (
     " WHERE shard = ? AND owner <> '' AND limits <> ''"
 )
 BEGUN = "SELECT at FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
-PROMISED = (
+RESERVED = (
     "SELECT o.run_id FROM stepflow_once AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
     " WHERE o.shard = ? AND o.key = ? AND o.until > ?"
 )
-PROMISE = (
+RESERVE = (
     "INSERT INTO stepflow_once (shard, key, run_id, until) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (shard, key) DO UPDATE SET run_id = excluded.run_id, until = excluded.until"
 )
@@ -57,14 +56,14 @@ class Control:
             )
             self.connection.execute("INSERT INTO stepflow_begun (shard, key, at) VALUES (?, ?, ?)", (*key, self.now))
 
-    def duplicate(self, dedup: DedupKey) -> Duplicate | None:
-        """The error of a commit whose deduplication key is reserved, or None."""
-        row = self.connection.execute(PROMISED, (self.shard, dedup.key, self.now)).fetchone()
-        return None if row is None else Duplicate(dedup.key, row[0])
+    def reserved(self, dedup: DedupKey) -> dict[str, str]:
+        """The run that was started with this key, by the key, if the key holds."""
+        row = self.connection.execute(RESERVED, (self.shard, dedup.key, self.now)).fetchone()
+        return {} if row is None else {dedup.key: row[0]}
 
     def reserve(self, dedup: DedupKey) -> None:
         """Reserve the key until the end of its window."""
-        self.connection.execute(PROMISE, (self.shard, dedup.key, dedup.run_id, dedup.until))
+        self.connection.execute(RESERVE, (self.shard, dedup.key, dedup.run_id, dedup.until))
 
 
 def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:

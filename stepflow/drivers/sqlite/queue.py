@@ -1,72 +1,56 @@
-"""The ready queue's rows: how they are put, given back and taken from the dead."""
+"""The ready queue's rows: runs are read as snapshots for the rules, and rows are written, released and reclaimed."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
-from stepflow.drivers.port.stored import printable, read_transition
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.rules import RunSnapshot, decide_release, reclaimed, returned
+from stepflow.drivers.port.stored import read_transition
+from stepflow.drivers.sqlite.bulk import many
 from stepflow.drivers.sqlite.rows import QUEUE, lane, read_queue
-from stepflow.errors import LostClaim
-from stepflow.model.lifecycle import SUSPECT, QueueRow
-from stepflow.model.limits import after_start
+from stepflow.model.lifecycle import QueueRow
 
-# The row of a run together with what decides whether it is wanted now: a cancel that the holder has not seen, or an
-# event that the run waits for (?3: its name, or NULL for the one that its State names).
-LOOK = (
-    f"SELECT {QUEUE}, s.status, s.event, s.transition, s.priority, s.limits, EXISTS (SELECT 1 FROM stepflow_events AS e"
-    " WHERE e.shard = s.shard AND e.run_id = s.id AND e.taken = 0 AND e.name = ifnull(?3, nullif(s.event, '')))"
-    " FROM stepflow_states AS s LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
-    " WHERE s.shard = ?1 AND s.id = ?2"
+RUN = (
+    f"SELECT {QUEUE}, s.rev, s.transition, s.priority, s.limits, s.labels FROM stepflow_states AS s"
+    " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id WHERE s.shard = ? AND s.id = ?"
 )
-LOOK_DELAY = f"SELECT {QUEUE}, '', '', '', q.priority, '', 0 FROM stepflow_queue AS q WHERE q.shard = ?1 AND q.id = ?2"
-
+DELAY = (
+    f"SELECT {QUEUE}, d.rev, d.transition, d.number FROM stepflow_delays AS d"
+    " LEFT JOIN stepflow_queue AS q ON q.shard = d.shard AND q.id = d.key WHERE d.shard = ? AND d.key = ? AND d.fired = 0"
+)
+PENDING = "SELECT seq, name FROM stepflow_events WHERE shard = ? AND run_id = ? AND taken = 0"
+KNOWN = "SELECT 1 FROM stepflow_events WHERE shard = ? AND run_id = ? AND id = ?"
+# The row of a delay has no State; its claim_rev is always the revision of its snapshot.
+HELD = (
+    f"SELECT {QUEUE}, q.id, ifnull(s.rev, q.claim_rev) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
+    " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id"
+    " WHERE q.shard = ? AND q.owner = ? AND q.owner <> '' ORDER BY q.id"
+)
+COLUMNS = (
+    "flow",
+    "due",
+    "owner",
+    "epoch",
+    "claim_rev",
+    "priority",
+    "crashes",
+    "cancel",
+    "blocked",
+    "blocked_by",
+    "limits",
+)
 PUT = (
-    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, priority, cancel, lane, limits)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, epoch = excluded.epoch,"
-    " priority = excluded.priority, cancel = excluded.cancel, lane = excluded.lane, limits = excluded.limits,"
-    " owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
+    f"INSERT INTO stepflow_queue ({', '.join(COLUMNS)}, id, lane, shard)"
+    f" SELECT {', '.join(f'column{number}' for number in range(1, len(COLUMNS) + 3))}, ?1 FROM (VALUES {{rows}})"
+    f" WHERE true ON CONFLICT (shard, id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS)},"
+    " lane = excluded.lane"
 )
-HOLD = (
-    "INSERT INTO stepflow_queue (shard, id, flow, due, owner, epoch, claim_rev, priority, limits, lane)"
-    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, (SELECT limits FROM stepflow_states WHERE shard = ?1 AND id = ?2), 1)"
-    " ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due,"
-    " owner = excluded.owner, epoch = excluded.epoch, claim_rev = excluded.claim_rev, priority = excluded.priority,"
-    " crashes = 0, blocked = '', blocked_by = ''"
-)
-DELAY = "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, claim_rev, lane) VALUES (?, ?, ?, ?, ?, ?, ?)"
-UNOWN = (
-    "UPDATE stepflow_queue SET owner = '', due = ?, lane = ?, epoch = ?, crashes = ?, blocked = ?, blocked_by = ?"
-    " WHERE shard = ? AND id = ?"
-)
-
-
-@define
-class QueuePreview:
-    """A run's row, and why it may be wanted now; `limits` are those of its row, or of its next one."""
-
-    row: QueueRow | None
-    status: str
-    event: str
-    transition: str
-    priority: int
-    limits: str
-    pending: bool
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody asked the holder to cancel, and the run has not ended."""
-        return self.row is not None and self.row.cancel and not self.status
-
-    @property
-    def flow(self) -> str:
-        """The flow that goes on with the run."""
-        return self.row.flow if self.row else read_transition(self.transition).to
 
 
 @define
@@ -83,133 +67,98 @@ class ReadyRows:
         row = self.connection.execute("SELECT value FROM stepflow_meta WHERE name = 'epoch'").fetchone()
         return int(row[0]) - number + 1
 
-    def holder(self, run_id: str) -> tuple[int | None, str]:
-        """Epoch and owner of a run's row; (None, "") without one."""
-        query = "SELECT epoch, owner FROM stepflow_queue WHERE shard = ? AND id = ?"
-        return self.connection.execute(query, (self.shard, run_id)).fetchone() or (None, "")
-
-    def look(self, run_id: str, event: str | None = None) -> QueuePreview:
-        """The row of a run or a delay that exists."""
-        found = self.connection.execute(LOOK, (self.shard, run_id, event)).fetchone()
+    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str]] = ()) -> RunSnapshot:
+        """A run, or a pending delay, for the rules; `publishes` are (run id, publish id) to be looked up."""
+        execute = self.connection.execute
+        found = execute(RUN, (self.shard, key)).fetchone()
         if found is None:
-            found = self.connection.execute(LOOK_DELAY, (self.shard, run_id)).fetchone()
-        *columns, status, awaited, transition, priority, limits, pending = found
-        row = read_queue(tuple(columns))
-        return QueuePreview(row, status, awaited, transition, priority, row.limits if row else limits, bool(pending))
+            return self._delay(key)
+        rev, transition, priority, limits, labels = found[len(COLUMNS) :]
+        run = _snapshot(rev, found, transition)
+        run.rev, run.priority, run.limits, run.labels = rev, priority, limits, labels
+        if pending:
+            run.pending = dict(execute(PENDING, (self.shard, key)))
+        asked = [event_id for run_id, event_id in publishes if run_id == key]
+        run.known = {event_id for event_id in asked if execute(KNOWN, (self.shard, key, event_id)).fetchone()}
+        return run
 
-    def cancel(self, run_id: str) -> LostClaim | None:
-        """Mark an owned row."""
-        cursor = self.connection.execute(
-            "UPDATE stepflow_queue SET cancel = 1 WHERE shard = ? AND id = ? AND owner <> ''", (self.shard, run_id)
-        )
-        return None if cursor.rowcount else LostClaim(f"run {run_id!r} is not held by a worker: cancel it directly")
+    def _delay(self, key: str) -> RunSnapshot:
+        found = self.connection.execute(DELAY, (self.shard, key)).fetchone() if "\0" in key else None
+        if found is None:
+            return RunSnapshot()
+        rev, transition, offset = found[len(COLUMNS) :]
+        run = _snapshot(rev, found, transition)
+        run.delay = offset
+        return run
 
-    def put(self, part: Enqueue | Dequeue) -> None:
-        """Replace or remove the row of a run that exists.
+    def write(self, runs: Mapping[str, RunSnapshot]) -> dict[str, int]:
+        """Write the rows and marks that the rules noted on these snapshots; the new epochs by run."""
+        execute, rows = self.connection.execute, {}
+        for key, run in runs.items():
+            if run.placed and run.row is not None:
+                rows[key] = run.row
+            elif run.placed:
+                execute("DELETE FROM stepflow_queue WHERE shard = ? AND id = ?", (self.shard, key))
+            elif run.marked:
+                execute("UPDATE stepflow_queue SET cancel = 1 WHERE shard = ? AND id = ?", (self.shard, key))
+        return self.requeue(rows)
 
-        A cancel that the holder has not seen makes it due now; so does an awaited event that was published since the
-        holder looked, if the row was to be removed.
-        """
-        found = self.look(part.id)
-        if isinstance(part, Enqueue):
-            self._prefer(part)
-            due = min(part.due, self.now) if found.cancelled else part.due
-            self._insert(part.id, part.flow, due, part.priority, part.limits or found.limits, found.cancelled)
-        elif found.cancelled or found.pending:
-            self._insert(part.id, found.flow, self.now, found.priority, found.limits, found.cancelled)
-        else:
-            self.remove(part.id)
+    def requeue(self, rows: Mapping[str, QueueRow]) -> dict[str, int]:
+        """Give runs and delays these rows, each with a new epoch; the epochs."""
+        if not rows:
+            return {}
+        first = self.epochs(len(rows))
+        epochs = {key: first + number for number, key in enumerate(rows)}
+        values: list[object] = []
+        for key, row in rows.items():
+            place = lane(row.due, self.now, row.crashes, row.blocked_by)
+            values += (*row._replace(epoch=epochs[key]), key, place)
+        many(self.connection, PUT, len(COLUMNS) + 2, values, self.shard)
+        return epochs
 
-    def _prefer(self, part: Enqueue) -> None:
-        query = "UPDATE stepflow_states SET priority = ?1 WHERE shard = ?2 AND id = ?3 AND priority <> ?1"
-        self.connection.execute(query, (part.priority, self.shard, part.id))
-        if part.limits:
-            query = "UPDATE stepflow_states SET limits = ? WHERE shard = ? AND id = ?"
-            self.connection.execute(query, (after_start(part.limits), self.shard, part.id))
+    def keep(self, run_id: str, priority: int, limits: str) -> None:
+        """Keep the priority and the limits of later rows of a run."""
+        query = "UPDATE stepflow_states SET priority = ?, limits = ? WHERE shard = ? AND id = ?"
+        self.connection.execute(query, (priority, limits, self.shard, run_id))
 
     def limit(self, run_id: str, limits: str) -> None:
         """Give the row of a run other limits."""
         query = "UPDATE stepflow_queue SET limits = ? WHERE shard = ? AND id = ?"
         self.connection.execute(query, (limits, self.shard, run_id))
 
-    def hold(self, part: Enqueue, owner: str, rev: int) -> int:
-        """Give the row of a run at `rev` to `owner`, as if it had claimed it; a cancel that was asked for stays. Its epoch."""
-        self._prefer(part)
-        epoch = self.epochs()
-        row = (part.flow, part.due, owner, epoch, rev, part.priority)
-        self.connection.execute(HOLD, (self.shard, part.id, *row))
-        return epoch
-
-    def delay(self, key: str, flow: str, due: int, rev: int) -> None:
-        """Give a delay of a State at `rev` its row."""
-        row = (flow, due, self.epochs(), rev, lane(due, self.now))
-        self.connection.execute(DELAY, (self.shard, key, *row))
-
-    def wake(self, run_id: str, event: str) -> None:
-        """Make a run that waits for this event due now."""
-        found = self.look(run_id, event)
-        row = found.row
-        if found.event != event or found.status:
-            return
-        if row is None:
-            self._insert(run_id, found.flow, self.now, found.priority, found.limits, False)
-        elif not row.owner and row.due > self.now:
-            self._unown(run_id, self.now, row.crashes, row.blocked, row.blocked_by)
-
-    def _insert(self, run_id: str, flow: str, due: int, priority: int, limits: str, cancel: bool) -> None:
-        row = (flow, due, self.epochs(), priority, cancel, lane(due, self.now), limits)
-        self.connection.execute(PUT, (self.shard, run_id, *row))
-
-    def _unown(self, run_id: str, due: int, crashes: int, blocked: str, blocked_by: str) -> None:
-        place = lane(due, self.now, crashes, blocked_by)
-        row = (due, place, self.epochs(), crashes, blocked, blocked_by)
-        self.connection.execute(UNOWN, (*row, self.shard, run_id))
-
-    def remove(self, run_id: str) -> None:
-        """Take the row of a run or a delay away."""
-        self.connection.execute("DELETE FROM stepflow_queue WHERE shard = ? AND id = ?", (self.shard, run_id))
-
-    def release(self, release: Release) -> bool:
-        """Give one claim back; False when it is lost."""
-        run_id = release.fence.id
-        if self.holder(run_id)[0] != release.fence.epoch:
-            return False
-        found = self.look(run_id, release.event)
-        assert found.row is not None
-        due = release.due
-        if found.cancelled or (release.event and found.pending):
-            due = self.now if due is None else min(due, self.now)
-        if due is None:
-            self.remove(run_id)
-        else:
-            crashes = found.row.crashes if release.crashes is None else release.crashes
-            self._unown(run_id, due, crashes, printable(release.blocked), release.blocked_by)
-        return True
+    def release(self, batch: Sequence[Release]) -> list[bool]:
+        """Release claims; False for those that are lost."""
+        pending = {release.fence.id for release in batch if release.event}
+        ids = dict.fromkeys(release.fence.id for release in batch)
+        runs = {run_id: self.snapshot(run_id, run_id in pending) for run_id in ids}
+        held = [decide_release(release, runs[release.fence.id], self.now) for release in batch]
+        self.write(runs)
+        return held
 
     def reclaim(self, owner: str) -> bool:
-        """Free what a dead owner held; runs it made no commit in are suspected of having killed it."""
-        held = self.connection.execute(
-            "UPDATE stepflow_queue INDEXED BY stepflow_queue_owned SET crashes ="
-            " CASE WHEN claim_rev = ifnull((SELECT rev FROM stepflow_states AS s WHERE s.shard = stepflow_queue.shard"
-            " AND s.id = stepflow_queue.id), claim_rev) THEN crashes + 1 ELSE 0 END"
-            " WHERE shard = ? AND owner = ? AND owner <> ''",
-            (self.shard, owner),
-        ).rowcount
-        if held:
-            self._free(owner, "?4", self.now)
-        key = (self.shard, owner)
-        known = self.connection.execute("DELETE FROM stepflow_owners WHERE shard = ? AND id = ?", key).rowcount
-        return bool(held or known)
-
-    def _free(self, owner: str, due: str, now: int) -> None:
-        self.connection.execute(
-            f"UPDATE stepflow_queue INDEXED BY stepflow_queue_owned SET owner = '', due = {due}, epoch = ?3,"
-            f" lane = CASE WHEN crashes >= {SUSPECT} THEN 2 ELSE 1 END"
-            " WHERE shard = ?1 AND owner = ?2 AND owner <> '' AND ?4 IS NOT NULL",
-            (self.shard, owner, self.epochs(), now),
-        )
+        """Free what a dead owner held."""
+        held = self._free(owner, lambda row, rev: reclaimed(row, rev, self.now))
+        return self._forget(owner) or held
 
     def leave(self, owner: str) -> None:
-        """Give back all that an owner that ends holds; it was due when it was claimed and stays so."""
-        self._free(owner, "due", self.now)
-        self.connection.execute("DELETE FROM stepflow_owners WHERE shard = ? AND id = ?", (self.shard, owner))
+        """Free what an owner holds that ends."""
+        self._free(owner, lambda row, _rev: returned(row))
+        self._forget(owner)
+
+    def _free(self, owner: str, freed: Callable[[QueueRow, int], QueueRow]) -> bool:
+        found = self.connection.execute(HELD, (self.shard, owner)).fetchall()
+        rows = {key: freed(row, rev) for *columns, key, rev in found if (row := read_queue(columns)) is not None}
+        self.requeue(rows)
+        return bool(rows)
+
+    def _forget(self, owner: str) -> bool:
+        key = (self.shard, owner)
+        return bool(self.connection.execute("DELETE FROM stepflow_owners WHERE shard = ? AND id = ?", key).rowcount)
+
+
+def _snapshot(rev: int, found: Sequence[object], transition: str) -> RunSnapshot:
+    """A snapshot at a revision, from the columns `QUEUE`."""
+    row = read_queue(found[: len(COLUMNS)])
+    run = RunSnapshot(newest=rev, epoch=None if row is None else row.epoch, row=row)
+    run.at(read_transition(transition))
+    return run

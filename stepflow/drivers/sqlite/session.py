@@ -206,7 +206,7 @@ class SqliteStore(Store):
             if fast.releases(writer, self._shard, batch, now, rows.epochs):
                 return [True] * len(batch)
             self._database.next_transaction(writer, "ROLLBACK")
-            return [rows.release(release) for release in batch]
+            return rows.release(batch)
 
     def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:  # noqa: ARG002
         with self._database.writing() as writer:
