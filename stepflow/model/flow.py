@@ -73,23 +73,25 @@ class Task(ABC):
 
 @frozen
 class Move:
-    """The result of a task: the next transition, and the task at its position (None: the run has ended).
+    """The result of a task: the next transition, and the tasks at its position (none: the run has ended). A step flow has one.
 
-    `delay_s` is the time in seconds before that task may start. `stays` is true for a poll whose condition is not met yet:
+    `delay_s` is the time in seconds before they may start. `stays` is true for a poll whose condition is not met yet:
     if the exchange did not change either, there is nothing to commit. `attempt` is the number of the next attempt of the
     task's retry group, from 1.
     """
 
     transition: Transition
-    task: Task | None
+    tasks: tuple[Task, ...]
     delay_s: float = 0.0
     stays: bool = False
     attempt: int = 1
-    immediate: bool = field(init=False)  # whether the task may start at once and has no time limit
+    immediate: bool = field(init=False)  # whether the tasks may start at once and have no time limit
 
     @immediate.default
     def _immediate(self) -> bool:
-        return self.task is not None and not self.stays and not self.delay_s and self.task.timeout_s is None
+        if not self.tasks or self.stays or self.delay_s:
+            return False
+        return all(task.timeout_s is None for task in self.tasks)
 
 
 class Flow(ABC, Generic[E_contra]):

@@ -40,11 +40,11 @@ class FlowFunction(Flow[None]):
 
     def first(self) -> Move:
         """The Move of a new run: to this flow, without a delay."""
-        return Move(Transition(self.name), None)
+        return Move(Transition(self.name), ())
 
     def resume(self, transition: Transition) -> Move:
         """The Move to the stored transition: a flow function has no position of its own."""
-        return Move(transition, None)
+        return Move(transition, ())
 
 
 def flow(

@@ -90,7 +90,7 @@ def status_of(state: State, row: QueueRow | None, now: int) -> Status:
         return Status(transition.status)
     facts = {
         "no_row": row is None,
-        "awaits_event": transition.event != "",
+        "awaits_event": bool(transition.events),
         "owned": row is not None and row.owner != "",
         "blocked": row is not None and row.blocked != "",
         "due": row is not None and row.due <= now,

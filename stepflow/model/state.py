@@ -45,7 +45,7 @@ class Transition:
 
     Transitions are immutable and shared between runs, so the derived fields are computed once. `text` is the stored form,
     canonical JSON `{"annotations":{…},"to":"…"}`. `status` is `completed`, `failed` or `cancelled` if the run ended with
-    this transition, else empty; `event` names the event that the run waits for, if any; `polls` is true if it waits for an
+    this transition, else empty; `events` names the events that the run waits for; `polls` is true if it waits for an
     event or polls a condition, `plain` if it does neither.
     """
 
@@ -53,7 +53,7 @@ class Transition:
     annotations: Mapping[str, str] = EMPTY
     text: str = _derived()
     status: str = _derived()
-    event: str = _derived()
+    events: tuple[str, ...] = _derived()
     polls: bool = _derived()
     plain: bool = _derived()
 
@@ -65,10 +65,10 @@ class Transition:
     def _status(self) -> str:
         return self.annotations.get(STATUS, "")
 
-    @event.default
-    def _event(self) -> str:
-        waiting = self.annotations.get(WAITING, "")
-        return waiting.removeprefix("event:") if waiting.startswith("event:") else ""
+    @events.default
+    def _events(self) -> tuple[str, ...]:
+        kind, _colon, name = self.annotations.get(WAITING, "").partition(":")
+        return (name,) if kind == "event" and name else ()
 
     @polls.default
     def _polls(self) -> bool:
@@ -76,7 +76,7 @@ class Transition:
 
     @plain.default
     def _plain(self) -> bool:
-        return not (self.event or self.polls)
+        return not (self.events or self.polls)
 
     @classmethod
     def parse(cls, text: str) -> Transition:

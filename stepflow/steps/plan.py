@@ -91,7 +91,7 @@ class ChainPlan:
     ) -> Move:
         """The Move to `position`, where `row` is due (None: the end of the flow)."""
         if row is None:
-            return Move(self._end, None)
+            return Move(self._end, ())
         attempts = attempts_in(row.retry_scope, attempts)
         annotations = {POSITION: to_json(to_strings(position, attempts))}
         if row.event:
@@ -101,12 +101,12 @@ class ChainPlan:
         if waiting:
             annotations[WAITING] = waiting
         transition = Transition(self.table.name, annotations)
-        return Move(transition, self._task(row, attempts), delay_s, stays, _number(attempts))
+        return Move(transition, (self._task(row, attempts),), delay_s, stays, _number(attempts))
 
     def at(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition, without its delay. Raises UnknownState."""
         move = self._moves_read.get(transition.annotations.get(POSITION)) or self._read(transition)
-        return move if move.transition is transition else Move(transition, move.task, attempt=move.attempt)
+        return move if move.transition is transition else Move(transition, move.tasks, attempt=move.attempt)
 
     def _read(self, transition: Transition) -> Move:
         stored = transition.annotations.get(POSITION)
@@ -117,8 +117,8 @@ class ChainPlan:
                 f"annotation {POSITION} of {self.table.name} holds {stored!r:.200}, not a JSON list"
             ) from error
         position = read_position(self.table, state)
-        task = None if position.row is None else self._task(position.row, position.attempts)
-        move = Move(transition, task, attempt=_number(position.attempts))
+        tasks = () if position.row is None else (self._task(position.row, position.attempts),)
+        move = Move(transition, tasks, attempt=_number(position.attempts))
         if stored == to_json((position.name,)):
             self._moves_read[stored] = move
         return move

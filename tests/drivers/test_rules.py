@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Cancel, Commit, DedupKey, Dequeue, Enqueue, Event, Fence, Release, Write
@@ -27,6 +27,7 @@ from stepflow.model.state import State
 from stepflow.testing.conformance.kit import awaiting, ended, going
 
 NOW, ME = 100, "me"
+quiet = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 ids = st.sampled_from(["a", "b", "c"])
 transitions = st.sampled_from([going("x"), awaiting("paid"), ended()])
 revs = st.integers(0, 1)  # few, so that most commits know the revision
@@ -82,6 +83,7 @@ def decide(commit: Commit, runs: dict[str, RunSnapshot], changes: Changes, numbe
     return decide_commit(commit, number, runs, NOW, changes, [10 + number * 10 + n for n in range(len(commit.writes))])
 
 
+@quiet
 @given(batches, runs_of_all)
 def test_a_refused_commit_notes_nothing(batch, runs):
     changes = Changes(owner=ME)
@@ -91,6 +93,7 @@ def test_a_refused_commit_notes_nothing(batch, runs):
             assert repr((runs, changes)) == before
 
 
+@quiet
 @given(batches, runs_of_all)
 def test_a_commit_notes_all_that_it_holds(batch, runs):
     changes = Changes(owner=ME)
@@ -108,6 +111,7 @@ def test_a_commit_notes_all_that_it_holds(batch, runs):
     assert all(run.row.owner in ("", ME) for run in runs.values() if run.placed and run.row)
 
 
+@quiet
 @given(commits, runs_of_all)
 def test_no_cancel_and_no_awaited_event_is_lost(commit, runs):
     before = {run_id: copy_of(run) for run_id, run in runs.items()}
@@ -128,6 +132,7 @@ def test_no_cancel_and_no_awaited_event_is_lost(commit, runs):
             assert run.row.owner or run.row.due <= NOW or not run.placed
 
 
+@quiet
 @given(epochs, st.none() | st.integers(90, 110), snapshots())
 def test_a_release_looks_again(epoch, due, run):
     release = Release(Fence("a", epoch), due)
@@ -144,6 +149,7 @@ def test_a_release_looks_again(epoch, due, run):
         assert found.row is None or (not found.row.owner and found.row.cancel == run.row.cancel)
 
 
+@quiet
 @given(commits)
 def test_what_a_driver_is_told_to_read_is_enough(commit):
     touched = set(ids_of(commit))

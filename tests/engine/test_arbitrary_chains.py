@@ -28,7 +28,7 @@ def applied(flow: StepFlow[Any]) -> tuple[list[list[str]], Any, bool]:
         state: list[str] = []
         exchange: dict[str, Any] = {"calls": []}
         positions: list[list[str]] = [["start:script"]]
-        if flow.first().task is None:  # nothing to call: such a run ends where it begins
+        if not flow.first().tasks:  # nothing to call: such a run ends where it begins
             return [["completed:script"]], exchange, True
         while not flow.is_completed(state) and len(positions) < BOUND:
             before = list(exchange["calls"])

@@ -40,10 +40,10 @@ def test_literal_stored_forms():
 
 
 def test_what_the_annotations_say():
-    assert (PARKED.status, PARKED.event) == ("", "")
+    assert (PARKED.status, PARKED.events) == ("", ())
     assert Transition("", {"stepflow.status": "failed"}).status == "failed"
-    assert Transition("f", {"stepflow.waiting": "event:a:b"}).event == "a:b"
-    assert Transition("f", {"stepflow.waiting": "poll"}).event == ""
+    assert Transition("f", {"stepflow.waiting": "event:a:b"}).events == ("a:b",)
+    assert Transition("f", {"stepflow.waiting": "poll"}).events == ()
 
 
 def test_noting_adds_library_annotations_to_a_copy():

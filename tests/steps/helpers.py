@@ -58,8 +58,8 @@ def position(move: Move) -> list[str]:
 
 
 def task_of(move: Move) -> Task:
-    assert move.task is not None
-    return move.task
+    (task,) = move.tasks
+    return task
 
 
 def step(move: Move, exchange: Any = None, *payload: Any) -> Move:

@@ -70,7 +70,7 @@ def test_back_off_before_an_event_still_shows_the_event():
     wait = Steps().wait_event("w", "go", int, print, timeout=1)
     flow = named("x").retry("r", RetryPolicy(delay=5, jitter=0), wait).compile()
     again = after_error(task_of(flow.first()), TimedOut(), None)
-    assert (again.transition.event, again.delay_s) == ("go", 5)
+    assert (again.transition.events, again.delay_s) == (("go",), 5)
 
 
 def test_an_error_of_a_handler_remembers_the_error_it_was_asked_about():

@@ -42,7 +42,7 @@ def whole(flow: Any, exchange: Any = None) -> int:
 def test_nesting_of_any_kind(kind, applies):
     flow = nest(kind, DEEP).compile()
     assert whole(flow) == applies
-    assert flow.first().task is not None
+    assert flow.first().tasks
     for form in ("mermaid", "dot", "text"):
         assert flow.diagram(form, state=[])
     assert len(flow.fingerprint) == 64

@@ -73,7 +73,7 @@ def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> b
 def _asleep(run: Run, query: AsleepQuery) -> bool:
     row = run.row
     if row is None:
-        return run.state.transition.event != "" and run.created.flow in query.flows
+        return run.state.transition.events != () and run.created.flow in query.flows
     return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
 
 

@@ -143,7 +143,7 @@ class MemoryTables:
         run, transition, part = self.runs.get(step.id), step.transition, step.part
         if run is None or run.row is None or run.row[EPOCH] != step.epoch or run.state.rev != step.rev:
             return None
-        if part is not None and (type(part) is not Dequeue or not transition.status or transition.event):
+        if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
             return None
         rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
         if part is not None:

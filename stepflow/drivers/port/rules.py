@@ -62,8 +62,7 @@ class RunSnapshot:
 
     def at(self, transition: Transition) -> None:
         """Take over the position of a State."""
-        self.status, self.target = transition.status, transition.to
-        self.awaits = (transition.event,) if transition.event else ()
+        self.status, self.target, self.awaits = transition.status, transition.to, transition.events
 
     @property
     def cancelled(self) -> bool:
@@ -129,7 +128,7 @@ def pending_ids_of(commit: Commit) -> Sequence[str]:
     """The runs whose pending events decide: those of which events are consumed, and those that stop to wait for an event."""
     found = [part.id for part in commit.queue if isinstance(part, Dequeue)]
     if found:
-        awaits = {write.state.id: write.state.transition.event for write in commit.writes}
+        awaits = {write.state.id: write.state.transition.events for write in commit.writes}
         found = [run_id for run_id in found if awaits.get(run_id, "?")]  # of a run that is not written it is not known
     return [*found, commit.fence.id] if commit.consume and commit.fence is not None else found
 

@@ -75,4 +75,4 @@ def _leaves(part: Enqueue | Dequeue, transition: Transition, run: Run, row: Queu
     """Whether a step takes its queue row away because the run ends here, or is parked."""
     if type(part) is not Dequeue or run.pending:
         return False
-    return transition.status != "" or not (transition.event or row.cancel)
+    return transition.status != "" or not (transition.events or row.cancel)

@@ -41,7 +41,7 @@ def group_of(run: Run, row: QueueRow | None) -> str:
         return transition.status
     if row is not None:
         return LIVE
-    return _WITHOUT_ROW[transition.event != ""]
+    return _WITHOUT_ROW[transition.events != ()]
 
 
 def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.rules import NO_EXCHANGE
 from stepflow.drivers.port.stored import map_text, printable
-from stepflow.drivers.sqlite.rows import lane
+from stepflow.drivers.sqlite.rows import derived_of, lane
 from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import after_start
 
@@ -104,7 +104,7 @@ def creations(
         for name, value in state.labels.items():
             names += (name, value, state.id)
         rows += (state.id, rev, created.flow, created.input_hash, created.created_at, text, labels, annotations)
-        rows += (transition.status, transition.event, transition.polls, priority, limits)
+        rows += (*derived_of(transition), priority, limits)
         history += (
             rev,
             state.id,

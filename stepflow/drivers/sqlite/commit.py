@@ -25,6 +25,7 @@ from stepflow.drivers.sqlite.delays import PAST, DelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.limits import Control
 from stepflow.drivers.sqlite.queue import ReadyRows
+from stepflow.drivers.sqlite.rows import derived_of
 from stepflow.errors import StepflowError
 
 LARGEST = 1_000_000_000  # bytes of a value
@@ -114,7 +115,7 @@ class CommitApplier:
         self.rev += 1
         state, transition = write.state, write.state.transition
         texts = (transition.text, map_text(state.labels), map_text(state.annotations))
-        derived = (transition.status, transition.event, transition.polls)
+        derived = derived_of(transition)
         exchange = write.exchange
         if last_labels:
             self._update(write, texts, derived, last_labels)

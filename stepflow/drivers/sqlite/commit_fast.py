@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
-from stepflow.drivers.sqlite.rows import lane
+from stepflow.drivers.sqlite.rows import derived_of, lane
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
 
@@ -179,7 +179,7 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             plain += (place.state, step.rev, rev, transition.text, transition.status)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
-            derived = (transition.status, transition.event, transition.polls)
+            derived = derived_of(transition)
             rows = steps.rows
             if before is not None:
                 rows, steps.relabelled[step.id] = steps.relabelled_rows, labels
@@ -205,7 +205,7 @@ def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:
     """Whether a step changes its queue row as most do."""
     if isinstance(part, Enqueue):
         return not part.limits
-    return transition.status != "" or not transition.event
+    return transition.status != "" or not transition.events
 
 
 def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:

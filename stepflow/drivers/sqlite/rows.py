@@ -9,7 +9,7 @@ from typing import Any
 from stepflow.drivers.port.commit import Event
 from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.model.lifecycle import SUSPECT, QueueRow
-from stepflow.model.state import State, new_tuple
+from stepflow.model.state import State, Transition, new_tuple
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 QUEUE = (
@@ -21,6 +21,11 @@ HEAD = (
     "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"
     " (SELECT value FROM stepflow_meta WHERE name = 'rev_floor'))"
 )
+
+
+def derived_of(transition: Transition) -> tuple[str, str, bool]:
+    """The columns status, event and polls of a transition; `event` is empty if the run waits for none."""
+    return transition.status, "\n".join(transition.events), transition.polls
 
 
 def read_state(row: Sequence[Any]) -> State:

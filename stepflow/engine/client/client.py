@@ -44,9 +44,10 @@ def planned_start(
 ) -> Commit:
     """The commit that creates a run; encodes the exchange, and so refuses what cannot be stored."""
     move = flow.first()
-    transition, task = move.transition, move.task
-    if task is not None and task.timeout_s is not None:
-        transition = transition.with_notes(deadline=str(due + microseconds(task.timeout_s)))
+    transition = move.transition
+    limits_s = [task.timeout_s for task in move.tasks if task.timeout_s is not None]
+    if limits_s:
+        transition = transition.with_notes(deadline=str(due + microseconds(min(limits_s))))
     text = flow.codec.encode(exchange)
     created = Created(flow.name, flow.codec.digest(exchange), now)
     write = Write(State(run_id, 0, transition, labels, {}, now), text, created)
@@ -121,7 +122,7 @@ class Client:
     async def delay_of(self, record: Record) -> Delay | None:
         """The pending delay that will move on a run without a queue row and without a wait; None if there is none."""
         state = record.state
-        if record.row is not None or state.transition.status or state.transition.event:
+        if record.row is not None or state.transition.status or state.transition.events:
             return None
         found = await self._reader.read(DelayQuery(FOREVER, run_id=state.id, pending=True))
         return next((d for d in found if not d.commit or d.state.rev == state.rev), None)

@@ -72,7 +72,8 @@ class StepAttempt(GeneratorAttempt):
             return self._blocked(error)
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
         tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
-        while (task := move.task) is not None:
+        while move.tasks:
+            (task,) = move.tasks
             if self.cancel:
                 yield self._end("cancelled")
                 return None
@@ -116,14 +117,15 @@ class StepAttempt(GeneratorAttempt):
             self._taken = []
             return self._failed(refusal)
         changed = None if text == self.text else text
-        transition, task = move.transition, move.task
+        transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
         if move.immediate:
             return self._commit(transition, changed)
-        if task is None:
+        if not move.tasks:
             self.ended = transition.status
             return self._commit(transition, changed, Dequeue(self.state.id))
+        (task,) = move.tasks
         now = self.clock.now()
         due = now + microseconds(move.delay_s)
         before = self.transition.annotations
@@ -183,7 +185,7 @@ class StepAttempt(GeneratorAttempt):
     def _wait(self, task: Task) -> AttemptEffects:
         """The event is not published yet: release the run until it is, or until the deadline."""
         notes, now = {}, self.clock.now()
-        if self.transition.event != task.event:  # redriven, retried, or no wait in an older definition
+        if self.transition.events != (task.event,):  # redriven, retried, or no wait in an older definition
             notes["waiting"] = f"event:{task.event}"
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
