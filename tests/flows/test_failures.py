@@ -130,7 +130,7 @@ def test_status_and_explanation_of_states(engine, clock, calls):
         commit(park(woken), delay(woken, "aFlow", 90)),
     )
     assert engine.get("parked").status() is Status.PARKED
-    assert "nothing will happen until somebody moves it" in engine.get("parked").explain()
+    assert "it stays here until a commit moves it" in engine.get("parked").explain()
     for run_id, wait in (("delayed", 60), ("woken", 90)):
         info = engine.get(run_id).info()
         assert (info.status, info.waiting_for) == (Status.SLEEPING, "delay")

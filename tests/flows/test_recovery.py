@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stepflow import (
     AsyncEngine,
     Engine,
     Execute,
     StateCtx,
     Status,
+    Unavailable,
     commit,
     flow,
     park,
@@ -66,3 +69,22 @@ def test_a_state_that_a_function_moved_and_did_not_execute_is_released_at_once(e
     engine.start(parent)
     engine.run_until_idle()
     assert calls == {"child": 1}
+
+
+def test_a_state_whose_release_the_store_refused_is_released_later(engine, clock, calls, monkeypatch):
+    store = engine._engine._session.store
+    refusals, release = [Unavailable("the store is away")], store.release
+
+    def refused_once(batch, now):
+        if refusals:
+            raise refusals.pop()
+        return release(batch, now)
+
+    monkeypatch.setattr(store, "release", refused_once)
+    engine.register(parking(calls))
+    engine.do(commit(transit(StateCtx("a"), "aFlow")))
+    clock.advance(121)  # no execution took it in time
+    with pytest.raises(Unavailable):
+        engine.run_until_idle()
+    engine.run_until_idle()
+    assert calls == {"a": 1}

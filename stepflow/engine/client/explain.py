@@ -48,11 +48,11 @@ def explain(
     elif info.status is Status.WAITING:
         lines += _waiting(info, command, due)
     elif info.status is Status.PARKED:
-        lines.append("nothing will happen until somebody moves it: engine.do(commit(transit(ctx, FLOW)))")
+        lines.append("it stays here until a commit moves it: engine.do(commit(transit(ctx, FLOW)))")
     elif info.status is Status.BLOCKED:
-        lines.append(f"a worker gave it back: {info.blocked}; deploy a definition that knows it; next try {due}")
+        lines.append(f"a worker released it: {info.blocked}; deploy a definition that knows it; next try {due}")
     elif info.status is Status.FAILED:
-        lines.append(f"{_line(info)}; after mending the cause: {command.format('retry')}")
+        lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)

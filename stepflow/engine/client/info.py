@@ -35,7 +35,7 @@ class RunInfo:
 
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
-    failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker gave it back;
+    failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
     `to` is the flow that it goes to, or went to when it ended; `limits` are those that a worker must respect to take it.
     """
 

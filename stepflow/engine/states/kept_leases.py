@@ -13,6 +13,7 @@ from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.heartbeat import BEAT_S, Heartbeat
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.lease import Lease
+from stepflow.errors import StoreError
 from stepflow.model.ctx import StateCtx
 from stepflow.model.recovery import left_alone, retry_after_s
 from stepflow.model.state import State
@@ -80,7 +81,12 @@ class KeptLeases:
         for run_id in list(ids):
             lease = self._kept.pop(run_id, None)
             if lease is not None and lease.fence is not None:
-                await self._committer.release(Release(lease.fence, None if lease.exclusive else self._clock.now()))
+                try:
+                    await self._committer.release(Release(lease.fence, None if lease.exclusive else self._clock.now()))
+                except StoreError:
+                    lease.until = 0  # or the State stays ours, and no worker executes it
+                    self._kept.setdefault(run_id, lease)
+                    raise
 
     async def release_expired(self) -> None:
         """Let any worker have the States that no execution took in time."""
