@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.bench.short import quantiles_ms
 
-BACKLOG_S = 3.0  # of arrivals that wait: more than that, and the system cannot do what is asked of it
+BACKLOG_S = 3.0  # a system with more seconds of arrivals to catch up with cannot do what is asked of it
 
 
 def backlog(rate: float) -> int:
@@ -30,26 +30,36 @@ def poisson(rate: float, clients: int) -> list[float]:
 
 
 async def offer(times: Sequence[float], serve: Callable[[int], Awaitable[Any]], backlog: int) -> list[float]:
-    """Serve each client; their latencies in seconds, of fewer clients than arrived if more than `backlog` were waiting."""
-    began, spans, tasks = perf_counter(), list[float](), set[asyncio.Task[None]]()
+    """Serve each client; their latencies in seconds.
+
+    Fewer than there are clients if more than `backlog` were waiting, or if some still were BACKLOG_S after the last one came. Raises what a client raised.
+    """
+    began, spans, waiting, errors = perf_counter(), list[float](), set[asyncio.Task[None]](), list[BaseException]()
 
     async def one(n: int) -> None:
         await serve(n)
         spans.append(perf_counter() - began - times[n])
 
+    def over(task: asyncio.Task[None]) -> None:
+        waiting.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            errors.append(error)
+
     for n, at in enumerate(times):
         await asyncio.sleep(began + at - perf_counter())
         task = asyncio.create_task(one(n))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        if len(tasks) > backlog:
+        waiting.add(task)
+        task.add_done_callback(over)
+        if errors or len(waiting) > backlog:
             break
-    else:
-        await asyncio.gather(*tasks)
-        return spans
-    for task in tuple(tasks):
+    if 0 < len(waiting) <= backlog:
+        await asyncio.wait(waiting, timeout=BACKLOG_S)
+    late = tuple(waiting)
+    for task in late:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*late, return_exceptions=True)
+    if errors:
+        raise errors[0]
     return spans
 
 

@@ -4,28 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from stepflow import AsyncEngine
-from tests.bench import arrivals, ours
-from tests.bench.ours import flow_of
+from tests.bench import arrivals
+from tests.bench.ours import STEPS, flow_of
+from tests.bench.short import quantiles_ms
 from tests.bench.target import target
 
 Figures = dict[str, Any]
 
 
+async def _in_a_closed_loop(driver: Any, runs: int, width: int) -> tuple[float, list[float]]:
+    """`width` clients that each start a run, await its result, and start the next: all their time, and that of each run."""
+    flow, spans = flow_of("async"), list[float]()
+
+    async def client(engine: AsyncEngine, todo: Iterator[int]) -> None:
+        for n in todo:
+            began = perf_counter()
+            await (await engine.start(flow, id=f"run-{n:06}")).result()
+            spans.append(perf_counter() - began)
+
+    async with AsyncEngine(driver, concurrency=width) as engine:
+        engine.register(flow)
+        async with engine.worker():
+            todo = iter(range(runs))
+            gc.collect()
+            began = perf_counter()
+            await asyncio.gather(*(client(engine, todo) for _ in range(width)))
+            return perf_counter() - began, spans
+
+
 def clients(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figures:
-    """Steps per second of `width` clients that each start a run, await its result, and start the next."""
-    found = ours.latency(folder, store=store, place=place, runs=runs, width=width, style="async")
-    return {**found, "value": found["steps_per_s"]}
+    """Steps per second of `width` clients."""
+    at = target(store, place)
+    spent, spans = asyncio.run(_in_a_closed_loop(at.driver, runs, width))
+    steps = at.revisions() - runs
+    return {"value": steps / spent, **quantiles_ms(spans), "steps": steps, "expected": runs * STEPS}
 
 
 def most(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figures:
-    """Runs per second of the same: the maximum, when there are so many clients that more do not help."""
-    found = ours.latency(folder, store=store, place=place, runs=runs, width=width, style="async")
-    return {**found, "value": found["steps_per_s"] / ours.STEPS}
+    """Runs per second of so many clients that more would not help."""
+    found = clients(folder, store=store, place=place, runs=runs, width=width)
+    return {**found, "value": found["value"] / STEPS}
 
 
 def measure(folder: Path, *, store: str, place: str, runs: int, rate: float, width: int) -> Figures:
@@ -48,4 +72,4 @@ def measure(folder: Path, *, store: str, place: str, runs: int, rate: float, wid
 
     spans, spent = asyncio.run(work())
     found = arrivals.figures(rate, runs, spans, spent)
-    return {**found, "steps": at.revisions() - at.runs(), "expected": runs * ours.STEPS}
+    return {**found, "steps": at.revisions() - at.runs(), "expected": runs * STEPS}

@@ -236,15 +236,26 @@ def test_latency_begins_when_a_client_was_meant_to_arrive() -> None:
     assert min(spans) > 0.03
 
 
-def test_more_than_a_system_can_do_is_no_figure(tmp_path: Path) -> None:
+def test_more_than_a_system_can_do_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def serve(_: int) -> None:
         await asyncio.Event().wait()
 
     spans = asyncio.run(arrivals.offer(arrivals.poisson(1e6, 100), serve, 10))
     assert spans == []
+    monkeypatch.setattr(arrivals, "BACKLOG_S", 0.0)
+    assert asyncio.run(arrivals.offer([0.0], serve, 10)) == []
     assert arrivals.figures(50.0, 100, [0.1] * 20, 2.0) == {"refused": "50 runs/s are more than it can do: 10.0 runs/s"}
     with pytest.raises(Refused, match="more than it can do"):
         run("test_bench:overloaded", tmp_path, {})
+
+
+def test_a_client_that_fails_is_no_overload() -> None:
+    async def serve(n: int) -> None:
+        if n == 1:
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        asyncio.run(arrivals.offer([0.0, 0.0, 0.001], serve, 10))
 
 
 def overloaded(folder: Path) -> dict[str, Any]:
