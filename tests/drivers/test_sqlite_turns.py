@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.commit import Committed, Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.errors import RevMismatch
@@ -89,7 +89,7 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
         assert one.claim_if_free(FLOWS, NOW, 1) is None
         program.execute("ROLLBACK")
     assert one.load(["a"]) == [None]
-    assert one.commit_if_free([creation("a")], NOW) == [(1,)]
+    assert one.commit_if_free([creation("a")], NOW) == [Committed((1,), committed_at=NOW)]
 
 
 @pytest.mark.usefixtures("sleepless")
