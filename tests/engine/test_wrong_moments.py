@@ -206,3 +206,14 @@ def test_memory_urls_are_separate_stores(clock):
     with Engine("memory://", clock=clock) as one, Engine("memory://", clock=clock) as two:
         one.start(chain("x", "a"), Order())
         assert (len(one.runs()), len(two.runs())) == (1, 0)
+
+
+async def _publishes_after_the_end() -> None:
+    async with AsyncEngine("memory://") as engine:
+        run = await engine.start(chain("x", "a"), Order())
+    with pytest.raises(StepflowError, match="the engine is not open"):
+        await run.publish("paid", 1)
+
+
+def test_a_publish_after_the_end_is_refused():
+    asyncio.run(_publishes_after_the_end())

@@ -136,6 +136,7 @@ class Client:
 
     async def publish(self, run_id: str, name: str, payload: Any, event_id: str) -> None:
         """Store an event for a run; the same event id twice is stored once."""
+        self._lifetime.check_open()
         commit = Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),))
         try:
             await self._committer.submit(commit)
