@@ -65,7 +65,8 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"alter table {schema}.queue drop column limits")
     server.execute(f"alter table {schema}.owners drop column flows")
-    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.once")
+    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.dedup_keys")
+    server.execute(f"alter table {schema}.queue rename column partition to lane")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
     store = sessions.session()
     assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev]

@@ -90,8 +90,8 @@ class ReadyQueue:
     def heads(self, flow: str) -> dict[str, int]:
         """For each text of limits, the earliest due time of a plain row of the flow, or that of a ready one."""
         found = {}
-        for limits, lane in list(self._lanes[flow].items()):
-            if (due := lane.head(self._look)) is None:
+        for limits, partition in list(self._lanes[flow].items()):
+            if (due := partition.head(self._look)) is None:
                 del self._lanes[flow][limits]
             else:
                 found[limits] = due

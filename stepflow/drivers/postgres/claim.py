@@ -33,8 +33,8 @@ from stepflow.drivers.postgres.transactions import Statement, TransactionRunner,
 from stepflow.model.lifecycle import QueueRow
 
 ANY_LIMITED = (
-    "select exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 4)"
-    " or exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and lane = 2"
+    "select exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and partition = 4)"
+    " or exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and partition = 2"
     " and limits <> '')"
 )
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
@@ -43,9 +43,9 @@ ANY_LIMITED = (
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
-        exists (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4)
+        exists (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4)
         or exists (select 1 from stepflow.queue x where {special}) as special,
-        exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.lane = 0 and y.due <= $3) as late,
+        exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.partition = 0 and y.due <= $3) as late,
         pg_advisory_xact_lock_shared($9) is not null as held
 ), o as (
     insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
@@ -58,7 +58,7 @@ with f as materialized (
     update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
     returning t.id, t.rev, t.epoch
 ), taken as (
-    update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+    update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
     from s where q.shard = $1 and q.id = s.id
     returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 )
@@ -77,7 +77,7 @@ select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true 
 MINE = """
 select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
-where q.shard = any($1::text[]) and q.lane = 3 and q.owner = $2 and s.epoch > $3
+where q.shard = any($1::text[]) and q.partition = 3 and q.owner = $2 and s.epoch > $3
 """
 
 
@@ -120,14 +120,14 @@ class Claims:
             rows = self._take_plain(connection, request)
             if rows is not None:
                 return rows
-        lanes = self._lanes(request)
-        candidates, limited = self._look(connection, request, lanes)
+        partitions = self._lanes(request)
+        candidates, limited = self._look(connection, request, partitions)
         if limited:
-            return self._limited.take(connection, request, lanes)
-        counts = Counter(lanes[number] for *_order, number in nsmallest(request.limit, candidates))
+            return self._limited.take(connection, request, partitions)
+        counts = Counter(partitions[number] for *_order, number in nsmallest(request.limit, candidates))
         if not counts:
             return []
-        takes = [take_of(self._runner, lane, request, number, self._owner) for lane, number in counts.items()]
+        takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in counts.items()]
         found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
         return [row for rows in found[2:-1] for row in rows]
 
@@ -159,12 +159,14 @@ class Claims:
             for special in ((True,) if request.suspects else (False, True))
         ]
 
-    def _look(self, connection: Connection, request: Request, lanes: Sequence[Partition]) -> tuple[list[Any], bool]:
-        """Order and lane of the first rows without limits of each lane, and whether there are rows with limits."""
+    def _look(
+        self, connection: Connection, request: Request, partitions: Sequence[Partition]
+    ) -> tuple[list[Any], bool]:
+        """Order and partition of the first rows without limits of each partition, and whether there are rows with limits."""
         text, row = self._owners.appearing()
         appear = (self._runner.sql(text), row)
         any_limited = (self._runner.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
-        looks = [look_at(self._runner, lane, request) for lane in lanes]
+        looks = [look_at(self._runner, partition, request) for partition in partitions]
         posted, _me, *found = fetch_all(
             connection, self._posted(), appear, *self._promotions(request), any_limited, *looks
         )

@@ -19,7 +19,7 @@ from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import admission, admit, after_start
 
 _NEXT = (
-    "select (select limits from stepflow.queue where shard = $1 and flow = $2 and lane = 4 and limits > {last}"
+    "select (select limits from stepflow.queue where shard = $1 and flow = $2 and partition = 4 and limits > {last}"
     " order by limits limit 1)"
 )
 # The texts of limits for which rows of a flow are ready, by leaping from one to the next.
@@ -31,12 +31,12 @@ LINES = (
 # $5, $6: a line and how many of its rows are wanted at most.
 READY = """
 select q.priority, q.due, q.id, q.limits from unnest($5::text[], $6::bigint[]) as t (line, most), lateral (
-    select * from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.lane = 4 and x.limits = t.line
+    select * from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4 and x.limits = t.line
         and x.due <= $3 and x.id <> all($4::text[]) order by x.priority, x.due, x.id limit t.most) q
 """
 SPECIAL = f"""
 select q.priority, q.due, q.id, q.limits from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.due <= $3
-    and q.id <> all($4::text[]) and q.lane = 2 and q.limits <> '' and (q.blocked_by < $5 or q.blocked_by > $5)
+    and q.id <> all($4::text[]) and q.partition = 2 and q.limits <> '' and (q.blocked_by < $5 or q.blocked_by > $5)
     and (q.crashes >= {SUSPECT}) = $6::boolean order by q.priority, q.due, q.id
 """
 TAKE = """
@@ -44,13 +44,13 @@ with u as materialized (
     select * from unnest($2::text[], $3::text[]) as t (id, rest)
 ), c as materialized (
     select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
-    where q.shard = $1 and q.id in (select id from u) and q.lane in (2, 4) and q.due <= $4
+    where q.shard = $1 and q.id in (select id from u) and q.partition in (2, 4) and q.due <= $4
     for no key update of q, s skip locked
 ), s as (
     update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
     returning t.id, t.rev, t.epoch
 )
-update stepflow.queue q set lane = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = u.rest
+update stepflow.queue q set partition = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = u.rest
 from s, u where q.shard = $1 and q.id = s.id and u.id = s.id
 returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 """
@@ -68,18 +68,18 @@ class Limited:
     def __init__(self, runner: TransactionRunner, shards: Shards, owner: str, lock: Statement) -> None:
         self._runner, self._shards, self._owner, self._lock = runner, shards, owner, lock
 
-    def take(self, connection: Connection, request: Request, lanes: Sequence[Partition]) -> list[Any]:
-        """The rows of what was taken: of `lanes`, whose rows have no limits, and of those that have some."""
+    def take(self, connection: Connection, request: Request, partitions: Sequence[Partition]) -> list[Any]:
+        """The rows of what was taken: of `partitions`, whose rows have no limits, and of those that have some."""
         guard = claiming(self._runner, self._shards)
-        plain = [look_at(self._runner, lane, request) for lane in lanes]
+        plain = [look_at(self._runner, partition, request) for partition in partitions]
         asked = [] if request.suspects else lines(self._runner, self._shards, request)
         _begun, _guarded, _locked, *found = fetch_all(connection, (BEGIN, ()), guard, self._lock, *plain, *asked)
         candidates = [
-            ((priority, due, restored(run_id)), restored(run_id), "", lane)
-            for lane, rows in zip(lanes, found[: len(lanes)], strict=True)
+            ((priority, due, restored(run_id)), restored(run_id), "", partition)
+            for partition, rows in zip(partitions, found[: len(partitions)], strict=True)
             for priority, due, run_id in rows
         ]
-        candidates += self._limited(connection, request, found[len(lanes) :])
+        candidates += self._limited(connection, request, found[len(partitions) :])
         seen = limit_usage(
             self._runner, connection, self._shards, {text for _o, _id, text, _lane in candidates}, request.now
         )
@@ -112,7 +112,7 @@ class Limited:
 
     def _write(self, connection: Connection, request: Request, chosen: Sequence[Any]) -> list[Any]:
         plain = Counter(where for _order, _id, text, where in chosen if not text)
-        takes = [take_of(self._runner, lane, request, number, self._owner) for lane, number in plain.items()]
+        takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in plain.items()]
         limits = {run_id: text for _order, run_id, text, _where in chosen if text}
         for shard, ids in self._shards.split(limits).items():
             rest = texts([after_start(limits[run_id]) for run_id in ids])

@@ -64,11 +64,11 @@ with g as materialized (
     select pg_advisory_xact_lock_shared($22) is not null as held
 ), u as materialized (
     select coalesce(t.drawn, nextval('stepflow.revs')) as rev,
-        case when t.lane is not null then nextval('stepflow.epochs') end as epoch, t.*
+        case when t.partition is not null then nextval('stepflow.epochs') end as epoch, t.*
     from unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],
         $10::text[], $11::text[], $12::bigint[], $13::text[], $14::bigint[], $15::bigint[], $21::bigint[]) with ordinality
         as t (id, flow, input_hash, created_at, transition, labels, annotations, status, waiting, exchange, priority,
-        target, due, lane, drawn, n)
+        target, due, partition, drawn, n)
     where (select held from g)
 ), s as (
     insert into stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, transition, labels, annotations,
@@ -80,8 +80,8 @@ with g as materialized (
         exchange_rev, exchange)
     select rev, $1, id, 0, $17::bigint, transition, labels, annotations, $16, rev, exchange from u
 ), q as (
-    insert into stepflow.queue (shard, id, flow, due, lane, priority)
-    select $1, id, target, due, lane, priority from u where lane is not null
+    insert into stepflow.queue (shard, id, flow, due, partition, priority)
+    select $1, id, target, due, partition, priority from u where partition is not null
 ), l as (
     insert into stepflow.labels (shard, label, id) select $1, t.label, t.id from unnest($19::text[], $20::text[]) t (label, id)
 )

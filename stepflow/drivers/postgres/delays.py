@@ -13,7 +13,7 @@ from stepflow.drivers.port.rules import RunSnapshot
 from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, lane, read_queue, read_record, read_state
+from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, partition, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
 LARGEST = 1_000_000_000  # bytes of a blob: a field of PostgreSQL has less than 1 GiB, with its frame
@@ -26,7 +26,7 @@ DELAY = """
 with u as materialized (
     select nextval('stepflow.epochs') as epoch, t.* from unnest($3::bigint[], $4::text[], $5::text[], $6::bigint[],
         $7::text[], $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::boolean[], $13::text[], $14::bigint[])
-        as t (number, key, run_id, rev, transition, labels, annotations, committed_at, due, binding, flow, lane)
+        as t (number, key, run_id, rev, transition, labels, annotations, committed_at, due, binding, flow, partition)
 ), d as (
     insert into stepflow.delays (shard, number, run_id, rev, token, transition, labels, annotations, committed_at, due, binding)
     select $1, number, run_id, rev, $2::bigint, transition, labels, annotations, committed_at, due, binding from u
@@ -36,7 +36,7 @@ with u as materialized (
     select $1, key, rev, epoch, flow, '', 0, transition, '{}', '{}', '', '', committed_at,
         coalesce((select r.exchange_rev from stepflow.states r where r.shard = $1 and r.id = run_id), 0), number from u
 )
-insert into stepflow.queue (shard, id, flow, due, lane) select $1, key, flow, due, lane from u
+insert into stepflow.queue (shard, id, flow, due, partition) select $1, key, flow, due, partition from u
 """
 FIRE = """
 with q as (
@@ -113,7 +113,7 @@ def _delay(shard: str, delays: Mapping[int, Delay], now: int, token: int) -> Sta
         numbers(dues),
         flags([delay.commit for delay in delays.values()]),
         texts([state.transition.to for state in states]),
-        numbers([lane(due, now) for due in dues]),
+        numbers([partition(due, now) for due in dues]),
     )
 
 

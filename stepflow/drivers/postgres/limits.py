@@ -13,7 +13,7 @@ from stepflow.drivers.postgres.transactions import Statement, TransactionRunner,
 from stepflow.model.limits import Limit, LimitUsage, rated
 
 GUARD = "select pg_advisory_xact_lock($1)"
-HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and lane = 3 and limits <> ''"
+HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and partition = 3 and limits <> ''"
 BEGUN = """
 select t.key, b.at from unnest($2::text[], $3::bigint[], $4::bigint[]) as t (key, since, most),
     lateral (select at from stepflow.begun where shard = $1 and key = t.key and at > t.since order by at desc limit t.most) b
@@ -23,15 +23,15 @@ FORGET = """
 delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since)
 where b.shard = $1 and b.key = t.key and b.at <= t.since
 """
-PROMISED = "select key, run_id from stepflow.once where shard = $1 and key = any($2::text[]) and until > $3"
+PROMISED = "select key, run_id from stepflow.dedup_keys where shard = $1 and key = any($2::text[]) and until > $3"
 THERE = "select id from stepflow.states where shard = any($1::text[]) and id = any($2::text[])"
 PROMISE = """
-insert into stepflow.once (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
+insert into stepflow.dedup_keys (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
 on conflict (shard, key) do update set run_id = excluded.run_id, until = excluded.until
 """
 OVER = (
     "delete from stepflow.begun where shard = $1 and at < $2",
-    "delete from stepflow.once where shard = $1 and until < $2",
+    "delete from stepflow.dedup_keys where shard = $1 and until < $2",
 )
 
 
@@ -75,7 +75,7 @@ def reserved(
     if not keys:
         return {}
     place, first = runner.place.schema, shards.all[0]
-    guards = sorted(lock_key(place, f"once/{first}/{key}") for key in keys)
+    guards = sorted(lock_key(place, f"dedup/{first}/{key}") for key in keys)
     *_locked, rows = fetch_all(
         connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(PROMISED), (first, texts(keys), now))
     )

@@ -67,8 +67,8 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "run {} and its queue row disagree on there being one": "select coalesce(s.id, q.id) from stepflow.states s"
         " full join stepflow.queue q on q.shard = s.shard and q.id = s.id"
         " where s.id is null or (q.id is null) <> (s.epoch is null)",
-        "run {} is queued in the wrong lane": "select id from stepflow.queue where (lane = 3) <> (owner <> '')"
-        f" or lane <> 3 and (lane = 2) <> (crashes >= {SUSPECT} or blocked_by <> '') or lane = 1 and limits <> '' or lane = 4 and limits = ''",
+        "run {} is queued in the wrong partition": "select id from stepflow.queue where (partition = 3) <> (owner <> '')"
+        f" or partition <> 3 and (partition = 2) <> (crashes >= {SUSPECT} or blocked_by <> '') or partition = 1 and limits <> '' or partition = 4 and limits = ''",
         "an event of run {} belongs to no run": "select e.run_id from stepflow.events e left join stepflow.states s"
         " on s.shard = e.shard and s.id = e.run_id where s.id is null",
         "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"

@@ -18,7 +18,7 @@ from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import due_of
 
-_ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.lane = "
+_ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.partition = "
 _MET = "2 and (q.blocked_by < $3 or q.blocked_by > $3)"
 # The earliest due time of the sleeping, of the ready and of the special rows, and how many suspects are due.
 AHEAD = (
@@ -33,7 +33,7 @@ LINE = (
     f" from ({LINES}) line"
 )
 OWNED = (
-    "select owner, count(*) from stepflow.queue where shard = any($1::text[]) and lane = 3 and flow = any($2::text[])"
+    "select owner, count(*) from stepflow.queue where shard = any($1::text[]) and partition = 3 and flow = any($2::text[])"
     " group by owner"
 )
 

@@ -27,13 +27,11 @@ BEAT = (
 )
 PEERS = "select id, host, pid, beat, locks from stepflow.owners where shard = $1 and id <> $2 order by id"
 ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 order by id"
-MARKED = (
-    "select id from stepflow.queue where shard = any($1::text[]) and lane = 3 and owner = $2 and cancel order by id"
-)
+MARKED = "select id from stepflow.queue where shard = any($1::text[]) and partition = 3 and owner = $2 and cancel order by id"
 BOOT = "select pg_postmaster_start_time()::text"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
-HELD = "select id from stepflow.queue where shard = any($1::text[]) and lane = 3 and owner = $2"
+HELD = "select id from stepflow.queue where shard = any($1::text[]) and partition = 3 and owner = $2"
 GONE = "delete from stepflow.owners where shard = $1 and id = $2"
 
 

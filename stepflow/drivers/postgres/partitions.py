@@ -1,7 +1,7 @@
-"""The lanes of due rows without limits: how they are made ready, looked at and taken.
+"""The partitions of due rows without limits: how they are made ready, looked at and taken.
 
-A promoter moves rows that became due to the lane of those that are ready, whose index has the order of claims. So
-neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a lane of their own.
+A promoter moves rows that became due to the partition of those that are ready, whose index has the order of claims. So
+neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a partition of their own.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its tim
 
 PROMOTE = """
 with c as materialized (
-    select id from stepflow.queue where shard = $1 and lane = 0 and flow = any($2::text[]) and due <= $3
+    select id from stepflow.queue where shard = $1 and partition = 0 and flow = any($2::text[]) and due <= $3
     order by due limit $4 for update skip locked
 )
-update stepflow.queue q set lane = case when q.limits = '' then 1 else 4 end from c where q.shard = $1 and q.id = c.id
+update stepflow.queue q set partition = case when q.limits = '' then 1 else 4 end from c where q.shard = $1 and q.id = c.id
 """
 
 # $2 flow, $3 now, $4 ids to be left, $5 limit, $6 the claimer's definition, $7 suspects or not, $8 owner.
-PLAIN = "{q}.lane = 1 and $6::text is not null and $7::boolean is not null"
+PLAIN = "{q}.partition = 1 and $6::text is not null and $7::boolean is not null"
 MET = (
-    "{q}.lane = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text)"
+    "{q}.partition = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text)"
     f" and ({{q}}.crashes >= {SUSPECT}) = $7::boolean"
 )
 SPECIAL = MET + " and {q}.limits = ''"
@@ -43,7 +43,7 @@ with c as materialized (
     update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
     returning t.id, t.rev, t.epoch
 )
-update stepflow.queue q set lane = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
 from s where q.shard = $1 and q.id = s.id
 returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
 """
@@ -78,19 +78,19 @@ class Partition:
     special: bool
 
 
-def values(lane: Partition, request: Request, limit: int) -> tuple[object, ...]:
-    """The values of a statement over a lane."""
-    definition, skip = request.flows[lane.flow], texts(sorted(request.skip))
-    return lane.shard, stored(lane.flow), request.now, skip, limit, stored(definition), request.suspects
+def values(partition: Partition, request: Request, limit: int) -> tuple[object, ...]:
+    """The values of a statement over a partition."""
+    definition, skip = request.flows[partition.flow], texts(sorted(request.skip))
+    return partition.shard, stored(partition.flow), request.now, skip, limit, stored(definition), request.suspects
 
 
-def look_at(runner: TransactionRunner, lane: Partition, request: Request) -> Statement:
-    """The statement for the first rows of a lane."""
-    text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[0]
-    return runner.sql(text), values(lane, request, request.limit)
+def look_at(runner: TransactionRunner, partition: Partition, request: Request) -> Statement:
+    """The statement for the first rows of a partition."""
+    text = (SPECIAL_TEXTS if partition.special else READY_TEXTS)[0]
+    return runner.sql(text), values(partition, request, request.limit)
 
 
-def take_of(runner: TransactionRunner, lane: Partition, request: Request, number: int, owner: str) -> Statement:
+def take_of(runner: TransactionRunner, partition: Partition, request: Request, number: int, owner: str) -> Statement:
     """The statement that takes so many of them."""
-    text = (SPECIAL_TEXTS if lane.special else READY_TEXTS)[1]
-    return runner.sql(text), (*values(lane, request, number), stored(owner))
+    text = (SPECIAL_TEXTS if partition.special else READY_TEXTS)[1]
+    return runner.sql(text), (*values(partition, request, number), stored(owner))

@@ -80,8 +80,8 @@ _LATER = (
     "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.due > $3"
 )
 ASLEEP = (
-    f"select {_LATER} and q.lane = 0)"
-    + "".join(f" + {_LATER} and q.lane = {lane} and q.blocked = '')" for lane in (1, 2, 4))
+    f"select {_LATER} and q.partition = 0)"
+    + "".join(f" + {_LATER} and q.partition = {partition} and q.blocked = '')" for partition in (1, 2, 4))
     + " + (select count(*) from stepflow.states s where s.shard = any($1::text[]) and s.flow = any($2::text[])"
     " and s.waiting like 'event:_%' and s.delay is null"
     " and not exists (select 1 from stepflow.queue q where q.shard = s.shard and q.id = s.id))"

@@ -17,7 +17,7 @@ from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.shard import shard_of
 from stepflow.model.state import WAITING, State, Transition
 
-LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the lanes of the queue
+LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the partitions of the queue
 LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
@@ -78,8 +78,8 @@ def _label_key(label: tuple[str, str]) -> str:
 _label_keys = BoundedCache(_label_key, lambda label, key: size_of_texts(key, *label))
 
 
-def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "") -> int:
-    """The lane of an unowned row."""
+def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "") -> int:
+    """The partition of an unowned row."""
     if crashes >= SUSPECT or blocked_by:
         return SPECIAL
     if due > now:

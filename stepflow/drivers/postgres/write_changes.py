@@ -8,7 +8,7 @@ from stepflow.drivers.port.commit import Event, Write
 from stepflow.drivers.port.rules import Changes, RunSnapshot
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, texts
-from stepflow.drivers.postgres.rows import OWNED, Shards, label_key, lane
+from stepflow.drivers.postgres.rows import OWNED, Shards, label_key, partition
 from stepflow.drivers.postgres.transactions import Statement
 from stepflow.model.lifecycle import QueueRow
 
@@ -17,15 +17,15 @@ with u as materialized (
     select coalesce(t.given, nextval('stepflow.epochs')) as epoch, t.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::bigint[],
         $13::text[], $14::bigint[], $15::text[], $16::text[])
-        as t (id, flow, due, lane, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given, limits,
+        as t (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given, limits,
             kept_limits)
 ), s as (
     update stepflow.states t set epoch = u.epoch, priority = u.kept, limits = u.kept_limits from u where t.shard = $1 and t.id = u.id
 )
-insert into stepflow.queue (shard, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by,
+insert into stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by,
     limits)
-select $1, id, flow, due, lane, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from u
-on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, lane = excluded.lane,
+select $1, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from u
+on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, partition = excluded.partition,
     owner = excluded.owner, claim_rev = excluded.claim_rev, priority = excluded.priority, crashes = excluded.crashes,
     cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits
 """
@@ -33,7 +33,7 @@ REMOVE = """
 with q as (delete from stepflow.queue where shard = $1 and id = any($2::text[]))
 update stepflow.states set epoch = null where shard = $1 and id = any($2::text[])
 """
-MARK = "update stepflow.queue set cancel = true where shard = $1 and id = any($2::text[]) and lane = 3"
+MARK = "update stepflow.queue set cancel = true where shard = $1 and id = any($2::text[]) and partition = 3"
 RELABEL = """
 delete from stepflow.labels l using unnest($2::text[], $3::text[]) as u (id, label)
 where l.shard = $1 and l.id = u.id and l.label = u.label
@@ -71,7 +71,9 @@ def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now:
         texts([run_id for run_id, _row, _run in placed]),
         texts([row.flow for row in rows]),
         numbers([row.due for row in rows]),
-        numbers([OWNED if row.owner else lane(row.due, now, row.crashes, row.blocked_by, row.limits) for row in rows]),
+        numbers(
+            [OWNED if row.owner else partition(row.due, now, row.crashes, row.blocked_by, row.limits) for row in rows]
+        ),
         numbers([row.claim_rev for row in rows]),
         numbers([row.priority for row in rows]),
         numbers([row.crashes for row in rows]),

@@ -15,7 +15,7 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.rules import NO_EXCHANGE
 from stepflow.drivers.port.stored import map_text, printable
-from stepflow.drivers.sqlite.rows import derived_of, lane
+from stepflow.drivers.sqlite.rows import derived_of, partition
 from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import after_start
 
@@ -32,18 +32,18 @@ BIRTH = (
     " column2, column12, column13, ?1, ?2 FROM (VALUES {rows})"
 )
 QUEUE = (
-    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, limits, shard)"
+    "INSERT INTO stepflow_queue (id, flow, due, priority, partition, epoch, limits, shard)"
     " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
 )
 LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
 RELEASE = (
-    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, lane)"
+    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, partition)"
     " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7,"
     " CASE WHEN ifnull(column5, q.crashes) >= ?3 THEN 2 WHEN column7 <> '' OR column3 <= ?2 THEN 1 ELSE 0 END"
     " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q"
     " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0"
     " WHERE true ON CONFLICT (shard, id) DO UPDATE SET due = excluded.due, epoch = excluded.epoch, owner = '',"
-    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, lane = excluded.lane"
+    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, partition = excluded.partition"
 )
 
 
@@ -100,7 +100,7 @@ def creations(
         for part in commit.queue:
             assert isinstance(part, Enqueue)
             priority, limits = part.priority, part.limits and after_start(part.limits)
-            queue += (part.id, part.flow, part.due, priority, lane(part.due, now), epoch, part.limits)
+            queue += (part.id, part.flow, part.due, priority, partition(part.due, now), epoch, part.limits)
         for name, value in state.labels.items():
             names += (name, value, state.id)
         rows += (state.id, rev, created.flow, created.input_hash, created.created_at, text, labels, annotations)

@@ -33,15 +33,15 @@ CANDIDATES = (
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
 )
 ORDER = " ORDER BY q.priority, q.due, q.id LIMIT ?4"
-READY = f"{CANDIDATES.format(index='next')} AND q.lane = 1 AND q.limits = ?5"
+READY = f"{CANDIDATES.format(index='next')} AND q.partition = 1 AND q.limits = ?5"
 PLAIN = f"{READY} AND q.blocked_by = ''{ORDER}"
 BELOW = f"{READY} AND q.blocked_by > '' AND q.blocked_by < ?6{ORDER}"
 ABOVE = f"{READY} AND q.blocked_by > ?6{ORDER}"
-SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.lane = 2 AND q.blocked_by <> ?5{ORDER}"
+SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.partition = 2 AND q.blocked_by <> ?5{ORDER}"
 
 _NEXT_LINE = (
     "SELECT (SELECT limits FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2"
-    " AND owner = '' AND lane = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
+    " AND owner = '' AND partition = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
 )
 _LINE = (
     f"WITH RECURSIVE line(text) AS ({_NEXT_LINE.format(last=chr(39) * 2)} UNION ALL"
@@ -53,21 +53,21 @@ LINES = f"{_LINE} SELECT text FROM line WHERE text IS NOT NULL"
 HEADS = (
     f"{_LINE} SELECT line.text, ifnull(q.priority, ?3), ifnull(q.due, 0), ifnull(q.id, '') FROM line"
     " LEFT JOIN stepflow_queue AS q ON q.rowid = (SELECT rowid FROM stepflow_queue AS x INDEXED BY stepflow_queue_next"
-    " WHERE x.shard = ?1 AND x.flow = ?2 AND x.owner = '' AND x.lane = 1 AND x.limits = line.text AND x.blocked_by = ''"
+    " WHERE x.shard = ?1 AND x.flow = ?2 AND x.owner = '' AND x.partition = 1 AND x.limits = line.text AND x.blocked_by = ''"
     " ORDER BY x.priority, x.due, x.id LIMIT 1) WHERE line.text IS NOT NULL"
 )
 FIRST = -(1 << 62)  # the place of a line all of whose rows are blocked: some of them may be for this worker
 
 # By rowid, as STEP does it; the rows are there, they have just been selected.
 TAKE = (
-    "INSERT INTO stepflow_queue (owner, epoch, rowid, claim_rev, shard, id, flow, due, lane)"
+    "INSERT INTO stepflow_queue (owner, epoch, rowid, claim_rev, shard, id, flow, due, partition)"
     " SELECT ?1, ?2, column1, column2, '', '', '', 0, 0 FROM (VALUES {rows}) WHERE true"
     " ON CONFLICT (rowid) DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch, claim_rev = excluded.claim_rev,"
     " blocked = '', blocked_by = ''"
 )
 PROMOTE = (
-    "UPDATE stepflow_queue SET lane = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
-    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
+    "UPDATE stepflow_queue SET partition = 1 WHERE shard = ?1 AND id IN (SELECT id FROM stepflow_queue INDEXED BY stepflow_queue_later"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = 0 AND due <= ?3 ORDER BY due LIMIT ?4)"
 )
 
 

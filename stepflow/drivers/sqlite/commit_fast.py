@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Member, Step, step_of
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
-from stepflow.drivers.sqlite.rows import derived_of, lane
+from stepflow.drivers.sqlite.rows import derived_of, partition
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
 
@@ -65,9 +65,9 @@ PARK = (
 )  # a run that has not ended goes on if it was cancelled meanwhile: the general path sees to it
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
-    "INSERT INTO stepflow_queue (id, flow, due, priority, lane, epoch, shard)"
+    "INSERT INTO stepflow_queue (id, flow, due, priority, partition, epoch, shard)"
     " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
-    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, lane = excluded.lane,"
+    " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, partition = excluded.partition,"
     " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
     " WHERE cancel = 0 AND priority = excluded.priority"
 )
@@ -211,5 +211,5 @@ def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:
 def _put_off(connection: sqlite3.Connection, shard: str, later: Sequence[Enqueue], now: int, epoch: int) -> bool:
     rows: list[object] = []
     for number, part in enumerate(later):
-        rows += (part.id, part.flow, part.due, part.priority, lane(part.due, now), epoch + number)
+        rows += (part.id, part.flow, part.due, part.priority, partition(part.due, now), epoch + number)
     return many(connection, LATER, 6, rows, shard) == len(later)

@@ -16,11 +16,11 @@ HELD = (
 )
 BEGUN = "SELECT at FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
 RESERVED = (
-    "SELECT o.run_id FROM stepflow_once AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
+    "SELECT o.run_id FROM stepflow_dedup_keys AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
     " WHERE o.shard = ? AND o.key = ? AND o.until > ?"
 )
 RESERVE = (
-    "INSERT INTO stepflow_once (shard, key, run_id, until) VALUES (?, ?, ?, ?)"
+    "INSERT INTO stepflow_dedup_keys (shard, key, run_id, until) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (shard, key) DO UPDATE SET run_id = excluded.run_id, until = excluded.until"
 )
 
@@ -69,4 +69,4 @@ class Control:
 def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:
     """Delete start times and reservations that ended before this time."""
     connection.execute("DELETE FROM stepflow_begun WHERE shard = ? AND at < ?", (shard, before))
-    connection.execute("DELETE FROM stepflow_once WHERE shard = ? AND until < ?", (shard, before))
+    connection.execute("DELETE FROM stepflow_dedup_keys WHERE shard = ? AND until < ?", (shard, before))

@@ -13,12 +13,12 @@ from stepflow.model.limits import due_of
 
 _READY = (
     "(SELECT {what} FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
-    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane}{where})"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = {partition}{where})"
 )
 
 
-def _ready(what: str, lane: int, where: str = "") -> str:
-    return _READY.format(what=what, index=("later", "next", "suspect")[lane], lane=lane, where=where)
+def _ready(what: str, partition: int, where: str = "") -> str:
+    return _READY.format(what=what, index=("later", "next", "suspect")[partition], partition=partition, where=where)
 
 
 # The earliest row with a text of limits: its first plain row, and the blocked ones on both sides of the own definition ?4.

@@ -60,14 +60,14 @@ STATUS = status_sql(
 )
 _LATER = (
     "(SELECT count(*) FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
-    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND lane = {lane} AND due > ?3{blocked})"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = {partition} AND due > ?3{blocked})"
 )
 _OTHERS = " AND blocked = ''"
 # Nearly all of them are in the partition of sleeping rows, and are counted by its index alone.
 ASLEEP = (
-    f"SELECT {_LATER.format(index='later', lane=0, blocked='')}"
-    f" + {_LATER.format(index='next', lane=1, blocked=_OTHERS)}"
-    f" + {_LATER.format(index='suspect', lane=2, blocked=_OTHERS)}"
+    f"SELECT {_LATER.format(index='later', partition=0, blocked='')}"
+    f" + {_LATER.format(index='next', partition=1, blocked=_OTHERS)}"
+    f" + {_LATER.format(index='suspect', partition=2, blocked=_OTHERS)}"
     " + (SELECT count(*) FROM stepflow_states AS s INDEXED BY stepflow_states_waiting"
     " WHERE s.shard = ?1 AND s.flow = ?2 AND s.event <> ''"
     " AND NOT EXISTS (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id))"

@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import Release
 from stepflow.drivers.port.rules import RunSnapshot, decide_release, reclaimed, returned
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.sqlite.bulk import many
-from stepflow.drivers.sqlite.rows import QUEUE, lane, read_queue
+from stepflow.drivers.sqlite.rows import QUEUE, partition, read_queue
 from stepflow.model.lifecycle import QueueRow
 
 RUN = (
@@ -46,10 +46,10 @@ COLUMNS = (
     "limits",
 )
 PUT = (
-    f"INSERT INTO stepflow_queue ({', '.join(COLUMNS)}, id, lane, shard)"
+    f"INSERT INTO stepflow_queue ({', '.join(COLUMNS)}, id, partition, shard)"
     f" SELECT {', '.join(f'column{number}' for number in range(1, len(COLUMNS) + 3))}, ?1 FROM (VALUES {{rows}})"
     f" WHERE true ON CONFLICT (shard, id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS)},"
-    " lane = excluded.lane"
+    " partition = excluded.partition"
 )
 
 
@@ -111,7 +111,7 @@ class ReadyRows:
         epochs = {key: first + number for number, key in enumerate(rows)}
         values: list[object] = []
         for key, row in rows.items():
-            place = lane(row.due, self.now, row.crashes, row.blocked_by)
+            place = partition(row.due, self.now, row.crashes, row.blocked_by)
             values += (*row._replace(epoch=epochs[key]), key, place)
         many(self.connection, PUT, len(COLUMNS) + 2, values, self.shard)
         return epochs

@@ -48,7 +48,7 @@ def read_event(row: tuple[Any, ...]) -> Event:
     return Event(*row)
 
 
-def lane(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
+def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
     """Which part of the ready queue an unowned row is in: 0 sleeps, 1 due or blocked, 2 suspect."""
     if crashes >= SUSPECT:
         return 2
