@@ -17,7 +17,7 @@ from stepflow.errors import StepflowError
 
 
 @frozen
-class Finding:
+class StoreFinding:
     """The result of one check; `ok` is false if it needs attention."""
 
     what: str
@@ -39,28 +39,28 @@ def command(target: StoreTarget) -> int:
     return 0 if all(f.ok for f in findings) else 3
 
 
-def _environment() -> list[Finding]:
+def _environment() -> list[StoreFinding]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("attrs", "cattrs", "click", "rich"))
     return [
-        Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
-        Finding("packages", True, packages),
-        Finding("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
+        StoreFinding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
+        StoreFinding("packages", True, packages),
+        StoreFinding("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
     ]
 
 
-def _store(target: StoreTarget) -> list[Finding]:
+def _store(target: StoreTarget) -> list[StoreFinding]:
     try:
         numbers = target.run(AsyncEngine.tally)
         problems = driver_for(target.store).maintenance(target.namespace).check()
     except StepflowError as error:
-        return [Finding("store", False, str(error))]
+        return [StoreFinding("store", False, str(error))]
     runs = sum(n for statuses in numbers.values() for n in statuses.values())
     blocked = sum(statuses.get("blocked", 0) for statuses in numbers.values())
     return [
-        Finding(
+        StoreFinding(
             "store", not problems, "; ".join(problems) or f"{target.store} is sound, {runs} run{'s' * (runs != 1)}"
         ),
-        Finding(
+        StoreFinding(
             "blocked runs", not blocked, f"{blocked}" + (": see stepflow list --status blocked" if blocked else "")
         ),
     ]

@@ -32,7 +32,7 @@ class Park:
 
 
 @frozen
-class Delay:
+class DelayCommand:
     """Move a State, as it is now, to flow `to` later: after a duration (seconds or timedelta) or at a datetime.
 
     With `commit` the delay is void if the State has moved by then; without, the snapshot is executed anyway.
@@ -138,7 +138,7 @@ class GetDelayedStates:
 
 
 @frozen
-class Commit:
+class CommitCommand:
     """Execute all of these commands or none."""
 
     commands: tuple[Command, ...]
@@ -147,7 +147,7 @@ class Commit:
 Command = (
     Transit
     | Park
-    | Delay
+    | DelayCommand
     | Execute
     | Noop
     | Stack
@@ -158,7 +158,7 @@ Command = (
     | GetStateByLabels
     | GetStates
     | GetDelayedStates
-    | Commit
+    | CommitCommand
 )
 
 ENDS_WITH_A_WRITE = (Transit, Park)  # a commit writes one revision for each of these
@@ -176,11 +176,11 @@ def park(ctx: StateCtx, **annotations: str) -> Park:
 
 def delay(
     ctx: StateCtx, to: str, when: float | timedelta | datetime, *, commit: bool = True, **annotations: str
-) -> Delay:
+) -> DelayCommand:
     """Move `ctx` to flow `to` later, see Delay."""
-    return Delay(ctx, to, when, annotations, commit)
+    return DelayCommand(ctx, to, when, annotations, commit)
 
 
-def commit(*commands: Command) -> Commit:
+def commit(*commands: Command) -> CommitCommand:
     """Execute all of these commands or none."""
-    return Commit(commands)
+    return CommitCommand(commands)

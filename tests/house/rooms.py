@@ -21,11 +21,6 @@ MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "async_engine": {"states", "client", "session"},
     "blocking": {"states", "client", "async_engine"},
 } | {name: set() for name in SHARED}
-# Names of two classes that are still to be renamed; a name leaves the list when only one class has it, and none is added.
-NAMED_TWICE = {
-    "Call", "Claims", "Commit", "Control", "Database", "Delay", "DelaysAndData", "Finding",
-    "Owners", "Partition", "Reader", "RevisionSearch", "Run",
-}  # fmt: skip
 
 
 def _room(name: str) -> str:
@@ -136,26 +131,13 @@ def _is_function(value: ast.expr | None, functions: set[str]) -> bool:
 
 
 def names_used_twice(tree: Tree) -> list[str]:
-    """Class names that two classes of the package have, except those that are still to be renamed."""
-    return [
-        f"{name} is a class in {' and in '.join(paths)}"
-        for name, paths in _twice(tree).items()
-        if name not in NAMED_TWICE
-    ]
-
-
-def renamed_already(tree: Tree) -> list[str]:
-    """Names of the list above that only one class has by now."""
-    return [f"take {name} off the list of names used twice" for name in sorted(NAMED_TWICE - _twice(tree).keys())]
-
-
-def _twice(tree: Tree) -> dict[str, list[str]]:
+    """Class names that two classes of the package have."""
     paths = defaultdict(list)
     for module in tree.modules.values():
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef):
                 paths[node.name].append(f"{module.path}:{node.lineno}")
-    return {name: found for name, found in paths.items() if len(found) > 1}
+    return [f"{name} is a class in {' and in '.join(found)}" for name, found in paths.items() if len(found) > 1]
 
 
 RULES = (wrong_room_imports, unknown_rooms, foreign_attributes, names_used_twice)

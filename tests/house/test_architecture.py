@@ -19,7 +19,7 @@ def source() -> Tree:
     return Tree.read(ROOT)
 
 
-@pytest.mark.parametrize("rule", [*RULES, rooms.renamed_already], ids=lambda r: r.__name__)
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.__name__)
 def test_the_source_obeys(rule, source):
     assert rule(source) == []
 
@@ -199,10 +199,6 @@ class Part:
 """
     )
     assert rooms.foreign_attributes(Tree.of(SOUND | {"stepflow/engine/worker/x.py": DOC + code})) == []
-
-
-def test_a_name_that_was_renamed_leaves_the_list():
-    assert len(rooms.renamed_already(Tree.of(SOUND))) == len(rooms.NAMED_TWICE)
 
 
 def test_the_median_of_files_counts():

@@ -11,7 +11,7 @@ from stepflow.model.state import State
 
 
 @define
-class DelaysAndData:
+class MemoryDelaysAndData:
     """Numbers are consecutive from 1 and are not reused when the data and delays of a run are pruned."""
 
     last_blob: int = 0

@@ -12,7 +12,7 @@ from stepflow.model.limits import LimitUsage, rated
 
 
 @define
-class Control:
+class MemoryLimits:
     """What claims and starts leave behind for those that come later."""
 
     begun: dict[str, list[int]] = field(factory=dict)  # by key, microseconds

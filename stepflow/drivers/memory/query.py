@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from itertools import islice
 
-from stepflow.drivers.memory.run import Run
+from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.memory.tables import MemoryTables
 from stepflow.drivers.port.commit import Peer, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
@@ -70,18 +70,18 @@ def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> b
     return not query.labels or any(group.items() <= state.labels.items() for group in query.labels)
 
 
-def _asleep(run: Run, query: AsleepQuery) -> bool:
+def _asleep(run: MemoryRun, query: AsleepQuery) -> bool:
     row = run.row
     if row is None:
         return run.state.transition.events != () and run.created.flow in query.flows
     return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
 
 
-def _age(run: Run) -> tuple[int, str]:
+def _age(run: MemoryRun) -> tuple[int, str]:
     return run.created.created_at, run.state.id
 
 
-def _fits(run: Run, query: RunQuery) -> bool:
+def _fits(run: MemoryRun, query: RunQuery) -> bool:
     labels = run.state.labels
     return (
         (query.flow is None or run.created.flow == query.flow)

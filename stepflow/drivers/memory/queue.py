@@ -11,7 +11,7 @@ from stepflow.model.lifecycle import SUSPECT, QueueRow
 Look = Callable[[str], QueueRow | None]
 
 
-class Partition:
+class MemoryPartition:
     """The unowned rows of one flow: `later` by due time, `ready` by claim order.
 
     Entries are not removed when their row changes; one whose epoch is not the row's any more is skipped when met.
@@ -62,7 +62,9 @@ class ReadyQueue:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._lanes: defaultdict[str, defaultdict[str, Partition]] = defaultdict(lambda: defaultdict(Partition))
+        self._lanes: defaultdict[str, defaultdict[str, MemoryPartition]] = defaultdict(
+            lambda: defaultdict(MemoryPartition)
+        )
         self._special: dict[str, int] = {}  # id -> epoch
 
     def add(self, run_id: str, row: QueueRow) -> None:

@@ -14,7 +14,7 @@ from stepflow.model.state import State
 
 
 @define
-class Run:
+class MemoryRun:
     """Everything of one run. `events` maps publish ids to the event, or to None once it was consumed."""
 
     state: State

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from attrs import evolve
 
 from stepflow.drivers.memory.counters import Counters
-from stepflow.drivers.memory.delays import DelaysAndData
-from stepflow.drivers.memory.limits import Control
+from stepflow.drivers.memory.delays import MemoryDelaysAndData
+from stepflow.drivers.memory.limits import MemoryLimits
 from stepflow.drivers.memory.queue import ReadyQueue
-from stepflow.drivers.memory.run import Run, own
+from stepflow.drivers.memory.run import MemoryRun, own
 from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
@@ -48,15 +48,15 @@ class MemoryTables:
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, MemoryRun] = {}
         self.log: list[Revision] = []
         self.owners: dict[str, Owner] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
         self.queue = ReadyQueue(self.row)
-        self.attached, self.control = DelaysAndData(), Control()
-        self.pending: dict[str, Run] = {}  # delays that have not fired, by the key of their queue row
+        self.attached, self.control = MemoryDelaysAndData(), MemoryLimits()
+        self.pending: dict[str, MemoryRun] = {}  # delays that have not fired, by the key of their queue row
 
-    def entry(self, key: str) -> Run | None:
+    def entry(self, key: str) -> MemoryRun | None:
         """The run of this id, or the pending delay of this key."""
         return self.runs.get(key) or self.pending.get(key)
 
@@ -199,18 +199,18 @@ class MemoryTables:
         run = self.runs.get(delay.state.id)
         created = Created(delay.state.transition.to, "", delay.due)
         key = delay_key(delay.state.id, delay.offset)
-        self.pending[key] = Run(delay.state, created, NO_EXCHANGE if run is None else run.exchange, delay=delay)
+        self.pending[key] = MemoryRun(delay.state, created, NO_EXCHANGE if run is None else run.exchange, delay=delay)
         self.requeue(key, delay_row(delay))
 
     def _write(self, write: Write, *, creates: bool, now: int) -> None:
         new = write.state
         if creates:
-            self.runs[new.id] = Run(State(new.id), created_by(write, now), NO_EXCHANGE)
+            self.runs[new.id] = MemoryRun(State(new.id), created_by(write, now), NO_EXCHANGE)
         self._revise(self.runs[new.id], new.transition, new.labels, new.annotations, write.exchange, now)
 
     def _revise(
         self,
-        run: Run,
+        run: MemoryRun,
         transition: Transition,
         labels: Mapping[str, str],
         annotations: Mapping[str, str],

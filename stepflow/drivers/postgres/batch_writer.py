@@ -24,7 +24,7 @@ from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import LARGEST, data_statements, delay_statements, fire_statements, last_numbers
 from stepflow.drivers.postgres.limits import reservations, reserved
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
-from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
 from stepflow.drivers.postgres.write_changes import event_statements, label_statements, queue_statements
@@ -76,7 +76,7 @@ class Batch:
 class Writer:
     """Writes batches of one session; `lock` guards the drawing of revisions and epochs."""
 
-    def __init__(self, runner: TransactionRunner, shards: Shards, owners: Owners, lock: Statement) -> None:
+    def __init__(self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement) -> None:
         self._runner, self._shards, self._owners, self._lock = runner, shards, owners, lock
         self._key: int = lock[1][0]  # type: ignore[assignment]
 

@@ -1,4 +1,4 @@
-"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
+"""PostgresClaims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -14,14 +14,14 @@ from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
-from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import (
     DUE,
     MET,
     PLAIN,
     PROMOTE,
     PROMOTED,
-    Partition,
+    PostgresPartition,
     Request,
     look_at,
     take_of,
@@ -81,10 +81,10 @@ where q.shard = any($1::text[]) and q.partition = 3 and q.owner = $2 and s.epoch
 """
 
 
-class Claims:
+class PostgresClaims:
     """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs."""
 
-    def __init__(self, runner: TransactionRunner, shards: Shards, owners: Owners, lock: Statement) -> None:
+    def __init__(self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement) -> None:
         self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
         self._lock = (runner.sql(lock[0]), lock[1])
         self._limited = Limited(runner, shards, self._owner, self._lock)
@@ -134,7 +134,7 @@ class Claims:
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
         """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
         (flow,) = request.flows
-        wanted = values(Partition(self._shards.all[0], flow, special=False), request, request.limit)
+        wanted = values(PostgresPartition(self._shards.all[0], flow, special=False), request, request.limit)
         wanted += (stored(self._owner), *self._lock[1])
         first, _me, *rest = self._owners.appearing()[1]
         row = (first, *rest)
@@ -151,16 +151,16 @@ class Claims:
             fetch_all(connection, *self._promotions(request))
         return [row[:-3] for row in rows if row[0] is not None]
 
-    def _lanes(self, request: Request) -> list[Partition]:
+    def _lanes(self, request: Request) -> list[PostgresPartition]:
         return [
-            Partition(shard, flow, special)
+            PostgresPartition(shard, flow, special)
             for shard in self._shards.all
             for flow in request.flows
             for special in ((True,) if request.suspects else (False, True))
         ]
 
     def _look(
-        self, connection: Connection, request: Request, partitions: Sequence[Partition]
+        self, connection: Connection, request: Request, partitions: Sequence[PostgresPartition]
     ) -> tuple[list[Any], bool]:
         """Order and partition of the first rows without limits of each partition, and whether there are rows with limits."""
         text, row = self._owners.appearing()

@@ -1,4 +1,4 @@
-"""Claims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
+"""PostgresClaims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -12,7 +12,7 @@ from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
 from stepflow.drivers.postgres.lock_and_read import BEGIN
-from stepflow.drivers.postgres.partitions import Partition, Request, look_at, take_of
+from stepflow.drivers.postgres.partitions import PostgresPartition, Request, look_at, take_of
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import SUSPECT
@@ -63,12 +63,12 @@ def lines(runner: TransactionRunner, shards: Shards, request: Request) -> list[S
 
 
 class Limited:
-    """Claims of one owner; `lock` guards the drawing of epochs."""
+    """PostgresClaims of one owner; `lock` guards the drawing of epochs."""
 
     def __init__(self, runner: TransactionRunner, shards: Shards, owner: str, lock: Statement) -> None:
         self._runner, self._shards, self._owner, self._lock = runner, shards, owner, lock
 
-    def take(self, connection: Connection, request: Request, partitions: Sequence[Partition]) -> list[Any]:
+    def take(self, connection: Connection, request: Request, partitions: Sequence[PostgresPartition]) -> list[Any]:
         """The rows of what was taken: of `partitions`, whose rows have no limits, and of those that have some."""
         guard = claiming(self._runner, self._shards)
         plain = [look_at(self._runner, partition, request) for partition in partitions]

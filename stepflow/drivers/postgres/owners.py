@@ -35,7 +35,7 @@ HELD = "select id from stepflow.queue where shard = any($1::text[]) and partitio
 GONE = "delete from stepflow.owners where shard = $1 and id = $2"
 
 
-class Owners:
+class PostgresOwners:
     """The owner rows are in the namespace's first shard; `locks` tells whether the own lock proves life."""
 
     def __init__(self, runner: TransactionRunner, shards: Shards, me: Owner, lock: Statement, *, locks: bool) -> None:

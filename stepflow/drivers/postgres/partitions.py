@@ -70,7 +70,7 @@ class Request:
 
 
 @frozen
-class Partition:
+class PostgresPartition:
     """Rows that are claimed in one order: of one shard and flow, the ready ones or the special ones."""
 
     shard: str
@@ -78,19 +78,21 @@ class Partition:
     special: bool
 
 
-def values(partition: Partition, request: Request, limit: int) -> tuple[object, ...]:
+def values(partition: PostgresPartition, request: Request, limit: int) -> tuple[object, ...]:
     """The values of a statement over a partition."""
     definition, skip = request.flows[partition.flow], texts(sorted(request.skip))
     return partition.shard, stored(partition.flow), request.now, skip, limit, stored(definition), request.suspects
 
 
-def look_at(runner: TransactionRunner, partition: Partition, request: Request) -> Statement:
+def look_at(runner: TransactionRunner, partition: PostgresPartition, request: Request) -> Statement:
     """The statement for the first rows of a partition."""
     text = (SPECIAL_TEXTS if partition.special else READY_TEXTS)[0]
     return runner.sql(text), values(partition, request, request.limit)
 
 
-def take_of(runner: TransactionRunner, partition: Partition, request: Request, number: int, owner: str) -> Statement:
+def take_of(
+    runner: TransactionRunner, partition: PostgresPartition, request: Request, number: int, owner: str
+) -> Statement:
     """The statement that takes so many of them."""
     text = (SPECIAL_TEXTS if partition.special else READY_TEXTS)[1]
     return runner.sql(text), (*values(partition, request, number), stored(owner))

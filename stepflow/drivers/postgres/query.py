@@ -27,7 +27,7 @@ from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import limit_usage
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
-from stepflow.drivers.postgres.revisions import RevisionSearch
+from stepflow.drivers.postgres.revisions import PostgresRevisionSearch
 from stepflow.drivers.postgres.rows import (
     CREATED,
     QUEUE,
@@ -89,7 +89,7 @@ ASLEEP = (
 
 
 @define
-class Reader:
+class PostgresReader:
     """The queries of one namespace on one connection."""
 
     runner: TransactionRunner
@@ -135,9 +135,9 @@ class Reader:
     def _history(self, query: HistoryQuery) -> list[Revision]:
         """Of all runs only revisions before which none can appear any more."""
         if query.id is not None:
-            return RevisionSearch(self.runner, self.shards, self.connection, query).revisions()
+            return PostgresRevisionSearch(self.runner, self.shards, self.connection, query).revisions()
         head = self.head.settle(self.connection)
-        return RevisionSearch(self.runner, self.shards, self.connection, query, head).revisions()
+        return PostgresRevisionSearch(self.runner, self.shards, self.connection, query, head).revisions()
 
     def _rows(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(self.runner.sql(text), values).fetchall()

@@ -42,7 +42,7 @@ ENDLESS = 2**63 - 1
 
 
 @define
-class RevisionSearch:
+class PostgresRevisionSearch:
     """One query on one connection, up to the revision `head`."""
 
     runner: TransactionRunner

@@ -14,16 +14,16 @@ from stepflow.drivers.postgres import inbox, next_due
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
 from stepflow.drivers.postgres.change_listener import Channel, ChannelListener
-from stepflow.drivers.postgres.claim import Claims
+from stepflow.drivers.postgres.claim import PostgresClaims
 from stepflow.drivers.postgres.commit import Commits
 from stepflow.drivers.postgres.commit_fast import LOCK
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import concerns_member, member_error
 from stepflow.drivers.postgres.inbox_applier import InboxApplier
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
-from stepflow.drivers.postgres.owners import Owners
+from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import Request
-from stepflow.drivers.postgres.query import Reader
+from stepflow.drivers.postgres.query import PostgresReader
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.tokens import Tokens
@@ -45,11 +45,11 @@ class PostgresStore(Store):
         key = lock_key(place.schema, "revs")
         lock = (LOCK, (key,))
         self._head = VisibleRev(runner, key)
-        self._owners = Owners(runner, shards, owner, lock, locks=not place.pooled)
+        self._owners = PostgresOwners(runner, shards, owner, lock, locks=not place.pooled)
         tokens, writer = Tokens(runner), Writer(runner, shards, self._owners, lock)
         self._writer = writer
         self._drain = InboxApplier(runner, shards, tokens, writer)
-        self._claims = Claims(runner, shards, self._owners, lock)
+        self._claims = PostgresClaims(runner, shards, self._owners, lock)
         self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
         self._watch = ChannelListener(Channel(dialer, shards, owner.id, self._owners.key()))
         self.guards = (self._watch.guard,)
@@ -128,8 +128,8 @@ class PostgresStore(Store):
             return self._owners.read(connection)
         return self._reader(connection).answer(query)
 
-    def _reader(self, connection: Connection) -> Reader:
-        return Reader(self._runner, self._shards, self._head, connection)
+    def _reader(self, connection: Connection) -> PostgresReader:
+        return PostgresReader(self._runner, self._shards, self._head, connection)
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         def ask(connection: Connection) -> DueSummary:

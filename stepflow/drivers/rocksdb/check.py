@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
@@ -20,7 +20,7 @@ NUMBER = 8
 class Inspection:
     """One check of a namespace; commits may happen meanwhile."""
 
-    def __init__(self, database: Database, namespace: str) -> None:
+    def __init__(self, database: RocksdbDatabase, namespace: str) -> None:
         self._database, self._namespace = database, namespace
         with database.changed:
             self._keys = database.tables(namespace).keys

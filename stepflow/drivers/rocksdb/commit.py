@@ -20,7 +20,7 @@ from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import Keys, number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.records import Run, dump_event, dump_position, dump_revision
+from stepflow.drivers.rocksdb.records import RunRecord, dump_event, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import alone
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
@@ -113,7 +113,7 @@ def _write(overlay: Overlay, keys: Keys, write: Write, now: int) -> None:
             number(created.created_at),
         )  # parts of index keys: they fail now, not when the batch is written
         maps = (dict(new.labels), dict(new.annotations))
-        run = overlay.runs[new.id] = Run(new.id, text(new.id), created, rev, new.transition, *maps, now, rev)
+        run = overlay.runs[new.id] = RunRecord(new.id, text(new.id), created, rev, new.transition, *maps, now, rev)
         exchange = NO_EXCHANGE if exchange is None else exchange
     else:
         run = overlay.copy(run)
@@ -121,7 +121,7 @@ def _write(overlay: Overlay, keys: Keys, write: Write, now: int) -> None:
     record(overlay, keys, run, new.rev, exchange)
 
 
-def record(overlay: Overlay, keys: Keys, run: Run, prev: int, exchange: str | None) -> None:
+def record(overlay: Overlay, keys: Keys, run: RunRecord, prev: int, exchange: str | None) -> None:
     """Write the newest revision of a run into the history; `exchange` None keeps the last one."""
     if exchange is not None:
         run.exchange_rev = run.rev

@@ -9,7 +9,7 @@ from stepflow.drivers.port.step import Member, Step, answer, step_of, whole
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.records import Run, dump_position, dump_revision
+from stepflow.drivers.rocksdb.records import RunRecord, dump_position, dump_revision
 from stepflow.drivers.rocksdb.revision_index import Block
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import StepflowError
@@ -71,7 +71,7 @@ def apply(
     return results
 
 
-def _leaves(part: Enqueue | Dequeue, transition: Transition, run: Run, row: QueueRow) -> bool:
+def _leaves(part: Enqueue | Dequeue, transition: Transition, run: RunRecord, row: QueueRow) -> bool:
     """Whether a step takes its queue row away because the run ends here, or is parked."""
     if type(part) is not Dequeue or run.pending:
         return False

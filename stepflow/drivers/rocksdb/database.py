@@ -12,7 +12,7 @@ from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 
-class Database:
+class RocksdbDatabase:
     """A RocksDB directory that this process has open; callers hold `changed` while they use it."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:

@@ -6,13 +6,13 @@ from collections import Counter
 from itertools import product
 
 from stepflow.drivers.rocksdb.keys import Change, Keys, number, text
-from stepflow.drivers.rocksdb.records import Run
+from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.model.lifecycle import SUSPECT, UNTIL_DUE, QueueRow, Status, status_from
 
 Entry = tuple[bytes, bytes]
 """An index key and its record."""
 
-Side = tuple[Run | None, QueueRow | None]
+Side = tuple[RunRecord | None, QueueRow | None]
 """A run and its queue row, before or after a change."""
 
 Kind = tuple[bytes, str]
@@ -34,7 +34,7 @@ _WITHOUT_ROW = {
 _STATUS_OF = {letter: status for status, letter in LETTERS.items()}
 
 
-def group_of(run: Run, row: QueueRow | None) -> str:
+def group_of(run: RunRecord, row: QueueRow | None) -> str:
     """The final status; `live` with a queue row, else the status that the run has without one."""
     transition = run.transition
     if transition.status:
@@ -44,12 +44,12 @@ def group_of(run: Run, row: QueueRow | None) -> str:
     return _WITHOUT_ROW[transition.events != ()]
 
 
-def age_of(run: Run, row: QueueRow | None) -> tuple[str, str]:
+def age_of(run: RunRecord, row: QueueRow | None) -> tuple[str, str]:
     """The group and creating flow under which a run is counted and listed."""
     return group_of(run, row), run.created.flow
 
 
-def _mark(run: Run, row: QueueRow) -> bytes:
+def _mark(run: RunRecord, row: QueueRow) -> bytes:
     """The record from which `status_at` derives the status of a live run: a letter and the due time."""
     letter = _LETTER_OF[row.owner != "", row.blocked != "", run.transition.polls]
     return letter if row.owner else b"%b%d" % (letter, row.due)
@@ -61,31 +61,31 @@ def status_at(mark: bytes, now: int) -> str:
     return (Status.QUEUED if status in UNTIL_DUE and int(mark[1:]) <= now else status).value
 
 
-def age_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry:
+def age_entry(keys: Keys, run: RunRecord, row: QueueRow | None) -> Entry:
     """The index entry of a run by age."""
     group = group_of(run, row)
     mark = _mark(run, row) if row is not None and group == LIVE else b""
     return _age_key(keys, run, group), mark
 
 
-def _age_key(keys: Keys, run: Run, group: str) -> bytes:
+def _age_key(keys: Keys, run: RunRecord, group: str) -> bytes:
     return keys.group(group, run.created.flow) + number(run.created.created_at) + run.code
 
 
-def label_keys(keys: Keys, run: Run) -> set[bytes]:
+def label_keys(keys: Keys, run: RunRecord) -> set[bytes]:
     """The index keys of a run by its labels."""
     age = number(run.created.created_at) + run.code
     return {keys.labels + text(name) + text(value) + age for name, value in run.labels.items()}
 
 
-def ended_entry(keys: Keys, run: Run, row: QueueRow | None) -> Entry | None:
+def ended_entry(keys: Keys, run: RunRecord, row: QueueRow | None) -> Entry | None:
     """The index entry of a run that may be pruned, else None."""
     if row is not None or not run.transition.status:
         return None
     return keys.ended + number(run.committed_at) + run.code, b""
 
 
-def run_entries(keys: Keys, run: Run, row: QueueRow | None) -> dict[bytes, bytes]:
+def run_entries(keys: Keys, run: RunRecord, row: QueueRow | None) -> dict[bytes, bytes]:
     """All index records of a run."""
     found = (age_entry(keys, run, row), ended_entry(keys, run, row))
     return {**dict(entry for entry in found if entry), **dict.fromkeys(label_keys(keys, run), b"")}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.rocksdb.check import Inspection
-from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import delays_of
 from stepflow.drivers.rocksdb.keys import number, read_text
 from stepflow.drivers.rocksdb.limits import over
@@ -27,7 +27,7 @@ class RocksdbMaintenance(Maintenance):
         self._path, self._namespace, self._read_only = path, namespace, read_only
 
     @contextmanager
-    def _open(self) -> Iterator[Database]:
+    def _open(self) -> Iterator[RocksdbDatabase]:
         database = registry().take(self._path, read_only=self._read_only)
         try:
             yield database

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from attrs import define
 
-from stepflow.drivers.rocksdb.records import Run
+from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.state import new_tuple
 
@@ -31,7 +31,7 @@ class Head:
 class Below(Protocol):
     """What lies under a draft: another draft, or the tables."""
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str) -> RunRecord | None:
         """The run of that id."""
 
     def row(self, key: str) -> QueueRow | None:
@@ -54,7 +54,7 @@ class Overlay:
 
     def __init__(self, below: Below, head: Head) -> None:
         self.below, self.head = below, head
-        self.runs: dict[str, Run] = {}
+        self.runs: dict[str, RunRecord] = {}
         self.rows: dict[str, QueueRow | None] = {}
         self.puts: dict[bytes, bytes | None] = {}
         self.loose: dict[bytes, bytes | None] = {}
@@ -72,7 +72,7 @@ class Overlay:
         if member.loose:
             self.loose.update(member.loose)
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str) -> RunRecord | None:
         """The run of that id, as this draft leaves it."""
         found = self.runs.get(run_id)
         return self.below.run(run_id) if found is None else found
@@ -96,7 +96,7 @@ class Overlay:
                     found[key] = value
         return found
 
-    def copy(self, run: Run) -> Run:
+    def copy(self, run: RunRecord) -> RunRecord:
         """A copy of a run, which this draft changes."""
         changed = self.runs[run.id] = run.copy()
         return changed

@@ -14,7 +14,7 @@ from stepflow.model.lifecycle import QueueRow
 NUMBER = 8  # bytes
 
 
-class Partition:
+class RocksdbPartition:
     """The rows of one flow, kind and priority by (due, key). No row has a key before `floor`, none is due before `due`."""
 
     def __init__(self, prefix: bytes, floor: bytes, due: int) -> None:
@@ -62,7 +62,7 @@ class Partitions:
 
     def __init__(self, disk: Disk, keys: Keys) -> None:
         self._disk, self._keys = disk, keys
-        self._partitions: defaultdict[str, dict[Kind, dict[int, Partition]]] = defaultdict(dict)
+        self._partitions: defaultdict[str, dict[Kind, dict[int, RocksdbPartition]]] = defaultdict(dict)
         self._recover()
 
     def _recover(self) -> None:
@@ -73,7 +73,7 @@ class Partitions:
             flow, at = read_text(key, len(self._keys.partitions))
             told, end = read_text(key, at + 1)
             prefix = key[: end + NUMBER]
-            partition = Partition(prefix, key, read_number(key, end + NUMBER))
+            partition = RocksdbPartition(prefix, key, read_number(key, end + NUMBER))
             kind = (key[at : at + 1], told)
             self._partitions[flow].setdefault(kind, {})[read_number(key, end)] = partition
             start = after(prefix)
@@ -83,11 +83,13 @@ class Partitions:
         prefix = partition_prefix(self._keys, row)
         key = prefix + number(row.due) + code
         partition = (
-            self._partitions[row.flow].setdefault(kind, {}).setdefault(row.priority, Partition(prefix, key, row.due))
+            self._partitions[row.flow]
+            .setdefault(kind, {})
+            .setdefault(row.priority, RocksdbPartition(prefix, key, row.due))
         )
         partition.added(key, row.due)
 
-    def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, Partition]]:
+    def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, RocksdbPartition]]:
         """(whether it has suspects, priority, partition) of all partitions without limits that this definition may claim."""
         for (letter, told), partitions in self._partitions[flow].items() if flow in self._partitions else ():
             if letter != LIMITED and told != definition:
@@ -125,7 +127,7 @@ class Partitions:
         return found
 
     def _first(
-        self, partitions: list[tuple[int, Partition]], now: int, limit: int, skip: Collection[str]
+        self, partitions: list[tuple[int, RocksdbPartition]], now: int, limit: int, skip: Collection[str]
     ) -> list[tuple[int, int, str]]:
         """At least `limit` rows by priority, if there are so many; reads all partitions of equal priority."""
         found: list[tuple[int, int, str]] = []

@@ -19,8 +19,8 @@ from stepflow.drivers.rocksdb.index import LIVE, status_at
 from stepflow.drivers.rocksdb.index_scan import common
 from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
-from stepflow.drivers.rocksdb.records import Run
-from stepflow.drivers.rocksdb.revisions import RevisionSearch
+from stepflow.drivers.rocksdb.records import RunRecord
+from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, status_of
@@ -39,7 +39,7 @@ Candidate = tuple[bytes, str]
 """Age (created at, id) as in keys, and the status."""
 
 
-class Reader:
+class RocksdbReader:
     """Reads of one namespace. Keys that must be consistent with each other are read while `lock` is held."""
 
     def __init__(self, tables: RocksdbTables, lock: Condition) -> None:
@@ -49,7 +49,7 @@ class Reader:
         """The rows that the query asks for."""
         match query:
             case HistoryQuery():
-                return RevisionSearch(self._tables).answer(query, self._lock)
+                return RocksdbRevisionSearch(self._tables).answer(query, self._lock)
             case RunQuery():
                 return self._runs(query)
             case TallyQuery():
@@ -74,7 +74,9 @@ class Reader:
             tables = self._tables
             tables.prefetch(ids)
             runs = [tables.run(run_id) for run_id in ids]
-            texts = RevisionSearch(tables).exchanges((run.code, run.exchange_rev) for run in runs if run is not None)
+            texts = RocksdbRevisionSearch(tables).exchanges(
+                (run.code, run.exchange_rev) for run in runs if run is not None
+            )
             found = [
                 self._delay(key) if run is None else self._record(run, texts[run.code, run.exchange_rev])
                 for key, run in zip(ids, runs, strict=True)
@@ -91,10 +93,10 @@ class Reader:
         delay, state, run = kept.delay, kept.delay.state, tables.run(kept.delay.state.id)
         created = Created(state.transition.to, "", delay.due) if run is None else run.created
         place = (text(state.id), kept.exchange_rev)
-        exchange = RevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
+        exchange = RocksdbRevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
         return Record(state, created, exchange, tables.row(key), (), delay)
 
-    def _record(self, run: Run, exchange: str) -> Record:
+    def _record(self, run: RunRecord, exchange: str) -> Record:
         tables = self._tables
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
         return new_tuple(Record, (run.state(), run.created, exchange, tables.row(run.id), events, None))

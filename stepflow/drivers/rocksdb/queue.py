@@ -9,13 +9,13 @@ from stepflow.drivers.port.rules import RunSnapshot, decide_release, reclaimed
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.records import Run, dump_owner, parse_event
+from stepflow.drivers.rocksdb.records import RunRecord, dump_owner, parse_event
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.state import new_tuple
 
 
-def pending(overlay: Overlay, keys: Keys, run: Run) -> list[Event]:
+def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
     """The events of a run that no wait took yet, in order of seq."""
     if not run.pending:
         return []

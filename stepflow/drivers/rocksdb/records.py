@@ -23,7 +23,7 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @define
-class Run:
+class RunRecord:
     """What a commit must know of a run. One that a draft changed is a `twin`; a step changes the remembered one itself.
 
     `code` is the id as part of a key, `exchange_rev` the revision that holds the exchange's text, `pending` the number
@@ -49,10 +49,10 @@ class Run:
         maps = self.labels, self.annotations
         return new_tuple(State, (self.id, self.rev, self.transition, *maps, self.committed_at))
 
-    def copy(self) -> Run:
+    def copy(self) -> RunRecord:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
-        return Run(
+        return RunRecord(
             self.id, self.code, self.created, self.rev, *parts, self.priority, self.pending, self.oldest, self.limits
         )
 
@@ -84,12 +84,12 @@ def _newer(found: object) -> SchemaMismatch:
     )
 
 
-def fixed(run: Run) -> tuple[Created, int, int, int, str]:
+def fixed(run: RunRecord) -> tuple[Created, int, int, int, str]:
     """What is stored once per run, beside its history."""
     return run.created, run.priority, run.pending, run.oldest, run.limits
 
 
-def dump_run(run: Run) -> bytes:
+def dump_run(run: RunRecord) -> bytes:
     """The record of what is `fixed`."""
     created = run.created
     return (
@@ -103,13 +103,13 @@ def _last(limits: str) -> str:
     return f",{_quote(limits)}" if limits else ""
 
 
-def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> Run:
+def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> RunRecord:
     """The run of a record, and of that of its newest revision."""
     flow, input_hash, created_at, priority, pending, oldest, *limits = parse(record)
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
     created = Created(flow, input_hash, created_at)
     parts = (state.transition, state.labels, state.annotations, state.committed_at)
-    return Run(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
+    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 
 from stepflow.drivers.port.fork import on_fork
-from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.database import RocksdbDatabase
 
 
 class Registry:
@@ -15,7 +15,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._open: dict[tuple[Path, bool], Database] = {}
+        self._open: dict[tuple[Path, bool], RocksdbDatabase] = {}
         on_fork(self)
 
     def after_fork(self) -> None:
@@ -25,17 +25,17 @@ class Registry:
             database.disk.disown()
         self._open.clear()
 
-    def take(self, path: Path, *, read_only: bool) -> Database:
+    def take(self, path: Path, *, read_only: bool) -> RocksdbDatabase:
         """The database of a directory; counts one more user."""
         place = (path.resolve(), read_only)
         with self._lock:
             database = self._open.get(place)
             if database is None or read_only:  # a read-only user needs the newest view
-                database = self._open[place] = Database(place[0], read_only=read_only)
+                database = self._open[place] = RocksdbDatabase(place[0], read_only=read_only)
             database.users += 1
             return database
 
-    def give(self, database: Database) -> None:
+    def give(self, database: RocksdbDatabase) -> None:
         """Count one user less; the last one closes the database."""
         with self._lock, database.changed:
             database.users -= 1

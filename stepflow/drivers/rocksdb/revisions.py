@@ -18,7 +18,7 @@ CHUNK = 256
 END = b"\xff" * 9
 
 
-class RevisionSearch:
+class RocksdbRevisionSearch:
     """The revisions of one namespace; rows never change, so reading them needs no lock."""
 
     def __init__(self, tables: RocksdbTables) -> None:

@@ -17,11 +17,11 @@ from stepflow.drivers.rocksdb import commit as member
 from stepflow.drivers.rocksdb import commit_fast as fast
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.claim import next_due, select_claims
-from stepflow.drivers.rocksdb.database import Database
+from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.keys import text
 from stepflow.drivers.rocksdb.limits import begins
 from stepflow.drivers.rocksdb.overlay import Overlay
-from stepflow.drivers.rocksdb.query import Reader
+from stepflow.drivers.rocksdb.query import RocksdbReader
 from stepflow.drivers.rocksdb.registry import registry
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import StoreError
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class RocksdbStore(Store):
     """One engine's session; the others of this process share the database."""
 
-    def __init__(self, database: Database, namespace: str, owner: Owner) -> None:
+    def __init__(self, database: RocksdbDatabase, namespace: str, owner: Owner) -> None:
         self._database, self._namespace, self._owner = database, namespace, owner
         self._closed = False
         self._flows: set[str] = set()  # that it has claimed
@@ -134,7 +134,7 @@ class RocksdbStore(Store):
             keys = select_claims(tables, flows, now, limit, suspects, skip) if limit > 0 else []
             claims = []
             # Read first: a run that cannot be read must not be held by one who does not know of it.
-            for key, record in zip(keys, Reader(tables, self._changed).load(keys), strict=True):
+            for key, record in zip(keys, RocksdbReader(tables, self._changed).load(keys), strict=True):
                 if limits := _limits(tables, key):
                     begins(overlay, tables, limits, key, now)
                 claims.append(rows.take(overlay, tables.keys, key, self._owner.id, record))
@@ -186,13 +186,13 @@ class RocksdbStore(Store):
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         with self._changed:
-            return Reader(self._tables(), self._changed).load(ids)
+            return RocksdbReader(self._tables(), self._changed).load(ids)
 
     def read(self, query: Query) -> Any:
         with self._changed:
             if isinstance(query, OwnerQuery):
                 return [self._peer(owner) for _id, owner in sorted(self._tables().owners.items())]
-            reader = Reader(self._tables(), self._changed)
+            reader = RocksdbReader(self._tables(), self._changed)
         return reader.answer(query)
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:

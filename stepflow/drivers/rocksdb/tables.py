@@ -12,7 +12,7 @@ from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_numb
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.partitions import Partitions
 from stepflow.drivers.rocksdb.records import (
-    Run,
+    RunRecord,
     dump,
     dump_row,
     dump_run,
@@ -32,7 +32,7 @@ class RocksdbTables:
 
     def __init__(self, disk: Disk, namespace: str) -> None:
         self.disk, self.keys = disk, Keys(namespace)
-        self._runs: dict[str, Run | None] = {}
+        self._runs: dict[str, RunRecord | None] = {}
         self._rows: dict[str, QueueRow | None] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> keys of its rows
         self.counts: Counter[tuple[str, str]] = Counter()  # group and creating flow -> runs
@@ -53,7 +53,7 @@ class RocksdbTables:
             owner_id, at = read_text(key, len(keys.held))
             self.held[owner_id].add(read_text(key, at)[0])
 
-    def run(self, run_id: str) -> Run | None:
+    def run(self, run_id: str) -> RunRecord | None:
         """The run of that id."""
         if run_id not in self._runs:
             self._read_runs([run_id])
@@ -90,7 +90,7 @@ class RocksdbTables:
             rows = self.disk.get_many([self.keys.queue + text(key) for key in bare])
             self._rows.update(zip(bare, [None if row is None else parse_row(row) for row in rows], strict=True))
 
-    def cached(self) -> tuple[Mapping[str, Run | None], Mapping[str, QueueRow | None]]:
+    def cached(self) -> tuple[Mapping[str, RunRecord | None], Mapping[str, QueueRow | None]]:
         """The cached runs and rows."""
         return self._runs, self._rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event, Lock
 
-from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.errors import translated
 
 POLL_S = 0.02
@@ -16,7 +16,7 @@ class ChangeDetector:
     That number also changes with the commits of this session; only then it reads the number of the writer, which does not.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._polling, self._closed = Lock(), Event()
         with translated(database.path):

@@ -1,4 +1,4 @@
-"""Claims: due rows are given to an owner in the order of priority, due time and id, as far as their limits allow."""
+"""SqliteClaims: due rows are given to an owner in the order of priority, due time and id, as far as their limits allow."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -11,8 +11,8 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Claim, Fence
 from stepflow.drivers.sqlite.bulk import many
-from stepflow.drivers.sqlite.limits import Control
-from stepflow.drivers.sqlite.query import RUN, Reader
+from stepflow.drivers.sqlite.limits import SqliteLimits
+from stepflow.drivers.sqlite.query import RUN, SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
@@ -79,8 +79,8 @@ WHOLE = 10  # columns before those of the State
 
 
 @define
-class Claims:
-    """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
+class SqliteClaims:
+    """SqliteClaims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
 
     rows: ReadyRows
     owner: str
@@ -102,8 +102,8 @@ class Claims:
         return self._take(found[:limit])
 
     @property
-    def _control(self) -> Control:
-        return Control(self.rows.connection, self.rows.shard, self.rows.now)
+    def _control(self) -> SqliteLimits:
+        return SqliteLimits(self.rows.connection, self.rows.shard, self.rows.now)
 
     def _ready(self, flow: str, limit: int) -> list[Found]:
         """Enough candidates: those without limits, and of the first lines that have room."""
@@ -169,7 +169,7 @@ class Claims:
             if state is not None:
                 self.places[run_id] = RowIds(epoch, state, place)
         many(self.rows.connection, TAKE, 2, values, owner, epoch)
-        records = Reader(self.rows.connection, self.rows.shard).claimed(runs)
+        records = SqliteReader(self.rows.connection, self.rows.shard).claimed(runs)
         return [
             new_tuple(Claim, (new_tuple(Fence, (one[ID], epoch)), row, record))
             for one, (_run, row), record in zip(found, runs, records, strict=True)

@@ -21,9 +21,9 @@ from stepflow.drivers.port.rules import (
     publishes_of,
 )
 from stepflow.drivers.port.stored import map_text
-from stepflow.drivers.sqlite.delays import PAST, DelaysAndData
+from stepflow.drivers.sqlite.delays import PAST, SqliteDelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
-from stepflow.drivers.sqlite.limits import Control
+from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.rows import derived_of
 from stepflow.errors import StepflowError
@@ -62,12 +62,12 @@ class CommitApplier:
         return ReadyRows(self.connection, self.shard, self.now)
 
     @property
-    def _control(self) -> Control:
-        return Control(self.connection, self.shard, self.now)
+    def _control(self) -> SqliteLimits:
+        return SqliteLimits(self.connection, self.shard, self.now)
 
     @property
-    def _attached(self) -> DelaysAndData:
-        return DelaysAndData(self.connection, self.shard)
+    def _attached(self) -> SqliteDelaysAndData:
+        return SqliteDelaysAndData(self.connection, self.shard)
 
     def _decided(self, commit: Commit) -> Committed | StepflowError:
         queue, publishes, pending = self._queue, publishes_of(commit), set(pending_ids_of(commit))

@@ -42,7 +42,7 @@ def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite
     return connection
 
 
-class Database:
+class SqliteDatabase:
     """The connections of one session. Other threads may read while one writes."""
 
     def __init__(self, path: Path, patience_s: float, *, read_only: bool = False) -> None:

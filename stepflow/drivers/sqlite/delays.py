@@ -26,7 +26,7 @@ PUT = (
 
 
 @define
-class DelaysAndData:
+class SqliteDelaysAndData:
     """The data and delays of one shard on one connection."""
 
     connection: sqlite3.Connection

@@ -9,7 +9,7 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.drivers.sqlite import schema
 from stepflow.drivers.sqlite.commit_fast import REVISION
-from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.maintenance import SqliteMaintenance
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.errors import StoreError, Unavailable
@@ -45,13 +45,13 @@ class SqliteDriver(Driver):
         """The SQL scripts of the schema; each script ends with the statement that stores its number."""
         return [(number, f"{script}\n{schema.note(number)};\n") for number, script in schema.migrations()]
 
-    def _open(self) -> Database:
+    def _open(self) -> SqliteDatabase:
         schema.require_sqlite()
         if not self.path.parent.is_dir():
             raise Unavailable(f"{self.path}: there is no directory {self.path.parent}; create it, or use another path")
         if self.path.is_dir():
             raise Unavailable(f"{self.path} is a directory: name a file in it, e.g. {self.path / 'stepflow.db'}")
-        database = Database(self.path, self.patience_s, read_only=self.read_only)
+        database = SqliteDatabase(self.path, self.patience_s, read_only=self.read_only)
         try:
             with database.reading() as connection:
                 current = schema.check(connection, self.path)

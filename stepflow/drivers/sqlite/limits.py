@@ -26,7 +26,7 @@ RESERVE = (
 
 
 @define
-class Control:
+class SqliteLimits:
     """The flow control of one shard within one transaction at `now`."""
 
     connection: sqlite3.Connection

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 from stepflow.drivers.port.store import Maintenance
-from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import forget
 from stepflow.drivers.sqlite.rows import HEAD
 from stepflow.errors import Corrupt
@@ -79,11 +79,11 @@ SHOWN = 10  # records that are listed per problem
 class SqliteMaintenance(Maintenance):
     """Maintenance of one namespace; `check` reads the whole file."""
 
-    def __init__(self, open_database: Callable[[], Database], namespace: str) -> None:
+    def __init__(self, open_database: Callable[[], SqliteDatabase], namespace: str) -> None:
         self._open, self._shard = open_database, shard_of(namespace, "", 1)
 
     @contextmanager
-    def _database(self) -> Iterator[Database]:
+    def _database(self) -> Iterator[SqliteDatabase]:
         database = self._open()
         try:
             yield database

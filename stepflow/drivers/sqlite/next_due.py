@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES
-from stepflow.drivers.sqlite.limits import Control
+from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.rows import head
 from stepflow.model.limits import due_of
 
@@ -55,7 +55,7 @@ def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str
             heads = connection.execute(LINE, (shard, flow, text, definition)).fetchone()
             lines += [(first, text) for first in heads if first is not None]
     if lines:
-        limit_usage = Control(connection, shard, now).limit_usage({text for _first, text in lines})
+        limit_usage = SqliteLimits(connection, shard, now).limit_usage({text for _first, text in lines})
         dues += [due_of(first, text, limit_usage, now) for first, text in lines]
     known = [due for due in dues if due is not None]
     return DueSummary(min(known, default=None), suspects, _owned(connection, shard, flows), head(connection))

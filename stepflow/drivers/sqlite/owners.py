@@ -15,7 +15,7 @@ from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.errors import Unavailable
 
 
-class Owners:
+class SqliteOwners:
     """The owners of one shard; `me` gets its row and its lock at its first heartbeat or claim."""
 
     def __init__(self, folder: Path, shard: str, me: Owner) -> None:

@@ -23,9 +23,9 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
-from stepflow.drivers.sqlite.delays import DELAY, DelaysAndData, read_delay
-from stepflow.drivers.sqlite.limits import Control
-from stepflow.drivers.sqlite.revisions import Search, is_plain
+from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
+from stepflow.drivers.sqlite.limits import SqliteLimits
+from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import QueueRow, status_sql, status_terms
@@ -90,7 +90,7 @@ LOAD_DELAY = (
 
 
 @define
-class Reader:
+class SqliteReader:
     """The queries of one shard on one connection."""
 
     connection: sqlite3.Connection
@@ -109,11 +109,11 @@ class Reader:
                 counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
                 return [sum(int(count.fetchone()[0]) for count in counts)]
             case DelayQuery():
-                return DelaysAndData(self.connection, self.shard).read_delays(query)
+                return SqliteDelaysAndData(self.connection, self.shard).read_delays(query)
             case DataQuery():
-                return DelaysAndData(self.connection, self.shard).read_data(query)
+                return SqliteDelaysAndData(self.connection, self.shard).read_data(query)
             case LimitUsageQuery():
-                return [Control(self.connection, self.shard, query.now).limit_usage([query.limits])]
+                return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""
@@ -204,7 +204,7 @@ class Reader:
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
 
     def _search(self, query: HistoryQuery) -> list[Revision]:
-        revs = Search(self.connection, self.shard, query, head(self.connection)).revs()
+        revs = SqliteRevisionSearch(self.connection, self.shard, query, head(self.connection)).revs()
         rows = many_rows(self.connection, REVISIONS.format(columns=_columns(query)), revs, self.shard)
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
 

@@ -33,7 +33,7 @@ def is_plain(query: HistoryQuery) -> bool:
 
 
 @define
-class Search:
+class SqliteRevisionSearch:
     """One query on one connection; `head` is the newest revision of the store."""
 
     connection: sqlite3.Connection

@@ -25,15 +25,15 @@ from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.sqlite import bulk as fast
 from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.change_detector import ChangeDetector
-from stepflow.drivers.sqlite.claim import Claims
+from stepflow.drivers.sqlite.claim import SqliteClaims
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.commit_fast import StepBatch, steps_of
-from stepflow.drivers.sqlite.database import Database
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS
 from stepflow.drivers.sqlite.locks import WouldBlock
 from stepflow.drivers.sqlite.next_due import next_due
-from stepflow.drivers.sqlite.owners import Owners
-from stepflow.drivers.sqlite.query import Reader
+from stepflow.drivers.sqlite.owners import SqliteOwners
+from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import SessionCache, row_ids_of
 from stepflow.model.shard import shard_of
@@ -42,10 +42,10 @@ from stepflow.model.shard import shard_of
 class SqliteStore(Store):
     """One engine's session on one file."""
 
-    def __init__(self, database: Database, namespace: str, owner: Owner) -> None:
+    def __init__(self, database: SqliteDatabase, namespace: str, owner: Owner) -> None:
         self._database = database
         self._shard = shard_of(namespace, "", 1)
-        self._owners = Owners(database.locks, self._shard, owner)
+        self._owners = SqliteOwners(database.locks, self._shard, owner)
         self._changes = ChangeDetector(database)
         self._closed = False
         self._known = SessionCache()
@@ -78,17 +78,17 @@ class SqliteStore(Store):
         known.rev = rev
 
     @contextmanager
-    def _reading(self) -> Iterator[Reader]:
+    def _reading(self) -> Iterator[SqliteReader]:
         """A view of the tables as of now, with all that was posted."""
         with self._database.reading() as connection:
             posted = inbox.waiting(connection) and not self._database.read_only
             if not posted:
-                yield Reader(connection, self._shard)
+                yield SqliteReader(connection, self._shard)
                 return
         with self._database.writing() as writer:
             self._look(writer)
         with self._database.reading() as connection:
-            yield Reader(connection, self._shard)
+            yield SqliteReader(connection, self._shard)
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         try:
@@ -196,7 +196,7 @@ class SqliteStore(Store):
             self._owners.flows.update(flows)
             self._owners.appear(writer)
             rows = ReadyRows(writer, self._shard, now)
-            return Claims(rows, self._owners.me.id, flows, self._known.places).claim(limit, suspects, skip)
+            return SqliteClaims(rows, self._owners.me.id, flows, self._known.places).claim(limit, suspects, skip)
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._database.writing() as writer:

@@ -16,7 +16,7 @@ E = TypeVar("E")
 T = TypeVar("T")
 
 
-class Call(Protocol):
+class ForwardCall(Protocol):
     """Runs a coroutine on an engine's event loop, and blocks the calling thread until it has ended."""
 
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
@@ -25,14 +25,14 @@ class Call(Protocol):
 class VerbsBase:
     """Constructor of the blocking twin of AsyncVerbs."""
 
-    def __init__(self, verbs: AsyncVerbs, call: Call) -> None:
+    def __init__(self, verbs: AsyncVerbs, call: ForwardCall) -> None:
         self._verbs, self._call = verbs, call
 
 
 class RunBase(Generic[E]):
     """Constructor of the blocking twin of AsyncRun."""
 
-    def __init__(self, run: AsyncRun[E], call: Call) -> None:
+    def __init__(self, run: AsyncRun[E], call: ForwardCall) -> None:
         self.id = run.id
         self._run, self._call = run, call
 
@@ -46,7 +46,7 @@ class RunBase(Generic[E]):
 class WatchBase:
     """Constructor and iteration of the blocking twin of Watch."""
 
-    def __init__(self, watch: Watch, call: Call) -> None:
+    def __init__(self, watch: Watch, call: ForwardCall) -> None:
         self._watch, self._call = watch, call
 
     def __iter__(self) -> Self:
@@ -56,7 +56,7 @@ class WatchBase:
         return self._call(self._watch.__anext__())
 
 
-def each(call: Call, items: AsyncIterator[T]) -> Iterator[T]:
+def each(call: ForwardCall, items: AsyncIterator[T]) -> Iterator[T]:
     """The items of an asynchronous iterator, one after another."""
     while found := call(_next(items)):
         yield found[0]
@@ -75,7 +75,7 @@ def call_here(work: Coroutine[Any, Any, T]) -> T:
     return run_inline(work, "a call with tx= would have to wait for the event loop: give a blocking connection")
 
 
-def call_on(loop: asyncio.AbstractEventLoop) -> Call:
+def call_on(loop: asyncio.AbstractEventLoop) -> ForwardCall:
     """Run coroutines on a loop and wait for each in another thread."""
 
     def call(work: Coroutine[Any, Any, T], /) -> T:

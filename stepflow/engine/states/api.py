@@ -62,7 +62,7 @@ class AsyncVerbs:
         for command in commands:
             if isinstance(command, c.Execute):
                 await self._parts.executions.in_background(partial(self._execute_copy, copy_of(command.ctx)))
-            elif isinstance(command, c.Commit):
+            elif isinstance(command, c.CommitCommand):
                 answer = None
                 await self._parts.service.commit(command)
             else:

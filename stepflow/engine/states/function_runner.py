@@ -79,7 +79,7 @@ class FunctionRunner:
         while True:
             flow = self.flow(at.ctx)
             command = await self._call(flow, at.ctx)
-            if type(command) is not c.Commit and not isinstance(command, c.Command):
+            if type(command) is not c.CommitCommand and not isinstance(command, c.Command):
                 raise StepflowError(
                     f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
                 )
@@ -102,7 +102,7 @@ class FunctionRunner:
         *before, last = [*ctx.transitions, ctx.transition]
         ctx.transition, ctx.transitions = before[-1], before[:-1]
         move = c.Transit(ctx, last.to, last.annotations) if last.to else c.Park(ctx, last.annotations)
-        await self._service.commit(c.Commit((move,)), at.lease)
+        await self._service.commit(c.CommitCommand((move,)), at.lease)
 
     def flow(self, ctx: StateCtx) -> FlowFunction:
         """The flow that the State goes to; UnknownFlow if it is not one that can be executed here."""
@@ -139,13 +139,13 @@ class FunctionRunner:
         """Carry out a returned command; the outcome that ends the execution, or None, and the State that it goes on with."""
         if isinstance(command, c.Execute):
             return None, command.ctx
-        if not isinstance(command, c.Commit):
+        if not isinstance(command, c.CommitCommand):
             await self._service.do(command, lease)
             return _after(command, ctx)
         await self._service.commit(command, lease)
         if len(command.commands) == 1:
             return _after(command.commands[0], ctx)
-        if any(isinstance(part, c.Delay) and part.ctx.id == ctx.id for part in command.commands):
+        if any(isinstance(part, c.DelayCommand) and part.ctx.id == ctx.id for part in command.commands):
             return Delayed(), ctx
         moves = [
             part.ctx for part in command.commands if isinstance(part, c.Transit | c.Park) and part.ctx.id == ctx.id
@@ -165,7 +165,7 @@ def _after(command: c.Command, ctx: StateCtx) -> tuple[Outcome | None, StateCtx]
             return None, command.ctx
         case c.Park():
             return Parked(), command.ctx
-        case c.Delay():
+        case c.DelayCommand():
             return Delayed(), ctx
         case c.Noop():
             return Done(), ctx

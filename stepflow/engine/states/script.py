@@ -134,7 +134,7 @@ class Script:
                 view(command.ctx).move(checked_target(command.to, "transit"), command.annotations)
             case c.Park():
                 view(command.ctx).move("", command.annotations)
-            case c.Delay():
+            case c.DelayCommand():
                 self._delay(view(command.ctx), command, plan)
             case c.Noop():
                 pass
@@ -155,7 +155,7 @@ class Script:
         plan.writes.append(write_of(state, ctx.committed, self.now))
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
-    def _delay(self, ctx: StateCtx, command: c.Delay, plan: ScriptPlan) -> None:
+    def _delay(self, ctx: StateCtx, command: c.DelayCommand, plan: ScriptPlan) -> None:
         checked_target(command.to, "delay", ", when")
         state = checked_state(ctx.current, ctx.committed)
         due = _due(command.when, self.now)
@@ -207,7 +207,7 @@ def _not_here(command: Any) -> StepflowError:
     name = _NAMES.get(type(command))
     if name is None:
         return StepflowError(f"{command!r:.80} is no command: use transit, park, delay, commit, Execute, Noop, ...")
-    where = "another commit" if isinstance(command, c.Commit) else "commit"
+    where = "another commit" if isinstance(command, c.CommitCommand) else "commit"
     return StepflowError(f"{name} command not allowed inside {where}: do it before or after")
 
 
@@ -265,7 +265,7 @@ def _due(when: Any, now: int) -> int:
 
 
 _NAMES: dict[type[Any], str] = {
-    c.Commit: "commit",
+    c.CommitCommand: "commit",
     c.Execute: "execute",
     c.GetStates: "get states",
     c.GetDelayedStates: "get delayed states",

@@ -46,19 +46,19 @@ class StateService:
     async def do(self, command: c.Command, lease: Lease | None = None) -> c.States | list[Delay] | None:
         """Carry out one command that is not Execute; a commit under `lease`."""
         match command:
-            case c.Commit():
+            case c.CommitCommand():
                 await self.commit(command, lease)
             case c.GetStates():
                 return await self.states(command)
             case c.GetDelayedStates():
                 return await self.delayed(command)
-            case c.Delay() | c.StoreData():
+            case c.DelayCommand() | c.StoreData():
                 await self._perform(self._script((command,), atomic=False), lease)
             case _:
                 (await self._planned(self._script((command,), atomic=False))).apply()
         return None
 
-    def commit(self, command: c.Commit, lease: Lease | None = None) -> Awaitable[None]:
+    def commit(self, command: c.CommitCommand, lease: Lease | None = None) -> Awaitable[None]:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
         if not command.commands:
             raise StepflowError("no commands to commit: give commit(...) at least one")

@@ -75,7 +75,7 @@ def _slow(delayed: bool, entered: Event, gate: Event) -> Commit:
     return _creation("slow", delayed)._replace(placeholders=placeholders)
 
 
-class Reader:
+class RevisionReader:
     """Reads from number to number, as watchers do, until it is told that it is over."""
 
     def __init__(self, read: Callable[[int], list[int]]) -> None:
@@ -103,7 +103,7 @@ class Reader:
             assert self._turned.wait_for(lambda: self._turns >= now + 2, WAIT_S)
 
 
-def _readers(one: Store, two: Store, three: Store) -> list[Reader]:
+def _readers(one: Store, two: Store, three: Store) -> list[RevisionReader]:
     """Three ways to read on: all revisions, those up to the head, and delays by their offsets."""
 
     def bounded(since: int) -> list[int]:
@@ -111,9 +111,9 @@ def _readers(one: Store, two: Store, three: Store) -> list[Reader]:
         return [revision.state.rev for revision in two.read(query)]
 
     return [
-        Reader(lambda since: [revision.state.rev for revision in one.read(HistoryQuery(since_rev=since))]),
-        Reader(bounded),
-        Reader(lambda since: [delay.offset for delay in three.read(DelayQuery(NOW, after=since))]),
+        RevisionReader(lambda since: [revision.state.rev for revision in one.read(HistoryQuery(since_rev=since))]),
+        RevisionReader(bounded),
+        RevisionReader(lambda since: [delay.offset for delay in three.read(DelayQuery(NOW, after=since))]),
     ]
 
 
