@@ -39,6 +39,8 @@ def checked_labels(labels: Any) -> dict[str, str]:
     if labels is not None and not isinstance(labels, Mapping):
         raise StepflowError(f'labels={labels!r:.80}: give a dict of texts, e.g. {{"tenant": "a"}}')
     checked = dict(labels or {})
+    if _plain_texts(checked) and "" not in checked:
+        return checked
     for key, value in checked.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key:
             raise StepflowError(f"labels: {key!r:.80}: {value!r:.80}: keys and values must be texts, keys not empty")
@@ -46,10 +48,20 @@ def checked_labels(labels: Any) -> dict[str, str]:
     return checked
 
 
+def _plain_texts(mapping: Mapping[Any, Any]) -> bool:
+    """Whether all keys and values are ASCII texts: then no look at each of them is needed."""
+    try:
+        return "".join([*mapping, *mapping.values()]).isascii()
+    except TypeError:
+        return False
+
+
 def checked_notes(annotations: Any) -> None:
     """Annotations: a mapping of texts to texts."""
     if not isinstance(annotations, Mapping):
         raise StepflowError(f"annotations={annotations!r:.80}: give a dict of texts")
+    if _plain_texts(annotations):
+        return
     for key, value in annotations.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise StepflowError(f"annotations: {key!r:.80}: {value!r:.80}: keys and values must be texts, e.g. str(3)")

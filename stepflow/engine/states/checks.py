@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
@@ -20,9 +21,14 @@ def checked_target(to: Any, verb: str, more: str = "") -> str:
         nowhere = "; park(ctx) goes nowhere" if verb == "transit" else ""
         raise StepflowError(f"flow id empty: {verb}(ctx, to{more}) needs the flow to go to{nowhere}")
     try:
-        return checked_id(to)
+        return _checked_name(to)
     except StepflowError as error:
         raise StepflowError(f"{verb}(ctx, to{more}): the flow's name: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _checked_name(to: str) -> str:
+    return checked_id(to)
 
 
 def checked_rev(rev: Any) -> int:

@@ -64,21 +64,22 @@ class StateService:
             raise StepflowError("no commands to commit: give commit(...) at least one")
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
-            return self._commit(plan_move(first, self._clock.now()), lease)
+            now = self._clock.now()
+            return self._commit(plan_move(first, now), now, lease)
         return self._perform(self._script(command.commands, atomic=True), lease)
 
     async def _perform(self, script: Script, lease: Lease | None) -> None:
         plan = await self._planned(script)
         if plan.durable:
-            await self._commit(plan, lease)
+            await self._commit(plan, script.now, lease)
         else:
             plan.apply()
 
-    async def _commit(self, plan: ScriptPlan | MovePlan, lease: Lease | None) -> None:
+    async def _commit(self, plan: ScriptPlan | MovePlan, now: int, lease: Lease | None) -> None:
         """Make the plan durable, then change the callers' objects."""
         mine = lease or self._lease_for(plan)
         while True:
-            commit = build_commit(plan, mine, self._clock.now())
+            commit = build_commit(plan, mine, now)
             try:
                 done = await self._committer.submit(commit)
             except LostClaim:
