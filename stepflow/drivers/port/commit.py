@@ -177,7 +177,7 @@ StepCommitted = tuple[int, ...]
 Committed costs 0.6 us more, of the 15 us that a step takes."""
 
 CommitResult = Committed | StepCommitted | StepflowError
-"""Committed for a Commit, StepCommitted for a Step; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was
+"""Committed for a Commit, and for a Step either that or the shorter StepCommitted; or RevMismatch, LostClaim, Duplicate, NotFound, TooLarge, …: nothing was
 applied."""
 
 

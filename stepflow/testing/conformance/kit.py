@@ -131,6 +131,13 @@ def revisions(result: CommitResult) -> tuple[int, ...]:
     return () if isinstance(result, StepflowError) else result[:1]
 
 
+def step_numbers(result: CommitResult) -> tuple[int, ...]:
+    """Revision and epochs of the answer to a step, which may be that of its Commit; none if it is a refusal."""
+    if isinstance(result, Committed):
+        return (*result.revs, *result.epochs)
+    return () if isinstance(result, StepflowError) else result
+
+
 def numbers(store: Store, commit: Commit, now: int = NOW) -> tuple[int, ...]:
     """The numbers that a commit gets which may not be refused: of its writes, data, delays and owned rows."""
     done = committed(store, commit, now)
