@@ -37,6 +37,10 @@ RELABEL_STEP = STEP.removesuffix(" AND labels = excluded.labels").replace(
     "SET rev = excluded.rev,", "SET rev = excluded.rev, labels = excluded.labels,"
 )
 UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
+PAST = (
+    "INSERT OR IGNORE INTO stepflow_past_labels (shard, name, value, id)"
+    " SELECT shard, name, value, id FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
+)
 # The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
 # bound need not be copied.
 PLAIN_STEP = (
@@ -127,6 +131,7 @@ class StepBatch:
         if connection.total_changes - before != changed:
             return False
         if self.relabelled:
+            many(connection, PAST, 1, list(self.relabelled), shard)
             many(connection, UNLABEL, 1, list(self.relabelled), shard)
             many(connection, LABEL, 3, self._label_rows(), shard)
         if self.history:

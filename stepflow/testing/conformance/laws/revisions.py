@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import Write
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, Sessions, creation, ended, going, make, record
+from stepflow.testing.conformance.kit import NOW, Sessions, as_member, claim, creation, ended, going, make, record, step
 
 Labels = Mapping[str, str]
 
@@ -141,6 +141,26 @@ class RevisionLaws:
         assert revs_of(store.read(HistoryQuery("mixed", latest_only=True))) == [last]
         assert len(store.read(HistoryQuery(since=NOW, limit=10_000))) == 6_506
         assert store.read(HistoryQuery(since=NOW + 1)) == []
+
+    def test_law_15_what_steps_relabelled_long_ago_is_found(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        old, new = {"age": "old\x00", "kept": "x"}, {"age": "new", "kept": "x"}
+        names = ["told", "told-none-are-left", "not-told"]
+        labels = {"told": new, "told-none-are-left": {}, "not-told": new}
+        first = make(store, *[creation(name, labels=old) for name in names])
+        held = claim(store)
+        batch = []
+        for name in names:
+            commit = step(held[name], held[name].row.claim_rev, labels=labels[name])
+            before = None if name == "not-told" else old
+            batch.append(as_member(commit._replace(writes=(commit.writes[0]._replace(labels_before=before),))))
+        moved = make(store, *batch[:2])
+        moved += make(store, batch[2])
+        for turn in range(11):
+            make(store, *[creation(f"{turn}-{n}", due=None, labels={"n": str(n)}) for n in range(500)])
+        assert revs_of(store.read(HistoryQuery(labels=(old,), last=True))) == first
+        assert revs_of(store.read(HistoryQuery(labels=({"kept": "x"},), last=True))) == [*first, moved[0], moved[2]]
+        assert store.read(HistoryQuery(labels=(old,), latest_only=True, last=True)) == []
 
     def test_law_15_what_was_pruned_is_not_found(self, sessions: Sessions) -> None:
         store, upkeep = sessions.session(), sessions.driver.maintenance("")
