@@ -23,6 +23,8 @@ A name is loaded when it is first used: the processes that the tests start impor
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import stepflow.drivers  # noqa: F401 - former modules of the kit are named by its finder
+
 if TYPE_CHECKING:
     from stepflow.testing.conformance.driver_laws import DriverLaws
     from stepflow.testing.conformance.engine_cases import EngineCases
@@ -59,7 +61,12 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("pytest", "hypothesis"):
+            raise
+        raise ImportError(f'{__name__}.{name} needs {error.name}: pip install "stepflow[testing]"') from error
     globals()[name] = value
     return value
 

@@ -13,3 +13,10 @@ are its tests of iterators, recovery, delays and drivers. Where stepflow promise
 
 A new case is a method of the class whose subject it has; `EngineCases` (`engine_cases.py`) inherits all of them.
 """
+
+from typing import TYPE_CHECKING
+
+from stepflow.drivers.moved import moved_name
+
+if not TYPE_CHECKING:  # checkers refuse names that are not here
+    __getattr__ = moved_name(__name__, "EngineCases", "stepflow.testing.conformance")

@@ -12,3 +12,10 @@
 A new law gets its number in the docstring of the port and at least one test named after it here or in `processes/`;
 the architecture test compares the two. `DriverLaws` (`driver_laws.py`) inherits all of them.
 """
+
+from typing import TYPE_CHECKING
+
+from stepflow.drivers.moved import moved_name
+
+if not TYPE_CHECKING:  # checkers refuse names that are not here
+    __getattr__ = moved_name(__name__, "DriverLaws", "stepflow.testing.conformance")

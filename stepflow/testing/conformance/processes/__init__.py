@@ -6,3 +6,10 @@
 
 The processes open the store by the driver's URL.
 """
+
+from typing import TYPE_CHECKING
+
+from stepflow.drivers.moved import moved_name
+
+if not TYPE_CHECKING:  # checkers refuse names that are not here
+    __getattr__ = moved_name(__name__, "ProcessLaws", "stepflow.testing.conformance")
