@@ -23,7 +23,11 @@ def checked_flow(flow: Any, verb: str) -> Flow[Any]:
     """A compiled flow; `verb` is the method that was called."""
     if isinstance(flow, Flow):
         return flow
-    hint = "call .compile() on the chain first" if hasattr(flow, "compile") else "give a compiled flow"
+    hint = (
+        "call .compile() on the chain first"
+        if hasattr(flow, "compile")
+        else "give a compiled flow or a function decorated with @flow(NAME)"
+    )
     raise DefinitionError(f"{verb}({flow!r:.200}): not a flow; {hint}")
 
 

@@ -23,7 +23,7 @@ from tests.engine.flows import Order, chain, note
     [
         (named("x", Order).do("a", note("a")), r"call \.compile\(\) on the chain first"),
         (Steps(Order), r"call \.compile\(\)"),
-        (note("a"), "not a flow; give a compiled flow"),
+        (note("a"), r"not a flow; give a compiled flow or a function decorated with @flow\(NAME\)"),
         ("x", "not a flow"),
         (None, "not a flow"),
     ],
