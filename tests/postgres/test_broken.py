@@ -30,7 +30,7 @@ from stepflow.testing.conformance.kit import (
 from tests.postgres.proxy import Proxy
 from tests.postgres.server import Server
 
-BIRTHS, STEPS = b"insert into ", b"set rev = u.rev"
+CREATIONS, STEPS = b"insert into ", b"set rev = u.rev"
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def sessions(server: Server, proxy: Proxy) -> Iterator[Sessions]:
 
 def test_a_commit_whose_answer_got_lost_is_recognised(sessions: Sessions, proxy: Proxy) -> None:
     store = sessions.session()
-    proxy.cut(BIRTHS)
+    proxy.cut(CREATIONS)
     created = make(store, creation("a"), creation("b"))
     held = claim(store)
     proxy.cut(STEPS)
@@ -102,7 +102,7 @@ def test_the_outcome_is_unknown_only_when_nobody_can_be_asked(
 ) -> None:
     monkeypatch.setattr("stepflow.drivers.postgres.connector.PAUSES_S", (0.01,))
     store = sessions.session()
-    proxy.cut(BIRTHS, then_refuse=True)
+    proxy.cut(CREATIONS, then_refuse=True)
     with pytest.raises(OutcomeUnknown, match="read the runs again"):
         store.commit([creation("a")], NOW)
     with pytest.raises(Unavailable, match="try again"):

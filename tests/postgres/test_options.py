@@ -24,7 +24,7 @@ ME = Owner("me", "host", 1)
 
 
 @pytest.fixture
-def desks() -> Iterator[list[Sessions]]:
+def opened() -> Iterator[list[Sessions]]:
     found: list[Sessions] = []
     yield found
     for sessions in found:
@@ -87,16 +87,16 @@ def test_without_psycopg_the_error_names_the_pip_line(monkeypatch: pytest.Monkey
         driver_for("postgresql://localhost/db")
 
 
-def test_the_shard_count_is_fixed_when_the_store_is_made(server: Server, desks: list[Sessions]) -> None:
+def test_the_shard_count_is_fixed_when_the_store_is_made(server: Server, opened: list[Sessions]) -> None:
     schema = server.schema()
     sessions = Sessions(PostgresDriver(server.url(schema, shards=5)))
-    desks.append(sessions)
+    opened.append(sessions)
     store = sessions.session()
     make(store, *[creation(f"r{n}") for n in range(20)])
     with pytest.raises(SchemaMismatch, match=r"has 5 shards, shards=2"):
         PostgresDriver(server.url(schema, shards=2)).connect("", ME, NOW)
     again = Sessions(PostgresDriver(server.url(schema)), "late")
-    desks.append(again)
+    opened.append(again)
     assert list(claim(again.session(), 20)) == [f"r{n}" for n in sorted(range(20), key=str)]
 
 
@@ -136,19 +136,19 @@ def test_every_table_key_begins_with_the_shard() -> None:
     assert "jsonb" not in script
 
 
-def test_the_same_owner_id_twice_is_refused(server: Server, desks: list[Sessions]) -> None:
+def test_the_same_owner_id_twice_is_refused(server: Server, opened: list[Sessions]) -> None:
     sessions = Sessions(PostgresDriver(server.url()))
-    desks.append(sessions)
+    opened.append(sessions)
     sessions.session(owner="same")
     with pytest.raises(Unavailable, match="another engine has the owner id 'same'"):
         sessions.session(owner="same")
 
 
-def test_a_user_who_may_only_read_gets_read_only(server: Server, desks: list[Sessions]) -> None:
+def test_a_user_who_may_only_read_gets_read_only(server: Server, opened: list[Sessions]) -> None:
     schema = server.schema()
     url = server.url(schema)
     sessions = Sessions(PostgresDriver(url))
-    desks.append(sessions)
+    opened.append(sessions)
     make(sessions.session(), creation("a"))
     server.execute(
         "do $$ begin create role reader login; exception when duplicate_object then null; end $$;"
@@ -156,7 +156,7 @@ def test_a_user_who_may_only_read_gets_read_only(server: Server, desks: list[Ses
         f"grant select on all sequences in schema {schema} to reader"
     )
     reading = Sessions(PostgresDriver(url.replace("postgres:@", "reader:@")), "reader")
-    desks.append(reading)
+    opened.append(reading)
     store = reading.session()
     assert record(store, "a").state.id == "a"
     with pytest.raises(ReadOnly, match="grant"):
@@ -165,14 +165,14 @@ def test_a_user_who_may_only_read_gets_read_only(server: Server, desks: list[Ses
         PostgresDriver(server.url("not_there").replace("postgres:@", "reader:@")).connect("", ME, NOW)
 
 
-def test_a_read_only_server_gets_read_only(server: Server, desks: list[Sessions]) -> None:
+def test_a_read_only_server_gets_read_only(server: Server, opened: list[Sessions]) -> None:
     schema = server.schema()
     sessions = Sessions(PostgresDriver(server.url(schema)))
-    desks.append(sessions)
+    opened.append(sessions)
     make(sessions.session(), creation("a"))
     standby = server.url(schema) + "&options=-c%20default_transaction_read_only%3Don"
     reading = Sessions(PostgresDriver(standby), "reader")
-    desks.append(reading)
+    opened.append(reading)
     assert record(reading.session(), "a").state.id == "a"
     with pytest.raises(ReadOnly, match="primary"):
         reading.session().commit([creation("b")], NOW)
@@ -194,10 +194,10 @@ def test_another_encoding_is_refused(server: Server) -> None:
         PostgresDriver(server.url().replace("/postgres?", "/latin?")).connect("", ME, NOW)
 
 
-def test_full_disks_and_dropped_tables_are_told_apart(server: Server, desks: list[Sessions]) -> None:
+def test_full_disks_and_dropped_tables_are_told_apart(server: Server, opened: list[Sessions]) -> None:
     schema = server.schema()
     sessions = Sessions(PostgresDriver(server.url(schema)))
-    desks.append(sessions)
+    opened.append(sessions)
     store = sessions.session()
     server.execute(
         f"create function {schema}.full() returns trigger language plpgsql as $$"
@@ -214,13 +214,13 @@ def test_full_disks_and_dropped_tables_are_told_apart(server: Server, desks: lis
     server.execute(f"alter table {schema}.elsewhere rename to inbox")
 
 
-def test_two_connections_are_enough(server: Server, desks: list[Sessions]) -> None:
+def test_two_connections_are_enough(server: Server, opened: list[Sessions]) -> None:
     """A role that may have no third one: everything works, from several threads too."""
     server.execute("create role frugal login connection limit 2")
     server.execute("grant create on database postgres to frugal")
     url = server.url(connections=2).replace("postgres:@", "frugal:@")
     sessions = Sessions(PostgresDriver(url))
-    desks.append(sessions)
+    opened.append(sessions)
     store = sessions.session()
     make(store, *[creation(f"r{n}") for n in range(8)])
     held = claim(store)
@@ -235,10 +235,10 @@ def test_two_connections_are_enough(server: Server, desks: list[Sessions]) -> No
         assert set(pool.map(work, held)) == {0}
 
 
-def test_behind_a_pooler_of_transactions_no_session_state_is_needed(server: Server, desks: list[Sessions]) -> None:
+def test_behind_a_pooler_of_transactions_no_session_state_is_needed(server: Server, opened: list[Sessions]) -> None:
     schema = server.schema()
     sessions = Sessions(PostgresDriver(server.url(schema, pooler="transaction")))
-    desks.append(sessions)
+    opened.append(sessions)
     locks = "select count(*) from pg_locks where locktype = 'advisory' and mode = 'ExclusiveLock'"
     with psycopg.connect(server.uri) as connection:
         before = connection.execute(locks).fetchone()
@@ -255,9 +255,9 @@ def test_behind_a_pooler_of_transactions_no_session_state_is_needed(server: Serv
         assert connection.execute(locks).fetchone() == before
 
 
-def test_one_bad_index_entry_stays_with_its_commit(server: Server, desks: list[Sessions]) -> None:
+def test_one_bad_index_entry_stays_with_its_commit(server: Server, opened: list[Sessions]) -> None:
     sessions = Sessions(PostgresDriver(server.url()))
-    desks.append(sessions)
+    opened.append(sessions)
     store = sessions.session()
     bad = creation(random.Random(1).randbytes(4000).hex())
     results = store.commit([creation("a"), bad, creation("b"), creation("c")], NOW)

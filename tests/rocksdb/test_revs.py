@@ -20,7 +20,7 @@ from stepflow.testing.conformance.kit import NOW, claim, creation, ended, going,
 RUNS, STEPS = 6, 4
 ENDING, PRUNED = {1, 4, 5}, {1, 4}
 LABELS = [{"k": "v"} if n % 2 else {} for n in range(RUNS)]
-HEAD = RUNS * (STEPS + 1) + 3  # three births come between the steps
+HEAD = RUNS * (STEPS + 1) + 3  # three creations come between the steps
 
 
 def connect(path: Path) -> Store:
@@ -28,7 +28,7 @@ def connect(path: Path) -> Store:
 
 
 def fill(store: Store) -> None:
-    """Steps of all runs in the same commits, with a birth in the middle of some."""
+    """Steps of all runs in the same commits, with a creation in the middle of some."""
     revs = make(store, *[creation(f"b{n}", labels=LABELS[n]) for n in range(RUNS)])
     held = list(claim(store).values())
     for turn in range(STEPS):
@@ -106,8 +106,8 @@ def test_a_batch_has_few_records_and_a_pruned_one_none(tmp_path: Path) -> None:
         finally:
             disk.close()
 
-    # a record for each birth, and of each batch of steps one before and one behind the birth in its middle
+    # a record for each creation, and of each batch of steps one before and one behind the creation in its middle
     assert records() == RUNS + 3 + (1 + 2 + 2 + 1)
     assert RocksdbDriver(path).maintenance("").prune(NOW, 100) == len(ENDING)
-    # those of the births, and the one behind the birth of the third batch: b4 and b5 alone are in it
+    # those of the creations, and the one behind the creation of the third batch: b4 and b5 alone are in it
     assert records() == RUNS + 3 + (1 + 2 + 2 + 1) - len(ENDING) - 1

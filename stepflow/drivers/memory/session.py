@@ -183,8 +183,8 @@ class MemoryStore(Store):
             tables = self._tables
             mine = tables.owners.get(self._owner.id, self._owner)
             tables.owners[self._owner.id] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
-            buried = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._reclaim(owner, now)]
-            if buried:
+            removed = [owner for owner in sorted(set(dead)) if owner != self._owner.id and self._reclaim(owner, now)]
+            if removed:
                 self._touch()
             peers = tuple(Peer(owner) for owner in tables.owners.values() if owner.id != self._owner.id)
             held = sorted(tables.held.get(self._owner.id, ()))

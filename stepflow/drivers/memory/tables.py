@@ -61,7 +61,7 @@ class MemoryTables:
         return self.runs.get(key) or self.pending.get(key)
 
     def load(self, key: str) -> Record | None:
-        """The record of a run, or of a pending delay; a delay is born as its run was."""
+        """The record of a run, or of a pending delay; a delay has the creation data of its run."""
         found = self.entry(key)
         if found is None:
             return None

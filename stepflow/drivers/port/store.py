@@ -79,7 +79,7 @@ class Store(ABC):
         is there. A commit that is refused for another reason does not count.
     18. *Free.* `commit_if_free` and `claim_if_free` do what `commit` and `claim` do, or answer None: then nothing was done, and soon, whatever the
         other writers of the store are at.
-    19. *Owners.* A session that has beaten or claimed is shown until it is closed or buried; after a beat, with the names of
+    19. *Owners.* A session that has beaten or claimed is shown until it is closed or reclaimed; after a beat, with the names of
         all flows that it has claimed for.
     20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`), and the store keeps no
         reference to it: it is another one soon.

@@ -204,6 +204,6 @@ def _epoch(commit: Commit) -> int | None:
 
 
 def _row(commit: Commit) -> Enqueue | None:
-    """The queue row of a birth."""
+    """The queue row of a creation."""
     part = commit.queue[0] if commit.queue else None
     return part if isinstance(part, Enqueue) else None

@@ -38,7 +38,7 @@ ANY_LIMITED = (
     " and limits <> '')"
 )
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
-# (unless $10: it did what it could). Else nothing is taken, and the flags say why. Whoever was buried appears again.
+# (unless $10: it did what it could). Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
 # The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
 with f as materialized (

@@ -1,6 +1,6 @@
 """Makes commits durable: the usual ones at once in a constant number of statements, the others after a look.
 
-Optimistic first: steps and births go to the server unseen, in one round trip; if one of them does not fit, the server
+Optimistic first: steps and creations go to the server unseen, in one round trip; if one of them does not fit, the server
 takes all back. Then every run of the batch is locked and looked at, and each commit gets its own answer. Values that
 cannot be stored make the batch fall apart into halves, until the one to blame is alone.
 """

@@ -1,4 +1,4 @@
-"""The statements that make revisions: many steps, or many births, of one shard in one statement each.
+"""The statements that make revisions: many steps, or many creations, of one shard in one statement each.
 
 Revisions are drawn in the statement that writes them, after a shared lock that ends with the transaction: so that
 whoever reads can tell a revision that is still on its way from one that was rolled back.
@@ -59,7 +59,7 @@ from u
 """
 
 # $18: nothing that a caller posted may wait to be applied first.
-BIRTHS = """
+CREATIONS = """
 with g as materialized (
     select pg_advisory_xact_lock_shared($22) is not null as held
 ), u as materialized (
@@ -100,7 +100,7 @@ def fits_step(step: Step) -> bool:
 
 
 def fits_birth(commit: Commit) -> bool:
-    """Whether the statement for births can make this birth: it knows nothing of limits."""
+    """Whether the statement for creations can make this one: it knows nothing of limits."""
     part = commit.queue[0] if commit.queue else None
     return not (isinstance(part, Enqueue) and part.limits)
 
@@ -168,7 +168,7 @@ def creations(
     transitions = [state.transition for state in states]
     created = [created_by(write, now) for write in writes]
     labels = [(label_key(name, value), state.id) for state in states for name, value in state.labels.items()]
-    return BIRTHS, (
+    return CREATIONS, (
         shard,
         texts([state.id for state in states]),
         texts([one.flow for one in created]),

@@ -55,7 +55,7 @@ DELAYS = (
     "select d.run_id, d.rev, d.transition, d.labels, d.annotations, d.committed_at, d.due, d.binding, d.number, d.fired"
     " from stepflow.delays d where {where} order by d.due, d.number limit {limit}"
 )
-# A delay was born as its run was.
+# A delay has the creation data of its run.
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
     f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null')"

@@ -31,12 +31,12 @@ class PostgresDriver(Driver):
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
         """Open a session; the schema is made or migrated if needed, under a lock."""
-        dialer = Connector(self._place)
-        runner = TransactionRunner(dialer, self._place.connections - 1)
-        runner.pool.adopt(dialer.first())
+        connector = Connector(self._place)
+        runner = TransactionRunner(connector, self._place.connections - 1)
+        runner.pool.adopt(connector.first())
         try:
             shards, store = runner.run(self._prepare)
-            return PostgresStore(runner, dialer, Shards(namespace, shards), owner, store)
+            return PostgresStore(runner, connector, Shards(namespace, shards), owner, store)
         except BaseException as error:
             runner.pool.close()
             if isinstance(error, psycopg.Error):

@@ -91,10 +91,10 @@ class PostgresMaintenance(Maintenance):
 
     @contextmanager
     def _runner(self) -> Iterator[tuple[TransactionRunner, Shards]]:
-        dialer = Connector(self._place)
-        with dialer.first() as connection:
+        connector = Connector(self._place)
+        with connector.first() as connection:
             shards = schema.prepare(connection, self._place)
-        runner = TransactionRunner(dialer, 1)
+        runner = TransactionRunner(connector, 1)
         try:
             yield runner, Shards(self._namespace, shards)
         finally:

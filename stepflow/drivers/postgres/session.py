@@ -37,8 +37,10 @@ T = TypeVar("T")
 class PostgresStore(Store):
     """One engine's session: a connection for the lock and the news, and a small pool for the rest."""
 
-    def __init__(self, runner: TransactionRunner, dialer: Connector, shards: Shards, owner: Owner, store: int) -> None:
-        place = dialer.place
+    def __init__(
+        self, runner: TransactionRunner, connector: Connector, shards: Shards, owner: Owner, store: int
+    ) -> None:
+        place = connector.place
         self._runner = runner
         self._shards, self._store = shards, store
         self._closed = False
@@ -51,7 +53,7 @@ class PostgresStore(Store):
         self._drain = InboxApplier(runner, shards, tokens, writer)
         self._claims = PostgresClaims(runner, shards, self._owners, lock)
         self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
-        self._watch = ChannelListener(Channel(dialer, shards, owner.id, self._owners.key()))
+        self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key()))
         self.guards = (self._watch.guard,)
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 @define
 class RunRecord:
-    """What a commit must know of a run. One that a draft changed is a `twin`; a step changes the remembered one itself.
+    """What a commit must know of a run. An overlay changes a `copy`; a step changes the cached one itself.
 
     `code` is the id as part of a key, `exchange_rev` the revision that holds the exchange's text, `pending` the number
     of events that no wait took yet, `oldest` a seq that none of them is below.

@@ -159,15 +159,15 @@ class RocksdbStore(Store):
             overlay = self._database.overlay(tables)
             if me not in tables.owners:
                 rows.appear(overlay, tables.keys, self._owner)
-            buried = [
+            removed = [
                 owner for owner in sorted(set(dead)) if owner != me and self._reclaim(tables, overlay, owner, now)
             ]
             self._database.apply(tables, overlay)
             mine = tables.owners.get(me, self._owner)
             tables.owners[me] = evolve(mine, beat=mine.beat + 1, flows=tuple(sorted(self._flows)))
-            for owner in buried:
+            for owner in removed:
                 tables.owners.pop(owner, None)
-            if buried:
+            if removed:
                 self._touch()
             peers = tuple(self._peer(owner) for owner in tables.owners.values() if owner.id != me)
             held = [(key, tables.row(key)) for key in sorted(tables.held.get(me, ()))]

@@ -1,6 +1,6 @@
-"""Many rows in a constant number of statements: of births, releases and (in `steps.py`) steps.
+"""Many rows in a constant number of statements: of creations, releases and (in `commit_fast.py`) steps.
 
-A *birth* is one new run and its queue row. All go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts
+A *creation* is one new run and its queue row. All go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts
 serve all batch sizes, and the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked
 for rolls back.
 """
@@ -25,7 +25,7 @@ HISTORY = (
     "INSERT INTO stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at, exchange)"
     " SELECT column1, ?1, column2, column3, column4, column5, column6, ?2, column7 FROM (VALUES {rows})"
 )
-BIRTH = (
+CREATION = (
     "INSERT INTO stepflow_states (id, rev, flow, input_hash, created_at, transition, labels, annotations, status,"
     " event, polls, exchange_rev, priority, limits, shard, committed_at)"
     " SELECT column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11,"
@@ -114,7 +114,7 @@ def creations(
             annotations,
             NO_EXCHANGE if write.exchange is None else write.exchange,
         )
-    many(connection, BIRTH, 13, rows, shard, now)
+    many(connection, CREATION, 13, rows, shard, now)
     many(connection, HISTORY, 7, history, shard, now)
     many(connection, QUEUE, 7, queue, shard)
     many(connection, LABEL, 3, names, shard)

@@ -79,13 +79,13 @@ class SqliteOwners:
         """All owners, with the state of their locks."""
         return [evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in self._all(connection)]
 
-    def judge(self, pulse: HeartbeatReply, dead: Collection[str]) -> HeartbeatReply:
+    def judge(self, reply: HeartbeatReply, dead: Collection[str]) -> HeartbeatReply:
         """Add the state of the locks, and delete the lock files of dead owners."""
         for owner in set(dead) - {self.me.id}:
             if look(self._folder, owner) == "free":
                 clear(self._folder, owner)
-        peers = tuple(evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in pulse.peers)
-        return evolve(pulse, peers=peers)
+        peers = tuple(evolve(peer, lock=look(self._folder, peer.owner.id)) for peer in reply.peers)
+        return evolve(reply, peers=peers)
 
     def close(self) -> None:
         """Release the lock and delete its file."""

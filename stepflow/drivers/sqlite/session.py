@@ -210,8 +210,8 @@ class SqliteStore(Store):
 
     def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:  # noqa: ARG002
         with self._database.writing() as writer:
-            pulse = self._owners.beat(writer, now, dead)
-        return self._owners.judge(pulse, dead)
+            reply = self._owners.beat(writer, now, dead)
+        return self._owners.judge(reply, dead)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         with self._reading() as reader:

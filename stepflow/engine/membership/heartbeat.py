@@ -36,14 +36,14 @@ class Heartbeat:
         """Show life, look at the others, and free what the dead held."""
         with self._lock:
             mono = self._clock.monotonic()
-            pulse = self._store.beat(self._clock.now(), mono=mono)
-            verdicts = self._judge.observe(pulse.peers, mono)
+            reply = self._store.beat(self._clock.now(), mono=mono)
+            verdicts = self._judge.observe(reply.peers, mono)
             dead = [id_ for id_, verdict in verdicts.items() if verdict == "dead"]
             if dead:
                 log.warning("taking over from %d dead owner(s): %s", len(dead), ", ".join(dead))
                 self._store.beat(self._clock.now(), dead, mono)
             self.verdicts = {id_: v for id_, v in verdicts.items() if v != "dead"}
-        self._notifier.heartbeat(pulse, bool(dead))
+        self._notifier.heartbeat(reply, bool(dead))
 
     def start(self, busy: Callable[[], bool]) -> None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""

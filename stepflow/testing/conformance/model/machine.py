@@ -197,8 +197,8 @@ class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
         """Beat, and reclaim the runs of owners that are named as dead."""
 
         def call(side: Side) -> Any:
-            pulse = side.session(owner).beat(self.now, dead)
-            return sorted((peer.owner.id, peer.owner.beat) for peer in pulse.peers), sorted(pulse.cancels)
+            reply = side.session(owner).beat(self.now, dead)
+            return sorted((peer.owner.id, peer.owner.beat) for peer in reply.peers), sorted(reply.cancels)
 
         self.both(call)
 
