@@ -93,3 +93,23 @@ async def test_what_waits_for_a_slot_ends_with_the_engine():
     done, _late = await asyncio.wait([third], timeout=WAIT_S)
     assert done == {third}
     assert isinstance(third.exception(), StepflowError | None)  # it was refused, or began and ended at once
+
+
+@on_loop
+async def test_an_engine_beats_during_an_execution_that_took_its_lease_at_once():
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @flow("slow")
+    async def slow(ctx):
+        started.set()
+        await go_on.wait()
+        return commit(park(ctx))
+
+    async with AsyncEngine("memory://") as engine:
+        engine.register(slow)
+        await begin(engine, "a", "slow")
+        await asyncio.wait_for(started.wait(), WAIT_S)
+        beats = engine._session.leases._beating
+        assert beats is not None
+        assert not beats.done()
+        go_on.set()

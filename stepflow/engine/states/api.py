@@ -132,6 +132,8 @@ class AsyncVerbs:
         return self._execute(self._begun(copy))
 
     async def _run(self, at: ExecutionContext) -> Outcome:
+        if at.lease.fence is not None:  # the beats may have ended between `take` and now
+            self._parts.leases.beat_while_held()
         return await execute(self._parts.runner, self._parts.committer, self._parts.clock, at)
 
     async def _execute(self, at: ExecutionContext) -> None:
