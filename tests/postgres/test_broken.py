@@ -177,7 +177,7 @@ def test_transactions_that_get_into_each_others_way_are_done_again(server: Serve
 
     assert running.run(work) == 3
     (result,) = store.commit([Commit()], NOW)
-    assert result == ()
+    assert isinstance(result, Committed)
     sessions.close()
 
 

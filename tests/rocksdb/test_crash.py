@@ -117,11 +117,12 @@ def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
             if not last:
                 process.send_signal(signal.SIGKILL)
             said += lines(process)
-            process.wait(60)
+            killed = process.wait(60) != 0  # it may have ended before the signal
         store = connect(driver, f"parent{turn}")
         assert driver.maintenance("").check() == []
+        assert killed or turn > 0
         assert {peer.owner.id: peer.lock for peer in store.beat(NOW).peers} == (
-            {} if last else {f"worker{turn}": "free"}
+            {f"worker{turn}": "free"} if killed else {}
         )
         store.beat(NOW, dead=[f"worker{turn}"])
         suspects = claim(store, suspects=True).values()

@@ -127,7 +127,7 @@ class PostgresOwners:
         connection.execute(*self._lock)
         held = [restored(row[0]) for row in connection.execute(sql(HELD), (texts(self._shards.all), name))]
         runs, _none = lock_and_read(
-            self._runner, connection, self._shards, held, within=True, skip_locked=now is not None
+            self._runner, connection, self._shards, held, within=True, skip_locked=now is not None, claims_only=True
         )
         dues = [0 if now is None else now]
         for run in runs.values():
