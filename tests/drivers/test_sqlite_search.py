@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.delays import remember
-from stepflow.drivers.sqlite.revisions import Search
+from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch
 from stepflow.testing.conformance.kit import NOW, Sessions
 from stepflow.testing.conformance.laws.revisions import GROUPS, expected, landscape, revs_of
 
@@ -48,7 +48,7 @@ def store(
         remember(connection)
 
     def find(query: HistoryQuery, window: int) -> list[int]:
-        return Search(connection, "/0", query, every[-1].state.rev, window).revs()
+        return SqliteRevisionSearch(connection, "/0", query, every[-1].state.rev, window).revs()
 
     yield every, find
     connection.close()
