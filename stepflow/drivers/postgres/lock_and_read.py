@@ -1,6 +1,6 @@
 """Locks runs and reads all that decides over a change of them.
 
-The lock on a run's state row is the lock on everything of that run: whoever changes its queue row, or adds or takes
+The lock on a run's state row is the lock on everything of that run: a session that changes its queue row, or adds or takes
 events, holds it first. PostgresClaims, which begin at the queue, take both locks without waiting for either.
 """
 
