@@ -1,4 +1,4 @@
-"""PostgresClaims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
+"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 

@@ -1,4 +1,4 @@
-"""PostgresClaims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
+"""Claims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -63,7 +63,7 @@ def lines(runner: TransactionRunner, shards: Shards, request: Request) -> list[S
 
 
 class Limited:
-    """PostgresClaims of one owner; `lock` guards the drawing of epochs."""
+    """The claims of one owner; `lock` guards the drawing of epochs."""
 
     def __init__(self, runner: TransactionRunner, shards: Shards, owner: str, lock: Statement) -> None:
         self._runner, self._shards, self._owner, self._lock = runner, shards, owner, lock

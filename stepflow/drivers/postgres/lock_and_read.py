@@ -1,7 +1,7 @@
 """Locks runs and reads all that decides over a change of them.
 
 The lock on a run's state row is the lock on everything of that run: a session that changes its queue row, or adds or takes
-events, holds it first. PostgresClaims, which begin at the queue, take both locks without waiting for either.
+events, holds it first. Claims, which begin at the queue, take both locks without waiting for either.
 """
 
 from __future__ import annotations

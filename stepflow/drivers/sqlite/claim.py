@@ -1,4 +1,4 @@
-"""SqliteClaims: due rows are given to an owner in the order of priority, due time and id, as far as their limits allow."""
+"""Claims: due rows of a SQLite store are given to an owner in the order of priority, due time and id, as far as their limits allow."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -80,7 +80,7 @@ WHOLE = 10  # columns before those of the State
 
 @define
 class SqliteClaims:
-    """SqliteClaims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
+    """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
 
     rows: ReadyRows
     owner: str
