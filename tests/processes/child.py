@@ -53,9 +53,21 @@ def until_idle(options: dict[str, Any]) -> None:
     report("idle", note=[idle.completed, idle.failed, idle.waiting])
 
 
+def report_ready() -> None:
+    """Report as soon as SIGTERM has a handler: before that it would kill the process."""
+
+    def wait() -> None:
+        pause = threading.Event()
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            pause.wait(0.002)
+        report("ready")
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def forever(options: dict[str, Any]) -> None:
     with opened(options) as engine:
-        report("ready")
+        report_ready()
         engine.run_forever()
     report("over")
 
@@ -64,7 +76,7 @@ def aforever(options: dict[str, Any]) -> None:
     async def work() -> None:
         async with AsyncEngine(options["url"], concurrency=options.get("concurrency", 64)) as engine:
             engine.register(*chosen(options))
-            report("ready")
+            report_ready()
             await engine.run_forever()
         report("over")
 
