@@ -40,6 +40,7 @@ class Log:
     def __init__(self) -> None:
         self._read, self.fd = os.pipe()
         self._news = threading.Condition()
+        self.children: list[Child] = []
         self._entries: list[Entry] = []
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
@@ -50,9 +51,12 @@ class Log:
             return [e for e in self._entries if (not what or e.what == what) and (not who or e.who == who)]
 
     def wait(self, count: int = 1, *, what: str = "", who: str = "", timeout: float = DEADLINE_S) -> list[Entry]:
-        """Wait for so many entries of this kind."""
-        found = self.until(lambda log: len(log.entries(what, who)) >= count, timeout)
-        assert found, f"waited for {count} x {what!r} of {who!r}, got {self.entries()[-20:]}"
+        """Wait for so many entries of this kind; a failure shows the stacks of the processes."""
+        if not self.until(lambda log: len(log.entries(what, who)) >= count, timeout):
+            raise AssertionError(
+                f"waited for {count} x {what!r} of {who!r}, got {self.entries()[-20:]}\n"
+                + "\n".join(f"{child.name}:\n{child.stacks()}" for child in self.children)
+            )
         return self.entries(what, who)
 
     def until(self, true: Callable[[Log], bool], timeout: float) -> bool:
@@ -119,9 +123,15 @@ class Child:
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} did not end:\n{self.stacks()}") from None
+
+    def stacks(self) -> str:
+        """End the process if it runs, and return what it wrote, with the stacks of its threads at that moment."""
+        if not self.ended():
             self.popen.send_signal(signal.SIGABRT)  # faulthandler writes the stacks
+            self.popen.send_signal(signal.SIGCONT)  # a stopped process takes the other signal only now
             self.popen.wait(DEADLINE_S)
-            raise AssertionError(f"{self.name} did not end:\n{self.stderr()}") from None
+        return self.stderr()
 
     def processor_s(self) -> float:
         """Processor time that it has used."""
@@ -142,7 +152,7 @@ class Nursery:
         self.folder, self.log, self.gate = folder, Log(), Gate()
         self.path = folder / "runs.db"
         self.url = url or f"sqlite:///{self.path}"
-        self.children: list[Child] = []
+        self.children = self.log.children
         self._number = 0
 
     def spawn(self, verb: str, *flows: str, **options: Any) -> Child:
