@@ -217,6 +217,6 @@ def _encodable(what: str, text: str) -> str:
             text.encode()
         except UnicodeEncodeError:
             raise StepflowError(
-                f"{what}={text!r:.80}: half of a surrogate pair is no text: decode it with the right encoding"
+                f"{what}={text!r:.80}: half of a surrogate pair cannot be encoded as UTF-8: decode it with the right encoding"
             ) from None
     return text

@@ -95,7 +95,7 @@ def _problem(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            return "half of a surrogate pair is no text: decode the bytes it came from with the right encoding"
+            return "half of a surrogate pair cannot be encoded as UTF-8: decode the bytes it came from with the right encoding"
         return ""
     if isinstance(value, float):
         return "" if math.isfinite(value) else "JSON has no such number, use None or a text"

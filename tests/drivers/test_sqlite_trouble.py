@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sessions(path: Path) -> Iterator[Sessions]:
-    sessions = Sessions(SqliteDriver(path, patience_s=0.05))
+    sessions = Sessions(SqliteDriver(path, lock_timeout_s=0.05))
     yield sessions
     sessions.close()
 

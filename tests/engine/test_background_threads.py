@@ -12,8 +12,8 @@ import pytest
 from stepflow import StepflowError, StoreError
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.thread_pool import ThreadPool
+from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
 from tests.engine.heard import heard
-from tests.engine.lanes import WatchedStore, create, held_up, on_lane, submit
 
 WAIT_S = 20
 
@@ -89,7 +89,7 @@ def test_a_callback_that_raises_does_not_end_the_writer():
         assert [committed.revs for committed in landed] == [(3,)]
         assert committer.guards[0].health.last_error == "SystemExit: can't start new thread"
 
-    on_lane(test)
+    with_committer(test)
 
 
 @pytest.mark.parametrize("free", [False, True])
@@ -101,7 +101,7 @@ def test_an_answer_that_is_missing_is_an_error_for_every_waiter(free: bool):
         store.short = False
         assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
 
-    on_lane(test)
+    with_committer(test)
 
 
 def test_whatever_is_submitted_while_the_writer_ends_is_answered():
@@ -131,4 +131,4 @@ def test_whatever_is_submitted_while_the_writer_ends_is_answered():
         assert len(refused) >= 200
         assert all("closed meanwhile" in str(answer) for answer in refused)
 
-    on_lane(test)
+    with_committer(test)

@@ -19,6 +19,7 @@ from stepflow import (
     StepflowError,
     named,
 )
+from stepflow.engine import session
 from tests.engine.flows import Order, chain
 
 REAL = pytest.mark.parametrize("real", [False, True], ids=["virtual", "real"])
@@ -50,13 +51,26 @@ def test_another_event_loop_says_so(store, clock):
 @pytest.mark.parametrize("url", ["memory://", "sqlite"])
 def test_an_engine_whose_loop_is_gone_can_still_be_closed(tmp_path, url):
     url = f"sqlite:///{tmp_path}/x.db" if url == "sqlite" else url
-    before = threading.active_count()
+    before = set(threading.enumerate())
     engine = AsyncEngine(url)
     asyncio.run(engine.__aenter__())
     asyncio.run(engine.__aexit__(None, None, None))
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(StepflowError, match="not open"):
         asyncio.run(engine.tally())
+
+
+def test_a_worker_that_is_left_after_its_engine_was_closed_reports_no_claims(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(session, "REST_S", 0.01)
+
+    async def go() -> None:
+        engine = AsyncEngine(f"sqlite:///{tmp_path}/x.db")
+        await engine.__aenter__()
+        async with engine.worker():
+            await engine.__aexit__(None, None, None)
+
+    asyncio.run(go())
+    assert [record.getMessage() for record in caplog.records if "not released" in record.getMessage()] == []
 
 
 def test_a_closed_engine_says_so(store, clock):

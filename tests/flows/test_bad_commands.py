@@ -46,7 +46,7 @@ COMMANDS = {
     "no flow": (lambda: commit(transit(StateCtx("s"), None)), "name the flow to go to by its text"),
     "flow with NUL": (lambda: commit(transit(StateCtx("s"), "a\0")), "flow's name: .*without NUL"),
     "long flow": (lambda: commit(transit(StateCtx("s"), "a" * 513)), "at most 512 characters"),
-    "half a character": (lambda: commit(transit(StateCtx("s"), "\ud800")), "surrogate pair is no text"),
+    "half a character": (lambda: commit(transit(StateCtx("s"), "\ud800")), "surrogate pair cannot be encoded as UTF-8"),
     "delayed flow": (lambda: delay(StateCtx("s"), 5, 1), r"delay\(ctx, 5, when\): name the flow"),
     "id of another type": (lambda: commit(park(StateCtx(5))), "id=5: give a non-empty text"),
     "labels in a list": (lambda: commit(park(with_(labels=["a"]))), "labels=.*give a dict of texts"),

@@ -115,7 +115,11 @@ def test_no_class_name_is_stored():
         (Codec(), {"a": {1, 2}}, r"\$\.a is \{1, 2\}: set is not a JSON type"),
         (Codec(), {"a": {(1, 2): 3}}, r"a key of \$\.a is \(1, 2\): keys must be texts or numbers"),
         (Codec(), b"x", "bytes is not a JSON type"),
-        (Codec(), {"name": ["\ud800"]}, r"\$\.name\[0\] is '\\ud800': half of a surrogate pair is no text: decode"),
+        (
+            Codec(),
+            {"name": ["\ud800"]},
+            r"\$\.name\[0\] is '\\ud800': half of a surrogate pair cannot be encoded as UTF-8: decode",
+        ),
         (Codec(Line), 3, "3 is not of type Line: give one"),
         (Codec(Line), {"sku": "x"}, r"\{'sku': 'x'\} is not of type Line: give one"),
         (Codec(Line), Line, "<class .*Line'> is not of type Line: give one"),

@@ -12,7 +12,7 @@ from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.transactions import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
-    PATIENCE_S,
+    RETRIES_S,
     TransactionRunner,
     pauses,
 )
@@ -25,7 +25,7 @@ def test_pauses_grow_have_jitter_and_an_end(chance: float) -> None:
     made = list(pauses(lambda: chance))
     assert made[:3] == [FIRST_PAUSE_S * (0.5 + chance) * factor for factor in (1, 2, 4)]
     assert max(made) == LONGEST_PAUSE_S * (0.5 + chance)
-    assert PATIENCE_S <= sum(made) < PATIENCE_S + 2 * LONGEST_PAUSE_S
+    assert RETRIES_S <= sum(made) < RETRIES_S + 2 * LONGEST_PAUSE_S
 
 
 class Rounds:
@@ -80,7 +80,7 @@ def test_failures_without_end_are_told_after_a_while(
     rounds.append(one := Rounds(server, 1_000_000, error))
     with pytest.raises(Unavailable, match="kept getting into each other's way"):
         one.run()
-    assert PATIENCE_S <= sum(one.pauses) < PATIENCE_S + 1
+    assert RETRIES_S <= sum(one.pauses) < RETRIES_S + 1
 
 
 def test_a_session_that_closes_tries_no_more(server: Server, rounds: list[Rounds]) -> None:

@@ -88,4 +88,4 @@ def test_on_a_server_a_late_report_hides_no_revision_from_a_watcher(store: Any) 
         assert visible.read(other) < uncommitted
         assert visible.judge(number, last, holders) < uncommitted
         two.execute("commit")
-        assert visible.settle(other) == uncommitted
+        assert visible.covering(other) == uncommitted

@@ -35,8 +35,8 @@ CONSTANTS = {
 
 def opened(options: dict[str, Any]) -> Engine:
     store: Any = options["url"]
-    if patience_s := options.get("patience_s"):
-        store = SqliteDriver(store.removeprefix("sqlite:///"), patience_s=patience_s)
+    if lock_timeout_s := options.get("lock_timeout_s"):
+        store = SqliteDriver(store.removeprefix("sqlite:///"), lock_timeout_s=lock_timeout_s)
     engine = Engine(store, concurrency=options.get("concurrency", 64))
     engine.register(*chosen(options))
     return engine

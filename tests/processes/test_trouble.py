@@ -18,7 +18,7 @@ from tests.processes.harness import Nursery
 def test_a_worker_outlives_another_program_that_keeps_the_file_locked(nursery: Nursery) -> None:
     with Engine(nursery.url) as engine:
         runs = [engine.start(flows.gated, Count(), id=f"run-{i}") for i in range(4)]
-        worker = nursery.spawn("forever", "gated", patience_s=0.2)
+        worker = nursery.spawn("forever", "gated", lock_timeout_s=0.2)
         nursery.log.wait(4, what="begin")
         stranger = sqlite3.connect(nursery.path, isolation_level=None)
         try:

@@ -62,7 +62,7 @@ class ReadyQueue:
 
     def __init__(self, look: Look) -> None:
         self._look = look
-        self._lanes: defaultdict[str, defaultdict[str, MemoryPartition]] = defaultdict(
+        self._partitions: defaultdict[str, defaultdict[str, MemoryPartition]] = defaultdict(
             lambda: defaultdict(MemoryPartition)
         )
         self._special: dict[str, int] = {}  # id -> epoch
@@ -72,7 +72,7 @@ class ReadyQueue:
         if row.blocked_by or row.crashes >= SUSPECT:
             self._special[run_id] = row.epoch
         else:
-            heappush(self._lanes[row.flow][row.limits].later, (row.due, run_id, row.epoch))
+            heappush(self._partitions[row.flow][row.limits].later, (row.due, run_id, row.epoch))
 
     def special(self) -> list[tuple[str, QueueRow]]:
         """The unowned rows that are blocked or suspect."""
@@ -87,14 +87,14 @@ class ReadyQueue:
 
     def drain(self, flow: str, limits: str, now: int) -> Iterator[tuple[str, QueueRow]]:
         """Remove the plain due rows of a flow with these limits, in claim order."""
-        return self._lanes[flow][limits].drain(now, self._look)
+        return self._partitions[flow][limits].drain(now, self._look)
 
     def heads(self, flow: str) -> dict[str, int]:
         """For each text of limits, the earliest due time of a plain row of the flow, or that of a ready one."""
         found = {}
-        for limits, partition in list(self._lanes[flow].items()):
+        for limits, partition in list(self._partitions[flow].items()):
             if (due := partition.head(self._look)) is None:
-                del self._lanes[flow][limits]
+                del self._partitions[flow][limits]
             else:
                 found[limits] = due
         return found

@@ -245,7 +245,7 @@ class Peer:
 
 @frozen
 class HeartbeatReply:
-    """The answer to a beat: the other owners, and those of the own runs that somebody asked to cancel."""
+    """The answer to a beat: the other owners, and those of the own runs with a request to cancel."""
 
     peers: tuple[Peer, ...] = ()
     cancels: tuple[str, ...] = ()

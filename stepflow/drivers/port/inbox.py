@@ -14,7 +14,9 @@ def dump(commit: Commit) -> str:
     """The JSON text of a commit. Raises StoreError for one that cannot be posted."""
     rows = [part for part in commit.queue if isinstance(part, Enqueue)]
     if commit.dedup is not None:
-        raise StoreError("tx= and dedup_key= exclude each other: nobody could tell you of the earlier run; use id=")
+        raise StoreError(
+            "tx= and dedup_key= exclude each other: the earlier run is not known before your commit; use id= instead"
+        )
     if commit.delays or commit.data or commit.placeholders or any(row.owned for row in rows):
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
     if commit.fence or commit.unowned or commit.consume or commit.cancel or len(rows) < len(commit.queue):

@@ -16,8 +16,8 @@ class Step:
     """What most commits are: one write of a claimed run, and perhaps a change of its queue row.
 
     `id` and `epoch` are those of the fence, `rev` is the revision that the write replaces, not 0. `exchange` is its text if it
-    changed, `part` changes the row of this run, `labels_before` is that of a Write. Whoever made it turns it into the run's next step as soon as it was answered:
-    a store keeps no reference to it.
+    changed, `part` changes the row of this run, `labels_before` is that of a Write. The caller turns it into the
+    run's next step as soon as it is answered: a store keeps no reference to it.
     """
 
     id: str
@@ -70,7 +70,7 @@ def step_of(member: Member) -> Step | None:
 
 
 def is_creation(member: Member) -> bool:
-    """Whether this creates one run, with nothing else but perhaps its queue row, which nobody holds."""
+    """Whether this creates one run, with nothing else but perhaps its queue row, which has no owner."""
     if isinstance(member, Step):
         return False
     fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member

@@ -120,7 +120,7 @@ class PostgresClaims:
             rows = self._take_plain(connection, request)
             if rows is not None:
                 return rows
-        partitions = self._lanes(request)
+        partitions = self._partitions(request)
         candidates, limited = self._look(connection, request, partitions)
         if limited:
             return self._limited.take(connection, request, partitions)
@@ -151,7 +151,7 @@ class PostgresClaims:
             fetch_all(connection, *self._promotions(request))
         return [row[:-3] for row in rows if row[0] is not None]
 
-    def _lanes(self, request: Request) -> list[PostgresPartition]:
+    def _partitions(self, request: Request) -> list[PostgresPartition]:
         return [
             PostgresPartition(shard, flow, special)
             for shard in self._shards.all

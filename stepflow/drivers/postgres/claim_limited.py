@@ -81,9 +81,9 @@ class Limited:
         ]
         candidates += self._limited(connection, request, found[len(partitions) :])
         seen = limit_usage(
-            self._runner, connection, self._shards, {text for _o, _id, text, _lane in candidates}, request.now
+            self._runner, connection, self._shards, {text for _o, _id, text, _partition in candidates}, request.now
         )
-        order = ((order, run_id, text) for order, run_id, text, _lane in candidates)
+        order = ((order, run_id, text) for order, run_id, text, _partition in candidates)
         chosen = set(admit(order, seen, request.now, request.limit))
         return self._write(connection, request, [one for one in candidates if one[1] in chosen])
 

@@ -1,7 +1,7 @@
 """The statements that make revisions: many steps, or many creations, of one shard in one statement each.
 
-Revisions are drawn in the statement that writes them, after a shared lock that ends with the transaction: so that
-whoever reads can tell a revision that is still on its way from one that was rolled back.
+Revisions are drawn in the statement that writes them, after a shared lock that ends with the transaction: a
+reader can then tell an uncommitted revision from one that was rolled back.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def begins(shards: Shards, given: Iterable[str], now: int) -> list[Statement]:
 def reserved(
     runner: TransactionRunner, connection: Connection, shards: Shards, commits: Sequence[Commit], now: int
 ) -> dict[str, str]:
-    """Key -> run id of the deduplication keys of these commits that hold; nobody else gives them meanwhile."""
+    """Key -> run id of the deduplication keys of these commits that hold; other transactions cannot reserve them meanwhile."""
     keys = sorted({commit.dedup.key for commit in commits if commit.dedup is not None})
     if not keys:
         return {}

@@ -136,7 +136,7 @@ class PostgresReader:
         """Of all runs only revisions before which none can appear any more."""
         if query.id is not None:
             return PostgresRevisionSearch(self.runner, self.shards, self.connection, query).revisions()
-        head = self.head.settle(self.connection)
+        head = self.head.covering(self.connection)
         return PostgresRevisionSearch(self.runner, self.shards, self.connection, query, head).revisions()
 
     def _rows(self, text: str, *values: object) -> list[tuple[Any, ...]]:

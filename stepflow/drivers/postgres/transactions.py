@@ -20,17 +20,17 @@ from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
 T = TypeVar("T")
 Statement = tuple[str, tuple[object, ...]]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.2  # between two tries of a transaction, before the jitter
-PATIENCE_S = 10.0  # all pauses of one transaction together
+RETRIES_S = 10.0  # all pauses of one transaction together
 POOL_WAIT_S = 60.0  # for a connection, while other threads use all of them
 
 
 def pauses(chance: Callable[[], float]) -> Iterator[float]:
-    """The pauses between the tries of one transaction, PATIENCE_S in all: each twice as long as the one before, +- 50 %.
+    """The pauses between the tries of one transaction, RETRIES_S in all: each twice as long as the one before, +- 50 %.
 
     `chance` gives numbers from 0 to 1. Without jitter two transactions that deadlocked would meet again.
     """
     pause_s, total_s = FIRST_PAUSE_S, 0.0
-    while total_s < PATIENCE_S:
+    while total_s < RETRIES_S:
         jittered = pause_s * (0.5 + chance())
         total_s += jittered
         yield jittered

@@ -1,7 +1,7 @@
 """The visible revision: no revision up to it can appear any more.
 
 A transaction that draws a revision holds a shared advisory lock until it ends. A number read from the sequence is
-settled when none of the transactions that held the lock right after that reading holds it still.
+visible to all when none of the transactions that held the lock right after that reading holds it still.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class VisibleRev:
         self._runner = runner
         self._halves = halves(key)
         self._lock = Lock()
-        self._settled = 0
-        self._wanted = 0  # settled as soon as `_awaited` is empty
+        self._visible = 0
+        self._wanted = 0  # visible as soon as `_awaited` is empty
         self._awaited: set[object] = set()
         self._noted = 0  # how often `_awaited` was replaced
         self._pause = Event()
@@ -62,10 +62,10 @@ class VisibleRev:
         """The visible revision, given the rows that the statements of `asking` gave to reading `number`."""
         return self._judge(number, _drawn(last), {row[0] for row in holders})
 
-    def newest(self, connection: Connection, shards: Sequence[str], settled: int) -> int:
+    def newest(self, connection: Connection, shards: Sequence[str], visible: int) -> int:
         """The newest revision of these shards up to the visible one, or that of a run that was pruned since."""
         sql = self._runner.sql
-        looks = [(sql(NEWEST), (shard, settled)) for shard in shards]
+        looks = [(sql(NEWEST), (shard, visible)) for shard in shards]
         return max(int(row[0]) for rows in (*fetch_all(connection, (sql(FLOOR), ()), *looks), [(0,)]) for row in rows)
 
     def read(self, connection: Connection) -> int:
@@ -77,25 +77,25 @@ class VisibleRev:
     def _judge(self, number: int, last: int, holders: set[object]) -> int:
         with self._lock:
             if not holders:  # true whenever it was read: all that drew a number up to `last` have ended
-                self._settled = max(self._settled, last)
+                self._visible = max(self._visible, last)
             if number == self._noted:
                 self._awaited &= holders
                 if not self._awaited:
-                    self._settled = max(self._settled, self._wanted)
+                    self._visible = max(self._visible, self._wanted)
                     self._wanted, self._awaited = last, holders
                     self._noted += 1
-            return self._settled
+            return self._visible
 
-    def settle(self, connection: Connection) -> int:
+    def covering(self, connection: Connection) -> int:
         """The visible revision that covers all that is committed now: waits for running transactions, up to a limit."""
         number = self.begin()
         last, holders = fetch_all(connection, *self.asking())
-        goal, settled = _drawn(last), self.judge(number, last, holders)
+        goal, visible = _drawn(last), self.judge(number, last, holders)
         for _turn in range(PAUSES):
-            if settled >= goal or self._pause.wait(PAUSE_S):
+            if visible >= goal or self._pause.wait(PAUSE_S):
                 break
-            settled = self.read(connection)
-        return settled
+            visible = self.read(connection)
+        return visible
 
     def close(self) -> None:
         """End all waiting."""

@@ -174,7 +174,7 @@ def parse_event(record: bytes, run_id: str, seq: int) -> Event:
 
 
 def dump_owner(owner: Owner) -> bytes:
-    """An owner; its id is in the key, its beat is not worth a write: nobody else can read it while it lives."""
+    """An owner; its id is in the key, its beat is not written: no other process can read it while the owner lives."""
     return dump(owner.host, owner.pid)
 
 

@@ -181,7 +181,7 @@ class RocksdbStore(Store):
         return owner in tables.owners or bool(held)
 
     def _peer(self, owner: Owner) -> Peer:
-        """Nobody else can have this directory open, so an owner without a session here is dead."""
+        """No other process can have this directory open, so an owner without a session here is dead."""
         return Peer(owner, "held" if (self._namespace, owner.id) in self._database.live else "free")
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:

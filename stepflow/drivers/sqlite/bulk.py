@@ -1,8 +1,8 @@
 """Many rows in a constant number of statements: of creations, releases and (in `commit_fast.py`) steps.
 
 A *creation* is one new run and its queue row. All go through multi-row statements of 1, 2, 4, … 256 rows, so that few texts
-serve all batch sizes, and the interpreter lock is free while SQLite works. Whoever finds fewer rows changed than asked
-for rolls back.
+serve all batch sizes, and the interpreter lock is free while SQLite works. A caller that finds fewer rows
+changed than it asked for rolls back.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class StepBatch:
 
     @property
     def left(self) -> list[str]:
-        """The runs that their holder lets go of with these steps."""
+        """The runs that their holder releases with these steps."""
         return [*self.ended, *self.parked, *(part.id for part in self.later)]
 
     def indexes(self, size: int) -> Iterable[int]:

@@ -10,7 +10,7 @@ from threading import Lock
 
 from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.errors import translate, translated
-from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, patiently
+from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, repeat_until
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
 
 LOG_BYTES = 64 * 1024 * 1024  # size to which the log is truncated after a burst
@@ -18,16 +18,16 @@ BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this s
 LOCKS = "-locks"  # suffix of the directory of lock files
 
 
-def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection without implicit transactions that any thread may use, one at a time.
 
-    `patience_s` is how many seconds it waits for writers that do not take turns: other programs, a caller's transaction.
+    `lock_timeout_s` is how many seconds it waits for writers that do not take turns: other programs, a caller's transaction.
     """
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         factory=numbered.Connection if numbered.AFFECTED else sqlite3.Connection,
-        timeout=patience_s,
+        timeout=lock_timeout_s,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -45,8 +45,8 @@ def connect(path: Path, patience_s: float, *, read_only: bool = False) -> sqlite
 class SqliteDatabase:
     """The connections of one session. Other threads may read while one writes."""
 
-    def __init__(self, path: Path, patience_s: float, *, read_only: bool = False) -> None:
-        self.path, self.read_only, self._patience_s = path, read_only, patience_s
+    def __init__(self, path: Path, lock_timeout_s: float, *, read_only: bool = False) -> None:
+        self.path, self.read_only, self._lock_timeout_s = path, read_only, lock_timeout_s
         self.locks = path.with_name(path.name + LOCKS)
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -59,13 +59,13 @@ class SqliteDatabase:
 
     def connect(self) -> sqlite3.Connection:
         """One more connection to the file, for the caller to close."""
-        return connect(self.path, self._patience_s, read_only=self.read_only)
+        return connect(self.path, self._lock_timeout_s, read_only=self.read_only)
 
     def use_wal(self) -> None:
         """Switch the file to WAL and create the lock files. Raises StoreError if that is impossible."""
         with translated(self.path):
             self.locks.mkdir(exist_ok=True)
-        self._writer_lock = WriterLock(self.locks, self._patience_s)
+        self._writer_lock = WriterLock(self.locks, self._lock_timeout_s)
         self._writer_lock.take()
         try:
             with translated(self.path):
@@ -128,7 +128,7 @@ class SqliteDatabase:
         if not _begins(writer):
             if not self._waits:
                 raise WouldBlock
-            if not patiently(lambda: _begins(writer), self._patience_s):
+            if not repeat_until(lambda: _begins(writer), self._lock_timeout_s):
                 writer.execute("BEGIN IMMEDIATE")
         version = _version(writer)
         if version != self._version:

@@ -18,14 +18,14 @@ from stepflow.errors import StoreError, Unavailable
 class SqliteDriver(Driver):
     """A store in one SQLite file, shared by any number of processes of one machine.
 
-    `read_only` opens it for reading only: the file must exist, and every write raises ReadOnly. `patience_s` is how many
+    `read_only` opens it for reading only: the file must exist, and every write raises ReadOnly. `lock_timeout_s` is how many
     seconds a write waits for another process before it raises Unavailable.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, patience_s: float = 10.0) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, lock_timeout_s: float = 10.0) -> None:
         if str(path) in ("", ":memory:"):
             raise StoreError(f"path={str(path)!r}: SQLite stores are files, e.g. sqlite:///orders.db; or use memory://")
-        self.path, self.read_only, self.patience_s = Path(path).absolute(), read_only, patience_s
+        self.path, self.read_only, self.lock_timeout_s = Path(path).absolute(), read_only, lock_timeout_s
         self.url = f"sqlite:///{path}" + ("?mode=ro" if read_only else "")
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
@@ -51,7 +51,7 @@ class SqliteDriver(Driver):
             raise Unavailable(f"{self.path}: there is no directory {self.path.parent}; create it, or use another path")
         if self.path.is_dir():
             raise Unavailable(f"{self.path} is a directory: name a file in it, e.g. {self.path / 'stepflow.db'}")
-        database = SqliteDatabase(self.path, self.patience_s, read_only=self.read_only)
+        database = SqliteDatabase(self.path, self.lock_timeout_s, read_only=self.read_only)
         try:
             with database.reading() as connection:
                 current = schema.check(connection, self.path)

@@ -28,7 +28,7 @@ class WouldBlock(Exception):
     """Another writer is active, and the caller does not wait."""
 
 
-def patiently(attempt: Callable[[], bool], timeout_s: float) -> bool:
+def repeat_until(attempt: Callable[[], bool], timeout_s: float) -> bool:
     """Repeat `attempt` until it succeeds; False after `timeout_s`. The first attempt is made at once."""
     pause, waited = FIRST_PAUSE_S, 0.0
     while not attempt():
@@ -65,7 +65,7 @@ class LockFile:
 
     def lock(self, timeout_s: float) -> bool:
         """Wait for the lock; False after `timeout_s`. A stopped process may hold it for any time."""
-        return patiently(self.try_lock, timeout_s)
+        return repeat_until(self.try_lock, timeout_s)
 
     def unlock(self) -> None:
         """Release the lock."""

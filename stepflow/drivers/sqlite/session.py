@@ -67,7 +67,7 @@ class SqliteStore(Store):
         """Get to know the newest revision; first apply what others posted, in a transaction of its own before this one."""
         known = self._known
         known.keep(self._database.generation)
-        if known.rev:  # nobody else has written since, and to post is to write
+        if known.rev:  # no other connection has written since; a post is a write, too
             return
         posted, rev = inbox.look(writer)
         while posted:

@@ -32,7 +32,7 @@ class PendingCommit:
         self.write = write
         self.run = _only_run(write)
         self.on_done = on_done
-        self._asyncio_future_blocking = True  # whoever yields it to a task awaits it
+        self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
         self.outcome = PENDING
         self.wake: Callable[[PendingCommit], None] | None = None

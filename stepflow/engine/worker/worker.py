@@ -148,8 +148,9 @@ class Worker:
             # Always: a claim whose waiter was cancelled may still be on its way, before this.
             await self._committer.call(self._unreleased.release_all)
         except Exception as error:
-            text = "%d run(s) not released, only their owner's end frees them: %s"
-            log.error(text, len(self._unreleased), error, exc_info=not isinstance(error, StoreError))
+            if count := len(self._unreleased):
+                text = "%d run(s) not released, only their owner's end frees them: %s"
+                log.error(text, count, error, exc_info=not isinstance(error, StoreError))
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: raise the error if asked to end, else wait a little and go on."""

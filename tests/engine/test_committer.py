@@ -1,4 +1,4 @@
-"""The write lane: what is ready together commits together, one commit per run and batch, each waiter its own answer."""
+"""The committer: what is ready together commits together, one commit per run and batch, each waiter its own answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import MAX_BATCH, SHARE
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.model.state import State, Transition
-from tests.engine.lanes import WatchedStore, all_of, create, give_back, held_up, on_lane, publish, revs, submit
+from tests.engine.committers import (
+    WatchedStore,
+    all_of,
+    create,
+    held_up,
+    publish,
+    released,
+    revs,
+    submit,
+    with_committer,
+)
 
 
 def test_what_piled_up_is_one_batch():
@@ -23,7 +33,7 @@ def test_what_piled_up_is_one_batch():
         answers = await all_of(committer, [create(f"run-{n}") for n in range(50)], store)
         assert sorted(answers) == [(n,) for n in range(2, 52)]
 
-    store = on_lane(test)
+    store = with_committer(test)
     assert [len(batch) for batch in store.batches] == [1, 50]
 
 
@@ -31,7 +41,7 @@ def test_tasks_that_are_ready_together_commit_together():
     async def test(store: WatchedStore, committer: Committer) -> None:
         await asyncio.gather(*(submit(committer, create(f"run-{n}")) for n in range(20)))
 
-    assert [len(batch) for batch in on_lane(test).batches] == [20]
+    assert [len(batch) for batch in with_committer(test).batches] == [20]
 
 
 def test_a_batch_has_a_run_once_and_keeps_the_order():
@@ -40,7 +50,7 @@ def test_a_batch_has_a_run_once_and_keeps_the_order():
         answers = await all_of(committer, commits, store)
         assert not any(isinstance(answer, Exception) for answer in answers)
 
-    store = on_lane(test)
+    store = with_committer(test)
     assert [len(batch) for batch in store.batches] == [1, 3, 2, 1]
     events = [e.id for batch in store.batches for c in batch for e in c.publish if e.run_id == "a"]
     assert events == ["1", "2"]
@@ -59,10 +69,10 @@ def test_members_fail_alone():
         assert mismatch.ids == ["first"]
         assert isinstance(no_claim, LostClaim)
 
-    assert len(on_lane(test).batches) == 2
+    assert len(with_committer(test).batches) == 2
 
 
-def test_an_error_of_the_store_reaches_every_waiter_and_the_lane_goes_on():
+def test_an_error_of_the_store_reaches_every_waiter_and_the_committer_goes_on():
     async def test(store: WatchedStore, committer: Committer) -> None:
         landed: list[Any] = []
         done = threading.Event()
@@ -79,18 +89,18 @@ def test_an_error_of_the_store_reaches_every_waiter_and_the_lane_goes_on():
         store.full = False
         assert await submit(committer, create("later")) == (1,)
 
-    on_lane(test)
+    with_committer(test)
 
 
 def test_releases_go_with_the_batch_and_tell_what_was_lost():
     async def test(store: WatchedStore, committer: Committer) -> None:
         await committer.submit(create("a"))
         (claim,) = await committer.call(store.claim, {"x": ""}, 1, 9)
-        release = asyncio.create_task(give_back(committer, Release(claim.fence, 0)))
+        release = asyncio.create_task(released(committer, Release(claim.fence, 0)))
         assert await asyncio.gather(release, submit(committer, create("b"))) == [True, (2,)]
         assert await committer.release(Release(claim.fence, 0)) is False
 
-    on_lane(test)
+    with_committer(test)
 
 
 def test_calls_happen_between_batches_in_order():
@@ -108,7 +118,7 @@ def test_calls_happen_between_batches_in_order():
         with pytest.raises(ZeroDivisionError):
             await committer.call(lambda: 1 / 0)
 
-    on_lane(test)
+    with_committer(test)
 
 
 @pytest.mark.parametrize("free", [False, True])
@@ -124,7 +134,7 @@ def test_what_is_submitted_together_commits_together_and_has_its_answers_in_orde
         assert [revs(answer) for answer in answers] == [(n,) for n in range(1, count)]
         assert await committer.submit_all([]) == []
 
-    store = on_lane(test)
+    store = with_committer(test)
     assert [len(batch) for batch in store.batches] in ([count], [MAX_BATCH, count - MAX_BATCH])
 
 
@@ -135,7 +145,7 @@ def test_what_is_submitted_together_after_the_end_is_refused():
             answers = await committer.submit_all([create("x")] * count)
             assert ["closed meanwhile" in str(answer) for answer in answers] == [True] * count
 
-    on_lane(test)
+    with_committer(test)
 
 
 def test_a_huge_pile_is_cut():
@@ -149,7 +159,7 @@ def test_a_huge_pile_is_cut():
         store.go_on.set()
         await asyncio.gather(first, *tasks)
 
-    assert [len(batch) for batch in on_lane(test).batches] == [1, MAX_BATCH, MAX_BATCH, MAX_BATCH]
+    assert [len(batch) for batch in with_committer(test).batches] == [1, MAX_BATCH, MAX_BATCH, MAX_BATCH]
 
 
 def test_close_finishes_what_was_submitted_and_refuses_the_rest():
@@ -166,7 +176,7 @@ def test_close_finishes_what_was_submitted_and_refuses_the_rest():
             with pytest.raises(StepflowError, match="closed meanwhile"):
                 await late
 
-    on_lane(test)
+    with_committer(test)
 
 
 def test_a_waiter_that_was_cancelled_harms_nobody():
@@ -182,10 +192,10 @@ def test_a_waiter_that_was_cancelled_harms_nobody():
         records = await committer.call(store.load, ["gone", "stays"])
         assert records[1] is not None
 
-    on_lane(test)
+    with_committer(test)
 
 
-def test_the_inline_lane_answers_at_once():
+def test_the_inline_committer_answers_at_once():
     store = MemoryDriver().connect("", Owner("me", "host", 1), 0)
 
     async def go() -> None:

@@ -1,4 +1,4 @@
-"""The write lane and the steps of claimed runs: one of a run in a batch, one ticket for all of them."""
+"""The committer and the steps of claimed runs: one of a run in a batch, one ticket for all of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.pending import PendingCommit
 from stepflow.model.state import Transition
-from tests.engine.lanes import WatchedStore, create, on_lane
+from tests.engine.committers import WatchedStore, create, with_committer
 
 
 async def claimed(store: WatchedStore, committer: Committer, *names: str) -> dict[str, Step]:
@@ -43,7 +43,7 @@ def test_a_run_uses_its_ticket_again(free: bool):
         assert (record.state.rev, record.state.transition.annotations) == (rev, {"n": "2"})
         assert committer.submit(create("b"), second) is not second
 
-    on_lane(test)
+    with_committer(test)
 
 
 @pytest.mark.parametrize("free", [False, True])
@@ -57,7 +57,7 @@ def test_steps_of_as_many_runs_are_one_batch_and_a_second_one_of_a_run_is_in_the
         answers = await asyncio.gather(*(outcome(entry) for entry in entries), return_exceptions=True)
         assert [type(answer) for answer in answers] == [tuple, tuple, tuple, RevMismatch]
 
-    store = on_lane(test)
+    store = with_committer(test)
     assert [len(batch) for batch in store.batches] == [3, 1]
 
 
@@ -70,7 +70,7 @@ def test_a_step_and_the_release_of_its_run_are_not_in_one_batch():
         given = await committer.release(Release(Fence("a", step.epoch), 0))
         assert (len(await made), given) == (1, True)
 
-    assert [len(batch) for batch in on_lane(test).batches] == [1, 1]
+    assert [len(batch) for batch in with_committer(test).batches] == [1, 1]
 
 
 def test_a_ticket_that_is_used_again_after_the_end_is_refused():
@@ -84,7 +84,7 @@ def test_a_ticket_that_is_used_again_after_the_end_is_refused():
         with pytest.raises(StepflowError, match="closed"):
             await committer.submit(step, first)
 
-    on_lane(test)
+    with_committer(test)
 
 
 async def outcome(entry: object) -> tuple[int, ...]:

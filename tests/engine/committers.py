@@ -1,4 +1,4 @@
-"""A write lane over a store that notes its batches and can be held up."""
+"""A committer over a store that notes its batches and can be held up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stepflow.model.state import State, Transition
 
 
 class WatchedStore(MemoryStore):
-    """A memory store that notes its batches and can be held up, so that what comes meanwhile piles up."""
+    """A memory store that notes its batches and can be held up, so that the commits that arrive meanwhile wait."""
 
     def __init__(self) -> None:
         super().__init__(Memory(), "", Owner("me", "host", 1))
@@ -36,7 +36,7 @@ class WatchedStore(MemoryStore):
         assert self.go_on.wait(20)
         self.batches.append(list(batch))
         self.threads.append(threading.current_thread().name)
-        time.sleep(self.waits_s)  # as a slow disk would: the lane measures how long its thread waits
+        time.sleep(self.waits_s)  # as a slow disk would: the committer measures how long its thread waits
         if self.full:
             raise Full("no room; make some")
         answers = super().commit(batch, now)
@@ -59,7 +59,7 @@ def publish(run_id: str, event_id: str) -> Commit:
     return Commit(publish=(Event(run_id, "paid", event_id, "1", 0),))
 
 
-def on_lane(test: Callable[[WatchedStore, Committer], Coroutine[Any, Any, None]]) -> WatchedStore:
+def with_committer(test: Callable[[WatchedStore, Committer], Coroutine[Any, Any, None]]) -> WatchedStore:
     store = WatchedStore()
 
     async def go() -> None:
@@ -92,7 +92,7 @@ def revs(answer: Any) -> Any:
     return answer.revs if isinstance(answer, Committed) else answer
 
 
-async def give_back(committer: Committer, release: Release) -> bool:
+async def released(committer: Committer, release: Release) -> bool:
     return await committer.release(release)
 
 

@@ -1,4 +1,4 @@
-"""The write lane over a store that is free and quick: it commits on the event loop itself."""
+"""The committer over a store that is free and quick: it commits on the event loop itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stepflow.engine.clock import SystemClock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.membership.notifier import Notifier
-from tests.engine.lanes import WatchedStore, create, held_up, on_lane, publish, submit
+from tests.engine.committers import WatchedStore, create, held_up, publish, submit, with_committer
 
 HERE, WRITER = threading.main_thread().name, "stepflow-writer"
 
@@ -33,7 +33,7 @@ def test_a_store_that_is_free_and_quick_commits_on_the_loop():
         )
         await asyncio.gather(first, second)
 
-    store = on_lane(test)
+    store = with_committer(test)
     assert [len(batch) for batch in store.batches] == [201, 1, 1]
     assert store.threads[:2] == [HERE, HERE]
 
@@ -49,7 +49,7 @@ def test_nothing_overtakes_what_the_writer_has():
         store.go_on.set()
         await asyncio.gather(first, second)
 
-    assert on_lane(test).threads == [WRITER, WRITER]
+    assert with_committer(test).threads == [WRITER, WRITER]
 
 
 def test_a_disk_that_keeps_the_loop_waiting_is_left_to_the_writer_until_it_is_quick_again():
@@ -61,7 +61,7 @@ def test_a_disk_that_keeps_the_loop_waiting_is_left_to_the_writer_until_it_is_qu
         for n in range(40):
             await submit(committer, create(f"quick-{n}"))
 
-    threads = on_lane(test).threads
+    threads = with_committer(test).threads
     assert threads[0] == HERE
     assert threads[5] == WRITER
     assert threads[-1] == HERE
