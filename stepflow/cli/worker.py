@@ -27,21 +27,26 @@ SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays t
 )
 @click.option("--until-idle", is_flag=True, help="Return when nothing is due, instead of waiting for more.")
 @with_store
-def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> None:
-    """Import, register, run; the worker releases its claims at the end."""
+def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> int:
+    """Import, register, run; the worker releases its claims at the end. Exit code 3 if it leaves blocked runs."""
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    async def work(engine: AsyncEngine) -> None:
+    async def work(engine: AsyncEngine) -> int:
         engine.register(*flows)
         target.out.line(f"worker on {target.store}: {', '.join(sorted(flow.name for flow in flows))}")
         if not until_idle:
-            return await engine.run_forever()
+            await engine.run_forever()
+            return 0
         idle = await engine.run_until_idle()
         if target.out.json:
             target.out.value(idle)
-        target.out.line(f"idle: {idle.completed} completed, {idle.failed} failed, {idle.waiting} waiting")
-        return None
+        target.out.line(
+            f"idle: {idle.completed} completed, {idle.failed} failed, {idle.waiting} waiting, {idle.blocked} blocked"
+        )
+        if idle.blocked:
+            target.out.line("see stepflow list --status blocked, and stepflow explain ID")
+        return 3 if idle.blocked else 0
 
-    target.run(work, create=True, concurrency=concurrency)
+    return target.run(work, create=True, concurrency=concurrency)

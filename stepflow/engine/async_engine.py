@@ -41,20 +41,26 @@ from stepflow.engine.states.api import AsyncVerbs
 from stepflow.errors import DefinitionError, Duplicate, RunExists, StepflowError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit
 
 E = TypeVar("E")
+MOST_BLOCKED = 1000  # that `Idle` counts
 _PLAIN: Codec[Any] = Codec(Any)
 
 
 @frozen
 class Idle:
-    """What `run_until_idle` returns: how many runs ended, how many runs and delays wait or sleep, and when the next is due."""
+    """What `run_until_idle` returns: how many runs ended, how many runs and delays wait or sleep, and when the next is due.
+
+    `blocked` counts the runs of the registered flows that this definition cannot advance (at most 1,000 are counted).
+    """
 
     completed: int
     failed: int
     waiting: int
     next_due: datetime | None
+    blocked: int = 0
 
 
 class AsyncEngine(AsyncVerbs):
@@ -231,7 +237,11 @@ class AsyncEngine(AsyncVerbs):
                 await session.leases.release_expired()
         due, ended = await session.next_due(), session.worker.ended
         (waiting,) = await session.reader.read(AsleepQuery(tuple(session.flows), self._clock.now()))
-        return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due))
+        kept_back = await session.reader.read(
+            RunQuery(self._clock.now(), status=Status.BLOCKED.value, limit=MOST_BLOCKED)
+        )
+        blocked = sum(record.row is not None and record.row.flow in session.flows for record in kept_back)
+        return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due), blocked)
 
     async def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then release what is held."""

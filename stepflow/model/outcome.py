@@ -20,14 +20,14 @@ def describe(error: BaseException) -> str:
 
     The traceback starts at the user's function.
     """
-    text = "".join(traceback.format_exception(type(error), error, _from_user(error.__traceback__)))
+    text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
     return json.dumps(
         {"type": type(error).__qualname__, "message": _short(_message(error)), "traceback": _short(text)},
         ensure_ascii=True,
     )
 
 
-def _from_user(trace: TracebackType | None) -> TracebackType | None:
+def user_frames(trace: TracebackType | None) -> TracebackType | None:
     """The traceback without the frames of this library at its start; all of it if there are no others."""
     below = trace
     while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):

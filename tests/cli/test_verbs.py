@@ -294,3 +294,15 @@ def test_migrate_names_the_schema_of_a_server_without_asking_it(stepflow):
     printed = stepflow("migrate", "--print", "--store", "postgresql://nobody@nowhere.invalid/db?schema=mine")
     assert 'create table "mine".queue (' in printed
     assert "stepflow." not in printed
+
+
+def test_worker_until_idle_counts_blocked_runs_and_exits_with_3(stepflow, tmp_path):
+    stepflow("start", "shop", '{"number": 1}', "--id", "one")
+    (tmp_path / "later.py").write_text(
+        'from stepflow import named\n\nflow = named("order.v1", int).do("pay", lambda n: None).compile()\n'
+    )
+    out = stepflow("worker", "later", "--until-idle")
+    assert "idle: 0 completed, 0 failed, 0 waiting, 1 blocked\n" in out
+    assert "see stepflow list --status blocked" in out
+    assert stepflow.code == 3
+    assert [run["id"] for run in stepflow.json("list", "--status", "blocked")] == ["one"]

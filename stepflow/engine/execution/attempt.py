@@ -16,7 +16,7 @@ from stepflow.engine.clock import Clock
 from stepflow.errors import Full, Unavailable
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Flow
-from stepflow.model.state import State
+from stepflow.model.state import POSITION, State
 
 AttemptEffects = Generator[Member | Call, Any, Release | None]
 LOG_EVERY = 30  # refusals of a commit
@@ -37,6 +37,8 @@ class Attempt(ABC):
     refusals: int = 0  # of commits that are tried again
     hung: bool = False  # it made no commit for too long: its claim is being released
     ended: str = ""  # the final status, once it is being committed
+    failure: BaseException | None = None  # what user code raised last, until it is logged
+    error: str = ""  # the stored form of the error that the last commit records
     state: State = field(init=False)
     _moved_at: float = field(init=False)
 
@@ -64,6 +66,17 @@ class Attempt(ABC):
         """Whether this claim has made a commit: earlier crashes do not count any more."""
         return self.state.rev != self.record.state.rev
 
+    @property
+    def step(self) -> str:
+        """Where the run is, for the log: its step, or the flow function that it goes to."""
+        transition = self.state.transition
+        return transition.annotations.get(POSITION, transition.to)
+
+    @property
+    def number(self) -> int:
+        """Which attempt of the step this is, from 1, for the log."""
+        return 1
+
     def release(self) -> Release:
         """Releases the claim although a step has begun; a crash is counted only if it hung."""
         crashes = 0 if self.progressed else self.claim.row.crashes + int(self.hung)
@@ -75,6 +88,16 @@ class GeneratorAttempt(Attempt):
     """An attempt that decides in a generator; the Executor makes the calls and commits that the generator yields."""
 
     current: Current = field(init=False)
+
+    @property
+    def step(self) -> str:
+        """The present step; before the first one the position as stored."""
+        return self.current.step or Attempt.step.fget(self)  # type: ignore[attr-defined]
+
+    @property
+    def number(self) -> int:
+        """What `current().attempt` is in the step."""
+        return self.current.attempt
 
     @abstractmethod
     def effects(self) -> AttemptEffects:

@@ -14,6 +14,7 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Event, Release, StepCommitted
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.errors import CodecError, TimedOut, TooLarge, UnknownState
@@ -93,17 +94,22 @@ class StepAttempt(GeneratorAttempt):
                 note = outcomes.describe(failure)
                 recovered = yield from self._recover(task, failure)
                 if recovered is None:
+                    run_log.retried(self)
                     return None
+                self.failure, self.error = failure, note
                 move = recovered
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
+                self.failure = failure
                 yield self._end("failed", outcomes.describe(failure))
                 return None
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
             self._on_done((yield plan))
+            if note or self._over:
+                run_log.retried(self)
             if self._over:
                 return None
         yield self._end("completed")
@@ -204,22 +210,24 @@ class StepAttempt(GeneratorAttempt):
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as final:  # noqa: BLE001 - as with a step
+            self.failure = final
             yield self._end("failed", outcomes.describe(final))
         return None
 
     def _failed(self, error: Exception) -> Member:
         policy, transition = self.flow.options.retry, self.transition
+        self.failure, self.error = error, outcomes.describe(error)
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
         if policy is None or not policy.allows(attempt, error):
-            return self._end("failed", outcomes.describe(error))
+            return self._end("failed", self.error)
         now = self.clock.now()
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
-        notes = {"attempt": str(attempt + 1), "error": outcomes.describe(error), "waiting": "delay"}
+        notes = {"attempt": str(attempt + 1), "error": self.error, "waiting": "delay"}
         return self._commit(Transition(transition.to, kept).with_notes(**notes), None, self._later(due))
 
     def _end(self, status: str, error: str = "") -> Member:
-        self.ended = status
+        self.ended, self.error = status, error
         transition = outcomes.final(self.transition, status, error)
         return self._commit(transition, None, Dequeue(self.state.id))
 

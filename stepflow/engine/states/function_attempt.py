@@ -11,6 +11,7 @@ from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Fenc
 from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import Attempt, task_is_cancelled
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
@@ -52,12 +53,17 @@ class FunctionAttempt(Attempt):
         """Whether this claim has made a commit: earlier crashes do not count any more."""
         return self.lease.commits > 0
 
+    @property
+    def number(self) -> int:
+        """Which attempt of the function this is, from 1."""
+        return tried(self.state) + 1
+
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
         try:
             return await (self._awake() if self.record.delay is None else self._due(self.record.delay))
         except RevMismatch as error:  # another commit moved it and has its queue row
-            log.warning("run %s was taken over: %s", self.state.id, error)
+            run_log.lost(self, error)
             return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
 
     async def _awake(self) -> Release | None:
@@ -133,13 +139,14 @@ class FunctionAttempt(Attempt):
             except (StoreError, Stopping, NotHere):
                 return Release(self.fence, self.clock.now())
             except Exception:
-                log.exception("a delay of State %s: its function raised", delay.state.id)
+                names = {"run_id": delay.state.id, "flow": self.flow.name, "event": "failed"}
+                log.exception("a delay of State %s: its function raised", delay.state.id, extra=names)
         await self.committer.submit(Commit(self.claim.fence, queue=(over,)))
         return None
 
     async def _failed(self, at: ExecutionContext, error: BaseException) -> Release | None:
         """Try again later, or fail the State for good."""
-        lease = at.lease
+        lease, self.failure, self.error = at.lease, error, outcomes.describe(error)
         if lease.fence is None:
             return None
         state = await self.runner.newest(at.ctx.committed)
@@ -148,19 +155,20 @@ class FunctionAttempt(Attempt):
         policy = self.runner.options(state, self.flow).retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
         if attempt >= allowed or not isinstance(error, Exception) or not isinstance(error, (policy.on, _Idle)):
-            await self._end(state, "failed", outcomes.describe(error), lease)
+            await self._end(state, "failed", self.error, lease)
             return None
         now = self.clock.now()
         due = now + microseconds(retry_after_s(state, policy.delay_s(attempt, state.id)))
-        notes = {TRIED: str(attempt), "stepflow.error": outcomes.describe(error), "stepflow.waiting": "delay"}
+        notes = {TRIED: str(attempt), "stepflow.error": self.error, "stepflow.waiting": "delay"}
         again = Transition(state.transition.to, {**state.transition.annotations, **notes})
         moved = State(state.id, state.rev, again, state.labels, state.annotations, now)
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
         await self.committer.submit(Commit(lease.fence, writes=(Write(moved),), queue=(later,)))
+        run_log.retried(self)
         return None
 
     async def _end(self, state: State, status: str, error: str, lease: Lease | None = None) -> None:
-        self.ended = status
+        self.ended, self.error = status, error
         fence = lease.fence if lease is not None else self.fence
         final = outcomes.stopped(state.transition, status, error)
         write = Write(State(state.id, state.rev, final, state.labels, state.annotations, self.clock.now()))

@@ -15,6 +15,7 @@ from stepflow.drivers.port.commit import Claim, Record, Release
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
 from stepflow.engine.membership.heartbeat import Heartbeat
@@ -27,6 +28,7 @@ from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError
 from stepflow.model.flow import Flow
+from stepflow.model.lifecycle import Status
 
 log = logging.getLogger("stepflow")
 
@@ -223,6 +225,8 @@ class Worker:
         self._unreleased.begun(claim)
         if runs_alone:
             self._quarantine.begun(attempt)
+        if claim.row.crashes:
+            run_log.taken_over(attempt)
         task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
         return task
 
@@ -232,13 +236,14 @@ class Worker:
         try:
             release = await attempt.run()
         except (LostClaim, RevMismatch) as error:
-            log.warning("run %s was taken over: %s", run_id, error)
+            attempt.ended = ""
+            run_log.lost(attempt, error)
             release = attempt.release() if isinstance(error, RevMismatch) else None  # the claim may still be ours
         except StoreError as error:
-            self._error = error
+            self._error, attempt.ended = error, ""
             release = Release(attempt.fence, self._clock.now() + BACK_OFF)
-        except Exception as error:
-            log.exception("run %s cannot be advanced here", run_id)
+        except Exception as error:  # noqa: BLE001 - logged when the run is released as blocked
+            attempt.failure = error
             due = self._clock.now() + BLOCKED_RETRY
             why = f"{type(error).__name__}: {error}"
             release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
@@ -250,6 +255,8 @@ class Worker:
         try:
             if release is not None:
                 await self._committer.release(release)
+                if release.blocked:
+                    run_log.blocked(attempt, release)
                 self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
             if isinstance(error, StoreError):
@@ -265,6 +272,8 @@ class Worker:
                 self._next_due = 0  # a limit may have kept other runs back
             if attempt.ended:
                 self.ended[attempt.ended] += 1
+                if attempt.ended == Status.FAILED:
+                    run_log.failed(attempt)
             self._notifier.run_changed(attempt.state.id)
             self._wake.set()
 
@@ -315,5 +324,6 @@ class Worker:
             limit = attempt.flow.options.hung_after_s
             if limit is not None and mono - attempt.moved_at > limit:
                 attempt.hung = True
-                log.warning("run %s: no commit for %g s, its claim is released", run_id, limit)
+                text, names = "run %s: no commit for %g s, its claim is released", {"event": "hung", "run_id": run_id}
+                log.warning(text, run_id, limit, extra=names)
                 self._tasks[run_id].cancel()

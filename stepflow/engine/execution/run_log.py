@@ -1,0 +1,73 @@
+"""run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
+
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`),
+`run_id`, `flow`, `step` and `attempt`; failures and retries have the exception with its traceback as `exc_info`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from stepflow.drivers.port.commit import Release
+from stepflow.engine.execution.attempt import Attempt
+from stepflow.model.outcome import user_frames
+
+log = logging.getLogger("stepflow")
+
+
+def failed(attempt: Attempt) -> None:
+    """The run ended as failed, and that is durable."""
+    text = "run %s of flow %s failed at %s: %s"
+    _log(logging.ERROR, "failed", attempt, text, *_names(attempt), _summary(attempt.error))
+
+
+def retried(attempt: Attempt) -> None:
+    """The last failure is stored, and the step will be tried again; nothing is logged if there was none, or no retry."""
+    if attempt.failure is None or attempt.ended:
+        return
+    text = "run %s of flow %s: %s failed in attempt %d and is tried again: %s"
+    _log(logging.WARNING, "retried", attempt, text, *_names(attempt), attempt.number, _summary(attempt.error))
+    attempt.failure = None
+
+
+def blocked(attempt: Attempt, release: Release) -> None:
+    """This worker cannot advance the run and releases it for other definitions."""
+    text = "run %s of flow %s is blocked at %s: %s"
+    _log(logging.ERROR, "blocked", attempt, text, *_names(attempt), release.blocked)
+
+
+def taken_over(attempt: Attempt) -> None:
+    """The claim that was just made follows one whose owner died without a commit."""
+    text = "run %s of flow %s goes on at %s: %d owner(s) died while they held it"
+    _log(logging.WARNING, "taken_over", attempt, text, *_names(attempt), attempt.claim.row.crashes)
+
+
+def lost(attempt: Attempt, error: Exception) -> None:
+    """Another owner or commit took the run over while this worker held it."""
+    _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
+
+
+def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> None:
+    if not log.isEnabledFor(level):
+        return
+    run_id, flow, step = _names(attempt)
+    extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
+    raised = None if event == "taken_over" else attempt.failure
+    log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
+
+
+def _raised(error: BaseException | None) -> Any:
+    """The `exc_info` of a log record: from the user's function on."""
+    return None if error is None else (type(error), error, user_frames(error.__traceback__))
+
+
+def _names(attempt: Attempt) -> tuple[str, str, str]:
+    return attempt.state.id, attempt.flow.name, attempt.step or "its start"
+
+
+def _summary(error: str) -> str:
+    """`Type: message` of an error in its stored form."""
+    raw = json.loads(error or "{}")
+    return f"{raw.get('type', '?')}: {raw.get('message', '')}"

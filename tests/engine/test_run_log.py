@@ -1,0 +1,143 @@
+"""The log of a worker: each failed, retried, blocked and taken-over run once, with its id, its step and the traceback."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from stepflow import Engine, RetryPolicy, StateCtx, Steps, flow, named
+from tests.engine.flows import Broken, Flaky, Order, chain, note
+
+NAMES = ("event", "run_id", "flow", "step", "attempt")
+
+
+@pytest.fixture
+def told(caplog):
+    """What was logged about runs so far: one tuple of NAMES for each record."""
+
+    def records() -> list[tuple[Any, ...]]:
+        found = [record for record in caplog.records if hasattr(record, "run_id")]
+        return [tuple(getattr(record, name) for name in NAMES) for record in found]
+
+    caplog.set_level(logging.INFO, "stepflow")
+    return records
+
+
+async def _aflaky(order: Order) -> None:
+    raise Broken("async")
+
+
+def test_a_failed_run_is_logged_once_with_the_traceback(engine, told, caplog):
+    order = named("order", Order).do("charge", Flaky(1)).compile()
+    engine.register(order)
+    engine.start(order, Order(), id="one")
+    engine.run_until_idle()
+    assert told() == [("failed", "one", "order", "charge", 1)]
+    (record,) = [r for r in caplog.records if hasattr(r, "run_id")]
+    assert record.levelno == logging.ERROR
+    assert record.exc_info[0] is Broken
+    assert "run one of flow order failed at charge: Broken: call 1" in record.getMessage()
+
+
+@pytest.mark.parametrize("retries_of", ["group", "run"])
+def test_each_retry_is_logged_once_and_then_the_failure(engine, told, retries_of):
+    policy = RetryPolicy(3, delay=1.0)
+    if retries_of == "group":
+        order = named("order", Order).retry("r", policy, Steps().do("charge", Flaky(9))).compile()
+        step = "rRetry/charge"
+    else:
+        order, step = named("order", Order).do("charge", Flaky(9)).compile(retry=policy), "charge"
+    engine.register(order)
+    engine.start(order, Order(), id="one")
+    engine.run_until_idle(advance=True)
+    assert told() == [
+        ("retried", "one", "order", step, 1),
+        ("retried", "one", "order", step, 2),
+        ("failed", "one", "order", step, 3),
+    ]
+
+
+def test_what_cannot_be_stored_is_logged_as_a_failure(engine, told, caplog):
+    flow_ = named("order", dict).do("a", lambda d: d.update(x=object())).compile()
+    engine.register(flow_)
+    engine.start(flow_, {}, id="one")
+    engine.run_until_idle()
+    assert [one[0] for one in told()] == ["failed"]
+    assert "CodecError" in caplog.text
+
+
+def test_async_steps_and_base_exceptions_are_logged_too(engine, told):
+    aflow = named("a", Order).do("x", _aflaky).compile()
+    exits = named("b", Order).do("x", Flaky(1, SystemExit)).compile()
+    engine.register(aflow, exits)
+    engine.start(aflow, Order(), id="one")
+    engine.start(exits, Order(), id="two")
+    engine.run_until_idle()
+    assert told() == [("failed", "one", "a", "x", 1), ("failed", "two", "b", "x", 1)]
+
+
+def test_flow_functions_are_logged_too(engine, told):
+    @flow("f", retry=RetryPolicy(2, delay=1.0))
+    def f(ctx: StateCtx) -> Any:
+        raise Broken("f")
+
+    engine.register(f)
+    engine.start(f, id="one")
+    engine.run_until_idle(advance=True)
+    assert told() == [("retried", "one", "f", "f", 1), ("failed", "one", "f", "f", 2)]
+
+
+def test_a_blocked_run_is_logged_and_counted(store, clock, told, caplog):
+    with Engine(store, clock=clock) as old:
+        old.start(chain("order", "a"), Order(), id="one")
+    with Engine(store, clock=clock) as new:
+        new.register(named("order", int).do("b", lambda n: None).compile())
+        for _ in range(2):
+            assert new.run_until_idle().blocked == 1
+    assert [one[:3] for one in told()] == [("blocked", "one", "order")]
+    assert "run one of flow order is blocked at" in caplog.text
+
+
+def test_a_blocked_run_of_another_flow_is_not_counted(store, clock):
+    with Engine(store, clock=clock) as old:
+        old.start(chain("order", "a"), Order(), id="one")
+        old.start(chain("other", "a"), Order(), id="two")
+    with Engine(store, clock=clock) as new:
+        new.register(named("order", int).do("b", lambda n: None).compile())
+        new.run_until_idle()
+    with Engine(store, clock=clock) as third:
+        third.register(chain("other", "a"))
+        idle = third.run_until_idle()
+    assert (idle.completed, idle.blocked) == (1, 0)
+
+
+def test_a_run_whose_owner_died_is_logged_as_taken_over(store, clock, session, told):
+    order = chain("order", "a")
+    with Engine(store, clock=clock) as engine:
+        engine.start(order, Order(), id="one")
+    victim = session("victim")
+    assert len(victim.claim({"order": order.definition}, clock.now(), 1)) == 1
+    other = session("other")
+    other.beat(clock.now(), ["victim"])
+    with Engine(store, clock=clock) as engine:
+        engine.register(order)
+        engine.run_until_idle()
+    assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
+
+
+def test_completed_runs_are_not_logged(engine, told):
+    order = chain("order", "a", "b")
+    engine.register(order)
+    engine.start(order, Order(), id="one")
+    engine.run_until_idle()
+    assert told() == []
+
+
+def test_the_exception_of_a_handled_retry_is_not_logged_again(engine, told):
+    order = named("order", Order).retry("r", RetryPolicy(3), Steps().do("a", Flaky(1)).do("b", note("b"))).compile()
+    engine.register(order)
+    engine.start(order, Order(), id="one")
+    engine.run_until_idle(advance=True)
+    assert told() == [("retried", "one", "order", "rRetry/a", 1)]
