@@ -23,12 +23,21 @@ class Proxy:
         self._socket.listen()
         self._needle = b""
         self._refusing = self._then_refuse = False
+        self._servers: list[socket.socket] = []
+        self._muted: set[socket.socket] = set()
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self, needle: bytes, *, then_refuse: bool = False) -> None:
         """Cut once; with `then_refuse` there is no new connection afterwards either."""
         self._needle, self._then_refuse = needle, then_refuse
+
+    def mute(self) -> None:
+        """Lose the server's side of all connections that there are, and keep the client's side open: no answer comes."""
+        self._muted.update(self._servers)
+        for server in self._servers:
+            with suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -41,6 +50,7 @@ class Proxy:
                 continue
             server = socket.socket(socket.AF_UNIX)
             server.connect(self._upstream)
+            self._servers.append(server)
             cutting = threading.Event()
             for source, target in ((client, server), (server, client)):
                 threading.Thread(target=self._pump, args=(source, target, client, cutting), daemon=True).start()
@@ -51,6 +61,8 @@ class Proxy:
         seen = b""
         try:
             while data := source.recv(1 << 16):
+                if self._muted & {source, target}:
+                    continue
                 if source is client:
                     if self._needle and self._needle in data:
                         self._needle = b""
@@ -68,7 +80,8 @@ class Proxy:
         except OSError:
             pass
         finally:
-            for end in (source, target):  # shut down: the other thread waits at the same sockets
+            lost = {source} if self._muted & {source} else {source, target}
+            for end in lost:  # shut down: the other thread waits at the same sockets
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
                 end.close()

@@ -9,6 +9,7 @@ import pytest
 
 from stepflow import StoreError, Unavailable
 from stepflow.drivers.postgres.connector import Connection, Connector
+from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.transactions import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
@@ -32,7 +33,7 @@ class Rounds:
     """Runs transactions of which the first `failures` are rolled back; notes the pauses."""
 
     def __init__(self, server: Server, failures: int, error: type[psycopg.Error]) -> None:
-        self.connector = Connector(target_of(server.url()))
+        self.connector = Connector(target_of(server.url()), Route())
         self.runner = TransactionRunner(self.connector, 1, chance=lambda: 0.5, wait=self._wait)
         self.left, self.error, self.pauses, self.closing = failures, error, list[float](), False
 

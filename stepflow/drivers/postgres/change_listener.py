@@ -19,6 +19,7 @@ from attrs import frozen
 
 from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.postgres.arrays import texts
+from stepflow.drivers.postgres.connection import URGENT_ANSWER_S, Silent
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
@@ -71,7 +72,7 @@ class ChannelListener:
     """A counter of changes by other sessions. The connection is opened at once, so that the lock is held from the start."""
 
     def __init__(self, channel: Channel) -> None:
-        self._channel, self._pooled = channel, channel.connector.place.pooled
+        self._channel, self._pooled = channel, channel.connector.pooled
         self._limit = DOUBTS_POOLED if self._pooled else DOUBTS
         self._closing = Event()
         self._told = Condition()
@@ -100,6 +101,7 @@ class ChannelListener:
 
     def _tune(self, connection: Connection) -> None:
         """Take the owner's lock, listen, and do not wait for the disk: this connection writes nothing."""
+        connection.answer_s = URGENT_ANSWER_S
         if self._pooled:
             return
         connection.add_notify_handler(self._hear)
@@ -166,7 +168,9 @@ class ChannelListener:
             if connection is None or connection.closed:
                 connection = self._reopen()
             self._poll(connection)
-        except (psycopg.Error, OSError, ValueError):
+        except (psycopg.Error, OSError, ValueError) as error:
+            if isinstance(error, Silent):
+                self._channel.connector.network.breaks += 1
             if connection is not None:
                 connection.close()
             if self._closing.is_set():

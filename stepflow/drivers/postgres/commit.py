@@ -17,6 +17,7 @@ from stepflow.drivers.port.step import Member, is_creation, step_of
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
 from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
+from stepflow.drivers.postgres.connection import ANSWER_S, LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import KEPT
 from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
@@ -27,6 +28,7 @@ from stepflow.drivers.postgres.transactions import TransactionRunner, roll_back
 from stepflow.errors import Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
+LARGE = 8 << 20  # bytes of data for which the server may need longer than for an answer
 
 
 class Commits:
@@ -59,9 +61,13 @@ class Commits:
         return self.commit(batch[:half], now) + self.commit(batch[half:], now)
 
     def _whole(self, batch: Batch) -> list[CommitResult]:
+        size = sum(len(data.blob) for commit in batch.commits for data in commit.data)
+        answer_s = LONG_ANSWER_S if size > LARGE else ANSWER_S
         while True:
             try:
-                return self._runner.run(lambda c: self._try(c, batch), lambda c: self._doubt(c, batch))
+                return self._runner.run(
+                    lambda c: self._try(c, batch), lambda c: self._doubt(c, batch), answer_s=answer_s
+                )
             except InboxNotEmpty:
                 self._drain()
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
+from collections.abc import Mapping
 from contextlib import suppress
-from threading import Event
+from types import MappingProxyType
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from stepflow.drivers.port.fork import on_fork
+from stepflow.drivers.postgres.connection import LONG_ANSWER_S, URGENT_ANSWER_S, Network, PostgresConnection
 from stepflow.drivers.postgres.errors import translate
+from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = PostgresConnection
 
+TIMEOUTS = 2  # tries to connect that a silent network may take, each as long as connect_timeout
 PAUSES_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)  # five seconds in all
+POOLER_PAUSES_S = (
+    0.5,
+) * 30  # then, behind a pooler: PgBouncer refuses clients for 15 s after a failed login on the server
 OLDEST = 130000
 DEFAULTS = {
     "application_name": "stepflow",
@@ -28,14 +36,18 @@ DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-# A lock that is held for ever becomes an error, and a process that stopped inside a transaction loses its locks. Our
-# statements are made for look-ups by index, in the order of an index, whatever the planner's statistics are.
-SETTINGS = " ".join(
-    f"-c {name}={value}"
-    for name, value in {
+# A lock that is held for ever becomes an error, a process that stopped inside a transaction loses its locks, and the server
+# notices within 25 s that a client was lost with its network: its own default is two hours. Our statements are made for
+# look-ups by index, in the order of an index, whatever the planner's statistics are.
+SETTINGS: Mapping[str, str] = MappingProxyType(
+    {
         "lock_timeout": "10s",
         "idle_in_transaction_session_timeout": "10s",
-        "default_transaction_isolation": "read\\ committed",
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        "tcp_user_timeout": "20s",
+        "default_transaction_isolation": "read committed",
         "plan_cache_mode": "force_generic_plan",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
@@ -43,16 +55,22 @@ SETTINGS = " ".join(
         "enable_seqscan": "off",
         "enable_sort": "off",
         "jit": "off",
-    }.items()
+    }
 )
+"""The settings of each session. A statement makes them, as poolers refuse or drop those of a connection's start."""
+SET = "select set_config(name, value, false) from unnest($1::text[], $2::text[]) as s (name, value)"
+GET = "select name, current_setting(name) from unnest($1::text[]) as s (name)"
+log = logging.getLogger("stepflow")
 
 
 class Connector:
-    """Opens connections to one server and schema; `closing` ends its waiting."""
+    """Opens connections to one server and schema; `closing` ends its waiting. `route` is shared by those of one driver."""
 
-    def __init__(self, place: ServerTarget) -> None:
+    def __init__(self, place: ServerTarget, route: Route) -> None:
         self.place = place
-        self.closing = Event()
+        self.network = Network()
+        self.closing = self.network.closing
+        self._route = route
         self._options = self._merged(place)
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
         on_fork(self)
@@ -62,18 +80,69 @@ class Connector:
             given = conninfo_to_dict(place.conninfo)
         except psycopg.Error as error:
             raise StoreError(f"{place.url}: {' '.join(str(error).split())}") from error
-        options: dict[str, Any] = {**DEFAULTS, **given, "client_encoding": "utf8"}
-        if not place.pooled:
-            options["options"] = " ".join(filter(None, (options.get("options"), SETTINGS)))
-        return options
+        return {**DEFAULTS, **given, "client_encoding": "utf8"}
 
     def connect_once(self) -> Connection:
-        """One try; raises psycopg.Error."""
-        connection: Connection = psycopg.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
-        if self.place.pooled:
+        """One try; raises psycopg.Error, and StoreError where the URL and the pooler disagree."""
+        connection = self._plain()
+        try:
+            if not self._route.known:
+                self._explore(connection)
+            if self.direct or not self.pooled:
+                connection.execute(SET, (list(SETTINGS), list(SETTINGS.values())), prepare=False)
+        except BaseException:
+            connection.close()
+            raise
+        if self.pooled:
             connection.prepare_threshold = None
+        return connection
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler gives connections per transaction: the URL says it, or the first connection found it out."""
+        return self.place.pooled is True or self._route.per_transaction
+
+    @property
+    def direct(self) -> bool:
+        """Whether connections end at the server itself, as far as is known."""
+        return self._route.direct
+
+    def _plain(self) -> Connection:
+        """A connection with the settings of its role."""
+        connection = Connection.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
+        connection.belongs_to(self.network)
         self._opened.add(connection)
         return connection
+
+    def _explore(self, connection: Connection) -> None:
+        """Find out, once, what is between this session and the server."""
+        connection.answer_s = URGENT_ANSWER_S
+        self._route.explore(connection, self._plain, asked=self.place.pooled is not True)
+        if self._route.per_transaction and self.place.pooled is False:
+            self._route.known = False
+            raise StoreError(
+                f"{self.place.url}: pooler=session was given, but the pooler assigns connections per transaction: "
+                "write pooler=transaction, or leave it out"
+            )
+        if self._route.per_transaction:
+            log.warning(
+                "%s: a pooler assigns connections per transaction, so there are no notifications, and a dead worker is "
+                "noticed after ten seconds; write pooler=transaction into the URL if that is meant",
+                self.place.url,
+            )
+        if self.pooled and not self.direct:
+            self._tell_missing(connection)
+        del connection.answer_s
+
+    def _tell_missing(self, connection: Connection) -> None:
+        """Log the settings that cannot be made behind this pooler: they would reach the sessions of others."""
+        wanted = {name: value for name, value in SETTINGS.items() if not name.startswith("tcp_")}
+        found = dict(connection.execute(GET, (list(wanted),), prepare=False).fetchall())
+        missing = {name: value for name, value in wanted.items() if found[name] != value}
+        if missing:
+            role = connection.info.user
+            lines = " ".join(f"ALTER ROLE {role} SET {name} = '{value}';" for name, value in missing.items())
+            log.warning("%s: behind this pooler stepflow cannot make its settings; run once: %s", self.place.url, lines)
 
     def after_fork(self) -> None:
         """Keep no socket open in a forked child: else the server would not notice the parent's death."""
@@ -84,7 +153,7 @@ class Connector:
         os.close(nowhere)
 
     def first(self) -> Connection:
-        """The first connection. Raises what is wrong with the server, the database or the user."""
+        """The first connection, for long work. Raises what is wrong with the server, the database or the user."""
         try:
             connection = self.connect_once()
         except psycopg.Error as error:
@@ -96,14 +165,17 @@ class Connector:
                 f"{self.place.url}: the server has version {version // 10000} and the database "
                 f"the encoding {encoding}: stepflow needs PostgreSQL 13 or newer and a database with encoding UTF8"
             )
+        connection.answer_s = LONG_ANSWER_S
         return connection
 
     def connect(self) -> Connection:
         """A connection, waited for as long as a restart of the server takes. Raises Unavailable."""
-        for pause in PAUSES_S:
+        timeouts = 0
+        for pause in PAUSES_S if self.direct else PAUSES_S + POOLER_PAUSES_S:
             try:
                 return self.connect_once()
-            except psycopg.Error:
-                if self.closing.wait(pause):
-                    break
+            except psycopg.Error as error:
+                timeouts += isinstance(error, psycopg.errors.ConnectionTimeout)
+                if timeouts >= TIMEOUTS or self.closing.wait(pause):
+                    raise translate(error, self.place.url) from error
         return self.first()

@@ -10,6 +10,7 @@ from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.maintenance import PostgresMaintenance
+from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.session import PostgresStore
 from stepflow.drivers.postgres.transactions import TransactionRunner
@@ -20,18 +21,19 @@ class PostgresDriver(Driver):
     """A store in one schema of a PostgreSQL database, for any number of processes and machines.
 
     The URL is that of libpq, with these options besides its own: `schema` (default `stepflow`), `shards` (when the store
-    is made; default 1), `connections` per engine (at least 2, default 4) and `pooler=transaction` behind a pooler of
-    that kind. Raises StoreError where an option is not understood.
+    is made; default 1), `connections` per engine (at least 2, default 4) and `pooler=transaction` or `session`, which
+    is found out if it is left out. Raises StoreError where an option is not understood.
     """
 
     def __init__(self, url: str) -> None:
         self._place = target_of(url)
-        Connector(self._place)  # what the client library does not understand is told at once
+        self._route = Route()
+        Connector(self._place, self._route)  # what the client library does not understand is told at once
         self.url = self._place.url
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
         """Open a session; the schema is made or migrated if needed, under a lock."""
-        connector = Connector(self._place)
+        connector = Connector(self._place, self._route)
         runner = TransactionRunner(connector, self._place.connections - 1)
         runner.pool.adopt(connector.first())
         try:
@@ -49,7 +51,7 @@ class PostgresDriver(Driver):
 
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port; each of its calls uses a connection of its own."""
-        return PostgresMaintenance(self._place, namespace)
+        return PostgresMaintenance(self._place, self._route, namespace)
 
     def migrations(self) -> list[tuple[int, str]]:
         """The SQL that makes this store's schema, each script with the note of its number."""

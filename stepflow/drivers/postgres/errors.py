@@ -19,10 +19,16 @@ from stepflow.errors import (
     Unavailable,
 )
 
+POOLER = (
+    "a pooler gave the connection to another client meanwhile: write pooler=transaction into the URL, or let the pooler"
+    " assign connections per session"
+)
 TABLE: Mapping[str, tuple[type[StoreError], str]] = MappingProxyType(
     {
         "08": (Unavailable, "check that the server runs and can be reached, then try again"),
         "25006": (ReadOnly, "connect to the primary server with a user that may write"),
+        "26000": (StoreError, POOLER),
+        "42P05": (StoreError, POOLER),
         "28": (Unavailable, "check user, password and pg_hba.conf"),
         "3D": (Unavailable, "create the database, or name another one in the URL"),
         "3F": (SchemaMismatch, "the schema was dropped: open the engine again to create it"),

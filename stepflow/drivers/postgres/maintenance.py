@@ -11,9 +11,11 @@ from types import MappingProxyType
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.connection import LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.limits import forget
 from stepflow.drivers.postgres.lock_and_read import BEGIN
+from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import TransactionRunner
 from stepflow.drivers.postgres.url import ServerTarget
@@ -86,12 +88,12 @@ SHOWN = 10  # things listed of one problem
 class PostgresMaintenance(Maintenance):
     """Upkeep of one namespace; `check` looks at the whole schema."""
 
-    def __init__(self, place: ServerTarget, namespace: str) -> None:
-        self._place, self._namespace = place, namespace
+    def __init__(self, place: ServerTarget, route: Route, namespace: str) -> None:
+        self._place, self._route, self._namespace = place, route, namespace
 
     @contextmanager
     def _runner(self) -> Iterator[tuple[TransactionRunner, Shards]]:
-        connector = Connector(self._place)
+        connector = Connector(self._place, self._route)
         with connector.first() as connection:
             shards = schema.prepare(connection, self._place)
         runner = TransactionRunner(connector, 1)
@@ -112,7 +114,7 @@ class PostgresMaintenance(Maintenance):
 
     def check(self) -> list[str]:
         with self._runner() as (runner, _shards):
-            return runner.run(lambda connection: _check(runner, connection))
+            return runner.run(lambda connection: _check(runner, connection), answer_s=LONG_ANSWER_S)
 
 
 def _prune(runner: TransactionRunner, connection: Connection, shard: str, before: int, limit: int) -> int:

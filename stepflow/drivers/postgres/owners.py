@@ -9,6 +9,7 @@ from typing import Any
 from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
 from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.rows import Shards
@@ -71,7 +72,7 @@ class PostgresOwners:
         """Move the own beat, reclaim what the dead held, read the others and the marks on the own runs."""
         for owner in sorted(set(dead) - {self.me.id}):
             self._runner.run(lambda c, owner=owner: self._free(c, owner, now))  # type: ignore[misc]
-        return self._runner.run(lambda c: self._pulse(c, mono))
+        return self._runner.run(lambda c: self._pulse(c, mono), answer_s=URGENT_ANSWER_S)
 
     def _pulse(self, connection: Connection, mono: float | None) -> HeartbeatReply:
         sql, first, me = self._runner.sql, self._shards.all[0], stored(self.me.id)
@@ -115,7 +116,7 @@ class PostgresOwners:
     def leave(self) -> None:
         """Release what is held and delete the own row."""
         if self._known or self._tried:
-            self._runner.run(lambda c: self._free(c, self.me.id, None))
+            self._runner.run(lambda c: self._free(c, self.me.id, None), answer_s=URGENT_ANSWER_S)
 
     def _free(self, connection: Connection, owner: str, now: int | None) -> None:
         """Make the rows of an owner unowned: those of a dead one due `now`, else due as before.

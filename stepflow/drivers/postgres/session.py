@@ -47,7 +47,7 @@ class PostgresStore(Store):
         key = lock_key(place.schema, "revs")
         lock = (LOCK, (key,))
         self._head = VisibleRev(runner, key)
-        self._owners = PostgresOwners(runner, shards, owner, lock, locks=not place.pooled)
+        self._owners = PostgresOwners(runner, shards, owner, lock, locks=not connector.pooled)
         tokens, writer = Tokens(runner), Writer(runner, shards, self._owners, lock)
         self._writer = writer
         self._drain = InboxApplier(runner, shards, tokens, writer)
@@ -60,6 +60,7 @@ class PostgresStore(Store):
         if self._closed:
             return
         self._closed = True
+        self._runner.pool.hurry()
         try:
             with self._watch.writing():
                 self._owners.leave()

@@ -12,25 +12,30 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from stepflow.drivers.postgres.connection import ANSWER_S, Silent
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import TRANSIENT, Lost, concerns_member, state_of, translate
 from stepflow.drivers.postgres.url import ServerTarget
-from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
+from stepflow.errors import OutcomeUnknown, StepflowError, StoreError, Unavailable
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[object, ...]]
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.002, 0.2  # between two tries of a transaction, before the jitter
 RETRIES_S = 10.0  # all pauses of one transaction together
+POOLER_RETRIES_S = (
+    20.0  # the same behind a pooler: PgBouncer refuses clients for 15 s after a failed login on the server
+)
+SILENCES = 2  # of the server within one transaction: then it is given up
 POOL_WAIT_S = 60.0  # for a connection, while other threads use all of them
 
 
-def pauses(chance: Callable[[], float]) -> Iterator[float]:
-    """The pauses between the tries of one transaction, RETRIES_S in all: each twice as long as the one before, +- 50 %.
+def pauses(chance: Callable[[], float], most_s: float = RETRIES_S) -> Iterator[float]:
+    """The pauses between the tries of one transaction, `most_s` in all: each twice as long as the one before, +- 50 %.
 
     `chance` gives numbers from 0 to 1. Without jitter two transactions that deadlocked would meet again.
     """
     pause_s, total_s = FIRST_PAUSE_S, 0.0
-    while total_s < RETRIES_S:
+    while total_s < most_s:
         jittered = pause_s * (0.5 + chance())
         total_s += jittered
         yield jittered
@@ -54,9 +59,13 @@ class Pool:
         self._closed = False
 
     @contextmanager
-    def use(self) -> Iterator[Connection]:
-        """A connection in autocommit mode. Whatever fails inside is rolled back; raises Lost when it broke."""
+    def use(self, answer_s: float = ANSWER_S) -> Iterator[Connection]:
+        """A connection in autocommit mode, with this limit for each answer.
+
+        Whatever fails inside is rolled back; raises Lost when it broke.
+        """
         connection = self._take()
+        connection.answer_s = answer_s
         try:
             yield connection
         except BaseException as error:
@@ -106,8 +115,13 @@ class Pool:
             self._made += 1
             self._free.append(connection)
 
+    def hurry(self) -> None:
+        """Wait at most URGENT_ANSWER_S for any answer on the connections that there are."""
+        self._connector.network.breaks += 1
+
     def forget(self) -> None:
         """Close the free connections: the server was probably restarted, and they are broken too."""
+        self.hurry()
         with self._returned:
             stale, self._free = self._free, []
             self._made -= len(stale)
@@ -145,6 +159,7 @@ class TransactionRunner:
         chance: Callable[[], float] = random.random,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
+        self._connector = connector
         self.place: ServerTarget = connector.place
         self.pool = Pool(connector, most)
         self.closing = connector.closing
@@ -156,28 +171,36 @@ class TransactionRunner:
 
     def pauses(self) -> Iterator[float]:
         """Makes the pauses of one transaction, one per step; it ends when there shall be no further try."""
-        for pause_s in pauses(self._chance):
+        for pause_s in pauses(self._chance, RETRIES_S if self._connector.direct else POOLER_RETRIES_S):
             if self._wait(pause_s):
                 return
             yield pause_s
 
-    def run(self, work: Callable[[Connection], T], doubt: Callable[[Connection], T | None] | None = None) -> T:
+    def run(
+        self,
+        work: Callable[[Connection], T],
+        doubt: Callable[[Connection], T | None] | None = None,
+        *,
+        answer_s: float = ANSWER_S,
+    ) -> T:
         """The result of `work(connection)`, which is done again after a deadlock or a broken connection.
 
-        After a break `doubt` is asked first, on a new connection: its result, if not None, is the answer. Raises the
-        library's errors, and psycopg's or Python's own where the values of a commit are to blame.
+        After a break `doubt` is asked first, on a new connection: its result, if not None, is the answer. A server that does
+        not answer for `answer_s` seconds gets one more try. Raises the library's errors, and psycopg's or Python's own where
+        the values of a commit are to blame.
         """
-        broken = False
+        broken, silences = False, 0
         tries = self.pauses()
         while True:
             try:
-                with self.pool.use() as connection:
+                with self.pool.use(answer_s) as connection:
                     if broken and doubt is not None and (found := doubt(connection)) is not None:
                         return found
                     return work(connection)
             except Lost as error:
                 trouble: Exception = error
                 broken = True
+                silences += isinstance(error.__cause__, Silent)
                 self.pool.forget()
             except psycopg.Error as error:
                 if concerns_member(error):
@@ -187,10 +210,15 @@ class TransactionRunner:
                 trouble = error
             except Unavailable as error:
                 if broken and doubt is not None:
-                    raise OutcomeUnknown(f"{error}; the connection broke inside COMMIT, read the runs again") from error
+                    raise _unknown(error) from error
                 raise
-            if next(tries, None) is None:
-                raise translate(trouble, self.place.url) from trouble
+            if silences >= SILENCES or next(tries, None) is None:
+                final = translate(trouble, self.place.url)
+                raise (_unknown(final) if broken and doubt is not None else final) from trouble
+
+
+def _unknown(error: StepflowError) -> OutcomeUnknown:
+    return OutcomeUnknown(f"{error}; the connection broke inside COMMIT, read the runs again")
 
 
 @contextmanager

@@ -20,7 +20,8 @@ MOST_SHARDS = 4096
 class ServerTarget:
     """Where a store is: `conninfo` for the client library, the options of ours, and the URL without its password.
 
-    `shards` is None when the URL does not say; `pooled` is true behind a pooler that gives connections per transaction.
+    `shards` is None when the URL does not say; `pooled` is true behind a pooler that gives connections per transaction, and
+    None when the URL does not say: then the first connection finds out.
     """
 
     url: str
@@ -28,7 +29,7 @@ class ServerTarget:
     schema: str = "stepflow"
     shards: int | None = None
     connections: int = 4
-    pooled: bool = False
+    pooled: bool | None = None
 
 
 def target_of(url: str) -> ServerTarget:
@@ -70,7 +71,9 @@ def _number(name: str, least: int, most: int) -> Callable[[str, str], int]:
 
 def _pooler(value: str, url: str) -> bool:
     if value not in ("session", "transaction"):
-        raise StoreError(f"{url}: pooler={value!r}: give transaction, or session (the default)")
+        raise StoreError(
+            f"{url}: pooler={value!r}: give transaction or session, or leave it out to let stepflow find out"
+        )
     return value == "transaction"
 
 
