@@ -11,6 +11,7 @@ from cattrs import BaseValidationError, ForbiddenExtraKeysError, StructureHandle
 from cattrs.v import format_exception
 
 from stepflow.model.converter import field_names, has_fields
+from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.scalars import TypeMismatch, short_repr
 
 _KINDS = "dataclasses, attrs classes, typed dicts, enums, and lists, dicts and scalars of JSON"
@@ -30,7 +31,7 @@ def one_line(error: BaseException) -> str:
         return f"{type_name(error.type_)} cannot be restored from JSON: make it one of {_KINDS}"
     if isinstance(error, NameError):
         return f"{error}: define it at the top level of its module, not inside a function or `if TYPE_CHECKING`"
-    return str(error) if isinstance(error, TypeMismatch) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, TypeMismatch) else f"{kind_of(error)}: {message_of(error)}"
 
 
 def _format(error: BaseException, type_: Any) -> str:

@@ -44,6 +44,13 @@ class Call:
     is_async: bool = False
 
 
+@frozen(eq=False)
+class GiveUp:
+    """No retry group retries: the run fails with `error`, or its own policy retries it."""
+
+    error: Exception
+
+
 class Task(ABC):
     """The next user call of a run, found by its position; immutable and shared by all runs of the flow.
 
@@ -67,8 +74,14 @@ class Task(ABC):
         """The Move that follows from the value that the call returned. Raises BadReturn when the value is not allowed."""
 
     @abstractmethod
-    def after_error(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
-        """Ask the retry groups: yields the calls of handlers, returns the Move of the first group that retries, else raises."""
+    def after_error(
+        self, error: Exception, exchange: Any, restore: Callable[[], Any] | None = None
+    ) -> Generator[Call, Any, Move | GiveUp]:
+        """Ask the retry groups: yields the calls of handlers, returns the Move of the first group that retries, else GiveUp.
+
+        `exchange` is as the failed step left it. `restore()` makes and returns the exchange of the last commit: each handler
+        gets one, and a Move leads on with the newest one. Without it handlers get `exchange`.
+        """
 
 
 @frozen

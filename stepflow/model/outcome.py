@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import traceback
 from types import TracebackType
 
 from stepflow.errors import RunFailed
+from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
 from stepflow.model.state import ERROR, POSITION, STATUS, WAITING, State, Transition
 
@@ -18,12 +18,11 @@ MAX_TEXT = 16_384  # characters of a message or traceback that are kept
 def describe(error: BaseException) -> str:
     """An exception as JSON `{"type", "message", "traceback"}`; the middle of a long text is left out.
 
-    The traceback starts at the user's function.
+    The traceback starts at the user's function. Never raises, whatever the exception's class does.
     """
-    text = "".join(traceback.format_exception(type(error), error, user_frames(error.__traceback__)))
+    text = formatted(error, user_frames(traceback_of(error)))
     return json.dumps(
-        {"type": type(error).__qualname__, "message": _short(_message(error)), "traceback": _short(text)},
-        ensure_ascii=True,
+        {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}, ensure_ascii=True
     )
 
 
@@ -33,15 +32,6 @@ def user_frames(trace: TracebackType | None) -> TracebackType | None:
     while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):
         below = below.tb_next
     return below or trace
-
-
-def _message(error: BaseException) -> str:
-    """The message with its notes; also works if `__str__` raises, so that the run can still fail."""
-    notes = "".join(f" [{note}]" for note in getattr(error, "__notes__", ()))
-    try:
-        return f"{error}{notes}"
-    except Exception as broken:  # noqa: BLE001 - __str__ is user code
-        return f"its message cannot be shown, __str__ raised {type(broken).__qualname__}{notes}"
 
 
 def crashed(crashes: int, state: State) -> str:

@@ -52,13 +52,17 @@ def _error_types(_instance: object, _attribute: object, value: object) -> None:
         raise ValueError(f"on={value!r}: give an exception class or a tuple of them")
 
 
+_members = BaseExceptionGroup.__dict__["exceptions"].__get__
+
+
 @frozen
 class RetryPolicy:
     """Exponential back-off with a limit; the same class serves groups, steps and whole runs.
 
     `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)`, at most `max_delay`
     (both are given in seconds or as a timedelta, and kept in seconds), changed by up to ± `jitter` (a share, 0.1 = 10 %).
-    `on` is the exception class, or a tuple of classes, that may be retried. The policy is pure: its jitter is derived from the key that the caller gives.
+    `on` is the exception class, or a tuple of classes, that may be retried; an ExceptionGroup, e.g. that of a TaskGroup, may be if
+    all exceptions in it may. The policy is pure: its jitter is derived from the key that the caller gives.
     """
 
     max_attempts: int = field(default=3, validator=_positive_attempts)
@@ -70,7 +74,20 @@ class RetryPolicy:
 
     def allows(self, attempt: int, error: BaseException) -> bool:
         """Whether another attempt may follow after attempt number `attempt` (from 1) ended with `error`."""
-        return attempt < self.max_attempts and isinstance(error, self.on)
+        return attempt < self.max_attempts and self.covers(error)
+
+    def covers(self, error: BaseException) -> bool:
+        """Whether the policy retries an exception of this class: one of `on`, or a group in which every exception is one."""
+        left = [error]
+        while left:
+            one = left.pop()
+            kind = type(one)  # not isinstance: that would ask the exception for its `__class__`
+            if issubclass(kind, self.on):
+                continue
+            if not issubclass(kind, ExceptionGroup):
+                return False
+            left += _members(one)
+        return True
 
     def delay_s(self, attempt: int, key: str = "") -> float:
         """Seconds to wait after attempt number `attempt` (from 1); the same key gives the same jitter."""

@@ -120,7 +120,8 @@ class Steps(Generic[E_contra]):
         """Run `inner`; run it again when a step in it raised and `on_error(exchange, error)` returns True.
 
         With a RetryPolicy the attempts are counted in the position. If the group does not retry, the retry group around it
-        is asked, and `apply` raises the error if none does; an error raised by the handler replaces it. Scope
+        is asked, and `apply` raises the error if none does; an error raised by the handler replaces it. In an engine the
+        handler gets the exchange of the last commit, and only its changes are saved; plain `apply` cannot restore it. Scope
         `<parent>/<name>Retry`, children directly below.
         """
         return self._append(name, Retry(on_error, _node(inner)))

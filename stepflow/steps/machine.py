@@ -6,9 +6,9 @@ from collections.abc import Generator
 from typing import Any, NamedTuple, TypeVar
 
 from stepflow.errors import NeedsEngine, StepflowError
-from stepflow.model.flow import Call
+from stepflow.model.flow import Call, GiveUp
 from stepflow.steps.position import Position, attempts_in, read_position, to_strings
-from stepflow.steps.retry_decision import GiveUp, Restart, decide_retry
+from stepflow.steps.retry_decision import Restart, decide_retry
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, CallTransition, Target
 

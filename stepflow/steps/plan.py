@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from stepflow.errors import UnknownState
-from stepflow.model.flow import Call, Move, Task
+from stepflow.model.flow import Call, GiveUp, Move, Task
 from stepflow.model.state import POSITION, STATUS, WAITING, Transition
 from stepflow.steps.position import attempts_in, read_position, to_json, to_strings
-from stepflow.steps.retry_decision import GiveUp, decide_retry
+from stepflow.steps.retry_decision import decide_retry
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, CallTransition
 
@@ -47,11 +47,13 @@ class StepTask(Task):
         index = 0 if value is None and self._row.only else self._check(value, exchange)
         return self.moves[index] if self.moves else self._plan.move_to_target(self._row, index, self._attempts)
 
-    def after_error(self, error: Exception, exchange: Any) -> Generator[Call, Any, Move]:
-        """Ask the retry groups around the step, the innermost first; raises the error if none retries."""
-        decision = yield from decide_retry(self._row, error, exchange, self._attempts)
+    def after_error(
+        self, error: Exception, exchange: Any, restore: Callable[[], Any] | None = None
+    ) -> Generator[Call, Any, Move | GiveUp]:
+        """Ask the retry groups around the step, the innermost first."""
+        decision = yield from decide_retry(self._row, error, exchange, self._attempts, restore)
         if isinstance(decision, GiveUp):
-            raise decision.error
+            return decision
         start = decision.group.start
         waiting = "delay" if decision.delay_s else ""
         next_row = self._plan.table.next[start]

@@ -5,12 +5,13 @@ One generator decides for plain apply, for aapply and for the engine: it yields 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from attrs import frozen
 
-from stepflow.model.flow import Call
+from stepflow.model.error_text import add_note_once, set_context
+from stepflow.model.flow import Call, GiveUp
 from stepflow.steps.position import attempts_in, to_strings
 from stepflow.steps.return_value import BadReturn, bad_bool
 from stepflow.steps.values import Attempts, CallTransition, Fn, RetryScope
@@ -31,32 +32,38 @@ class Restart:
         return to_strings(self.group.start, self.attempts)
 
 
-@frozen(eq=False)
-class GiveUp:
-    """No group retries: the caller raises `error`."""
-
-    error: Exception
-
-
 def decide_retry(
-    row: CallTransition, error: Exception, exchange: Any, attempts: Attempts
+    row: CallTransition,
+    error: Exception,
+    exchange: Any,
+    attempts: Attempts,
+    restore: Callable[[], Any] | None = None,
 ) -> Generator[Call, Any, Restart | GiveUp]:
-    """Ask the handlers and policies around `row`; never raises, so that errors of any class can be returned."""
-    if isinstance(error, BadReturn):
+    """Ask the handlers and policies around `row`; raises only what `restore` raises, so that errors of any class can be returned.
+
+    `exchange` is as the failed step left it. Handlers get that of the last commit from `restore`; plain apply has none, and
+    gives them what the step left.
+    """
+    if issubclass(type(error), BadReturn):
         return GiveUp(error)
-    missing = exchange is None and row.fn.wants_exchange and isinstance(error, (AttributeError, TypeError))
+    missing = exchange is None and row.fn.wants_exchange and issubclass(type(error), (AttributeError, TypeError))
     add_note_once(error, f"in step {row.scope}" + (", which takes the exchange, but none was given" if missing else ""))
     for group in row.retry_scopes():
         if group.policy is not None:
             restart = _by_policy(group, error, attempts)
+            if restart is not None and restore is not None:
+                restore()
         elif group.handler is not None:
+            if restore is not None:
+                exchange = restore()
             try:
                 retry = yield _call(group.handler, exchange, error)
             except Exception as replacement:  # noqa: BLE001 - an error of the handler replaces the step's error
-                replacement.__context__ = replacement.__context__ or error
-                error, restart = add_note_once(replacement, f"in the error handler of {group.scope}"), None
+                set_context(replacement, error)
+                add_note_once(replacement, f"in the error handler of {group.scope}")
+                error, restart = replacement, None
             else:
-                if not isinstance(retry, bool):
+                if type(retry) is not bool:
                     return GiveUp(_with_cause(bad_bool(group.scope, "the error handler", retry), error))
                 restart = Restart(group, attempts_in(group.outer, attempts)) if retry else None
         if restart is not None:
@@ -78,11 +85,4 @@ def _call(handler: Fn, exchange: Any, error: Exception) -> Call:
 
 def _with_cause(error: BadReturn, cause: Exception) -> BadReturn:
     error.__cause__ = cause
-    return error
-
-
-def add_note_once(error: Exception, note: str) -> Exception:
-    """The error, with the note added unless it has this note already (one object may be raised many times)."""
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
     return error

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from stepflow.errors import DefinitionError
+from stepflow.model.scalars import short_repr
 from stepflow.steps.values import Check
 
 _FIXED = (str, bytes, int, float, tuple, frozenset)
@@ -42,9 +43,9 @@ def condition_check(scope: str, met: int) -> Check:
 
 def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
     """Raise BadReturn if `value` is an unawaited result, or a second exchange whose content would be lost."""
-    if inspect.isawaitable(value):
+    if _is_awaitable(value):
         raise _unawaited(scope, value)
-    if isinstance(value, type(exchange)):
+    if issubclass(type(value), type(exchange)):
         kind = type(exchange).__name__
         remedy = f"change the {kind} it was given in place and return nothing"
         if isinstance(exchange, _FIXED):
@@ -54,11 +55,18 @@ def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
 
 def bad_bool(scope: str, function: str, value: Any) -> BadReturn:
     """The error for a function that must return True or False and returned `value`."""
-    if inspect.isawaitable(value):
+    if _is_awaitable(value):
         return _unawaited(scope, value)
     return BadReturn(
-        f"{scope}: {function} returned {value!r:.100}, it must return True or False: write bool(...) around it"
+        f"{scope}: {function} returned {short_repr(value):.100}, it must return True or False: write bool(...) around it"
     )
+
+
+def _is_awaitable(value: Any) -> bool:
+    try:
+        return inspect.isawaitable(value)
+    except Exception:  # noqa: BLE001 - it asks the value for its `__class__`
+        return False
 
 
 def _unawaited(scope: str, value: Any) -> BadReturn:

@@ -101,7 +101,7 @@ def test_handlers_decide_and_may_be_async(engine, is_async):
     run = engine.start(flow, Order())
     assert engine.run_until_idle().completed == 1
     assert seen == ["call 1", "call 2"]
-    assert run.result().log == ["try 1", "handled", "try 2", "handled", "try 3"]
+    assert run.result().log == ["handled", "handled", "try 3"]  # what the failed tries changed is dropped
     assert [told(entry)[0] for entry in run.history()][1:3] == [["start:x/rRetry"], ["start:x/rRetry"]]
 
 

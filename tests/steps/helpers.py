@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stepflow.model.flow import Call, Move, Task
+from stepflow.model.flow import Call, GiveUp, Move, Task
 from stepflow.model.state import POSITION
 from stepflow.steps import StepFlow
 from stepflow.steps.kinds.base import Node
@@ -73,7 +73,7 @@ def step(move: Move, exchange: Any = None, *payload: Any) -> Move:
 
 
 def after_error(task: Task, error: Exception, exchange: Any) -> Move:
-    decision = task.after_error(error, exchange)
+    decision, found = task.after_error(error, exchange), None
     try:
         call = next(decision)
         while True:
@@ -86,5 +86,8 @@ def after_error(task: Task, error: Exception, exchange: Any) -> Move:
             else:
                 call = decision.send(answer)
     except StopIteration as stop:
-        move: Move = stop.value
-        return move
+        found = stop.value
+    if isinstance(found, GiveUp):
+        raise found.error
+    assert isinstance(found, Move)
+    return found

@@ -12,6 +12,7 @@ from threading import Thread
 from attrs import frozen
 
 from stepflow.errors import StoreError
+from stepflow.model.error_text import kind_of, loggable, message_of
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 LOG_EVERY = 100  # of failures in a row, the first one and every hundredth are logged
@@ -45,18 +46,18 @@ class Guard:
         seen = self.health
         failing = seen.failing + 1
         pause_s = min(FIRST_PAUSE_S * 2.0 ** min(failing - 1, 16), self._longest_s)
-        self.health = TaskHealth(seen.name, seen.failures + 1, failing, f"{type(error).__name__}: {error}")
+        self.health = TaskHealth(seen.name, seen.failures + 1, failing, _text(error))
         if failing % LOG_EVERY == 1:
             level = logging.WARNING if isinstance(error, StoreError) else logging.ERROR
             text = "%s failed (%d in a row), next try in %g s: %s"
-            log.log(level, text, seen.name, failing, pause_s, error, exc_info=error)
+            log.log(level, text, seen.name, failing, pause_s, message_of(error), exc_info=loggable(error))
         return pause_s
 
     def note(self, error: BaseException) -> None:
         """Count and log a failure after which the next turn needs no pause."""
         seen = self.health
-        self.health = TaskHealth(seen.name, seen.failures + 1, seen.failing, f"{type(error).__name__}: {error}")
-        log.error("%s failed and goes on: %s", seen.name, error, exc_info=error)
+        self.health = TaskHealth(seen.name, seen.failures + 1, seen.failing, _text(error))
+        log.error("%s failed and goes on: %s", seen.name, message_of(error), exc_info=loggable(error))
 
     def succeeded(self) -> None:
         """A turn succeeded."""
@@ -86,6 +87,10 @@ class Guard:
                 await sleep(self.failed(error))
             else:
                 self.succeeded()
+
+
+def _text(error: BaseException) -> str:
+    return f"{kind_of(error)}: {message_of(error)}"
 
 
 def join(thread: Thread, timeout_s: float = JOIN_S) -> bool:

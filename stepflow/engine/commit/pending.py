@@ -45,18 +45,20 @@ class PendingCommit:
         self.wake, self.context = wake, context
         self._asyncio_future_blocking = True  # for the next time
 
-    def cancel(self, msg: Any = None) -> bool:
+    def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002 - what `Task.cancel` passes
         """Let the task end; its write is done all the same."""
         if self.outcome is not PENDING or self.wake is None or self._loop is None:
             return False
-        self.outcome = asyncio.CancelledError() if msg is None else asyncio.CancelledError(msg)
-        self._loop.call_soon(self.wake, self, context=self.context)
+        wake, self.wake = self.wake, None
+        self._loop.call_soon(wake, self, context=self.context)  # the outcome stays PENDING: that tells the task
         return True
 
     def __await__(self) -> Generator[PendingCommit, None, Any]:
         if self.outcome is PENDING:
             yield self
         outcome = self.outcome
+        if outcome is PENDING:
+            raise asyncio.CancelledError
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome

@@ -33,6 +33,8 @@ class Attempt(ABC):
     clock: Clock
     stop: bool = False
     cancel: bool = False
+    task: asyncio.Task[None] | None = None  # the one that runs this attempt
+    worker: asyncio.Task[Any] | None = None  # the task that claims; if it is cancelled, its attempts end, too
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
     hung: bool = False  # it made no commit for too long: its claim is being released
@@ -41,6 +43,7 @@ class Attempt(ABC):
     error: str = ""  # the stored form of the error that the last commit records
     state: State = field(init=False)
     _moved_at: float = field(init=False)
+    _interrupted: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
         self.state = self.record.state
@@ -77,9 +80,21 @@ class Attempt(ABC):
         """Which attempt of the step this is, from 1, for the log."""
         return 1
 
+    def interrupt(self) -> None:
+        """End the attempt in its present call."""
+        self._interrupted = self.stop = True
+        if self.task is not None:
+            self.task.cancel()
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the worker ends this attempt. Else a CancelledError is the user code's own: it cancelled its task itself."""
+        return self._interrupted or (self.worker is not None and self.worker.cancelling() > 0)
+
     def release(self) -> Release:
-        """Releases the claim although a step has begun; a crash is counted only if it hung."""
-        crashes = 0 if self.progressed else self.claim.row.crashes + int(self.hung)
+        """Releases the claim although a step has begun; a crash is counted if it hung, or if not the worker ended it."""
+        unasked = self.hung or not (self.stop or self.interrupted)
+        crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
         return Release(self.fence, self.clock.now(), crashes=crashes)
 
 
@@ -114,7 +129,15 @@ class GeneratorAttempt(Attempt):
         return True
 
 
-def task_is_cancelled() -> bool:
-    """Whether the worker cancels the attempt that runs in this task; else user code raised CancelledError, as its own error."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def is_closed(task: asyncio.Task[Any] | None) -> bool:
+    """Whether code of this task runs although the task does not: the coroutine of a task that was left behind is being closed."""
+    try:
+        return asyncio.current_task() is not task
+    except RuntimeError:  # no event loop runs
+        return True
+
+
+def keep_task(task: asyncio.Task[Any] | None) -> None:
+    """User code cancelled the task that runs it: the task goes on."""
+    while task is not None and task.cancelling():
+        task.uncancel()

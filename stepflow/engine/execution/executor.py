@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from types import CoroutineType, coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.execution.attempt import GeneratorAttempt, task_is_cancelled
+from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
+from stepflow.engine.execution.raised import for_generator, own_error
 from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.model.current import enter
 from stepflow.model.flow import Call
 
+T = TypeVar("T")
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
 
 
@@ -58,6 +61,7 @@ def run_on_loop(
     """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function where it may block."""
     enter(attempt.current)
     effects, forks = attempt.effects(), LINEAGE.forks
+    task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
     pending: Awaitable[Any] | None = None  # of the last commit, once it was answered
     try:
         effect = next(effects)
@@ -72,26 +76,31 @@ def run_on_loop(
                 else:
                     made = call(effect.fn, *effect.args)
                 if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
-                    if made.outcome is PENDING:
+                    while made.outcome is PENDING:
                         yield made
+                        if made.outcome is PENDING:  # the task was cancelled
+                            _keep_unless_interrupted(task, attempt)
                     value = made.outcome
                     if type(value) is not tuple and isinstance(value, BaseException):
                         pending = None
                         raise value
                     pending = made
+                elif isinstance(made, asyncio.Future) and type(effect) is Call and not effect.is_async:
+                    value = yield from _awaited(_to_its_end(made, task, attempt))
                 else:
                     value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:
-                if isinstance(error, GeneratorExit) or (
-                    isinstance(error, asyncio.CancelledError) and task_is_cancelled()
-                ):
+                if is_closed(task) or (issubclass(type(error), CancelledError) and attempt.interrupted):
                     effects.close()
                     raise
+                keep_task(task)
                 if type(effect) is not Call and attempt.should_retry_commit(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
-                effect = effects.throw(error)
+                effect = effects.throw(for_generator(own_error(error)))
             else:
+                if task.cancelling():
+                    yield from _awaited(_absorb(task, attempt))
                 effect = effects.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
@@ -99,6 +108,32 @@ def run_on_loop(
 
 async def _awaited(given: Awaitable[Any]) -> Any:
     return await given
+
+
+def _keep_unless_interrupted(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:
+    if attempt.interrupted:
+        raise CancelledError
+    keep_task(task)
+
+
+async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attempt: GeneratorAttempt) -> T:
+    """The result of a call in a thread, which cannot be cancelled: only the worker ends the wait for it."""
+    while True:
+        try:
+            return await asyncio.shield(future)
+        except CancelledError:
+            if future.cancelled() or future.done():
+                raise
+            _keep_unless_interrupted(task, attempt)
+
+
+async def _absorb(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:
+    """A step cancelled its own task and ended all the same: what comes after it is not cancelled."""
+    try:
+        await asyncio.sleep(0)  # a cancellation that was not delivered yet comes here
+    except CancelledError:
+        _keep_unless_interrupted(task, attempt)
+    keep_task(task)
 
 
 async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
@@ -148,7 +183,7 @@ class ThreadedAttempt:
         except StopIteration as stop:
             self._pool.answer(self._future, stop.value)
         except BaseException as error:  # noqa: BLE001 - handed to the waiter
-            self._pool.answer(self._future, error)
+            self._pool.fail(self._future, error)
 
     def _send(self) -> None:
         self._submit(self._commit, self._on_done)
@@ -161,12 +196,7 @@ class ThreadedAttempt:
             try:
                 value = effect.fn(*effect.args)
             except BaseException as error:  # noqa: BLE001 - the attempt decides
-                effect = effects.throw(_throwable(error))
+                effect = effects.throw(for_generator(error))
             else:
                 effect = effects.send(value)
         return effect
-
-
-def _throwable(error: BaseException) -> BaseException:
-    """GeneratorExit would end the attempt's generator instead of reporting a failure to it."""
-    return RuntimeError("the step raised GeneratorExit") if isinstance(error, GeneratorExit) else error

@@ -12,6 +12,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
+from stepflow.model.error_text import loggable, traceback_of
 from stepflow.model.outcome import user_frames
 
 log = logging.getLogger("stepflow")
@@ -60,7 +61,10 @@ def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> 
 
 def _raised(error: BaseException | None) -> Any:
     """The `exc_info` of a log record: from the user's function on."""
-    return None if error is None else (type(error), error, user_frames(error.__traceback__))
+    if error is None:
+        return None
+    shown = loggable(error)
+    return type(shown), shown, user_frames(traceback_of(shown))
 
 
 def _names(attempt: Attempt) -> tuple[str, str, str]:

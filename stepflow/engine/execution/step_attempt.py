@@ -17,9 +17,11 @@ from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
-from stepflow.errors import CodecError, TimedOut, TooLarge, UnknownState
+from stepflow.engine.execution.raised import own_error
+from stepflow.errors import CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current
+from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
 
@@ -69,7 +71,9 @@ class StepAttempt(GeneratorAttempt):
         try:
             move = self.flow.resume(self.transition)
             self.exchange = self.flow.codec.decode(self.text)
-        except (UnknownState, CodecError) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - UnknownState, CodecError, and what classes and `upgrade` raise
             return self._blocked(error)
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
         tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
@@ -101,8 +105,8 @@ class StepAttempt(GeneratorAttempt):
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
-                self.failure = failure
-                yield self._end("failed", outcomes.describe(failure))
+                self.failure = own_error(failure)
+                yield self._end("failed", outcomes.describe(self.failure))
                 return None
             plan = self._planned(move, note)
             if isinstance(plan, Release):
@@ -119,7 +123,9 @@ class StepAttempt(GeneratorAttempt):
         """The commit that makes a move durable; for a poll that changed nothing, the Release that sets its next due time."""
         try:
             text = self.flow.codec.encode(self.exchange)
-        except (CodecError, TooLarge) as refusal:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             self._taken = []
             return self._failed(refusal)
         changed = None if text == self.text else text
@@ -201,20 +207,26 @@ class StepAttempt(GeneratorAttempt):
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
         """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
-        if not isinstance(failure, _BadPayload):
+        if type(failure) is not _BadPayload:
             self._taken = []  # only success consumes an event, or a retry would wait for another one
         try:
-            return (yield from task.after_error(failure, self.exchange))
-        except Exception as final:  # noqa: BLE001 - a handler's error replaces the original
-            yield self._failed(final)
+            found = yield from task.after_error(failure, self.exchange, self._restore)
+            if isinstance(found, Move):
+                return found
+            yield self._failed(found.error)
         except (GeneratorExit, KeyboardInterrupt):
             raise
-        except BaseException as final:  # noqa: BLE001 - as with a step
-            self.failure = final
-            yield self._end("failed", outcomes.describe(final))
+        except BaseException as final:  # noqa: BLE001 - a handler raised SystemExit, or the exchange cannot be restored
+            self.failure = own_error(final)
+            yield self._end("failed", outcomes.describe(self.failure))
         return None
 
-    def _failed(self, error: Exception) -> Member:
+    def _restore(self) -> Any:
+        """The exchange of the last commit, in place of what a failed step left."""
+        self.exchange = self.flow.codec.decode(self.text)
+        return self.exchange
+
+    def _failed(self, error: BaseException) -> Member:
         policy, transition = self.flow.options.retry, self.transition
         self.failure, self.error = error, outcomes.describe(error)
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
@@ -245,9 +257,11 @@ class StepAttempt(GeneratorAttempt):
     def _release(self, due: int | None, event: str = "", survived: bool = False) -> Release:
         return Release(self.claim.fence, due, event, crashes=0 if survived or self.progressed else None)
 
-    def _blocked(self, error: Exception) -> Release:
-        due = self.clock.now() + BLOCKED_RETRY
-        return Release(self.claim.fence, due, blocked=str(error), blocked_by=self.flow.definition)
+    def _blocked(self, error: BaseException) -> Release:
+        due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)
+        if not isinstance(error, StepflowError):
+            text = f"{kind_of(error)}: {text}"
+        return Release(self.claim.fence, due, blocked=text, blocked_by=self.flow.definition)
 
 
 class _BadPayload(CodecError):

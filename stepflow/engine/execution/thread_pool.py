@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import Guard
+from stepflow.engine.execution.raised import for_future
 
 T = TypeVar("T")
 LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
@@ -50,17 +51,24 @@ class ThreadPool:
 
         def work() -> None:
             try:
-                self.answer(future, fn(*args))
+                result = fn(*args)
             except BaseException as error:  # noqa: BLE001 - handed to the waiter
-                self.answer(future, error)
+                self.fail(future, error)
+            else:
+                self.answer(future, result)
 
         self.push(work)
         return future
 
     def answer(self, future: asyncio.Future[Any], result: Any) -> None:
-        """Give a future of the event loop its value, or its exception; from any thread."""
+        """Give a future of the event loop its value; from any thread."""
         with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(_answer, future, result)
+
+    def fail(self, future: asyncio.Future[Any], error: BaseException) -> None:
+        """Give a future of the event loop its exception; from any thread."""
+        with suppress(RuntimeError):  # the loop was closed: no task waits
+            self._loop.call_soon_threadsafe(_fail, future, error)
 
     def later(self, delay_s: float, work: Callable[[], None]) -> None:
         """Call `work` on the event loop after so many seconds; from any thread."""
@@ -158,11 +166,10 @@ def end_if_forked(forks: int) -> None:
 
 
 def _answer(future: asyncio.Future[Any], result: Any) -> None:
-    if future.done():
-        return  # its waiter was cancelled
-    if isinstance(result, StopIteration):  # a future cannot carry it
-        result = RuntimeError(f"StopIteration: {result}")
-    if isinstance(result, BaseException):
-        future.set_exception(result)
-    else:
+    if not future.done():  # else its waiter was cancelled
         future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(for_future(error))

@@ -23,6 +23,7 @@ from stepflow.engine.states.watch import RevisionFeed, Watch
 from stepflow.errors import StepflowError, Stopping
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
+from stepflow.model.error_text import loggable
 from stepflow.model.state import State
 
 Labels = Mapping[str, str]
@@ -141,5 +142,5 @@ class AsyncVerbs:
             await self._run(at)
         except Stopping:
             log.info("execution of State %s ended with its engine", at.ctx.id)
-        except Exception:
-            log.exception("execute failed: State %s", at.ctx.id)
+        except Exception as error:
+            log.error("execute failed: State %s", at.ctx.id, exc_info=loggable(error))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -33,16 +32,9 @@ class Executions:
         found = _current.get()
         return found[1] if found is not None and found[0] is self else None
 
-    @contextmanager
-    def enter(self, execution: ExecutionContext) -> Iterator[None]:
-        """What is called inside is part of this execution, also in the threads and tasks that it starts."""
-        self.running.add(execution)
-        token = _current.set((self, execution))
-        try:
-            yield
-        finally:
-            _current.reset(token)
-            self.running.discard(execution)
+    def enter(self, execution: ExecutionContext) -> Entered:
+        """`with` this, what is called inside is part of the execution, also in the threads and tasks that it starts."""
+        return Entered(self, execution)
 
     @property
     def busy(self) -> bool:
@@ -87,3 +79,18 @@ class Executions:
         self._background.discard(task)
         self._slots.release()
         self._notifier.schedule_at(0)
+
+
+class Entered:
+    """The context of one execution. Not a generator: `contextlib` assigns to the exceptions that pass, and some refuse it."""
+
+    def __init__(self, executions: Executions, execution: ExecutionContext) -> None:
+        self._executions, self._execution = executions, execution
+
+    def __enter__(self) -> None:
+        self._executions.running.add(self._execution)
+        self._token = _current.set((self._executions, self._execution))
+
+    def __exit__(self, *_error: object) -> None:
+        _current.reset(self._token)
+        self._executions.running.discard(self._execution)

@@ -12,13 +12,15 @@ from stepflow.drivers.port.delays import Delay
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import Attempt, task_is_cancelled
+from stepflow.engine.execution.attempt import Attempt, is_closed, keep_task
+from stepflow.engine.execution.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.errors import LostClaim, RevMismatch, Stopping, StoreError
 from stepflow.model import outcome as outcomes
 from stepflow.model.ctx import StateCtx
+from stepflow.model.error_text import loggable
 from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import State, Transition
@@ -95,14 +97,13 @@ class FunctionAttempt(Attempt):
             if at.ctx.id in error.ids:
                 raise
             return await self._failed(at, error)
-        except (GeneratorExit, KeyboardInterrupt):
+        except KeyboardInterrupt:
             raise
-        except asyncio.CancelledError as error:
-            if task_is_cancelled():
+        except BaseException as error:  # whatever the function raised is the State's error
+            if is_closed(self.task) or (issubclass(type(error), asyncio.CancelledError) and self.interrupted):
                 raise
-            return await self._failed(at, error)
-        except BaseException as error:  # noqa: BLE001 - whatever the function raised is the State's error
-            return await self._failed(at, error)
+            keep_task(self.task)
+            return await self._failed(at, own_error(error))
         self.state = at.ctx.committed
         return release
 
@@ -138,9 +139,10 @@ class FunctionAttempt(Attempt):
                     await self.committer.release(release)
             except (StoreError, Stopping, NotHere):
                 return Release(self.fence, self.clock.now())
-            except Exception:
+            except Exception as error:
                 names = {"run_id": delay.state.id, "flow": self.flow.name, "event": "failed"}
-                log.exception("a delay of State %s: its function raised", delay.state.id, extra=names)
+                text = "a delay of State %s: its function raised"
+                log.error(text, delay.state.id, exc_info=loggable(own_error(error)), extra=names)
         await self.committer.submit(Commit(self.claim.fence, queue=(over,)))
         return None
 
@@ -154,7 +156,7 @@ class FunctionAttempt(Attempt):
             return Release(lease.fence, None)
         policy = self.runner.options(state, self.flow).retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
-        if attempt >= allowed or not isinstance(error, Exception) or not isinstance(error, (policy.on, _Idle)):
+        if attempt >= allowed or not (policy.covers(error) or type(error) is _Idle):
             await self._end(state, "failed", self.error, lease)
             return None
         now = self.clock.now()

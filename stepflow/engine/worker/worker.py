@@ -16,7 +16,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.attempt import Attempt, is_closed
 from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
@@ -27,6 +27,7 @@ from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quo
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError
+from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
@@ -67,6 +68,7 @@ class Worker:
         self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._task: asyncio.Task[Any] | None = None  # the one that claims
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked = float("-inf")
@@ -96,6 +98,7 @@ class Worker:
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
         self._next_due, self._interrupt, self._retry_commits = 0, None, not until_idle
+        self._task = asyncio.current_task()
         while not self._stopping:
             self._wake.clear()
             try:
@@ -140,8 +143,8 @@ class Worker:
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace_s)
         if late := list(self._tasks.values()):
-            for task in late:
-                task.cancel()
+            for attempt in self._held.values():
+                attempt.interrupt()
             await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
         for run_id, attempt in list(self._held.items()):
             self._unreleased.failed(attempt.release())
@@ -219,7 +222,7 @@ class Worker:
     def _begin(self, claim: Claim, record: Record, runs_alone: bool) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
         attempt = self._styles[flow.kind](flow, claim, record)
-        attempt.stop = self._stopping
+        attempt.stop, attempt.worker = self._stopping, self._task
         attempt.retry_commits = self._retry_commits
         self._held[claim.fence.id] = attempt
         self._unreleased.begun(claim)
@@ -227,7 +230,7 @@ class Worker:
             self._quarantine.begun(attempt)
         if claim.row.crashes:
             run_log.taken_over(attempt)
-        task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
+        attempt.task = task = self._tasks[claim.fence.id] = self._loop.create_task(self._advance(attempt))
         return task
 
     async def _advance(self, attempt: Attempt) -> None:
@@ -242,16 +245,18 @@ class Worker:
         except StoreError as error:
             self._error, attempt.ended = error, ""
             release = Release(attempt.fence, self._clock.now() + BACK_OFF)
-        except Exception as error:  # noqa: BLE001 - logged when the run is released as blocked
-            attempt.failure = error
-            due = self._clock.now() + BLOCKED_RETRY
-            why = f"{type(error).__name__}: {error}"
-            release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         except asyncio.CancelledError:
             release = attempt.release()
         except KeyboardInterrupt as interrupt:  # passed on by `run`
             self._interrupt, release = interrupt, attempt.release()
             self.quit()
+        except BaseException as error:
+            if is_closed(attempt.task):  # the loop is gone
+                raise
+            attempt.failure = error  # logged when the run is released as blocked
+            due = self._clock.now() + BLOCKED_RETRY
+            why = f"{kind_of(error)}: {message_of(error)}"
+            release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         try:
             if release is not None:
                 await self._committer.release(release)
@@ -326,4 +331,4 @@ class Worker:
                 attempt.hung = True
                 text, names = "run %s: no commit for %g s, its claim is released", {"event": "hung", "run_id": run_id}
                 log.warning(text, run_id, limit, extra=names)
-                self._tasks[run_id].cancel()
+                attempt.interrupt()

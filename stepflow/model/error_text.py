@@ -1,0 +1,85 @@
+"""error_text: reads and annotates an exception without the code of its class, which may raise.
+
+A class may have a careless `__str__`, `__getattr__` or `__setattr__`, e.g. one that raises KeyError, or that of a frozen
+dataclass. So attributes are read and written with the accessors of BaseException itself.
+"""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+
+_accessors = BaseException.__dict__
+_attributes = _accessors["__dict__"].__get__
+_traceback = _accessors["__traceback__"].__get__
+_context = _accessors["__context__"]
+_qualname = type.__dict__["__qualname__"].__get__
+
+
+def kind_of(error: BaseException) -> str:
+    """The qualified name of the exception's class."""
+    name: str = _qualname(type(error))
+    return name
+
+
+def message_of(error: BaseException) -> str:
+    """The message with its notes; a message that cannot be shown is replaced by the reason."""
+    notes = "".join(f" [{note}]" for note in notes_of(error))
+    try:
+        return f"{error}{notes}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # noqa: BLE001 - __str__ is user code
+        return f"its message cannot be shown, __str__ raised {kind_of(broken)}{notes}"
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """The notes of the exception that are texts."""
+    notes = _attributes(error).get("__notes__")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
+def add_note_once(error: BaseException, note: str) -> None:
+    """Add the note unless the exception has it already: one object may be raised many times."""
+    if note not in notes_of(error):
+        attributes = _attributes(error)
+        notes = attributes.get("__notes__")
+        attributes["__notes__"] = [*notes, note] if isinstance(notes, list) else [note]
+
+
+def set_context(error: BaseException, cause: BaseException) -> None:
+    """Make `cause` the context of the exception, unless it has one."""
+    if _context.__get__(error) is None and error is not cause:
+        _context.__set__(error, cause)
+
+
+def traceback_of(error: BaseException) -> TracebackType | None:
+    """The traceback that the exception carries."""
+    found: TracebackType | None = _traceback(error)
+    return found
+
+
+def formatted(error: BaseException, trace: TracebackType | None) -> str:
+    """The text of a traceback that begins at `trace`; without its causes if one of them cannot be shown."""
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the formatter reads attributes of user classes
+        frames = "".join(traceback.format_tb(trace))
+        return f"Traceback (most recent call last):\n{frames}{kind_of(error)}: {message_of(error)}\n"
+
+
+def loggable(error: BaseException) -> BaseException:
+    """The exception for a log's `exc_info`; a stand-in with the same traceback if it cannot be formatted."""
+    try:
+        traceback.format_exception(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - as in `formatted`
+        return Unprintable(f"{kind_of(error)}: {message_of(error)}").with_traceback(traceback_of(error))
+    return error
+
+
+class Unprintable(Exception):
+    """Stands in a log for an exception that cannot be formatted."""
