@@ -6,7 +6,6 @@ locks that SQLite holds on it in this process.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import time
@@ -20,7 +19,6 @@ from stepflow.drivers.port.fork import on_fork
 from stepflow.drivers.sqlite.errors import translated
 from stepflow.errors import Unavailable
 
-_C = ctypes.PyDLL(None, use_errno=True)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
@@ -56,7 +54,7 @@ class LockFile:
     def try_lock(self) -> bool:
         """Acquire the lock if it is free."""
         try:
-            _flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -69,23 +67,13 @@ class LockFile:
 
     def unlock(self) -> None:
         """Release the lock."""
-        _flock(self._fd, fcntl.LOCK_UN)
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file; its lock is free when no other process inherited it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def _flock(fd: int, how: int) -> None:
-    """`fcntl.flock` for calls that never block: it keeps the interpreter lock.
-
-    While a step computes in another thread, every release of that lock costs a switch interval, thousands of times this call.
-    """
-    if _C.flock(fd, how):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 class WriterLock:
