@@ -47,7 +47,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, lock_timeout_s: float, *, read_only: bool = False) -> None:
         self.path, self.read_only, self._lock_timeout_s = path, read_only, lock_timeout_s
-        self.locks = path.with_name(path.name + LOCKS)
+        self.locks, self.log = path.with_name(path.name + LOCKS), path.with_name(path.name + "-wal")
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed, self._synced, self._waits = False, True, True
