@@ -130,6 +130,10 @@ class Corrupt(StoreError):
     """The store's content is damaged."""
 
 
+class StoreReplaced(StoreError):
+    """The file of the store was removed or replaced while it was open; nothing was written. A worker ends with this error."""
+
+
 class Full(StoreError):
     """The disk is full or the store's size limit is reached; nothing was written."""
 

@@ -25,6 +25,8 @@ COLOURS: Mapping[str, str] = {
     "waiting": "magenta",
     "sleeping": "blue",
 }
+IDS = ("id", "run", "e.g. run")  # columns that are never cut or folded: people copy ids
+LEAST = 10  # columns of the others in a terminal that is too narrow
 
 
 @frozen
@@ -49,10 +51,16 @@ class Output:
             for row in [list(columns), *texts]:
                 self.line("\t".join(" ".join(text.split()) for text in row))
             return
-        table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        table, needed = Table(box=None, header_style="bold", pad_edge=False), 0
+        for number, heading in enumerate(columns):
+            longest = max((len(row[number]) for row in texts), default=0)
+            least = longest if heading in IDS else min(longest, LEAST)
+            needed += max(least, len(heading)) + 1
+            table.add_column(heading, overflow="fold", min_width=least, no_wrap=heading in IDS)
         for row in texts:
             table.add_row(*(Text(text, style=COLOURS.get(text, "")) for text in row))
-        Console(highlight=False).print(table)
+        wide = max(Console().width, needed)  # a line that is too long is wrapped by the terminal
+        Console(highlight=False, width=wide).print(table, soft_wrap=True)
 
 
 def _write(line: str) -> None:

@@ -20,7 +20,7 @@ from stepflow.engine.client.info import HistoryEntry, RunInfo
 )
 @with_store
 def command(target: StoreTarget, run_id: str, limit: int) -> None:
-    """Show a run: status, position, exchange and history."""
+    """Show a run: status, position, exchange, the traceback of its error, and history."""
 
     async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry]]:
         run = engine.get(run_id)
@@ -45,6 +45,8 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
     for name, value in facts:
         if text := cell(value):
             target.out.line(f"{name:10}{text}")
+    if info.error is not None and info.error.traceback:
+        target.out.line(f"\n{info.error.traceback.rstrip()}")
     target.out.line("")
     return target.out.table(("rev", "at", "position", "note"), map(_row, history))
 

@@ -30,8 +30,8 @@ def spawn(tmp_path):
     env = os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "120"}
 
     def start(*args: str, **options) -> subprocess.Popen[str]:
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        process = subprocess.Popen([sys.executable, "-m", "stepflow", *args], cwd=tmp_path, env=env, **options)
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env} | options
+        process = subprocess.Popen([sys.executable, "-m", "stepflow", *args], cwd=tmp_path, **options)
         started.append(process)
         return process
 
@@ -97,6 +97,23 @@ def test_on_a_terminal_there_is_a_table(spawn):
     os.close(ours)
     assert "\t" not in text
     assert "run-1" in text
+
+
+def test_a_narrow_terminal_cuts_no_id(spawn):
+    long = "order-" + "x" * 70
+    output(spawn("start", "spin", "--id", long))
+    ours, theirs = pty.openpty()
+    process = spawn(
+        "list",
+        stdout=theirs,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "40"},
+    )
+    process.wait(30)
+    os.close(theirs)
+    text = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert long in text
+    assert "queued" in text
 
 
 def test_the_worker_shares_the_interpreter_fairly(spawn, tmp_path):

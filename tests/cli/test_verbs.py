@@ -306,3 +306,9 @@ def test_worker_until_idle_counts_blocked_runs_and_exits_with_3(stepflow, tmp_pa
     assert "see stepflow list --status blocked" in out
     assert stepflow.code == 3
     assert [run["id"] for run in stepflow.json("list", "--status", "blocked")] == ["one"]
+
+
+def test_show_prints_the_traceback(waiting):
+    text = waiting("show", "order--1")
+    assert 'shop.py", line' in text
+    assert "ValueError: no such\norder" in text

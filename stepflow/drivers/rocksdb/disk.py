@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stepflow.drivers.port.file_identity import FileIdentity
 from stepflow.drivers.rocksdb import lock_owner as holder
 from stepflow.drivers.rocksdb.errors import translate, translated
 from stepflow.drivers.rocksdb.import_guard import rocksdict
 from stepflow.drivers.rocksdb.keys import FORMAT_KEY, Change
 from stepflow.drivers.rocksdb.options import open_options
 from stepflow.drivers.rocksdb.records import FORMAT
-from stepflow.errors import OutcomeUnknown, ReadOnly, SchemaMismatch, StoreError
+from stepflow.errors import OutcomeUnknown, ReadOnly, SchemaMismatch, StoreError, StoreReplaced
 
 if TYPE_CHECKING:
     from rocksdict import Rdict, RdictIter
@@ -30,6 +31,7 @@ class Disk:
         self._library = rocksdict()
         self._db: Rdict | None = None
         self._closed = False
+        self._identity: FileIdentity | None = None
         self.ready()
 
     @property
@@ -44,7 +46,10 @@ class Disk:
         if self._closed:
             raise StoreError(f"{self.path} is closed: open the engine again")
         if self._db is None:
+            self.check_identity()
             self._db = self._open()
+            if not self.read_only:
+                self._identity = FileIdentity(self.path / "LOCK", self.path)
             self.generation += 1
         return self._db
 
@@ -81,7 +86,7 @@ class Disk:
             db.flush_wal(True)
 
     def disown(self) -> None:
-        """In a forked process: never destroy the inherited object; that would wait for threads that only the parent has."""
+        """Never destroy the object. In a forked process that would wait for threads that only the parent has."""
         if self._db is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._db))
 
@@ -91,10 +96,25 @@ class Disk:
         self._drop()
 
     def _drop(self) -> None:
+        if self._replaced():  # to close it would flush its memory into files of the other store
+            self.disown()
+            self._db = None
         db, self._db = self._db, None
         if db is not None and not self.inherited:
             with translated(self.path):
                 db.close()
+
+    def check_identity(self) -> None:
+        """Raise StoreReplaced if the path does not lead to the directory that was opened."""
+        if self._identity is not None:
+            self._identity.check()
+
+    def _replaced(self) -> bool:
+        try:
+            self.check_identity()
+        except StoreReplaced:
+            return True
+        return False
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key."""
@@ -173,6 +193,7 @@ class Disk:
         db = self.ready()
         if self.read_only:
             raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
+        self.check_identity()
         batch = self._library.WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         for key, value in change.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -24,7 +25,7 @@ from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.query import RocksdbReader
 from stepflow.drivers.rocksdb.registry import registry
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import StoreError
+from stepflow.errors import StoreError, StoreReplaced
 
 T = TypeVar("T")
 
@@ -69,7 +70,8 @@ class RocksdbStore(Store):
 
     def _end(self) -> None:
         try:
-            self._leave(self._tables())
+            with suppress(StoreReplaced):
+                self._leave(self._tables())
         finally:
             self._closed = True
             self._database.live.discard((self._namespace, self._owner.id))
@@ -198,6 +200,7 @@ class RocksdbStore(Store):
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._changed:
             tables = self._tables()
+            self._database.disk.check_identity()  # a worker that has nothing to do writes nothing
             suspects = tables.partitions.suspects(flows, now)
             return DueSummary(next_due(tables, flows, now), suspects, _held(tables, flows), self._database.head.rev)
 

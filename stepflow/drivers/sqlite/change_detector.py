@@ -56,6 +56,7 @@ class ChangeDetector:
     def _look(self) -> int:
         with self._looking:
             if not self._closed.is_set():
+                self._database.check_identity()
                 with translated(self._database.path):
                     seen = self._open().execute("PRAGMA data_version").fetchone()[0]
                 if seen != self._seen:

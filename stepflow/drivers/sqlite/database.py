@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from stepflow.drivers.port.file_identity import FileIdentity
 from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.errors import translate, translated
 from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, repeat_until
@@ -18,12 +21,12 @@ BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this s
 LOCKS = "-locks"  # suffix of the directory of lock files
 
 
-def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:
     """A connection without implicit transactions that any thread may use, one at a time.
 
     `lock_timeout_s` is how many seconds it waits for writers that do not take turns: other programs, a caller's transaction.
     """
-    mode = "ro" if read_only else "rwc"
+    mode = "ro" if read_only else "rwc" if create else "rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         factory=numbered.Connection if numbered.AFFECTED else sqlite3.Connection,
@@ -42,6 +45,22 @@ def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False) -> sq
     return connection
 
 
+def create_file(path: Path) -> None:
+    """Create an empty database file with the permissions that the umask leaves; SQLite itself would use 0644 at most.
+
+    It gets its name by a link, without being open: to close a file releases the locks that SQLite holds on it in this process.
+    """
+    if path.exists():
+        return
+    empty = path.with_name(f"{path.name}-{os.getpid()}-{threading.get_ident()}.new")
+    with suppress(OSError):  # SQLite creates the file where links are impossible, or says what is wrong
+        empty.touch()
+        try:
+            os.link(empty, path)
+        finally:
+            empty.unlink()
+
+
 class SqliteDatabase:
     """The connections of one session. Other threads may read while one writes."""
 
@@ -53,13 +72,23 @@ class SqliteDatabase:
         self._closed, self._synced, self._waits = False, True, True
         self.generation = 0  # changes when another session has written, or a transaction of this one was rolled back
         self._version = 0
+        self._identity: FileIdentity | None = None
         with translated(path):
+            if not read_only:
+                create_file(path)
             self._writer = self.connect()
+            self._identity = FileIdentity(path)
         self._writer_lock: WriterLock | None = None
 
     def connect(self) -> sqlite3.Connection:
         """One more connection to the file, for the caller to close."""
-        return connect(self.path, self._lock_timeout_s, read_only=self.read_only)
+        first = self._identity is None
+        return connect(self.path, self._lock_timeout_s, read_only=self.read_only, create=first)
+
+    def check_identity(self) -> None:
+        """Raise StoreReplaced if the path does not lead to the file that this session opened."""
+        if self._identity is not None:
+            self._identity.check()
 
     def use_wal(self) -> None:
         """Switch the file to WAL and create the lock files. Raises StoreError if that is impossible."""
@@ -139,6 +168,7 @@ class SqliteDatabase:
             raise StoreError(f"{self.path}: this session is closed; open the engine again")
         if self._writer_lock is None:
             raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
+        self.check_identity()
         return self._writer_lock
 
     def _commit(self, writer: sqlite3.Connection) -> None:
@@ -155,6 +185,7 @@ class SqliteDatabase:
 
     def version(self) -> int:
         """A number that changes when another connection than this session's writer changed the file."""
+        self.check_identity()
         with self._writing, translated(self.path):
             return 0 if self._closed else _version(self._writer)
 
@@ -176,6 +207,7 @@ class SqliteDatabase:
         with self._pooling:
             if self._closed:
                 raise StoreError(f"{self.path}: this session is closed; open the engine again")
+            self.check_identity()
             if self._idle:
                 return self._idle.pop()
         return self.connect()

@@ -39,11 +39,16 @@ class SqliteDriver(Driver):
 
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port; each of its calls opens its own connections."""
-        return SqliteMaintenance(self._open, namespace)
+        return SqliteMaintenance(self._open_existing, namespace)
 
     def migrations(self) -> list[tuple[int, str]]:
         """The SQL scripts of the schema; each script ends with the statement that stores its number."""
         return [(number, f"{script}\n{schema.note(number)};\n") for number, script in schema.migrations()]
+
+    def _open_existing(self) -> SqliteDatabase:
+        if not self.path.exists():
+            raise Unavailable(f"{self.path} does not exist: check the path, or open an engine to create it")
+        return self._open()
 
     def _open(self) -> SqliteDatabase:
         schema.require_sqlite()

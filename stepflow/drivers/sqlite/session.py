@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from stepflow.drivers.port.commit import (
@@ -36,6 +36,7 @@ from stepflow.drivers.sqlite.owners import SqliteOwners
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import SessionCache, row_ids_of
+from stepflow.errors import StoreReplaced
 from stepflow.model.shard import shard_of
 
 
@@ -57,7 +58,7 @@ class SqliteStore(Store):
         self._changes.close()
         try:
             if self._owners.known:
-                with self._database.writing() as writer:
+                with suppress(StoreReplaced), self._database.writing() as writer:
                     ReadyRows(writer, self._shard, 0).leave(self._owners.me.id)
         finally:
             self._database.close()
@@ -226,6 +227,7 @@ class SqliteStore(Store):
             return next_due(reader.connection, self._shard, flows, now)
 
     def post(self, tx: Any, commit: Commit) -> None:
+        self._database.check_identity()
         inbox.post(tx, self._database.path, self._shard, commit)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:

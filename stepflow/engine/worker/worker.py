@@ -26,7 +26,7 @@ from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
-from stepflow.errors import LostClaim, RevMismatch, StoreError
+from stepflow.errors import LostClaim, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -163,6 +163,9 @@ class Worker:
         if error is None or (until_idle and self._held):
             return False
         self._error = None
+        if isinstance(error, StoreReplaced):
+            log.error("the worker ends: %s", error)
+            raise error
         if until_idle:
             raise error
         log.error("the store failed, trying again: %s", error)
