@@ -8,21 +8,13 @@ import sys
 from importlib.metadata import version
 
 import click
-from attrs import frozen
 
 from stepflow.cli.target import StoreTarget, with_store
+from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.clock import SystemClock
 from stepflow.errors import StepflowError
-
-
-@frozen
-class StoreFinding:
-    """The result of one check; `ok` is false if it needs attention."""
-
-    what: str
-    ok: bool
-    found: str
 
 
 @click.command("doctor")
@@ -39,28 +31,31 @@ def command(target: StoreTarget) -> int:
     return 0 if all(f.ok for f in findings) else 3
 
 
-def _environment() -> list[StoreFinding]:
+def _environment() -> list[Condition]:
     packages = ", ".join(f"{name} {version(name)}" for name in ("attrs", "cattrs", "click", "rich"))
     return [
-        StoreFinding("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
-        StoreFinding("packages", True, packages),
-        StoreFinding("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
+        Condition("python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"),
+        Condition("packages", True, packages),
+        Condition("sqlite", sqlite3.sqlite_version_info >= (3, 38), sqlite3.sqlite_version),
     ]
 
 
-def _store(target: StoreTarget) -> list[StoreFinding]:
+def _store(target: StoreTarget) -> list[Condition]:
     try:
         numbers = target.run(AsyncEngine.tally)
-        problems = driver_for(target.store).maintenance(target.namespace).check()
+        upkeep = driver_for(target.store).maintenance(target.namespace)
+        conditions = upkeep.conditions(SystemClock().now)
+        problems = upkeep.check()
     except StepflowError as error:
-        return [StoreFinding("store", False, str(error))]
+        return [Condition("store", False, str(error))]
     runs = sum(n for statuses in numbers.values() for n in statuses.values())
     blocked = sum(statuses.get("blocked", 0) for statuses in numbers.values())
     return [
-        StoreFinding(
+        Condition(
             "store", not problems, "; ".join(problems) or f"{target.store} is sound, {runs} run{'s' * (runs != 1)}"
         ),
-        StoreFinding(
+        Condition(
             "blocked runs", not blocked, f"{blocked}" + (": see stepflow list --status blocked" if blocked else "")
         ),
+        *conditions,
     ]

@@ -83,6 +83,15 @@ class OwnerQuery:
     """Everybody who may hold runs, as Peers, by id."""
 
 
+@frozen
+class Condition:
+    """Something that may slow down or endanger a store: what it is, whether it is as it should be, and what was found."""
+
+    what: str
+    ok: bool
+    found: str
+
+
 class Revision(NamedTuple):
     """One row of the history: the State as of its rev, and the exchange text as of then."""
 

@@ -8,7 +8,7 @@ method reads a clock: `now` is integer microseconds UTC. Batches are lists, so t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, overload
 
 from stepflow.drivers.port.background import Guard
@@ -16,6 +16,7 @@ from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatR
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.queries import (
     AsleepQuery,
+    Condition,
     DueSummary,
     HistoryQuery,
     LimitUsageQuery,
@@ -186,6 +187,10 @@ class Maintenance(ABC):
     @abstractmethod
     def check(self) -> list[str]:
         """Problems found in the store, in words; empty when it is sound."""
+
+    def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
+        """What may slow down or endanger the store, for `stepflow doctor`; `now()` is the time of this host, microseconds UTC."""
+        return []
 
 
 class Driver(ABC):

@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
 from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.conditions import conditions
 from stepflow.drivers.postgres.connection import LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.limits import forget
@@ -115,6 +117,10 @@ class PostgresMaintenance(Maintenance):
     def check(self) -> list[str]:
         with self._runner() as (runner, _shards):
             return runner.run(lambda connection: _check(runner, connection), answer_s=LONG_ANSWER_S)
+
+    def conditions(self, now: Callable[[], int]) -> list[Condition]:
+        with self._runner() as (runner, _shards):
+            return runner.run(lambda connection: conditions(connection, self._route, now))
 
 
 def _prune(runner: TransactionRunner, connection: Connection, shard: str, before: int, limit: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import forget
@@ -38,6 +39,7 @@ DELETIONS = (
     "DELETE FROM stepflow_states WHERE shard = ?1 AND id = ?2",
 )
 
+MOST_LOG_BYTES = 256 << 20  # of the write-ahead log, which is truncated to a quarter of that when no reader needs it
 CHECKS: Mapping[str, str] = MappingProxyType(
     {
         "run {} has no history of its revision": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
@@ -103,6 +105,13 @@ class SqliteMaintenance(Maintenance):
     def _delete(self, writer: sqlite3.Connection, run_id: str) -> None:
         for statement in DELETIONS:
             writer.execute(statement, (self._shard, run_id))
+
+    def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
+        with self._database() as database:
+            log = database.path.with_name(f"{database.path.name}-wal")
+            size = log.stat().st_size if log.exists() else 0
+        advice = ": a reader holds an old snapshot; end its transaction" if size > MOST_LOG_BYTES else ""
+        return [Condition("write-ahead log", size <= MOST_LOG_BYTES, f"{size / (1 << 20):.1f} MB{advice}")]
 
     def check(self) -> list[str]:
         try:
