@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnknownState,
     )
     from stepflow.model.commands import (
+        Command,
         Execute,
         GetData,
         GetDelayedStates,
@@ -84,7 +85,7 @@ _HOME = {
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
     "stepflow.engine.states.watch": "Watch",
     "stepflow.errors": "CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ResultTimeout RevMismatch RunCancelled RunExists RunFailed SchemaMismatch StepflowError Stopping StoreError StoreReplaced TimedOut TooLarge Unavailable UnknownFlow UnknownState",
-    "stepflow.model.commands": "Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
+    "stepflow.model.commands": "Command Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
     "stepflow.model.ctx": "StateCtx",
     "stepflow.model.current": "Current current",
     "stepflow.model.function": "flow",
@@ -100,6 +101,7 @@ __all__ = [
     "AsyncEngine",
     "AsyncRun",
     "CodecError",
+    "Command",
     "Conflict",
     "Corrupt",
     "Current",
@@ -167,12 +169,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'stepflow' has no attribute {name!r}")
-    value = getattr(import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers know the names above, and refuse others
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'stepflow' has no attribute {name!r}")
+        value = getattr(import_module(_MODULE_OF[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,14 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 
 @click.command("list")
 @click.option("--flow", help="Only runs of this flow.")
-@click.option("--status", type=click.Choice([str(s) for s in Status]), help="Only runs with this status.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([str(s) for s in Status]),
+    multiple=True,
+    help="Only runs with this status; may be given several times.",
+)
+@click.option("--open/--ended", "is_open", default=None, help="Only runs that have not ended, or that have.")
 @click.option(
     "--label",
     "labels",
@@ -31,7 +38,8 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 def command(
     target: StoreTarget,
     flow: str | None,
-    status: str | None,
+    statuses: tuple[str, ...],
+    is_open: bool | None,
     labels: tuple[tuple[str, str], ...],
     limit: int,
     after: str | None,
@@ -39,10 +47,12 @@ def command(
 ) -> None:
     """List runs, the newest first."""
     if count:
-        return _count(target)
+        return _count(target, dict(labels))
 
     async def work(engine: AsyncEngine) -> list[RunInfo]:
-        return await engine.runs(flow=flow, status=status, labels=dict(labels) or None, limit=limit, after=after)
+        return await engine.runs(
+            flow=flow, status=statuses or None, open=is_open, labels=dict(labels), limit=limit, after=after
+        )
 
     runs = target.run(work)
     if target.out.json:
@@ -53,8 +63,8 @@ def command(
     return None
 
 
-def _count(target: StoreTarget) -> None:
-    numbers = target.run(AsyncEngine.tally)
+def _count(target: StoreTarget, labels: dict[str, str]) -> None:
+    numbers = target.run(lambda engine: engine.tally(labels=labels))
     if target.out.json:
         return target.out.value(numbers)
     rows = ((flow, status, n) for flow, statuses in sorted(numbers.items()) for status, n in sorted(statuses.items()))

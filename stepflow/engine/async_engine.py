@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from attrs import frozen
 
 from stepflow.drivers.port.commit import Commit, Created
-from stepflow.drivers.port.queries import AsleepQuery, RunQuery, TallyQuery
+from stepflow.drivers.port.queries import AsleepQuery, RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
@@ -26,10 +26,9 @@ from stepflow.engine.checks import (
     checked_limit,
     checked_namespace,
     checked_retention,
-    checked_status,
+    checked_statuses,
     checked_tx,
 )
-from stepflow.engine.client import info as info_views
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
@@ -67,8 +66,11 @@ class AsyncEngine(AsyncVerbs):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
-    same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`.
+    same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`, or call `open`
+    and `close`.
     """
+
+    _any_loop = False  # whether threads in which other event loops run may call it
 
     def __init__(
         self,
@@ -87,12 +89,20 @@ class AsyncEngine(AsyncVerbs):
         """
         self._clock = checked_clock(clock)
         options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
-        self._session = Session(driver_for(store), self._clock, *options, commit_on_loop)
+        self._session = Session(driver_for(store), self._clock, *options, commit_on_loop, self._any_loop)
         super().__init__(self._session)
 
-    async def __aenter__(self) -> AsyncEngine:
+    async def open(self) -> Self:
+        """Connect to the store and return this engine; for programs that cannot use `async with`. Call `close` at the end."""
         await self._session.open()
         return self
+
+    async def close(self) -> None:
+        """Release what is held and end all threads; steps that have begun get ten seconds. A closed engine stays closed."""
+        await self._session.close(GRACE_S)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -191,24 +201,28 @@ class AsyncEngine(AsyncVerbs):
         self,
         *,
         flow: str | None = None,
-        status: str | None = None,
+        status: str | Iterable[str] | None = None,
+        open: bool | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> list[RunInfo]:
-        """Runs, the newest first; `after` is the last id of the page before."""
-        self._session.lifetime.check_open()
-        now = self._clock.now()
-        query = RunQuery(now, flow, checked_status(status), checked_labels(labels), after, checked_limit(limit))
-        return [info_views.info_of(record, now) for record in await self._session.reader.read(query)]
+        """Runs, the newest first; `after` is the last id of the page before.
 
-    async def tally(self) -> dict[str, dict[str, int]]:
-        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
+        `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
+        """
         self._session.lifetime.check_open()
-        counts: dict[str, dict[str, int]] = {}
-        for row in await self._session.reader.read(TallyQuery(self._clock.now())):
-            counts.setdefault(row.flow, {})[row.status] = row.count
-        return counts
+        wanted = checked_statuses(status, open)
+        query = RunQuery(self._clock.now(), flow, None, checked_labels(labels), after, checked_limit(limit))
+        return await self._session.client.runs(query, wanted)
+
+    async def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
+        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
+
+        With `labels` only those that have all of them, which are read one after another.
+        """
+        self._session.lifetime.check_open()
+        return await self._session.client.tally(checked_labels(labels))
 
     async def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""

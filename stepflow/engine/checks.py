@@ -192,14 +192,22 @@ def checked_limit(limit: Any) -> int:
     return min(limit, MAX_LIMIT)
 
 
-def checked_status(status: Any) -> str | None:
-    """One of the statuses, or None for all."""
-    if status is None:
+def checked_statuses(status: Any, is_open: Any) -> frozenset[str] | None:
+    """The wanted statuses, None for all: one name, or several, of runs that are open, or of runs that have ended."""
+    if is_open is not None and not isinstance(is_open, bool):
+        raise StepflowError(
+            f"open={is_open!r:.80}: give True (runs that have not ended), False (that have), or leave it out"
+        )
+    if status is None and is_open is None:
         return None
+    given = list(Status) if status is None else [status] if isinstance(status, str) else status
     try:
-        return Status(status).value
-    except ValueError:
-        raise StepflowError(f"status={status!r:.80}: the statuses are {', '.join(Status)}") from None
+        wanted = {Status(one) for one in given}
+    except (ValueError, TypeError):
+        raise StepflowError(
+            f"status={status!r:.80}: the statuses are {', '.join(Status)}; give one or several"
+        ) from None
+    return frozenset(one.value for one in wanted if is_open is None or one.final is not is_open)
 
 
 def checked_age(older_than: Any) -> timedelta:

@@ -10,10 +10,14 @@ from stepflow.errors import StepflowError
 
 
 class Lifetime:
-    """From `opened` to `closed`; in between an engine may be at work, from `work_began` to `work_ended`."""
+    """From `opened` to `closed`; in between an engine may be at work, from `work_began` to `work_ended`.
 
-    def __init__(self) -> None:
-        self._pid = 0
+    With `any_loop` calls are also right in threads where another event loop runs, such as a notebook's: the blocking face
+    passes them on to the engine's own loop, or makes them without one.
+    """
+
+    def __init__(self, *, any_loop: bool = False) -> None:
+        self._pid, self._any_loop = 0, any_loop
         self.closing = False
 
     @property
@@ -38,7 +42,7 @@ class Lifetime:
         if self.forked:
             raise StepflowError("the engine was opened before fork: open one in each process")
         with suppress(RuntimeError):  # no loop runs in this thread
-            if asyncio.get_running_loop() is not self.loop:
+            if asyncio.get_running_loop() is not self.loop and not self._any_loop:
                 raise StepflowError("the engine was opened on another event loop: use it there, or open one here")
 
     def opened(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -53,11 +53,12 @@ class Session:
         concurrency: int,
         keep: timedelta | None,
         commit_on_loop: bool,
+        any_loop: bool = False,
     ) -> None:
         self._commit_on_loop = commit_on_loop
         self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
         self.flows: dict[str, Flow[Any]] = {}
-        self.lifetime = Lifetime()
+        self.lifetime = Lifetime(any_loop=any_loop)
         self.pruner = Pruner(driver.maintenance, namespace, clock, keep)
 
     async def open(self) -> None:
@@ -119,7 +120,7 @@ class Session:
             raise StepflowError("the engine was opened on another event loop: close it there")
         else:  # its tasks ended with their loop
             self.lifetime.closed()
-            await asyncio.to_thread(self._shut)
+            await _off_loop(self._shut)
 
     async def _close(self, grace_s: float) -> None:
         self.lifetime.begin_closing()
@@ -134,7 +135,7 @@ class Session:
             if isinstance(self.clock, VirtualClock):
                 self.clock.unsubscribe(self.notifier.clock_moved)
             self.lifetime.closed()
-            await asyncio.to_thread(self._shut)
+            await _off_loop(self._shut)
 
     async def next_due(self) -> int | None:
         """When the next run of a registered flow is due, microseconds UTC."""
@@ -162,7 +163,7 @@ class Session:
         if pruning is not None:
             pruning.cancel()
             await asyncio.wait([pruning])
-        await asyncio.to_thread(self.heartbeat.stop)
+        await _off_loop(self.heartbeat.stop)
         self.lifetime.work_ended()
 
     def _shut(self) -> None:
@@ -182,6 +183,16 @@ class Session:
         guards = [self.heartbeat.guard, self._change_listener.guard, *self.committer.guards, self.executor.guard]
         guards += [self.worker.guard, self.feed.guard, self.leases.guard, self.pruner.guard, *self.store.guards]
         return Health(tuple(guard.health for guard in guards))
+
+
+async def _off_loop(work: Callable[[], None]) -> None:
+    """Do blocking work in a thread; at the interpreter's exit, when asyncio's threads take none, on the loop itself."""
+    try:
+        await asyncio.to_thread(work)
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        work()
 
 
 async def undisturbed(work: Coroutine[Any, Any, None]) -> None:

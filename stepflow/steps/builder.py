@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from stepflow.errors import DefinitionError
 from stepflow.model.options import read_options
@@ -31,6 +31,13 @@ BoolResult = bool | Awaitable[bool]
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+if TYPE_CHECKING:
+    from types import UnionType
+    from typing import _SpecialForm
+
+    TypeForm = UnionType | _SpecialForm  # `str | None`, Literal["yes", "no"]: mypy does not take them for a type[P]
+
+
 class Steps(Generic[E_contra]):
     """A chain of steps over an exchange of type `E`: `Steps(E)` begins a fragment, `named(name, E)` a flow.
 
@@ -45,7 +52,7 @@ class Steps(Generic[E_contra]):
     __slots__ = ("_chain",)
 
     @overload
-    def __init__(self: Steps[object]) -> None: ...
+    def __init__(self: Steps[Any]) -> None: ...
     @overload
     def __init__(self, exchange: type[E_contra]) -> None: ...
     def __init__(self, exchange: Any = None) -> None:
@@ -84,12 +91,34 @@ class Steps(Generic[E_contra]):
         """
         return self._append(name, WaitFor(condition, every, timeout))
 
+    @overload
     def wait_event(
         self,
         name: str,
         event: str,
-        type: type[P],  # noqa: A002 - the payload's type, as pinned
+        type: type[P],
         then: Callable[[E_contra, P], object] | Callable[[P], object],
+        timeout: Duration | None = None,
+        *,
+        latch: bool = False,
+    ) -> Steps[E_contra]: ...
+    @overload
+    def wait_event(
+        self,
+        name: str,
+        event: str,
+        type: TypeForm,
+        then: Callable[[E_contra, Any], object] | Callable[[Any], object],
+        timeout: Duration | None = None,
+        *,
+        latch: bool = False,
+    ) -> Steps[E_contra]: ...
+    def wait_event(
+        self,
+        name: str,
+        event: str,
+        type: Any,  # noqa: A002 - the payload's type, as pinned
+        then: Callable[..., object],
         timeout: Duration | None = None,
         *,
         latch: bool = False,
@@ -167,9 +196,11 @@ class Steps(Generic[E_contra]):
 
 
 @overload
-def named(name: str) -> Steps[object]: ...
+def named(name: str) -> Steps[Any]: ...
 @overload
 def named(name: str, exchange: type[E]) -> Steps[E]: ...
+@overload
+def named(name: str, exchange: TypeForm) -> Steps[Any]: ...
 def named(name: str, exchange: Any = None) -> Steps[Any]:
     """Begin a flow: `name` is the first part of all positions, e.g. "deploy.v1"; it may contain "/" but no ":".
 

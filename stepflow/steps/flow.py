@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -17,6 +18,7 @@ from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.machine import Machine
 from stepflow.steps.plan import ChainPlan
 from stepflow.steps.position import read_position
+from stepflow.steps.replace import replaced
 from stepflow.steps.table import Table
 
 E_contra = TypeVar("E_contra", contravariant=True)
@@ -98,6 +100,17 @@ class StepFlow(Flow[E_contra]):
     def diagram(self, format: Format = "mermaid", state: list[str] | None = None) -> str:  # noqa: A002
         """The chain as Mermaid, Graphviz DOT or text; the step that is due at `state` is highlighted if one is given."""
         return diagram(self._table, format, None if state is None else read_position(self._table, state))
+
+    def replace(self, step: str, fn: Callable[..., object]) -> StepFlow[E_contra]:
+        """This flow with another function in one step, for tests: `order_flow.replace("charge", fake_charge)`.
+
+        `step` is the name that the chain gave it, or its path, `"payment/charge"`, where the name occurs twice. The positions,
+        the exchange and the options stay; this flow does not change. Raises DefinitionError for a step that is not there, and
+        for a function that the step cannot call.
+        """
+        other: StepFlow[E_contra] = StepFlow(replaced(self._table, step, fn), self._declared, self.options)
+        other.__dict__["_exchange"] = self._exchange  # not what the annotations of the new function say
+        return other
 
     def check(self) -> list[Finding]:
         """Findings about the definition: steps that need an engine, unreachable steps and dead ends; empty if there are none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypedDict, TypeVar, assert_type
+from typing import Any, Literal, TypedDict, TypeVar, assert_type
 
 from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
@@ -76,7 +76,7 @@ client = Client()
 inner = Steps(Order).do("a", pay).do("b", apay).do("c", ping)
 assert_type(inner, Steps[Order])
 free = Steps().do("ping", ping).wait_for("yes", yes, every=0.5)
-assert_type(free, Steps[object])
+assert_type(free, Steps[Any])
 base = Steps(Base).do("touch", touch)
 chain = (
     named("order.v1", Order)
@@ -129,7 +129,7 @@ async def amain() -> None:
 
 
 nothing = named("x").do("ping", ping).compile()
-assert_type(nothing, StepFlow[object])
+assert_type(nothing, StepFlow[Any])
 nothing.apply([])
 nothing.apply([], order)
 named("x", dict[str, Any]).do("p", lambda d: d["x"]).compile().apply([], {})
@@ -159,3 +159,20 @@ def get(flow: Flow[E]) -> list[E]:
 assert_type(get(flow), list[Order])
 assert_type(flow.check()[0].kind, str)
 flow.diagram("dot", state=state)
+
+
+def decide(order: Order, answer: Literal["yes", "no"]) -> None: ...
+def remark(order: Order, text: str | None) -> None: ...
+def either(value: int | str) -> None: ...
+
+
+fragment = Steps().do("pay", pay).wait_for("paid", is_paid)
+with_fragment = named("fragments", Order).steps("pay", fragment).retry("again", RetryPolicy(2), Steps().do("pay", pay))
+untyped: StepFlow[Order] = named("untyped").do("pay", pay).compile()
+special = (
+    named("special", Order)
+    .wait_event("answer", "answered", Literal["yes", "no"], decide)
+    .wait_event("remark", "remarked", str | None, remark)
+)
+union = named("union", int | str).do("either", either).compile()
+faked: StepFlow[Order] = special.compile().replace("answer", decide)

@@ -24,7 +24,8 @@ class Engine(EngineBase):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
-    same time; runs that ended are kept for `retention`. Use it as `with Engine(...) as engine:`.
+    same time; runs that ended are kept for `retention`. Use it as `with Engine(...) as engine:`, or call `open`
+    and `close`.
 
     It may be used from any thread but its own event loop's, in the process that opened it.
     """
@@ -99,17 +100,26 @@ class Engine(EngineBase):
         self,
         *,
         flow: str | None = None,
-        status: str | None = None,
+        status: str | Iterable[str] | None = None,
+        open: bool | None = None,
         labels: Mapping[str, str] | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> list[RunInfo]:
-        """Runs, the newest first; `after` is the last id of the page before."""
-        return self._call(self._engine.runs(flow=flow, status=status, labels=labels, limit=limit, after=after))
+        """Runs, the newest first; `after` is the last id of the page before.
 
-    def tally(self) -> dict[str, dict[str, int]]:
-        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`."""
-        return self._call(self._engine.tally())
+        `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
+        """
+        return self._call(
+            self._engine.runs(flow=flow, status=status, open=open, labels=labels, limit=limit, after=after)
+        )
+
+    def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
+        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
+
+        With `labels` only those that have all of them, which are read one after another.
+        """
+        return self._call(self._engine.tally(labels=labels))
 
     def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""

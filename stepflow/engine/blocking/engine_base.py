@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import signal
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +26,11 @@ from stepflow.model.flow import Flow
 
 E = TypeVar("E")
 T = TypeVar("T")
+log = logging.getLogger("stepflow")
+
+
+class _CalledFromThreads(AsyncEngine):
+    _any_loop = True
 
 
 class EngineBase(BlockingVerbs):
@@ -37,7 +45,7 @@ class EngineBase(BlockingVerbs):
         concurrency: int = 64,
         retention: timedelta | None = timedelta(days=30),
     ) -> None:
-        self._engine = AsyncEngine(
+        self._engine = _CalledFromThreads(
             store,
             clock=clock,
             namespace=namespace,
@@ -80,6 +88,18 @@ class EngineBase(BlockingVerbs):
     def _blocking_run(self, run: AsyncRun[E]) -> Run[E]:
         return Run(run, self._loop_thread.call)
 
+    def open(self) -> Self:
+        """Connect to the store and return this engine; for programs that cannot use `with`, such as notebooks.
+
+        Call `close` at the end; an engine that is open when the interpreter exits is closed then.
+        """
+        return self.__enter__()
+
+    def close(self) -> None:
+        """Release what is held and end all threads; steps that have begun get ten seconds. Closing twice does nothing."""
+        if self._open_loop_thread is not None:
+            self.__exit__(None, None, None)
+
     def __enter__(self) -> Self:
         if self._open_loop_thread is not None:
             raise StepflowError("this engine is open already: make another Engine for a second session")
@@ -90,6 +110,7 @@ class EngineBase(BlockingVerbs):
             loop_thread.close()
             raise
         self._open_loop_thread = loop_thread
+        _open_engines.add(self)
         return self
 
     def __exit__(
@@ -103,6 +124,7 @@ class EngineBase(BlockingVerbs):
         finally:
             loop_thread.close()
             self._open_loop_thread = None
+            _open_engines.discard(self)
 
     def register(self, *flows: Flow[Any]) -> None:
         """This process advances the runs of these flows."""
@@ -146,6 +168,19 @@ class EngineBase(BlockingVerbs):
             yield
         finally:
             self._loop_thread.call(background.__aexit__(None, None, None))
+
+
+_open_engines: weakref.WeakSet[EngineBase] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """At the end of the interpreter its threads are still there; the engines of a parent process are none of ours."""
+    for engine in list(_open_engines):
+        try:
+            engine.close()
+        except Exception:
+            log.exception("an engine that was left open cannot be closed at exit")
 
 
 async def _later(fn: Any, *args: Any) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from attrs import evolve
+
 from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Owner, Record, Write
 from stepflow.drivers.port.delays import Delay, DelayQuery
-from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision
+from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_timeout
 from stepflow.engine.client.explain import refusal
-from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.lifetime import Lifetime
@@ -29,6 +31,7 @@ from stepflow.model.state import State, Transition
 
 T = TypeVar("T")
 FOREVER = (1 << 63) - 1  # microseconds
+PAGE = 500  # of runs that are counted one by one
 POLL_S = 5.0  # of `result`, in case that a notice of a change is lost
 
 
@@ -96,6 +99,30 @@ class Client:
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
         self._notifier.schedule_at(min(due, default=FOREVER))
         return [there.get(run_id) for run_id in ids]
+
+    async def runs(self, query: RunQuery, statuses: frozenset[str] | None) -> list[RunInfo]:
+        """The runs of a query that have one of the statuses (None: any), the newest first."""
+        queries = [query] if statuses is None else [evolve(query, status=status) for status in sorted(statuses)]
+        found: dict[str, Record] = {}  # a run that changes its status between two queries is listed once
+        for one in queries:
+            found |= {record.state.id: record for record in await self._reader.read(one)}
+        newest = sorted(found.values(), key=lambda record: (record.created.created_at, record.state.id), reverse=True)
+        return [info_of(record, query.now) for record in newest[: query.limit]]
+
+    async def tally(self, labels: Mapping[str, str]) -> dict[str, dict[str, int]]:
+        """The number of runs by flow and status, of those that have all labels."""
+        counts: dict[str, dict[str, int]] = {}
+        if not labels:
+            for row in await self._reader.read(TallyQuery(self._clock.now())):
+                counts.setdefault(row.flow, {})[row.status] = row.count
+            return counts
+        query = RunQuery(self._clock.now(), labels=labels, limit=PAGE)
+        while page := await self.runs(query, None):
+            for run in page:
+                of_flow = counts.setdefault(run.flow, {})
+                of_flow[run.status.value] = of_flow.get(run.status.value, 0) + 1
+            query = evolve(query, after=page[-1].id)
+        return counts
 
     async def kept_back(self, info: RunInfo) -> str:
         """Why the limits of a run that is due keep it from being claimed; empty if they do not."""

@@ -1,0 +1,123 @@
+"""open() and close() beside `with`, at exit too, and the blocking engine in threads where an event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from stepflow import AsyncEngine, Engine, Status, StepflowError, named
+from tests.engine.flows import Order, chain
+
+
+def test_an_engine_is_opened_and_closed_without_with(store, clock):
+    engine = Engine(store, clock=clock).open()
+    flow = chain("x", "a")
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    assert engine.run_until_idle().completed == 1
+    assert run.status() is Status.COMPLETED
+    engine.close()
+    engine.close()
+    with pytest.raises(StepflowError, match="not open"):
+        engine.runs()
+    assert len(engine.open().runs()) == 1
+    engine.close()
+
+
+def test_opening_twice_is_refused_and_the_first_session_stays(store, clock):
+    engine = Engine(store, clock=clock).open()
+    with closing(engine):
+        with pytest.raises(StepflowError, match="open already"):
+            engine.open()
+        assert engine.runs() == []
+
+
+def test_the_async_engine_too(store, clock):
+    async def main() -> None:
+        engine = await AsyncEngine(store, clock=clock).open()
+        assert await engine.runs() == []
+        await engine.close()
+        await engine.close()
+        with pytest.raises(StepflowError, match="not open"):
+            await engine.runs()
+
+    asyncio.run(main())
+
+
+EXIT = """
+import sys, threading
+from stepflow import Engine, named
+
+flow = named("x", dict).do("a", lambda d: None).compile()
+engine = Engine(sys.argv[1]).open()
+engine.register(flow)
+threading.Thread(target=engine.run_forever, daemon=True).start()
+print(engine.start(flow, {}, id="one").result(timeout=30))
+"""
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(0)"])
+def test_an_engine_that_is_left_open_is_closed_at_exit(sqlite, end):
+    done = subprocess.run(
+        [sys.executable, "-c", EXIT + end, sqlite.url], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{}\n", "")
+    with closing(sqlite3.connect(sqlite.path)) as db:
+        assert db.execute("SELECT count(*) FROM stepflow_owners").fetchone() == (0,)  # it left as it should
+
+
+def test_every_verb_works_in_a_thread_where_a_loop_runs(store, sqlite):
+    """As in a notebook, or in an async handler that calls the blocking engine."""
+    flow = named("x", Order).wait_event("w", "e", int, lambda order, n: order.log.append(str(n))).compile()
+
+    async def cell() -> None:
+        with Engine(store) as engine:
+            engine.register(flow)
+            engine.start(flow, Order(), id="one")
+            assert [run.id for run in engine.start_many(flow, [("two", Order())])] == ["two"]
+            run = engine.get(flow, "one")
+            engine.run_until_idle()
+            assert run.status() is Status.WAITING
+            run.publish("e", 1)
+            engine.get("two").cancel()
+            engine.run_until_idle()
+            assert run.result(timeout=10).log == ["1"]
+            assert (len(engine.runs()), len(run.history())) == (2, 2)
+            assert "completed" in run.explain()
+            assert engine.tally() == {"x": {"completed": 1, "cancelled": 1}}
+            assert engine.health().ok
+            assert engine.watch(since=0).next(timeout=1) is not None
+            assert len(engine.states().states) > 0
+
+    asyncio.run(cell())
+
+
+def test_a_transaction_of_the_caller_works_where_a_loop_runs(sqlite):
+    flow = chain("x", "a")
+
+    async def cell() -> None:
+        with Engine(sqlite) as engine, closing(sqlite3.connect(sqlite.path)) as db:
+            with db:
+                engine.start(flow, Order(), id="one", tx=db)
+            assert engine.get("one").status() is Status.QUEUED
+
+    asyncio.run(cell())
+
+
+def test_an_async_engine_still_refuses_another_loop(store):
+    engine = AsyncEngine(store)
+
+    async def use() -> None:
+        with pytest.raises(StepflowError, match="another event loop"):
+            engine.get("one")
+
+    async def main() -> None:
+        async with engine:
+            await asyncio.to_thread(asyncio.run, use())
+
+    asyncio.run(main())
