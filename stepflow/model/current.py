@@ -11,7 +11,8 @@ from attrs import define
 class Current:
     """The step that is being executed; valid until the step returns.
 
-    `attempt` counts from 1 and grows with every retry and every crash of this step.
+    `attempt` counts from 1: it is that of the innermost retry group around the step, and grows with every retry by the run's own
+    policy and with every crash of this step. When a group around that one begins anew, and after a redrive, it is 1 again.
     """
 
     run_id: str

@@ -90,7 +90,8 @@ class Move:
 
     `delay_s` is the time in seconds before they may start. `stays` is true for a poll whose condition is not met yet:
     if the exchange did not change either, there is nothing to commit. `attempt` is the number of the next attempt of the
-    task's retry group, from 1.
+    innermost retry group with a policy around the task, from 1. `uncounted` is true for a retry by a
+    handler: nothing limits their number, so the event of the step that failed is used up, or the next try would get it again.
     """
 
     transition: Transition
@@ -98,6 +99,7 @@ class Move:
     delay_s: float = 0.0
     stays: bool = False
     attempt: int = 1
+    uncounted: bool = False
     immediate: bool = field(init=False)  # whether the tasks may start at once and have no time limit
 
     @immediate.default

@@ -65,7 +65,17 @@ def resumed(transition: Transition, flow: str) -> Transition:
     if FLOW in transition.annotations:
         notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
         return Transition(transition.annotations[FLOW], notes)
-    return Transition(flow, {k: v for k, v in transition.annotations.items() if k == POSITION})
+    return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k == POSITION})
+
+
+def uncounted(transition: Transition) -> Transition:
+    """The transition with a position in which no retry group has failed yet: their attempts count anew."""
+    position = transition.annotations.get(POSITION, "")
+    if '"attempt:' not in position:
+        return transition
+    strings = [text for text in json.loads(position) if not text.startswith("attempt:")]
+    text = json.dumps(strings, ensure_ascii=False, separators=(",", ":"))
+    return Transition(transition.to, {**transition.annotations, POSITION: text})
 
 
 def failure(run_id: str, transition: Transition) -> RunFailed:

@@ -7,9 +7,11 @@ from datetime import timedelta
 from math import inf, isfinite
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from stepflow.model.durations import seconds
+
+LONGEST_S = 60.0  # `max_delay` unless another one, or a longer `delay`, is given
 
 
 def _positive_attempts(_instance: object, _attribute: object, value: int) -> None:
@@ -60,7 +62,7 @@ class RetryPolicy:
     """Exponential back-off with a limit; the same class serves groups, steps and whole runs.
 
     `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)`, at most `max_delay`
-    (both are given in seconds or as a timedelta, and kept in seconds), changed by up to ± `jitter` (a share, 0.1 = 10 %).
+    (60 seconds, or `delay` if that is longer; both are given in seconds or as a timedelta, and kept in seconds), changed by up to ± `jitter` (a share, 0.1 = 10 %).
     `on` is the exception class, or a tuple of classes, that may be retried; an ExceptionGroup, e.g. that of a TaskGroup, may be if
     all exceptions in it may. The policy is pure: its jitter is derived from the key that the caller gives.
     """
@@ -68,7 +70,9 @@ class RetryPolicy:
     max_attempts: int = field(default=3, validator=_positive_attempts)
     delay: float = field(default=1.0, converter=_delay)
     factor: float = field(default=2.0, validator=_factor)
-    max_delay: float = field(default=60.0, converter=_max_delay)
+    max_delay: float = field(
+        default=Factory(lambda self: max(LONGEST_S, self.delay), takes_self=True), converter=_max_delay
+    )
     jitter: float = field(default=0.1, validator=_share)
     on: type[Exception] | tuple[type[Exception], ...] = field(default=Exception, validator=_error_types)
 
@@ -94,6 +98,6 @@ class RetryPolicy:
         try:
             base = min(self.delay * self.factor ** (attempt - 1), self.max_delay)
         except OverflowError:
-            base = self.max_delay
+            base = self.max_delay if self.delay else 0.0
         spread = zlib.crc32(f"{key}#{attempt}".encode()) / 0xFFFFFFFF * 2 - 1
         return max(0.0, base * (1 + self.jitter * spread))

@@ -21,6 +21,7 @@ ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error t
 WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
 DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
+NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 
 
 _quoted = json.encoder.encode_basestring

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Generator
 from typing import Any
 
+from attrs import evolve
+
 from stepflow.errors import UnknownState
 from stepflow.model.flow import Call, GiveUp, Move, Task
-from stepflow.model.state import POSITION, STATUS, WAITING, Transition
+from stepflow.model.state import NEXT_ATTEMPT, POSITION, STATUS, WAITING, Transition
 from stepflow.steps.position import attempts_in, read_position, to_json, to_strings
 from stepflow.steps.retry_decision import decide_retry
 from stepflow.steps.table import Table
@@ -57,7 +59,8 @@ class StepTask(Task):
         start = decision.group.start
         waiting = "delay" if decision.delay_s else ""
         next_row = self._plan.table.next[start]
-        return self._plan.move(start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting)
+        move = self._plan.move(start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting)
+        return evolve(move, uncounted=True) if decision.group.policy is None else move
 
 
 class ChainPlan:
@@ -102,8 +105,11 @@ class ChainPlan:
             waiting = waiting or "poll"
         if waiting:
             annotations[WAITING] = waiting
+        number = _number(row, attempts)
+        if attempts and number == 1:  # the attempts in the position are those of a group around the innermost one
+            annotations[NEXT_ATTEMPT] = "1"
         transition = Transition(self.table.name, annotations)
-        return Move(transition, (self._task(row, attempts),), delay_s, stays, _number(attempts))
+        return Move(transition, (self._task(row, attempts),), delay_s, stays, number)
 
     def at(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition, without its delay. Raises UnknownState."""
@@ -120,7 +126,8 @@ class ChainPlan:
             ) from error
         position = read_position(self.table, state)
         tasks = () if position.row is None else (self._task(position.row, position.attempts),)
-        move = Move(transition, tasks, attempt=_number(position.attempts))
+        number = 1 if position.row is None else _number(position.row, position.attempts)
+        move = Move(transition, tasks, attempt=number)
         if stored == to_json((position.name,)):
             self._moves_read[stored] = move
         return move
@@ -129,6 +136,9 @@ class ChainPlan:
         return StepTask(row, attempts, self) if attempts else self._tasks[row.source]
 
 
-def _number(attempts: Attempts) -> int:
-    """The number of the attempt of the innermost group that failed before, else 1."""
-    return attempts[0][1] if attempts else 1
+def _number(row: CallTransition, attempts: Attempts) -> int:
+    """The number of the next attempt of the innermost group with a policy around the row, 1 if there is none."""
+    for group in row.retry_scopes():
+        if group.policy is not None:
+            return dict(attempts).get(group.scope, 1)
+    return 1

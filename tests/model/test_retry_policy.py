@@ -85,3 +85,25 @@ def test_delays_may_be_timedeltas_and_are_kept_in_seconds():
     policy = RetryPolicy(delay=timedelta(minutes=1), max_delay=timedelta(hours=1), jitter=0)
     assert policy == RetryPolicy(delay=60, max_delay=3600, jitter=0)
     assert [policy.delay_s(n) for n in (1, 2, 9)] == [60, 120, 3600]
+
+
+@pytest.mark.parametrize(("given", "limit"), [(1, 60), (60, 60), (600, 600), (timedelta(hours=1), 3600)])
+def test_a_delay_is_not_cut_by_a_limit_that_was_not_given(given, limit):
+    policy = RetryPolicy(delay=given, jitter=0)
+    assert policy.max_delay == limit
+    assert policy.delay_s(1) == RetryPolicy(delay=given, max_delay=1e9, jitter=0).delay_s(1)
+    assert policy.delay_s(5000) == limit
+
+
+@pytest.mark.parametrize("attempt", [1, 1024, 1025, 10**6])
+def test_no_delay_is_none_at_any_attempt(attempt):
+    assert RetryPolicy(delay=0).delay_s(attempt) == 0
+
+
+def test_a_group_is_retried_if_all_its_errors_are():
+    policy = RetryPolicy(on=(ConnectionError, ValueError))
+    inner = ExceptionGroup("inner", [ValueError(), ConnectionResetError()])
+    assert policy.allows(1, ExceptionGroup("outer", [inner, ConnectionError()]))
+    assert not policy.allows(1, ExceptionGroup("outer", [inner, KeyError()]))
+    assert not policy.allows(1, BaseExceptionGroup("outer", [inner, SystemExit()]))
+    assert RetryPolicy(on=ExceptionGroup).allows(1, ExceptionGroup("any", [KeyError()]))

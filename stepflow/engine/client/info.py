@@ -17,7 +17,7 @@ from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, WAITING, Transition
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, NEXT_ATTEMPT, POSITION, WAITING, Transition
 
 
 @frozen
@@ -36,7 +36,8 @@ class RunInfo:
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
-    `to` is the flow that it goes to, or went to when it ended; `limits` are those that a worker must respect to take it.
+    `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; each crash without progress
+    counts, too. `limits` are those that a worker must respect to take it.
     """
 
     id: str
@@ -101,7 +102,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         waiting_for=notes.get(WAITING, "") if delay is None else "delay",
         due=None if due is None else moment(due),
         deadline=None if deadline is None else moment(int(deadline)),
-        attempt=_attempt(state.transition),
+        attempt=_attempt(state.transition) + (0 if row is None else row.crashes),
         priority=0 if row is None else row.priority,
         error=error_of(state.transition),
         owner="" if row is None else row.owner,
@@ -127,7 +128,9 @@ def entry_of(revision: Revision) -> HistoryEntry:
 
 def _attempt(transition: Transition) -> int:
     """Which try comes next: of the innermost retry group that counts in the position, else of the run's own policy."""
-    if TRIED in transition.annotations:
-        return int(transition.annotations[TRIED]) + 1
+    notes = transition.annotations
+    if TRIED in notes:
+        return int(notes[TRIED]) + 1
     counted = [text.split(":", 2)[1] for text in position_of(transition) if text.startswith("attempt:")]
-    return int(counted[-1] if counted else transition.annotations.get(ATTEMPT, "1"))
+    group = notes.get(NEXT_ATTEMPT) or (counted[0] if counted else "1")
+    return int(group) + int(notes.get(ATTEMPT, "1")) - 1

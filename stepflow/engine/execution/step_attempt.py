@@ -207,11 +207,14 @@ class StepAttempt(GeneratorAttempt):
 
     def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
         """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
+        taken = self._taken
         if type(failure) is not _BadPayload:
             self._taken = []  # only success consumes an event, or a retry would wait for another one
         try:
             found = yield from task.after_error(failure, self.exchange, self._restore)
             if isinstance(found, Move):
+                if found.uncounted:
+                    self._taken = taken
                 return found
             yield self._failed(found.error)
         except (GeneratorExit, KeyboardInterrupt):
