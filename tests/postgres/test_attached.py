@@ -63,6 +63,8 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     sessions.close()
     server.execute(f"drop index {schema}.states_waiting")
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
+    server.execute(f"create index states_created on {schema}.states (shard, created_at, id)")
+    server.execute(f"create index states_ended on {schema}.states (shard, status, created_at, id) where status <> ''")
     server.execute(f"alter table {schema}.queue drop column limits")
     server.execute(f"alter table {schema}.owners drop column flows")
     server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.dedup_keys")

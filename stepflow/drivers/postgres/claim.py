@@ -14,6 +14,7 @@ from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
+from stepflow.drivers.postgres.lookup import found, held_by
 from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import (
     DUE,
@@ -21,6 +22,7 @@ from stepflow.drivers.postgres.partitions import (
     PLAIN,
     PROMOTE,
     PROMOTED,
+    TAKEN,
     PostgresPartition,
     Request,
     look_at,
@@ -33,9 +35,11 @@ from stepflow.drivers.postgres.transactions import Statement, TransactionRunner,
 from stepflow.model.lifecycle import QueueRow
 
 ANY_LIMITED = (
-    "select exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and partition = 4)"
-    " or exists (select 1 from stepflow.queue where shard = any($1::text[]) and flow = any($2::text[]) and partition = 2"
-    " and limits <> '')"
+    "select count(a.yes) + count(b.yes) > 0 from unnest($1::text[]) as s (shard) cross join unnest($2::text[]) as f (flow)"
+    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
+    " and x.partition = 4 order by x.limits limit 1) a on true"
+    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
+    " and x.partition = 2 and x.limits <> '' order by x.priority limit 1) b on true"
 )
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
 # (unless $10: it did what it could). Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
@@ -43,28 +47,22 @@ ANY_LIMITED = (
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
-        exists (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4)
-        or exists (select 1 from stepflow.queue x where {special}) as special,
-        exists (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.partition = 0 and y.due <= $3) as late,
+        (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4 order by x.limits limit 1)
+        is not null or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
+        (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.partition = 0 and y.due <= $3
+            order by y.due limit 1) is not null as late,
         pg_advisory_xact_lock_shared($9) is not null as held
 ), o as (
     insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
     on conflict (shard, id) do nothing
-), c as materialized (
-    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
+), u as materialized (
+    select q.id, q.ctid as at from stepflow.queue q
     where {due}{ready} and (select not posted and not special and (not late or $10::boolean) and held from f)
-    order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
-), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
-    returning t.id, t.rev, t.epoch
-), taken as (
-    update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
-    from s where q.shard = $1 and q.id = s.id
-    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
-)
+    order by q.priority, q.due, q.id limit $5 for no key update skip locked
+), {taken}
 select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true left join lateral (
-    select {state}, {created}, {text} from stepflow.states s join stepflow.history h on h.shard = $1 and h.rev = s.exchange_rev
-    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and s.delay is null limit 1
+    select {state}, {created}, {text} from stepflow.states s cross join {exchange} h
+    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
 ) r on true
 """.format(
     state=STATE,
@@ -73,11 +71,12 @@ select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true 
     special=DUE.format(q="x") + MET.format(q="x"),
     due=DUE.format(q="q"),
     ready=PLAIN.format(q="q"),
+    taken=TAKEN,
+    exchange=found("history", "x.shard = $1 and x.rev = s.exchange_rev", "x.exchange"),
 )
-MINE = """
+MINE = f"""
 select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
-from stepflow.queue q join stepflow.states s on s.shard = q.shard and s.id = q.id
-where q.shard = any($1::text[]) and q.partition = 3 and q.owner = $2 and s.epoch > $3
+from {held_by("$2", "x.*")} cross join {found("states", "x.shard = q.shard and x.id = q.id", "x.epoch")} s where s.epoch > $3
 """
 
 

@@ -12,6 +12,7 @@ from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
 from stepflow.drivers.postgres.lock_and_read import BEGIN
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.partitions import PostgresPartition, Request, look_at, take_of
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
@@ -43,17 +44,22 @@ TAKE = """
 with u as materialized (
     select * from unnest($2::text[], $3::text[]) as t (id, rest)
 ), c as materialized (
-    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
-    where q.shard = $1 and q.id in (select id from u) and q.partition in (2, 4) and q.due <= $4
-    for no key update of q, s skip locked
+    select q.at, s.at as state, u.rest from u cross join {row} q cross join {state} s
 ), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
-    returning t.id, t.rev, t.epoch
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.ctid = c.state
+    returning c.at, c.rest, t.rev, t.epoch
 )
-update stepflow.queue q set partition = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = u.rest
-from s, u where q.shard = $1 and q.id = s.id and u.id = s.id
+update stepflow.queue q set partition = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = s.rest
+from s where q.ctid = s.at
 returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
-"""
+""".format(
+    row=found(
+        "queue",
+        "x.shard = $1 and x.id = u.id and x.partition in (2, 4) and x.due <= $4",
+        more=" for no key update skip locked",
+    ),
+    state=by_id("states", more=" for no key update skip locked"),
+)
 
 
 def lines(runner: TransactionRunner, shards: Shards, request: Request) -> list[Statement]:

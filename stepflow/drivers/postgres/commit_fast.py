@@ -4,6 +4,8 @@ Revisions are drawn in the statement that writes them, after a shared lock that 
 reader can then tell an uncommitted revision from one that was rolled back.
 """
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +15,7 @@ from stepflow.drivers.port.rules import NO_EXCHANGE, created_by
 from stepflow.drivers.port.step import Step
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, optional_texts, texts
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import label_key, waiting
 from stepflow.drivers.postgres.transactions import Statement
 
@@ -35,7 +38,7 @@ with g as materialized (
         annotations = u.annotations, status = u.status, waiting = u.waiting, committed_at = $11,
         exchange_rev = case when u.exchange is null then t.exchange_rev else u.rev end,
         epoch = case when u.leaves then null else t.epoch end
-    from u where t.shard = $1 and t.id = u.id and t.rev = u.prev and t.epoch is not distinct from u.epoch
+    from u cross join {state} x where t.ctid = x.at and t.rev = u.prev and t.epoch is not distinct from u.epoch
         and (not $13::boolean or t.labels = coalesce(u.labels_before, u.labels))
     returning u.rev, u.id, u.prev, u.transition, u.labels, u.annotations, u.exchange, t.exchange_rev
 ), h as (
@@ -43,12 +46,12 @@ with g as materialized (
         exchange_rev, exchange)
     select rev, $1, id, prev, $12::bigint, transition, labels, annotations, $11, exchange_rev, exchange from s
 ), q as (
-    delete from stepflow.queue q using u
-    where u.leaves and q.shard = $1 and q.id = u.id and (u.status <> '' or not q.cancel)
+    delete from stepflow.queue q using u cross join {row} x
+    where u.leaves and q.ctid = x.at and (u.status <> '' or not q.cancel)
     returning q.id
 ), d as (
-    delete from stepflow.labels l using unnest($18::text[], $19::text[]) as x (label, id)
-    where l.shard = $1 and l.label = x.label and l.id = x.id
+    delete from stepflow.labels l using unnest($18::text[], $19::text[]) as u (label, id) cross join {label} x
+    where l.ctid = x.at
 ), l as (
     insert into stepflow.labels (shard, label, id) select $1, x.label, x.id from unnest($20::text[], $21::text[]) as x (label, id)
 )
@@ -56,7 +59,11 @@ select array_agg(u.rev order by u.n),
     (select case (select count(*) from s) + (select count(*) from q)
         when cardinality($2::text[]) + (select count(*) from u where leaves) then 0 else ('stale: ' || $2::text)::integer end)
 from u
-"""
+""".format(
+    state=by_id("states"),
+    row=found("queue", "u.leaves and x.shard = $1 and x.id = u.id"),
+    label=found("labels", "x.shard = $1 and x.label = u.label and x.id = u.id"),
+)
 
 # $18: nothing that a caller posted may wait to be applied first.
 CREATIONS = """

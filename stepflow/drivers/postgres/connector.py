@@ -54,6 +54,7 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "enable_bitmapscan": "off",
         "enable_seqscan": "off",
         "enable_sort": "off",
+        "enable_material": "off",
         "jit": "off",
     }
 )

@@ -13,6 +13,7 @@ from stepflow.drivers.port.rules import RunSnapshot
 from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, partition, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
@@ -38,13 +39,15 @@ with u as materialized (
 )
 insert into stepflow.queue (shard, id, flow, due, partition) select $1, key, flow, due, partition from u
 """
-FIRE = """
+_GIVEN = "unnest($2::text[]) as u (id) cross join"
+FIRE = f"""
 with q as (
-    delete from stepflow.queue where shard = $1 and id = any($2::text[])
+    delete from stepflow.queue t using {_GIVEN} {by_id("queue")} q where t.ctid = q.at
 ), s as (
-    delete from stepflow.states where shard = $1 and id = any($2::text[])
+    delete from stepflow.states t using {_GIVEN} {by_id("states")} s where t.ctid = s.at
 )
-update stepflow.delays set fired = true where shard = $1 and number = any($3::bigint[])
+update stepflow.delays t set fired = true from unnest($3::bigint[]) as u (number)
+    cross join {found("delays", "x.shard = $1 and x.number = u.number")} d where t.ctid = d.at
 """
 KEPT = (
     "select exists (select 1 from stepflow.data where shard = any($1::text[]) and rev = any($2::bigint[]) and token = $4)"
@@ -59,11 +62,11 @@ DELAYS = (
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
     f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null')"
-    " from stepflow.states s join stepflow.delays d on d.shard = s.shard and d.number = s.delay"
-    " left join stepflow.states r on r.shard = s.shard and r.id = d.run_id"
-    " left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
-    " left join stepflow.history h on h.shard = s.shard and h.rev = s.exchange_rev"
-    " where s.shard = $1 and s.id = any($2::text[])"
+    f" from {_GIVEN} {by_id('states', 'x.*')} s"
+    f" cross join {found('delays', 'x.shard = $1 and x.number = s.delay', 'x.*')} d"
+    f" left join {found('states', 'x.shard = $1 and x.id = d.run_id', 'x.*')} r on true"
+    f" left join {by_id('queue', 'x.*')} q on true"
+    f" left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
 )
 DATA = "select rev, blob, annotations from stepflow.data where shard = any($1::text[]) and rev = $2"
 

@@ -1,5 +1,7 @@
 """Flow control in the PostgreSQL tables: what stands against limits, when runs began, and which deduplication keys hold."""
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -7,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from stepflow.drivers.port.commit import Commit, DedupKey
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
@@ -23,8 +26,14 @@ FORGET = """
 delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since)
 where b.shard = $1 and b.key = t.key and b.at <= t.since
 """
-PROMISED = "select key, run_id from stepflow.dedup_keys where shard = $1 and key = any($2::text[]) and until > $3"
-THERE = "select id from stepflow.states where shard = any($1::text[]) and id = any($2::text[])"
+PROMISED = (
+    "select d.* from unnest($2::text[]) as u (key) cross join"
+    f" {found('dedup_keys', 'x.shard = $1 and x.key = u.key and x.until > $3', 'key, run_id')} d"
+)
+THERE = (
+    "select s.id from unnest($1::text[]) as t (shard), unnest($2::text[]) as u (id) cross join"
+    f" {found('states', 'x.shard = t.shard and x.id = u.id', 'x.id')} s"
+)
 PROMISE = """
 insert into stepflow.dedup_keys (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
 on conflict (shard, key) do update set run_id = excluded.run_id, until = excluded.until

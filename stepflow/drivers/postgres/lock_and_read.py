@@ -4,6 +4,8 @@ The lock on a run's state row is the lock on everything of that run: a session t
 events, holds it first. Claims, which begin at the queue, take both locks without waiting for either.
 """
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +15,7 @@ from stepflow.drivers.port.rules import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, pipelined
 from stepflow.model.lifecycle import QueueRow
@@ -20,18 +23,22 @@ from stepflow.model.lifecycle import QueueRow
 BEGIN = "begin isolation level read committed"
 POSTED = "select exists (select 1 from stepflow.inbox where shard = any($1::text[]))"
 DRAW = "select nextval('stepflow.revs') from generate_series(1, $1)"
-LOCKED = (
-    "select id, rev, epoch, status, transition, priority, limits, labels, delay from stepflow.states"
-    " where shard = $1 and id = any($2::text[]) order by id for no key update"
+_GIVEN = "unnest($2::text[]) as u (id) cross join"
+# Locked in the order of the array: the ids are sorted, so that no two transactions wait for each other.
+_LOCKED = "id, rev, epoch, status, transition, priority, limits, labels, delay"
+LOCKED, LOCKED_IF_FREE = (
+    f"select s.* from {_GIVEN} {by_id('states', _LOCKED, f' for no key update{more}')} s"
+    for more in ("", " skip locked")
 )
-ROWS = (
-    "select id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from stepflow.queue"
-    " where shard = $1 and id = any($2::text[])"
+_ROW = "id, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits"
+ROWS = f"select q.* from {_GIVEN} {by_id('queue', _ROW)} q"
+PENDING = (
+    f"select e.* from {_GIVEN} lateral (select run_id, seq, name from stepflow.events x"
+    " where x.shard = $1 and x.run_id = u.id and not x.taken order by x.seq) e"
 )
-PENDING = "select run_id, seq, name from stepflow.events where shard = $1 and run_id = any($2::text[]) and not taken order by seq"
 KNOWN = (
-    "select e.run_id, e.id from stepflow.events e, unnest($2::text[], $3::text[]) as u (run_id, id)"
-    " where e.shard = $1 and e.run_id = u.run_id and e.id = u.id"
+    "select e.* from unnest($2::text[], $3::text[]) as u (run_id, id) cross join"
+    f" {found('events', 'x.shard = $1 and x.run_id = u.run_id and x.id = u.id', 'run_id, id')} e"
 )
 
 
@@ -76,10 +83,10 @@ def lock_and_read(
         for shard, wanted in parts.items():
             asked = [one for one in publishes if shards.of(one[0]) == shard]
             for read, text, key in _readings(shard, wanted, asked, [run_id for run_id in wanted if run_id in pending]):
-                more = " skip locked" if skip_locked and text is LOCKED else ""
-                if claims_only and text is LOCKED:
-                    read = _read_claims
-                answers.append((read, connection.execute(runner.sql(text + more), key, prepare=True)))
+                if text is LOCKED:
+                    read = _read_claims if claims_only else read
+                    text = LOCKED_IF_FREE if skip_locked else LOCKED
+                answers.append((read, connection.execute(runner.sql(text), key, prepare=True)))
     if not within and posted.fetchall()[0][0]:
         raise InboxNotEmpty
     runs = {run_id: RunSnapshot() for wanted in parts.values() for run_id in wanted}

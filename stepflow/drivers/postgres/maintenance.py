@@ -11,24 +11,26 @@ from types import MappingProxyType
 from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
-from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.conditions import conditions
 from stepflow.drivers.postgres.connection import LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.limits import forget
+from stepflow.drivers.postgres.lists import FLOWS
 from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import TransactionRunner
 from stepflow.drivers.postgres.url import ServerTarget
-from stepflow.model.lifecycle import SUSPECT
+from stepflow.model.lifecycle import FINAL, SUSPECT
 
 # A run ended after it was created, so the index by creation time bounds the search.
 ENDED = (
-    "select s.id from stepflow.states s where s.shard = $1 and s.status <> '' and s.created_at < $2"
-    " and s.committed_at < $2 and s.epoch is null"
-    " and not exists (select 1 from stepflow.delays d where d.shard = s.shard and d.run_id = s.id and not d.fired)"
-    " limit $3 for no key update skip locked"
+    f"{FLOWS.replace('$2', '$1')} select s.id from flow cross join unnest($4::text[]) as u (status) cross join lateral ("
+    "select x.id from stepflow.states x where x.shard = $1 and x.flow = flow.name and x.status = u.status"
+    " and x.delay is null and x.created_at < $2 and x.committed_at < $2 and x.epoch is null"
+    " and not exists (select 1 from stepflow.delays d where d.shard = x.shard and d.run_id = x.id and not d.fired)"
+    " order by x.created_at, x.id limit $3 for no key update skip locked) s where flow.name is not null limit $3"
 )
 # Asked once the runs are locked: a delay may have been set since they were looked for.
 DELAYED = "select run_id from stepflow.delays where shard = $1 and run_id = any($2::text[]) and not fired"
@@ -125,7 +127,7 @@ class PostgresMaintenance(Maintenance):
 
 def _prune(runner: TransactionRunner, connection: Connection, shard: str, before: int, limit: int) -> int:
     connection.execute(BEGIN)
-    found = [row[0] for row in connection.execute(runner.sql(ENDED), (shard, before, limit))]
+    found = [row[0] for row in connection.execute(runner.sql(ENDED), (shard, before, limit, texts(sorted(FINAL))))]
     delayed = {row[0] for row in connection.execute(runner.sql(DELAYED), (shard, found))}
     ended = [run_id for run_id in found if run_id not in delayed]
     for statement in DELETIONS if ended else ():

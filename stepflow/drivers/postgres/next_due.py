@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from stepflow.drivers.port.queries import DueSummary
@@ -22,10 +23,10 @@ _ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.partitio
 _MET = "2 and (q.blocked_by < $3 or q.blocked_by > $3)"
 # The earliest due time of the sleeping, of the ready and of the special rows, and how many suspects are due.
 AHEAD = (
-    f"select (select min(q.due) {_ROWS}0),"
-    f" (select q.due {_ROWS}1 order by q.priority, q.due, q.id limit 1),"
-    f" (select min(q.due) {_ROWS}{_MET}),"
-    f" (select count(*) {_ROWS}{_MET} and q.crashes >= {SUSPECT} and q.due <= $4)"
+    f"select (select q.due {_ROWS}0 order by q.due limit 1),"
+    f" (select q.due {_ROWS}1 order by q.priority, q.due, q.id limit 1), s.due, s.suspects"
+    f" from (select min(q.due), count(*) filter (where q.crashes >= {SUSPECT} and q.due <= $4) from (select q.due, q.crashes"
+    f" {_ROWS}{_MET} order by q.priority, q.due, q.id) q) as s (due, suspects)"
 )
 # The lines of a flow, and when the first row of each was due.
 LINE = (
@@ -33,8 +34,9 @@ LINE = (
     f" from ({LINES}) line"
 )
 OWNED = (
-    "select owner, count(*) from stepflow.queue where shard = any($1::text[]) and partition = 3 and flow = any($2::text[])"
-    " group by owner"
+    "select q.owner, q.held from unnest($1::text[]) as u (shard) cross join lateral (select x.owner, count(*) as held"
+    " from stepflow.queue x where x.shard = u.shard and x.partition = 3 and x.flow = any($2::text[])"
+    " group by x.owner order by x.owner) q"
 )
 
 
@@ -67,7 +69,9 @@ def next_due(
     if heads:
         seen = limit_usage(runner, connection, shards, {text for text, _due in heads}, now)
         dues += [due for text, first in heads if (due := due_of(first, text, seen, now)) is not None]
-    counts = {restored(owner): count for owner, count in owned}
+    counts = Counter[str]()
+    for owner, count in owned:
+        counts[restored(owner)] += count
     return DueSummary(
         min(dues, default=None),
         suspects,

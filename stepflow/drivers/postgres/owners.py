@@ -1,5 +1,7 @@
 """The owners of one namespace: this session's own row and beat, the others, and the rows of those that left or died."""
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 import json
@@ -12,6 +14,7 @@ from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
+from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.stall_detector import StallDetector
@@ -28,11 +31,11 @@ BEAT = (
 )
 PEERS = "select id, host, pid, beat, locks from stepflow.owners where shard = $1 and id <> $2 order by id"
 ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 order by id"
-MARKED = "select id from stepflow.queue where shard = any($1::text[]) and partition = 3 and owner = $2 and cancel order by id"
+MARKED = f"select q.id from {held_by('$2', 'x.id, x.cancel')} where q.cancel"
 BOOT = "select pg_postmaster_start_time()::text"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
-HELD = "select id from stepflow.queue where shard = any($1::text[]) and partition = 3 and owner = $2"
+HELD = f"select q.id from {held_by('$2', 'x.id')}"
 GONE = "delete from stepflow.owners where shard = $1 and id = $2"
 
 
@@ -85,7 +88,7 @@ class PostgresOwners:
         )
         self._known = True
         peers = self._judged(connection, others, str(boot[0][0]), mono)
-        return HeartbeatReply(peers, tuple(restored(row[0]) for row in marked))
+        return HeartbeatReply(peers, tuple(sorted(restored(row[0]) for row in marked)))
 
     def _judged(
         self, connection: Connection, others: Sequence[Sequence[Any]], boot: str, mono: float | None

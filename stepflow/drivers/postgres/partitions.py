@@ -4,6 +4,8 @@ A promoter moves rows that became due to the partition of those that are ready, 
 neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a partition of their own.
 """
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
@@ -11,6 +13,7 @@ from collections.abc import Collection, Mapping
 from attrs import frozen
 
 from stepflow.drivers.postgres.arrays import stored, texts
+from stepflow.drivers.postgres.lookup import by_id
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
 from stepflow.model.lifecycle import SUSPECT
 
@@ -18,10 +21,11 @@ PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its tim
 
 PROMOTE = """
 with c as materialized (
-    select id from stepflow.queue where shard = $1 and partition = 0 and flow = any($2::text[]) and due <= $3
-    order by due limit $4 for update skip locked
+    select s.at from unnest($2::text[]) as u (flow) cross join lateral (
+        select x.ctid as at from stepflow.queue x where x.shard = $1 and x.partition = 0 and x.flow = u.flow and x.due <= $3
+        order by x.due limit $4 for update skip locked) s
 )
-update stepflow.queue q set partition = case when q.limits = '' then 1 else 4 end from c where q.shard = $1 and q.id = c.id
+update stepflow.queue q set partition = case when q.limits = '' then 1 else 4 end from c where q.ctid = c.at
 """
 
 # $2 flow, $3 now, $4 ids to be left, $5 limit, $6 the claimer's definition, $7 suspects or not, $8 owner.
@@ -35,24 +39,29 @@ DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::
 CANDIDATES = (
     "select q.priority, q.due, q.id from stepflow.queue q where {due}{kind} order by q.priority, q.due, q.id limit $5"
 )
-TAKE = """
-with c as materialized (
-    select q.id from stepflow.queue q join stepflow.states s on s.shard = $1 and s.id = q.id
-    where {due}{kind} order by q.priority, q.due, q.id limit $5 for no key update of q, s skip locked
+# What is done with the locked queue rows `u` (id, at): their States are locked, too, and both get the marks of the claim.
+TAKEN = f"""c as materialized (
+    select u.at, s.at as state from u cross join {by_id("states", more=" for no key update skip locked")} s
 ), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.shard = $1 and t.id = c.id
-    returning t.id, t.rev, t.epoch
-)
-update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
-from s where q.shard = $1 and q.id = s.id
-returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.ctid = c.state returning c.at, t.rev, t.epoch
+), taken as (
+    update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
+    from s where q.ctid = s.at
+    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+)"""
+TAKE = """
+with u as materialized (
+    select q.id, q.ctid as at from stepflow.queue q
+    where {due}{kind} order by q.priority, q.due, q.id limit $5 for no key update skip locked
+), {taken}
+select * from taken
 """
 
 
 def _texts(special: bool) -> tuple[str, str]:
     kind = (SPECIAL if special else PLAIN).format(q="q")
     due = DUE.format(q="q")
-    return CANDIDATES.format(due=due, kind=kind), TAKE.format(due=due, kind=kind)
+    return CANDIDATES.format(due=due, kind=kind), TAKE.format(due=due, kind=kind, taken=TAKEN)
 
 
 READY_TEXTS, SPECIAL_TEXTS = _texts(special=False), _texts(special=True)

@@ -18,64 +18,38 @@ from stepflow.drivers.port.queries import (
     LimitUsageQuery,
     Revision,
     RunQuery,
-    Tally,
     TallyQuery,
 )
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
-from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import limit_usage
+from stepflow.drivers.postgres.lists import ROW, Lists
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.revisions import PostgresRevisionSearch
 from stepflow.drivers.postgres.rows import (
     CREATED,
     QUEUE,
     STATE,
     Shards,
-    label_key,
     read_queue,
     read_record,
     run_of,
 )
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
-from stepflow.errors import NotFound
-from stepflow.model.lifecycle import QueueRow, status_sql, status_terms
+from stepflow.model.lifecycle import QueueRow
 
-RUNS = (
-    f"select {STATE}, {CREATED}, {QUEUE}{{more}} from stepflow.states s"
-    " left join stepflow.queue q on q.shard = s.shard and q.id = s.id{join}"
-)
 TEXT = """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
     from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text"""
 LOAD = (
-    RUNS.format(
-        more=f", {TEXT}",
-        join=" left join stepflow.history h on h.shard = s.shard and h.rev = s.exchange_rev",
-    )
-    + " where s.shard = $1 and s.id = any($2::text[]) and s.delay is null"
+    f"select {STATE}, {CREATED}, {QUEUE}, {TEXT} from unnest($2::text[]) as u (id) cross join {by_id('states', 'x.*')} s"
+    f" left join {ROW} q on true left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
+    " where s.delay is null"
 )
 
-STATUS = status_sql(
-    {
-        "ended": "s.status <> ''",
-        "no_row": "q.id is null",
-        "awaits_event": "s.waiting like 'event:_%'",
-        "owned": "q.owner <> ''",
-        "blocked": "q.blocked <> ''",
-        "due": "q.due <= $1",
-        "polls": "s.waiting not in ('', 'delay')",
-    },
-    final="s.status",
-)
-TALLY = (
-    "select s.flow, s.status, count(*) from stepflow.states s"
-    " where s.shard = any($2::text[]) and s.status <> '' group by 1, 2 union all"
-    f" select s.flow, {STATUS}, count(*) from stepflow.states s"
-    " left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
-    " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
-)
 _LATER = (
     "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.due > $3"
 )
@@ -103,9 +77,9 @@ class PostgresReader:
             case HistoryQuery():
                 return self._history(query)
             case RunQuery():
-                return self._runs(query)
+                return Lists(self.runner, self.shards, self.connection).runs(query)
             case TallyQuery():
-                return self._tally(query)
+                return Lists(self.runner, self.shards, self.connection).tally(query)
             case AsleepQuery():
                 rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
                 return [int(rows[0][0])]
@@ -141,48 +115,6 @@ class PostgresReader:
 
     def _rows(self, text: str, *values: object) -> list[tuple[Any, ...]]:
         return self.connection.execute(self.runner.sql(text), values).fetchall()
-
-    def _runs(self, query: RunQuery) -> list[Record]:
-        limit = max(query.limit, 0)
-        values: list[object] = [query.now, "", limit]
-        where = ["s.shard = $2", "s.delay is null", "$1::bigint is not null"]
-
-        def add(term: str, *more: object) -> None:
-            numbers = [f"${len(values) + 1 + number}" for number in range(len(more))]
-            where.append(term.format(*numbers))
-            values.extend(more)
-
-        if query.flow is not None:
-            add("s.flow = {}", stored(query.flow))
-        if query.status is not None:
-            where.extend(status_terms(query.status, "s.status", STATUS))
-        for item in (query.labels or {}).items():
-            add(
-                "exists (select 1 from stepflow.labels l where l.shard = s.shard and l.label = {} and l.id = s.id)",
-                stored(label_key(*item)),
-            )
-        if query.after is not None:
-            add("(s.created_at, s.id) < ({}, {})", self._created_at(query.after), stored(query.after))
-        order = " order by s.created_at desc, s.id desc limit $3"
-        text = self.runner.sql(f"{RUNS.format(more='', join='')} where {' and '.join(where)}{order}")
-        # One shard at a time: its index has the order.
-        parts = fetch_all(self.connection, *((text, (values[0], shard, *values[2:])) for shard in self.shards.all))
-        found = [read_record(row, read_queue(row[9:20])) for rows in parts for row in rows]
-        found.sort(key=lambda record: (record.created.created_at, stored(record.state.id)), reverse=True)
-        return found[:limit]
-
-    def _created_at(self, run_id: str) -> int:
-        query = "select created_at from stepflow.states where shard = $1 and id = $2"
-        rows = self._rows(query, self.shards.of(run_id), stored(run_id))
-        if not rows:
-            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return int(rows[0][0])
-
-    def _tally(self, query: TallyQuery) -> list[Tally]:
-        rows = self._rows(TALLY, query.now, texts(self.shards.all))
-        return [
-            Tally(flow, status, count) for flow, status, count in sorted((restored(row[0]), *row[1:]) for row in rows)
-        ]
 
 
 def _events(run_id: str, text: str | None) -> tuple[Event, ...]:

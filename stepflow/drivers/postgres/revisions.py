@@ -12,23 +12,24 @@ from attrs import define, field
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at"
 TEXT = ", x.exchange"
-TEXTS = "left join stepflow.history x on x.shard = h.shard and x.rev = h.exchange_rev"
+TEXTS = f"left join {found('history', 'x.shard = h.shard and x.rev = h.exchange_rev', 'x.exchange')} x on true"
 # Asked of one shard at a time: its index has the order.
 FEED = (
     f"select {REVISION}{{text}} from stepflow.history h {{texts}} where h.shard = $1"
     " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 # A run's history is a chain from its State backwards; $2 is the revision after which to stop.
-CHAIN = """
+CHAIN = f"""
 with recursive chain (rev) as (
     select rev from stepflow.states where shard = $1 and id = $5 and rev > $2
     union all
-    select h.prev from chain c join stepflow.history h on h.shard = $1 and h.rev = c.rev where h.prev > $2
+    select h.prev from chain c cross join {found("history", "x.shard = $1 and x.rev = c.rev", "x.prev")} h where h.prev > $2
 )
 """
 # `offset 0` keeps the chain in front: else the whole history might be read just because its index has the order.

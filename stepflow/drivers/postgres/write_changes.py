@@ -1,5 +1,7 @@
 """The statements that write what was decided: queue rows, marks, labels and events, one statement per table and shard."""
 
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,11 +10,12 @@ from stepflow.drivers.port.commit import Event, Write
 from stepflow.drivers.port.rules import Changes, RunSnapshot
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, texts
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import OWNED, Shards, label_key, partition
 from stepflow.drivers.postgres.transactions import Statement
 from stepflow.model.lifecycle import QueueRow
 
-PLACE = """
+PLACE = f"""
 with u as materialized (
     select coalesce(t.given, nextval('stepflow.epochs')) as epoch, t.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::bigint[],
@@ -20,7 +23,8 @@ with u as materialized (
         as t (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given, limits,
             kept_limits)
 ), s as (
-    update stepflow.states t set epoch = u.epoch, priority = u.kept, limits = u.kept_limits from u where t.shard = $1 and t.id = u.id
+    update stepflow.states t set epoch = u.epoch, priority = u.kept, limits = u.kept_limits
+    from u cross join {by_id("states")} s where t.ctid = s.at
 )
 insert into stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by,
     limits)
@@ -29,19 +33,20 @@ on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, 
     owner = excluded.owner, claim_rev = excluded.claim_rev, priority = excluded.priority, crashes = excluded.crashes,
     cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits
 """
-REMOVE = """
-with q as (delete from stepflow.queue where shard = $1 and id = any($2::text[]))
-update stepflow.states set epoch = null where shard = $1 and id = any($2::text[])
+_GIVEN = "unnest($2::text[]) as u (id) cross join"
+REMOVE = f"""
+with q as (delete from stepflow.queue t using {_GIVEN} {by_id("queue")} q where t.ctid = q.at)
+update stepflow.states t set epoch = null from {_GIVEN} {by_id("states")} s where t.ctid = s.at
 """
-MARK = "update stepflow.queue set cancel = true where shard = $1 and id = any($2::text[]) and partition = 3"
-RELABEL = """
-delete from stepflow.labels l using unnest($2::text[], $3::text[]) as u (id, label)
-where l.shard = $1 and l.id = u.id and l.label = u.label
+MARK = f"update stepflow.queue t set cancel = true from {_GIVEN} {by_id('queue')} q where t.ctid = q.at and t.partition = 3"
+RELABEL = f"""
+delete from stepflow.labels t using unnest($2::text[], $3::text[]) as u (id, label)
+    cross join {found("labels", "x.shard = $1 and x.label = u.label and x.id = u.id")} l where t.ctid = l.at
 """
 LABEL = "insert into stepflow.labels (shard, id, label) select $1, * from unnest($2::text[], $3::text[])"
-CONSUME = """
-update stepflow.events e set taken = true, payload = '' from unnest($2::text[], $3::bigint[]) as u (run_id, seq)
-where e.shard = $1 and e.run_id = u.run_id and e.seq = u.seq and not e.taken
+CONSUME = f"""
+update stepflow.events t set taken = true, payload = '' from unnest($2::text[], $3::bigint[]) as u (run_id, seq)
+    cross join {found("events", "x.shard = $1 and x.run_id = u.run_id and x.seq = u.seq and not x.taken")} e where t.ctid = e.at
 """
 PUBLISH = """
 insert into stepflow.events (shard, seq, run_id, name, id, payload, published_at)
