@@ -62,7 +62,7 @@ def _plain_texts(mapping: Mapping[Any, Any]) -> bool:
 
 def checked_notes(annotations: Any) -> None:
     """Annotations: a mapping of texts to texts."""
-    if not isinstance(annotations, Mapping):
+    if type(annotations) is not dict and not isinstance(annotations, Mapping):
         raise StepflowError(f"annotations={annotations!r:.80}: give a dict of texts")
     if _plain_texts(annotations):
         return

@@ -41,9 +41,12 @@ class Lifetime:
             raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
         if self.forked:
             raise StepflowError("the engine was opened before fork: open one in each process")
-        with suppress(RuntimeError):  # no loop runs in this thread
-            if asyncio.get_running_loop() is not self.loop and not self._any_loop:
-                raise StepflowError("the engine was opened on another event loop: use it there, or open one here")
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:  # no loop runs in this thread
+            return
+        if running is not self.loop and not self._any_loop:
+            raise StepflowError("the engine was opened on another event loop: use it there, or open one here")
 
     def opened(self) -> None:
         """The store is connected: the engine belongs to this process and to the loop that runs here."""

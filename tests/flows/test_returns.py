@@ -96,6 +96,7 @@ MISTAKES = {
     "no flow": (lambda ctx: transit(ctx, ""), "flow id empty"),
     "parked": (lambda ctx: Execute(StateCtx("new")), "transition to id empty"),
     "no id": (lambda ctx: Execute(StateCtx("")), "state id empty"),
+    "no State": (lambda ctx: Execute("new"), "'new' is no StateCtx"),
 }
 
 

@@ -148,7 +148,7 @@ class MemoryTables:
         rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
         if part is not None:
             self.place(step.id, None)
-        return (rev,)
+        return rev, now
 
     def _creation(self, commit: Commit, now: int) -> Committed | None:
         """The fast path of a new run; None if it exists."""

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from attrs import define
 
-from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue, Fence, Write
+from stepflow.drivers.port.commit import (
+    Commit,
+    CommitResult,
+    Committed,
+    Dequeue,
+    Enqueue,
+    Fence,
+    StepCommitted,
+    Write,
+)
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
 
@@ -45,7 +54,12 @@ Member = Commit | Step
 
 def answer(member: Member, done: Committed | StepflowError) -> CommitResult:
     """The answer to a member of a batch that was applied as a Commit."""
-    return (*done.revs, *done.epochs) if isinstance(member, Step) and isinstance(done, Committed) else done
+    return step_numbers(done) if isinstance(member, Step) and isinstance(done, Committed) else done
+
+
+def step_numbers(done: Committed | StepCommitted) -> StepCommitted:
+    """The answer to a Step, which may be that to its Commit."""
+    return (done.revs[0], done.committed_at, *done.epochs) if isinstance(done, Committed) else done
 
 
 def whole(member: Member) -> Commit:

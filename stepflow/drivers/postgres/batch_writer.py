@@ -65,7 +65,7 @@ class Batch:
             if problem is not None:
                 found.append(problem)
             elif isinstance(member, Step):
-                found.append((revs[number, 0], *self.epochs.get(number, ())))
+                found.append((revs[number, 0], self.now, *self.epochs.get(number, ())))
             else:
                 made = tuple([revs[number, index] for index in range(len(commit.writes))])
                 data_revs, offsets = self.changes.numbers.get(number, ((), ()))

@@ -66,7 +66,7 @@ def apply(
             run.annotations = dict(annotations)
         if exchange is not None:
             run.exchange_rev = rev
-        results.append((rev,) if step is member else Committed((rev,), (), (), (), now))
+        results.append((rev, now) if step is member else Committed((rev,), (), (), (), now))
     block.write()
     return results
 

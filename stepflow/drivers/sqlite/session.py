@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import repeat
 from typing import Any
 
 from stepflow.drivers.port.commit import (
@@ -131,17 +132,17 @@ class SqliteStore(Store):
         if steps.held:
             self._owners.appear_if_holding(writer)
         if not others and not steps.commits:
-            return list(zip(range(first, last + 1)))
+            return list(zip(range(first, last + 1), repeat(now)))
         if not others and not steps.moved:
             revs = range(first, last + 1)
             return [
-                (rev,) if type(member) is Step else Committed((rev,), (), (), (), now)
+                (rev, now) if type(member) is Step else Committed((rev,), (), (), (), now)
                 for member, rev in zip(batch, revs, strict=True)
             ]
         answers: dict[int, CommitResult] = {}
         for index, rev in zip([*steps.indexes(len(batch)), *creations], range(first, last + 1), strict=True):
             held = (steps.held[steps.moved[index]].epoch,) if index in steps.moved else ()
-            answers[index] = (rev, *held) if type(batch[index]) is Step else Committed((rev,), (), (), held, now)
+            answers[index] = (rev, now, *held) if type(batch[index]) is Step else Committed((rev,), (), (), held, now)
         rest = [index for index in others if index not in answers]
         if rest:
             answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))

@@ -63,9 +63,9 @@ class Notifier:
                 del self._waiters[run_id]
 
     def run_changed(self, run_id: str) -> None:
-        """Something happened to this run."""
-        self._wake(run_id)
-        self.committed()
+        """Something happened to this run. Of the commit itself the Committer tells."""
+        if self._waiters:
+            self._wake(run_id)
 
     def store_changed(self) -> None:
         """Another process or engine changed the store; which runs it changed is not known."""

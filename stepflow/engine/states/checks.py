@@ -31,6 +31,13 @@ def _checked_name(to: str) -> str:
     return checked_id(to)
 
 
+def checked_state_id(run_id: Any) -> str:
+    """The id of a State that is to be written."""
+    if not run_id:
+        raise StepflowError('state id empty: give the State an id, StateCtx("order-42")')
+    return checked_id(run_id)
+
+
 def checked_rev(rev: Any) -> int:
     """The revision of one State to read."""
     if isinstance(rev, bool) or not isinstance(rev, int) or not 0 <= rev <= MAX_NUMBER:
@@ -65,10 +72,16 @@ def checked_data(alias: str, data: Data) -> Data:
     return data
 
 
-def copy_of(ctx: Any) -> StateCtx:
-    """A working copy of a State."""
+def checked_ctx(ctx: Any) -> StateCtx:
+    """The working copy that a command names."""
     if not isinstance(ctx, StateCtx):
         raise StepflowError(f"{ctx!r:.80} is no StateCtx: commands work on StateCtx(id) or engine.get_state(id)")
+    return ctx
+
+
+def copy_of(ctx: Any) -> StateCtx:
+    """A working copy of a State."""
+    checked_ctx(ctx)
     try:
         return ctx.copy()
     except (TypeError, ValueError) as error:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import MovePlan, ScriptPlan
+from stepflow.engine.states.script import ScriptPlan
 
 Queue = tuple[Enqueue | Dequeue, ...]
 
 
-def build_commit(plan: ScriptPlan | MovePlan, lease: Lease, now: int) -> Commit:
+def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
     """The port's commit for this plan; under the claim if it concerns the State that is held."""
     rows = queue_of(plan, lease, now)
     fence = lease.fence
     if fence is not None and not _concerns(plan, rows, lease.id):
         fence = None
-    if isinstance(plan, MovePlan):
-        return Commit(fence, (), plan.writes, (), rows)
     return Commit(
         fence=fence,
         writes=tuple(plan.writes),
@@ -27,12 +25,12 @@ def build_commit(plan: ScriptPlan | MovePlan, lease: Lease, now: int) -> Commit:
     )
 
 
-def _concerns(plan: ScriptPlan | MovePlan, rows: Queue, run_id: str) -> bool:
+def _concerns(plan: ScriptPlan, rows: Queue, run_id: str) -> bool:
     written = [write.state.id for write in plan.writes]
     return run_id in written or run_id in [row.id for row in rows]
 
 
-def queue_of(plan: ScriptPlan | MovePlan, lease: Lease, now: int) -> Queue:
+def queue_of(plan: ScriptPlan, lease: Lease, now: int) -> Queue:
     """What becomes of the queue rows: a parked State has none, nor has one that a delay will wake."""
     rows: list[Enqueue | Dequeue] = []
     woken = woken_by(plan) if plan.delays else ()
@@ -48,6 +46,6 @@ def queue_of(plan: ScriptPlan | MovePlan, lease: Lease, now: int) -> Queue:
     return tuple(rows)
 
 
-def woken_by(plan: ScriptPlan | MovePlan) -> set[str]:
+def woken_by(plan: ScriptPlan) -> set[str]:
     """The States that a delay of this plan will move on."""
     return {delay.state.id for delay in plan.delays if delay.commit}

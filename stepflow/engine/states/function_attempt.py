@@ -63,22 +63,21 @@ class FunctionAttempt(Attempt):
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
         try:
-            return await (self._awake() if self.record.delay is None else self._due(self.record.delay))
+            if self.record.delay is not None:
+                return await self._due(self.record.delay)
+            state, row = self.state, self.claim.row
+            if row.crashes and left_alone(state):
+                return Release(self.fence, None)
+            if row.crashes >= max_attempts(state, self.flow.options.max_crashes):
+                await self._end(state, "failed", outcomes.crashed(row.crashes, state))
+                return None
+            if self.cancel:
+                await self._end(state, "cancelled", "")
+                return None
+            return await self._advance(StateCtx.of(state), self.lease)
         except RevMismatch as error:  # another commit moved it and has its queue row
             run_log.lost(self, error)
             return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
-
-    async def _awake(self) -> Release | None:
-        state, row = self.state, self.claim.row
-        if row.crashes and left_alone(state):
-            return Release(self.fence, None)
-        if row.crashes >= max_attempts(state, self.flow.options.max_crashes):
-            await self._end(state, "failed", outcomes.crashed(row.crashes, state))
-            return None
-        if self.cancel:
-            await self._end(state, "cancelled", "")
-            return None
-        return await self._advance(StateCtx.of(state), self.lease)
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
         at = ExecutionContext(ctx, lease, lambda: self.stop)

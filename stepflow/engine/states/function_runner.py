@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
 
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.states.checks import checked_ctx
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
-from stepflow.engine.states.lease import ExecutionContext, Lease
+from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.states.service import StateService
 from stepflow.errors import LostClaim, RevMismatch, StepflowError, UnknownFlow
 from stepflow.model import commands as c
@@ -69,32 +70,30 @@ class FunctionRunner:
         """
         try:
             with self._executions.enter(at):
-                return await self._advance(at)
+                while True:
+                    flow = self.flow(at.ctx)
+                    command = await self._call(flow, at.ctx)
+                    try:
+                        if isinstance(command, c.CommitCommand):
+                            await self._service.commit(command, at.lease)
+                        elif not isinstance(command, c.Execute):
+                            await self._service.do(_checked(command, flow), at.lease)
+                    except RevMismatch as error:
+                        return Conflict(tuple(error.ids))
+                    following = _following(command, at.ctx)
+                    if not isinstance(following, StateCtx):
+                        return following
+                    if following.id != at.lease.id:
+                        await self._leases.release_lease(at.lease)
+                        at.lease = self._leases.take(following)
+                    at.ctx = following
+                    if at.stopping():
+                        return Done()
         except LostClaim:
             return Conflict((at.ctx.id,))
         finally:
-            await self._leases.release(at.left)
-
-    async def _advance(self, at: ExecutionContext) -> Outcome:
-        while True:
-            flow = self.flow(at.ctx)
-            command = await self._call(flow, at.ctx)
-            if type(command) is not c.CommitCommand and not isinstance(command, c.Command):
-                raise StepflowError(
-                    f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
-                )
-            try:
-                outcome, following = await self._interpret(at.ctx, command, at.lease)
-            except RevMismatch as error:
-                return Conflict(tuple(error.ids))
-            if outcome is not None:
-                return outcome
-            if following.id != at.lease.id:
-                await self._leases.release_lease(at.lease)
-                at.lease = self._leases.take(following)
-            at.ctx = following
-            if at.stopping():
-                return Done()
+            if at.left:
+                await self._leases.release(at.left)
 
     async def keep(self, at: ExecutionContext) -> None:
         """Make durable what was only moved in memory."""
@@ -135,41 +134,44 @@ class FunctionRunner:
             return result
         return self._executor.call(flow.fn, *((ctx, self._sync_engine) if flow.wants_engine else (ctx,)))
 
-    async def _interpret(self, ctx: StateCtx, command: c.Command, lease: Lease) -> tuple[Outcome | None, StateCtx]:
-        """Carry out a returned command; the outcome that ends the execution, or None, and the State that it goes on with."""
-        if isinstance(command, c.Execute):
-            return None, command.ctx
-        if not isinstance(command, c.CommitCommand):
-            await self._service.do(command, lease)
-            return _after(command, ctx)
-        await self._service.commit(command, lease)
-        if len(command.commands) == 1:
-            return _after(command.commands[0], ctx)
-        if any(isinstance(part, c.DelayCommand) and part.ctx.id == ctx.id for part in command.commands):
-            return Delayed(), ctx
-        moves = [
-            part.ctx for part in command.commands if isinstance(part, c.Transit | c.Park) and part.ctx.id == ctx.id
-        ]
-        if not moves:
-            return Done(), ctx
-        return (None if moves[-1].transition.to else Parked()), moves[-1]
-
 
 class NotHere(UnknownFlow):
     """The State goes to a flow that this engine does not execute: a worker that has registered it may."""
 
 
-def _after(command: c.Command, ctx: StateCtx) -> tuple[Outcome | None, StateCtx]:
-    match command:
-        case c.Transit():
-            return None, command.ctx
-        case c.Park():
-            return Parked(), command.ctx
-        case c.DelayCommand():
-            return Delayed(), ctx
-        case c.Noop():
-            return Done(), ctx
+def _checked(command: Any, flow: FlowFunction) -> c.Command:
+    """What a flow function returned, if it is a command."""
+    if isinstance(command, c.Command):
+        return command
+    raise StepflowError(
+        f"flow {flow.name!r} returned {command!r:.80}: it must return a command, e.g. park(ctx) or Noop()"
+    )
+
+
+def _following(command: c.Command, ctx: StateCtx) -> StateCtx | Outcome:
+    """The State that an execution at `ctx` goes on with, once the returned command is done; or how the execution ends."""
+    if isinstance(command, c.CommitCommand):
+        if len(command.commands) > 1:
+            return _after_several(command.commands, ctx)
+        command = command.commands[0]
+    if isinstance(command, (c.Transit, c.Execute)):
+        return checked_ctx(command.ctx)
+    if isinstance(command, c.Park):
+        return Parked()
+    if isinstance(command, c.DelayCommand):
+        return Delayed()
+    if isinstance(command, c.Noop):
+        return Done()
     name = type(command).__name__
     raise StepflowError(
         f"unknown command {name}: a function must end with transit, park, delay, Execute, Noop or commit"
     )
+
+
+def _after_several(commands: Sequence[c.Command], ctx: StateCtx) -> StateCtx | Outcome:
+    if any(isinstance(part, c.DelayCommand) and part.ctx.id == ctx.id for part in commands):
+        return Delayed()
+    moves = [part.ctx for part in commands if isinstance(part, c.ENDS_WITH_A_WRITE) and part.ctx.id == ctx.id]
+    if not moves:
+        return Done()
+    return moves[-1] if moves[-1].transition.to else Parked()

@@ -6,7 +6,7 @@ later command of the same script can refer to them, and the commit takes them al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,13 +19,13 @@ from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
 from stepflow.engine.states import provisional
-from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_target, copy_of
+from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_state_id, checked_target
 from stepflow.engine.states.copies import Copies
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data, data_rev
-from stepflow.model.state import State, Transition, transition_to
+from stepflow.model.state import State, Transition
 
 DELAY_COMMIT = "flowstate.delay.commit"  # transition annotation: "false" for a delay that needs no commit
 
@@ -58,38 +58,6 @@ class ScriptPlan:
     def apply(self, revs: Sequence[int] = (), data_revs: Sequence[int] = (), committed_at: int = 0) -> None:
         """Change the callers' objects, given what the store answered."""
         self.copies.apply(Numbers(revs, data_revs, committed_at))
-
-
-class MovePlan:
-    """The plan of a single transit or park, which most commits are: it needs no working copy, and has no placeholders."""
-
-    __slots__ = ("_ctx", "writes")
-    data: Sequence[DataWrite] = ()
-    delays: Sequence[Delay] = ()
-    durable = True
-
-    def __init__(self, ctx: StateCtx, write: Write) -> None:
-        self._ctx, self.writes = ctx, (write,)
-
-    def placeholders(self) -> Iterable[Placeholder]:
-        """None at all."""
-        return ()
-
-    def apply(self, revs: Sequence[int], _data_revs: Sequence[int], committed_at: int) -> None:
-        """Change the caller's object, given what the store answered."""
-        run_id, _rev, transition, labels, annotations, _then = self.writes[0].state
-        self._ctx.reset(State(run_id, revs[0], transition, labels, annotations, committed_at))
-
-
-def plan_move(command: c.Transit | c.Park, now: int) -> MovePlan:
-    """The plan of a commit of this command alone; what `Script.plan` would do with a copy."""
-    ctx = command.ctx
-    if not isinstance(ctx, StateCtx) or not isinstance(ctx.labels, dict) or not isinstance(ctx.annotations, dict):
-        ctx = copy_of(ctx)
-    to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
-    transition = transition_to(to, command.annotations)
-    state = State(ctx.id, ctx.committed.rev, transition, ctx.labels.copy(), ctx.annotations.copy(), ctx.committed_at)
-    return MovePlan(command.ctx, write_of(checked_state(state, ctx.committed), ctx.committed, now))
 
 
 def write_of(state: State, committed: State, now: int) -> Write:
@@ -241,10 +209,8 @@ def the_state(query: HistoryQuery, found: Sequence[State]) -> State:
 def checked_state(state: State, committed: State) -> State:
     """A State that may be stored; what is as in the revision that was `committed` last was checked then."""
     run_id, _rev, transition, labels, annotations, _then = state
-    if not run_id:
-        raise StepflowError('state id empty: give the State an id, StateCtx("order-42")')
-    if run_id != committed.id:
-        checked_id(run_id)
+    if not run_id or run_id != committed.id:
+        checked_state_id(run_id)
     if labels and labels != committed.labels:
         checked_labels(labels)
     if annotations and annotations != committed.annotations:

@@ -8,9 +8,10 @@ from typing import Literal
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Commit, Committed, Enqueue, Fence
+from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Fence
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
+from stepflow.drivers.port.step import step_numbers
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
@@ -21,11 +22,13 @@ from stepflow.engine.states.commit_of import build_commit
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import Lease
-from stepflow.engine.states.script import MovePlan, Script, ScriptPlan, plan_move
+from stepflow.engine.states.move import apply_move, plan_move, whole_move
+from stepflow.engine.states.script import Script, ScriptPlan
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
 from stepflow.model import commands as c
+from stepflow.model.state import State
 
 
 class StateService:
@@ -64,9 +67,22 @@ class StateService:
             raise StepflowError("no commands to commit: give commit(...) at least one")
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
-            now = self._clock.now()
-            return self._commit(plan_move(first, now), now, lease)
+            return self._move(first, lease)
         return self._perform(self._script(command.commands, atomic=True), lease)
+
+    async def _move(self, command: c.Transit | c.Park, lease: Lease | None) -> None:
+        """Commit one transit or park alone."""
+        mine, now = lease or self._lease_for(()), self._clock.now()
+        step = plan_move(command, mine, now)
+        done = await self._committer.submit(step if step.rev and step.epoch else whole_move(step, now))
+        if isinstance(done, Committed):
+            done = step_numbers(done)
+        apply_move(command.ctx, step, done)
+        if step.part is not None:
+            self._note_row(step.part, done[2] if len(done) > 2 else 0, command.ctx.committed, mine)
+            self._tell_due()
+        self._note_move(step.id, step.transition.to, mine)
+        mine.moved_at = self._clock.monotonic()
 
     async def _perform(self, script: Script, lease: Lease | None) -> None:
         plan = await self._planned(script)
@@ -75,9 +91,9 @@ class StateService:
         else:
             plan.apply()
 
-    async def _commit(self, plan: ScriptPlan | MovePlan, now: int, lease: Lease | None) -> None:
+    async def _commit(self, plan: ScriptPlan, now: int, lease: Lease | None) -> None:
         """Make the plan durable, then change the callers' objects."""
-        mine = lease or self._lease_for(plan)
+        mine = lease or self._lease_for(plan.delays)
         while True:
             commit = build_commit(plan, mine, now)
             try:
@@ -139,12 +155,12 @@ class StateService:
         found: list[Delay] = await self._reader.read(query)
         return found
 
-    def _lease_for(self, plan: ScriptPlan | MovePlan) -> Lease:
+    def _lease_for(self, delays: Sequence[Delay]) -> Lease:
         """The lease under which a commit is made: of the execution that makes it, or of a kept State that it delays."""
         execution = self._executions.current()
         if execution is not None:
             return execution.lease
-        kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in plan.delays)
+        kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in delays)
         return next((lease for lease in kept if lease is not None), None) or Lease()
 
     def _script(self, commands: Sequence[c.Command], *, atomic: bool) -> Script:
@@ -160,34 +176,39 @@ class StateService:
             plan: ScriptPlan = stop.value
             return plan
 
-    def _note(self, plan: ScriptPlan | MovePlan, commit: Commit, lease: Lease, done: Committed) -> None:
+    def _note(self, plan: ScriptPlan, commit: Commit, lease: Lease, done: Committed) -> None:
         """Note which claims a commit gave to this engine and which it took away, and tell of the States that it moved."""
-        if commit.queue:
-            self._note_rows(plan, commit, lease, done)
-        for write in plan.writes:
-            state = write.state
-            if state.id == lease.id:
-                lease.to, lease.commits, lease.delayed = state.transition.to, lease.commits + 1, False
-            self._notifier.run_changed(state.id)
+        moved = {w.state.id: w.state._replace(rev=rev) for w, rev in zip(plan.writes, done.revs, strict=True)}
+        epochs = iter(done.epochs)
+        for row in commit.queue:
+            self._note_row(row, next(epochs) if isinstance(row, Enqueue) else 0, moved.get(row.id), lease)
+        for state in moved.values():
+            self._note_move(state.id, state.transition.to, lease)
         for delay in plan.delays:
             lease.delayed = lease.delayed or (delay.commit and delay.state.id == lease.id)
             self._notifier.run_changed(delay.state.id)
         lease.moved_at = self._clock.monotonic()
         if commit.queue or plan.delays:  # else the store has the same due times as before
-            self._notifier.schedule_at(0)
-            self._leases.beat_while_held()
+            self._tell_due()
 
-    def _note_rows(self, plan: ScriptPlan | MovePlan, commit: Commit, lease: Lease, done: Committed) -> None:
-        moved = {w.state.id: w.state._replace(rev=rev) for w, rev in zip(plan.writes, done.revs, strict=True)}
-        epochs = iter(done.epochs)
-        for row in commit.queue:
-            fence = Fence(row.id, next(epochs)) if isinstance(row, Enqueue) else None
-            if row.id == lease.id:
-                lease.renew(fence)
-            if fence is not None and (row.id != lease.id or self._leases.has(lease)):
-                self._leases.keep(fence, moved[row.id])
-            else:
-                self._leases.drop(row.id)
+    def _note_move(self, run_id: str, to: str, lease: Lease) -> None:
+        if run_id == lease.id:
+            lease.to, lease.commits, lease.delayed = to, lease.commits + 1, False
+        self._notifier.run_changed(run_id)
+
+    def _note_row(self, row: Enqueue | Dequeue, epoch: int, state: State | None, lease: Lease) -> None:
+        """A queue row is held from now on, under this epoch, or it is gone."""
+        fence = Fence(row.id, epoch) if isinstance(row, Enqueue) else None
+        if row.id == lease.id:
+            lease.renew(fence)
+        if fence is not None and state is not None and (row.id != lease.id or self._leases.has(lease)):
+            self._leases.keep(fence, state)
+        else:
+            self._leases.drop(row.id)
+
+    def _tell_due(self) -> None:
+        self._notifier.schedule_at(0)
+        self._leases.beat_while_held()
 
 
 def groups(labels: Sequence[Mapping[str, str]]) -> tuple[Mapping[str, str], ...]:

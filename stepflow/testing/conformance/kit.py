@@ -17,9 +17,10 @@ from stepflow.drivers.port.commit import (
     Fence,
     Owner,
     Record,
+    StepCommitted,
     Write,
 )
-from stepflow.drivers.port.step import Member, step_of
+from stepflow.drivers.port.step import Member, step_numbers, step_of
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
 from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
@@ -131,11 +132,9 @@ def revisions(result: CommitResult) -> tuple[int, ...]:
     return () if isinstance(result, StepflowError) else result[:1]
 
 
-def step_numbers(result: CommitResult) -> tuple[int, ...]:
-    """Revision and epochs of the answer to a step, which may be that of its Commit; none if it is a refusal."""
-    if isinstance(result, Committed):
-        return (*result.revs, *result.epochs)
-    return () if isinstance(result, StepflowError) else result
+def answered(result: CommitResult) -> StepCommitted:
+    """The answer to a step, which may be that of its Commit; nothing if it is a refusal."""
+    return () if isinstance(result, StepflowError) else step_numbers(result)
 
 
 def numbers(store: Store, commit: Commit, now: int = NOW) -> tuple[int, ...]:

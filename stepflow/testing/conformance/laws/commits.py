@@ -11,6 +11,7 @@ from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
     Sessions,
+    answered,
     as_member,
     begun,
     claim,
@@ -22,7 +23,6 @@ from stepflow.testing.conformance.kit import (
     record,
     revisions,
     step,
-    step_numbers,
     write,
 )
 
@@ -236,9 +236,10 @@ class CommitLaws:
         for one in steps:
             assert isinstance(one, Step)
             one.transition, one.labels, one.annotations = ended(), {"a": "b"}, {"a": "b"}  # it is another one soon
-        assert [len(step_numbers(one)) for one in results] == [1, 1, 1, 2, 0, 0]
+        assert [len(answered(one)) for one in results] == [2, 2, 2, 3, 0, 0]
         assert [type(one) for one in results[4:]] == [RevMismatch, LostClaim]
-        new_rev, epoch = step_numbers(results[3])
+        new_rev, at, epoch = answered(results[3])
+        assert at == NOW
         rows = {name: record(store, name).row for name in names}
         assert record(store, "goes-on").exchange == "[1]"
         assert record(store, "goes-on").state.transition == commits[0].writes[0].state.transition
@@ -283,8 +284,9 @@ class CommitLaws:
         moves = step(held["moves"], held["moves"].row.claim_rev, going("other"))._replace(queue=(other,))
         goes_on = step(held["goes-on"], held["goes-on"].row.claim_rev)
         results = store.commit([as_member(one) for one in (*parks, moves, goes_on)], NOW + 1)
-        assert [len(step_numbers(one)) for one in results] == [1, 1, 2, 1]
-        rev, epoch = step_numbers(results[2])
+        assert [len(answered(one)) for one in results] == [2, 2, 3, 2]
+        rev, at, epoch = answered(results[2])
+        assert at == NOW + 1
         rows = {name: record(store, name).row for name in names}
         assert (rows["parks"], rows["goes-on"]) == (None, held["goes-on"].row)
         cancelled, moved = rows["is-cancelled"], rows["moves"]

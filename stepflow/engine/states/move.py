@@ -1,0 +1,61 @@
+"""Plans a commit of one transit or park alone, as most commits are: without working copies and placeholders. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, StepCommitted
+from stepflow.drivers.port.step import Step
+from stepflow.engine.checks import checked_labels, checked_notes
+from stepflow.engine.states.checks import checked_state_id, checked_target, copy_of
+from stepflow.engine.states.lease import Lease
+from stepflow.model import commands as c
+from stepflow.model.ctx import StateCtx
+from stepflow.model.state import State, transition_to
+
+NO_CLAIM = 0  # instead of an epoch
+
+
+def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
+    """The step that this command alone is under the lease; what a Script would write. Raises what is wrong with the command."""
+    ctx = command.ctx
+    if not isinstance(ctx, StateCtx) or type(ctx.labels) is not dict or type(ctx.annotations) is not dict:
+        ctx = copy_of(ctx)
+    to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
+    run_id, committed, before = ctx.id, ctx.committed, None
+    if not run_id or run_id != committed.id:
+        checked_state_id(run_id)
+    labels: Mapping[str, str] = committed.labels
+    if ctx.labels != labels:
+        before, labels = labels, checked_labels(ctx.labels)
+    annotations: Mapping[str, str] = committed.annotations
+    if ctx.annotations != annotations:
+        annotations = ctx.annotations.copy()
+        checked_notes(annotations)
+    if command.annotations:
+        checked_notes(command.annotations)
+    epoch = lease.fence.epoch if lease.fence is not None and lease.id == run_id else NO_CLAIM
+    part: Enqueue | Dequeue | None = None
+    if not to:
+        part = Dequeue(run_id)
+    elif to != lease.to or not epoch:
+        part = Enqueue(run_id, to, now, owned=True)
+    return Step(
+        run_id, epoch, committed.rev, transition_to(to, command.annotations), labels, annotations, None, part, before
+    )
+
+
+def whole_move(step: Step, now: int) -> Commit:
+    """The commit of a step that is none: of a new State, or without a claim."""
+    commit = step.commit()
+    if not step.rev:
+        created = Created(step.transition.to, "", now)
+        commit = commit._replace(writes=(commit.writes[0]._replace(created=created, labels_before=None),))
+    return commit if step.epoch else commit._replace(fence=None)
+
+
+def apply_move(ctx: StateCtx, step: Step, done: StepCommitted) -> None:
+    """Change the caller's object, given what the store answered."""
+    rev, at, transition = done[0], done[1], step.transition
+    ctx.committed = State(step.id, rev, transition, step.labels, step.annotations, at)
+    ctx.transition, ctx.transitions, ctx.rev, ctx.committed_at = transition, [], rev, at
