@@ -9,6 +9,19 @@ from contextlib import suppress
 from stepflow.errors import StepflowError
 
 
+class _Lineage:
+    """Counts the forks between the first process and this one; asking the system for a process id costs more than a step."""
+
+    forks = 0
+
+    def forked(self) -> None:
+        self.forks += 1
+
+
+LINEAGE = _Lineage()
+os.register_at_fork(after_in_child=LINEAGE.forked)
+
+
 class Lifetime:
     """From `opened` to `closed`; in between an engine may be at work, from `work_began` to `work_ended`.
 
@@ -17,18 +30,18 @@ class Lifetime:
     """
 
     def __init__(self, *, any_loop: bool = False) -> None:
-        self._pid, self._any_loop = 0, any_loop
-        self.closing = False
+        self._any_loop, self._open, self.closing = any_loop, False, False
+        self._forks = 0  # as of when it was opened
 
     @property
     def is_open(self) -> bool:
         """Whether some process opened the engine and this one did not close it."""
-        return self._pid != 0
+        return self._open
 
     @property
     def forked(self) -> bool:
         """Whether this is a child process of the one that opened the engine."""
-        return self._pid not in (0, os.getpid())
+        return self._open and self._forks != LINEAGE.forks
 
     @property
     def at_work(self) -> bool:
@@ -37,9 +50,9 @@ class Lifetime:
 
     def check_open(self) -> None:
         """Raise StepflowError unless this process opened the engine, on this event loop if one runs, and did not close it."""
-        if not self._pid:
+        if not self._open:
             raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
-        if self.forked:
+        if self._forks != LINEAGE.forks:
             raise StepflowError("the engine was opened before fork: open one in each process")
         try:
             running = asyncio.get_running_loop()
@@ -50,7 +63,7 @@ class Lifetime:
 
     def opened(self) -> None:
         """The store is connected: the engine belongs to this process and to the loop that runs here."""
-        self._pid, self.loop, self.closing = os.getpid(), asyncio.get_running_loop(), False
+        self._open, self._forks, self.loop, self.closing = True, LINEAGE.forks, asyncio.get_running_loop(), False
         self._at_rest = asyncio.Event()
         self._at_rest.set()
 
@@ -60,7 +73,7 @@ class Lifetime:
 
     def closed(self) -> None:
         """The engine is not open any more."""
-        self._pid = 0
+        self._open = False
 
     def work_began(self) -> None:
         """The engine may hold claims from now on; StepflowError if it may already."""

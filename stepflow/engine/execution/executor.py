@@ -16,7 +16,8 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
 from stepflow.engine.execution.raised import for_generator, own_error
-from stepflow.engine.execution.thread_pool import LINEAGE, ThreadPool, end_if_forked
+from stepflow.engine.execution.thread_pool import ThreadPool, end_if_forked
+from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.model.current import enter
 from stepflow.model.flow import Call

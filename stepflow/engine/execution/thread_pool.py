@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import Guard
 from stepflow.engine.execution.raised import for_future
+from stepflow.engine.lifetime import LINEAGE
 
 T = TypeVar("T")
 LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
@@ -140,19 +141,6 @@ class ThreadPool:
     def _arrived(self) -> None:
         with self._lock:
             self._waking = False
-
-
-class _Lineage:
-    """Counts the forks between the first process and this one; asking the system for a process id costs more than a step."""
-
-    forks = 0
-
-    def forked(self) -> None:
-        self.forks += 1
-
-
-LINEAGE = _Lineage()
-os.register_at_fork(after_in_child=LINEAGE.forked)
 
 
 def end_if_forked(forks: int) -> None:
