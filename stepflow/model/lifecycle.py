@@ -74,7 +74,7 @@ class QueueRow(NamedTuple):
     limits: str = ""
 
 
-OWNER, EPOCH = QueueRow._fields.index("owner"), QueueRow._fields.index("epoch")  # for loops that count
+EPOCH = QueueRow._fields.index("epoch")  # for loops that count
 
 
 @lru_cache(maxsize=256)

@@ -141,7 +141,7 @@ class MemoryTables:
     def _step(self, step: Step, now: int) -> tuple[int, ...] | None:
         """The fast path of a step that keeps its queue row or ends its run; None for another one, or one to be refused."""
         run, transition, part = self.runs.get(step.id), step.transition, step.part
-        if run is None or run.row is None or run.row[EPOCH] != step.epoch or run.state.rev != step.rev:
+        if run is None or run.row is None or run.row.epoch != step.epoch or run.state.rev != step.rev:
             return None
         if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
             return None

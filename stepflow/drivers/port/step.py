@@ -25,8 +25,7 @@ class Step:
     """What most commits are: one write of a claimed run, and perhaps a change of its queue row.
 
     `id` and `epoch` are those of the fence, `rev` is the revision that the write replaces, not 0. `exchange` is its text if it
-    changed, `part` changes the row of this run, `labels_before` is that of a Write. The caller turns it into the
-    run's next step as soon as it is answered: a store keeps no reference to it.
+    changed, `part` changes the row of this run, `labels_before` is that of a Write.
     """
 
     id: str
@@ -71,29 +70,31 @@ def step_of(member: Member) -> Step | None:
     """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
     if isinstance(member, Step):
         return member
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member
-    if not fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
+    fence, write = member.fence, _only_write(member)
+    if fence is None or write is None:
         return None
-    if placeholders or dedup:
+    state, part = write.state, member.queue[0] if member.queue else None
+    if state.id != fence.id or state.rev <= 0 or (part is not None and part.id != state.id):
         return None
-    (run_id, rev, transition, labels, annotations, _then), exchange, _created, before = writes[0]
-    part = queue[0] if queue else None
-    if run_id != fence.id or rev <= 0 or (part is not None and part.id != run_id):
-        return None
-    return Step(run_id, fence.epoch, rev, transition, labels, annotations, exchange, part, before)
+    maps = state.labels, state.annotations
+    return Step(state.id, fence.epoch, state.rev, state.transition, *maps, write.exchange, part, write.labels_before)
 
 
 def is_creation(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which has no owner."""
     if isinstance(member, Step):
         return False
-    fence, unowned, writes, consume, queue, publish, cancel, delays, data, placeholders, dedup = member
-    if fence or len(writes) != 1 or len(queue) > 1 or unowned or consume or publish or cancel or delays or data:
+    write = _only_write(member)
+    if write is None or write.state.rev or write.created is None or member.fence is not None:
         return False
-    state, created = writes[0].state, writes[0].created
-    if placeholders or dedup or state.rev or created is None:
-        return False
-    if not queue:
-        return True
-    part = queue[0]
-    return isinstance(part, Enqueue) and part.id == state.id and not part.owned
+    part = member.queue[0] if member.queue else None
+    return part is None or (isinstance(part, Enqueue) and part.id == write.state.id and not part.owned)
+
+
+def _only_write(commit: Commit) -> Write | None:
+    """The write of a commit that has nothing else but perhaps a fence and one change of a queue row."""
+    if len(commit.writes) != 1 or len(commit.queue) > 1 or commit.unowned or commit.consume or commit.publish:
+        return None
+    if commit.cancel or commit.delays or commit.data or commit.placeholders or commit.dedup is not None:
+        return None
+    return commit.writes[0]

@@ -82,8 +82,7 @@ class Store(ABC):
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or reclaimed; after a beat, with the names of
         all flows that it has claimed for.
-    20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`), and the store keeps no
-        reference to it: it is another one soon.
+    20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
     """
 
     guards: Sequence[Guard] = ()

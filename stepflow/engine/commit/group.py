@@ -41,12 +41,11 @@ def _ids(member: Member) -> set[str]:
     """The runs that a commit touches."""
     if isinstance(member, Step):
         return {member.id}
-    fence, unowned, writes, _consume, queue, publish, cancel, *_others = member
-    ids = {*unowned, *[write.state.id for write in writes], *[part.id for part in queue]}
-    if fence is not None:
-        ids.add(fence.id)
-    if publish or cancel:
-        ids.update([event.run_id for event in publish] + [mark.id for mark in cancel])
+    ids = {*member.unowned, *[write.state.id for write in member.writes], *[part.id for part in member.queue]}
+    if member.fence is not None:
+        ids.add(member.fence.id)
+    ids.update([event.run_id for event in member.publish])
+    ids.update([mark.id for mark in member.cancel])
     return ids
 
 

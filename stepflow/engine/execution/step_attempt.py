@@ -37,7 +37,7 @@ class StepAttempt(GeneratorAttempt):
     transition: Transition = field(init=False)
     text: str = field(init=False)
     exchange: Any = field(init=False, default=None)
-    _step: Step = field(init=False)  # the next commit, or the last one
+    _step: Step = field(init=False)  # the last commit
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
@@ -46,9 +46,8 @@ class StepAttempt(GeneratorAttempt):
         super().__attrs_post_init__()
         record = self.record
         self.text, self._events = record.exchange, list(record.events)
-        run_id, self.rev, self.transition, labels, annotations, _then = self.state
-        self._step = Step(run_id, self.fence.epoch, self.rev, self.transition, labels, annotations)
-        self.current = Current(run_id, record.created.flow)
+        self.rev, self.transition = self.state.rev, self.state.transition
+        self.current = Current(self.state.id, record.created.flow)
 
     @property
     def progressed(self) -> bool:
@@ -157,9 +156,8 @@ class StepAttempt(GeneratorAttempt):
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
         self._over = part is not None
-        step = self._step
-        step.rev, step.transition = self.rev, transition
-        step.exchange, step.part = text, part
+        state, epoch = self.state, self.claim.fence.epoch
+        step = self._step = Step(state.id, epoch, self.rev, transition, state.labels, state.annotations, text, part)
         if not self._taken:
             return step
         seqs = tuple(e.seq for e in self._taken)
