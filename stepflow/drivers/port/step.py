@@ -61,6 +61,11 @@ def step_numbers(done: Committed | StepCommitted) -> StepCommitted:
     return (done.revs[0], done.committed_at, *done.epochs) if isinstance(done, Committed) else done
 
 
+def committed_of(done: Committed | StepCommitted) -> Committed:
+    """The answer to a Commit, which may be that to its Step."""
+    return done if isinstance(done, Committed) else Committed(done[:1], epochs=done[2:], committed_at=done[1])
+
+
 def whole(member: Member) -> Commit:
     """The member as a Commit."""
     return member.commit() if isinstance(member, Step) else member

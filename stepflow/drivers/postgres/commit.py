@@ -13,7 +13,7 @@ import psycopg
 
 from stepflow.drivers.port.commit import CommitResult
 from stepflow.drivers.port.rules import Changes, NumberedWrite
-from stepflow.drivers.port.step import Member, is_creation, step_of
+from stepflow.drivers.port.step import Member, Step, is_creation
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
 from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
@@ -132,7 +132,7 @@ def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
     """Note the usual steps and creations if they may go unseen; the numbers of the other commits."""
     rest = []
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
-        if batch.unseen and (step := step_of(member)) is not None and fits_step(step):
+        if batch.unseen and type(member) is Step and fits_step(member):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
         elif batch.unseen and is_creation(commit) and fits_birth(commit):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=True))

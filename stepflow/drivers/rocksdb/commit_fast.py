@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue
-from stepflow.drivers.port.step import Member, Step, answer, step_of, whole
+from stepflow.drivers.port.step import Member, Step, answer, whole
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
@@ -31,7 +31,7 @@ def apply(
     results: list[CommitResult] = []
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
-        step = member if type(member) is Step else step_of(member)
+        step = member if type(member) is Step else None
         run, row = (None, None) if step is None else (runs.get(step.id), rows.get(step.id))
         if step is None or run is None or row is None or row.epoch != step.epoch or not row.owner:
             results.append(answer(member, usual(whole(member))))
@@ -65,7 +65,7 @@ def apply(
             run.annotations = dict(annotations)
         if exchange is not None:
             run.exchange_rev = rev
-        results.append((rev, now) if step is member else Committed((rev,), (), (), (), now))
+        results.append((rev, now))
     block.write()
     return results
 

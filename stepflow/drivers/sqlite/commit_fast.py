@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue
-from stepflow.drivers.port.step import Member, Step, step_of
+from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
 from stepflow.drivers.sqlite.rows import derived_of, partition
@@ -89,8 +89,8 @@ HOLD = (
 class StepBatch:
     """The rows that the steps of a batch will change, ready to be bound.
 
-    `commits` tells whether some of the steps came as Commits. `moved` are the runs whose queue rows the committer holds for
-    another flow, by the number of the commit; `held` says with which epochs. `others` are the numbers of the commits that are no step, or not one to be applied; some of them may become one as soon
+    `moved` are the runs whose queue rows the committer holds for
+    another flow, by the number of the commit; `held` says with which epochs. `others` are the numbers of the members that are no Step, or not one to be applied; some of them may become one as soon
     as it is known where the `unplaced` runs are.
     """
 
@@ -108,7 +108,6 @@ class StepBatch:
     owned: list[tuple[Enqueue, RowIds, int]] = field(factory=list)  # with the place and the new revision of the run
     moved: dict[int, str] = field(factory=dict)
     held: dict[str, RowIds] = field(factory=dict)
-    commits: bool = False
 
     @property
     def left(self) -> list[str]:
@@ -165,9 +164,8 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
     """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
     steps = StepBatch()
     plain, first = steps.plain, rev
-    for index, member in enumerate(batch):
-        step = member if type(member) is Step else step_of(member)
-        if step is None:
+    for index, step in enumerate(batch):
+        if type(step) is not Step:
             steps.others.append(index)
             continue
         place, part, transition = places.get(step.id), step.part, step.transition
@@ -191,8 +189,6 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
             if exchange is not None:
                 steps.history += (rev, step.id, step.rev, text, *maps, exchange)
-        if step is not member:
-            steps.commits = True
         if part is None:
             continue
         if isinstance(part, Dequeue):

@@ -131,14 +131,8 @@ class SqliteStore(Store):
         known.places.update(steps.held)
         if steps.held:
             self._owners.appear_if_holding(writer)
-        if not others and not steps.commits:
-            return list(zip(range(first, last + 1), repeat(now)))
         if not others and not steps.moved:
-            revs = range(first, last + 1)
-            return [
-                (rev, now) if type(member) is Step else Committed((rev,), (), (), (), now)
-                for member, rev in zip(batch, revs, strict=True)
-            ]
+            return list(zip(range(first, last + 1), repeat(now)))
         answers: dict[int, CommitResult] = {}
         for index, rev in zip([*steps.indexes(len(batch)), *creations], range(first, last + 1), strict=True):
             held = (steps.held[steps.moved[index]].epoch,) if index in steps.moved else ()

@@ -81,9 +81,9 @@ def checked_ctx(ctx: Any) -> StateCtx:
 
 def copy_of(ctx: Any) -> StateCtx:
     """A working copy of a State."""
-    checked_ctx(ctx)
+    given = checked_ctx(ctx)
     try:
-        return ctx.copy()
+        return given.copy()
     except (TypeError, ValueError) as error:
         checked_labels(ctx.labels)
         checked_notes(ctx.annotations)

@@ -9,6 +9,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, Fence, Release, Write
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
@@ -156,24 +157,25 @@ class FunctionAttempt(Attempt):
         policy = self.runner.options(state, self.flow).retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
         if attempt >= allowed or not (policy.covers(error) or type(error) is _Idle):
-            await self._end(state, "failed", self.error, lease)
+            await self._end(state, "failed", self.error, lease.fence)
             return None
         now = self.clock.now()
         due = now + microseconds(retry_after_s(state, policy.delay_s(attempt, state.id)))
         notes = {TRIED: str(attempt), "stepflow.error": self.error, "stepflow.waiting": "delay"}
         again = Transition(state.transition.to, {**state.transition.annotations, **notes})
-        moved = State(state.id, state.rev, again, state.labels, state.annotations, now)
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
-        await self.committer.submit(Commit(lease.fence, writes=(Write(moved),), queue=(later,)))
+        step = Step(state.id, lease.fence.epoch, state.rev, again, state.labels, state.annotations, None, later)
+        await self.committer.submit(step)
         run_log.retried(self)
         return None
 
-    async def _end(self, state: State, status: str, error: str, lease: Lease | None = None) -> None:
+    async def _end(self, state: State, status: str, error: str, fence: Fence | None = None) -> None:
         self.ended, self.error = status, error
-        fence = lease.fence if lease is not None else self.fence
-        final = outcomes.stopped(state.transition, status, error)
-        write = Write(State(state.id, state.rev, final, state.labels, state.annotations, self.clock.now()))
-        await self.committer.submit(Commit(fence, writes=(write,), queue=(Dequeue(state.id),)))
+        epoch, final = (fence or self.fence).epoch, outcomes.stopped(state.transition, status, error)
+        over = Dequeue(state.id)
+        await self.committer.submit(
+            Step(state.id, epoch, state.rev, final, state.labels, state.annotations, None, over)
+        )
 
 
 class _Idle(RuntimeError):

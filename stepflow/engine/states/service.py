@@ -11,7 +11,7 @@ from attrs import evolve
 from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Fence
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.drivers.port.step import step_numbers
+from stepflow.drivers.port.step import committed_of, step_numbers, step_of
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
@@ -97,7 +97,7 @@ class StateService:
         while True:
             commit = build_commit(plan, mine, now)
             try:
-                done = await self._committer.submit(commit)
+                done = committed_of(await self._committer.submit(step_of(commit) or commit))
             except LostClaim:
                 if mine is lease or mine.fence is None or self._executions.current() is not None:
                     raise
