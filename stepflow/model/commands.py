@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from stepflow.errors import StepflowError
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import EMPTY, State
 
@@ -183,9 +182,5 @@ def delay(
 
 
 def commit(*commands: Command) -> CommitCommand:
-    """Execute all of these commands or none. Raises StepflowError if none is given: that would commit nothing."""
-    if not commands:
-        raise StepflowError(
-            "commit() without commands commits nothing: give it some, e.g. commit(park(ctx)), or use Noop()"
-        )
+    """Execute all of these commands or none."""
     return CommitCommand(commands)
