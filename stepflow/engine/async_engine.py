@@ -27,7 +27,6 @@ from stepflow.engine.checks import (
     checked_namespace,
     checked_retention,
     checked_statuses,
-    checked_tx,
 )
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
@@ -155,8 +154,7 @@ class AsyncEngine(AsyncVerbs):
         )
         commit = self._planned(flow, exchange, options)
         if tx is not None:
-            self._session.store.post(checked_tx(tx), commit)
-            return self._handle(commit.writes[0].state.id, flow.codec)
+            return self._made(flow, commit, await self._session.client.post(tx, commit))
         try:
             found = await self._session.client.create(commit)
         except Duplicate as earlier:
@@ -172,17 +170,23 @@ class AsyncEngine(AsyncVerbs):
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
+        tx: Any = None,
     ) -> list[AsyncRun[E]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
-        All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
+        All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
+        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
         exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
         self._session.lifetime.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
         planner = StartPlanner(flow, shared, self._clock)
         commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
-        found = await self._session.client.create_many(commits)
+        client = self._session.client
+        if tx is not None:
+            found = [await client.post(tx, commit) for commit in commits]
+        else:
+            found = await client.create_many(commits)
         return [self._made(flow, commit, created) for commit, created in zip(commits, found, strict=True)]
 
     @overload

@@ -72,15 +72,17 @@ def checked_notes(annotations: Any) -> None:
         _encodable("annotations", key + value)
 
 
-def checked_tx(tx: Any) -> Any:
-    """The caller's connection; one whose statements must be awaited is refused, before any is sent."""
+def is_awaited(tx: Any, *, blocking: bool) -> bool:
+    """Whether the statements of the caller's connection are awaited; a `blocking` engine refuses that, before any is sent."""
     execute = unwrap(tx.execute) if callable(getattr(tx, "execute", None)) else None
-    if iscoroutinefunction(execute):
+    if not iscoroutinefunction(execute):
+        return False
+    if blocking:
         raise TypeError(
-            f"tx={tx!r:.100} is asynchronous, and its statements would have to be awaited: "
+            f"tx={tx!r:.100} is asynchronous, and its statements would have to be awaited: use AsyncEngine, or "
             "give a blocking connection of the same database, or a blocking SQLAlchemy Connection or Session"
         )
-    return tx
+    return True
 
 
 def checked_at(at: Any) -> int:

@@ -44,6 +44,11 @@ class Lifetime:
         return self._open and self._forks != LINEAGE.forks
 
     @property
+    def blocking(self) -> bool:
+        """Whether callers use the blocking face, which awaits nothing on their behalf."""
+        return self._any_loop
+
+    @property
     def at_work(self) -> bool:
         """Whether the engine may hold claims of its worker."""
         return not self._at_rest.is_set()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, Status, StoreError, named
+from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, RunExists, Status, StoreError, named
 from tests.engine.flows import Order, chain
 
 
@@ -92,15 +93,83 @@ def test_start_and_publish_in_one_transaction(engine, business):
     assert engine.run_until_idle().completed == 1
 
 
-def test_an_id_that_exists_is_dropped(engine, business):
+def test_an_id_that_exists_with_another_input_is_refused_before_anything_is_written(engine, business):
     flow = chain("x", "a")
     engine.register(flow)
     engine.start(flow, Order(1), id="one")
-    with business:
+    with pytest.raises(RunExists, match="another input"), business:  # noqa: PT012 - the row must go with the refusal
         business.execute("INSERT INTO orders VALUES ('one')")
         engine.start(flow, Order(2), id="one", tx=business)
-    engine.run_until_idle()
+    assert count(business) == 0
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        assert engine.start(flow, Order(1), id="one", tx=business).id == "one"
+    assert engine.run_until_idle().completed == 1
     assert engine.get(flow, "one").result() == Order(1, ["a"])
+
+
+def test_many_starts_in_one_transaction(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    engine.start_many(flow, [("a", Order()), (None, Order())], tx=business)
+    business.rollback()
+    assert engine.runs() == []
+    with business:
+        runs = engine.start_many(flow, [("a", Order(1)), ("b", Order(2))], labels={"k": "v"}, tx=business)
+    assert [run.info().labels for run in runs] == [{"k": "v"}, {"k": "v"}]
+    with pytest.raises(RunExists), business:
+        engine.start_many(flow, [("c", Order(3)), ("b", Order(3))], tx=business)
+    assert sorted(run.id for run in engine.runs()) == ["a", "b"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3.connect(autocommit=) exists from Python 3.12 on")
+def test_an_autocommit_connection_is_refused_until_a_transaction_is_open(engine, sqlite):
+    flow = chain("x", "a")
+    with closing(sqlite3.connect(sqlite.path, autocommit=True)) as tx:
+        with pytest.raises(StoreError, match="no open transaction"):
+            engine.start(flow, Order(), id="one", tx=tx)
+        tx.execute("BEGIN")
+        engine.start(flow, Order(), id="one", tx=tx)
+        tx.execute("ROLLBACK")
+    assert engine.runs() == []
+    with closing(sqlite3.connect(sqlite.path, autocommit=False)) as tx:
+        engine.start(flow, Order(), id="two", tx=tx)
+        tx.commit()
+    assert [run.id for run in engine.runs()] == ["two"]
+
+
+def test_sqlalchemys_async_connections_and_sessions_are_taken(sqlite):
+    flow = chain("x", "a")
+
+    async def go() -> list[str]:
+        database = create_async_engine(f"sqlite+aiosqlite:///{sqlite.path}")
+        async with AsyncEngine(sqlite) as engine:
+            engine.register(flow)
+            async with database.begin() as tx:
+                await engine.start(flow, Order(), id="one", tx=tx)
+            async with AsyncSession(database) as session:
+                await engine.start(flow, Order(), id="two", tx=session)
+                await engine.get("one").publish("e", tx=session)
+                await session.rollback()
+                await engine.start_many(flow, [("three", Order())], tx=session)
+                await session.commit()
+            await database.dispose()
+            await engine.run_until_idle()
+            return sorted(run.id for run in await engine.runs(status="completed"))
+
+    assert asyncio.run(go()) == ["one", "three"]
+
+
+def test_a_blocking_engine_refuses_an_asynchronous_connection(engine):
+    flow, tx = chain("x", "a"), AsyncSession()
+    refused = pytest.raises(TypeError, match=r"^tx=<.*> is asynchronous, .*: use AsyncEngine")
+    with refused:
+        engine.start(flow, Order(), tx=tx)
+    with refused:
+        engine.start_many(flow, [(None, Order())], tx=tx)
+    with refused:
+        engine.get("one").publish("paid", tx=tx)
+    assert engine.runs() == []
 
 
 def test_at_is_kept(engine, business, clock):
@@ -143,29 +212,10 @@ def test_a_working_engine_notices_the_commit_of_another_connection(sqlite, busin
 
 @pytest.mark.parametrize("tx", ["orders.db", 5, object()])
 def test_something_else_is_refused(engine, tx):
-    with pytest.raises(StoreError, match=r"is no sqlite3 connection: give a sqlite3\.Connection"):
+    with pytest.raises(StoreError, match=r"is no connection to SQLite .*: give a sqlite3\.Connection"):
         engine.start(chain("x", "a"), Order(), tx=tx)
-    with pytest.raises(StoreError, match="is no sqlite3 connection"):
+    with pytest.raises(StoreError, match="is no connection to SQLite"):
         engine.get("one").publish("paid", tx=tx)
-    assert engine.runs() == []
-
-
-def test_an_asynchronous_connection_is_refused(engine, sqlite):
-    flow, tx = chain("x", "a"), AsyncSession()
-    refused = pytest.raises(TypeError, match=r"^tx=<.*> is asynchronous, .*: give a blocking connection")
-
-    async def go() -> None:
-        async with AsyncEngine(sqlite) as engine:
-            with refused:
-                await engine.start(flow, Order(), tx=tx)
-            with refused:
-                await engine.get("one").publish("paid", tx=tx)
-
-    with refused:
-        engine.start(flow, Order(), tx=tx)
-    with refused:
-        engine.get("one").publish("paid", tx=tx)
-    asyncio.run(go())
     assert engine.runs() == []
 
 

@@ -49,7 +49,7 @@ def sync_program(engine: Engine) -> None:
     engine.start(flow, Order(), label={"a": "b"})  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     engine.start(flow, Order(), dedupe_key="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     engine.start_many(flow, [], id="order-1")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    engine.start_many(flow, [], tx=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    engine.start_many(flow, [], txn=None)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     engine.runs(page=2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     engine.states(limt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     engine.states({"a": "b"}, since="latest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -16,6 +16,7 @@ from stepflow.drivers.port.commit import (
     Claim,
     Commit,
     CommitResult,
+    Created,
     Fence,
     HeartbeatReply,
     Owner,
@@ -229,7 +230,7 @@ class MemoryStore(Store):
             counts[owner] = sum(row is not None and row.flow in flows for row in rows)
         return {owner: number for owner, number in counts.items() if number}
 
-    def post(self, tx: Any, commit: Commit) -> None:
+    def post(self, tx: Any, commit: Commit) -> Created | None:
         raise StoreError(
             f"tx={tx!r:.100}: memory:// has no transactions of its own that {len(commit.writes)} starts and "
             f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// store"

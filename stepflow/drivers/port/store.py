@@ -12,7 +12,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, overload
 
 from stepflow.drivers.port.background import Guard
-from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Peer, Record, Release
+from stepflow.drivers.port.commit import (
+    Claim,
+    Commit,
+    CommitResult,
+    Created,
+    HeartbeatReply,
+    Owner,
+    Peer,
+    Record,
+    Release,
+)
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.queries import (
     AsleepQuery,
@@ -165,8 +175,16 @@ class Store(ABC):
         """What is due when; costs the same however many runs sleep, wait or ended."""
 
     @abstractmethod
-    def post(self, tx: Any, commit: Commit) -> None:
-        """Put a creation or publish into the inbox through `tx`, the caller's own open transaction on this store (law 12)."""
+    def post(self, tx: Any, commit: Commit) -> Created | None:
+        """Put a creation or publish into the inbox through `tx`, the caller's own open transaction on this store (law 12).
+
+        A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None. Raises StoreError
+        before anything is written for a `tx` that cannot carry it: of another store or kind, or with no transaction open.
+        """
+
+    async def apost(self, tx: Any, commit: Commit) -> Created | None:
+        """`post` through a connection whose statements are awaited, on the event loop that runs it."""
+        return self.post(tx, commit)
 
     @abstractmethod
     def wait_for_change(self, token: int, timeout_s: float) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.commit import Claim, Commit, CommitResult, HeartbeatReply, Owner, Record, Release
+import psycopg
+
+from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
 from stepflow.drivers.port.step import Member
@@ -13,12 +15,13 @@ from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.postgres import inbox, next_due
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
+from stepflow.drivers.postgres.callers_transaction import Dialogue, adrive, drive
 from stepflow.drivers.postgres.change_listener import Channel, ChannelListener
 from stepflow.drivers.postgres.claim import PostgresClaims
 from stepflow.drivers.postgres.commit import Commits
 from stepflow.drivers.postgres.commit_fast import LOCK
 from stepflow.drivers.postgres.connector import Connection, Connector
-from stepflow.drivers.postgres.errors import concerns_member, member_error
+from stepflow.drivers.postgres.errors import concerns_member, member_error, translate
 from stepflow.drivers.postgres.inbox_applier import InboxApplier
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
 from stepflow.drivers.postgres.owners import PostgresOwners
@@ -140,11 +143,24 @@ class PostgresStore(Store):
 
         return self._drained(lambda: self._runner.run(ask))
 
-    def post(self, tx: Any, commit: Commit) -> None:
+    def post(self, tx: Any, commit: Commit) -> Created | None:
+        try:
+            return drive(self._posting(commit), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    async def apost(self, tx: Any, commit: Commit) -> Created | None:
+        try:
+            return await adrive(self._posting(commit), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    def _posting(self, commit: Commit) -> Dialogue[Created | None]:
         body = inbox.body_of(commit)
-        ids = [write.state.id for write in commit.writes] + [event.run_id for event in commit.publish]
+        created = [write.state.id for write in commit.writes]
+        ids = created + [event.run_id for event in commit.publish]
         shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
-        inbox.post(tx, self._runner.place, self._store, shard, body)
+        return inbox.posting(self._runner.place, self._store, shard, body, created[0] if created else "")
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._watch.wait(token, timeout_s)

@@ -3,60 +3,82 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.commit import Commit, Created
 from stepflow.drivers.port.inbox import dump, parse
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.rows import HEAD, head
 from stepflow.errors import StoreError
 
+KNOWN = "SELECT flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
-def connection_of(tx: Any) -> sqlite3.Connection:
-    """The sqlite3 connection of `tx`: itself, or that of a SQLAlchemy Connection or Session."""
-    for unwrap in (_itself, _driver_connection, _session_connection):
-        found = unwrap(tx)
-        if isinstance(found, sqlite3.Connection):
-            return found
-    raise StoreError(
-        f"tx={tx!r:.100} is no sqlite3 connection: give a sqlite3.Connection, or a SQLAlchemy Connection or Session"
-    )
+TAKEN = "give a sqlite3.Connection, a SQLAlchemy connection or session, or Django's connection"
+NONE_OPEN = "tx= has no open transaction: begin one, call this, then commit"
 
 
-def _itself(tx: Any) -> Any:
-    return tx
+class _ThroughSqlAlchemy:
+    """A SQLAlchemy Connection whose driver, such as aiosqlite, is not sqlite3 itself, with what is needed of a sqlite3 one."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection, driver = connection, connection.connection.driver_connection
+        self.in_transaction, self.isolation_level = driver.in_transaction, driver.isolation_level
+
+    def execute(self, text: str, values: tuple[object, ...] = ()) -> Any:
+        return self._connection.exec_driver_sql(text, values)
 
 
-def _driver_connection(tx: Any) -> Any:
-    return getattr(getattr(tx, "connection", None), "driver_connection", None)
+def connection_of(tx: Any) -> Any:
+    """The sqlite3 connection of `tx`: itself, or that of a SQLAlchemy Connection or Session, or of Django's connection."""
+    if hasattr(tx, "in_atomic_block"):
+        if not tx.in_atomic_block and tx.get_autocommit():
+            raise StoreError("tx= has no open transaction: call this inside `with transaction.atomic():`")
+        tx.ensure_connection()
+        tx = tx.connection
+    elif callable(getattr(tx, "connection", None)):  # a SQLAlchemy Session
+        tx = tx.connection()
+    if isinstance(tx, sqlite3.Connection):
+        return tx
+    driver = getattr(getattr(tx, "connection", None), "driver_connection", None)
+    if isinstance(driver, sqlite3.Connection):
+        return driver
+    if driver is not None and getattr(getattr(tx, "dialect", None), "name", "") == "sqlite":
+        return _ThroughSqlAlchemy(tx)
+    raise StoreError(f"tx={tx!r:.100} is no connection to SQLite that stepflow takes: {TAKEN}")
 
 
-def _session_connection(tx: Any) -> Any:
-    connect: Callable[[], Any] | None = getattr(tx, "connection", None)
-    return _driver_connection(connect()) if callable(connect) else None
+def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | None:
+    """Insert the commit through the caller's transaction; it is applied after that transaction has committed.
 
-
-def post(tx: Any, path: Path, shard: str, commit: Commit) -> None:
-    """Insert the commit through the caller's transaction; it is applied after that transaction has committed."""
+    Of a run that exists already only how it was created.
+    """
     body = dump(commit)
     connection = connection_of(tx)
     _require_same_file(connection, path)
-    if not connection.in_transaction and connection.isolation_level is None:
-        raise StoreError("tx= has no open transaction: begin one, call this, then commit")
+    if not connection.in_transaction and not _begins_by_itself(connection):
+        raise StoreError(NONE_OPEN)
     try:
+        for write in commit.writes:
+            if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
+                return Created(*found)
         connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
     except MEMBER_ERRORS as error:
         raise member_error(error) from error
     except sqlite3.Error as error:
         raise translate(error, path) from error
+    return None
 
 
-def _require_same_file(connection: sqlite3.Connection, path: Path) -> None:
+def _begins_by_itself(connection: Any) -> bool:
+    """Whether an INSERT begins a transaction: not with isolation_level None, nor with autocommit=True (Python 3.12+)."""
+    return connection.isolation_level is not None and getattr(connection, "autocommit", False) is not True
+
+
+def _require_same_file(connection: Any, path: Path) -> None:
     files = {row[1]: row[2] for row in connection.execute("PRAGMA database_list")}
     main = files.get("main") or ""
     if not main or not Path(main).exists() or not Path(main).samefile(path):

@@ -13,6 +13,7 @@ from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
     Committed,
+    Created,
     Dequeue,
     Enqueue,
     HeartbeatReply,
@@ -221,9 +222,9 @@ class SqliteStore(Store):
         with self._reading() as reader:
             return next_due(reader.connection, self._shard, flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> None:
+    def post(self, tx: Any, commit: Commit) -> Created | None:
         self._database.check_identity()
-        inbox.post(tx, self._database.path, self._shard, commit)
+        return inbox.post(tx, self._database.path, self._shard, commit)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._changes.wait(token, timeout_s)

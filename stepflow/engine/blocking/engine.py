@@ -79,13 +79,17 @@ class Engine(EngineBase):
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
+        tx: Any = None,
     ) -> list[Run[E]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
-        All of them are stored when this returns; if the process dies before, some may be. Raises what `start` raises: for an
+        All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
+        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
         exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
         """
-        found = self._call(self._engine.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits))
+        found = self._call_tx(
+            tx, self._engine.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits, tx=tx)
+        )
         return [self._blocking_run(one) for one in found]
 
     @overload

@@ -13,7 +13,7 @@ from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enque
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
-from stepflow.engine.checks import checked_timeout
+from stepflow.engine.checks import checked_timeout, is_awaited
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds
@@ -171,10 +171,23 @@ class Client:
             raise _not_found(run_id) from None
         self._notifier.schedule_at(0)
 
-    def post(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
+    async def post(self, tx: Any, commit: Commit) -> Created | None:
+        """Make a planned start, or publish, through the caller's own transaction; how a run of that id was created before.
+
+        Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent.
+        """
+        self._lifetime.check_open()
+        if not is_awaited(tx, blocking=self._lifetime.blocking):
+            return self._store.post(tx, commit)
+        if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession
+            found: Created | None = await tx.run_sync(self._store.post, commit)
+            return found
+        return await self._store.apost(tx, commit)
+
+    async def post_event(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
         """Publish through the caller's own transaction."""
         self._lifetime.check_open()
-        self._store.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
+        await self.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
 
     async def cancel(self, run_id: str) -> None:
         """End a run as cancelled: at once if no worker holds it, else after its present step. An ended run stays as it is."""

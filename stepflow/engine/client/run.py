@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from stepflow.engine.checks import checked_limit, checked_tx
+from stepflow.engine.checks import checked_limit
 from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client
@@ -68,7 +68,7 @@ class AsyncRun(Generic[E]):
         """
         event_id = uuid7(self._clock) if id is None else id
         if tx is not None:
-            self._client.post(checked_tx(tx), self.id, name, payload, event_id)
+            await self._client.post_event(tx, self.id, name, payload, event_id)
             return
         await self._client.publish(self.id, name, payload, event_id)
 

@@ -10,6 +10,7 @@ from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
     Committed,
+    Created,
     Dequeue,
     Fence,
     HeartbeatReply,
@@ -78,8 +79,8 @@ class GeneralStore(Store):
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         return self._store.next_due(flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> None:
-        self._store.post(tx, commit)
+    def post(self, tx: Any, commit: Commit) -> Created | None:
+        return self._store.post(tx, commit)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._store.wait_for_change(token, timeout_s)

@@ -1,0 +1,119 @@
+"""The transaction of a caller on PostgreSQL: which connections may be given as `tx=`, and how each executes a statement.
+
+What is posted is a dialogue, a generator that yields statements with parameters written `:name`, and is sent their rows; so
+one text serves connections that block and those whose statements are awaited.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from stepflow.errors import StoreError
+
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+Dialogue = Generator[tuple[str, Mapping[str, object]], Rows, T]
+NAMED = re.compile(r":(\w+)")
+NONE_OPEN = "tx= has no open transaction: begin one (`{}`), call this inside"
+TAKEN = "give a psycopg, asyncpg, SQLAlchemy or Django connection, or a SQLAlchemy session"
+
+
+def drive(dialogue: Dialogue[T], tx: Any) -> T:
+    """Hold a dialogue with a connection that blocks; raises StoreError if `tx` is none, or has no open transaction."""
+    fetch = _fetch(tx)
+    try:
+        ask = next(dialogue)
+        while True:
+            ask = dialogue.send(fetch(*ask))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+async def adrive(dialogue: Dialogue[T], tx: Any) -> T:
+    """Hold a dialogue with psycopg's or asyncpg's asynchronous connection."""
+    fetch = _afetch(tx)
+    try:
+        ask = next(dialogue)
+        while True:
+            ask = dialogue.send(await fetch(*ask))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def _fetch(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:
+    if hasattr(tx, "in_atomic_block"):  # a Django connection
+        return _fetch(_django(tx))
+    connection = getattr(tx, "connection", None)
+    if callable(connection):  # a SQLAlchemy Session
+        return _fetch(connection())
+    if hasattr(tx, "exec_driver_sql"):
+        return _sqlalchemy(tx)
+    if isinstance(tx, psycopg.Cursor):
+        return _fetch(tx.connection)
+    if not isinstance(tx, psycopg.Connection):
+        raise StoreError(f"tx={tx!r:.100} is no connection to PostgreSQL that stepflow takes: {TAKEN}")
+    _check_psycopg(tx, "with connection.transaction():")
+    cursor = psycopg.Cursor(tx)
+
+    def fetch(text: str, values: Mapping[str, object]) -> Rows:
+        return cursor.execute(NAMED.sub(r"%(\1)s", text), values).fetchall()
+
+    return fetch
+
+
+def _afetch(tx: Any) -> Callable[[str, Mapping[str, object]], Awaitable[Rows]]:
+    if isinstance(tx, psycopg.AsyncCursor):
+        return _afetch(tx.connection)
+    if isinstance(tx, psycopg.AsyncConnection):
+        _check_psycopg(tx, "async with connection.transaction():")
+        cursor = psycopg.AsyncCursor(tx)
+
+        async def fetch(text: str, values: Mapping[str, object]) -> Rows:
+            done = await cursor.execute(NAMED.sub(r"%(\1)s", text), values)
+            return await done.fetchall()
+
+        return fetch
+    if not callable(getattr(tx, "is_in_transaction", None)):
+        raise StoreError(f"tx={tx!r:.100} is no connection to PostgreSQL that stepflow takes: {TAKEN}")
+    if not tx.is_in_transaction():
+        raise StoreError(NONE_OPEN.format("async with connection.transaction():"))
+
+    async def fetch_asyncpg(text: str, values: Mapping[str, object]) -> Rows:
+        names = list(dict.fromkeys(NAMED.findall(text)))
+        numbered = NAMED.sub(lambda found: f"${names.index(found[1]) + 1}", text)
+        return [tuple(row) for row in await tx.fetch(numbered, *(values[name] for name in names))]
+
+    return fetch_asyncpg
+
+
+def _check_psycopg(tx: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], begin: str) -> None:
+    if tx.autocommit and tx.info.transaction_status == TransactionStatus.IDLE:
+        raise StoreError(NONE_OPEN.format(begin))
+
+
+def _django(tx: Any) -> Any:
+    """The connection of the driver below a Django connection that is inside `transaction.atomic()`."""
+    if not tx.in_atomic_block and tx.get_autocommit():
+        raise StoreError(NONE_OPEN.format("with transaction.atomic():"))
+    tx.ensure_connection()
+    return tx.connection
+
+
+def _sqlalchemy(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:
+    """Executes through SQLAlchemy, so that it knows of the transaction, whatever its driver is."""
+    from sqlalchemy import text as statement  # noqa: PLC0415 - the caller has it
+
+    if getattr(tx.connection.dbapi_connection, "autocommit", False) is True:
+        raise StoreError(
+            "tx= is in autocommit mode, a rollback would not undo the start: leave isolation_level AUTOCOMMIT out"
+        )
+
+    def fetch(text: str, values: Mapping[str, object]) -> Rows:
+        return [tuple(row) for row in tx.execute(statement(text), dict(values))]
+
+    return fetch
