@@ -11,10 +11,12 @@ if TYPE_CHECKING:
     from stepflow.drivers.port.background import TaskHealth
     from stepflow.engine.async_engine import AsyncEngine, Idle
     from stepflow.engine.blocking.engine import Engine
+    from stepflow.engine.blocking.flow_engine import FlowEngine
     from stepflow.engine.blocking.run import Run
     from stepflow.engine.blocking.states import SyncWatch
     from stepflow.engine.client.info import HistoryEntry, RunError, RunInfo
     from stepflow.engine.client.run import AsyncRun
+    from stepflow.engine.flow_engine import AsyncFlowEngine
     from stepflow.engine.health import Health
     from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
     from stepflow.engine.states.watch import Watch
@@ -77,6 +79,8 @@ _HOME = {
     "stepflow.drivers.port.background": "TaskHealth",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
     "stepflow.engine.health": "Health",
+    "stepflow.engine.flow_engine": "AsyncFlowEngine",
+    "stepflow.engine.blocking.flow_engine": "FlowEngine",
     "stepflow.engine.blocking.engine": "Engine",
     "stepflow.engine.states.function_runner": "Conflict Delayed Done Parked",
     "stepflow.engine.client.run": "AsyncRun",
@@ -99,6 +103,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.
 
 __all__ = [
     "AsyncEngine",
+    "AsyncFlowEngine",
     "AsyncRun",
     "CodecError",
     "Command",
@@ -110,6 +115,7 @@ __all__ = [
     "Done",
     "Engine",
     "Execute",
+    "FlowEngine",
     "Full",
     "GetData",
     "GetDelayedStates",

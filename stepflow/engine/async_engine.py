@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self
 
 from attrs import frozen
 
-from stepflow.drivers.port.commit import Commit, Created
 from stepflow.drivers.port.queries import AsleepQuery, RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
@@ -21,30 +20,19 @@ from stepflow.engine.checks import (
     checked_clock,
     checked_concurrency,
     checked_flow,
-    checked_id,
-    checked_labels,
-    checked_limit,
     checked_namespace,
     checked_retention,
-    checked_statuses,
 )
-from stepflow.engine.client.info import RunInfo
-from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
+from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.health import Health
 from stepflow.engine.loop_thread import uninterrupted
 from stepflow.engine.session import GRACE_S, Session
-from stepflow.engine.states.api import AsyncVerbs
-from stepflow.errors import DefinitionError, Duplicate, RunExists, StepflowError
-from stepflow.model.codec import Codec
+from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-from stepflow.model.limits import Limit
 
-E = TypeVar("E")
 MOST_BLOCKED = 1000  # that `Idle` counts
-_PLAIN: Codec[Any] = Codec(Any)
 
 
 @frozen
@@ -61,7 +49,7 @@ class Idle:
     blocked: int = 0
 
 
-class AsyncEngine(AsyncVerbs):
+class AsyncEngine(AsyncFlowEngine):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
@@ -120,113 +108,6 @@ class AsyncEngine(AsyncVerbs):
         session.flows.update(known)
         if session.lifetime.is_open:
             session.notifier.schedule_at(0)
-
-    async def start(
-        self,
-        flow: Flow[E],
-        exchange: E | None = None,
-        *,
-        id: str | None = None,  # noqa: A002
-        labels: Mapping[str, str] | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        limits: Limit | Iterable[Limit] = (),
-        dedup_key: str | None = None,
-        dedup_window: timedelta | float = DEDUP_WINDOW,
-        tx: Any = None,
-    ) -> AsyncRun[E]:
-        """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
-
-        `at` delays the first step, a lower `priority` goes first, `limits` say how many runs may share a key. The same
-        `dedup_key` of a flow again within `dedup_window` (seconds or timedelta) starts nothing and returns the run that was
-        started with it. With `tx`, the caller's open transaction on the same store, the run begins to exist when that
-        transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
-        exchange that cannot be stored.
-        """
-        options = StartOptions(
-            id=id,
-            labels=labels,
-            at=at,
-            priority=priority,
-            limits=limits,
-            dedup_key=dedup_key,
-            dedup_window=dedup_window,
-        )
-        commit = self._planned(flow, exchange, options)
-        if tx is not None:
-            return self._made(flow, commit, await self._session.client.post(tx, commit))
-        try:
-            found = await self._session.client.create(commit)
-        except Duplicate as earlier:
-            return self._handle(earlier.run_id, flow.codec)
-        return self._made(flow, commit, found)
-
-    async def start_many(
-        self,
-        flow: Flow[E],
-        runs: Iterable[tuple[str | None, E | None]],
-        *,
-        labels: Mapping[str, str] | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        limits: Limit | Iterable[Limit] = (),
-        tx: Any = None,
-    ) -> list[AsyncRun[E]]:
-        """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
-
-        All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
-        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
-        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
-        """
-        self._session.lifetime.check_open()
-        shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
-        planner = StartPlanner(flow, shared, self._clock)
-        commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
-        client = self._session.client
-        if tx is not None:
-            found = [await client.post(tx, commit) for commit in commits]
-        else:
-            found = await client.create_many(commits)
-        return [self._made(flow, commit, created) for commit, created in zip(commits, found, strict=True)]
-
-    @overload
-    def get(self, flow: str, id: None = None) -> AsyncRun[Any]: ...
-    @overload
-    def get(self, flow: Flow[E], id: str) -> AsyncRun[E]: ...
-    def get(self, flow: Flow[Any] | str, id: str | None = None) -> AsyncRun[Any]:  # noqa: A002
-        """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
-        if isinstance(flow, Flow):
-            return self._handle(checked_id(id), flow.codec)
-        if id is not None:
-            raise StepflowError(f"get({flow!r:.80}, {id!r:.80}): give the flow itself, or the id alone")
-        return self._handle(checked_id(flow), _PLAIN)
-
-    async def runs(
-        self,
-        *,
-        flow: str | None = None,
-        status: str | Iterable[str] | None = None,
-        open: bool | None = None,  # noqa: A002
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        after: str | None = None,
-    ) -> list[RunInfo]:
-        """Runs, the newest first; `after` is the last id of the page before.
-
-        `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
-        """
-        self._session.lifetime.check_open()
-        wanted = checked_statuses(status, open)
-        query = RunQuery(self._clock.now(), flow, None, checked_labels(labels), after, checked_limit(limit))
-        return await self._session.client.runs(query, wanted)
-
-    async def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
-        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
-
-        With `labels` only those that have all of them, which are read one after another.
-        """
-        self._session.lifetime.check_open()
-        return await self._session.client.tally(checked_labels(labels))
 
     async def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
@@ -293,24 +174,3 @@ class AsyncEngine(AsyncVerbs):
                 await asyncio.wait([task])
         if (interrupt := task.result()[1]) is not None:
             raise interrupt
-
-    def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
-        self._session.lifetime.check_open()
-        return StartPlanner(flow, options, self._clock).plan(options.id, exchange)
-
-    def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
-        """The run of a start; `found` is how a run of this id was created before, if there is one."""
-        run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
-        if (
-            found is not None
-            and created is not None
-            and (found.flow, found.input_hash) != (created.flow, created.input_hash)
-        ):
-            what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
-            raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
-        return run
-
-    def _handle(self, run_id: str, codec: Codec[E]) -> AsyncRun[E]:
-        session = self._session
-        session.lifetime.check_open()
-        return AsyncRun(session.client, self._clock, session.driver.url, session.flows, run_id, codec)

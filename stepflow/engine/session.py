@@ -13,18 +13,18 @@ from typing import Any
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.blocking.base import call_inline, call_on
-from stepflow.engine.blocking.states import BlockingVerbs
+from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
 from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.health import Health
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_runner import FunctionRunner
 from stepflow.engine.states.kept_leases import KeptLeases
@@ -89,8 +89,8 @@ class Session:
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
         self.service = StateService(clock, self.committer, reader, notifier, self.leases, executions)
-        verbs = AsyncVerbs(self)
-        sync_verbs = BlockingVerbs(verbs, call_inline if clock.virtual else call_on(loop))
+        verbs = AsyncFlowEngine(self)
+        sync_verbs = FlowEngine(verbs, call_inline if clock.virtual else call_on(loop))
         self.runner = FunctionRunner(
             self.service, self.leases, executions, self.executor, flows, engine=verbs, sync_engine=sync_verbs
         )

@@ -45,6 +45,17 @@ FACES = {
         "Run: the blocking face of AsyncRun.",
         Face("Run", "RunBase", BASE, "AsyncRun", "stepflow/engine/client/run.py", "_run", parameter="E"),
     ),
+    "stepflow/engine/blocking/flow_engine.py": (
+        "FlowEngine: the blocking face of AsyncFlowEngine.",
+        Face(
+            "FlowEngine",
+            "FlowEngineBase",
+            "stepflow/engine/blocking/flow_engine_base.py",
+            "AsyncFlowEngine",
+            "stepflow/engine/flow_engine.py",
+            "_verbs",
+        ),
+    ),
     "stepflow/engine/blocking/engine.py": (
         "Engine: the blocking face of AsyncEngine.",
         Face(
@@ -60,7 +71,13 @@ FACES = {
 }
 """Generated file -> the job in its first docstring line, and its classes."""
 
-TWINS = {"AsyncRun": "Run", "Watch": "SyncWatch", "AsyncEngine": "Engine", "AsyncIterator": "Iterator"}
+TWINS = {
+    "AsyncRun": "Run",
+    "Watch": "SyncWatch",
+    "AsyncEngine": "Engine",
+    "AsyncFlowEngine": "FlowEngine",
+    "AsyncIterator": "Iterator",
+}
 """Async name -> what takes its place in annotations and docstrings."""
 HOMES = {
     "TypeVar": "typing",
@@ -172,7 +189,7 @@ def _document(node: ast.ClassDef | Function) -> str:
         paragraphs = [text for text in paragraphs if not re.search(r"\bloop\b", text)]
     text = "\n\n".join(paragraphs)
     text = re.sub(r"\b(?:async (?=for |with )|await )", "", text)
-    text = re.sub(r"\b(AsyncRun|AsyncEngine|Watch)\b", lambda found: TWINS[found[0]], text)
+    text = re.sub(r"\b(AsyncRun|AsyncEngine|AsyncFlowEngine|Watch)\b", lambda found: TWINS[found[0]], text)
     if wrong := re.search(r"\b(async\w*|await\w*|coroutine|loop)\b", text, re.I):
         raise AssertionError(
             f"{node.name}: say it without {wrong[0]!r}, or write this method by hand in the base class"

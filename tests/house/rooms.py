@@ -17,9 +17,10 @@ MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "states": {"membership", "commit", "execution"},
     "client": {"membership", "commit"},
     "worker": {"membership", "commit", "execution", "states"},
-    "session": {"membership", "commit", "execution", "states", "client", "worker", "blocking"},
-    "async_engine": {"states", "client", "session"},
-    "blocking": {"states", "client", "async_engine"},
+    "session": {"membership", "commit", "execution", "states", "client", "worker", "flow_engine", "blocking"},
+    "flow_engine": {"states", "client"},
+    "async_engine": {"states", "client", "flow_engine", "session"},
+    "blocking": {"states", "client", "flow_engine", "async_engine"},
 } | {name: set() for name in SHARED}
 
 

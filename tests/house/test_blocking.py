@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import stepflow
+from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.blocking.states import BlockingVerbs
+from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.states.api import AsyncVerbs
 from tests.house.generate_blocking import COMMAND, FACES, ROOT, generated
 
@@ -19,6 +21,7 @@ PAIRS = [
     (stepflow.AsyncRun, stepflow.Run),
     (stepflow.Watch, stepflow.SyncWatch),
     (AsyncVerbs, BlockingVerbs),
+    (AsyncFlowEngine, FlowEngine),
 ]
 
 

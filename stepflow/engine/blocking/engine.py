@@ -1,23 +1,13 @@
 # Generated from stepflow/engine/async_engine.py by `make generate`: do not edit.
-# ruff: noqa: A002 - the names of parameters are those of the async face
 """Engine: the blocking face of AsyncEngine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, TypeVar, overload
+from datetime import timedelta
 
 from stepflow.engine.async_engine import Idle
 from stepflow.engine.blocking.engine_base import EngineBase
-from stepflow.engine.blocking.run import Run
-from stepflow.engine.client.info import RunInfo
-from stepflow.engine.client.start import DEDUP_WINDOW
 from stepflow.engine.health import Health
-from stepflow.model.flow import Flow
-from stepflow.model.limits import Limit
-
-E = TypeVar("E")
 
 
 class Engine(EngineBase):
@@ -29,101 +19,6 @@ class Engine(EngineBase):
 
     It may be used from any thread but its own event loop's, in the process that opened it.
     """
-
-    def start(
-        self,
-        flow: Flow[E],
-        exchange: E | None = None,
-        *,
-        id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        limits: Limit | Iterable[Limit] = (),
-        dedup_key: str | None = None,
-        dedup_window: timedelta | float = DEDUP_WINDOW,
-        tx: Any = None,
-    ) -> Run[E]:
-        """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
-
-        `at` delays the first step, a lower `priority` goes first, `limits` say how many runs may share a key. The same
-        `dedup_key` of a flow again within `dedup_window` (seconds or timedelta) starts nothing and returns the run that was
-        started with it. With `tx`, the caller's open transaction on the same store, the run begins to exist when that
-        transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
-        exchange that cannot be stored.
-        """
-        return self._blocking_run(
-            self._call_tx(
-                tx,
-                self._engine.start(
-                    flow,
-                    exchange,
-                    id=id,
-                    labels=labels,
-                    at=at,
-                    priority=priority,
-                    limits=limits,
-                    dedup_key=dedup_key,
-                    dedup_window=dedup_window,
-                    tx=tx,
-                ),
-            )
-        )
-
-    def start_many(
-        self,
-        flow: Flow[E],
-        runs: Iterable[tuple[str | None, E | None]],
-        *,
-        labels: Mapping[str, str] | None = None,
-        at: datetime | None = None,
-        priority: int = 0,
-        limits: Limit | Iterable[Limit] = (),
-        tx: Any = None,
-    ) -> list[Run[E]]:
-        """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
-
-        All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
-        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
-        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
-        """
-        found = self._call_tx(
-            tx, self._engine.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits, tx=tx)
-        )
-        return [self._blocking_run(one) for one in found]
-
-    @overload
-    def get(self, flow: str, id: None = None) -> Run[Any]: ...
-    @overload
-    def get(self, flow: Flow[E], id: str) -> Run[E]: ...
-    def get(self, flow: Flow[Any] | str, id: str | None = None) -> Run[Any]:
-        """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
-        return self._blocking_run(self._engine.get(flow, id))  # type: ignore[arg-type]  # the overloads decide
-
-    def runs(
-        self,
-        *,
-        flow: str | None = None,
-        status: str | Iterable[str] | None = None,
-        open: bool | None = None,
-        labels: Mapping[str, str] | None = None,
-        limit: int = 50,
-        after: str | None = None,
-    ) -> list[RunInfo]:
-        """Runs, the newest first; `after` is the last id of the page before.
-
-        `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
-        """
-        return self._call(
-            self._engine.runs(flow=flow, status=status, open=open, labels=labels, limit=limit, after=after)
-        )
-
-    def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
-        """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
-
-        With `labels` only those that have all of them, which are read one after another.
-        """
-        return self._call(self._engine.tally(labels=labels))
 
     def prune(self, older_than: timedelta) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted."""

@@ -15,13 +15,12 @@ from typing import Any, Self, TypeVar
 
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.blocking.base import call_here
+from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.blocking.run import Run
-from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
 from stepflow.engine.loop_thread import LoopThread
-from stepflow.errors import RunExists, StepflowError
+from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 
 E = TypeVar("E")
@@ -33,7 +32,7 @@ class _CalledFromThreads(AsyncEngine):
     _any_loop = True
 
 
-class EngineBase(BlockingVerbs):
+class EngineBase(FlowEngine):
     """What of Engine is no forwarding method."""
 
     def __init__(
@@ -68,22 +67,7 @@ class EngineBase(BlockingVerbs):
         except StepflowError:
             work.close()
             raise
-        try:
-            return loop_thread.call(work)
-        except RunExists as error:
-            raise self._blocking_error(error) from None
-
-    def _call_tx(self, tx: Any, work: Coroutine[Any, Any, T]) -> T:
-        if tx is None:
-            return self._call(work)
-        try:
-            return call_here(work)
-        except RunExists as error:
-            raise self._blocking_error(error) from None
-
-    def _blocking_error(self, error: RunExists) -> RunExists:
-        """The error with a blocking handle in place of the async one."""
-        return RunExists(str(error), self._blocking_run(error.run))
+        return loop_thread.call(work)
 
     def _blocking_run(self, run: AsyncRun[E]) -> Run[E]:
         return Run(run, self._loop_thread.call)

@@ -1,0 +1,38 @@
+"""The hand-written part of FlowEngine: blocking handles, and calls that a caller's transaction keeps in its own thread."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from stepflow.engine.blocking.base import ForwardCall, call_here
+from stepflow.engine.blocking.run import Run
+from stepflow.engine.blocking.states import BlockingVerbs
+from stepflow.engine.client.run import AsyncRun
+from stepflow.engine.flow_engine import AsyncFlowEngine
+from stepflow.errors import RunExists
+
+E = TypeVar("E")
+T = TypeVar("T")
+
+
+class FlowEngineBase(BlockingVerbs):
+    """What of FlowEngine is no forwarding method."""
+
+    _verbs: AsyncFlowEngine
+
+    def __init__(self, verbs: AsyncFlowEngine, call: ForwardCall) -> None:
+        super().__init__(verbs, self._forwarded)
+        self._forward = call
+
+    def _call_tx(self, tx: Any, work: Coroutine[Any, Any, T]) -> T:
+        return self._forwarded(work, call_here if tx is not None else None)
+
+    def _forwarded(self, work: Coroutine[Any, Any, T], call: ForwardCall | None = None) -> T:
+        try:
+            return (call or self._forward)(work)
+        except RunExists as error:
+            raise RunExists(str(error), self._blocking_run(error.run)) from None
+
+    def _blocking_run(self, run: AsyncRun[E]) -> Run[E]:
+        return Run(run, self._call)
