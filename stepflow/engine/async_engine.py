@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -22,11 +22,12 @@ from stepflow.engine.checks import (
     checked_flow,
     checked_namespace,
     checked_retention,
+    checked_timeout,
 )
 from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
 from stepflow.engine.flow_engine import AsyncFlowEngine
+from stepflow.engine.futures import uninterrupted
 from stepflow.engine.health import Health
-from stepflow.engine.loop_thread import uninterrupted
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.flow import Flow
@@ -118,23 +119,30 @@ class AsyncEngine(AsyncFlowEngine):
         """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""
         return self._session.health()
 
-    async def run_until_idle(self, advance: bool = False) -> Idle:
+    async def run_until_idle(
+        self,
+        advance: bool = False,
+        *,
+        timeout: timedelta | float | None = None,  # noqa: ASYNC109 - not the end of the call, but of its work
+    ) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.
 
         With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
+        After `timeout` (seconds or timedelta) no step begins any more; those that have begun get 10 s to end.
         """
-        session = self._session
+        session, limit_s = self._session, checked_timeout(timeout)
         if advance and not isinstance(self._clock, VirtualClock):
             raise StepflowError("run_until_idle(advance=True) needs a virtual clock: Engine(..., clock=VirtualClock())")
-        async with session.at_work():
+        async with session.at_work(beat=self._clock.virtual):  # else only if others hold runs
             session.worker.ended.clear()
             await session.leases.release_expired()
-            while await session.worker.run(until_idle=True) and advance and isinstance(self._clock, VirtualClock):
-                if (due := await session.next_due()) is None:
-                    break
-                self._clock.advance(max(0, due - self._clock.now()) / SECOND)
-                await session.leases.release_expired()
-        due, ended = await session.next_due(), session.worker.ended
+            with nullcontext() if limit_s is None else session.limited(limit_s):
+                while (idle := await session.worker.run(until_idle=True)) and isinstance(self._clock, VirtualClock):
+                    if not advance or (due := session.worker.idle_until) is None:
+                        break
+                    self._clock.advance(max(0, due - self._clock.now()) / SECOND)
+                    await session.leases.release_expired()
+        due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
         (waiting,) = await session.reader.read(AsleepQuery(tuple(session.flows), self._clock.now()))
         kept_back = await session.reader.read(
             RunQuery(self._clock.now(), status=Status.BLOCKED.value, limit=MOST_BLOCKED)
@@ -153,7 +161,8 @@ class AsyncEngine(AsyncFlowEngine):
                 handled.append(signum)
         try:
             async with session.at_work():
-                await session.worker.run(until_idle=False)
+                with session.executor.in_threads():  # a step that outlasts the grace must not keep the caller
+                    await session.worker.run(until_idle=False)
         finally:
             for signum in handled:
                 session.lifetime.loop.remove_signal_handler(signum)

@@ -1,31 +1,43 @@
-"""The background event loop through which sync callers reach an AsyncEngine."""
+"""The event loop of a blocking engine: the calling thread runs it as long as one thread alone calls, else a thread of its own.
+
+A call alternates between two phases in the calling thread. In the loop phase the event loop runs; it ends when the call's task
+is done, or when a sync step is offered. In the work phase the loop does not run, and the caller calls the step. In both it
+reads and writes the store itself. So a program with one thread pays for no thread switch, and all decisions are still made
+on the loop.
+
+The loop is handed to the thread `stepflow-loop` when another thread calls, when the caller calls from inside a step, when
+tasks are left at the end of a call (`worker()`), when a step lasts longer than TICK_S, and after Ctrl-C. It is handed back when no call
+waits and no task is left.
+
+In the main thread a signal handler may raise an exception anywhere. During a call handlers run between two phases, or at once inside
+a step; never in the middle of a transaction.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stepflow.drivers.port.background import join
+from stepflow.engine.deferred_signals import DeferredSignals, user_code
+from stepflow.engine.futures import Outcome, answer_of, future_of, running_loop, uninterrupted, value_of
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
+log = logging.getLogger("stepflow")
 CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
-LOOK_UP_S = 0.5
+TICK_S = 0.02  # a step that lasts longer gives the loop to the thread
+TICKS = 50  # without a call, after which the thread stops to look
+STEPS = 4  # that the caller calls at most before the loop runs again
 NO_WAIT_IN_STEP = "a step cannot wait for other runs in virtual time: nothing else moves while it runs"
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
-
-
-async def uninterrupted(work: Coroutine[Any, Any, T]) -> tuple[T | None, KeyboardInterrupt | None]:
-    """The coroutine's result, or the KeyboardInterrupt that ended it: raised in a task it would stop the whole loop."""
-    try:
-        return await work, None
-    except KeyboardInterrupt as interrupt:
-        return None, interrupt
 
 
 def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
@@ -38,32 +50,57 @@ def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
     raise StepflowError(refusal)
 
 
-def _answer(future: Future[T]) -> T:
-    """The future's result. The main thread looks up now and then.
+class StepThreads(Protocol):
+    """The pool that does what callers do not do themselves: sync steps."""
 
-    A signal that the system hands to another thread does not wake it, and only the main thread can run its handler.
-    """
-    while threading.current_thread() is threading.main_thread():
-        try:
-            return future.result(LOOK_UP_S)
-        except TimeoutError:
-            if future.done():  # it was perhaps the work's own
-                break
-    return future.result()
+    @property
+    def busy(self) -> bool:
+        """Whether its threads have work."""
+
+    def push_to_threads(self, work: Callable[[], None]) -> None:
+        """Let a thread do it."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Do it in the calling thread; never raises."""
+
+
+class CallerLoop(asyncio.SelectorEventLoop):
+    """The event loop of a LoopThread."""
+
+    def __init__(self, owner: LoopThread) -> None:
+        super().__init__()
+        self.owner, self._pid = owner, os.getpid()
+
+    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
+        """Refused, as on every loop outside of the main thread: this one may move to another thread."""
+        raise RuntimeError("a blocking engine handles signals in the thread that calls it")
+
+    def __del__(self) -> None:
+        if not self.is_closed() and os.getpid() == self._pid:  # a forked child shares the selector with its parent
+            self.close()
 
 
 class LoopThread:
-    """One thread with an event loop; `call` blocks the calling thread until the coroutine is done."""
+    """Runs coroutines of any thread on one event loop; `call` blocks the calling thread until the coroutine is done."""
 
     def __init__(self) -> None:
-        self._pid, self._guard, self._closing = os.getpid(), threading.Lock(), False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="stepflow-loop", daemon=True)
-        self._thread.start()
+        self._pid, self._closing = os.getpid(), False
+        self._changed = threading.Condition(threading.Lock())
+        self._loop = CallerLoop(self)
+        self._thread: threading.Thread | None = None
+        self._caller = 0  # the thread whose call runs the loop, or works for it; 0: none
+        self._runs = False  # some thread runs the loop
+        self._threaded = False  # the loop is, or is about to be, run by the thread
+        self._waiting = 0  # calls that wait for the thread
+        self._steps: StepThreads | None = None
+        self._work: list[Callable[[], None]] = []  # steps that were offered to the caller
+        self._turns = 0  # phases of callers so far
+        self._parked = False  # the thread waits to be woken
+        self._signals = DeferredSignals(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
 
     @property
     def forked(self) -> bool:
-        """Whether this is a child process of the one that opened the portal."""
+        """Whether this is a child process of the one that opened the engine."""
         return os.getpid() != self._pid
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -71,56 +108,256 @@ class LoopThread:
 
         A sync step in virtual time is on the loop's thread too, but there nothing has to be waited for.
         """
-        if in_sync_step.get() and threading.get_ident() == self._thread.ident:
+        here = running_loop()
+        if here is self._loop and in_sync_step.get():
             return run_inline(work, NO_WAIT_IN_STEP)
-        if problem := self._problem():
-            work.close()
-            raise StepflowError(problem)
-        with self._guard:  # what is scheduled before the loop's stop is sure to be answered
-            if self._closing:
-                work.close()
-                raise StepflowError("the engine is closed: open a new one")
-            future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
         try:
-            result, interrupt = _answer(future)
+            if self.forked:
+                raise StepflowError("the engine was opened before fork: open one in each process")
+            if here is self._loop:
+                raise StepflowError(
+                    "a sync Engine was called from an async step on its own loop: use a sync step, or AsyncEngine"
+                )
+            alone = here is None
+            with self._changed:
+                if self._closing:
+                    raise StepflowError("the engine is closed: open a new one")
+                while alone and self._runs and not self._threaded and not self._caller:
+                    self._changed.wait()  # the thread is about to leave the loop
+                if alone and not self._threaded and not self._caller:
+                    self._caller = threading.get_ident()
+                    future = None
+                else:
+                    self._hand_over()
+                    self._waiting += 1
+                    # What is scheduled before the loop's stop is sure to be answered.
+                    future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
+        except BaseException:
+            work.close()
+            raise
+        return self._drive(work) if future is None else self._follow(work, future)
+
+    def run_soon(self, fn: Any, *args: Any) -> None:
+        """Call `fn` on the loop; while no call runs it, at the beginning of the next call."""
+        self._loop.call_soon_threadsafe(fn, *args)
+
+    def use(self, steps: StepThreads) -> None:
+        """These threads get the steps that callers cannot do themselves."""
+        self._steps = steps
+
+    def offer(self, work: Callable[[], None]) -> bool:
+        """Whether the calling thread has the loop for its own call: then it calls the step soon."""
+        if self._caller != threading.get_ident() or self._threaded:
+            return False
+        self._work.append(work)
+        if self._runs:
+            self._loop.stop()
+        return True
+
+    @property
+    def may_block(self) -> bool:
+        """Whether the calling thread has the loop for its own call alone, without steps in threads: it may block."""
+        if self._caller != threading.get_ident() or self._threaded:
+            return False
+        return self._steps is None or not self._steps.busy
+
+    def close(self) -> None:
+        """Cancel what is left and end the loop."""
+        with self._changed:
+            self._closing = True
+            if self._runs:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None and not join(thread):
+            return
+        if running_loop() is None:
+            self._end()
+        else:  # another loop runs in this thread
+            ending = threading.Thread(target=self._end, name="stepflow-loop-end", daemon=True)
+            ending.start()
+            join(ending)
+
+    def _end(self) -> None:
+        """Run the loop once more, in this thread."""
+        loop, left = self._loop, asyncio.all_tasks(self._loop)
+
+        async def end() -> None:
+            for task in left:
+                task.cancel()
+            if left:  # a task that goes on although it was cancelled must not keep the process
+                await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
+            await loop.shutdown_asyncgens()
+            await loop.shutdown_default_executor()
+
+        task = loop.create_task(end())
+        task.add_done_callback(self._stop)
+        while not task.done():  # earlier requests to stop may be left
+            loop.run_forever()
+        loop.close()
+
+    def _drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run the loop in this thread until the work is done, or until the loop is handed over."""
+        task = self._loop.create_task(uninterrupted(work))
+        task.add_done_callback(self._stop)
+        user, broken = user_code.suspend(), True
+        self._signals.defer()
+        try:
+            while not task.done() and self._run_loop():
+                self._do_work()
+            broken = False
+        finally:
+            user_code.resume(user)
+            self._signals.restore()
+            future = self._leave(task, broken)
+        if future is not None:
+            return self._follow(work, future)
+        if task.cancelled():
+            raise StepflowError("the engine was closed meanwhile")
+        try:
+            return value_of(task.result())
+        except KeyboardInterrupt:
+            if user_code.interruption is not None:
+                raise user_code.interruption from None
+            raise
+
+    def _stop(self, _task: asyncio.Task[Any]) -> None:
+        self._loop.stop()
+
+    def _run_loop(self) -> bool:
+        """A loop phase; False if the loop was handed over."""
+        with self._changed:
+            if self._threaded:
+                return False
+            self._runs = True
+            self._turns += 1
+        if self._work:
+            self._loop.stop()  # after one turn
+        try:
+            self._loop.run_forever()
+        finally:
+            with self._changed:
+                self._runs = False
+                if self._threaded:
+                    self._changed.notify_all()
+        self._signals.handle()
+        return True
+
+    def _do_work(self) -> None:
+        """A work phase. Several steps, or a step beside others, go to threads."""
+        work, steps, left = self._work, self._steps, STEPS
+        while work and steps is not None and left:
+            if self._threaded or len(work) > 1 or steps.busy:
+                self._push_to_threads()
+                return
+            self._watch()
+            self._turns += 1
+            steps.do(work.pop())
+            self._signals.handle()
+            left -= 1
+
+    def _push_to_threads(self) -> None:
+        while self._work and self._steps is not None:
+            self._steps.push_to_threads(self._work.pop(0))
+
+    def _leave(self, task: asyncio.Task[Outcome[T]], broken: bool) -> Future[Outcome[T]] | None:
+        """The caller does no more for the loop; returns what its task gives if the thread advances that from now on.
+
+        If the caller was interrupted (`broken`) the thread cancels its task.
+        """
+        with self._changed:
+            self._caller, future = 0, None
+            if broken and not task.done():
+                self._loop.call_soon_threadsafe(task.cancel)
+            if not self._closing and not self._threaded and asyncio.all_tasks(self._loop):
+                with suppress(RuntimeError):  # no thread can be started: the tasks go on with the next call
+                    self._hand_over()
+            if not broken and not task.done():
+                self._waiting += 1
+                future = future_of(task, self._loop)
+        self._push_to_threads()
+        if future is None:
+            self._take_back_soon()
+        return future
+
+    def _follow(self, work: Coroutine[Any, Any, T], future: Future[Outcome[T]]) -> T:
+        """Wait until the thread has done the work."""
+        try:
+            return value_of(answer_of(future))
         except CancelledError:
             work.close()  # it may not have begun
             raise StepflowError("the engine was closed meanwhile") from None
         except BaseException:
             future.cancel()
             raise
-        if interrupt is not None:
-            raise interrupt
-        return result  # type: ignore[return-value]  # None only with an interrupt
+        finally:
+            with self._changed:
+                self._waiting -= 1
+            self._take_back_soon()
 
-    def _problem(self) -> str:
-        if self.forked:
-            return "the engine was opened before fork: open one in each process"
-        if threading.get_ident() == self._thread.ident:
-            return "a sync Engine was called from an async step on its own loop: use a sync step, or AsyncEngine"
-        return ""
-
-    def run_soon(self, fn: Any, *args: Any) -> None:
-        """Call `fn` on the loop."""
-        self._loop.call_soon_threadsafe(fn, *args)
-
-    def close(self) -> None:
-        """Cancel what is left and end the thread."""
-        with self._guard:
-            self._closing = True
+    def _hand_over(self) -> None:
+        """Let the thread run the loop; with `_changed` held. RuntimeError if the system gives no thread."""
+        if self._threaded:
+            return
+        if self._thread is None:
+            self._start()
+        self._threaded, self._parked = True, False
+        if self._runs:
             self._loop.call_soon_threadsafe(self._loop.stop)
-        join(self._thread)
+        self._changed.notify_all()
+
+    def _take_back_soon(self) -> None:
+        if self._threaded and not self._waiting and not self._caller:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._take_back)
+
+    def _take_back(self) -> None:
+        """End the thread's turn if it has nothing to do; on the loop."""
+        with self._changed:
+            if self._threaded and not self._waiting and not self._caller and not asyncio.all_tasks(self._loop):
+                self._threaded = False
+                self._loop.stop()
+
+    def _watch(self) -> None:
+        """The caller begins a step: let the thread see how long it lasts."""
+        if self._thread is None or self._parked:
+            with self._changed:
+                if self._thread is None:
+                    with suppress(RuntimeError):  # no thread can be started: the step keeps the loop
+                        self._start()
+                self._parked = False
+                self._changed.notify_all()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="stepflow-loop", daemon=True)
+        thread.start()
+        self._thread = thread
 
     def _run(self) -> None:
+        """The thread: run the loop when it is handed over; else look whether the caller's step lasts."""
         asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_forever()
-        finally:
-            left = asyncio.all_tasks(self._loop)
-            for task in left:
-                task.cancel()
-            if left:  # a task that goes on although it was cancelled must not keep the process
-                self._loop.run_until_complete(asyncio.wait(left, timeout=CANCEL_TIMEOUT_S))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+        idle = 0
+        while True:
+            with self._changed:
+                while not self._threaded or self._runs:
+                    if self._closing:
+                        return
+                    idle = 0 if self._caller else idle + 1
+                    self._parked = idle > TICKS
+                    turn = self._turns
+                    self._changed.wait(None if self._parked else TICK_S)
+                    if self._parked:
+                        idle = 0
+                    elif self._caller and not self._runs and turn == self._turns:
+                        self._threaded = True
+                if self._closing:
+                    return
+                self._runs = True
+            try:
+                self._loop.run_forever()
+            except BaseException:
+                log.exception("the event loop of a blocking engine was interrupted, and goes on")
+            finally:
+                with self._changed:
+                    self._runs = False
+                    self._changed.notify_all()

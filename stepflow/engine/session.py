@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
@@ -31,6 +31,7 @@ from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.service import StateService
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
+from stepflow.engine.thread_pool import ThreadPool
 from stepflow.engine.worker.quota import definitions
 from stepflow.engine.worker.retention import Pruner
 from stepflow.engine.worker.styles import styles
@@ -38,6 +39,8 @@ from stepflow.engine.worker.worker import Worker
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 
+T = TypeVar("T")
+QUIET_S = 0.05
 REST_S = 2.0  # for a worker that another task stops to come to its end
 GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
 
@@ -56,6 +59,7 @@ class Session:
         any_loop: bool = False,
     ) -> None:
         self._commit_on_loop = commit_on_loop
+        self._pruning: asyncio.Task[None] | None = None
         self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
         self.flows: dict[str, Flow[Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
@@ -69,10 +73,8 @@ class Session:
         host = socket.gethostname()
         # The owner of claims: the host, the process, and which of its engines.
         owner = Owner(f"{host}:{os.getpid()}:{uuid7(SystemClock())[-12:]}", host, os.getpid())
-        if clock.virtual:
-            self.store = store = self.driver.connect(self.namespace, owner, clock.now())
-        else:
-            self.store = store = await asyncio.to_thread(self.driver.connect, self.namespace, owner, clock.now())
+        self._pool = ThreadPool(loop, "stepflow-reader")
+        self.store = store = await self._call(self.driver.connect, self.namespace, owner, clock.now())
         lifetime.opened()
         self._change_listener = ChangeListener(store, loop)
         self.notifier = notifier = Notifier(loop, None if clock.virtual else self._change_listener)
@@ -81,7 +83,7 @@ class Session:
             if clock.virtual
             else GroupCommitter(store, clock, loop, notifier, commit_on_loop=self._commit_on_loop)
         )
-        self.reader = reader = StoreReader(store, clock, lifetime)
+        self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
         self.client = Client(store, clock, self.committer, notifier, reader, lifetime)
@@ -121,6 +123,7 @@ class Session:
         else:  # its tasks ended with their loop
             self.lifetime.closed()
             await _off_loop(self._shut)
+            self._pool.close()
 
     async def _close(self, grace_s: float) -> None:
         self.lifetime.begin_closing()
@@ -135,35 +138,59 @@ class Session:
             if isinstance(self.clock, VirtualClock):
                 self.clock.unsubscribe(self.notifier.clock_moved)
             self.lifetime.closed()
-            await _off_loop(self._shut)
+            await self._call(self._shut)
+            self._pool.close()
+
+    async def _call(self, fn: Callable[..., T], *args: Any) -> T:
+        """Call a function that may block; under virtual time here."""
+        return fn(*args) if self.clock.virtual else await self._pool.submit(fn, *args)
+
+    @contextmanager
+    def limited(self, limit_s: float) -> Iterator[None]:
+        """Let the worker quit after so many seconds, unless the block is left before."""
+        timer = self.lifetime.loop.call_later(limit_s, self.worker.quit)
+        try:
+            with self.executor.in_threads():  # a step that outlasts the grace must not keep the caller
+                yield
+        finally:
+            timer.cancel()
 
     async def next_due(self) -> int | None:
         """When the next run of a registered flow is due, microseconds UTC."""
         return (await self.reader.next_due(definitions(self.flows))).next_due
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        """While this engine may hold claims: it beats, listens for changes, and prunes runs that ended long ago."""
+    async def at_work(self, beat: bool = True) -> AsyncIterator[None]:
+        """While this engine may hold claims: it beats, listens for changes, and prunes runs that ended long ago.
+
+        The threads and tasks for that begin after QUIET_S: work that is over before then needs none of them.
+        """
         self.lifetime.work_began()
-        pruning = None
         self.worker.ready()
+        quiet = None if self.clock.virtual else asyncio.get_running_loop().call_later(QUIET_S, self._accompany)
         try:
-            await self.committer.call(self.heartbeat.beat)
-            if not self.clock.virtual:
-                self.heartbeat.start(lambda: self.worker.busy)
-                self.notifier.listen()
-                pruning = asyncio.create_task(self.pruner.run())
+            if beat:
+                await self.committer.call(self.heartbeat.beat)
             yield
         finally:
             if not self.lifetime.forked:
-                await undisturbed(self._rest(pruning))
+                if quiet is not None:
+                    quiet.cancel()
+                await undisturbed(self._rest())
 
-    async def _rest(self, pruning: asyncio.Task[None] | None) -> None:
+    def _accompany(self) -> None:
+        self.heartbeat.start(lambda: self.worker.busy)
+        self.notifier.listen()
+        self._pruning = asyncio.create_task(self.pruner.run())
+
+    async def _rest(self) -> None:
         await self.worker.stop(GRACE_S)
+        pruning, self._pruning = self._pruning, None
         if pruning is not None:
             pruning.cancel()
             await asyncio.wait([pruning])
-        await _off_loop(self.heartbeat.stop)
+            if self.lifetime.is_open:  # else `close` does it
+                await self._call(self.heartbeat.stop)
         self.lifetime.work_ended()
 
     def _shut(self) -> None:

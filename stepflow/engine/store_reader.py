@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.store import Query, Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.lifetime import Lifetime
+from stepflow.engine.thread_pool import ThreadPool
 
 T = TypeVar("T")
 
@@ -18,8 +18,8 @@ T = TypeVar("T")
 class StoreReader:
     """The reading methods of a store, each in a thread (under virtual time at once); StepflowError if the engine is not open."""
 
-    def __init__(self, store: Store, clock: Clock, lifetime: Lifetime) -> None:
-        self._store, self._clock, self._lifetime = store, clock, lifetime
+    def __init__(self, store: Store, clock: Clock, lifetime: Lifetime, pool: ThreadPool) -> None:
+        self._store, self._clock, self._lifetime, self._pool = store, clock, lifetime, pool
 
     async def read(self, query: Query) -> Any:
         """The answer to a query."""
@@ -36,4 +36,4 @@ class StoreReader:
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """The result of a function that reads the store several times."""
         self._lifetime.check_open()
-        return fn(*args) if self._clock.virtual else await asyncio.to_thread(fn, *args)
+        return fn(*args) if self._clock.virtual else await self._pool.submit(fn, *args)

@@ -32,6 +32,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
+from stepflow.engine.thread_pool import ThreadPool
 from stepflow.engine.worker import retention
 from stepflow.engine.worker.retention import Pruner
 from stepflow.model.recovery import ENABLED
@@ -168,7 +169,10 @@ def test_a_damaged_row_does_not_make_the_feed_read_without_a_pause():
                 reads.append(1)
                 raise ValueError("a row that cannot be read")
 
-        reader, notifier = DamagedReader(store_of_me(), clock, lifetime), Notifier(asyncio.get_running_loop())
+        reader, notifier = (
+            DamagedReader(store_of_me(), clock, lifetime, ThreadPool(asyncio.get_running_loop(), "x")),
+            Notifier(asyncio.get_running_loop()),
+        )
         feed = RevisionFeed(store_of_me(), clock, reader, notifier)
 
         async def watch() -> None:

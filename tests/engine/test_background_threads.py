@@ -11,7 +11,7 @@ import pytest
 
 from stepflow import StepflowError, StoreError
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.execution.thread_pool import ThreadPool
+from stepflow.engine.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
 from tests.engine.heard import heard
 
@@ -63,7 +63,7 @@ def test_threads_that_run_take_the_work_of_one_that_could_not_be_started(no_thre
 def test_work_that_raises_does_not_end_its_thread():
     async def test() -> None:
         pool = ThreadPool(asyncio.get_running_loop(), "x")
-        with heard("steps failed and goes on") as told:
+        with heard("x failed and goes on") as told:
             pool.push(lambda: 1 // 0)
             assert await asyncio.to_thread(told.wait, WAIT_S)
         assert await asyncio.wait_for(pool.submit(int, 3), WAIT_S) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from datetime import timedelta
 from typing import Any
@@ -160,15 +161,15 @@ def test_priority_is_kept_over_waits(engine, wait):
     assert seen == ["high", "low"]
 
 
-class OneThread(dict[str, Any]):
-    """A dict that only the thread that made it may iterate: while it does, no other thread can change the dict."""
+class OneLoop(dict[str, Any]):
+    """A dict that only the loop on which it was made may iterate: while it does, no other thread can change the dict."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.thread = threading.get_ident()
+        self.loop = asyncio.get_running_loop()
 
     def values(self) -> Any:
-        assert threading.get_ident() == self.thread
+        assert asyncio.get_running_loop() is self.loop
         return super().values()
 
 
@@ -180,7 +181,7 @@ def test_a_heartbeat_on_another_thread_leaves_the_held_runs_to_the_loop(store):
         assert go_on.wait(WAIT_S)
 
     async def guard() -> None:
-        worker._engine._session.worker._held = OneThread()
+        worker._engine._session.worker._held = OneLoop()
 
     flow = named("x", Order).do("a", step).do("b", note("b")).compile()
     with Engine(store) as worker, Engine(store) as client:

@@ -14,7 +14,7 @@ from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.membership.notifier import Notifier
 from tests.engine.committers import WatchedStore, create, held_up, publish, submit, with_committer
 
-HERE, WRITER = threading.main_thread().name, "stepflow-writer"
+HERE, WRITER = threading.main_thread().name, "stepflow-writer-1"
 
 
 def test_a_store_that_is_free_and_quick_commits_on_the_loop():

@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from tests.house.source_tree import PACKAGE, Module, Tree
 
 ENGINE = f"{PACKAGE}.engine."
-SHARED = {"checks", "clock", "health", "lifetime", "loop_thread", "store_reader"}  # files that every room may import
+SHARED = {
+    "checks",
+    "clock",
+    "deferred_signals",
+    "futures",
+    "health",
+    "lifetime",
+    "loop_thread",
+    "raised",
+    "store_reader",
+    "thread_pool",
+}  # files that every room may import
 MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "membership": set(),
     "commit": {"membership"},

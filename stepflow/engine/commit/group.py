@@ -1,29 +1,34 @@
 """Group commit: everything that became ready while the last transaction was written to the disk goes into the next one.
 
-A writer thread commits. An engine that owns its event loop lets the loop itself commit while the disk is quick.
+The writer commits: work of a pool of one thread, which is scheduled when there is something to write. An engine that owns its
+event loop lets the loop itself commit while the disk is quick.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from attrs import define
 
-from stepflow.drivers.port.background import Guard, join
+from stepflow.drivers.port.background import JOIN_S
 from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
+from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.thread_pool import ThreadPool
 from stepflow.errors import StepflowError, StoreError
 
+log = logging.getLogger("stepflow")
 T = TypeVar("T")
 MAX_BATCH = 1024
 QUICK_S = 0.001  # the loop commits if the store waits for less: two thread switches cost as much
@@ -79,18 +84,18 @@ class GroupCommitter(Committer):
     ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._commit_on_loop = commit_on_loop
-        self._inbox: SimpleQueue[list[PendingCommit] | _Job | None] = SimpleQueue()
+        self._inbox: deque[list[PendingCommit] | _Job | None] = deque()  # None: the end
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
         self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them
         self._wait_s = 0.0  # for which recent commits kept their thread waiting, on average
         self._closed = self._ended = False
         self._carry: list[PendingCommit] = []  # of the writer: their runs were in the last batch already
-        self._stopping = threading.Event()
-        self._guard = Guard("writer")
+        self._writing = threading.Lock()  # one thread at a time is the writer
+        self._scheduled = False  # a thread is going to write, or writes, all that is in the inbox
+        self._pool = ThreadPool(loop, "stepflow-writer")
+        self._guard = self._pool.guard
         self.guards = (self._guard,)
-        self._thread = threading.Thread(target=self._run, name="stepflow-writer", daemon=True)
-        self._thread.start()
 
     def submit(self, commit: Member | Release, before: Awaitable[Any] | None = None) -> PendingCommit:
         if type(before) is PendingCommit and type(commit) is Step:
@@ -141,11 +146,16 @@ class GroupCommitter(Committer):
 
     def close(self) -> None:
         self._closed = True
-        self._stopping.set()
         self._send(self._take())
-        self._put(None)
-        if not join(self._thread):
-            self._refuse()
+        self._inbox.append(None)
+        if self._writing.acquire(timeout=JOIN_S):
+            self._write_inbox()
+            self._writing.release()
+        else:
+            self._ended = True
+            log.error("the writer did not end within %g s: its last call hangs", JOIN_S)
+        self._refuse()
+        self._pool.close()
 
     def _quick(self) -> bool:
         """Whether the loop may commit: no earlier write is with the writer, and the store would not block it for long."""
@@ -166,11 +176,16 @@ class GroupCommitter(Committer):
             self._sent += len(entries)
             self._put(entries)
 
-    def _put(self, item: list[PendingCommit] | _Job | None) -> None:
-        """Hand a write to the writer. One that comes too late is refused: either by the writer's end or here."""
-        self._inbox.put(item)
+    def _put(self, item: list[PendingCommit] | _Job) -> None:
+        """Hand a write to the writer. One that comes too late is refused: either by `close` or here."""
+        self._inbox.append(item)
         if self._ended:
             self._refuse()
+        elif not self._scheduled:
+            self._scheduled = True
+            # A caller that has the loop for itself writes a single commit; several tasks go on while a thread writes theirs.
+            push = self._pool.push_to_threads if isinstance(item, list) and len(item) > 1 else self._pool.push
+            push(self._write_all)
 
     def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit on the loop; returns the writes that are left for the writer."""
@@ -187,28 +202,41 @@ class GroupCommitter(Committer):
             raise
         return releases + later
 
-    def _run(self) -> None:
-        self._guard.run(self._turn, self._stopping.wait)
-        self._ended = True
-        self._refuse()
+    def _write_all(self) -> None:
+        """Be the writer until the inbox is empty."""
+        with self._writing:
+            while True:
+                self._write_inbox()
+                self._scheduled = False  # a write that comes now schedules the writer again
+                if not self._inbox:
+                    return
+                self._scheduled = True
 
-    def _turn(self) -> bool:
-        """Write one batch and do what comes behind it; False at the end."""
+    def _write_inbox(self) -> None:
+        while (self._inbox or self._carry) and not self._ended:
+            try:
+                self._turn()
+            except BaseException as error:  # noqa: BLE001 - the writer goes on; logged
+                self._guard.note(error)
+
+    def _turn(self) -> None:
+        """Write one batch and do the job that comes behind it, if any."""
         batch, after = self._gather(self._carry)
         self._carry = self._write(batch) if batch else []
         if after is _MORE:
-            return True
+            return
         while self._carry:
             self._carry = self._write(self._carry)
         if isinstance(after, _Job):
             self._do(after)
-        return after is not None
+        else:
+            self._ended = True
 
     def _refuse(self) -> None:
         """Answer what no writer will write any more."""
-        with suppress(Empty):
+        with suppress(IndexError):
             while True:
-                item = self._inbox.get_nowait()
+                item = self._inbox.popleft()
                 if isinstance(item, _Job):
                     self._tell(_answer, item.future, _closed())
                 elif item is not None:
@@ -217,16 +245,13 @@ class GroupCommitter(Committer):
     def _gather(self, carry: list[PendingCommit]) -> tuple[list[PendingCommit], Any]:
         """All writes that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
         batch = carry
-        try:
-            item = self._inbox.get(block=not carry)
-            while isinstance(item, list):
+        with suppress(IndexError):
+            while len(batch) < MAX_BATCH:
+                item = self._inbox.popleft()
+                if not isinstance(item, list):
+                    return batch, item
                 batch = batch + item if batch else item
-                if len(batch) >= MAX_BATCH:
-                    return batch, _MORE
-                item = self._inbox.get_nowait()
-        except Empty:
-            return batch, _MORE
-        return batch, item
+        return batch, _MORE
 
     def _write(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit the writes, except those whose run is in the batch already: they are returned for the next one."""
@@ -287,6 +312,9 @@ class GroupCommitter(Committer):
         self._tell(_answer, job.future, result)
 
     def _tell(self, fn: Callable[..., None], *args: Any) -> None:
+        if running_loop() is self._loop:
+            self._loop.call_soon(fn, *args)
+            return
         with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(fn, *args)
 

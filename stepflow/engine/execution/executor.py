@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from types import CoroutineType, coroutine
 from typing import Any, TypeVar
@@ -14,11 +15,12 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
+from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
-from stepflow.engine.execution.raised import for_generator, own_error
-from stepflow.engine.execution.thread_pool import ThreadPool, end_if_forked
 from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.loop_thread import in_sync_step
+from stepflow.engine.raised import for_generator, own_error
+from stepflow.engine.thread_pool import ThreadPool, end_if_forked
 from stepflow.model.current import enter
 from stepflow.model.flow import Call
 
@@ -31,7 +33,8 @@ class Executor:
 
     def __init__(self, clock: Clock, committer: Committer) -> None:
         self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
-        self._pool = ThreadPool(self._loop, "stepflow-step")
+        self._pool = ThreadPool(self._loop, "stepflow-steps", steps=True)
+        self._in_threads = False
         self.guard = self._pool.guard
 
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
@@ -39,14 +42,25 @@ class Executor:
         if self._clock.virtual or not attempt.flow.inline:
             return run_on_loop(attempt, self._committer.submit, self.call)
         future: asyncio.Future[Release | None] = self._loop.create_future()
-        ThreadedAttempt(attempt, self._committer.submit_threadsafe, self._pool, future)
+        in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
+        push = self._pool.push_to_threads if in_threads else self._pool.push
+        ThreadedAttempt(attempt, self._committer.submit_threadsafe, self._pool, push, future)
         return future
+
+    @contextmanager
+    def in_threads(self) -> Iterator[None]:
+        """No sync step is called in the thread of a blocking engine's caller, which could not leave a step that does not end."""
+        self._in_threads = True
+        try:
+            yield
+        finally:
+            self._in_threads = False
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """Call a sync user function where it may block."""
         if self._clock.virtual:
             return run_inline(fn, *args)
-        return self._pool.submit(copy_context().run, fn, *args)
+        return self._pool.submit_to_threads(copy_context().run, fn, *args)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -141,8 +155,14 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
     """Call a sync user function on the loop itself, as virtual time does."""
     token = in_sync_step.set(True)
     try:
+        user_code.begin()
         return fn(*args)
+    except BaseException as error:
+        if error is user_code.interruption:
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        user_code.end()
         in_sync_step.reset(token)
 
 
@@ -158,24 +178,25 @@ class ThreadedAttempt:
         attempt: GeneratorAttempt,
         submit_threadsafe: Callable[[Member, Callable[[Any], None]], None],
         pool: ThreadPool,
+        push: Callable[[Callable[[], None]], None],
         future: asyncio.Future[Release | None],
     ) -> None:
         self._attempt, self._effects = attempt, attempt.effects()
-        self._submit, self._pool, self._future = submit_threadsafe, pool, future
+        self._submit, self._pool, self._push, self._future = submit_threadsafe, pool, push, future
         self._context = (
             copy_context()
         )  # one for the attempt: context variables that a step sets are seen by the next step
         self._value: Any = None
         self._commit: Member = Commit()
         self._context.run(enter, attempt.current)
-        pool.push(self._work)
+        push(self._work)
 
     def _on_done(self, result: Any) -> None:
         if self._attempt.should_retry_commit(result):
             self._pool.later(AGAIN_S, self._send)
             return
         self._value = result
-        self._pool.push(self._work)
+        self._push(self._work)
 
     def _work(self) -> None:
         try:
@@ -195,9 +216,17 @@ class ThreadedAttempt:
         effect = effects.throw(value) if isinstance(value, BaseException) else effects.send(value)
         while type(effect) is Call:
             try:
+                user_code.begin()
                 value = effect.fn(*effect.args)
+                user_code.end()
             except BaseException as error:  # noqa: BLE001 - the attempt decides
-                effect = effects.throw(for_generator(error))
+                user_code.end()
+                effect = effects.throw(_throwable(error))
             else:
                 effect = effects.send(value)
         return effect
+
+
+def _throwable(error: BaseException) -> BaseException:
+    """What to throw into the attempt: what a signal handler raised in a step is no error of the step."""
+    return KeyboardInterrupt() if error is user_code.interruption else for_generator(error)

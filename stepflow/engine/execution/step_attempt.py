@@ -17,7 +17,7 @@ from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
-from stepflow.engine.execution.raised import own_error
+from stepflow.engine.raised import own_error
 from stepflow.errors import CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current

@@ -7,13 +7,13 @@ knows which other parts there are. All methods belong to the event loop, except 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from stepflow.drivers.port.commit import HeartbeatReply
+from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.change_listener import ChangeListener
 
 
@@ -21,7 +21,7 @@ class Notifier:
     """News of runs, of the store, of due times and of cancel requests; `listener` hears of other processes' changes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: ChangeListener | None = None) -> None:
-        self._loop, self._listener, self._thread_id = loop, listener, threading.get_ident()
+        self._loop, self._listener = loop, listener
         self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._due: list[Callable[[int], None]] = []
         self._cancel: list[Callable[[str], None]] = []
@@ -106,7 +106,7 @@ class Notifier:
                 future.set_result(None)
 
     def _on_loop(self, fn: Callable[..., None], *args: Any) -> None:
-        if threading.get_ident() == self._thread_id:
+        if running_loop() is self._loop:
             fn(*args)
             return
         with suppress(RuntimeError):  # the loop was closed

@@ -14,7 +14,7 @@ from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import Attempt, is_closed, keep_task
-from stepflow.engine.execution.raised import own_error
+from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease

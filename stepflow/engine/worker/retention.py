@@ -22,15 +22,17 @@ class Pruner:
     ) -> None:
         self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
         self.guard = Guard("pruning", EVERY_S)
+        self._next = float("-inf")  # monotonic time of the next pruning
 
     async def run(self) -> None:
-        """Prune now and then every hour, until cancelled."""
+        """Prune every hour, until cancelled; the first time now."""
         if (keep := self._keep) is None:
             return
 
         async def turn() -> bool:
+            await asyncio.sleep(max(0.0, self._next - self._clock.monotonic()))
             await self.prune_old(keep)
-            await asyncio.sleep(EVERY_S)
+            self._next = self._clock.monotonic() + EVERY_S
             return True
 
         await self.guard.run_task(turn, asyncio.sleep)

@@ -36,6 +36,7 @@ log = logging.getLogger("stepflow")
 NEVER = 1 << 62
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
 MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
+SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
 CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
@@ -72,7 +73,9 @@ class Worker:
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked = float("-inf")
-        self._stopping, self._retry_commits = False, False
+        self._stopping, self._retry_commits, self._until_idle = False, False, False
+        self.idle_until: int | None = None  # when `run(until_idle=True)` ended: when the next run is due
+        self._claiming = False  # a claim is on its way; its waiter may have been cancelled
         self._claim_was_empty = False  # what seemed to be due could not be claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
@@ -97,7 +100,8 @@ class Worker:
 
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
-        self._next_due, self._interrupt, self._retry_commits = 0, None, not until_idle
+        self._next_due, self._interrupt = 0, None
+        self._until_idle, self._retry_commits = until_idle, not until_idle
         self._task = asyncio.current_task()
         while not self._stopping:
             self._wake.clear()
@@ -150,8 +154,8 @@ class Worker:
             self._unreleased.failed(attempt.release())
             del self._held[run_id], self._tasks[run_id]
         try:
-            # Always: a claim whose waiter was cancelled may still be on its way, before this.
-            await self._committer.call(self._unreleased.release_all)
+            if self._unreleased or self._claiming:  # what is on its way is written before this
+                await self._committer.call(self._unreleased.release_all)
         except Exception as error:
             if count := len(self._unreleased):
                 text = "%d run(s) not released, only their owner's end frees them: %s"
@@ -198,7 +202,9 @@ class Worker:
                 more = claimed == room or more
         if more:
             self._next_due = 0
-        if not more or self._clock.monotonic() - self._looked > MAX_SLEEP_S:
+        if taken and not more and self._until_idle and not self._clock.virtual:
+            self._next_due = min(self._next_due, self._clock.now() + SOON)  # nothing may be left to do before then
+        elif not more or self._clock.monotonic() - self._looked > MAX_SLEEP_S:
             await self._look_ahead()
         self._claim_was_empty = not taken and self._next_due <= self._clock.now()
         return more and self._free() > 0
@@ -210,9 +216,11 @@ class Worker:
 
     async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
         take = partial(self._unreleased.take, flows, limit, suspects)
+        self._claiming = True
         claims = await self._committer.run_inline_or_in_writer(
             partial(take, self._store.claim_if_free), partial(take, self._store.claim)
         )
+        self._claiming = False
         absent = [claim.fence.id for claim in claims if claim.record is None]
         loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
         for claim in claims:
@@ -300,6 +308,7 @@ class Worker:
         if ahead.suspects or (ahead.next_due is not None and ahead.next_due <= now):
             self._next_due = 0
             return False
+        self.idle_until = ahead.next_due
         others = [owner for owner in ahead.owned if owner != self._owner]
         if not others:
             return True

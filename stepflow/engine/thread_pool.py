@@ -1,7 +1,9 @@
-"""Daemon threads for sync steps: as many as steps that block at the same time, and one if none blocks.
+"""Daemon threads for work that may block: as many as works that block at the same time, and one if none blocks.
 
 One thread does all work that becomes ready together, without a thread switch; another thread continues with the rest only
 when a step blocks. The threads are daemons, because a step that never returns must not keep the process from ending.
+
+The caller of a blocking engine that runs the loop itself does the work itself, too, instead of a thread (`LoopThread`).
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.background import Guard
-from stepflow.engine.execution.raised import for_future
+from stepflow.drivers.port.background import Guard, join
+from stepflow.engine.futures import running_loop
 from stepflow.engine.lifetime import LINEAGE
+from stepflow.engine.loop_thread import CallerLoop
+from stepflow.engine.raised import for_future
+from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
@@ -26,29 +31,75 @@ log = logging.getLogger("stepflow")
 
 
 class ThreadPool:
-    """Threads made when needed and kept until `close`."""
+    """Threads made when needed and kept until `close`; `steps` tells whether the work is user code."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
-        self._loop, self._name = loop, name
+    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, *, steps: bool = False) -> None:
+        self._loop, self._name, self._steps = loop, name, steps
+        self._caller = loop.owner if isinstance(loop, CallerLoop) else None
+        if self._caller is not None and steps:
+            self._caller.use(self)
         self._forks = LINEAGE.forks
         self._lock = threading.Lock()
         self._ready: deque[Callable[[], None]] = deque()
         self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
         self._waking = False  # one thread at a time is woken for the ready work; it wakes the next one if work is left
-        self._threads = 0  # started so far
+        self._threads: list[threading.Thread] = []  # started so far
+        self._unfinished = 0  # works that threads have, or will have
         self._retrying = False  # a thread could not be started: the event loop tries again soon
         self._closed = False
-        self.guard = Guard("steps", LONGEST_PAUSE_S)
+        self.guard = Guard(name.removeprefix("stepflow-"), LONGEST_PAUSE_S)
+
+    @property
+    def busy(self) -> bool:
+        """Whether its threads have work."""
+        return self._unfinished > 0
 
     def push(self, work: Callable[[], None]) -> None:
+        """Let a thread call `work`; from any thread. Never raises, see `push_to_threads`.
+
+        A caller that has the loop for itself does it instead: a step soon, other work now.
+        """
+        caller = self._caller
+        if caller is None:
+            self.push_to_threads(work)
+        elif self._steps:
+            if not caller.offer(work):
+                self.push_to_threads(work)
+        elif caller.may_block:
+            self.do(work)
+        else:
+            self.push_to_threads(work)
+
+    def push_to_threads(self, work: Callable[[], None]) -> None:
         """Let a thread call `work`; from any thread. Never raises: if no thread can be started now, one is started later."""
         with self._lock:
+            self._unfinished += 1
             self._ready.append(work)
             self._wake()
 
+    def do(self, work: Callable[[], None]) -> None:
+        """Call `work` in the calling thread."""
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
+            self.guard.note(error)
+        end_if_forked(self._forks)
+
     def submit(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Call `fn` in a thread; must be called on the event loop, whose future is returned."""
+        """Call `fn` as by `push`; must be called on the event loop, whose future is returned."""
+        return self._submit(self.push, fn, *args)
+
+    def submit_to_threads(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Call `fn` in a thread: it may itself wait for the event loop; must be called on that."""
+        return self._submit(self.push_to_threads, fn, *args)
+
+    def _submit(
+        self, push: Callable[[Callable[[], None]], None], fn: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         future: asyncio.Future[T] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(StepflowError("the engine was closed meanwhile: open a new one"))
+            return future
 
         def work() -> None:
             try:
@@ -58,18 +109,23 @@ class ThreadPool:
             else:
                 self.answer(future, result)
 
-        self.push(work)
+        push(work)
         return future
 
     def answer(self, future: asyncio.Future[Any], result: Any) -> None:
         """Give a future of the event loop its value; from any thread."""
-        with suppress(RuntimeError):  # the loop was closed: no task waits
-            self._loop.call_soon_threadsafe(_answer, future, result)
+        self._tell(_answer, future, result)
 
     def fail(self, future: asyncio.Future[Any], error: BaseException) -> None:
         """Give a future of the event loop its exception; from any thread."""
+        self._tell(_fail, future, error)
+
+    def _tell(self, fn: Callable[..., None], *args: Any) -> None:
+        if running_loop() is self._loop:
+            fn(*args)
+            return
         with suppress(RuntimeError):  # the loop was closed: no task waits
-            self._loop.call_soon_threadsafe(_fail, future, error)
+            self._loop.call_soon_threadsafe(fn, *args)
 
     def later(self, delay_s: float, work: Callable[[], None]) -> None:
         """Call `work` on the event loop after so many seconds; from any thread."""
@@ -77,11 +133,15 @@ class ThreadPool:
             self._loop.call_soon_threadsafe(self._loop.call_later, delay_s, work)
 
     def close(self) -> None:
-        """End the idle threads; a busy one ends after its call."""
+        """End the idle threads; one that a step keeps busy ends after it."""
         with self._lock:
             self._closed = True
             while self._idle:
                 self._idle.pop().release()
+        if not self._steps or not self.busy:
+            for thread in self._threads:
+                if thread is not threading.current_thread():
+                    join(thread)
 
     def _wake(self) -> None:
         """Let one more thread look for work; the caller holds the lock."""
@@ -98,14 +158,14 @@ class ThreadPool:
         if self._retrying:
             self._waking = False
             return
-        thread = threading.Thread(target=self._run, name=f"{self._name}-{self._threads + 1}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
         try:
             thread.start()
         except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
             self._waking, self._retrying = False, True
             self.later(self.guard.failed(error), self._retry)
         else:
-            self._threads += 1
+            self._threads.append(thread)
 
     def _retry(self) -> None:
         with self._lock:
@@ -119,9 +179,11 @@ class ThreadPool:
         parked = threading.Lock()
         parked.acquire()
         self._arrived()
+        done = 0
         while True:
             with self._lock:
-                if self._closed:
+                self._unfinished, done = self._unfinished - done, 0
+                if self._closed and (self._steps or not self._ready):
                     return
                 work = self._ready.popleft() if self._ready else None
                 if work is None:
@@ -132,11 +194,8 @@ class ThreadPool:
                 parked.acquire()
                 self._arrived()
                 continue
-            try:
-                work()
-            except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
-                self.guard.note(error)
-            end_if_forked(self._forks)
+            self.do(work)
+            done = 1
 
     def _arrived(self) -> None:
         with self._lock:

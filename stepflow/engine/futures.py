@@ -1,0 +1,76 @@
+"""futures: what one thread waits for while an event loop, perhaps in another thread, works on it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Outcome = tuple[T | None, KeyboardInterrupt | None]
+LOOK_UP_S = 0.5
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> tuple[T | None, KeyboardInterrupt | None]:
+    """The coroutine's result, or the KeyboardInterrupt that ended it: raised in a task it would stop the whole loop."""
+    try:
+        return await work, None
+    except KeyboardInterrupt as interrupt:
+        return None, interrupt
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def answer_of(future: Future[T]) -> T:
+    """The future's result. The main thread looks up now and then.
+
+    A signal that the system hands to another thread does not wake it, and only the main thread can run its handler.
+    """
+    while threading.current_thread() is threading.main_thread():
+        try:
+            return future.result(LOOK_UP_S)
+        except TimeoutError:
+            if future.done():  # it was perhaps the work's own
+                break
+    return future.result()
+
+
+def value_of(outcome: Outcome[T]) -> T:
+    """The result of `uninterrupted`; raises the interrupt that it holds."""
+    result, interrupt = outcome
+    if interrupt is not None:
+        raise interrupt
+    return result  # type: ignore[return-value]  # None only with an interrupt
+
+
+def future_of(task: asyncio.Task[T], loop: asyncio.AbstractEventLoop) -> Future[T]:
+    """What another thread may wait for: done when the task is; to cancel it cancels the task."""
+    future: Future[T] = Future()
+
+    def done(task: asyncio.Task[T]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if task.cancelled():
+            future.set_exception(CancelledError())
+        elif error := task.exception():
+            future.set_exception(error)
+        else:
+            future.set_result(task.result())
+
+    def cancel(future: Future[T]) -> None:
+        if future.cancelled():
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(task.cancel)
+
+    future.add_done_callback(cancel)
+    loop.call_soon_threadsafe(task.add_done_callback, done)
+    return future
