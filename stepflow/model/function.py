@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from stepflow.errors import DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow, FlowOptions, Move
+from stepflow.model.generators import generator_problem
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import Transition
@@ -73,6 +74,8 @@ def flow(
 def _wants_engine(name: str, fn: Callable[..., Any]) -> bool:
     if not callable(fn):
         raise DefinitionError(f"{name}: {fn!r} is not callable: decorate a function fn(ctx) or fn(ctx, engine)")
+    if problem := generator_problem(fn):
+        raise DefinitionError(f"{name}: {problem}, and return the command")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     required = [
         p for p in inspect.signature(fn).parameters.values() if p.kind in kinds and p.default is inspect.Parameter.empty

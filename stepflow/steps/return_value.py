@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from stepflow.errors import DefinitionError
+from stepflow.model.generators import lazy_problem
 from stepflow.model.scalars import short_repr
 from stepflow.steps.values import Check
 
@@ -42,9 +43,11 @@ def condition_check(scope: str, met: int) -> Check:
 
 
 def refuse_lost_value(scope: str, value: Any, exchange: Any) -> None:
-    """Raise BadReturn if `value` is an unawaited result, or a second exchange whose content would be lost."""
+    """Raise BadReturn if nothing of `value` has run, or if it is a second exchange, whose content would be lost."""
     if _is_awaitable(value):
         raise _unawaited(scope, value)
+    if problem := lazy_problem(value):
+        raise BadReturn(f"{scope}: {problem}")
     if issubclass(type(value), type(exchange)):
         kind = type(exchange).__name__
         remedy = f"change the {kind} it was given in place and return nothing"
@@ -57,6 +60,8 @@ def bad_bool(scope: str, function: str, value: Any) -> BadReturn:
     """The error for a function that must return True or False and returned `value`."""
     if _is_awaitable(value):
         return _unawaited(scope, value)
+    if problem := lazy_problem(value):
+        return BadReturn(f"{scope}: {problem}")
     return BadReturn(
         f"{scope}: {function} returned {short_repr(value):.100}, it must return True or False: write bool(...) around it"
     )

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.model.flow import Flow
+from stepflow.model.generators import generator_problem
 from stepflow.steps.values import Fn
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -67,10 +68,7 @@ def _problem_of(given: Any) -> str:
         return f"{given!r} is a chain: use .steps(name, chain)"
     if not callable(given):
         return f"{given!r:.200} is not callable: give a function"
-    for check in (inspect.isgeneratorfunction, inspect.isasyncgenfunction):
-        if check(given):
-            return f"{_name(given)} is a generator, so calling it runs nothing: remove the yield"
-    return ""
+    return generator_problem(given)
 
 
 def _count(parameters: list[inspect.Parameter], expected: Signature) -> int:
