@@ -73,12 +73,12 @@ class AsyncFlowEngine(AsyncVerbs):
         )
         commit = self._planned(flow, exchange, options)
         if tx is not None:
-            return self._made(flow, commit, await self._parts.client.post(tx, commit))
+            return self._made(flow, commit, await self._parts.client.post(tx, commit), exchange)
         try:
             found = await self._parts.client.create(commit)
         except Duplicate as earlier:
             return self._handle(earlier.run_id, flow.codec)
-        return self._made(flow, commit, found)
+        return self._made(flow, commit, found, exchange)
 
     async def start_many(
         self,
@@ -100,13 +100,17 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
         planner = StartPlanner(flow, shared, self._parts.clock)
-        commits = [planner.plan(run_id, exchange) for run_id, exchange in runs]
+        given = list(runs)
+        commits = [planner.plan(run_id, exchange) for run_id, exchange in given]
         client = self._parts.client
         if tx is not None:
             found = [await client.post(tx, commit) for commit in commits]
         else:
             found = await client.create_many(commits)
-        return [self._made(flow, commit, created) for commit, created in zip(commits, found, strict=True)]
+        return [
+            self._made(flow, commit, created, exchange)
+            for (_, exchange), commit, created in zip(given, commits, found, strict=True)
+        ]
 
     @overload
     def get(self, flow: str, id: None = None) -> AsyncRun[Any]: ...
@@ -151,13 +155,14 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         return StartPlanner(flow, options, self._parts.clock).plan(options.id, exchange)
 
-    def _made(self, flow: Flow[E], commit: Commit, found: Created | None) -> AsyncRun[E]:
+    def _made(self, flow: Flow[E], commit: Commit, found: Created | None, exchange: Any) -> AsyncRun[E]:
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
         if (
             found is not None
             and created is not None
             and (found.flow, found.input_hash) != (created.flow, created.input_hash)
+            and not (found.flow == flow.name and flow.codec.is_former_digest(exchange, found.input_hash))
         ):
             what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"
             raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)

@@ -6,13 +6,20 @@ import hashlib
 import json
 import typing
 from collections.abc import Callable
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, cast
 
+from attrs import frozen
+
 from stepflow.errors import CodecError, TooLarge
-from stepflow.model.codec_errors import expected_fields, find_unencodable, has_unknown_fields, one_line, type_name
-from stepflow.model.converter import converter, has_fields
+from stepflow.model.codec_errors import expected_fields, has_unknown_fields, one_line
+from stepflow.model.converter import converter
+from stepflow.model.fields import difference, has_fields
+from stepflow.model.forms import Spelling, Write, checked_plain
 from stepflow.model.scalars import TypeMismatch, short_repr
+from stepflow.model.type_tree import TypeTree, type_name
+from stepflow.model.unencodable import find_unencodable
 
 T = TypeVar("T")
 
@@ -27,13 +34,46 @@ class UnknownFields(CodecError):
     """The stored value has fields that the type lacks; the codec refuses it instead of dropping them."""
 
 
+class UnresolvedName(CodecError):
+    """An annotation names a class that does not exist, or that its module has not defined yet."""
+
+
+@frozen
+class Compiled:
+    """What is found out about a type once: how it is written, and whether code of its classes runs when it is read."""
+
+    write: Write
+    runs_code: bool
+
+
+@lru_cache(maxsize=1024)
+def compiled(type_: Any) -> Compiled:
+    """Raises CodecError with the path of every type inside `type_` that cannot be stored."""
+    tree = TypeTree(Spelling())
+    form = tree.form(type_, type_name(type_))
+    if tree.problems:
+        kind = UnresolvedName if len(tree.problems) == tree.unresolved else CodecError
+        raise kind(f"{type_name(type_)} cannot be stored as JSON: {'; '.join(tree.problems)}")
+    try:
+        converter().get_structure_hook(type_)
+    except Exception as error:
+        raise CodecError(f"{type_name(type_)} cannot be restored from JSON: {one_line(error)}") from error
+    return Compiled(form.write, tree.runs_code)
+
+
+@lru_cache(maxsize=1024)
+def _spelled(type_: Any, spelling: Spelling) -> Write:
+    return TypeTree(spelling).form(type_, "").write
+
+
 class Codec(Generic[T]):
     """Reads and writes values of one type; `Any` (or None as `type_`) means plain JSON values.
 
     attrs classes, dataclasses, typed dicts, enums, datetimes with a time zone, UUID, Decimal, timedelta, bytes and
     containers of them work. Text is UTF-8 JSON; NaN is refused; no class name is stored. None is accepted only where the
     type allows it. `limit` is in bytes. `upgrade` converts a stored dict of an older version. `hint` is added to the message
-    for a value that cannot be encoded, `remedy` to the message for a stored text that does not fit.
+    for a value that cannot be encoded, `remedy` to the message for a stored text that does not fit. With `exact=False` plain
+    values need not come back as they are: of a payload, the receiver says the type.
     """
 
     def __init__(
@@ -44,28 +84,37 @@ class Codec(Generic[T]):
         upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         hint: str = "",
         remedy: str = "",
+        exact: bool = True,
     ) -> None:
         self.type, self.limit, self.hint, self.remedy = type_, limit, hint, remedy
         self._upgrade = upgrade
         self.plain = type_ is Any or type_ is object
         self._none = takes_none(type_)
         self._class: Any = (typing.get_origin(type_) or type_) if has_fields(type_) else None
-        self._dump: Callable[[Any], Any] | None = None
+        self._dump: Write | None = None
+        self._runs_code = False
+        self._check = checked_plain if self.plain and exact else None
         if not self.plain and type_ is not None and type_ is not NoneType:
-            try:
-                converter(False).get_structure_hook(type_)
-                self._dump = converter(False).get_unstructure_hook(type_)
-            except Exception as error:
-                raise CodecError(f"{type_name(type_)} cannot be stored as JSON: {one_line(error)}") from error
+            found = _hashable(compiled, type_)
+            self._dump, self._runs_code = found.write, found.runs_code
 
-    def encode(self, value: T) -> str:
+    def encode_input(self, value: T) -> str:
+        """The JSON text of the input of a run. Plain JSON is taken as it is given, e.g. a tuple as a list: all steps see that."""
+        return self.encode(value, exact=False)
+
+    def encode(self, value: T, exact: bool = True) -> str:
         """The JSON text of `value`. Raises CodecError or TooLarge; the message says what to change."""
         if value is None:
             if not self._none:
                 raise self._none_error()
             return "null"
         try:
-            text = _encode(value if self._dump is None else self._dump(value))
+            raw = value if self._dump is None else self._dump(value)
+            text = _encode(raw)
+            if exact and self._check is not None:
+                self._check(value)
+            if self._runs_code:
+                self._check_restored(value, raw)
             if not text.isascii():
                 text.encode()  # half of a surrogate pair must fail here, not later in a batch with the commits of other runs
         except Exception as error:
@@ -89,35 +138,49 @@ class Codec(Generic[T]):
             raise kind(f"the stored value does not fit {type_name(self.type)}: {one_line(error)}{remedy}") from error
 
     def digest(self, value: T) -> str:
-        """SHA-256 (hex) of the canonical JSON of `value`, default-valued fields omitted.
+        """SHA-256 (hex) of the canonical JSON of `value`: equal values have equal digests, default-valued fields are omitted.
 
-        Raises CodecError also when the stored value could not be decoded as the type, e.g. for a text in an `int` field:
-        the caller of `start` gets this error, not the worker.
+        Raises CodecError for a value that cannot be written; `encode` also refuses one that its class would not make again.
         """
-        raw: Any = value
+        return self._digest(value, Spelling(omit=True, canonical=True))
+
+    def is_former_digest(self, value: T, digest: str) -> bool:
+        """Whether versions before this one made this digest of `value`: they did not make equal spellings equal."""
+        return digest == self._digest(value, Spelling(omit=True, former=True))
+
+    def _digest(self, value: T, spelling: Spelling) -> str:
         if value is None and not self._none:
             raise self._none_error()
+        raw: Any = value
         try:
-            if self._dump is not None and value is not None:
-                raw = converter(True).unstructure(value, self.type)
-            stored = _canonical(raw).encode()
+            if self.plain and spelling.canonical:
+                raw = json.loads(_encode(value))  # as `encode_input` takes it
+            if value is not None and (self._dump is not None or (self._check is not None and spelling.canonical)):
+                raw = _hashable(_spelled, self.type, spelling)(raw)
+            return hashlib.sha256(_canonical(raw).encode()).hexdigest()
         except Exception as error:
             raise self._encode_error(value, error) from error
-        if self._dump is not None and value is not None:
-            try:
-                self._structure(self._dump(value))
-            except Exception as error:
-                raise CodecError(
-                    f"{short_repr(value)} can be stored but not restored as {type_name(self.type)}: {one_line(error)}"
-                ) from error
-        return hashlib.sha256(stored).hexdigest()
+
+    def _check_restored(self, value: T, raw: Any) -> None:
+        """Raises unless the value comes back as it is: code of its classes runs when it is made again."""
+        try:
+            changed = difference(value, self._structure(raw))
+        except Exception as error:
+            raise CodecError(
+                f"{short_repr(value)} can be stored but not restored as {type_name(self.type)}: {one_line(error)}"
+            ) from error
+        if changed:
+            raise CodecError(
+                f"{changed}: code of the class (e.g. __post_init__, a converter, a computed field) runs each time the value "
+                "is loaded, and must leave a value that it made before as it is"
+            )
 
     def _structure(self, raw: Any) -> T:
         if self.plain or (raw is None and self._none):
             return cast(T, raw)
         if self._class is not None and not isinstance(raw, dict):
             raise TypeMismatch(f"{expected_fields(self.type)}, found {short_repr(raw)}")
-        return cast(T, converter(False).structure(raw, self.type))
+        return cast(T, converter().structure(raw, self.type))
 
     def _none_error(self) -> CodecError:
         name = type_name(self.type)
@@ -142,6 +205,15 @@ class Codec(Generic[T]):
         if not why.startswith(what):
             why = f"{what} cannot be stored as JSON: {why}"
         return CodecError(f"{why}{self.hint and '; ' + self.hint}")
+
+
+def _hashable(make: Any, type_: Any, *more: Any) -> Any:
+    """`make(type_, *more)`, remembered unless the type cannot be hashed, e.g. Annotated with a list."""
+    try:
+        hash(type_)
+    except TypeError:
+        return make.__wrapped__(type_, *more)
+    return make(type_, *more)
 
 
 def takes_none(type_: Any) -> bool:

@@ -1,218 +1,110 @@
-"""converter: the cattrs converter of every codec; it converts to JSON and back without loss.
+"""converter: the cattrs converter of every codec; it reads what the forms of `type_tree` write, and never with loss.
 
 Plain cattrs turns 1.7 into 1 for an `int`, "false" into True for a `bool`, "abc" into a list of letters, and omits fields
-with `init=False`. This converter refuses such values and stores such fields.
+with `init=False`. This converter refuses such values and reads such fields.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
+from base64 import b85decode
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
 from functools import lru_cache
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any
 from uuid import UUID
 
-import attrs
-from cattrs import BaseConverter
-from cattrs.cols import (
-    is_any_set,
-    is_namedtuple,
-    iterable_unstructure_factory,
-    list_structure_factory,
-    mapping_unstructure_factory,
-    namedtuple_structure_factory,
-    namedtuple_unstructure_factory,
-)
-from cattrs.gen import (
-    make_dict_structure_fn,
-    make_dict_unstructure_fn,
-    make_hetero_tuple_unstructure_fn,
-    override,
-)
-from cattrs.preconf.json import JsonConverter, make_converter
+from cattrs import BaseConverter, Converter
+from cattrs.cols import list_structure_factory
+from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 
-from stepflow.model.scalars import SCALARS, TypeMismatch, read_aware, short_repr, write_aware
-
-_FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # `__setattr__` of every frozen attrs class
+from stepflow.model.fields import computed, fields_of, has_fields, resolved
+from stepflow.model.forms import KINDS, Form, Spelling, enum_texts, literal_table
+from stepflow.model.scalars import SCALARS, TypeMismatch, short_repr
+from stepflow.model.times import read_date, read_datetime, read_time, read_timedelta
+from stepflow.model.type_tree import TypeTree, stored_names, tags, type_name
 
 
-def has_fields(type_: Any) -> bool:
-    """Whether it is an attrs class or a dataclass, with or without type arguments."""
-    owner = typing.get_origin(type_) or type_
-    return isinstance(owner, type) and (attrs.has(owner) or dataclasses.is_dataclass(owner))
+def _read_none(value: Any, _type: Any) -> None:
+    if value is not None:
+        raise TypeMismatch(f"expected None, found {short_repr(value)}")
 
 
-def field_names(type_: Any) -> list[str]:
-    """The stored fields of such a class, in order."""
-    return [field.name for field in _fields(typing.get_origin(type_) or type_)]
+_READ: dict[type, Callable[[Any, Any], Any]] = {
+    **SCALARS,
+    Decimal: lambda text, type_: type_(text),
+    UUID: lambda text, type_: type_(text),
+    bytes: lambda text, _type: b85decode(text),
+    timedelta: read_timedelta,
+    time: read_time,
+    date: read_date,
+    datetime: read_datetime,
+    NoneType: _read_none,
+}
 
 
-def _fields(owner: Any) -> Iterable[Any]:
-    return attrs.fields(owner) if attrs.has(owner) else dataclasses.fields(owner)
-
-
-@lru_cache(maxsize=2)
-def converter(omit_defaults: bool) -> JsonConverter:
-    """The shared converter; with `omit_defaults` it omits fields that have their default value."""
-    made = make_converter(forbid_extra_keys=True, omit_if_default=omit_defaults)
-    for type_, read in SCALARS.items():
+@lru_cache(maxsize=1)
+def converter() -> Converter:
+    """The shared converter."""
+    made = Converter(forbid_extra_keys=True)
+    for type_, read in _READ.items():
         made.register_structure_hook(type_, read)
-    for scalar in (Decimal, UUID):
-        made.register_unstructure_hook(scalar, str)
-        made.register_structure_hook(scalar, lambda text, t: t(text))
-    made.register_unstructure_hook(timedelta, lambda value: value.total_seconds())
-    made.register_structure_hook(timedelta, lambda seconds, _t: timedelta(seconds=seconds))
-    made.register_unstructure_hook(time, lambda value: value.isoformat())
-    made.register_structure_hook(time, lambda text, _t: time.fromisoformat(text))
-    made.register_unstructure_hook(date, lambda value: value.isoformat())
-    made.register_structure_hook(date, lambda text, _t: date.fromisoformat(text))
-    made.register_unstructure_hook(datetime, write_aware)
-    made.register_structure_hook(datetime, read_aware)
-    made.register_structure_hook_factory(_is_list, _read_list)
-    made.register_unstructure_hook_factory(_is_list, _write_list)
-    made.register_unstructure_hook_factory(_is_tuple, _write_tuple)
-    made.register_unstructure_hook_factory(is_any_set, _write_set)
-    made.register_unstructure_hook_factory(_is_mapping, _write_mapping)
-    made.register_structure_hook_factory(is_namedtuple, _read_named)
-    made.register_unstructure_hook_factory(is_namedtuple, _write_named)
-    made.register_structure_hook_factory(has_fields, _read_fields)
-    made.register_unstructure_hook_factory(has_fields, _write_all_but_defaults if omit_defaults else _write_fields)
+    for is_kind, factory in (
+        (_is_plain, _read_plain),
+        (_is_list, _read_list),
+        (_is_mapping, _read_mapping),
+        (_is_enum, _read_enum),
+        (_is_literal, _read_literal),
+        (_is_union, _read_union),
+        (_is_named, _read_named),
+        (has_fields, _read_fields),
+    ):
+        made.register_structure_hook_factory(is_kind, factory)
     return made
 
 
+def _is_plain(type_: Any) -> bool:
+    return type_ is Any or type_ is object or isinstance(type_, typing.TypeVar)
+
+
+def _read_plain(_type: Any, _made: BaseConverter) -> Callable[..., Any]:
+    return lambda value, _type: value
+
+
 def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
-    owner = _resolved(type_)
-    overrides: dict[str, Any] = {f.name: override(omit=_computed(owner, f)) for f in _fields(owner)}
+    owner = resolved(type_)
+    overrides: dict[str, Any] = {f.name: override(omit=computed(owner, f)) for f in fields_of(owner)}
     read: Callable[..., Any] = make_dict_structure_fn(
         type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=True, **overrides
     )
     return read
 
 
-def _write_fields(type_: Any, made: BaseConverter, omit_defaults: bool = False) -> Callable[[Any], Any]:
-    owner = _resolved(type_)
-    overrides: dict[str, Any] = {
-        f.name: override(
-            omit=_computed(owner, f), unstruct_hook=_scalar_check(f"{owner.__qualname__}.{f.name}", f.type)
-        )
-        for f in _fields(owner)
-    }
-    write = make_dict_unstructure_fn(
-        type_,
-        made,
-        _cattrs_omit_if_default=omit_defaults,
-        _cattrs_include_init_false=True,
-        **overrides,
-    )
-
-    def unstructure(value: Any) -> Any:
-        if type(value) is not owner:
-            _check_class(owner, value)
-        return write(value)
-
-    return unstructure
-
-
-def _base(type_: Any) -> tuple[Any, bool]:
-    """(the scalar class of a type or None, whether the type allows None)."""
-    args = typing.get_args(type_)
-    optional = len(args) == 2 and NoneType in args
-    base = next(arg for arg in args if arg is not NoneType) if optional else type_
-    return (base if isinstance(base, type) and base in SCALARS else None), optional
-
-
-def _scalar_check(where: str, type_: Any) -> Callable[[Any], Any] | None:
-    """Refuses a value that could not be read back, so that the step that set it fails, not the next claim of the run."""
-    base, optional = _base(type_)
-    if base is None:
-        return None
-
-    def write(value: Any) -> Any:
-        if type(value) is not base and not (optional and value is None):
-            try:
-                SCALARS[base](value, base)
-            except TypeMismatch as mismatch:
-                raise TypeMismatch(f"{where}: {mismatch}") from None
-        return value
-
-    return write
-
-
-def _element_check(type_: Any, element: Any) -> Callable[[Collection[Any]], None]:
-    """Refuses elements of a container that could not be read back; checks each one only if their classes differ."""
-    base, optional = _base(element)
-    check, usual = _scalar_check(f"an element of {type_}", element), {base, NoneType} if optional else {base}
-
-    def refuse(values: Collection[Any]) -> None:
-        if check is not None and not usual.issuperset(map(type, values)):
-            for value in values:
-                check(value)
-
-    return refuse
-
-
-def _check_class(owner: Any, value: Any) -> None:
-    """Accepts a subclass unless it has fields of its own, which would be lost."""
-    if not isinstance(value, owner):
-        raise TypeMismatch(f"{short_repr(value)} is not of type {owner.__qualname__}: give one")
-    lost = set(field_names(type(value)) if has_fields(type(value)) else ()) - set(field_names(owner))
-    if lost:
-        raise TypeMismatch(
-            f"{short_repr(value)} has fields that {owner.__qualname__} lacks ({', '.join(sorted(lost))}) and that would be lost: "
-            f"declare {type(value).__qualname__} as the type, or give an object of {owner.__qualname__} itself"
-        )
-
-
-def _write_all_but_defaults(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    return _write_fields(type_, made, omit_defaults=True)
-
-
-def _resolved(type_: Any) -> Any:
-    """The class, with all forward references in the annotations of its fields resolved, also nested ones as in `list["Node"]`."""
-    owner = typing.get_origin(type_) or type_
-    if attrs.has(owner):
-        attrs.resolve_types(owner)
-    else:
-        hints = typing.get_type_hints(owner, include_extras=True)
-        for field in dataclasses.fields(owner):
-            field.type = hints[field.name]
-    return owner
-
-
-def _computed(owner: Any, field: Any) -> bool:
-    """Whether a field is computed from the others and need not be stored: it has `init=False` and cannot be set."""
-    if field.init:
-        return False
-    made_by_dataclasses = getattr(owner, "__dataclass_params__", None)
-    if made_by_dataclasses:
-        return bool(made_by_dataclasses.frozen)
-    return owner.__setattr__ is _FROZEN_SETATTR or field.on_setattr is attrs.setters.frozen
+def _is_named(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, tuple) and hasattr(type_, "_fields")
 
 
 def _read_named(type_: Any, made: BaseConverter) -> Callable[..., Any]:
-    type_.__annotations__.update(typing.get_type_hints(type_))
-    return namedtuple_structure_factory(type_, made)
+    """Reads a list as a named tuple; elements that an older text lacks get their defaults."""
+    hints = typing.get_type_hints(type_, include_extras=True)
+    types = [hints.get(name, Any) for name in type_._fields]
+    required = len(types) - len(type_._field_defaults)
 
+    def structure(value: Any, _type: Any) -> Any:
+        _check_list(value)
+        if not required <= len(value) <= len(types):
+            raise TypeMismatch(f"expected {len(types)} elements of {type_.__qualname__}, found {short_repr(value)}")
+        return type_(*(made.structure(one, t) for one, t in zip(value, types, strict=False)))
 
-def _write_named(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    type_.__annotations__.update(typing.get_type_hints(type_))
-    return namedtuple_unstructure_factory(type_, made)
+    return structure
 
 
 def _is_list(type_: Any) -> bool:
     return (typing.get_origin(type_) or type_) in (list, Sequence, MutableSequence)
-
-
-def _is_tuple(type_: Any) -> bool:
-    return typing.get_origin(type_) is tuple and typing.get_args(type_) != ()
-
-
-def _is_mapping(type_: Any) -> bool:
-    return typing.get_origin(type_) in (dict, Mapping, MutableMapping)
 
 
 def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
@@ -225,79 +117,153 @@ def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     return structure
 
 
-def _write_list(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    write, refuse = (
-        iterable_unstructure_factory(type_, made, unstructure_to=list),
-        _element_check(type_, _argument(type_)),
-    )
-
-    def unstructure(value: Any) -> Any:
-        if not isinstance(value, list):
-            _check_list(value)
-        raw = write(value)
-        refuse(raw)
-        return raw
-
-    return unstructure
-
-
-def _write_tuple(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    args = typing.get_args(type_)
-    if len(args) == 2 and args[1] is Ellipsis:
-        return _write_list(type_, made)
-    write = make_hetero_tuple_unstructure_fn(type_, made, unstructure_to=list)
-    checks = [(n, check) for n, arg in enumerate(args) if (check := _scalar_check(f"element {n} of {type_}", arg))]
-
-    def unstructure(value: Any) -> Any:
-        _check_list(value)
-        if len(value) != len(args):
-            raise TypeMismatch(f"expected {len(args)} elements of {type_}, found {short_repr(value)}")
-        raw = write(value)
-        for n, check in checks:
-            check(raw[n])
-        return raw
-
-    return unstructure
-
-
-def _argument(type_: Any, index: int = 0) -> Any:
-    """A type argument, Any if there are none."""
-    return (*typing.get_args(type_), Any, Any)[index]
-
-
-def _write_set(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    """Sorts the elements: the order of a set differs between processes, and equal inputs must have equal texts."""
-    write, refuse = (
-        iterable_unstructure_factory(type_, made, unstructure_to=list),
-        _element_check(type_, _argument(type_)),
-    )
-
-    def unstructure(value: Any) -> Any:
-        raw = write(value)
-        refuse(raw)
-        try:
-            return sorted(raw)
-        except TypeError:
-            return sorted(raw, key=repr)
-
-    return unstructure
-
-
-def _write_mapping(type_: Any, made: BaseConverter) -> Callable[[Any], Any]:
-    write, refuse = (
-        mapping_unstructure_factory(type_, made, unstructure_to=dict),
-        _element_check(type_, _argument(type_, 1)),
-    )
-
-    def unstructure(value: Any) -> Any:
-        raw = write(value)
-        refuse(raw.values())
-        return raw
-
-    return unstructure
-
-
 def _check_list(value: Any) -> None:
     """Refuses texts and mappings: they are iterable, but not lists."""
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise TypeMismatch(f"expected a list, found {short_repr(value)}")
+
+
+def _is_mapping(type_: Any) -> bool:
+    return (typing.get_origin(type_) or type_) in (dict, Mapping, MutableMapping, Counter, OrderedDict, defaultdict)
+
+
+def _read_mapping(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    """Reads the values with the texts as keys, then the keys."""
+    owner, args = typing.get_origin(type_) or type_, typing.get_args(type_)
+    key_type, value_type = (*args, int)[:2] if args else (str, int if owner is Counter else Any)
+    read = mapping_structure_factory(dict[str, value_type], made, dict, key_type=str, val_type=value_type)  # type: ignore[valid-type]
+    read_key = _key_reader(key_type, made)
+
+    def make(found: dict[Any, Any]) -> Any:
+        if owner is defaultdict:
+            return defaultdict(typing.get_origin(value_type) or value_type, found)
+        return owner(found) if owner in (Counter, OrderedDict) else found
+
+    def structure(value: Any, t: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise TypeMismatch(f"expected an object, found {short_repr(value)}")
+        found = read(value, t)
+        return make(found if read_key is None else {read_key(key): child for key, child in found.items()})
+
+    return structure
+
+
+def _key_reader(type_: Any, made: BaseConverter) -> Callable[[str], Any] | None:
+    """Reads a key; None if it is a text already."""
+    base = _base_of(type_)
+    if base is str or _is_plain(base):
+        return None
+    if base is float:
+        return lambda text: int(text) if text.removeprefix("-").isdecimal() else SCALARS[float](text, float)
+    if isinstance(base, type) and issubclass(base, Enum):
+        members = {str(json): base[name] for name, json in enum_texts(base).items()}
+        return lambda text: members[text] if text in members else base(text)
+    read = made.get_structure_hook(base)
+    return lambda text: read(text, base)
+
+
+def _base_of(type_: Any) -> Any:
+    """The type without the names and notes around it."""
+    if typing.get_origin(type_) is typing.Annotated:
+        return _base_of(typing.get_args(type_)[0])
+    if isinstance(type_, typing.NewType):
+        return _base_of(type_.__supertype__)
+    return _base_of(type_.__value__) if hasattr(type_, "__value__") else type_
+
+
+def _is_enum(type_: Any) -> bool:
+    return isinstance(type_, type) and issubclass(type_, Enum)
+
+
+def _read_enum(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
+    texts = enum_texts(type_)
+    by_name = any(json != type_[name].value for name, json in texts.items())
+
+    def structure(value: Any, _type: Any) -> Any:
+        if by_name and value in type_.__members__:
+            return type_[value]
+        return type_(value)
+
+    return structure
+
+
+def _is_literal(type_: Any) -> bool:
+    return typing.get_origin(type_) is typing.Literal
+
+
+def _read_literal(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
+    choices = typing.get_args(type_)
+    table = {(type(json), json): given for (_, given), json in literal_table(choices).items()}
+
+    def structure(value: Any, _type: Any) -> Any:
+        try:
+            return table[type(value), value]
+        except (KeyError, TypeError):
+            raise TypeMismatch(f"expected one of {', '.join(map(repr, choices))}, found {short_repr(value)}") from None
+
+    return structure
+
+
+def _is_union(type_: Any) -> bool:
+    return typing.get_origin(type_) in (typing.Union, UnionType)
+
+
+def _read_union(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    """Chooses the member by the kind of JSON, and among classes by their fields."""
+    tree = TypeTree(Spelling())
+    members = [(one, tree.form(one, ""), made.get_structure_hook(one)) for one in typing.get_args(type_)]
+    plain = any(_is_plain(one) for one, _, _ in members)
+    classes = [one for one, form, _ in members if form.kinds == frozenset({"object"}) and has_fields(one)]
+
+    if len(members) == 2 and NoneType in typing.get_args(type_):
+        return _read_optional(*(one for one in members if one[0] is not NoneType))
+
+    def structure(value: Any, _type: Any) -> Any:
+        if plain or (value is None and NoneType in typing.get_args(type_)):
+            return value
+        kind = KINDS.get(type(value), "")
+        fitting = [one for one in members if _fits(one[1], kind, value)]
+        if len(classes) > 1 and kind == "object":
+            chosen = _class_for(classes, value)
+            fitting = [one for one in members if one[0] is chosen]
+        if not fitting:  # e.g. 3.0 for an int: only one member can be meant
+            fitting = [one for one in members if one[0] is not NoneType]
+        if len(fitting) == 1 or all(form.plain for _, form, _ in fitting):
+            return _first(fitting, value)
+        raise TypeMismatch(f"expected {type_name(type_)}, found {short_repr(value)}")
+
+    return structure
+
+
+def _read_optional(member: tuple[Any, Form, Callable[..., Any]]) -> Callable[..., Any]:
+    type_, _, read = member
+    return lambda value, _type: None if value is None else read(value, type_)
+
+
+def _first(members: list[tuple[Any, Form, Callable[..., Any]]], value: Any) -> Any:
+    """What the first member that takes the value makes of it; the error of the last one if none does."""
+    for type_, _, read in members[:-1]:
+        try:
+            return read(value, type_)
+        except TypeMismatch:
+            continue
+    type_, _, read = members[-1]
+    return read(value, type_)
+
+
+def _fits(form: Form, kind: str, value: Any) -> bool:
+    return kind in form.kinds and (form.values is None or (type(value), value) in form.values)
+
+
+def _class_for(classes: list[Any], raw: Mapping[str, Any]) -> Any:
+    """The class that wrote an object: its tags agree, and it has the same fields; in older texts, as many as possible."""
+
+    def agrees(one: Any) -> bool:
+        return all(name not in raw or (type(raw[name]), raw[name]) in values for name, values in tags(one).items())
+
+    names = raw.keys()
+    return max(
+        filter(agrees, classes),
+        key=lambda one: (stored_names(one) == names, len(stored_names(one) & names), -len(stored_names(one))),
+        default=classes[0],
+    )

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import Any
-
-from stepflow.errors import CodecError
 
 
 class TypeMismatch(ValueError):
     """A value that does not have the declared type; the message says what was expected and what was found."""
+
+
+def mismatch(expected: type, value: Any) -> TypeMismatch:
+    """The error for a value whose class is not exactly the declared one, so that another value would be restored."""
+    text, name = f"expected {expected.__qualname__}, found {short_repr(value)}", type(value).__qualname__
+    if isinstance(value, expected):
+        text += (
+            f", of its subclass {name}: declare {name} as the type, or give a {expected.__qualname__} itself,"
+            f" because a {expected.__qualname__} would be restored"
+        )
+    return TypeMismatch(text)
 
 
 def short_repr(value: Any) -> str:
@@ -33,15 +41,15 @@ def read_int(value: Any, type_: Any) -> Any:
 
 
 def read_float(value: Any, type_: Any) -> Any:
-    """A finite number, or the text of one."""
+    """A finite number, or the text of one. A whole number stays an int, because type checkers accept one as a float."""
     number = value
     if isinstance(value, str):
         try:
             number = float(value)  # a key, see above
         except ValueError:
             raise TypeMismatch(f"expected float, found {short_repr(value)}") from None
-    if isinstance(number, (int, float)) and math.isfinite(number):
-        return _as(type_, float, float(number))
+    if isinstance(number, int) or (isinstance(number, float) and math.isfinite(number)):
+        return number if type_ is float else _as(type_, float, number)
     raise TypeMismatch(f"expected float, found {short_repr(value)}")
 
 
@@ -67,20 +75,3 @@ SCALARS = {int: read_int, float: read_float, str: read_str, bool: read_bool}
 def _as(type_: Any, base: type, value: Any) -> Any:
     """The value as a subclass of `base`, e.g. an IntEnum, if the type is one."""
     return type_(value) if type_ is not base and isinstance(type_, type) else value
-
-
-def write_aware(value: datetime) -> str:
-    """A point in time as ISO 8601 with its offset."""
-    if value.tzinfo is None:
-        raise CodecError(
-            f"{value!r} has no time zone: give one, e.g. datetime.now(UTC), so that it means the same everywhere"
-        )
-    return value.isoformat()
-
-
-def read_aware(text: str, _type: object) -> datetime:
-    """A datetime from ISO 8601 text; raises TypeMismatch if it has no offset."""
-    value = datetime.fromisoformat(text)
-    if value.tzinfo is None:
-        raise TypeMismatch(f"{text!r} has no UTC offset")
-    return value

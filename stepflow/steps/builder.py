@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from stepflow.errors import DefinitionError
+from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.chain import Chain
-from stepflow.steps.exchange import type_problem
+from stepflow.steps.exchange import UnstorableExchange, type_problem
 from stepflow.steps.flow import StepFlow
 from stepflow.steps.invalid import Invalid
 from stepflow.steps.kinds.base import Node
@@ -46,7 +46,8 @@ class Steps(Generic[E_contra]):
 
     Functions may be sync or async. They may take the exchange or not: the number of *required
     positional* parameters decides, so `lambda i=i: send(i)` is a step without exchange, and `*args` takes everything. They
-    change the exchange in place; the return value of a step is ignored, and a condition must return a bool.
+    change the exchange in place; a condition must return a bool. What a step returns is ignored, but another object of the
+    exchange's type (it would be lost), an awaitable or a generator (nothing of it has run) fails the step.
     """
 
     __slots__ = ("_chain",)
@@ -189,7 +190,12 @@ class Steps(Generic[E_contra]):
             raise DefinitionError([*error.problems, *problems]) from None
         if problems:
             raise DefinitionError(problems)
-        return StepFlow(table, chain.exchange, options)
+        flow: StepFlow[E_contra] = StepFlow(table, chain.exchange, options)
+        try:
+            flow.refuse_exchange()
+        except CodecError as error:
+            raise UnstorableExchange(f"{chain.name}: {error}") from error
+        return flow
 
     def _append(self, name: str, node: Node) -> Steps[E_contra]:
         return self.of(self._chain.append(Child(name, node)))

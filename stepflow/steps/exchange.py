@@ -12,12 +12,27 @@ from typing import Any
 
 import attrs
 
+from stepflow.errors import CodecError, DefinitionError
+from stepflow.model.fields import has_fields
 from stepflow.model.scalars import short_repr
+from stepflow.model.type_tree import is_pydantic_model
 from stepflow.steps.table import Table
 from stepflow.steps.values import Fn
 
 _NO_TYPE = (Any, object, None, type(None))
 _FORMS = ("typing", "types", "typing_extensions")  # modules whose objects are types, e.g. dict[str, int]
+
+
+class UnstorableExchange(DefinitionError, CodecError):
+    """A type inside the exchange cannot be stored as JSON; `problems` has its path, e.g. `Order.lines[].price`."""
+
+
+def is_opaque(type_: Any) -> bool:
+    """Whether it is a plain class of the program, which only `apply` can use: an engine refuses it when it is registered."""
+    owner = typing.get_origin(type_) or type_
+    if not isinstance(owner, type) or has_fields(owner) or is_pydantic_model(owner):
+        return False
+    return owner.__module__ != "builtins"
 
 
 def type_problem(given: Any) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
-from stepflow.model.codec import Codec
+from stepflow.model.codec import Codec, UnresolvedName
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.state import Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
-from stepflow.steps.exchange import code_text, exchange_type, stored_fields
+from stepflow.steps.exchange import code_text, exchange_type, is_opaque, stored_fields
 from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.machine import Machine
 from stepflow.steps.plan import ChainPlan
@@ -119,6 +120,16 @@ class StepFlow(Flow[E_contra]):
     @cached_property
     def _exchange(self) -> Any:
         return exchange_type(self._table, self._declared)
+
+    def refuse_exchange(self) -> None:
+        """Raises CodecError if the exchange has a type inside that cannot be stored; `compile` calls it.
+
+        Two things pass, and are refused when a run is started: a plain class, which has no fields, because `apply` takes any
+        object; and an annotation with the name of a class that the module may define later.
+        """
+        if not is_opaque(self._exchange):
+            with suppress(UnresolvedName):
+                self.codec  # noqa: B018 - it is made here
 
     @cached_property
     def codec(self) -> Codec[Any]:  # type: ignore[override]  # made on first use: plain apply never needs it

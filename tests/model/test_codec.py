@@ -231,6 +231,19 @@ def test_a_time_without_offset_is_not_read_and_whole_numbers_may_be_written_as_f
     assert (whole, type(whole)) == (3, int)
 
 
+def test_plain_input_is_taken_as_it_is_given_but_a_step_must_leave_what_comes_back():
+    codec = Codec[Any]()
+    given = {"pair": (1, 2), "by": {1: "a"}}
+    assert codec.decode(codec.encode_input(given)) == {"pair": [1, 2], "by": {"1": "a"}}
+    assert codec.digest(given) == codec.digest(codec.decode(codec.encode_input(given)))
+    with pytest.raises(CodecError, match=r"\$\.pair is \(1, 2\): tuple is not a JSON type, so a list would come back"):
+        codec.encode({"pair": (1, 2)})
+    with pytest.raises(
+        CodecError, match=r"a key of \$\.by is 1: keys must be texts, because JSON gives back no others"
+    ):
+        codec.encode({"by": {1: "a"}})
+
+
 def test_payload_types():
     assert Codec(int).decode(Codec(int).encode(7)) == 7
     assert Codec(Line | None).decode("null") is None

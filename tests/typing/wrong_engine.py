@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import stepflow
 from stepflow import AsyncEngine, Engine, RetryPolicy, Run, named
 
 
@@ -75,6 +76,14 @@ async def async_program(engine: AsyncEngine) -> None:
         pass
 
 
+def imports() -> None:
+    from stepflow import Enigne  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+    from stepflow.testing.conformance import DriverLawz  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType]
+
+    print(Enigne, DriverLawz)  # pyright: ignore[reportUnknownArgumentType]
+
+
+print(stepflow.Enigne)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
 Engine(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Engine("memory://", clock=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Engine("memory://", 64)  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]

@@ -51,7 +51,7 @@ def planned_start(
     limits_s = [task.timeout_s for task in move.tasks if task.timeout_s is not None]
     if limits_s:
         transition = transition.with_notes(deadline=str(due + microseconds(min(limits_s))))
-    text = flow.codec.encode(exchange)
+    text = flow.codec.encode_input(exchange)
     created = Created(flow.name, flow.codec.digest(exchange), now)
     write = Write(State(run_id, 0, transition, labels, {}, now), text, created)
     queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority, limits=limits),)
@@ -267,7 +267,9 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
 
 
 def _payload_codec(type_: type[Any]) -> Codec[Any]:
-    return Codec(Any if type_ in (dict, list, tuple, str, int, float, bool, type(None)) else type_)
+    """The receiver's type is not known here; plain JSON is written as it is, e.g. a tuple as a list."""
+    plain = type_ in (dict, list, tuple, str, int, float, bool, type(None))
+    return Codec(Any, exact=False) if plain else Codec(type_)
 
 
 def _not_found(run_id: str) -> NotFound:

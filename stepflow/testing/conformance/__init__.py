@@ -58,17 +58,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name not in ("pytest", "hypothesis"):
-            raise
-        raise ImportError(f'{__name__}.{name} needs {error.name}: pip install "stepflow[testing]"') from error
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # type checkers read the imports above, and so refuse a name that does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        try:
+            value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("pytest", "hypothesis"):
+                raise
+            raise ImportError(f'{__name__}.{name} needs {error.name}: pip install "stepflow[testing]"') from error
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
