@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -111,7 +112,7 @@ class Admission:
 
 @define
 class LimitUsage:
-    """The current use of limits by key: ids of the runs that are held, and times (microseconds) of the latest starts."""
+    """The current use of limits by key: ids of the runs that are held, and times (microseconds, ascending) of the latest starts."""
 
     held: dict[str, list[str]] = field(factory=dict)
     begun: dict[str, list[int]] = field(factory=dict)
@@ -124,14 +125,23 @@ class LimitUsage:
     def of(self, text: str, now: int) -> LimitUsage:
         """The part of the usage that is relevant to these limits at `now`."""
         held = {limit.key: self.held.get(limit.key, []) for limit in parse(text)}
-        since = {limit.key: now - limit.per_us for limit in rated(text)}
-        return LimitUsage(held, {key: [at for at in self.begun.get(key, ()) if at > since[key]] for key in since})
+        return LimitUsage(held, {limit.key: self.recent(limit, now) for limit in rated(text)})
+
+    def count(self, limit: Limit, now: int) -> int:
+        """How many starts are within the period of a limit at `now`."""
+        times = self.begun.get(limit.key, ())
+        return len(times) - bisect_right(times, now - limit.per_us)
+
+    def recent(self, limit: Limit, now: int) -> list[int]:
+        """These starts."""
+        times = self.begun.get(limit.key, [])
+        return times[bisect_right(times, now - limit.per_us) :]
 
     def takes(self, text: str, run_id: str, now: int) -> None:
         """Count a run with these limits that is claimed at `now`."""
         self.holds(text, run_id)
         for limit in rated(text):
-            self.begun.setdefault(limit.key, []).append(now)
+            insort(self.begun.setdefault(limit.key, []), now)
 
 
 def rated(text: str) -> Sequence[Limit]:
@@ -149,10 +159,9 @@ def admission(text: str, limit_usage: LimitUsage, now: int) -> Admission:
                 return Admission(0, limit)
             free = min(free, left)
         if limit.rate is not None:
-            recent = sorted(at for at in limit_usage.begun.get(limit.key, ()) if at > now - limit.per_us)
-            left = limit.rate - len(recent)
+            left = limit.rate - limit_usage.count(limit, now)
             if left <= 0:
-                until = recent[-limit.rate] + limit.per_us
+                until = limit_usage.begun[limit.key][-limit.rate] + limit.per_us
                 if refusal is None or refusal.until is None or until > refusal.until:
                     refusal = Admission(0, limit, until)
             free = min(free, left)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stepflow.drivers.port import turns
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
@@ -67,3 +68,17 @@ class SqliteControl(LimitsMachine):
 
 TestSqliteControl = SqliteControl.TestCase
 TestSqliteControl.settings = TestSqliteMachine.settings
+
+
+class SqliteWindows(SqliteControl):
+    """The same with so few lines and rows at a time that claims look at them in windows."""
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MANY_LINES", 2)
+    monkeypatch.setattr(turns, "WINDOW", 1)
+
+
+TestSqliteWindows = pytest.mark.usefixtures("small_windows")(SqliteWindows.TestCase)
+TestSqliteWindows.settings = TestSqliteMachine.settings

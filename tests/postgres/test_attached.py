@@ -61,7 +61,7 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     sessions = Sessions(PostgresDriver(server.url(schema)))
     rev = make(sessions.session(), creation("a", labels={"k": "v"}))[0]
     sessions.close()
-    server.execute(f"drop index {schema}.states_waiting")
+    server.execute(f"drop index {schema}.states_waiting, {schema}.queue_turns")
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"create index states_created on {schema}.states (shard, created_at, id)")
     server.execute(f"create index states_ended on {schema}.states (shard, status, created_at, id) where status <> ''")

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stepflow.drivers.port import turns
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
@@ -79,9 +80,19 @@ class PostgresControl(LimitsMachine):
         return PostgresDriver(self.server.empty("sharded", shards=3))
 
 
+class PostgresWindows(PostgresControl):
+    """The same with so few lines and rows at a time that claims look at them in windows."""
+
+
+@pytest.fixture
+def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "MANY_LINES", 2)
+    monkeypatch.setattr(turns, "WINDOW", 1)
+
+
 @pytest.fixture
 def at_the_server(server: Server) -> None:
-    for machine in (PostgresMachine, ShardedMachine, PostgresFastPaths, PostgresControl):
+    for machine in (PostgresMachine, ShardedMachine, PostgresFastPaths, PostgresControl, PostgresWindows):
         machine.server = server
 
 
@@ -97,3 +108,5 @@ TestPostgresFastPaths = pytest.mark.usefixtures("at_the_server")(PostgresFastPat
 TestPostgresFastPaths.settings = TestPostgresMachine.settings
 TestPostgresControl = pytest.mark.usefixtures("at_the_server")(PostgresControl.TestCase)
 TestPostgresControl.settings = TestPostgresMachine.settings
+TestPostgresWindows = pytest.mark.usefixtures("at_the_server", "small_windows")(PostgresWindows.TestCase)
+TestPostgresWindows.settings = TestPostgresMachine.settings

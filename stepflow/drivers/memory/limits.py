@@ -29,7 +29,7 @@ class MemoryLimits:
         """A run with these limits was claimed; forget what no period reaches back to."""
         for limit in rated(limits):
             kept = [at for at in self.begun.get(limit.key, ()) if at > now - limit.per_us]
-            self.begun[limit.key] = [*kept, now]
+            self.begun[limit.key] = sorted([*kept, now])
 
     def reserved_by(self, dedup: DedupKey, now: int, runs: Container[str]) -> dict[str, str]:
         """The run that was started with this key, by the key, if the key holds."""

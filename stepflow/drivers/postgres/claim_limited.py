@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from stepflow.drivers.port import turns
+from stepflow.drivers.port.turns import Candidate, Window, admitted, in_turn
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
@@ -17,18 +19,24 @@ from stepflow.drivers.postgres.partitions import PostgresPartition, Request, loo
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import SUSPECT
-from stepflow.model.limits import admission, admit, after_start
+from stepflow.model.limits import LimitUsage, admission, after_start
 
 _NEXT = (
     "select (select limits from stepflow.queue where shard = $1 and flow = $2 and partition = 4 and limits > {last}"
     " order by limits limit 1)"
 )
-# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
+# The texts of limits for which rows of a flow are ready, by leaping from one to the next; $3 lines at most.
 LINES = (
     f"with recursive line (text) as ({_NEXT.format(last=chr(39) * 2)} union all"
     f" {_NEXT.format(last='line.text')} from line where line.text is not null)"
-    " select text from line where text is not null"
+    " select text from line where text is not null limit $3"
 )
+# The first rows of all lines in the order of claims, behind $6, $7, $8, without the lines $5.
+TURNS = """
+select x.priority, x.due, x.id, x.limits from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4
+    and x.due <= $3 and x.id <> all($4::text[]) and x.limits <> all($5::text[]) and (x.priority, x.due, x.id) > ($6, $7, $8)
+    order by x.priority, x.due, x.id limit $9
+"""
 # $5, $6: a line and how many of its rows are wanted at most.
 READY = """
 select q.priority, q.due, q.id, q.limits from unnest($5::text[], $6::bigint[]) as t (line, most), lateral (
@@ -62,9 +70,9 @@ returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.ca
 )
 
 
-def lines(runner: TransactionRunner, shards: Shards, request: Request) -> list[Statement]:
-    """The statements that tell the lines of each flow and shard."""
-    keys = [(shard, stored(flow)) for shard in shards.all for flow in request.flows]
+def lines(runner: TransactionRunner, shards: Shards, flows: Iterable[str], most: int) -> list[Statement]:
+    """The statements that tell the lines, at most so many of each flow and shard."""
+    keys = [(shard, stored(flow), most) for shard in shards.all for flow in flows]
     return [(runner.sql(LINES), key) for key in keys]
 
 
@@ -78,43 +86,88 @@ class Limited:
         """The rows of what was taken: of `partitions`, whose rows have no limits, and of those that have some."""
         guard = claiming(self._runner, self._shards)
         plain = [look_at(self._runner, partition, request) for partition in partitions]
-        asked = [] if request.suspects else lines(self._runner, self._shards, request)
-        _begun, _guarded, _locked, *found = fetch_all(connection, (BEGIN, ()), guard, self._lock, *plain, *asked)
-        candidates = [
+        asked = [] if request.suspects else lines(self._runner, self._shards, request.flows, turns.MANY_LINES)
+        special = self._special(request)
+        _begun, _guarded, _locked, *found = fetch_all(
+            connection, (BEGIN, ()), guard, self._lock, *plain, *[one for _shard, one in special], *asked
+        )
+        candidates: list[Candidate] = [
             ((priority, due, restored(run_id)), restored(run_id), "", partition)
-            for partition, rows in zip(partitions, found[: len(partitions)], strict=True)
+            for partition, rows in zip(partitions, found, strict=False)
             for priority, due, run_id in rows
         ]
-        candidates += self._limited(connection, request, found[len(partitions) :])
-        seen = limit_usage(
-            self._runner, connection, self._shards, {text for _o, _id, text, _partition in candidates}, request.now
-        )
-        order = ((order, run_id, text) for order, run_id, text, _partition in candidates)
-        chosen = set(admit(order, seen, request.now, request.limit))
-        return self._write(connection, request, [one for one in candidates if one[1] in chosen])
+        rest = found[len(partitions) :]
+        candidates += [one for (shard, _one), rows in zip(special, rest, strict=False) for one in _read(shard, rows)]
+        known = rest[len(special) :]
+        if any(len(rows) >= turns.MANY_LINES for rows in known):
+            chosen = self._in_turn(connection, request, candidates)
+            if chosen is None:
+                every = lines(self._runner, self._shards, request.flows, turns.ALL_LINES)
+                known = fetch_all(connection, *every)
+                chosen = self._by_line(connection, request, candidates, known)
+        else:
+            chosen = self._by_line(connection, request, candidates, known)
+        return self._write(connection, request, chosen)
 
-    def _limited(self, connection: Connection, request: Request, known: Sequence[Any]) -> list[Any]:
-        """The candidates that have limits, none of a line without room."""
+    def _special(self, request: Request) -> list[tuple[str, Statement]]:
+        """The statements for the blocked or suspect rows that have limits."""
+        skip, text = texts(sorted(request.skip)), self._runner.sql(SPECIAL)
+        return [
+            (shard, (text, (shard, stored(flow), request.now, skip, stored(definition), request.suspects)))
+            for shard in self._shards.all
+            for flow, definition in request.flows.items()
+        ]
+
+    def _by_line(
+        self, connection: Connection, request: Request, others: Sequence[Candidate], known: Sequence[Any]
+    ) -> list[Candidate]:
+        """What to take of `others` and of the first rows of each line that has room."""
         now, skip = request.now, texts(sorted(request.skip))
         parts = [(shard, flow) for shard in self._shards.all for flow in request.flows]
-        asked: list[tuple[str, Statement]] = []
         every = {restored(text) for rows in known for (text,) in rows}
-        seen = limit_usage(self._runner, connection, self._shards, every, now)
-        free = {text: min(request.limit, admission(text, seen, now).free) for text in every}
+        usage = limit_usage(self._runner, connection, self._shards, every | {one[2] for one in others}, now)
+        free = {text: min(request.limit, admission(text, usage, now).free) for text in every}
+        asked: list[tuple[str, Statement]] = []
         for (shard, flow), rows in zip(parts, known, strict=False):  # none are known of suspects
             open_lines = [text for (line,) in rows if free[text := restored(line)]]
             most = numbers([free[text] for text in open_lines])
             values = (shard, stored(flow), now, skip, texts(open_lines), most)
             asked += [(shard, (self._runner.sql(READY), values))] if open_lines else []
-        for shard, flow in parts:
-            key = (shard, stored(flow), now, skip, stored(request.flows[flow]), request.suspects)
-            asked.append((shard, (self._runner.sql(SPECIAL), key)))
-        answers = fetch_all(connection, *[statement for _shard, statement in asked])
-        return [
-            ((priority, due, restored(run_id)), restored(run_id), restored(text), shard)
-            for (shard, _statement), rows in zip(asked, answers, strict=True)
-            for priority, due, run_id, text in rows
-        ]
+        answers = fetch_all(connection, *[statement for _shard, statement in asked]) if asked else []
+        candidates = [*others]
+        for (shard, _statement), rows in zip(asked, answers, strict=True):
+            candidates += _read(shard, rows)
+        return admitted(candidates, usage, now, request.limit)
+
+    def _in_turn(self, connection: Connection, request: Request, others: Sequence[Candidate]) -> list[Candidate] | None:
+        """What to take of `others` and of the first rows of all lines; None if more rows would have to be looked at."""
+        now, skip = request.now, texts(sorted(request.skip))
+
+        def fetch(asked: Sequence[Window], full: Collection[str], number: int) -> list[list[Candidate]]:
+            statements = [
+                (
+                    self._runner.sql(TURNS),
+                    (
+                        one.shard,
+                        stored(one.flow),
+                        now,
+                        skip,
+                        texts(sorted(full)),
+                        *one.end[:2],
+                        stored(one.end[2]),
+                        number,
+                    ),
+                )
+                for one in asked
+            ]
+            answers = fetch_all(connection, *statements)
+            return [_read(window.shard, rows) for window, rows in zip(asked, answers, strict=True)]
+
+        def usage_of(every: Collection[str]) -> LimitUsage:
+            return limit_usage(self._runner, connection, self._shards, every, now)
+
+        windows = [Window(shard, flow) for shard in self._shards.all for flow in request.flows]
+        return in_turn(windows, others, fetch, usage_of, now, request.limit)
 
     def _write(self, connection: Connection, request: Request, chosen: Sequence[Any]) -> list[Any]:
         plain = Counter(where for _order, _id, text, where in chosen if not text)
@@ -128,3 +181,10 @@ class Limited:
         notes = [(self._runner.sql(text), values) for text, values in begins(self._shards, taken, request.now)]
         fetch_all(connection, *notes, ("commit", ()))
         return rows
+
+
+def _read(shard: str, rows: Sequence[Any]) -> list[Candidate]:
+    return [
+        ((priority, due, restored(run_id)), restored(run_id), restored(text), shard)
+        for priority, due, run_id, text in rows
+    ]

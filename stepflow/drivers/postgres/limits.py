@@ -17,14 +17,19 @@ from stepflow.model.limits import Limit, LimitUsage, rated
 
 GUARD = "select pg_advisory_xact_lock($1)"
 HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and partition = 3 and limits <> ''"
+# A row is the starts of one claim, so a window of many starts has few rows.
 BEGUN = """
-select t.key, b.at from unnest($2::text[], $3::bigint[], $4::bigint[]) as t (key, since, most),
-    lateral (select at from stepflow.begun where shard = $1 and key = t.key and at > t.since order by at desc limit t.most) b
+select t.key, b.at, b.runs from unnest($2::text[], $3::bigint[], $4::bigint[]) as t (key, since, most), lateral (
+    select at, runs from stepflow.begun where shard = $1 and key = t.key and at > t.since order by at desc limit t.most) b
 """
-BEGIN_ALL = "insert into stepflow.begun (shard, key, at) select $1, key, $3 from unnest($2::text[]) as t (key)"
+BEGIN_ALL = (
+    "insert into stepflow.begun (shard, key, at, runs) select $1, t.key, $3, count(*) from unnest($2::text[]) as t (key)"
+    " group by t.key"
+)
 FORGET = """
-delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since)
-where b.shard = $1 and b.key = t.key and b.at <= t.since
+delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since) cross join lateral (
+    select x.ctid as old from stepflow.begun x where x.shard = $1 and x.key = t.key and x.at <= t.since order by x.at) x
+where b.ctid = x.old
 """
 PROMISED = (
     "select d.* from unnest($2::text[]) as u (key) cross join"
@@ -63,17 +68,21 @@ def limit_usage(
     held, begun = fetch_all(connection, (runner.sql(HELD), (texts(shards.all),)), (runner.sql(BEGUN), key))
     for text, run_id in held:
         found.holds(restored(text), restored(run_id))
-    for name, at in begun:
-        found.begun.setdefault(restored(name), []).append(at)
+    for name, at, runs in reversed(begun):  # each key's newest came first
+        found.begun.setdefault(restored(name), []).extend([at] * runs)
     return found
 
 
 def begins(shards: Shards, given: Iterable[str], now: int) -> list[Statement]:
     """Note that runs with these limits were claimed; what no period reaches back to goes away."""
     limits = [limit for text in given for limit in rated(text)]
-    keys = texts([limit.key for limit in limits])
-    first, since = shards.all[0], numbers([now - limit.per_us for limit in limits])
-    return [(FORGET, (first, keys, since)), (BEGIN_ALL, (first, keys, now))] if limits else []
+    if not limits:
+        return []
+    since: dict[str, int] = {}  # what no period reaches back to is older than that of the shortest one
+    for limit in limits:
+        since[limit.key] = max(since.get(limit.key, 0), now - limit.per_us)
+    old = (shards.all[0], texts(list(since)), numbers(since.values()))
+    return [(FORGET, old), (BEGIN_ALL, (shards.all[0], texts([limit.key for limit in limits]), now))]
 
 
 def reserved(

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from stepflow.drivers.port import turns
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import LINES
@@ -28,7 +30,7 @@ AHEAD = (
     f" from (select min(q.due), count(*) filter (where q.crashes >= {SUSPECT} and q.due <= $4) from (select q.due, q.crashes"
     f" {_ROWS}{_MET} order by q.priority, q.due, q.id) q) as s (due, suspects)"
 )
-# The lines of a flow, and when the first row of each was due.
+# The lines of a flow, at most $3, and when the first row of each was due.
 LINE = (
     f"select line.text, (select q.due {_ROWS}4 and q.limits = line.text order by q.priority, q.due, q.id limit 1)"
     f" from ({LINES}) line"
@@ -49,7 +51,7 @@ def next_due(
     now: int,
 ) -> DueSummary:
     """What is due when, for these flows (name -> definition). Raises InboxNotEmpty when the inbox must be applied first."""
-    lines: list[Statement] = [(runner.sql(LINE), (shard, stored(flow))) for shard in shards.all for flow in flows]
+    lines = [(runner.sql(LINE), (shard, stored(flow), turns.MANY_LINES)) for shard in shards.all for flow in flows]
     looks: list[Statement] = [
         (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now))
         for shard in shards.all
@@ -65,10 +67,12 @@ def next_due(
         raise InboxNotEmpty
     dues = [int(due) for ((*some, _count),) in ahead for due in some if due is not None]
     suspects = sum(int(row[-1]) for (row,) in ahead)
-    heads = [(restored(text), int(due)) for rows in found[len(looks) :] for text, due in rows]
-    if heads:
-        seen = limit_usage(runner, connection, shards, {text for text, _due in heads}, now)
-        dues += [due for text, first in heads if (due := due_of(first, text, seen, now)) is not None]
+    first_rows = found[len(looks) :]
+    limited = _limited(runner, connection, shards, first_rows, now)
+    if any(len(rows) >= turns.MANY_LINES for rows in first_rows) and not (limited and min(limited) <= now):
+        every = [(text, (*key[:2], turns.ALL_LINES)) for text, key in lines]
+        limited = _limited(runner, connection, shards, fetch_all(connection, *every), now)
+    dues += limited
     counts = Counter[str]()
     for owner, count in owned:
         counts[restored(owner)] += count
@@ -78,3 +82,14 @@ def next_due(
         counts,
         head.newest(connection, shards.all, head.judge(number, last, holders)),
     )
+
+
+def _limited(
+    runner: TransactionRunner, connection: Connection, shards: Shards, found: Sequence[Any], now: int
+) -> list[int]:
+    """When the first rows of these lines may be claimed, as far as that is known."""
+    heads = [(restored(text), int(due)) for rows in found for text, due in rows]
+    if not heads:
+        return []
+    usage = limit_usage(runner, connection, shards, {text for text, _due in heads}, now)
+    return [due for text, first in heads if (due := due_of(first, text, usage, now)) is not None]

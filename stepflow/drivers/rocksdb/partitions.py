@@ -27,6 +27,12 @@ class RocksdbPartition:
         if key < self.floor:
             self.floor, self.due = key, due
 
+    def first(self, priority: int) -> tuple[int, int, str]:
+        """A place in the order of claims that no row of it comes before."""
+        at = len(self.prefix)
+        known = read_number(self.floor, at) == self.due  # else the floor is no key of a row
+        return priority, self.due, read_text(self.floor, at + NUMBER)[0] if known else ""
+
     def _keys(self, disk: Disk, stop: bytes) -> Iterator[tuple[bytes, int]]:
         """Key and due of the rows before `stop`."""
         for start, end in self._gaps.between(self.floor, stop):
@@ -105,6 +111,15 @@ class Partitions:
                 if due <= now:
                     found[told] = due
         return found
+
+    def lines_in_order(self, flows: Collection[str], now: int) -> list[tuple[tuple[int, int, str], str, str]]:
+        """Flow and text of all lines that may have due rows, in the order of the first place that a row of them can have."""
+        return sorted(
+            (min(one.first(priority) for priority, one in partitions.items() if one.due <= now), flow, text)
+            for flow in flows
+            for (letter, text), partitions in self._partitions.get(flow, {}).items()
+            if letter == LIMITED and any(one.due <= now for one in partitions.values())
+        )
 
     def due(
         self, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]

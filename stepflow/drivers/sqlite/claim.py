@@ -4,19 +4,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import define
 
+from stepflow.drivers.port import turns
 from stepflow.drivers.port.commit import Claim, Fence
+from stepflow.drivers.port.turns import Candidate, Window, in_turn
 from stepflow.drivers.sqlite.bulk import many
 from stepflow.drivers.sqlite.limits import SqliteLimits
-from stepflow.drivers.sqlite.query import RUN, SqliteReader
+from stepflow.drivers.sqlite.lists import RUN
+from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import admission, admit, after_start
+from stepflow.model.limits import LimitUsage, admission, admit, after_start
 from stepflow.model.state import new_tuple
 
 # Rows of a flow that one claim makes ready at most: a bound for its time. Of more rows that became due since the last
@@ -45,9 +49,9 @@ _NEXT_LINE = (
 )
 _LINE = (
     f"WITH RECURSIVE line(text) AS ({_NEXT_LINE.format(last=chr(39) * 2)} UNION ALL"
-    f" {_NEXT_LINE.format(last='line.text')} FROM line WHERE line.text IS NOT NULL)"
+    f" {_NEXT_LINE.format(last='line.text')} FROM line WHERE line.text IS NOT NULL LIMIT ?4)"
 )
-# The texts of limits for which rows of a flow are ready, by leaping from one to the next.
+# The texts of limits for which rows of a flow are ready, by leaping from one to the next; ?4 lines at most.
 LINES = f"{_LINE} SELECT text FROM line WHERE text IS NOT NULL"
 # The same with the first row of each that is not blocked, if there is one.
 HEADS = (
@@ -55,6 +59,11 @@ HEADS = (
     " LEFT JOIN stepflow_queue AS q ON q.rowid = (SELECT rowid FROM stepflow_queue AS x INDEXED BY stepflow_queue_next"
     " WHERE x.shard = ?1 AND x.flow = ?2 AND x.owner = '' AND x.partition = 1 AND x.limits = line.text AND x.blocked_by = ''"
     " ORDER BY x.priority, x.due, x.id LIMIT 1) WHERE line.text IS NOT NULL"
+)
+# The first rows of all lines, behind ?6 to ?8, without the lines ?5 (a JSON list) and those that this worker blocked (?9).
+TURNS = (
+    f"{CANDIDATES.format(index='turns')} AND q.partition = 1 AND q.limits <> '' AND q.blocked_by <> ?9"
+    f" AND q.limits NOT IN (SELECT value FROM json_each(?5)) AND (q.priority, q.due, q.id) > (?6, ?7, ?8){ORDER}"
 )
 FIRST = -(1 << 62)  # the place of a line all of whose rows are blocked: some of them may be for this worker
 
@@ -78,6 +87,10 @@ ID, LIMITS = 2, 6
 WHOLE = 10  # columns before those of the State
 
 
+def _candidate(row: Found) -> Candidate:
+    return row[: ID + 1], row[ID], row[LIMITS], row
+
+
 @define
 class SqliteClaims:
     """Claims for `owner` from the rows of one shard; `flows` maps names to definition hashes. `places` learns of them."""
@@ -92,8 +105,19 @@ class SqliteClaims:
         if limit <= 0:
             return []
         found: list[Found] = []
+        heads: dict[str, list[Any]] = {}
         for flow in self.flows:
-            found += self._suspects(flow, limit + len(skip)) if suspects else self._ready(flow, limit + len(skip))
+            if suspects:
+                found += self._suspects(flow, limit + len(skip))
+                continue
+            found += self._ready(flow, limit + len(skip))
+            heads[flow] = self._heads(flow, turns.MANY_LINES)
+        if any(len(lines) >= turns.MANY_LINES for lines in heads.values()):
+            if (chosen := self._in_turn([one for one in found if one[ID] not in skip], limit, skip)) is not None:
+                return self._take(self._begun(chosen))
+            heads = {flow: self._heads(flow, turns.ALL_LINES) for flow in heads}
+        for flow, lines in heads.items():
+            found += self._of_lines(flow, limit + len(skip), lines)
         if skip:
             found = [one for one in found if one[ID] not in skip]
         found.sort()
@@ -101,16 +125,39 @@ class SqliteClaims:
             found = self._admitted(found, limit)
         return self._take(found[:limit])
 
+    def _in_turn(self, others: Sequence[Found], limit: int, skip: Collection[str]) -> list[Found] | None:
+        """What to take of `others`, which have no limits, and of the first rows of all lines; None if that is not known."""
+        rows = self.rows
+
+        def fetch(asked: Sequence[Window], full: Collection[str], number: int) -> list[list[Candidate]]:
+            lines = json.dumps(list(full))
+            keys = [(rows.shard, w.flow, rows.now, number, lines, *w.end, self.flows[w.flow]) for w in asked]
+            return [[_candidate(one) for one in rows.connection.execute(TURNS, key)] for key in keys]
+
+        def usage_of(every: Collection[str]) -> LimitUsage:
+            return self._control.limit_usage(every)
+
+        windows = [Window(rows.shard, flow, skip=skip) for flow in self.flows]
+        chosen = in_turn(windows, [_candidate(one) for one in others], fetch, usage_of, rows.now, limit)
+        return None if chosen is None else sorted(one[3] for one in chosen)
+
     @property
     def _control(self) -> SqliteLimits:
         return SqliteLimits(self.rows.connection, self.rows.shard, self.rows.now)
 
     def _ready(self, flow: str, limit: int) -> list[Found]:
-        """Enough candidates: those without limits, and of the first lines that have room."""
-        execute, key = self.rows.connection.execute, (self.rows.shard, flow)
-        execute(PROMOTE, (*key, self.rows.now, max(limit, PROMOTED)))
-        found = self._line(flow, limit, "")
-        lines = execute(HEADS, (*key, FIRST)).fetchall()
+        """The first rows without limits, after those that became due are made ready."""
+        key = (self.rows.shard, flow, self.rows.now, max(limit, PROMOTED))
+        self.rows.connection.execute(PROMOTE, key)
+        return self._line(flow, limit, "")
+
+    def _heads(self, flow: str, most: int) -> list[Any]:
+        """The lines of a flow, at most so many, each with its first row."""
+        return self.rows.connection.execute(HEADS, (self.rows.shard, flow, FIRST, most)).fetchall()
+
+    def _of_lines(self, flow: str, limit: int, lines: list[Any]) -> list[Found]:
+        """The first rows of the first lines that have room."""
+        found: list[Found] = []
         if lines:
             limit_usage = self._control.limit_usage([text for text, *_head in lines])
             free = {text: admission(text, limit_usage, self.rows.now).free for text, *_head in lines}
@@ -131,14 +178,16 @@ class SqliteClaims:
         return self.rows.connection.execute(SUSPECTS, key).fetchall()
 
     def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
-        """Those that their limits let go; it is noted which of them begin."""
-        control = self._control
-        limit_usage = control.limit_usage({one[LIMITS] for one in found})
+        """Those that their limits admit; it is recorded which of them begin."""
+        limit_usage = self._control.limit_usage({one[LIMITS] for one in found})
         order = ((number, one[ID], one[LIMITS]) for number, one in enumerate(found))
         taken = set(admit(order, limit_usage, self.rows.now, limit))
-        found = [one for one in found if one[ID] in taken]
+        return self._begun([one for one in found if one[ID] in taken])
+
+    def _begun(self, found: list[Found]) -> list[Found]:
+        """The same; it is recorded that they begin."""
+        self._control.begins(one[LIMITS] for one in found)
         for one in found:
-            control.begins(one[LIMITS])
             if (rest := after_start(one[LIMITS])) != one[LIMITS]:
                 self.rows.limit(one[ID], rest)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable
 
 from attrs import define
@@ -14,7 +15,7 @@ HELD = (
     "SELECT limits, id FROM stepflow_queue INDEXED BY stepflow_queue_limited"
     " WHERE shard = ? AND owner <> '' AND limits <> ''"
 )
-BEGUN = "SELECT at FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
+BEGUN = "SELECT at, runs FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
 RESERVED = (
     "SELECT o.run_id FROM stepflow_dedup_keys AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
     " WHERE o.shard = ? AND o.key = ? AND o.until > ?"
@@ -44,17 +45,19 @@ class SqliteLimits:
         for key, limit in wanted.items():
             since = self.now - limit.per_us
             rows = self.connection.execute(BEGUN, (self.shard, key, since, limit.rate)).fetchall()
-            found.begun[key] = [at for (at,) in rows]
+            found.begun[key] = [at for at, runs in reversed(rows) for _run in range(runs)]
         return found
 
-    def begins(self, limits: str) -> None:
-        """Record that a run with these limits was claimed, and delete start times that no period includes."""
-        for limit in rated(limits):
-            key = (self.shard, limit.key)
-            self.connection.execute(
-                "DELETE FROM stepflow_begun WHERE shard = ? AND key = ? AND at <= ?", (*key, self.now - limit.per_us)
-            )
-            self.connection.execute("INSERT INTO stepflow_begun (shard, key, at) VALUES (?, ?, ?)", (*key, self.now))
+    def begins(self, limits: Iterable[str]) -> None:
+        """Record that runs with these limits were claimed, and delete start times that no period includes."""
+        started = Counter[str]()
+        for limit in (limit for text in limits for limit in rated(text)):
+            if not started[limit.key]:
+                old = (self.shard, limit.key, self.now - limit.per_us)
+                self.connection.execute("DELETE FROM stepflow_begun WHERE shard = ? AND key = ? AND at <= ?", old)
+            started[limit.key] += 1
+        values = [(self.shard, key, self.now, runs) for key, runs in started.items()]
+        self.connection.executemany("INSERT INTO stepflow_begun (shard, key, at, runs) VALUES (?, ?, ?, ?)", values)
 
     def reserved(self, dedup: DedupKey) -> dict[str, str]:
         """The run that was started with this key, by the key, if the key holds."""

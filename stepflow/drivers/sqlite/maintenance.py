@@ -13,14 +13,17 @@ from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import forget
+from stepflow.drivers.sqlite.lists import flows_sql
 from stepflow.drivers.sqlite.rows import HEAD
 from stepflow.errors import Corrupt
-from stepflow.model.lifecycle import SUSPECT
+from stepflow.model.lifecycle import FINAL, SUSPECT
 from stepflow.model.shard import shard_of
 
 # A run ended after it was created, so the index by creation time bounds the search.
 ENDED = (
-    "SELECT s.id FROM stepflow_states AS s WHERE s.shard = ?1 AND s.status <> '' AND s.created_at < ?2"
+    f"{flows_sql('?1')} SELECT s.id FROM flow CROSS JOIN (VALUES ({'), ('.join(repr(str(status)) for status in sorted(FINAL))}))"
+    " AS v CROSS JOIN stepflow_states AS s INDEXED BY stepflow_states_listed"
+    " ON s.shard = ?1 AND s.flow = flow.name AND s.status = v.column1 WHERE s.created_at < ?2"
     " AND s.committed_at < ?2 AND NOT EXISTS"
     " (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id) AND NOT EXISTS"
     " (SELECT 1 FROM stepflow_delays AS d WHERE d.shard = s.shard AND d.run_id = s.id AND d.fired = 0) LIMIT ?3"

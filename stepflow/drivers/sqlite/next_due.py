@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
+from stepflow.drivers.port import turns
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES
 from stepflow.drivers.sqlite.limits import SqliteLimits
@@ -46,19 +47,36 @@ OWNED = (
 def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> DueSummary:
     """The DueSummary for these flows (name -> definition)."""
     dues: list[int | None] = []
-    suspects, lines = 0, []
+    suspects = 0
     for flow, definition in flows.items():
         *found, due_suspects = connection.execute(REST, (shard, flow, definition, now)).fetchone()
         suspects += due_suspects
         dues += [*found, *connection.execute(LINE, (shard, flow, "", definition)).fetchone()]
-        for (text,) in connection.execute(LINES, (shard, flow)).fetchall():
+    known = [due for due in dues if due is not None]
+    limited, complete = _limited(connection, shard, flows, now, turns.MANY_LINES)
+    if not complete and not (limited and min(limited) <= now):
+        limited, _complete = _limited(connection, shard, flows, now, turns.ALL_LINES)
+    first = min(known + limited, default=None)
+    return DueSummary(first, suspects, _owned(connection, shard, flows), head(connection))
+
+
+def _limited(
+    connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int, most: int
+) -> tuple[list[int], bool]:
+    """When the first rows of so many lines of each flow may be claimed, as far as that is known; whether these are all lines."""
+    lines: list[tuple[int, str]] = []
+    complete = True
+    for flow, definition in flows.items():
+        texts = connection.execute(LINES, (shard, flow, None, most)).fetchall()
+        complete = complete and len(texts) < most
+        for (text,) in texts:
             heads = connection.execute(LINE, (shard, flow, text, definition)).fetchone()
             lines += [(first, text) for first in heads if first is not None]
-    if lines:
-        limit_usage = SqliteLimits(connection, shard, now).limit_usage({text for _first, text in lines})
-        dues += [due_of(first, text, limit_usage, now) for first, text in lines]
-    known = [due for due in dues if due is not None]
-    return DueSummary(min(known, default=None), suspects, _owned(connection, shard, flows), head(connection))
+    if not lines:
+        return [], complete
+    usage = SqliteLimits(connection, shard, now).limit_usage({text for _first, text in lines})
+    dues = [due_of(first, text, usage, now) for first, text in lines]
+    return [due for due in dues if due is not None], complete
 
 
 def _owned(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str]) -> dict[str, int]:

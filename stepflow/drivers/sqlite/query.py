@@ -18,20 +18,18 @@ from stepflow.drivers.port.queries import (
     LimitUsageQuery,
     Revision,
     RunQuery,
-    Tally,
     TallyQuery,
 )
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
 from stepflow.drivers.sqlite.limits import SqliteLimits
+from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, STATE, head, read_event, read_queue, read_state
-from stepflow.errors import NotFound
-from stepflow.model.lifecycle import QueueRow, status_sql, status_terms
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue, read_state
+from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import new_tuple
 
-RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
 RUNS = (
     f"SELECT {RUN}, {QUEUE}{{more}} FROM stepflow_states AS s"
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
@@ -46,18 +44,6 @@ EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
 )
 
-STATUS = status_sql(
-    {
-        "ended": "s.status <> ''",
-        "no_row": "q.id IS NULL",
-        "awaits_event": "s.event <> ''",
-        "owned": "q.owner <> ''",
-        "blocked": "q.blocked <> ''",
-        "due": "q.due <= :now",
-        "polls": "s.polls",
-    },
-    final="s.status",
-)
 _LATER = (
     "(SELECT count(*) FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
     " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = {partition} AND due > ?3{blocked})"
@@ -102,9 +88,10 @@ class SqliteReader:
             case HistoryQuery():
                 return self._history(query) if is_plain(query) else self._search(query)
             case RunQuery():
-                return self._runs(query)
+                rows = SqliteLists(self.connection, self.shard).runs(query)
+                return [_record(row[:9], read_queue(row[9:20])) for row in rows]
             case TallyQuery():
-                return self._tally(query)
+                return SqliteLists(self.connection, self.shard).tally(query)
             case AsleepQuery():
                 counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
                 return [sum(int(count.fetchone()[0]) for count in counts)]
@@ -152,43 +139,6 @@ class SqliteReader:
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
         return Record(delay.state, created, row[-1], read_queue(row[13:24]), delay=delay)
-
-    def _runs(self, query: RunQuery) -> list[Record]:
-        where = ["s.shard = :shard"]
-        values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}
-        if query.flow is not None:
-            where.append("s.flow = :flow")
-            values["flow"] = query.flow
-        if query.status is not None:
-            where += status_terms(query.status, "s.status", STATUS)
-        for number, (name, value) in enumerate((query.labels or {}).items()):
-            where.append(
-                "s.id IN (SELECT id FROM stepflow_labels"
-                f" WHERE shard = :shard AND name = :name{number} AND value = :value{number})"
-            )
-            values |= {f"name{number}": name, f"value{number}": value}
-        if query.after is not None:
-            where.append("(s.created_at, s.id) < (:created_at, :after)")
-            values |= {"after": query.after, "created_at": self._created_at(query.after)}
-        order = " ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
-        text = f"{RUNS.format(more='')} WHERE {' AND '.join(where)}{order}"
-        return [_record(row[:9], read_queue(row[9:20])) for row in self.connection.execute(text, values)]
-
-    def _created_at(self, run_id: str) -> int:
-        query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ?"
-        row = self.connection.execute(query, (self.shard, run_id)).fetchone()
-        if row is None:
-            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return int(row[0])
-
-    def _tally(self, query: TallyQuery) -> list[Tally]:
-        rows = self.connection.execute(
-            f"SELECT s.flow, {STATUS}, count(*) FROM stepflow_states AS s"
-            " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
-            " WHERE s.shard = :shard GROUP BY 1, 2 ORDER BY 1, 2",
-            {"shard": self.shard, "now": query.now},
-        )
-        return [Tally(*row) for row in rows]
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"

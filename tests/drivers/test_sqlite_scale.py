@@ -1,0 +1,115 @@
+"""What SQLite does for a claim or a list does not grow with rows that do not concern it: counted in steps of its machine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
+from stepflow.drivers.port.queries import LimitUsageQuery, RunQuery
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.model.limits import Limit, dump
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import FLOW, FLOWS, NOW, Sessions, creation, ended, going
+
+Count = Callable[[Callable[[], Any]], int]
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Count:
+    """Counts the steps of all connections that are opened from now on."""
+    steps = [0]
+    connect = sqlite3.connect
+
+    def counted(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*args, **options)
+
+        def step() -> int:
+            steps[0] += 1
+            return 0
+
+        connection.set_progress_handler(step, 10)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+
+    def count(work: Callable[[], Any]) -> int:
+        before = steps[0]
+        work()
+        return 10 * (steps[0] - before)
+
+    return count
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    sessions = Sessions(SqliteDriver(path))
+    yield sessions.session()
+    sessions.close()
+
+
+def limited(run_id: str, limits: str) -> Commit:
+    """The start of a run that is due, with limits."""
+    write = Write(State(run_id, 0, going(), {}, {}), "1", Created(FLOW, "h", NOW))
+    return Commit(writes=(write,), queue=(Enqueue(run_id, FLOW, NOW, limits=limits),))
+
+
+def test_a_claim_among_many_keys_costs_as_much_as_among_some(tmp_path: Path, counting: Count) -> None:
+    costs = {}
+    for keys in (150, 3_000):
+        with opened(tmp_path / str(keys)) as store:
+            store.commit([limited(f"r{n:05}", dump([Limit(f"key-{n:05}", 2)])) for n in range(keys)], NOW)
+            claims: list[Any] = []
+            costs[keys] = counting(lambda store=store, claims=claims: claims.extend(store.claim(FLOWS, NOW, 32)))
+            costs[keys] += counting(lambda store=store: store.next_due(FLOWS, NOW))
+            assert [claim.fence.id for claim in claims] == [f"r{n:05}" for n in range(32)]
+    assert costs[3_000] < 3 * costs[150]
+
+
+def test_a_window_of_many_starts_is_a_few_rows(tmp_path: Path, counting: Count) -> None:
+    limits = dump([Limit("all", rate=10_000, per=60)])
+    with opened(tmp_path / "store") as store:
+        store.commit([limited(f"r{n:05}", limits) for n in range(2_100)], NOW)
+        first = counting(lambda: store.claim(FLOWS, NOW, 100))
+        for turn in range(19):
+            assert len(store.claim(FLOWS, NOW + 1 + turn, 100)) == 100
+        last = counting(lambda: store.claim(FLOWS, NOW + 30, 100))
+        (usage,) = store.read(LimitUsageQuery(limits, NOW + 40))
+    assert usage.begun == {
+        "all": [NOW] * 100 + [NOW + 1 + turn for turn in range(19) for _run in range(100)] + [NOW + 30] * 100
+    }
+    assert last < 3 * first
+
+
+LISTS = {
+    "open": RunQuery(NOW, status="queued"),
+    "no open one": RunQuery(NOW, status="waiting"),
+    "no failed one": RunQuery(NOW, status="failed"),
+    "unknown flow": RunQuery(NOW, flow="nobody.v1"),
+    "unknown label": RunQuery(NOW, labels={"half": "c"}),
+    "common label": RunQuery(NOW, labels={"half": "a"}),
+    "all": RunQuery(NOW),
+}
+
+
+def test_lists_do_not_grow_with_runs_that_ended(
+    tmp_path: Path, counting: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepflow.drivers.sqlite.lists.FEW", 100)
+    with opened(tmp_path / "store") as store:
+        store.commit([creation(f"open-{n}") for n in range(20)], NOW)
+        costs = []
+        for first, last in ((0, 500), (500, 5_000)):
+            some = [
+                Write(State(f"r{n:05}", 0, ended(), {"half": "ab"[n % 2]}, {}), "1", Created(FLOW, "h", NOW))
+                for n in range(first, last)
+            ]
+            store.commit([Commit(writes=(one,)) for one in some], NOW)
+            costs.append({name: counting(lambda query=query: store.read(query)) for name, query in LISTS.items()})
+    worse = {name: (costs[0][name], cost) for name, cost in costs[1].items() if cost > 3 * costs[0][name]}
+    assert not worse
