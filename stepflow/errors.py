@@ -94,6 +94,14 @@ class RunCancelled(StepflowError):
     """The run ended `cancelled`."""
 
 
+class RunEnded(StepflowError):
+    """The run ended before: `status` tells how. Nothing was written."""
+
+    def __init__(self, run_id: str, status: str, refused: str) -> None:
+        self.run_id, self.status = run_id, status
+        super().__init__(f"run {run_id!r} has ended, it is {status}; {refused}")
+
+
 class ResultTimeout(StepflowError, TimeoutError):
     """The run did not end within `result(timeout=)`; it continues, call `result` again later."""
 

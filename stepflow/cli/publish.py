@@ -11,8 +11,6 @@ from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.model.lifecycle import Status
 
-CLOSED = (Status.COMPLETED, Status.CANCELLED)  # a failed run receives its events after a retry
-
 
 @click.command("publish")
 @click.argument("run_id", metavar="ID")
@@ -31,5 +29,4 @@ def command(target: StoreTarget, run_id: str, event: str, payload: str, event_id
     status = target.run(work)
     if target.out.json:
         return target.out.value({"id": run_id, "event": event, "status": status})
-    warning = f", but the run will not receive it: the run is {status}" if status in CLOSED else ""
-    return target.out.line(f"{run_id}: {event} is published{warning}")
+    return target.out.line(f"{run_id}: {event} is published")

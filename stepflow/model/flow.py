@@ -126,3 +126,7 @@ class Flow(ABC, Generic[E_contra]):
     @abstractmethod
     def resume(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition (the same object is in the Move); raises UnknownState."""
+
+    def event_problem(self, name: str, payload: str) -> str:  # noqa: ARG002
+        """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""
+        return ""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
+from stepflow.errors import CodecError
 from stepflow.model.codec import Codec, UnresolvedName
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.state import Transition
@@ -154,3 +155,19 @@ class StepFlow(Flow[E_contra]):
     def resume(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition; one without a position starts the flow. Raises UnknownState."""
         return self._plan.at(transition)
+
+    def event_problem(self, name: str, payload: str) -> str:
+        """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""
+        problem, waits = "", {row.event for row in self._table.rows if row.event}
+        if name not in waits:
+            others = f"it waits for {', '.join(map(repr, sorted(waits)))}" if waits else "and for no other one"
+            return f"flow {self.name!r} waits for no event of this name, {others}"
+        for row in self._table.rows:
+            if row.event == name:
+                try:
+                    row.payload.decode(payload)
+                except CodecError as error:
+                    problem = f"{row.scope} cannot take it: {error}"
+                else:
+                    return ""
+        return problem

@@ -190,13 +190,13 @@ def test_ended_runs_are_not_reported_as_cancelled(waiting):
     assert waiting.code == 0
 
 
-def test_publish_warns_when_the_run_will_not_receive_the_event(waiting):
+def test_publish_to_a_run_that_can_not_go_on_is_refused(waiting):
     told = waiting("publish", "order--1", "order.approved", '"Ada"')
     assert told == "order--1: order.approved is published\n"  # a failed run takes it after a retry
     waiting("cancel", "order-1")
-    told = waiting("publish", "order-1", "order.approved", '"Ada"')
-    assert told == "order-1: order.approved is published, but the run will not receive it: the run is cancelled\n"
-    assert waiting.json("publish", "order-1", "order.approved", '"Ada"')["status"] == "cancelled"
+    waiting("publish", "order-1", "order.approved", '"Ada"')
+    assert waiting.code == 1
+    assert "run 'order-1' has ended, it is cancelled; event 'order.approved' was not stored" in waiting.err
 
 
 EVERY_VERB = [

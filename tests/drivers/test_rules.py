@@ -153,7 +153,7 @@ def test_a_release_looks_again(epoch, due, run):
 @given(commits)
 def test_what_a_driver_is_told_to_read_is_enough(commit):
     touched = set(ids_of(commit))
-    assert {run_id for run_id, _id in publishes_of(commit)} <= touched
+    assert {run_id for run_id, _name, _id in publishes_of(commit)} <= touched
     assert set(pending_ids_of(commit)) <= touched
     runs = {run_id: RunSnapshot(1, 1) for run_id in touched}
     assert decide(commit, runs, Changes()) is None or set(runs) == touched  # it asked for no other run

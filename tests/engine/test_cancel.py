@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, RetryPolicy, RunCancelled, Status, StepflowError, Steps, current, named
+from stepflow import Engine, RetryPolicy, RunCancelled, RunEnded, Status, StepflowError, Steps, current, named
 from stepflow.drivers.port.commit import Owner
 from tests.engine.flows import Flaky, Order, chain, note
 
@@ -31,7 +31,8 @@ def test_a_run_that_waits_is_cancelled_at_once(engine, clock, wait):
     engine.run_until_idle()
     run.cancel()
     assert (run.status(), run.info().due, run.info().waiting_for) == (Status.CANCELLED, None, "")
-    run.publish("paid", 1)
+    with pytest.raises(RunEnded, match="cancelled"):
+        run.publish("paid", 1)
     idle = engine.run_until_idle(advance=True)
     assert (idle.waiting, idle.next_due) == (0, None)
     assert run.status() is Status.CANCELLED

@@ -91,3 +91,30 @@ def test_a_failed_run_receives_a_late_event_after_its_redrive(engine):
     assert run.status() is Status.FAILED
     run.redrive()
     assert engine.run_until_idle().completed == 1
+
+
+@pytest.mark.parametrize("worker_is_there", [True, False])
+@pytest.mark.parametrize(("late_s", "status"), [(-1, "completed"), (0, "failed"), (1, "failed"), (86_400, "failed")])
+def test_an_event_counts_if_it_was_published_before_the_deadline(engine, clock, worker_is_there, late_s, status):
+    engine.register(wait_flow(timeout=3600))
+    run = engine.start(wait_flow(timeout=3600), Order())
+    engine.run_until_idle()
+    clock.advance(3600 + late_s)
+    if worker_is_there:
+        engine.run_until_idle()
+    run.publish("paid", 5)
+    clock.advance(7200)
+    engine.run_until_idle()
+    assert run.status() == status
+
+
+def test_a_late_event_is_left_for_the_next_wait_of_its_name(engine, clock):
+    inner = Steps(Order).wait_event("w", "paid", int, take, timeout=10)
+    flow = named("x", Order).retry("r", RetryPolicy(delay=0), inner).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    engine.run_until_idle()
+    clock.advance(11)
+    run.publish("paid", 5)
+    assert engine.run_until_idle().completed == 1
+    assert run.result().log == ["got 5"]

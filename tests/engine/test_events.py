@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from stepflow import AsyncEngine, CodecError, Engine, RetryPolicy, RunFailed, Status, StepflowError, Steps, named
+from stepflow import (
+    AsyncEngine,
+    CodecError,
+    Engine,
+    RetryPolicy,
+    RunEnded,
+    RunFailed,
+    Status,
+    StepflowError,
+    Steps,
+    named,
+)
 from tests.engine.flows import Broken, Order, positions
 
 
@@ -208,13 +219,57 @@ def test_an_event_is_not_lost_when_its_function_spoils_the_exchange(engine):
     assert run.result() == {"got": 5}
 
 
-def test_publishing_to_an_ended_run_changes_nothing(engine, waiting):
-    waiting.publish("paid", 5)
+def test_publishing_to_an_ended_run_is_refused_and_changes_nothing(engine, waiting):
+    waiting.publish("paid", 5, id="first")
     engine.run_until_idle()
     revisions = len(waiting.history())
-    waiting.publish("paid", 6)
+    with pytest.raises(RunEnded, match="run 'one' has ended, it is completed; event 'paid' was not stored") as refused:
+        waiting.publish("paid", 6)
+    assert refused.value.status == "completed"
+    waiting.publish("paid", 5, id="first")  # delivered a second time: it was stored before
     assert engine.run_until_idle().completed == 0
     assert (waiting.status(), len(waiting.history())) == (Status.COMPLETED, revisions)
+
+
+def test_one_message_may_be_two_events(engine):
+    flow = named("two", Order).wait_event("a", "paid", int, take).wait_event("b", "address", str, take).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    run.publish("paid", 5, id="message-7")
+    run.publish("address", "Bonn", id="message-7")
+    run.publish("address", "Rome", id="message-7")
+    engine.run_until_idle()
+    assert run.result().log == ["got 5", "got Bonn"]
+
+
+def test_a_payload_of_another_type_fails_the_run_with_a_public_error_and_a_redrive_waits_again(engine, waiting):
+    waiting.publish("paid", "five")
+    engine.run_until_idle()
+    error = waiting.info().error
+    assert (error.type, "expected int, found 'five'" in error.message) == ("CodecError", True)
+    waiting.publish("paid", 5)
+    waiting.redrive()
+    engine.run_until_idle()
+    assert waiting.result().log == ["got 5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "told"),
+    [
+        ("payd", 5, "event 'payd' is published, but flow 'x' waits for no event of this name, it waits for 'paid'"),
+        (
+            "paid",
+            "five",
+            "event 'paid' is published, but x/w0WaitEvent cannot take it: the stored value does not fit int",
+        ),
+    ],
+)
+def test_an_event_that_no_wait_of_the_flow_takes_is_told(engine, waiting, caplog, name, payload, told):
+    waiting.publish(name, payload)
+    assert told in caplog.text
+    caplog.clear()
+    engine.get("one").publish(name, payload)  # this handle does not know the flow
+    assert not caplog.text
 
 
 def test_a_publish_from_inside_of_the_run_is_not_missed(store):

@@ -16,6 +16,7 @@ ARGUMENTS = {
     "DefinitionError": (["x/a: wrong", "x/b: wrong too"],),
     "RevMismatch": (["b", "a"],),
     "Duplicate": ("key", "run-1"),
+    "RunEnded": ("run-1", "completed", "event 'paid' was not stored"),
     "RunFailed": ("run-1", "ValueError", "no", "Traceback"),
 }
 

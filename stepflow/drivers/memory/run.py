@@ -9,13 +9,14 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
+from stepflow.drivers.port.rules import EventKey
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
 
 
 @define
 class MemoryRun:
-    """Everything of one run. `events` maps publish ids to the event, or to None once it was consumed."""
+    """Everything of one run. `events` maps names and publish ids to the event, or to None once it was consumed."""
 
     state: State
     created: Created
@@ -24,7 +25,7 @@ class MemoryRun:
     priority: int = 0
     limits: str = ""
     revisions: list[Revision] = field(factory=list)
-    events: dict[str, Event | None] = field(factory=dict)
+    events: dict[EventKey, Event | None] = field(factory=dict)
     delay: Delay | None = None
 
     def pending(self) -> list[Event]:
@@ -33,7 +34,7 @@ class MemoryRun:
 
     def consume(self, seq: int) -> None:
         """Take a pending event; its publish id stays known."""
-        self.events[next(event.id for event in self.pending() if event.seq == seq)] = None
+        self.events[next((event.name, event.id) for event in self.pending() if event.seq == seq)] = None
 
     def record(self, full: bool = True) -> Record:
         """The run as others see it."""

@@ -97,8 +97,8 @@ class MemoryTables:
         """Give a run or a delay this row, with a new epoch."""
         self.place(key, new_tuple(QueueRow, (*row[:EPOCH], next(self.counters.epochs), *row[EPOCH + 1 :])))
 
-    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str]] = ()) -> RunSnapshot:
-        """A run, or a pending delay, for the rules; `publishes` are (run id, publish id) to be looked up."""
+    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str, str]] = ()) -> RunSnapshot:
+        """A run, or a pending delay, for the rules; `publishes` are (run id, name, publish id) to be looked up."""
         run = self.entry(key)
         if run is None:
             return RunSnapshot()
@@ -107,7 +107,7 @@ class MemoryTables:
         found.at(state.transition)
         found.priority, found.limits, found.delay = run.priority, run.limits, delay.offset if delay else 0
         if run.events:
-            found.known = {event_id for run_id, event_id in publishes if run_id == key and event_id in run.events}
+            found.known = {(name, at) for run_id, name, at in publishes if run_id == key and (name, at) in run.events}
             if pending:
                 found.pending = {event.seq: event.name for event in run.pending()}
         return found
@@ -180,7 +180,7 @@ class MemoryTables:
         for run_id, seq in changes.consumed:
             self.runs[run_id].consume(seq)
         for event in changes.events:
-            self.runs[event.run_id].events[event.id] = evolve(event, seq=next(self.counters.seqs))
+            self.runs[event.run_id].events[event.name, event.id] = evolve(event, seq=next(self.counters.seqs))
         for key, run in runs.items():
             self.write(key, run)
         for data in changes.data.values():

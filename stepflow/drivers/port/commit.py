@@ -68,7 +68,7 @@ class Dequeue(NamedTuple):
 
 @frozen
 class Event:
-    """A payload for a run, kept until one wait of that name takes it. `id` makes publishing idempotent per run.
+    """A payload for a run, kept until one wait of that name takes it. `id` makes publishing idempotent per run and name.
 
     `seq` is given by the store and orders the events of a run; 0 before.
     """
@@ -141,7 +141,7 @@ class Commit(NamedTuple):
 
     Applied in the order of the fields. `consume` are the seqs of events of the fenced run that this commit uses up.
     `unowned` lists runs whose queue row, if any, must have no owner. `publish` stores events (one that is already there is
-    ignored) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
+    ignored; a new one for a completed or cancelled run is refused) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
     the store fills them in (`stepflow.drivers.port.placeholders`), so that a State can hold the revision of another one.
     """
 

@@ -16,7 +16,7 @@ from stepflow.drivers.port.commit import Commit, Created, DedupKey, Dequeue, Enq
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.stored import printable
-from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, TooLarge
+from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, RunEnded, StepflowError, TooLarge
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.state import Transition
@@ -25,6 +25,10 @@ NO_EXCHANGE = "null"  # the exchange of a run that was created without one
 
 Slot = tuple[int, int]
 """The number of a commit in its batch, and the number of one of its writes."""
+
+
+EventKey = tuple[str, str]
+"""The name of an event and its publish id: together they identify it within a run."""
 
 
 class NumberedWrite(NamedTuple):
@@ -54,7 +58,7 @@ class RunSnapshot:
     limits: str = ""  # of its next queue row
     labels: str = "{}"  # their stored text, in stores that index them
     pending: dict[int, str] = field(factory=dict)  # seq -> name of the events that no wait took yet
-    known: set[str] = field(factory=set)  # those publish ids of the batch that are stored already
+    known: set[EventKey] = field(factory=set)  # the events of the batch that are stored already
     delay: int = 0  # the offset, if this is a pending delay
     placed: bool = False  # its queue row is to be written, or to be removed if `row` is None
     marked: bool = False  # its owned queue row gets the cancel mark
@@ -119,9 +123,9 @@ def ids_of(commit: Commit) -> Collection[str]:
     return dict.fromkeys(found)
 
 
-def publishes_of(commit: Commit) -> Sequence[tuple[str, str]]:
-    """(run id, publish id) of its events: whether they are stored already decides."""
-    return [(event.run_id, event.id) for event in commit.publish]
+def publishes_of(commit: Commit) -> Sequence[tuple[str, str, str]]:
+    """(run id, name, publish id) of its events: whether they are stored already decides."""
+    return [(event.run_id, event.name, event.id) for event in commit.publish]
 
 
 def pending_ids_of(commit: Commit) -> Sequence[str]:
@@ -148,7 +152,13 @@ def decide_commit(
 ) -> StepflowError | None:
     """Note what the commit changes, or answer why nothing of it is done; `revs` are the new revisions of its writes."""
     problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
-    problem = problem or _missing(commit, runs) or _too_large(commit.data, changes) or _reserve(commit.dedup, changes)
+    problem = (
+        problem
+        or _missing(commit, runs)
+        or _ended(commit, runs)
+        or _too_large(commit.data, changes)
+        or _reserve(commit.dedup, changes)
+    )
     if problem is not None:
         return problem
     first = changes.last_data + 1
@@ -228,6 +238,15 @@ def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError |
     return None
 
 
+def _ended(commit: Commit, runs: Mapping[str, RunSnapshot]) -> RunEnded | None:
+    """The refusal of a new event for a run that no wait can take: only a failed run may go on, after a redrive."""
+    for event in commit.publish:
+        run = runs[event.run_id]
+        if run.status not in ("", "failed") and (event.name, event.id) not in run.known:
+            return RunEnded(event.run_id, run.status, f"event {event.name!r} was not stored")
+    return None
+
+
 def _too_large(data: Sequence[DataWrite], changes: Changes) -> TooLarge | None:
     for one in data:
         if len(one.blob) > changes.largest_blob:
@@ -298,9 +317,9 @@ def _dequeue(run: RunSnapshot, now: int) -> None:
 
 def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None:
     """Store an event that is not known, and wake the run if it waits for it."""
-    if event.id in run.known:
+    if (event.name, event.id) in run.known:
         return
-    run.known.add(event.id)
+    run.known.add((event.name, event.id))
     run.pending[-1 - len(run.pending)] = event.name  # its seq is drawn when it is written
     changes.events.append(event)
     if event.name not in run.awaits or run.status:

@@ -70,7 +70,8 @@ class Store(ABC):
        due, id. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
     6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one
        if the State's rev is still `claim_rev`, else it becomes 0.
-    7. *Events* are stored once per (run, id), delivered in order of seq, and vanish only in the commit that consumes them.
+    7. *Events* are stored once per (run, name, id), delivered in order of seq, and vanish only in the commit that consumes them.
+       A new one for a completed or cancelled run is refused (RunEnded); a failed run keeps it for its redrive.
        A publish never gets lost between a look for events and a release: the release itself looks again.
     8. *Durable.* What commit, release or publish acknowledged is there after a crash of the process.
     9. *Exact.* Labels, annotations, payloads and exchanges come back as they were given, whatever characters they hold.

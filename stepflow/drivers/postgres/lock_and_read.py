@@ -37,8 +37,8 @@ PENDING = (
     " where x.shard = $1 and x.run_id = u.id and not x.taken order by x.seq) e"
 )
 KNOWN = (
-    "select e.* from unnest($2::text[], $3::text[]) as u (run_id, id) cross join"
-    f" {found('events', 'x.shard = $1 and x.run_id = u.run_id and x.id = u.id', 'run_id, id')} e"
+    "select e.* from unnest($2::text[], $3::text[], $4::text[]) as u (run_id, name, id) cross join"
+    f" {found('events', 'x.shard = $1 and x.run_id = u.run_id and x.name = u.name and x.id = u.id', 'run_id, name, id')} e"
 )
 
 
@@ -55,7 +55,7 @@ def lock_and_read(
     connection: Connection,
     shards: Shards,
     ids: Iterable[str],
-    publishes: Sequence[tuple[str, str]] = (),
+    publishes: Sequence[tuple[str, str, str]] = (),
     pending: Collection[str] = (),
     draws: tuple[Statement, int] | None = None,
     *,
@@ -65,7 +65,7 @@ def lock_and_read(
 ) -> tuple[dict[str, RunSnapshot], list[int]]:
     """Begin a transaction, lock the runs and read them, `pending` ones with their pending events.
 
-    `publishes` are (run id, publish id) to be looked up. `draws` asks for so many new revisions, after the statement that
+    `publishes` are (run id, name, publish id) to be looked up. `draws` asks for so many new revisions, after the statement that
     guards them. Raises InboxNotEmpty when callers posted something. `within` a transaction that has begun already, the
     function neither begins one nor looks at the inbox. With `skip_locked` a run that another transaction has locked gets a
     snapshot without revision and epoch. With `claims_only` the transitions are not read.
@@ -96,7 +96,7 @@ def lock_and_read(
 
 
 def _readings(
-    shard: str, wanted: Sequence[str], publishes: Sequence[tuple[str, str]], pending: Sequence[str]
+    shard: str, wanted: Sequence[str], publishes: Sequence[tuple[str, str, str]], pending: Sequence[str]
 ) -> Iterator[tuple[Reading, str, tuple[object, ...]]]:
     """The statements that read the runs of a shard, and what to do with their rows; the first one locks."""
     ids = texts(wanted)
@@ -105,8 +105,8 @@ def _readings(
     if pending:
         yield _read_pending, PENDING, (shard, texts(pending))
     if publishes:
-        run_ids, event_ids = zip(*publishes, strict=True)
-        yield _read_known, KNOWN, (shard, texts(run_ids), texts(event_ids))
+        run_ids, names, event_ids = zip(*publishes, strict=True)
+        yield _read_known, KNOWN, (shard, texts(run_ids), texts(names), texts(event_ids))
 
 
 def _read_states(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
@@ -139,5 +139,5 @@ def _read_pending(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]
 
 
 def _read_known(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
-    for run_id, event_id in rows:
-        runs[restored(run_id)].known.add(restored(event_id))
+    for run_id, name, event_id in rows:
+        runs[restored(run_id)].known.add((restored(name), restored(event_id)))

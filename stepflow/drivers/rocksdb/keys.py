@@ -67,7 +67,7 @@ class Keys:
         self.labels = shard + b"b"  # label, value, created at, id
         self.ended = shard + b"z"  # committed at, id: runs that may be pruned
         self.events = shard + b"e"  # id, seq -> an event that was not received yet
-        self.published = shard + b"u"  # id, publish id
+        self.published = shard + b"u"  # id, publish id, name of the event
         self.owners = shard + b"w"  # owner
         self.counts = shard + b"c"  # group, flow -> how many runs
         self.delays = shard + b"d"  # id, offset -> a delay

@@ -40,23 +40,26 @@ def appear(overlay: Overlay, keys: Keys, me: Owner) -> None:
 
 
 def snapshot(
-    overlay: Overlay, keys: Keys, key: str, with_pending: bool, publishes: Sequence[tuple[str, str]] = ()
+    overlay: Overlay, keys: Keys, key: str, with_pending: bool, publishes: Sequence[tuple[str, str, str]] = ()
 ) -> RunSnapshot:
-    """A run, or a pending delay, for the rules; `publishes` are (run id, publish id) to be looked up."""
+    """A run, or a pending delay, for the rules; `publishes` are (run id, name, publish id) to be looked up."""
     run, row = overlay.run(key), overlay.row(key)
     if run is None:
         return _delay_snapshot(overlay, keys, key, row)
     found = RunSnapshot(run.rev, run.rev, None if row is None else row.epoch, row)
     found.at(run.transition)
     found.priority, found.limits = run.priority, run.limits
-    if publishes:
-        asked = {
-            event_id: keys.published + run.code + text(event_id) for run_id, event_id in publishes if run_id == key
-        }
-        found.known = {event_id for event_id, at in asked.items() if overlay.value(at) is not None}
+    for run_id, name, event_id in publishes:
+        if run_id == key and _is_stored(overlay, keys.published + run.code + text(event_id), name):
+            found.known.add((name, event_id))
     if with_pending:
         found.pending = {event.seq: event.name for event in pending(overlay, keys, run)}
     return found
+
+
+def _is_stored(overlay: Overlay, at: bytes, name: str) -> bool:
+    """Whether an event of this name has the publish id of the key `at`; a key without a name, of an older store, counts for all."""
+    return overlay.value(at + text(name)) is not None or overlay.value(at) is not None
 
 
 def _delay_snapshot(overlay: Overlay, keys: Keys, key: str, row: QueueRow | None) -> RunSnapshot:

@@ -25,7 +25,7 @@ DELAY = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = d.shard AND q.id = d.key WHERE d.shard = ? AND d.key = ? AND d.fired = 0"
 )
 PENDING = "SELECT seq, name FROM stepflow_events WHERE shard = ? AND run_id = ? AND taken = 0"
-KNOWN = "SELECT 1 FROM stepflow_events WHERE shard = ? AND run_id = ? AND id = ?"
+KNOWN = "SELECT 1 FROM stepflow_events WHERE shard = ? AND run_id = ? AND name = ? AND id = ?"
 # The row of a delay has no State; its claim_rev is always the revision of its snapshot.
 HELD = (
     f"SELECT {QUEUE}, q.id, ifnull(s.rev, q.claim_rev) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
@@ -67,8 +67,8 @@ class ReadyRows:
         row = self.connection.execute("SELECT value FROM stepflow_meta WHERE name = 'epoch'").fetchone()
         return int(row[0]) - number + 1
 
-    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str]] = ()) -> RunSnapshot:
-        """A run, or a pending delay, for the rules; `publishes` are (run id, publish id) to be looked up."""
+    def snapshot(self, key: str, pending: bool, publishes: Sequence[tuple[str, str, str]] = ()) -> RunSnapshot:
+        """A run, or a pending delay, for the rules; `publishes` are (run id, name, publish id) to be looked up."""
         execute = self.connection.execute
         found = execute(RUN, (self.shard, key)).fetchone()
         if found is None:
@@ -78,8 +78,8 @@ class ReadyRows:
         run.rev, run.priority, run.limits, run.labels = rev, priority, limits, labels
         if pending:
             run.pending = dict(execute(PENDING, (self.shard, key)))
-        asked = [event_id for run_id, event_id in publishes if run_id == key]
-        run.known = {event_id for event_id in asked if execute(KNOWN, (self.shard, key, event_id)).fetchone()}
+        asked = [(name, event_id) for run_id, name, event_id in publishes if run_id == key]
+        run.known = {one for one in asked if execute(KNOWN, (self.shard, key, *one)).fetchone()}
         return run
 
     def _delay(self, key: str) -> RunSnapshot:

@@ -47,8 +47,10 @@ class Run(RunBase[E]):
     def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:
         """Give the run an event; it is kept until one wait of that name takes it.
 
-        The same `id` twice is stored once; without one every call is a new event. With `tx`, the caller's open transaction
-        on the same store, it happens when that transaction commits.
+        The same `name` and `id` twice is stored once; without an `id` every call is a new event. With `tx`, the caller's open
+        transaction on the same store, it happens when that transaction commits. Raises RunEnded if the run was completed or
+        cancelled. A handle that knows its flow (from `start`, or `get(flow, id)`) logs a warning if the flow does not wait for an event of
+        this name, or for another type of payload.
         """
         self._call_tx(tx, self._run.publish(name, payload, id=id, tx=tx))
 

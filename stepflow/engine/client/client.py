@@ -161,14 +161,17 @@ class Client:
             raise _not_found(run_id)
         return found
 
-    async def publish(self, run_id: str, name: str, payload: Any, event_id: str) -> None:
-        """Store an event for a run; the same event id twice is stored once."""
+    def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:
+        """An event that is published now, with the payload as text."""
         self._lifetime.check_open()
-        commit = Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),))
+        return planned_event(run_id, name, payload, event_id, self._clock.now())
+
+    async def publish(self, event: Event) -> None:
+        """Store an event for a run; the same name and id twice is stored once."""
         try:
-            await self._committer.submit(commit)
+            await self._committer.submit(Commit(publish=(event,)))
         except NotFound:
-            raise _not_found(run_id) from None
+            raise _not_found(event.run_id) from None
         self._notifier.schedule_at(0)
 
     async def post(self, tx: Any, commit: Commit) -> Created | None:
@@ -184,10 +187,9 @@ class Client:
             return found
         return await self._store.apost(tx, commit)
 
-    async def post_event(self, tx: Any, run_id: str, name: str, payload: Any, event_id: str) -> None:
+    async def post_event(self, tx: Any, event: Event) -> None:
         """Publish through the caller's own transaction."""
-        self._lifetime.check_open()
-        await self.post(tx, Commit(publish=(planned_event(run_id, name, payload, event_id, self._clock.now()),)))
+        await self.post(tx, Commit(publish=(event,)))
 
     async def cancel(self, run_id: str) -> None:
         """End a run as cancelled: at once if no worker holds it, else after its present step. An ended run stays as it is."""

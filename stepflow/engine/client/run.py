@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -16,16 +17,18 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
 E = TypeVar("E")
+log = logging.getLogger("stepflow")
 
 
 class AsyncRun(Generic[E]):
     """A run of a flow with exchange type `E`; every method raises NotFound if there is no such run."""
 
     def __init__(
-        self, client: Client, clock: Clock, store: str, flows: dict[str, Flow[Any]], run_id: str, codec: Codec[E]
+        self, client: Client, clock: Clock, store: str, flows: dict[str, Flow[Any]], run_id: str, flow: Flow[E] | None
     ) -> None:
         self.id = run_id
-        self._client, self._clock, self._store, self._flows, self._codec = client, clock, store, flows, codec
+        self._client, self._clock, self._store, self._flows, self._flow = client, clock, store, flows, flow
+        self._codec: Codec[E] = Codec(Any) if flow is None else flow.codec
 
     def __repr__(self) -> str:
         return f"AsyncRun({self.id!r})"
@@ -63,14 +66,19 @@ class AsyncRun(Generic[E]):
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.
 
-        The same `id` twice is stored once; without one every call is a new event. With `tx`, the caller's open transaction
-        on the same store, it happens when that transaction commits.
+        The same `name` and `id` twice is stored once; without an `id` every call is a new event. With `tx`, the caller's open
+        transaction on the same store, it happens when that transaction commits. Raises RunEnded if the run was completed or
+        cancelled. A handle that knows its flow (from `start`, or `get(flow, id)`) logs a warning if the flow does not wait for an event of
+        this name, or for another type of payload.
         """
         event_id = uuid7(self._clock) if id is None else id
+        event = self._client.planned_event(self.id, name, payload, event_id)
+        if self._flow is not None and (problem := self._flow.event_problem(name, event.payload)):
+            log.warning("run %s: event %r is published, but %s", self.id, name, problem)
         if tx is not None:
-            await self._client.post_event(tx, self.id, name, payload, event_id)
+            await self._client.post_event(tx, event)
             return
-        await self._client.publish(self.id, name, payload, event_id)
+        await self._client.publish(event)
 
     async def cancel(self) -> None:
         """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""

@@ -174,7 +174,12 @@ class StepAttempt(GeneratorAttempt):
             self.text = text
 
     def _published(self, task: Task) -> list[Event]:
-        return [e for e in self._events if e.name == task.event]
+        """The events that the wait may take: once its deadline has passed, only those that were published before it."""
+        found = [e for e in self._events if e.name == task.event]
+        deadline = self._deadline(task)
+        if not found or deadline is None or deadline > self.clock.now():
+            return found
+        return [e for e in found if e.published_at < deadline]
 
     def _take(self, task: Task) -> Any:
         """The payload of the event that the task waits for; TimedOut if it did not come in time."""
@@ -267,3 +272,5 @@ class StepAttempt(GeneratorAttempt):
 
 class _BadPayload(CodecError):
     """A published payload that does not fit the wait's type. The failed try consumes it, or every later try would fail."""
+
+    __qualname__ = "CodecError"  # the name that callers see

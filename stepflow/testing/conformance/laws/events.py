@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Release
-from stepflow.errors import LostClaim, NotFound
+from stepflow.errors import LostClaim, NotFound, RunEnded
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
@@ -13,6 +13,7 @@ from stepflow.testing.conformance.kit import (
     claim,
     creation,
     ended,
+    going,
     make,
     publish,
     record,
@@ -31,6 +32,17 @@ class EventLaws:
         make(store, publish("a", "e", "1", '"first"'), publish("b", "e", "1"))
         make(store, publish("a", "e", "1", '"second"'))
         assert [event.payload for event in record(store, "a").events] == ['"first"']
+
+    def test_law_7_an_id_counts_per_name(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("a"))
+        for name, event_id in (("paid", "1"), ("address", "1"), ("paid", "2"), ("address", "1")):
+            make(store, publish("a", name, event_id))
+        assert [(event.name, event.id) for event in record(store, "a").events] == [
+            ("paid", "1"),
+            ("address", "1"),
+            ("paid", "2"),
+        ]
 
     def test_law_7_events_come_in_order(self, sessions: Sessions) -> None:
         store = sessions.session()
@@ -129,7 +141,29 @@ class EventLaws:
         assert claim(store) == {}
         assert set(claim(store, now=LATER)) == {"a"}
 
-    def test_law_7_a_publish_does_not_wake_what_ended_or_is_held(self, sessions: Sessions) -> None:
+    def test_law_7_a_run_that_ended_takes_no_new_event(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        held, rev = begun(store, "a")
+        make(store, creation("b"), publish("a", "paid", "1"))
+        make(store, step(held, rev, ended("cancelled"), end=True))
+        make(store, publish("a", "paid", "1"))  # stored before, so it is no new one
+        refused = Commit(publish=(*publish("b", "paid", "1").publish, *publish("a", "paid", "2").publish))
+        (result,) = store.commit([refused], NOW)
+        assert isinstance(result, RunEnded)
+        assert (result.run_id, result.status) == ("a", "cancelled")
+        assert [event.id for event in record(store, "a").events] == ["1"]
+        assert record(store, "a").row is None
+        assert record(store, "b").events == ()
+
+    def test_law_7_a_failed_run_keeps_a_new_event_and_stays_failed(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        held, rev = begun(store, "a")
+        make(store, step(held, rev, ended("failed"), end=True))
+        make(store, publish("a", "paid", "1"))
+        assert [event.id for event in record(store, "a").events] == ["1"]
+        assert record(store, "a").row is None
+
+    def test_law_7_a_publish_does_not_wake_what_is_held(self, sessions: Sessions) -> None:
         store = sessions.session()
         held, rev = begun(store, "a")
         rev = make(store, step(held, rev, awaiting("paid")))[0]
@@ -137,9 +171,7 @@ class EventLaws:
         row = record(store, "a").row
         assert row is not None
         assert row.epoch == held.fence.epoch
-        make(store, step(held, rev, ended(), end=True), now=NOW)
-        make(store, publish("a", "paid", "2"))
-        assert record(store, "a").row is None
+        make(store, step(held, rev, going(), end=False), now=NOW)
 
     def test_cancel_marks_a_held_run(self, sessions: Sessions) -> None:
         store = sessions.session()

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import pytest
 
-from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.commit import Commit, Release, Write
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.errors import CodecError, StepflowError
-from stepflow.model.state import Transition
+from stepflow.model.state import State, Transition
 from stepflow.testing.conformance.kit import (
     FLOWS,
     NOW,
@@ -185,14 +185,12 @@ class RecordLaws:
     def test_law_11_pruning_takes_old_ended_runs_whole(self, sessions: Sessions) -> None:
         store = sessions.session()
         upkeep = sessions.driver.maintenance("")
-        make(
-            store,
-            creation("old", due=None, transition=ended(), labels={"k": "v"}),
-            creation("parked", due=None),
-            now=NOW,
+        first, _parked = make(
+            store, creation("old", due=None, labels={"k": "v"}), creation("parked", due=None), now=NOW
         )
         rev = make(store, creation("new", due=None, created_at=1), now=1)[0]
         make(store, publish("old", "e", "1"))
+        make(store, Commit(writes=(Write(State("old", first, ended(), {"k": "v"})),)))
         make(store, write("new", rev, ended("failed")), now=NOW + 10)
         other = sessions.session("other")
         make(other, creation("old", due=None, transition=ended()))
