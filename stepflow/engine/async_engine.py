@@ -12,10 +12,12 @@ from typing import Any, Self
 
 from attrs import frozen
 
+from stepflow.drivers.port.delays import DelayQuery
 from stepflow.drivers.port.queries import AsleepQuery, RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
+    MAX_LIMIT,
     checked_age,
     checked_clock,
     checked_concurrency,
@@ -24,12 +26,13 @@ from stepflow.engine.checks import (
     checked_retention,
     checked_timeout,
 )
-from stepflow.engine.clock import SECOND, Clock, VirtualClock, moment
+from stepflow.engine.clock import Clock, moment
 from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.futures import uninterrupted
 from stepflow.engine.health import Health
+from stepflow.engine.jumps import MAX_JUMPS, Jumps
 from stepflow.engine.session import GRACE_S, Session
-from stepflow.errors import DefinitionError, StepflowError
+from stepflow.errors import DefinitionError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
@@ -123,24 +126,29 @@ class AsyncEngine(AsyncFlowEngine):
         self,
         advance: bool = False,
         *,
+        until: datetime | timedelta | None = None,
+        max_jumps: int = MAX_JUMPS,
         timeout: timedelta | float | None = None,  # noqa: ASYNC109 - not the end of the call, but of its work
     ) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.
 
-        With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
+        With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled, or
+        until `until`: an aware datetime, or the time that may pass. Raises StepflowError when something is still scheduled
+        after `max_jumps` jumps, for example a poll whose condition never comes true.
         After `timeout` (seconds or timedelta) no step begins any more; those that have begun get 10 s to end.
         """
         session, limit_s = self._session, checked_timeout(timeout)
-        if advance and not isinstance(self._clock, VirtualClock):
-            raise StepflowError("run_until_idle(advance=True) needs a virtual clock: Engine(..., clock=VirtualClock())")
+        jumps = Jumps(self._clock, advance, until, max_jumps)
         async with session.at_work(beat=self._clock.virtual):  # else only if others hold runs
             session.worker.ended.clear()
             await session.leases.release_expired()
             with nullcontext() if limit_s is None else session.limited(limit_s):
-                while (idle := await session.worker.run(until_idle=True)) and isinstance(self._clock, VirtualClock):
-                    if not advance or (due := session.worker.idle_until) is None:
+                while (idle := await session.worker.run(until_idle=True)) and advance:
+                    due = session.worker.idle_until
+                    if due is not None and jumps.over:
+                        raise jumps.problem(await self._next_one(due))
+                    if not jumps.to(due):
                         break
-                    self._clock.advance(max(0, due - self._clock.now()) / SECOND)
                     await session.leases.release_expired()
         due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
         (waiting,) = await session.reader.read(AsleepQuery(tuple(session.flows), self._clock.now()))
@@ -149,6 +157,16 @@ class AsyncEngine(AsyncFlowEngine):
         )
         blocked = sum(record.row is not None and record.row.flow in session.flows for record in kept_back)
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due), blocked)
+
+    async def _next_one(self, due: int) -> str:
+        """What is due at `due`, in words."""
+        for status in (Status.WAITING, Status.SLEEPING):
+            for run in await self.runs(status=status, limit=MAX_LIMIT):
+                if run.due == moment(due):
+                    return f"run {run.id!r} of flow {run.flow!r} is {status} at {run.position[0] if run.position else run.to}"
+        delays = await self._session.reader.read(DelayQuery(due, pending=True))
+        owners = ", ".join(sorted({repr(delay.state.id) for delay in delays})) or "a run"
+        return f"a delay of {owners} is due at {moment(due).isoformat()}"
 
     async def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then release what is held."""

@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction, unwrap
 from math import inf, isnan
 from typing import Any
 
-from stepflow.engine.clock import Clock, SystemClock, timestamp
+from stepflow.engine.clock import FIRST, LAST, Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
@@ -86,13 +86,13 @@ def is_awaited(tx: Any, *, blocking: bool) -> bool:
 
 
 def checked_at(at: Any) -> int:
-    """A start time as microseconds UTC."""
+    """A start time as microseconds UTC; one that UTC's calendar does not have becomes its first or last moment."""
     if not isinstance(at, datetime) or at.tzinfo is None:
         wrong = "it has no time zone: " if isinstance(at, datetime) else ""
         raise StepflowError(
             f"at={at!r:.80}: {wrong}give an aware datetime, e.g. datetime.now(UTC) + timedelta(hours=1)"
         )
-    return timestamp(at)
+    return min(max(timestamp(at), FIRST), LAST)
 
 
 def checked_priority(priority: Any) -> int:

@@ -26,9 +26,14 @@ def timestamp(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = timestamp(datetime.min.replace(tzinfo=UTC))
+LAST = timestamp(datetime.max.replace(tzinfo=UTC))  # of the calendar
+
+
 def moment(micros: int) -> datetime:
-    """Integer microseconds UTC as an aware datetime."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    """Integer microseconds UTC as an aware datetime; the first or last one of the calendar for those outside of it."""
+    return EPOCH + timedelta(microseconds=min(max(micros, FIRST), LAST))
 
 
 class Clock(ABC):

@@ -16,12 +16,10 @@ from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.states.api import AsyncVerbs, Parts
 from stepflow.errors import Duplicate, RunExists, StepflowError
-from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
 E = TypeVar("E")
-_PLAIN: Codec[Any] = Codec(Any)
 
 
 class EngineParts(Parts, Protocol):
@@ -77,7 +75,7 @@ class AsyncFlowEngine(AsyncVerbs):
         try:
             found = await self._parts.client.create(commit)
         except Duplicate as earlier:
-            return self._handle(earlier.run_id, flow.codec)
+            return self._handle(earlier.run_id, flow)
         return self._made(flow, commit, found, exchange)
 
     async def start_many(
@@ -119,10 +117,10 @@ class AsyncFlowEngine(AsyncVerbs):
     def get(self, flow: Flow[Any] | str, id: str | None = None) -> AsyncRun[Any]:  # noqa: A002
         """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
         if isinstance(flow, Flow):
-            return self._handle(checked_id(id), flow.codec)
+            return self._handle(checked_id(id), flow)
         if id is not None:
             raise StepflowError(f"get({flow!r:.80}, {id!r:.80}): give the flow itself, or the id alone")
-        return self._handle(checked_id(flow), _PLAIN)
+        return self._handle(checked_id(flow), None)
 
     async def runs(
         self,
@@ -157,7 +155,7 @@ class AsyncFlowEngine(AsyncVerbs):
 
     def _made(self, flow: Flow[E], commit: Commit, found: Created | None, exchange: Any) -> AsyncRun[E]:
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
-        run, created = self._handle(commit.writes[0].state.id, flow.codec), commit.writes[0].created
+        run, created = self._handle(commit.writes[0].state.id, flow), commit.writes[0].created
         if (
             found is not None
             and created is not None
@@ -168,7 +166,7 @@ class AsyncFlowEngine(AsyncVerbs):
             raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
         return run
 
-    def _handle(self, run_id: str, codec: Codec[E]) -> AsyncRun[E]:
+    def _handle(self, run_id: str, flow: Flow[E] | None) -> AsyncRun[E]:
         parts = self._parts
         parts.lifetime.check_open()
-        return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, codec)
+        return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, flow)

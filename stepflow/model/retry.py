@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from datetime import timedelta
-from math import inf, isfinite
+from math import exp, inf, isfinite, log
 from typing import Any
 
 from attrs import Factory, field, frozen
@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 from stepflow.model.durations import seconds
 
 LONGEST_S = 60.0  # `max_delay` unless another one, or a longer `delay`, is given
+LARGEST_EXPONENT = 700.0  # of e, as a float
 
 
 def _positive_attempts(_instance: object, _attribute: object, value: int) -> None:
@@ -97,7 +98,8 @@ class RetryPolicy:
         """Seconds to wait after attempt number `attempt` (from 1); the same key gives the same jitter."""
         try:
             base = min(self.delay * self.factor ** (attempt - 1), self.max_delay)
-        except OverflowError:
-            base = self.max_delay if self.delay else 0.0
+        except OverflowError:  # the power is too large for a float, its product with a small delay need not be
+            exponent = log(self.delay) + (attempt - 1) * log(self.factor) if self.delay else -inf
+            base = min(exp(min(exponent, LARGEST_EXPONENT)), self.max_delay)
         spread = zlib.crc32(f"{key}#{attempt}".encode()) / 0xFFFFFFFF * 2 - 1
         return max(0.0, base * (1 + self.jitter * spread))

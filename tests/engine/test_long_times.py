@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -50,3 +50,18 @@ def test_the_last_moment_of_the_calendar_is_a_start_time(engine):
     assert engine.start(flow, Order(), at=at).info().due == at
     assert engine.start(flow, Order(), at=datetime(1, 1, 1, tzinfo=UTC)).status() is Status.QUEUED
     assert engine.run_until_idle().completed == 1
+
+
+@pytest.mark.parametrize("hours", [-23, -5, 14])
+def test_a_start_outside_of_the_calendar_of_utc_is_kept_at_its_end(engine, hours):
+    """Lists, explanations and workers of all other runs go on."""
+    zone = timezone(timedelta(hours=hours))
+    flow = BASE.wait_event("w", "paid", int, lambda _o, _p: None, timeout=timedelta.max).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), at=datetime.max.replace(tzinfo=zone))
+    past = engine.start(flow, Order(), at=datetime.min.replace(tzinfo=zone))
+    assert {info.id for info in engine.runs()} == {run.id, past.id}
+    assert run.info().due.year == 9999
+    assert run.explain()
+    engine.run_until_idle()
+    assert engine.run_until_idle(advance=True).failed == 2

@@ -201,15 +201,6 @@ def test_a_retry_of_the_run_keeps_the_deadline_of_a_wait_that_continues(engine, 
     assert clock.datetime() == start + timedelta(seconds=12)
 
 
-def test_every_zero_polls_as_fast_as_it_can(engine):
-    gate = Gate(50)
-    flow = poll_flow(gate, every=0)
-    engine.register(flow)
-    engine.start(flow, Order())
-    assert engine.run_until_idle().completed == 1
-    assert gate.calls == 50
-
-
 def test_a_new_definition_without_the_time_out_waits_on(store, clock):
     with Engine(store, clock=clock) as engine:
         flow = poll_flow(Gate(99), every=5, timeout=12)

@@ -30,8 +30,9 @@ MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "worker": {"membership", "commit", "execution", "states"},
     "session": {"membership", "commit", "execution", "states", "client", "worker", "flow_engine", "blocking"},
     "flow_engine": {"states", "client"},
-    "async_engine": {"states", "client", "flow_engine", "session"},
-    "blocking": {"states", "client", "flow_engine", "async_engine"},
+    "jumps": set(),
+    "async_engine": {"states", "client", "flow_engine", "session", "jumps"},
+    "blocking": {"states", "client", "flow_engine", "async_engine", "jumps"},
 } | {name: set() for name in SHARED}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ def test_a_delay_is_never_negative_and_stays_near_its_limit(attempt, delay, fact
 def test_jitter_moves_a_delay_by_its_share_at_most(attempt, key, jitter):
     plain = RetryPolicy(jitter=0).delay_s(attempt)
     assert abs(RetryPolicy(jitter=jitter).delay_s(attempt, key) - plain) <= plain * jitter * 1.000001
+
+
+@given(st.integers(1, 10**7), st.sampled_from([0, 5e-324, 1e-300, 1, 1e300]), st.floats(0, 1e6))
+def test_a_delay_is_the_formula_also_where_its_power_has_no_float(attempt, delay, factor):
+    found = RetryPolicy(delay=delay, factor=factor, max_delay=60, jitter=0).delay_s(attempt)
+    exact = Fraction(delay) and (Fraction(factor) ** min(attempt - 1, 3000)) * Fraction(delay)
+    capped = min(exact, Fraction(60))
+    if attempt <= 3001:
+        assert found == pytest.approx(float(capped), rel=1e-6)
+    if delay == 0:
+        assert found == 0
 
 
 def test_jitter_depends_on_the_key_and_the_attempt():

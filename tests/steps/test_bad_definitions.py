@@ -46,7 +46,7 @@ def test_all_mistakes_are_reported_together_in_order_with_their_paths():
     assert found[1] == "order/g: a step has the name '': give it a non-empty name"
     assert found[2] == "order/g/a:b: name 'a:b' has a ':': positions use it, choose another character"
     assert found[3].startswith("order/g/dup: this name is used twice: names in a group must be unique")
-    assert found[4] == "order/wWaitFor: every=-1: give 0 or more seconds, finite"
+    assert found[4] == "order/wWaitFor: every=-1: give more than 0 seconds, finite"
     assert found[5] == "order/cCase: None is not callable: give a function"
     assert found[6] == "order/cCase/steps: None is not a chain of steps: give e.g. Steps().do('name', function)"
     assert found[7] == "order: concurrency=0: give a whole number of runs, at least 1, or None"
@@ -192,14 +192,14 @@ def test_bad_durations(value):
         assert "seconds" in found
 
 
-@pytest.mark.parametrize("value", [-1, "1s", None, float("nan")])
+@pytest.mark.parametrize("value", [-1, "1s", None, float("nan"), 0, timedelta(0), 0.0009, timedelta(microseconds=1)])
 def test_bad_intervals(value):
     (found,) = problems(named("x").wait_for("w", yes, every=value))
     assert found.startswith("x/wWaitFor: every=")
 
 
 def test_good_durations():
-    chain = named("x").wait_for("a", yes, every=0).wait_for("b", yes, every=timedelta(minutes=1), timeout=0.5)
+    chain = named("x").wait_for("a", yes, every=0.001).wait_for("b", yes, every=timedelta(minutes=1), timeout=0.5)
     flow = chain.compile(hung_after=timedelta(minutes=2), concurrency=3, max_crashes=1, retry=RetryPolicy())
     assert flow.wait_s(["start:x/bWaitFor"]) == 60
     assert (flow.options.hung_after_s, flow.options.concurrency, flow.options.max_crashes) == (120, 3, 1)

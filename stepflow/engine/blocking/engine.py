@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from stepflow.engine.async_engine import Idle
 from stepflow.engine.blocking.engine_base import EngineBase
 from stepflow.engine.health import Health
+from stepflow.engine.jumps import MAX_JUMPS
 
 
 class Engine(EngineBase):

@@ -13,6 +13,8 @@ from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
 from stepflow.steps.values import HEXAGON, CallTransition, Target
 
+LEAST_S = 0.001
+
 
 @frozen(eq=False)
 class WaitFor(Node):
@@ -29,9 +31,13 @@ class WaitFor(Node):
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
         targets = (Target(at.start, "WaitFor condition is not met"), Target(at.completed, "WaitFor condition is met"))
-        every_s = at.seconds("every", self.every, zero=True)
+        every_s = at.seconds("every", self.every)
         if every_s is None:
             at.problem("every=None is not a duration: give seconds or a timedelta")
+        elif 0 < every_s < LEAST_S:
+            at.problem(
+                f"every={self.every!r}: give at least {LEAST_S:g} s, or the polls keep the store and a processor busy"
+            )
         yield CallTransition(
             at.start,
             at.path,
@@ -41,6 +47,6 @@ class WaitFor(Node):
             targets,
             at.retry_scope,
             poll=0,
-            every_s=every_s or 0.0,
+            every_s=every_s or 1.0,
             timeout_s=at.seconds("timeout", self.timeout),
         )
