@@ -17,7 +17,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.errors import CodecError, UnknownState
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-from stepflow.model.state import POSITION, Transition
+from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
 from stepflow.steps import StepFlow
 from stepflow.steps.suggest import suggest
 
@@ -26,9 +26,10 @@ PAGE = 500
 
 @frozen
 class Row:
-    """The open runs of a flow at one position: `verdict` is ok, unknown or unreadable, `remedy` tells what to do.
+    """The open runs of a flow that wait in one way at one position: `verdict` is ok, waits, unknown or unreadable.
 
-    A flow that the modules do not define has the verdict elsewhere, and no position.
+    `waits`: a worker of this definition lets them wait otherwise, or not at all. `remedy` tells what to do. A flow that the
+    modules do not define has the verdict elsewhere, and no position.
     """
 
     flow: str
@@ -57,14 +58,14 @@ def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
     else:
         table = ((r.flow, " ".join(r.position), r.runs, r.verdict, r.remedy, r.example) for r in rows)
         target.out.table(("flow", "position", "runs", "verdict", "remedy", "e.g. run"), table)
-    return 0 if all(row.verdict in ("ok", "elsewhere") for row in rows) else 3
+    return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else 3
 
 
 async def _rows(engine: AsyncEngine, flow: Flow[Any], sample: int) -> list[Row]:
-    at: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    at: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     async for run in _open_runs(engine, flow.name):
-        at[tuple(run.position)].append(run.id)
-    return [await _check_position(engine, flow, list(position), ids, sample) for position, ids in sorted(at.items())]
+        at[json.dumps(run.position), run.waiting_for, run.deadline is not None].append(run.id)
+    return [await _check_position(engine, flow, *place, ids, sample) for place, ids in sorted(at.items())]
 
 
 def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[Any]]) -> list[Row]:
@@ -92,17 +93,28 @@ async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
 
 
 async def _check_position(
-    engine: AsyncEngine, flow: Flow[Any], position: list[str], ids: list[str], sample: int
+    engine: AsyncEngine, flow: Flow[Any], text: str, waiting_for: str, limited: bool, ids: list[str], sample: int
 ) -> Row:
+    position, notes = json.loads(text), {WAITING: waiting_for, POSITION: text} | ({DEADLINE: "0"} if limited else {})
+    transition = Transition(flow.name, {name: note for name, note in notes.items() if note not in ("", "[]")})
     try:
-        flow.resume(Transition(flow.name, {POSITION: json.dumps(position)} if position else {}))
+        move = flow.resume(transition)
     except UnknownState:
         return Row(flow.name, position, len(ids), "unknown", _remedy(flow, position), ids[0])
     for run_id in ids[:sample]:
+        run = engine.get(flow, run_id)
         try:
-            await engine.get(flow, run_id).exchange()
+            await run.exchange()
         except CodecError as error:
             return Row(flow.name, position, len(ids), "unreadable", str(error), run_id)
+        if problems := await run.unfit_events():
+            return Row(flow.name, position, len(ids), "unreadable", problems[0], run_id)
+    if not flow.waits_at(transition):
+        now = [f"event {task.event!r}" if task.event else task.step for task in move.tasks]
+        remedy = (
+            f"they wait for {waiting_for}; once a worker registers this definition they go on with {', '.join(now)}"
+        )
+        return Row(flow.name, position, len(ids), "waits", remedy, ids[0])
     return Row(flow.name, position, len(ids), "ok", "", ids[0])
 
 

@@ -33,6 +33,7 @@ from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.thread_pool import ThreadPool
 from stepflow.engine.worker.quota import definitions
+from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.retention import Pruner
 from stepflow.engine.worker.styles import styles
 from stepflow.engine.worker.worker import Worker
@@ -96,6 +97,7 @@ class Session:
         self.runner = FunctionRunner(
             self.service, self.leases, executions, self.executor, flows, engine=verbs, sync_engine=sync_verbs
         )
+        self._redefinition = Redefinition(reader, self.committer, notifier, clock, flows)
         self.worker = Worker(
             store,
             clock,
@@ -105,6 +107,7 @@ class Session:
             styles(clock, self.committer, self.executor, self.runner),
             self.feed,
             executions,
+            self._redefinition,
             owner.id,
             flows,
             self.concurrency,
@@ -208,7 +211,14 @@ class Session:
         if not self.lifetime.is_open or self.lifetime.forked:
             self.lifetime.check_open()
         guards = [self.heartbeat.guard, self._change_listener.guard, *self.committer.guards, self.executor.guard]
-        guards += [self.worker.guard, self.feed.guard, self.leases.guard, self.pruner.guard, *self.store.guards]
+        guards += [
+            self.worker.guard,
+            self._redefinition.guard,
+            self.feed.guard,
+            self.leases.guard,
+            self.pruner.guard,
+            *self.store.guards,
+        ]
         return Health(tuple(guard.health for guard in guards))
 
 

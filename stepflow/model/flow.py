@@ -56,13 +56,14 @@ class Task(ABC):
 
     `step` is the path below the flow's name (`"database/dump"`); `event` names the event whose payload the call needs
     (empty: none), `payload` restores it, `latch` and `timeout_s` belong to that wait; `is_async` tells whether `call`
-    returns an awaitable.
+    returns an awaitable, `polls` whether it is a condition that is called again.
     """
 
     __slots__ = ()
 
     step: str
     is_async: bool
+    polls: bool
     event: str
     payload: Codec[Any] | None
     timeout_s: float | None
@@ -118,6 +119,8 @@ class Flow(ABC, Generic[E_contra]):
     definition: str  # hash: workers with the same value have the same positions and the same exchange
     inline: bool  # True when no step is async: its runs are advanced in threads, without the event loop
     kind: ClassVar[str] = "flow"
+    waits: ClassVar[bool] = False  # whether its runs may wait at a position, for an event or a condition
+    events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
 
     @abstractmethod
     def first(self) -> Move:
@@ -126,6 +129,10 @@ class Flow(ABC, Generic[E_contra]):
     @abstractmethod
     def resume(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition (the same object is in the Move); raises UnknownState."""
+
+    def waits_at(self, transition: Transition) -> bool:  # noqa: ARG002
+        """Whether a run that waits at this transition waits there as this definition says."""
+        return True
 
     def event_problem(self, name: str, payload: str) -> str:  # noqa: ARG002
         """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""

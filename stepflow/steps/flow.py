@@ -9,10 +9,10 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
-from stepflow.errors import CodecError
+from stepflow.errors import CodecError, UnknownState
 from stepflow.model.codec import Codec, UnresolvedName
 from stepflow.model.flow import Flow, FlowOptions, Move
-from stepflow.model.state import Transition
+from stepflow.model.state import DEADLINE, WAITING, Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.exchange import code_text, exchange_type, is_opaque, stored_fields
@@ -34,6 +34,7 @@ class StepFlow(Flow[E_contra]):
     """
 
     kind: ClassVar[str] = "steps"
+    waits: ClassVar[bool] = True
 
     def __init__(self, table: Table, declared: Any, options: FlowOptions) -> None:
         self.name, self.options = table.name, options
@@ -42,6 +43,7 @@ class StepFlow(Flow[E_contra]):
         self._callable = self._machine.callable
         self._finished = [table.completed]
         self.inline = not any(row.awaits for row in table.rows)
+        self.events = frozenset(row.event for row in table.rows if row.event)
 
     def __repr__(self) -> str:
         return f"<StepFlow {self.name}: {len(self._table.rows)} steps>"
@@ -156,11 +158,26 @@ class StepFlow(Flow[E_contra]):
         """The Move that leads to a stored transition; one without a position starts the flow. Raises UnknownState."""
         return self._plan.at(transition)
 
+    def waits_at(self, transition: Transition) -> bool:
+        """Whether a run that waits at this transition waits there as this definition says; False also at an unknown position."""
+        notes = transition.annotations
+        waiting = notes.get(WAITING, "")
+        if waiting in ("", "delay"):
+            return True
+        try:
+            (task,) = self._plan.at(transition).tasks
+        except (UnknownState, ValueError):
+            return False
+        polled = f"event:{task.event}" if task.event else "poll" if task.polls else ""
+        return waiting == polled and (DEADLINE in notes) == (task.timeout_s is not None)
+
     def event_problem(self, name: str, payload: str) -> str:
         """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""
-        problem, waits = "", {row.event for row in self._table.rows if row.event}
-        if name not in waits:
-            others = f"it waits for {', '.join(map(repr, sorted(waits)))}" if waits else "and for no other one"
+        problem = ""
+        if name not in self.events:
+            others = (
+                f"it waits for {', '.join(map(repr, sorted(self.events)))}" if self.events else "and for no other one"
+            )
             return f"flow {self.name!r} waits for no event of this name, {others}"
         for row in self._table.rows:
             if row.event == name:

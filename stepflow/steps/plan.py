@@ -31,6 +31,7 @@ class StepTask(Task):
         "latch",
         "moves",
         "payload",
+        "polls",
         "step",
         "timeout_s",
     )
@@ -41,7 +42,7 @@ class StepTask(Task):
         self.step = row.scope.removeprefix(plan.prefix)
         self.is_async, self.call = row.fn.is_async, row.call
         self.event, self.payload, self.latch = row.event, row.payload, row.latch
-        self.timeout_s = row.timeout_s
+        self.timeout_s, self.polls = row.timeout_s, row.poll >= 0
         self.moves: tuple[Move, ...] = ()
 
     def after_return(self, value: Any, exchange: Any) -> Move:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sqlite3
 from contextlib import closing
@@ -155,6 +156,34 @@ def test_check_finds_runs_that_a_deploy_would_block(waiting, tmp_path, change, v
     assert (row["runs"], row["verdict"], row["example"]) == (1, verdict, "order-1")
     assert remedy in row["remedy"]
     assert waiting.code == (0 if verdict == "ok" else 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "remedy"),
+    [
+        (
+            ('"order.approved", str', '"approved", str'),
+            "waits",
+            "wait for event:order.approved; .* with event 'approved'",
+        ),
+        (("str, approve)", "str, approve, timeout=60)"), "waits", "go on with event 'order.approved'"),
+        (('.wait_event("approval", "order.approved", str, approve)', ""), "waits", "go on with ship"),
+        (
+            ('"order.approved", str', '"order.approved", int'),
+            "unreadable",
+            "(id 'one'): order.v1/approvalWaitEvent cannot",
+        ),
+    ],
+)
+def test_check_compares_waits_and_stored_events(waiting, tmp_path, change, verdict, remedy):
+    if verdict == "unreadable":
+        waiting("publish", "order-1", "order.approved", '"Ada"', "--id", "one")
+    new = (tmp_path / "shop.py").read_text().replace(*change).replace("order.number < 0", "False")
+    (tmp_path / "shop2.py").write_text(new)
+    (row,) = waiting.json("check", "shop2")
+    assert (row["verdict"], row["example"]) == (verdict, "order-1")
+    assert re.search(remedy, row["remedy"]) or remedy in row["remedy"]
+    assert waiting.code == (3 if verdict == "unreadable" else 0)
 
 
 def test_check_lists_open_runs_that_no_module_defines(waiting, tmp_path):

@@ -91,7 +91,8 @@ def _fits(run: MemoryRun, query: RunQuery) -> bool:
 
 
 def _runs(tables: MemoryTables, query: RunQuery) -> list[Record]:
-    runs = sorted(tables.runs.values(), key=_age, reverse=True)
+    every = tables.runs.values()
+    runs = sorted((run for run in every if run.state.transition.events or not query.awaits), key=_age, reverse=True)
     if query.after is not None:
         if query.after not in tables.runs:
             raise NotFound(f"after={query.after!r}: there is no such run any more; ask for the first page again")

@@ -42,10 +42,13 @@ class Fence(NamedTuple):
     epoch: int
 
 
+SAME_PRIORITY = -(1 << 31)  # of an Enqueue: the one that the run's last row had
+
+
 class Enqueue(NamedTuple):
     """Give a run a queue row due at `due`, with a new epoch; whatever row it had is replaced.
 
-    The row is unowned, or with `owned` held by the committing session, as if it had claimed it. `limits` is the text of
+    `priority` is SAME_PRIORITY, or a new one. The row is unowned, or with `owned` held by the committing session, as if it had claimed it. `limits` is the text of
     the limits of a run that is created here; later rows of the run have what still holds of it.
     """
 

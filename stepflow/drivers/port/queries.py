@@ -34,7 +34,8 @@ class HistoryQuery:
 class RunQuery:
     """Runs, the newest created first, filtered: `flow` is the creating flow, `labels` must all be equal.
 
-    `status` is one of the statuses as of `now`. `after` is the last id of the page before.
+    `status` is one of the statuses as of `now`. `awaits` asks for runs whose transition waits for an event; it costs nothing for
+    the others. `after` is the last id of the page before.
     """
 
     now: int
@@ -43,6 +44,7 @@ class RunQuery:
     labels: Mapping[str, str] | None = None
     after: str | None = None
     limit: int = 50
+    awaits: bool = False
 
 
 @frozen

@@ -12,7 +12,17 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Commit, Created, DedupKey, Dequeue, Enqueue, Event, Release, Write
+from stepflow.drivers.port.commit import (
+    SAME_PRIORITY,
+    Commit,
+    Created,
+    DedupKey,
+    Dequeue,
+    Enqueue,
+    Event,
+    Release,
+    Write,
+)
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.stored import printable
@@ -289,12 +299,13 @@ def _requeue(part: Enqueue | Dequeue, run: RunSnapshot, number: int, now: int, c
         _dequeue(run, now)
         return
     limits = part.limits or _limits(run)
-    run.priority = part.priority
+    if part.priority != SAME_PRIORITY:
+        run.priority = part.priority
     if part.limits:
         run.limits = after_start(part.limits)
     if part.owned:  # as if the committer had claimed it; a cancel mark stays
         cancel = run.row is not None and run.row.cancel
-        rest = part.flow, part.due, changes.owner, 0, run.newest, part.priority
+        rest = part.flow, part.due, changes.owner, 0, run.newest, run.priority
         run.place(QueueRow(*rest, cancel=cancel, limits=after_start(limits)))
         changes.held.append((number, part.id))
     else:

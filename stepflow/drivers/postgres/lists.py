@@ -99,7 +99,7 @@ class Lists:
             values.extend(more)
 
         labels = [stored(label_key(*item)) for item in (query.labels or {}).items()]
-        rare = self._rare(shard, labels)
+        rare = None if query.awaits else self._rare(shard, labels)
         if query.flow is not None:
             add("s.flow = {}", stored(query.flow))
         if query.status is not None and not Status(query.status).final:
@@ -109,7 +109,10 @@ class Lists:
                 add(LABELLED, label)
         if after is not None:
             add("(s.created_at, s.id) < ({}, {})", *after)
-        if rare is not None:
+        if query.awaits:
+            terms += ["s.waiting like 'event:_%'", "$4::text[] is not null"]
+            text = _LISTED.format(terms=" and ".join(terms))
+        elif rare is not None:
             values.append(rare)
             text = OF_LABEL.format(label=f"${len(values)}", terms="".join(f" and {term}" for term in terms))
         else:

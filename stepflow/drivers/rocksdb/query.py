@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from threading import Condition
@@ -15,7 +15,7 @@ from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
-from stepflow.drivers.rocksdb.index import LIVE, status_at
+from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
 from stepflow.drivers.rocksdb.index_scan import common
 from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
@@ -23,7 +23,7 @@ from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, status_of
+from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, Status, status_of
 from stepflow.model.state import new_tuple
 
 CHUNK = 64  # records read at once, so that commits do not wait for long
@@ -126,13 +126,15 @@ class RocksdbReader:
     def _aged(self, query: RunQuery, start: bytes) -> Iterator[bytes]:
         """The ages of runs of the wanted status and flow, the newest first."""
         tables, status = self._tables, query.status
-        groups = None if status is None else GROUPS.get(status, (status,))
+        groups: Collection[str] | None = None if status is None else GROUPS.get(status, (status,))
+        if query.awaits:
+            groups = GROUPS[Status.WAITING] if groups is None else set(groups) & set(GROUPS[Status.WAITING])
         walks = []
         for (group, flow), count in tables.counts.items():
             if count and (groups is None or group in groups) and query.flow in (None, flow):
                 prefix = tables.keys.group(group, flow)
                 found = tables.disk.scan_back(prefix + start + b"\0", prefix)
-                walks.append(_ages(found, len(prefix), group, status, query.now))
+                walks.append(_ages(found, len(prefix), query if group == LIVE else None))
         return merge(*walks, reverse=True)
 
     def _fitting(self, query: RunQuery, ages: Sequence[bytes]) -> list[Record]:
@@ -159,18 +161,25 @@ class RocksdbReader:
         return [Tally(flow, status, count) for (flow, status), count in sorted(counts.items())]
 
 
-def _ages(
-    found: Iterator[tuple[bytes, bytes]], start: int, group: str, status: str | None, now: int
-) -> Iterator[bytes]:
+def _ages(found: Iterator[tuple[bytes, bytes]], start: int, query: RunQuery | None) -> Iterator[bytes]:
+    """The ages in these keys from `start` on; of live runs only those that may match the query."""
     for key, mark in found:
-        if status is None or group != LIVE or status_at(mark, now) == status:
+        if query is None or _may_fit(mark, query):
             yield key[start:]
+
+
+def _may_fit(mark: bytes, query: RunQuery) -> bool:
+    """Whether a live run with this mark may match the query."""
+    if query.awaits and mark[:1] == LETTERS[Status.SLEEPING]:
+        return False
+    return query.status is None or status_at(mark, query.now) == query.status
 
 
 def _fits(record: Record, query: RunQuery) -> bool:
     labels = record.state.labels
     return (
         (query.flow is None or record.created.flow == query.flow)
+        and (not query.awaits or record.state.transition.events != ())
         and all(labels.get(name) == value for name, value in (query.labels or {}).items())
         and (query.status is None or status_of(record.state, record.row, query.now).value == query.status)
     )

@@ -36,6 +36,10 @@ class Run(RunBase[E]):
         """The exchange as of the last commit."""
         return self._call(self._run.exchange())
 
+    def unfit_events(self) -> list[str]:
+        """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""
+        return self._call(self._run.unfit_events())
+
     def history(self, limit: int = 1000) -> list[HistoryEntry]:
         """The newest `limit` revisions, oldest first."""
         return self._call(self._run.history(limit))
@@ -59,5 +63,5 @@ class Run(RunBase[E]):
         self._call(self._run.cancel())
 
     def redrive(self) -> None:
-        """Let a failed run go on at the step that failed, or a blocked one be tried again at once."""
+        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
         self._call(self._run.redrive())

@@ -9,7 +9,18 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Owner, Record, Write
+from stepflow.drivers.port.commit import (
+    SAME_PRIORITY,
+    Cancel,
+    Commit,
+    Created,
+    Dequeue,
+    Enqueue,
+    Event,
+    Owner,
+    Record,
+    Write,
+)
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
@@ -25,7 +36,7 @@ from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, Run
 from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
-from stepflow.model.lifecycle import Status
+from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
 from stepflow.model.state import State, Transition
 
@@ -209,16 +220,17 @@ class Client:
             return
 
     async def redrive(self, run_id: str) -> None:
-        """Let a failed run go on at the step that failed, its crashes forgiven; or a blocked one be tried again now."""
+        """Let a failed run go on at the step that failed, its crashes forgiven; a blocked or waiting one be looked at now."""
         record = await self.load(run_id)
         state, row, transition = record.state, record.row, record.state.transition
         blocked = row is not None and bool(row.blocked) and not row.owner
-        if transition.status != "failed" and not blocked:
-            raise StepflowError(f"run {run_id!r} did not fail: only a failed or blocked run can be redriven")
-        if not blocked:
+        waiting = status_of(state, row, self._clock.now()) is Status.WAITING
+        if transition.status != "failed" and not blocked and not waiting:
+            raise StepflowError(f"run {run_id!r} did not fail: only a failed, blocked or waiting run can be redriven")
+        if transition.status:
             transition = outcomes.resumed(transition, record.created.flow)
         now = self._clock.now()
-        await self._replace(state, transition, Enqueue(run_id, transition.to, now, row.priority if row else 0))
+        await self._replace(state, transition, Enqueue(run_id, transition.to, now, SAME_PRIORITY))
         self._notifier.schedule_at(now)
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109

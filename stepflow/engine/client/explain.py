@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Owner
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import moment
+from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Admission, LimitUsage
+from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
 
 SHOWN = 5  # runs named in an explanation
 
@@ -47,6 +50,7 @@ def explain(
         lines.append(f"it goes on at {due}" + (f", attempt {info.attempt} after {_line(info)}" if info.error else ""))
     elif info.status is Status.WAITING:
         lines += _waiting(info, command, due)
+        lines += _redefined(info, flows.get(info.to))
     elif info.status is Status.PARKED:
         lines.append("it stays here until a commit moves it: engine.do(commit(transit(ctx, FLOW)))")
     elif info.status is Status.BLOCKED:
@@ -78,6 +82,15 @@ def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
     if info.deadline is not None:
         lines.append(f"it times out at {info.deadline.isoformat()}")
     return lines
+
+
+def _redefined(info: RunInfo, flow: Flow[Any] | None) -> list[str]:
+    """That the definition registered here waits otherwise, if it does."""
+    notes = {WAITING: info.waiting_for, POSITION: json.dumps(info.position)}
+    limit = {} if info.deadline is None else {DEADLINE: "0"}
+    if flow is None or not info.position or flow.waits_at(Transition(info.to, notes | limit)):
+        return []
+    return ["the definition registered here does not wait like that: a worker of it takes up the run when it begins"]
 
 
 def _line(info: RunInfo) -> str:

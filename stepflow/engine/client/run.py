@@ -53,6 +53,18 @@ class AsyncRun(Generic[E]):
         """The exchange as of the last commit."""
         return self._codec.decode((await self._client.load(self.id)).exchange)
 
+    async def unfit_events(self) -> list[str]:
+        """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""
+        flow, record = self._flow, await self._client.load(self.id)
+        if flow is None:
+            return []
+        found = [(event, flow.event_problem(event.name, event.payload)) for event in record.events]
+        return [
+            f"event {event.name!r} (id {event.id!r}): {why}"
+            for event, why in found
+            if why and event.name in flow.events
+        ]
+
     async def history(self, limit: int = 1000) -> list[HistoryEntry]:
         """The newest `limit` revisions, oldest first."""
         return [info_views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
@@ -85,5 +97,5 @@ class AsyncRun(Generic[E]):
         await self._client.cancel(self.id)
 
     async def redrive(self) -> None:
-        """Let a failed run go on at the step that failed, or a blocked one be tried again at once."""
+        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
         await self._client.redrive(self.id)

@@ -204,6 +204,9 @@ class StepAttempt(GeneratorAttempt):
             notes["waiting"] = f"event:{task.event}"
         if task.timeout_s is not None and self._deadline(task) is None:
             notes["deadline"] = str(now + microseconds(task.timeout_s))
+        if task.timeout_s is None and DEADLINE in self.transition.annotations:  # an older definition had a limit
+            kept = {k: v for k, v in self.transition.annotations.items() if k != DEADLINE}
+            self.transition, notes = Transition(self.transition.to, kept), {"waiting": f"event:{task.event}"}
         if notes:
             self._on_done((yield self._commit(self.transition.with_notes(**notes), None)))
         return self._release(self._deadline(task), event=task.event)

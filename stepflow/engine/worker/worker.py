@@ -24,6 +24,7 @@ from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
+from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError, StoreReplaced
@@ -57,13 +58,14 @@ class Worker:
         styles: Styles,
         feed: RevisionFeed,
         executions: Executions,
+        redefinition: Redefinition,
         owner: str,
         flows: Mapping[str, Flow[Any]],
         concurrency: int,
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
-        self._owner, self._flows, self._concurrency = owner, flows, concurrency
+        self._owner, self._flows, self._concurrency, self._redefinition = owner, flows, concurrency, redefinition
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         self.ended: Counter[str] = Counter()
         self.guard = Guard("worker", MAX_SLEEP_S)
@@ -106,7 +108,8 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             try:
-                more = await self._fill()
+                more = await self._follow(until_idle) if self._redefinition.left else False
+                more = await self._fill() or more
                 if not more and until_idle and not self._held and self._error is None and not self._executions.busy:
                     if await self._look_for_idle():
                         return True
@@ -144,6 +147,7 @@ class Worker:
     async def stop(self, grace_s: float) -> None:
         """Claim no more, release what has not begun; steps that have begun get `grace_s` seconds to end."""
         self.quit()
+        self._redefinition.stop()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace_s)
         if late := list(self._tasks.values()):
@@ -176,6 +180,18 @@ class Worker:
         self._next_due = 0
         await asyncio.sleep(MAX_SLEEP_S)
         return True
+
+    async def _follow(self, until_idle: bool) -> bool:
+        """Advance waiting runs that the definition registered here lets wait otherwise; True if more of them were found."""
+        if self._error is not None or not self._free():
+            return False
+        await self._redefinition.advance(wait=until_idle or self._clock.virtual)
+        while self._free() and (claim := await self._redefinition.next_claim()) is not None:
+            assert claim.record is not None
+            task = self._begin(claim, claim.record, runs_alone=False)
+            if self._clock.virtual:
+                await task
+        return self._redefinition.left and self._free() > 0 and (until_idle or self._clock.virtual)
 
     async def _fill(self) -> bool:
         """Claim what is due and fits; True if more may be due for the slots that are left."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -87,6 +88,31 @@ class QueryLaws:
         for flow in (FLOW, "other"):
             assert store.read(AsleepQuery((flow,), now)) == [counts[flow, "sleeping"] + counts[flow, "waiting"]]
         assert store.read(RunQuery(now, status="nonsense")) == []
+
+    def test_law_15_runs_that_wait_for_an_event_are_found_whatever_row_they_have(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(
+            store,
+            creation("never", due=None, transition=awaiting("e"), created_at=3),
+            creation("later", due=LATER, transition=awaiting("e"), created_at=2),
+            creation("due", transition=awaiting("e"), created_at=1),
+            creation("other", due=None, transition=awaiting("e"), flow="other"),
+            creation("plain"),
+            creation("ended", due=None, transition=ended()),
+            creation("parked", due=None),
+        )
+
+        def found(**options: Any) -> list[str]:
+            return [record.state.id for record in store.read(RunQuery(NOW, awaits=True, **options))]
+
+        assert found(flow=FLOW) == ["never", "later", "due"]
+        assert found(flow=FLOW, limit=2) == ["never", "later"]
+        assert found(flow=FLOW, after="later") == ["due"]
+        assert found(flow=FLOW, status="waiting") == ["never", "later"]
+        assert found() == ["other", "never", "later", "due"]
+        assert found(labels={"k": "v"}) == []
+        claim(store)
+        assert found(flow=FLOW) == ["never", "later", "due"]
 
     def test_law_15_what_sleeps_or_waits_is_counted(self, sessions: Sessions) -> None:
         store, flows = sessions.session(), (FLOW, "other")
