@@ -28,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 from stepflow.drivers.port.background import join
 from stepflow.engine.deferred_signals import DeferredSignals, user_code
 from stepflow.engine.futures import Outcome, answer_of, future_of, running_loop, uninterrupted, value_of
+from stepflow.engine.hidden_loop import ShownLoop
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -42,11 +43,12 @@ in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=Fal
 
 def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
     """Run a coroutine to its end in the calling thread; StepflowError with `refusal` if it has to wait for something."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    work.close()
+    with ShownLoop():
+        try:
+            work.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        work.close()
     raise StepflowError(refusal)
 
 

@@ -37,6 +37,12 @@ def current() -> Current:
         raise LookupError("current() was called outside a step: only an engine that runs a step sets it") from None
 
 
+def current_run() -> str:
+    """The id of the run whose step called this code; empty outside a step."""
+    found = _current.get(None)
+    return "" if found is None else found.run_id
+
+
 def enter(value: Current) -> None:
     """Make `value` the current step of this thread or task."""
     _current.set(value)

@@ -15,6 +15,7 @@ SHARED = {
     "deferred_signals",
     "futures",
     "health",
+    "hidden_loop",
     "lifetime",
     "loop_thread",
     "raised",

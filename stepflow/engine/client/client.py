@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
+from stepflow.model.current import current_run
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
@@ -239,7 +241,8 @@ class Client:
         record = await self.load(run_id)
         try:
             if not record.state.transition.status:
-                record = await asyncio.wait_for(self._ended(run_id), limit_s)
+                with self._notifier.step_waits(waiter) if (waiter := current_run()) else nullcontext():
+                    record = await asyncio.wait_for(self._ended(run_id), limit_s)
         except ResultTimeout:
             raise
         except TimeoutError:

@@ -6,7 +6,7 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
+from stepflow.engine.hidden_loop import HiddenLoop
 from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.engine.raised import for_generator, own_error
@@ -25,6 +26,7 @@ from stepflow.model.current import enter
 from stepflow.model.flow import Call
 
 T = TypeVar("T")
+UNSET: Any = object()  # the value of a context variable that has none
 AGAIN_S = 1.0  # after which a commit that the store refused for now is tried again
 
 
@@ -40,7 +42,7 @@ class Executor:
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
-            return run_on_loop(attempt, self._committer.submit, self.call)
+            return run_on_loop(attempt, self._committer.submit, self._call_step)
         future: asyncio.Future[Release | None] = self._loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_to_threads if in_threads else self._pool.push
@@ -62,6 +64,10 @@ class Executor:
             return run_inline(fn, *args)
         return self._pool.submit_to_threads(copy_context().run, fn, *args)
 
+    def _call_step(self, context: Context, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """The same in a context that the caller keeps."""
+        return run_inline(fn, *args) if self._clock.virtual else self._pool.submit_to_threads(context.run, fn, *args)
+
     def close(self) -> None:
         """Let the threads end."""
         self._pool.close()
@@ -73,7 +79,7 @@ def run_on_loop(
     commit: Callable[[Member, Awaitable[Any] | None], Awaitable[Any]],
     call: Callable[..., Awaitable[Any]],
 ) -> Generator[Any, Any, Release | None]:
-    """Run an attempt on the event loop; `call(fn, *args)` runs a sync user function where it may block."""
+    """Run an attempt on the event loop; `call(context, fn, *args)` runs a sync user function where it may block."""
     enter(attempt.current)
     effects, forks = attempt.effects(), LINEAGE.forks
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
@@ -89,7 +95,8 @@ def run_on_loop(
                 elif effect.is_async:
                     made = effect.fn(*effect.args)
                 else:
-                    made = call(effect.fn, *effect.args)
+                    context = copy_context()
+                    made = call(context, effect.fn, *effect.args)
                 if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
                     while made.outcome is PENDING:
                         yield made
@@ -101,7 +108,10 @@ def run_on_loop(
                         raise value
                     pending = made
                 elif isinstance(made, asyncio.Future) and type(effect) is Call and not effect.is_async:
-                    value = yield from _awaited(_to_its_end(made, task, attempt))
+                    try:
+                        value = yield from _awaited(_to_its_end(made, task, attempt))
+                    finally:
+                        _carry_over(context)
                 else:
                     value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
             except BaseException as error:
@@ -119,6 +129,13 @@ def run_on_loop(
                 effect = effects.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def _carry_over(context: Context) -> None:
+    """Set the context variables that a step set in its thread: the next step sees them, as it sees those of an async step."""
+    for variable, value in context.items():
+        if variable.get(UNSET) is not value:
+            variable.set(value)
 
 
 async def _awaited(given: Awaitable[Any]) -> Any:
@@ -156,7 +173,8 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
     token = in_sync_step.set(True)
     try:
         user_code.begin()
-        return fn(*args)
+        with HiddenLoop():
+            return fn(*args)
     except BaseException as error:
         if error is user_code.interruption:
             raise KeyboardInterrupt from None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from stepflow.drivers.port.commit import HeartbeatReply
@@ -25,6 +25,7 @@ class Notifier:
         self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
         self._due: list[Callable[[int], None]] = []
         self._cancel: list[Callable[[str], None]] = []
+        self._wait: list[Callable[[str, int], None]] = []
         self._commit: list[Callable[[], None]] = []
         self.watched = False  # whether a subscriber wants to know of every batch of commits
 
@@ -35,6 +36,21 @@ class Notifier:
     def on_cancel(self, subscriber: Callable[[str], None]) -> None:
         """Call `subscriber` with the id of every run held here whose cancel was requested."""
         self._cancel.append(subscriber)
+
+    def on_wait(self, subscriber: Callable[[str, int], None]) -> None:
+        """Call `subscriber` with a run's id and 1 when a step of it begins to wait for another run, with -1 when that is over."""
+        self._wait.append(subscriber)
+
+    @contextmanager
+    def step_waits(self, run_id: str) -> Iterator[None]:
+        """Meanwhile a step of this run waits for another run."""
+        for subscriber in self._wait:
+            subscriber(run_id, 1)
+        try:
+            yield
+        finally:
+            for subscriber in self._wait:
+                subscriber(run_id, -1)
 
     def on_commit(self, subscriber: Callable[[], None]) -> None:
         """Call `subscriber` whenever something may have been committed, here or elsewhere; subscribing twice is once."""

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from stepflow.drivers.port.background import Guard
@@ -39,6 +40,7 @@ FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free
 MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
+MOST_LENT = 16  # slots of waiting steps that are used for others, per slot of the worker
 CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
 
@@ -70,6 +72,7 @@ class Worker:
         self.ended: Counter[str] = Counter()
         self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
+        self._lent: Counter[str] = Counter()  # held runs whose step waits for other runs, and for how many
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[Any] | None = None  # the one that claims
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
@@ -83,6 +86,7 @@ class Worker:
         self._interrupt: KeyboardInterrupt | None = None
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
+        notifier.on_wait(self._lend)
 
     @property
     def busy(self) -> bool:
@@ -99,6 +103,23 @@ class Worker:
         for attempt in self._held.values():
             if attempt.state.id == run_id:
                 attempt.cancel = True
+
+    def _lend(self, run_id: str, change: int) -> None:
+        """Use the slot of a run whose step waits for another run meanwhile, or that other run might never get one."""
+        if run_id not in self._held:
+            return
+        if change > 0 and not self._lent:
+            log.info("run %s: a step waits for another run, its slot is used for others meanwhile", run_id)
+        self._lent[run_id] += change
+        if self._lent[run_id] <= 0:
+            del self._lent[run_id]
+        self.schedule_at(0)
+
+    @property
+    def _busy(self) -> list[Attempt]:
+        """The attempts that use a slot: all that are held, without the first ones that wait for other runs."""
+        lent = set(islice(self._lent, MOST_LENT * self._concurrency))
+        return [attempt for run_id, attempt in self._held.items() if run_id not in lent]
 
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
@@ -212,7 +233,7 @@ class Worker:
                 return True
         self._next_due = NEVER
         more, taken = False, 0
-        for flows, limit in quota(self._flows, self._held.values(), self._free()):
+        for flows, limit in quota(self._flows, self._busy, self._free()):
             if (room := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, room, suspects=False))
                 more = claimed == room or more
@@ -228,7 +249,8 @@ class Worker:
     def _free(self) -> int:
         if self._stopping or self._quarantine.runs_alone(self._held.values()):
             return 0
-        return (1 if self._clock.virtual else self._concurrency) - len(self._held)
+        used = len(self._busy) if self._lent else len(self._held)
+        return max(0, (1 if self._clock.virtual else self._concurrency) - used)
 
     async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
         take = partial(self._unreleased.take, flows, limit, suspects)
@@ -300,6 +322,7 @@ class Worker:
         finally:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
+                self._lent.pop(run_id, None)
             if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
                 self._next_due = 0  # a limit may have kept other runs back
             if attempt.ended:
@@ -310,7 +333,7 @@ class Worker:
             self._wake.set()
 
     async def _look_ahead(self) -> None:
-        wanted = flows_with_free_slots(self._flows, self._held.values())
+        wanted = flows_with_free_slots(self._flows, self._busy)
         ahead = await self._committer.call(self._store.next_due, wanted, self._clock.now())
         self._looked = self._clock.monotonic()
         self._quarantine.due = ahead.suspects

@@ -1,0 +1,54 @@
+"""HiddenLoop: under virtual time a sync step runs on the event loop, and must not notice that."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar, Token
+from typing import Any
+
+Found = tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]
+_hidden: ContextVar[Found | None] = ContextVar("stepflow_hidden_loop", default=None)
+
+
+class HiddenLoop:
+    """Let the calling code look like a thread without an event loop, so that a sync step may call asyncio.run there, too."""
+
+    def __enter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        found = loop, asyncio.current_task(loop)
+        self._token: Token[Found | None] = _hidden.set(found)
+        _leave(*found)
+
+    def __exit__(self, *_error: object) -> None:
+        if (found := _hidden.get()) is not None:
+            _enter(*found)
+        _hidden.reset(self._token)
+
+
+class ShownLoop:
+    """Inside of a HiddenLoop: let the engine's own work find its loop."""
+
+    def __enter__(self) -> None:
+        self._found, self._inner = _hidden.get(), asyncio._get_running_loop()  # noqa: SLF001
+        if self._found is not None:
+            _enter(*self._found)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._found is not None:
+            _leave(*self._found)
+            asyncio._set_running_loop(self._inner)  # noqa: SLF001
+
+
+# asyncio has no other way: its low-level hooks for event loops and for other implementations of tasks.
+
+
+def _leave(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        asyncio._leave_task(loop, task)  # noqa: SLF001
+    asyncio._set_running_loop(None)  # noqa: SLF001
+
+
+def _enter(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> None:
+    asyncio._set_running_loop(loop)  # noqa: SLF001
+    if task is not None:
+        asyncio._enter_task(loop, task)  # noqa: SLF001
