@@ -13,15 +13,28 @@ from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-from stepflow.model.limits import Limit
+from stepflow.model.limits import Limit, dump
 
 MAX_PRIORITY, MAX_LIMIT = 2**31 - 1, 2**31 - 2  # one more than the limit still fits every store
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 
+# In bytes of UTF-8, so that each index entry of every store has room for the names that it combines (PostgreSQL: 2,704 bytes).
+ID_BYTES, NAMESPACE_BYTES, NAME_BYTES, DEDUP_BYTES, LIMITS_BYTES = 1000, 512, 500, 1000, 500
+
+
+def checked_size(what: str, text: str, most: int) -> str:
+    """A text of at most `most` bytes as stores count them."""
+    if len(text) * 4 > most and (size := len(text.encode()) + text.count("\0") + text.count("\1")) > most:
+        raise StepflowError(f"{what}={text!r:.80} has {size} bytes: give at most {most}, for all stores")
+    return text
+
+
 def checked_flow(flow: Any, verb: str) -> Flow[Any]:
     """A compiled flow; `verb` is the method that was called."""
     if isinstance(flow, Flow):
+        if len(flow.name) * 4 > NAME_BYTES and (size := len(flow.name.encode())) > NAME_BYTES:
+            raise DefinitionError(f"{verb}(): the flow's name {flow.name!r:.80} has {size} bytes: at most {NAME_BYTES}")
         return flow
     hint = (
         "call .compile() on the chain first"
@@ -36,6 +49,11 @@ def checked_id(run_id: Any) -> str:
     if not isinstance(run_id, str) or not run_id or len(run_id) > 512 or "\0" in run_id:
         raise StepflowError(f"id={run_id!r:.80}: give a non-empty text of at most 512 characters without NUL")
     return _encodable("id", run_id)
+
+
+def checked_new_id(run_id: Any) -> str:
+    """The id of a run to be created."""
+    return checked_size("id", checked_id(run_id), ID_BYTES)
 
 
 def checked_labels(labels: Any) -> dict[str, str]:
@@ -119,6 +137,10 @@ def checked_limits(limits: Any) -> list[Limit]:
         raise StepflowError(f"limits: the keys are {keys!r:.200}: give each key once, a Limit can have both numbers")
     if len(found) > MOST_LIMITS:
         raise StepflowError(f"limits: {len(found)} were given: a run can have {MOST_LIMITS}")
+    if (size := len(dump(found).encode())) > LIMITS_BYTES:
+        raise StepflowError(
+            f"limits: their keys and numbers need {size} bytes, of at most {LIMITS_BYTES}: give shorter keys"
+        )
     return found
 
 
@@ -126,7 +148,7 @@ def checked_key(key: Any) -> str:
     """A deduplication key."""
     if not isinstance(key, str) or not key or len(key) > MAX_KEY:
         raise StepflowError(f"dedup_key={key!r:.80}: give a non-empty text of at most {MAX_KEY} characters")
-    return _encodable("dedup_key", key)
+    return checked_size("dedup_key", _encodable("dedup_key", key), DEDUP_BYTES)
 
 
 def checked_window(window: Any) -> float:
@@ -166,7 +188,7 @@ def checked_namespace(namespace: Any) -> str:
         raise StepflowError(
             f"namespace={namespace!r:.80}: give a text of at most {MAX_KEY} characters without NUL; the usual one is ''"
         )
-    return _encodable("namespace", namespace)
+    return checked_size("namespace", _encodable("namespace", namespace), NAMESPACE_BYTES)
 
 
 def checked_retention(retention: Any) -> timedelta | None:

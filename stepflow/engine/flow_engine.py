@@ -54,10 +54,11 @@ class AsyncFlowEngine(AsyncVerbs):
     ) -> AsyncRun[E]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
 
-        `at` delays the first step, a lower `priority` goes first, `limits` say how many runs may share a key. The same
-        `dedup_key` of a flow again within `dedup_window` (seconds or timedelta) starts nothing and returns the run that was
-        started with it. With `tx`, the caller's open transaction on the same store, the run begins to exist when that
-        transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
+        `at` delays the first step. A lower `priority` goes first.
+        `limits` say how many runs may share a key. The same `dedup_key` of a flow again within `dedup_window` (seconds or
+        timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after `retention`
+        (30 days); the same id then starts a new run. With `tx`, the caller's open transaction on the same store, the run begins
+        to exist when that transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
         exchange that cannot be stored.
         """
         options = StartOptions(

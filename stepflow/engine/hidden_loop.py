@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextvars import ContextVar, Token
 from typing import Any
 
 Found = tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]
 _hidden: ContextVar[Found | None] = ContextVar("stepflow_hidden_loop", default=None)
+_thread: ContextVar[int] = ContextVar(
+    "stepflow_hidden_thread", default=0
+)  # other threads may have a copy of the context
+
+
+def hidden_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that is hidden from the calling code, if it runs in this thread."""
+    found = _hidden.get()
+    return found[0] if found is not None and _thread.get() == threading.get_ident() else None
 
 
 class HiddenLoop:
@@ -17,6 +27,7 @@ class HiddenLoop:
         loop = asyncio.get_running_loop()
         found = loop, asyncio.current_task(loop)
         self._token: Token[Found | None] = _hidden.set(found)
+        _thread.set(threading.get_ident())
         _leave(*found)
 
     def __exit__(self, *_error: object) -> None:
@@ -29,7 +40,8 @@ class ShownLoop:
     """Inside of a HiddenLoop: let the engine's own work find its loop."""
 
     def __enter__(self) -> None:
-        self._found, self._inner = _hidden.get(), asyncio._get_running_loop()  # noqa: SLF001
+        self._found = None if hidden_loop() is None else _hidden.get()
+        self._inner = asyncio._get_running_loop()  # noqa: SLF001
         if self._found is not None:
             _enter(*self._found)
 

@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeVar
 from stepflow.drivers.port.background import join
 from stepflow.engine.deferred_signals import DeferredSignals, user_code
 from stepflow.engine.futures import Outcome, answer_of, future_of, running_loop, uninterrupted, value_of
-from stepflow.engine.hidden_loop import ShownLoop
+from stepflow.engine.hidden_loop import ShownLoop, hidden_loop
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class LoopThread:
         A sync step in virtual time is on the loop's thread too, but there nothing has to be waited for.
         """
         here = running_loop()
-        if here is self._loop and in_sync_step.get():
+        if self._loop in (here, hidden_loop()) and in_sync_step.get():
             return run_inline(work, NO_WAIT_IN_STEP)
         try:
             if self.forked:

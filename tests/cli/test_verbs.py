@@ -100,8 +100,9 @@ def test_cancel_continues_after_an_unknown_run(waiting):
     assert waiting.json("show", "order-1")["info"]["status"] == "cancelled"
 
 
-def test_retry_redrives_only_failed_runs(waiting):
+def test_retry_redrives_failed_and_waiting_runs(waiting):
     assert waiting("retry", "order--1") == "order--1: resumed, now queued\n"
+    assert waiting("retry", "order-1") == "order-1: resumed, now queued\n"
     assert waiting("retry", "order-1") == ""
     assert (waiting.code, "did not fail" in waiting.err) == (1, True)
 

@@ -187,14 +187,14 @@ def test_redrive_resumes_at_the_step_that_failed(engine):
     assert pay.calls == 2
 
 
-def test_only_failed_and_blocked_runs_are_redriven(engine):
+def test_only_failed_blocked_and_waiting_runs_are_redriven(engine):
     flow = order_flow("sync")
     engine.register(flow)
     run = engine.start(flow, Order(), id="one")
-    with pytest.raises(StepflowError, match="only a failed or blocked run can be redriven"):
+    with pytest.raises(StepflowError, match="only a failed, blocked or waiting run can be redriven"):
         run.redrive()
     run.cancel()
-    with pytest.raises(StepflowError, match="only a failed or blocked run can be redriven"):
+    with pytest.raises(StepflowError, match="only a failed, blocked or waiting run can be redriven"):
         run.redrive()
 
 

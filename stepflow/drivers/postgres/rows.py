@@ -18,7 +18,7 @@ from stepflow.model.shard import shard_of
 from stepflow.model.state import WAITING, State, Transition
 
 LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the partitions of the queue
-LONGEST_LABEL = 500  # characters; what is longer is indexed by its digest
+LONGEST_LABEL, LABEL_BYTES = 500, 1000  # characters; what is longer is indexed by its digest
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 CREATED = "s.flow, s.input_hash, s.created_at"
@@ -72,7 +72,8 @@ def label_key(name: str, value: str) -> str:
 def _label_key(label: tuple[str, str]) -> str:
     name, value = label
     text = json.dumps([name, value], ensure_ascii=False)
-    return text if len(text) <= LONGEST_LABEL else hashlib.sha256(text.encode()).hexdigest()
+    short = len(text) <= LONGEST_LABEL and len(text.encode()) <= LABEL_BYTES
+    return text if short else hashlib.sha256(text.encode()).hexdigest()
 
 
 _label_keys = BoundedCache(_label_key, lambda label, key: size_of_texts(key, *label))

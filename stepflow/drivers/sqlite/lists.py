@@ -53,6 +53,10 @@ LISTED = (
     f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_listed {_ROW}"
     " WHERE s.shard = :shard AND s.flow = :flow AND s.status = :group{terms}" + _ORDER
 )
+AWAITING = (
+    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_waiting {_ROW}"
+    " WHERE s.shard = :shard AND s.flow = :flow AND s.event <> ''{terms}" + _ORDER
+)
 LABELLED = "(SELECT id FROM stepflow_labels WHERE shard = :shard AND name = :name{0} AND value = :value{0})"
 HAS_LABEL = (
     "EXISTS (SELECT 1 FROM stepflow_labels AS l{0} WHERE l{0}.shard = :shard AND l{0}.id = s.id AND l{0}.name = :name{0}"
@@ -88,7 +92,7 @@ class SqliteLists:
         values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}
         terms = []
         labels = list((query.labels or {}).items())
-        rare = self._rare(labels)
+        rare = None if query.awaits else self._rare(labels)
         for number, (name, value) in enumerate(labels):
             values |= {f"name{number}": name, f"value{number}": value}
             if number != rare:
@@ -106,7 +110,9 @@ class SqliteLists:
             terms.append(f"s.status IN ({', '.join(repr(str(group)) for group in groups)})")
             text = OF_LABEL.format(label=LABELLED.format(rare), terms="".join(f" AND {term}" for term in terms))
             return self.connection.execute(text, values).fetchall()
-        text = LISTED.format(terms="".join(f" AND {term}" for term in terms))
+        if query.awaits:
+            groups = ("",)  # the index has no others
+        text = (AWAITING if query.awaits else LISTED).format(terms="".join(f" AND {term}" for term in terms))
         found: list[tuple[Any, ...]] = []
         for flow in self._flows() if query.flow is None else (query.flow,):
             for group in groups:

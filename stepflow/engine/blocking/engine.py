@@ -29,10 +29,19 @@ class Engine(EngineBase):
         """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""
         return self._engine.health()
 
-    def run_until_idle(self, advance: bool = False, *, timeout: timedelta | float | None = None) -> Idle:
+    def run_until_idle(
+        self,
+        advance: bool = False,
+        *,
+        until: datetime | timedelta | None = None,
+        max_jumps: int = MAX_JUMPS,
+        timeout: timedelta | float | None = None,
+    ) -> Idle:
         """Advance runs until nothing registered is due, nothing runs here, and no owner that may be dead holds a run.
 
-        With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled.
+        With `advance` (virtual clock only) time jumps to the next due time again and again until nothing is scheduled, or
+        until `until`: an aware datetime, or the time that may pass. Raises StepflowError when something is still scheduled
+        after `max_jumps` jumps, for example a poll whose condition never comes true.
         After `timeout` (seconds or timedelta) no step begins any more; those that have begun get 10 s to end.
         """
-        return self._call(self._engine.run_until_idle(advance, timeout=timeout))
+        return self._call(self._engine.run_until_idle(advance, until=until, max_jumps=max_jumps, timeout=timeout))

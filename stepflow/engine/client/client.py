@@ -25,7 +25,7 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
-from stepflow.engine.checks import checked_timeout, is_awaited
+from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds
@@ -280,6 +280,8 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
         raise StepflowError(f"publish({name!r:.80}): give the event's name, a non-empty text")
     if not isinstance(event_id, str) or not event_id:
         raise StepflowError(f"publish(..., id={event_id!r:.80}): give a non-empty text, or leave it out")
+    checked_size("name", name, NAME_BYTES)
+    checked_size("id", event_id, NAME_BYTES)
     return Event(run_id, name, event_id, _payload_codec(type(payload)).encode(payload), now)
 
 

@@ -12,10 +12,10 @@ from stepflow.drivers.port.commit import Commit, DedupKey
 from stepflow.engine.checks import (  # fmt: skip
     checked_at,
     checked_flow,
-    checked_id,
     checked_key,
     checked_labels,
     checked_limits,
+    checked_new_id,
     checked_priority,
     checked_window,
 )
@@ -58,7 +58,7 @@ class StartPlanner:
 
     def plan(self, run_id: str | None, exchange: Any) -> Commit:
         """The commit that creates a run."""
-        now, checked = self._clock.now(), checked_id(uuid7(self._clock) if run_id is None else run_id)
+        now, checked = self._clock.now(), uuid7(self._clock) if run_id is None else checked_new_id(run_id)
         due = now if self._at is None else self._at
         commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
         return commit if self._key is None else commit._replace(dedup=DedupKey(self._key, checked, now + self._window))
