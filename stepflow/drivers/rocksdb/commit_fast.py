@@ -29,6 +29,7 @@ def apply(
     runs, rows = tables.cached()
     history, puts, head, block = tables.keys.history, overlay.puts, overlay.head, Block(tables.keys, overlay.puts, now)
     results: list[CommitResult] = []
+    tagged = tables.keys.tagged
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
         step = member if type(member) is Step else None
@@ -38,7 +39,7 @@ def apply(
             continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
         fits = not transition.status if part is None else _leaves(part, transition, run, row)
-        if run.rev != last or not fits or run.transition.status or (labels is not run.labels and labels != run.labels):
+        if run.rev != last or not fits or run.transition.status:
             results.append(answer(member, usual(whole(member))))
             continue
         exchange, annotations = step.exchange, step.annotations
@@ -50,16 +51,22 @@ def apply(
             elif (position := positions.get(transition.text, "")) == "":
                 position = positions[transition.text] = dump_position(now, transition)
             record = dump_revision(last, run.exchange_rev if exchange is None else rev, position, exchange or "")
+            tags = [tagged + text(name) + text(value) + place for name, value in labels.items()] if labels else ()
         except MEMBER_ERRORS as error:
             results.append(member_error(error))
             continue
         head.rev = rev
         puts[history + run.code + place] = record
         block.add(rev, run.code)
-        for name, value in run.labels.items():
-            puts[tables.keys.tagged + text(name) + text(value) + place] = b""
-        if part is not None:  # its end changes the indexes: they are told by what the run was before
-            run, overlay.rows[step.id] = overlay.copy(run), None
+        relabelled = labels is not run.labels and labels != run.labels
+        if part is not None or relabelled:  # the indexes change: they are told by what the run was before
+            run = overlay.copy(run)
+        if part is not None:
+            overlay.rows[step.id] = None
+        if relabelled:
+            run.labels = dict(labels)
+        for tag in tags:
+            puts[tag] = b""
         run.rev, run.transition, run.committed_at = rev, transition, now
         if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
             run.annotations = dict(annotations)
