@@ -108,6 +108,19 @@ def test_an_id_that_exists_with_another_input_is_refused_before_anything_is_writ
     assert engine.get(flow, "one").result() == Order(1, ["a"])
 
 
+def test_a_start_that_lost_against_another_one_is_logged(engine, business, clock, sqlite, caplog):
+    flow = chain("x", "a")
+    engine.register(flow)
+    with business:
+        engine.start(flow, Order(1), id="one", tx=business)
+        engine.start(flow, Order(2), id="one", tx=business)  # not known yet: neither is applied before the commit
+        engine.start(flow, Order(1), id="one", tx=business)
+    assert engine.run_until_idle().completed == 1
+    assert engine.get(flow, "one").result() == Order(1, ["a"])
+    (record,) = [record for record in caplog.records if hasattr(record, "run_id")]
+    assert (record.event, record.run_id, record.levelname) == ("conflict", "one", "ERROR")
+
+
 def test_many_starts_in_one_transaction(engine, business):
     flow = chain("x", "a")
     engine.register(flow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ from stepflow.drivers.port.inbox import dump, parse
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.rows import HEAD, head
-from stepflow.errors import StoreError
+from stepflow.errors import StepflowError, StoreError
 
 KNOWN = "SELECT flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
+log = logging.getLogger("stepflow")
 TAKEN = "give a sqlite3.Connection, a SQLAlchemy connection or session, or Django's connection"
 NONE_OPEN = "tx= has no open transaction: begin one, call this, then commit"
 
@@ -99,9 +101,21 @@ def look(connection: sqlite3.Connection) -> tuple[bool, int]:
 
 
 def drain(connection: sqlite3.Connection) -> None:
-    """Apply all posted commits in order, with the time of their post; those that are no longer possible are dropped."""
+    """Apply all posted commits in order, with the time of their post; those that are no longer possible are logged."""
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
     for seq, shard, body in rows:
         commit, now = parse(body)
-        CommitApplier(connection, shard, now, head(connection), "").apply(commit)
+        refusal = CommitApplier(connection, shard, now, head(connection), "").apply(commit)
+        if isinstance(refusal, StepflowError):
+            _log_refusal(connection, shard, commit, refusal)
         connection.execute("DELETE FROM stepflow_inbox WHERE seq = ?", (seq,))
+
+
+def _log_refusal(connection: sqlite3.Connection, shard: str, commit: Commit, refusal: StepflowError) -> None:
+    """Log that a posted commit was not applied, unless all its runs exist as it would have created them."""
+    for write in commit.writes:
+        there = connection.execute(KNOWN, (shard, write.state.id)).fetchone()
+        if write.created is None or there is None or there[:2] != (write.created.flow, write.created.input_hash):
+            names = {"event": "conflict", "run_id": write.state.id}
+            text = "run %s was started through a caller's transaction, but the start cannot be applied: %s"
+            log.error(text, write.state.id, refusal, extra=names)
