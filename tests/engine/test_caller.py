@@ -276,7 +276,7 @@ def test_ctrl_c_while_the_store_writes_is_raised_when_it_has_written(store):
             engine.run_until_idle()
     with Engine(store) as engine:
         engine.register(flow)
-        assert engine.run_until_idle().completed == 1
+        engine.run_until_idle()  # unless the first engine has ended it while it closed
         assert engine.get(flow, "one").result(WAIT_S).log == ["a", "b"]
 
 
