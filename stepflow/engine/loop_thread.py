@@ -137,7 +137,13 @@ class LoopThread:
         except BaseException:
             work.close()
             raise
-        return self._drive(work) if future is None else self._follow(work, future)
+        if future is not None:
+            return self._follow(work, future)
+        try:
+            return self._drive(work)
+        finally:
+            if self._caller == threading.get_ident():  # interrupted before it began
+                self._caller = 0
 
     def run_soon(self, fn: Any, *args: Any) -> None:
         """Call `fn` on the loop; while no call runs it, at the beginning of the next call."""
