@@ -73,3 +73,13 @@ def claims() -> Iterator[Row]:
                 90, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
                 long=store != "sqlite" and fill.rows >= 1_000_000,
             )  # fmt: skip
+
+
+def plans() -> Iterator[Row]:
+    """A claim of 64 runs on PostgreSQL in a session whose plans may be old."""
+    for version in (16, 18):
+        yield Row(
+            f"plans.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            "20,000 runs behind a session that was there first; the slowest order of vacuum, analyze, truncate, autovacuum",
+            "plans:measure", 20_000, "ms", {"version": version}, needs=NEEDS["postgres"],
+        )  # fmt: skip

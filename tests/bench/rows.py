@@ -117,6 +117,7 @@ PARTS = (
     driver_rows.queues,
     driver_rows.watching,
     driver_rows.claims,
+    driver_rows.plans,
     _runs,
     short_rows.short,
     engine_rows.flow_functions,

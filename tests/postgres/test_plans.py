@@ -15,7 +15,7 @@ TABLES = ("states", "history", "queue", "labels", "events", "begun", "owners")
 ORDERS = ("new", "vacuumed", "one row", "one row, analyzed", "truncated", "deleted")
 
 
-def _prepare(order: str, url: str, schema: str, admin: psycopg.Connection[tuple[object, ...]]) -> None:
+def prepare(order: str, url: str, schema: str, admin: psycopg.Connection[tuple[object, ...]]) -> None:
     """Bring the tables into the condition in which the session plans its statements."""
     PostgresDriver(url).connect("", Owner("first", "host", 1), NOW).close()
     tables = [f"{schema}.{name}" for name in TABLES]
@@ -41,7 +41,7 @@ def test_a_statement_that_was_planned_early_reads_no_more_than_one_that_is_plann
     schema = server.schema()
     url = server.url(schema)
     with psycopg.connect(server.uri, autocommit=True) as admin:
-        _prepare(order, url, schema, admin)
+        prepare(order, url, schema, admin)
         admin.execute("select pg_stat_force_next_flush()")
         with session(url, "early") as store:
             Hot(store, "warm").everything(1)
