@@ -51,10 +51,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
         "plan_cache_mode": "force_generic_plan",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
-        "enable_bitmapscan": "off",
         "enable_seqscan": "off",
         "enable_sort": "off",
-        "enable_material": "off",
         "jit": "off",
     }
 )
