@@ -59,9 +59,9 @@ base.wait_for("a", ano_bool)  # type: ignore[arg-type]  # pyright: ignore[report
 base.wait_for("a", nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.wait_for("a", lambda order: None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.wait_for("a", is_paid, every="1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-base.wait_event("a", "e", int, take)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
-base.wait_event("a", 3, Other, take)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
-base.wait_event("a", "e", Other, pay)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue]
+base.wait_event("a", "e", int, take)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
+base.wait_event("a", 3, Other, take)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+base.wait_event("a", "e", Other, pay)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 base.steps("a", alien)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.steps("a", pay)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.case("a", no_bool, inner)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -81,7 +81,7 @@ flow.diagram("svg")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentT
 x: StepFlow[Other] = flow  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 y: str = flow.apply([], Order())  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 base.steps("a", Steps().do("a", 3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-named("x", Order())  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+named("x", Order())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 named(Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 E = TypeVar("E")
 
