@@ -9,39 +9,39 @@ from stepflow.drivers.postgres.stall_detector import QUIET_S, SURE_S, StallDetec
 SHORT_S = 0.001
 
 
-def test_an_owner_whose_lock_was_seen_held_is_judged_earlier() -> None:
+def test_an_owner_that_took_its_lock_under_this_start_of_the_server_is_judged_earlier() -> None:
     detector, beat = StallDetector(), count()
 
     def still(mono: float) -> set[str]:
-        return detector.observe("boot", {"seen": 1, "new": 1, "beating": next(beat)}, mono)
+        return detector.observe(
+            "boot", {"sure": (1, "boot"), "old": (1, "before"), "beating": (next(beat), "boot")}, mono
+        )
 
     assert still(5.0) == set()
-    detector.held(["seen", "beating"])
     assert still(5.0 + SURE_S - SHORT_S) == set()
-    assert still(5.0 + SURE_S) == {"seen"}
-    assert still(5.0 + QUIET_S - SHORT_S) == {"seen"}
-    assert still(5.0 + QUIET_S) == {"seen", "new"}
+    assert still(5.0 + SURE_S) == {"sure"}
+    assert still(5.0 + QUIET_S - SHORT_S) == {"sure"}
+    assert still(5.0 + QUIET_S) == {"sure", "old"}
 
 
 def test_a_restart_of_the_server_begins_anew() -> None:
     detector = StallDetector()
-    detector.observe("boot", {"a": 1}, 0.0)
-    detector.held(["a"])
-    assert detector.observe("boot", {"a": 1}, SURE_S) == {"a"}
-    assert detector.observe("another boot", {"a": 1}, 9.0) == set()
-    assert detector.observe("another boot", {"a": 1}, 9.0 + SURE_S) == set()  # its lock was not seen since
-    assert detector.observe("another boot", {"a": 1}, 9.0 + QUIET_S) == {"a"}
+    detector.observe("boot", {"a": (1, "boot")}, 0.0)
+    assert detector.observe("boot", {"a": (1, "boot")}, SURE_S) == {"a"}
+    assert detector.observe("another boot", {"a": (1, "boot")}, 9.0) == set()
+    assert detector.observe("another boot", {"a": (1, "boot")}, 9.0 + SURE_S) == set()
+    assert detector.observe("another boot", {"a": (1, "boot")}, 9.0 + QUIET_S) == {"a"}
 
 
 def test_an_owner_that_was_gone_for_a_look_is_new() -> None:
     detector = StallDetector()
-    detector.observe("boot", {"a": 1}, 0.0)
-    detector.observe("boot", {"b": 1}, 1.0)
-    assert detector.observe("boot", {"a": 1}, 9.0) == set()
+    detector.observe("boot", {"a": (1, "boot")}, 0.0)
+    detector.observe("boot", {"b": (1, "boot")}, 1.0)
+    assert detector.observe("boot", {"a": (1, "boot")}, 9.0) == set()
 
 
 def test_a_beat_that_changed_begins_anew() -> None:
     detector = StallDetector()
-    assert detector.observe("boot", {"a": 1}, 0.0) == set()
-    assert detector.observe("boot", {"a": 2}, 9.0) == set()
-    assert detector.observe("boot", {"a": 2}, 9.0 + QUIET_S) == {"a"}
+    assert detector.observe("boot", {"a": (1, "boot")}, 0.0) == set()
+    assert detector.observe("boot", {"a": (2, "boot")}, 9.0) == set()
+    assert detector.observe("boot", {"a": (2, "boot")}, 9.0 + QUIET_S) == {"a"}

@@ -248,7 +248,12 @@ class Peer:
 
 @frozen
 class HeartbeatReply:
-    """The answer to a beat: the other owners, and those of the own runs with a request to cancel."""
+    """The answer to a beat: the other owners, and those of the own runs that are to be cancelled.
+
+    `reclaimed` is true once after others took this owner, which lives, for dead: its claims from before are lost, and the
+    crashes that were counted for it are taken back. A store in which that cannot happen never says so.
+    """
 
     peers: tuple[Peer, ...] = ()
     cancels: tuple[str, ...] = ()
+    reclaimed: bool = False

@@ -21,6 +21,7 @@ from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.connection import URGENT_ANSWER_S, Silent
 from stepflow.drivers.postgres.connector import Connection, Connector
+from stepflow.drivers.postgres.owners import OwnLock
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.transactions import for_schema
@@ -40,6 +41,7 @@ MARKS = (
     " (select max(seq) from stepflow.inbox where shard = any($1::text[]))"
     " from stepflow.revs r, stepflow.epochs e, stepflow.seqs s"
 )
+TAKE = "select pg_try_advisory_lock($1), pg_postmaster_start_time()::text"
 UNCOMMITTED = f"select exists ({HOLDERS})"
 
 
@@ -51,6 +53,7 @@ class Channel:
     shards: Shards
     owner: str
     key: int
+    lock: OwnLock
 
     @property
     def name(self) -> str:
@@ -108,8 +111,9 @@ class ChannelListener:
         connection.execute("set synchronous_commit = off")
         connection.execute(f'listen "{self._channel.name}"')
         for _turn in range(20):
-            row = connection.execute("select pg_try_advisory_lock($1)", (self._channel.key,)).fetchone()
+            row = connection.execute(TAKE, (self._channel.key,)).fetchone()
             if row and row[0]:
+                self._channel.lock.taken(str(row[1]))
                 return
             self._closing.wait(0.1)  # its last session may not have ended on the server yet
         connection.close()
@@ -169,6 +173,7 @@ class ChannelListener:
                 connection = self._reopen()
             self._poll(connection)
         except (psycopg.Error, OSError, ValueError) as error:
+            self._channel.lock.lost()
             if isinstance(error, Silent):
                 self._channel.connector.network.breaks += 1
             if connection is not None:

@@ -15,35 +15,77 @@ from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.lookup import held_by
+from stepflow.drivers.postgres.process import fate, identity
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.write_changes import queue_statements
+from stepflow.model.lifecycle import SUSPECT
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
     " on conflict (shard, id) do nothing"
 )
+# Tells whether others reclaimed what this owner held, and whether its row was missing.
 BEAT = (
-    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows) values ($1, $2, $3, $4, $5 + 1, $6, $7)"
-    " on conflict (shard, id) do update set beat = owners.beat + 1, locks = excluded.locks, flows = excluded.flows"
+    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows, process, boot)"
+    " values ($1, $2, $3, $4, $5 + 1, $6, $7, $8, $9) on conflict (shard, id) do update set beat = owners.beat + 1,"
+    " locks = excluded.locks, flows = excluded.flows, process = excluded.process, boot = excluded.boot"
+    " returning reclaimed_at > 0, xmax = 0"
 )
-PEERS = "select id, host, pid, beat, locks from stepflow.owners where shard = $1 and id <> $2 order by id"
-ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 order by id"
+# One that was reclaimed may have claimed again before its next beat.
+PEERS = (
+    "select id, host, pid, beat, locks, process, boot from stepflow.owners o where shard = $1 and id <> $2 and (reclaimed_at = 0"
+    " or exists (select 1 from stepflow.queue q where q.shard = any($3::text[]) and q.partition = 3 and q.owner = o.id))"
+    " order by id"
+)
+ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
 MARKED = f"select q.id from {held_by('$2', 'x.id, x.cancel')} where q.cancel"
 BOOT = "select pg_postmaster_start_time()::text"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
 GONE = "delete from stepflow.owners where shard = $1 and id = $2"
+# An owner that was reclaimed is remembered for a while: it may be alive, behind a network that lost its connections.
+RECLAIMED = (
+    "update stepflow.owners set reclaimed_at = greatest($3::bigint, 1),"
+    " counted = case when $4 = '[]' then counted else $4 end where shard = $1 and id = $2"
+)
+FORGOTTEN = "delete from stepflow.owners where shard = $1 and reclaimed_at > 0 and reclaimed_at < $2"
+REMEMBER = 3_600_000_000  # microseconds
+COUNTED = "select counted from stepflow.owners where shard = $1 and id = $2 and reclaimed_at > 0 for update"
+FORGIVE = (
+    "update stepflow.queue set crashes = crashes - 1,"
+    " partition = case when partition = 2 and blocked_by = '' and crashes <= $3 then 0 else partition end"
+    " where shard = any($1::text[]) and id = any($2::text[]) and crashes > 0"
+)
+RETURNED = "update stepflow.owners set reclaimed_at = 0, counted = '[]' where shard = $1 and id = $2"
+
+
+class OwnLock:
+    """The server's start under which this session's lock was taken; empty while it is not held."""
+
+    def __init__(self) -> None:
+        self.boot = ""
+
+    def taken(self, boot: str) -> None:
+        """The lock is held."""
+        self.boot = boot
+
+    def lost(self) -> None:
+        """The connection that held it broke."""
+        self.boot = ""
 
 
 class PostgresOwners:
     """The owner rows are in the namespace's first shard; `locks` tells whether the own lock proves life."""
 
-    def __init__(self, runner: TransactionRunner, shards: Shards, me: Owner, lock: Statement, *, locks: bool) -> None:
+    def __init__(
+        self, runner: TransactionRunner, shards: Shards, me: Owner, lock: Statement, own_lock: OwnLock, *, locks: bool
+    ) -> None:
         self._runner, self._shards, self.me, self._lock, self._locks = runner, shards, me, lock, locks
+        self._own_lock, self._process = own_lock, identity()
         self._stall_detector = StallDetector()
         self._known = False
         self._tried = False
@@ -79,34 +121,50 @@ class PostgresOwners:
 
     def _pulse(self, connection: Connection, mono: float | None) -> HeartbeatReply:
         sql, first, me = self._runner.sql, self._shards.all[0], stored(self.me.id)
-        _beat, others, marked, boot = fetch_all(
+        known, flows = self._known, stored(json.dumps(sorted(self.flows)))
+        (own,), others, marked, boot = fetch_all(
             connection,
-            (sql(BEAT), (*self._row(), stored(json.dumps(sorted(self.flows))))),
-            (sql(PEERS), (first, me)),
+            (sql(BEAT), (*self._row(), flows, self._process, self._own_lock.boot)),
+            (sql(PEERS), (first, me, texts(self._shards.all))),
             (sql(MARKED), (texts(self._shards.all), me)),
             (BOOT, ()),
         )
         self._known = True
         peers = self._judged(connection, others, str(boot[0][0]), mono)
-        return HeartbeatReply(peers, tuple(sorted(restored(row[0]) for row in marked)))
+        reclaimed, missing = own
+        if reclaimed:
+            self._come_back(connection)
+        cancels = tuple(sorted(restored(row[0]) for row in marked))
+        return HeartbeatReply(peers, cancels, reclaimed or (missing and known))
+
+    def _come_back(self, connection: Connection) -> None:
+        """This owner was reclaimed although it lives: the crashes that were counted for it were none."""
+        sql, key = self._runner.sql, (self._shards.all[0], stored(self.me.id))
+        connection.execute(BEGIN)
+        for (counted,) in connection.execute(sql(COUNTED), key).fetchall():
+            ids = texts(json.loads(restored(counted)))
+            connection.execute(sql(FORGIVE), (texts(self._shards.all), ids, SUSPECT))
+            connection.execute(sql(RETURNED), key)
+        connection.execute("commit")
 
     def _judged(
         self, connection: Connection, others: Sequence[Sequence[Any]], boot: str, mono: float | None
     ) -> tuple[Peer, ...]:
-        """What the locks tell: one counts as free only while its owner's beat stands still as well.
+        """What the locks and the processes tell of the others.
 
-        A restart of the server frees all locks at once, and each owner needs a moment to take its own again.
+        A process that is gone from this machine proves death; one that is there proves that a free lock means nothing. Else
+        a lock counts as free only while its owner's beat stands still as well: a restart of the server frees all locks at
+        once, a network may lose one, and each owner needs a moment to take its own again.
         """
         owners = [Owner(restored(row[0]), restored(row[1]), row[2], row[3]) for row in others]
-        beats = {owner.id: owner.beat for owner in owners}
+        beats = {owner.id: (owner.beat, str(row[6])) for owner, row in zip(owners, others, strict=True)}
         still = set[str]() if mono is None else self._stall_detector.observe(boot, beats, mono)
-        keys = {self._key_of(owner.id): owner.id for owner, row in zip(owners, others, strict=True) if row[4]}
-        if not keys:
-            return tuple(Peer(owner) for owner in owners)
-        (found,) = fetch_all(connection, (FREE, (numbers(keys),)))
-        free = {keys[key]: flag for key, flag in found}
-        self._stall_detector.held([owner for owner, flag in free.items() if not flag])
-        return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still)) for owner in owners)
+        fates = {owner.id: fate(row[5], self._process) for owner, row in zip(owners, others, strict=True)}
+        locked = [owner.id for owner, row in zip(owners, others, strict=True) if row[4] and fates[owner.id] != "gone"]
+        found = {self._key_of(owner): owner for owner in locked}
+        rows = fetch_all(connection, (FREE, (numbers(found),)))[0] if found else []
+        free = {found[key]: flag for key, flag in rows}
+        return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still, fates[owner.id])) for owner in owners)
 
     def read(self, connection: Connection) -> list[Peer]:
         """All owners; their locks are not looked at."""
@@ -134,20 +192,34 @@ class PostgresOwners:
             self._runner, connection, self._shards, held, within=True, skip_locked=now is not None, claims_only=True
         )
         dues = [0 if now is None else now]
-        for run in runs.values():
+        counted = []
+        for run_id, run in runs.items():
             if run.epoch is not None and run.row is not None and run.row.owner == owner:
-                run.place(returned(run.row) if now is None else reclaimed(run.row, run.newest, now))
+                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now)
+                counted += [run_id] if row.crashes > run.row.crashes else []
+                run.place(row)
                 dues.append(run.row.due)  # a row was due when it was claimed
         for text, values in queue_statements(self._shards, runs, max(dues)):
             connection.execute(sql(text), values)
         if all(run.newest for run in runs.values()):
-            connection.execute(sql(GONE), (self._shards.all[0], name))
+            self._note_end(connection, name, now, counted)
         connection.execute("commit")
 
+    def _note_end(self, connection: Connection, name: str, now: int | None, counted: Sequence[str]) -> None:
+        """An owner holds nothing any more: it left, or it was reclaimed `now` and a crash was counted for these runs."""
+        sql, first = self._runner.sql, self._shards.all[0]
+        if now is None:
+            connection.execute(sql(GONE), (first, name))
+            return
+        connection.execute(sql(RECLAIMED), (first, name, now, stored(json.dumps(counted))))
+        connection.execute(sql(FORGOTTEN), (first, now - REMEMBER))
 
-def _lock_of(free: object, still: bool) -> Any:
+
+def _lock_of(free: object, still: bool, process: str) -> Any:
+    if process == "gone":
+        return "free"
     if free is None:
         return "unknown"
     if not free:
         return "held"
-    return "free" if still else "unknown"
+    return "free" if still and process != "alive" else "unknown"

@@ -24,7 +24,7 @@ from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import concerns_member, member_error, translate
 from stepflow.drivers.postgres.inbox_applier import InboxApplier
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
-from stepflow.drivers.postgres.owners import PostgresOwners
+from stepflow.drivers.postgres.owners import OwnLock, PostgresOwners
 from stepflow.drivers.postgres.partitions import Request
 from stepflow.drivers.postgres.query import PostgresReader
 from stepflow.drivers.postgres.rows import Shards
@@ -50,13 +50,14 @@ class PostgresStore(Store):
         key = lock_key(place.schema, "revs")
         lock = (LOCK, (key,))
         self._head = VisibleRev(runner, key)
-        self._owners = PostgresOwners(runner, shards, owner, lock, locks=not connector.pooled)
+        own_lock = OwnLock()
+        self._owners = PostgresOwners(runner, shards, owner, lock, own_lock, locks=not connector.pooled)
         tokens, writer = Tokens(runner), Writer(runner, shards, self._owners, lock)
         self._writer = writer
         self._drain = InboxApplier(runner, shards, tokens, writer)
         self._claims = PostgresClaims(runner, shards, self._owners, lock)
         self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
-        self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key()))
+        self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
         self.guards = (self._watch.guard,)
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger("stepflow")
 
 @define(eq=False)
 class Attempt(ABC):
-    """The state of one claim. The worker sets `stop` and `cancel`; the attempt sees them between two steps."""
+    """The state of one claim. The worker sets `stop` (release the claim) and `cancel`; the attempt sees them between two steps."""
 
     flow: Flow[Any]
     claim: Claim
@@ -120,7 +120,7 @@ class GeneratorAttempt(Attempt):
 
     def should_retry_commit(self, refusal: object) -> bool:
         """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
-        if not self.retry_commits or self.stop or not isinstance(refusal, (Unavailable, Full)):
+        if not self.retry_commits or not isinstance(refusal, (Unavailable, Full)):
             return False
         if self.refusals % LOG_EVERY == 0:
             log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)

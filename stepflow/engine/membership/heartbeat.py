@@ -15,6 +15,7 @@ from stepflow.engine.membership.notifier import Notifier
 
 BEAT_S = 0.5  # while claims are held
 LOOK_S = 0.7  # otherwise: others may have died
+OVERDUE_S = 5.0  # without a beat: others take over after 10 s
 DOUBT_S = 0.1  # while the store is about to find out that one did
 LONGEST_PAUSE_S = 1.0  # after failures: peers take over from an owner that is silent for 10 s
 log = logging.getLogger("stepflow")
@@ -30,13 +31,20 @@ class Heartbeat:
         self._stop = threading.Event()
         self.guard = Guard("heartbeat", LONGEST_PAUSE_S)
         self._thread: threading.Thread | None = None
+        self._beaten = 0.0  # monotonic time at which the last beat that succeeded began
         self.verdicts: dict[str, Verdict] = {}
+
+    @property
+    def overdue(self) -> bool:
+        """Whether this engine, whose thread beats, has not shown for OVERDUE_S seconds that it lives."""
+        return self._thread is not None and self._clock.monotonic() - self._beaten > OVERDUE_S
 
     def beat(self) -> None:
         """Show life, look at the others, and free what the dead held."""
         with self._lock:
             mono = self._clock.monotonic()
             reply = self._store.beat(self._clock.now(), mono=mono)
+            self._beaten = mono
             verdicts = self._judge.observe(reply.peers, mono)
             dead = [id_ for id_, verdict in verdicts.items() if verdict == "dead"]
             if dead:
@@ -48,6 +56,7 @@ class Heartbeat:
     def start(self, busy: Callable[[], bool]) -> None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""
         self._stop.clear()
+        self._beaten = self._clock.monotonic()
         thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
         thread.start()
         self._thread = thread
@@ -63,7 +72,12 @@ class Heartbeat:
         def turn() -> bool:
             if self._stop.wait(DOUBT_S if self._judge.doubtful else BEAT_S if busy() else LOOK_S):
                 return False
-            self.beat()
+            try:
+                self.beat()
+            except BaseException:
+                if self.overdue:
+                    self._notifier.beat_overdue()
+                raise
             return True
 
         self.guard.run(turn, self._stop.wait)

@@ -1,7 +1,8 @@
 """Notifier: tells the parts and the waiting tasks of one engine what changed.
 
 A part that has news calls a method of the one Notifier of its engine; a part that acts on news subscribes to it. So no part
-knows which other parts there are. All methods belong to the event loop, except `clock_moved` and `heartbeat`.
+knows which other parts there are. All methods belong to the event loop, except `clock_moved`, `heartbeat` and
+`beat_overdue`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class Notifier:
         self._due: list[Callable[[int], None]] = []
         self._cancel: list[Callable[[str], None]] = []
         self._wait: list[Callable[[str, int], None]] = []
+        self._overdue: list[Callable[[], None]] = []
+        self._reclaimed: list[Callable[[], None]] = []
         self._commit: list[Callable[[], None]] = []
         self.watched = False  # whether a subscriber wants to know of every batch of commits
 
@@ -51,6 +54,14 @@ class Notifier:
         finally:
             for subscriber in self._wait:
                 subscriber(run_id, -1)
+
+    def on_overdue(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` when this engine has not been able to beat for long: others may take over soon."""
+        self._overdue.append(subscriber)
+
+    def on_reclaimed(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` when others took this engine for dead: what it held is lost."""
+        self._reclaimed.append(subscriber)
 
     def on_commit(self, subscriber: Callable[[], None]) -> None:
         """Call `subscriber` whenever something may have been committed, here or elsewhere; subscribing twice is once."""
@@ -113,8 +124,18 @@ class Notifier:
         """What a heartbeat learned: cancel requests, and whether runs of dead owners were released; from any thread."""
         for run_id in reply.cancels:
             self._on_loop(self.cancel_requested, run_id)
+        if reply.reclaimed:
+            self._on_loop(self._call, self._reclaimed)
         if released:
             self._on_loop(self.schedule_at, 0)
+
+    def beat_overdue(self) -> None:
+        """A heartbeat failed, and the last one that succeeded was long ago; from any thread."""
+        self._on_loop(self._call, self._overdue)
+
+    def _call(self, subscribers: list[Callable[[], None]]) -> None:
+        for subscriber in subscribers:
+            subscriber()
 
     def _wake(self, run_id: str) -> None:
         for future in self._waiters.pop(run_id, ()):

@@ -87,6 +87,8 @@ class Worker:
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
         notifier.on_wait(self._lend)
+        notifier.on_overdue(self.give_up)
+        notifier.on_reclaimed(self.drop_all)
 
     @property
     def busy(self) -> bool:
@@ -120,6 +122,23 @@ class Worker:
         """The attempts that use a slot: all that are held, without the first ones that wait for other runs."""
         lent = set(islice(self._lent, MOST_LENT * self._concurrency))
         return [attempt for run_id, attempt in self._held.items() if run_id not in lent]
+
+    def give_up(self) -> None:
+        """Let attempts release their claims after their present step: this engine cannot show that it lives."""
+        held = [attempt for attempt in self._held.values() if not attempt.stop]
+        for attempt in held:
+            attempt.stop = True
+        if held:
+            log.warning(
+                "no heartbeat reached the store for long: %d run(s) go back after their present step", len(held)
+            )
+
+    def drop_all(self) -> None:
+        """Drop what was held: others took this engine for dead. Late writes of steps that go on are refused."""
+        if self._held:
+            log.warning("others took this engine for dead: %d run(s) are dropped", len(self._held))
+        for attempt in list(self._held.values()):
+            attempt.interrupt()
 
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
@@ -156,7 +175,7 @@ class Worker:
         self._stopping = True
         self._wake.set()
         for attempt in self._held.values():
-            attempt.stop = True
+            attempt.stop, attempt.retry_commits = True, False
         if self._held:
             log.info("asked to stop: %d run(s) go back after their present step", len(self._held))
         self._feed.wake()  # functions that wait for news see that they should stop
@@ -247,7 +266,7 @@ class Worker:
         return more and self._free() > 0
 
     def _free(self) -> int:
-        if self._stopping or self._quarantine.runs_alone(self._held.values()):
+        if self._stopping or self._quarantine.runs_alone(self._held.values()) or self._heartbeat.overdue:
             return 0
         used = len(self._busy) if self._lent else len(self._held)
         return max(0, (1 if self._clock.virtual else self._concurrency) - used)
@@ -272,7 +291,7 @@ class Worker:
         flow = self._flows[claim.row.flow]
         attempt = self._styles[flow.kind](flow, claim, record)
         attempt.stop, attempt.worker = self._stopping, self._task
-        attempt.retry_commits = self._retry_commits
+        attempt.retry_commits = self._retry_commits and not self._stopping
         self._held[claim.fence.id] = attempt
         self._unreleased.begun(claim)
         if runs_alone:

@@ -1,0 +1,109 @@
+"""A worker that cannot show that it lives claims nothing and gives up its runs; one that was taken for dead drops them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve
+
+from stepflow import AsyncEngine, MemoryDriver, named
+from stepflow.drivers.memory.session import MemoryStore
+from stepflow.drivers.port.commit import HeartbeatReply, Owner, Release
+from stepflow.engine.membership.heartbeat import OVERDUE_S
+from stepflow.errors import Unavailable
+from tests.engine.clocks import ManualClock
+
+WAIT_S = 30
+
+
+class Mute(MemoryDriver):
+    """A store whose beats fail while `mute`; after `reclaim` the next one says that others took the owner for dead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mute = self.reclaim = False
+        self.refused = 0
+        self.overdue, self.released = threading.Event(), threading.Event()
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> MemoryStore:
+        store = super().connect(namespace, owner, now)
+        real, release = store.beat, store.release
+
+        def beat(*args: Any, **options: Any) -> HeartbeatReply:
+            if self.mute:
+                self.refused += 1
+                if self.refused == 2:
+                    self.overdue.set()
+                raise Unavailable("no answer")
+            reply, self.reclaim = evolve(real(*args, **options), reclaimed=self.reclaim), False
+            return reply
+
+        def released(batch: Sequence[Release], now: int) -> list[bool]:
+            answers = release(batch, now)
+            self.released.set()
+            return answers
+
+        store.beat, store.release = beat, released  # type: ignore[method-assign]
+        return store
+
+
+def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_step() -> None:
+    async def test() -> None:
+        driver, clock, done = Mute(), ManualClock(), list[str]()
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def first() -> None:
+            done.append("first")
+            begun.set()
+            await go_on.wait()
+
+        flow = named("x").do("first", first).do("second", lambda: done.append("second")).compile()
+        async with AsyncEngine(driver, clock=clock) as engine:
+            engine.register(flow)
+            async with engine.worker():
+                run = await engine.start(flow, id="held")
+                await begun.wait()
+                driver.mute = True
+                clock.leap(OVERDUE_S + 1)
+                assert await asyncio.to_thread(driver.overdue.wait, WAIT_S)
+                late = await engine.start(flow, id="late")
+                go_on.set()
+                assert await asyncio.to_thread(driver.released.wait, WAIT_S)
+                assert [await one.status() for one in (run, late)] == ["queued", "queued"]
+                assert [len(await one.history()) for one in (run, late)] == [2, 1]  # the step's commit was made
+                assert done == ["first"]
+                driver.mute = False
+                await asyncio.gather(run.result(WAIT_S), late.result(WAIT_S))
+        assert sorted(done) == ["first", "first", "second", "second"]
+
+    asyncio.run(test())
+
+
+def test_an_engine_that_was_taken_for_dead_drops_what_it_held() -> None:
+    async def test() -> None:
+        driver, tries, cancelled = Mute(), list[int](), asyncio.Event()
+
+        async def step() -> None:
+            tries.append(len(tries))
+            if len(tries) == 1:
+                driver.reclaim = True
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    cancelled.set()
+                    raise
+
+        flow = named("x").do("a", step).compile()
+        async with AsyncEngine(driver) as engine:
+            engine.register(flow)
+            async with engine.worker():
+                run = await engine.start(flow)
+                await run.result(WAIT_S)
+                assert cancelled.is_set()
+                assert (await run.info()).crashes == 0
+        assert tries == [0, 1]
+
+    asyncio.run(test())
