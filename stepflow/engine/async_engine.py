@@ -78,9 +78,9 @@ class AsyncEngine(AsyncFlowEngine):
         With `commit_on_loop=True` the loop itself commits while the store is quick: more steps per second, for a program
         whose loop does nothing else.
         """
-        self._clock = checked_clock(clock)
         options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
-        self._session = Session(driver_for(store), self._clock, *options, commit_on_loop, self._any_loop)
+        self._session = Session(driver_for(store), checked_clock(clock), *options, commit_on_loop, self._any_loop)
+        self._clock = self._session.clock
         super().__init__(self._session)
 
     async def open(self) -> Self:

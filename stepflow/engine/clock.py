@@ -8,8 +8,10 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 SECOND = 1_000_000  # in microseconds, the unit of every stored time
+DRIFT = 1e-4  # seconds per second by which the clocks of two hosts may part
 AGES_S = 2e11  # 6,000 years: a longer duration counts as this, so that every due time is one that a calendar has
 
 
@@ -53,6 +55,9 @@ class Clock(ABC):
     def random_bytes(self, n: int) -> bytes:
         """`n` random bytes."""
 
+    def adjust(self, time: int, before: float, after: float) -> None:  # noqa: B027 - most clocks are nobody else's
+        """The store told its time, microseconds UTC, between these two moments of `monotonic`; ignored by a virtual clock."""
+
     def waited(self) -> float:
         """Seconds that the calling thread has not computed, since some point in the past: for disks, locks, other threads."""
         return time.perf_counter() - time.thread_time()
@@ -69,6 +74,39 @@ class SystemClock(Clock):
 
     def random_bytes(self, n: int) -> bytes:
         return os.urandom(n)
+
+
+class StoreClock(Clock):
+    """The clock of an engine: that of its store, if the store has one, else the given clock.
+
+    Hosts that share a store must agree on what is due. So `now` is the host's monotonic time plus an offset, which is read
+    when the engine is opened and with every heartbeat. The best reading is kept: one of a shorter round trip, or one that
+    differs by more than both readings may be wrong. A host's monotonic clock drifts, so a reading loses worth with time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset: int | None = None
+        self._error, self._read = 0.0, 0.0  # by how many seconds the reading may be wrong; when it was made
+        self.now = clock.now  # type: ignore[method-assign]  # no call more where the store has no clock
+        self.monotonic = clock.monotonic  # type: ignore[method-assign]
+        self.random_bytes = clock.random_bytes  # type: ignore[method-assign]
+
+    def now(self) -> int:
+        return int(self._clock.monotonic() * SECOND) + (self._offset or 0)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def random_bytes(self, n: int) -> bytes:
+        return self._clock.random_bytes(n)
+
+    def adjust(self, time: int, before: float, after: float) -> None:
+        offset, error = time - int((before + after) / 2 * SECOND), (after - before) / 2
+        mine = self._error + (after - self._read) * DRIFT
+        if self._offset is None or error <= mine or abs(offset - self._offset) > (error + mine) * SECOND:
+            self._offset, self._error, self._read = offset, error, after
+            self.now = partial(StoreClock.now, self)  # type: ignore[method-assign]
 
 
 class VirtualClock(Clock):

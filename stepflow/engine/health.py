@@ -12,7 +12,8 @@ class Health:
     """The health of an engine at one moment: one entry per kind of background thread or task, in a fixed order.
 
     The names are `heartbeat`, `changes` (listens for other processes), `writer` (commits), `steps` (threads of sync
-    steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, and those of the store's session.
+    steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, those of the store's session, and `clock` if the store
+    has one.
     """
 
     tasks: tuple[TaskHealth, ...]

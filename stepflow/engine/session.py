@@ -15,7 +15,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
-from stepflow.engine.clock import Clock, SystemClock, VirtualClock, uuid7
+from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.executor import Executor
@@ -25,6 +25,7 @@ from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.membership.store_time import StoreTime
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_runner import FunctionRunner
 from stepflow.engine.states.kept_leases import KeptLeases
@@ -61,10 +62,11 @@ class Session:
     ) -> None:
         self._commit_on_loop = commit_on_loop
         self._pruning: asyncio.Task[None] | None = None
-        self.driver, self.clock, self.namespace, self.concurrency = driver, clock, namespace, concurrency
+        self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
+        self.clock: Clock = clock if clock.virtual else StoreClock(clock)
         self.flows: dict[str, Flow[Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
-        self.pruner = Pruner(driver.maintenance, namespace, clock, keep)
+        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep)
 
     async def open(self) -> None:
         """Connect, and make the parts in the order of their use; raises the StoreErrors of the driver."""
@@ -76,6 +78,13 @@ class Session:
         owner = Owner(f"{host}:{os.getpid()}:{uuid7(SystemClock())[-12:]}", host, os.getpid())
         self._pool = ThreadPool(loop, "stepflow-reader")
         self.store = store = await self._call(self.driver.connect, self.namespace, owner, clock.now())
+        self._store_time = StoreTime(store, clock, self._call)
+        if not clock.virtual:
+            try:
+                await self._store_time.start()
+            except BaseException:
+                await self._call(store.close)
+                raise
         lifetime.opened()
         self._change_listener = ChangeListener(store, loop)
         self.notifier = notifier = Notifier(loop, None if clock.virtual else self._change_listener)
@@ -131,6 +140,7 @@ class Session:
     async def _close(self, grace_s: float) -> None:
         self.lifetime.begin_closing()
         try:
+            await self._store_time.stop()
             await self.feed.close()
             await self.worker.stop(grace_s)
             await self.lifetime.wait_for_rest(REST_S)  # another task or thread may be inside `at_work`
@@ -218,6 +228,7 @@ class Session:
             self.leases.guard,
             self.pruner.guard,
             *self.store.guards,
+            *self._store_time.guards,
         ]
         return Health(tuple(guard.health for guard in guards))
 

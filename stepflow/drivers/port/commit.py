@@ -251,9 +251,11 @@ class HeartbeatReply:
     """The answer to a beat: the other owners, and those of the own runs that are to be cancelled.
 
     `reclaimed` is true once after others took this owner, which lives, for dead: its claims from before are lost, and the
-    crashes that were counted for it are taken back. A store in which that cannot happen never says so.
+    crashes that were counted for it are taken back. A store in which that cannot happen never says so. `time` is the store's
+    time, as `Store.time` gives it.
     """
 
     peers: tuple[Peer, ...] = ()
     cancels: tuple[str, ...] = ()
     reclaimed: bool = False
+    time: int | None = None

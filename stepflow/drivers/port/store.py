@@ -147,6 +147,10 @@ class Store(ABC):
         how long a beat stood still; without it such a store answers `unknown`.
         """
 
+    def time(self) -> int | None:
+        """The store's own time, microseconds UTC, which engines on several hosts then go by; None: that of each host."""
+        return None
+
     @abstractmethod
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """The full records in the order of `ids`; None where there is no such run."""

@@ -42,7 +42,9 @@ PEERS = (
 )
 ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
 MARKED = f"select q.id from {held_by('$2', 'x.id, x.cancel')} where q.cancel"
-BOOT = "select pg_postmaster_start_time()::text"
+CLOCK = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+BOOT = f"select pg_postmaster_start_time()::text, {CLOCK}"
+TIME = f"select {CLOCK}"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
@@ -135,7 +137,12 @@ class PostgresOwners:
         if reclaimed:
             self._come_back(connection)
         cancels = tuple(sorted(restored(row[0]) for row in marked))
-        return HeartbeatReply(peers, cancels, reclaimed or (missing and known))
+        return HeartbeatReply(peers, cancels, reclaimed or (missing and known), int(boot[0][1]))
+
+    def time(self) -> int:
+        """The server's time in microseconds UTC."""
+        ((found,),) = self._runner.run(lambda c: fetch_all(c, (TIME, ())), answer_s=URGENT_ANSWER_S)
+        return int(found[0])
 
     def _come_back(self, connection: Connection) -> None:
         """This owner was reclaimed although it lives: the crashes that were counted for it were none."""

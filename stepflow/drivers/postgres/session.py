@@ -119,6 +119,9 @@ class PostgresStore(Store):
         with self._watch.writing():
             return self._owners.beat(now, dead, mono)
 
+    def time(self) -> int:
+        return self._owners.time()
+
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         if not ids:
             return []

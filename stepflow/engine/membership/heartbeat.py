@@ -45,6 +45,8 @@ class Heartbeat:
             mono = self._clock.monotonic()
             reply = self._store.beat(self._clock.now(), mono=mono)
             self._beaten = mono
+            if reply.time is not None:
+                self._clock.adjust(reply.time, mono, self._clock.monotonic())
             verdicts = self._judge.observe(reply.peers, mono)
             dead = [id_ for id_, verdict in verdicts.items() if verdict == "dead"]
             if dead:

@@ -1,0 +1,47 @@
+"""StoreTime: reads the store's clock when the engine is opened, and now and then while it does not beat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from stepflow.drivers.port.background import Guard
+from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import Clock
+
+REFRESH_S = 60.0  # a host's monotonic clock may drift by some milliseconds in this time
+
+
+class StoreTime:
+    """Adjusts the engine's clock to the store's, if the store has one, from `start` to `stop`; `call` runs a function in a thread."""
+
+    def __init__(self, store: Store, clock: Clock, call: Callable[[Callable[[], bool]], Awaitable[bool]]) -> None:
+        self._store, self._clock, self._call = store, clock, call
+        self._task: asyncio.Task[None] | None = None
+        self._guard = Guard("clock")
+        self.guards: tuple[Guard, ...] = ()
+
+    def read(self) -> bool:
+        """Read the store's clock, in a thread; False if it has none."""
+        before = self._clock.monotonic()
+        time = self._store.time()
+        if time is None:
+            return False
+        self._clock.adjust(time, before, self._clock.monotonic())
+        return True
+
+    async def start(self) -> None:
+        """Read the store's clock now, and go on to do so."""
+        if await self._call(self.read):
+            self.guards = (self._guard,)
+            self._task = asyncio.create_task(self._guard.run_task(self._turn, asyncio.sleep))
+
+    async def stop(self) -> None:
+        """Read it no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _turn(self) -> bool:
+        await asyncio.sleep(REFRESH_S)
+        return await self._call(self.read)
