@@ -130,6 +130,17 @@ class OutcomeUnknown(StoreError):
     """The connection failed during COMMIT, and the store cannot be asked whether it committed."""
 
 
+class RevisionsLost(StoreError):
+    """The store lost revisions after `rev`, which were delivered: a failover to a standby that lagged, or a restored backup."""
+
+    def __init__(self, rev: int) -> None:
+        self.rev = rev
+        super().__init__(
+            f"the store went back to revision {rev} (a failover to a standby that lagged, or a restored backup): discard what"
+            " was made from later revisions; this watch continues after that one"
+        )
+
+
 class ReadOnly(StoreError):
     """The store is read-only."""
 

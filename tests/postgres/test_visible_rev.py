@@ -20,7 +20,7 @@ from tests.postgres.server import Server
 
 def judged(visible: VisibleRev, number: int, last: int, *holders: str) -> int:
     """The verdict on a reading that found `last` drawn and these transactions holding the lock."""
-    return visible.judge(number, [(last, True)], [(holder,) for holder in holders])
+    return visible.judge(number, [(last, True, "")], [(holder,) for holder in holders])
 
 
 @pytest.fixture

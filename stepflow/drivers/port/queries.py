@@ -106,10 +106,12 @@ class DueSummary:
     """What is ahead for a set of flows: enough for an engine to know how long it may sleep.
 
     `next_due` is the earliest due time of an unowned row that this worker may claim (None: no such row), `suspects` how
-    many due rows have two crashes or more, `owned` the rows held, by owner id, `head` the newest revision.
+    many due rows have two crashes or more, `owned` the rows held, by owner id, `head` the newest revision. `timeline` is another number after the store lost
+    revisions that were visible before, as after a failover to a standby that lagged.
     """
 
     next_due: int | None
     suspects: int
     owned: Mapping[str, int]
     head: int
+    timeline: int = 0

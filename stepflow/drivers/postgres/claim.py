@@ -93,6 +93,10 @@ class PostgresClaims:
         """Rows up to this epoch are no claims whose answer got lost."""
         self._newest = max(self._newest, epoch)
 
+    def forget(self) -> None:
+        """Epochs are given again from a smaller number on."""
+        self._newest = 0
+
     def claim(self, request: Request) -> list[Claim]:
         """Take what is due, in order. Raises InboxNotEmpty, and takes nothing, when the inbox must be applied first."""
         if not request.flows or request.limit < 1:

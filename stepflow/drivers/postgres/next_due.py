@@ -73,6 +73,7 @@ def next_due(
         every = [(text, (*key[:2], turns.ALL_LINES)) for text, key in lines]
         limited = _limited(runner, connection, shards, fetch_all(connection, *every), now)
     dues += limited
+    head.verify(connection, last)
     counts = Counter[str]()
     for owner, count in owned:
         counts[restored(owner)] += count
@@ -80,7 +81,8 @@ def next_due(
         min(dues, default=None),
         suspects,
         counts,
-        head.newest(connection, shards.all, head.judge(number, last, holders)),
+        head.newest(connection, shards.all, head.judge(number, last, holders), last),
+        head.timeline,
     )
 
 

@@ -49,10 +49,11 @@ class PostgresStore(Store):
         self._closed = False
         key = lock_key(place.schema, "revs")
         lock = (LOCK, (key,))
-        self._head = VisibleRev(runner, key)
+        self._head = VisibleRev(runner, key, self._went_back)
         own_lock = OwnLock()
         self._owners = PostgresOwners(runner, shards, owner, lock, own_lock, locks=not connector.pooled)
-        tokens, writer = Tokens(runner), Writer(runner, shards, self._owners, lock)
+        self._tokens = tokens = Tokens(runner)
+        writer = Writer(runner, shards, self._owners, lock)
         self._writer = writer
         self._drain = InboxApplier(runner, shards, tokens, writer)
         self._claims = PostgresClaims(runner, shards, self._owners, lock)
@@ -73,6 +74,11 @@ class PostgresStore(Store):
             self._watch.close()
             self._runner.closing.set()
             self._runner.pool.close()
+
+    def _went_back(self) -> None:
+        """The store lost revisions: numbers that are smaller than those known are new."""
+        self._tokens.newest = 0
+        self._claims.forget()
 
     def _drained(self, work: Callable[[], T]) -> T:
         """Do something that must see what was posted."""

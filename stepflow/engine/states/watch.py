@@ -24,7 +24,7 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import Stopping, StoreError
+from stepflow.errors import RevisionsLost, Stopping, StoreError
 from stepflow.model.cache import size_of_texts
 from stepflow.model.state import State
 
@@ -47,6 +47,8 @@ class RevisionFeed:
         self._bytes = 0  # of their texts
         self._floor = -1  # every revision above it up to `head` is in `_states`
         self.head = -1
+        self._timeline, self._read_at = 0, 0  # of the store; when it was looked at last
+        self.losses: list[int] = []  # after each loss of revisions the newest one that was still there
         self._closing = asyncio.Event()
         self.guard = Guard("feed")
         self._waiting = 0
@@ -112,7 +114,11 @@ class RevisionFeed:
         if not self._waiting or self.closed:
             return False
         self._told.clear()
-        self._take(*await self._store_reader.call(self._news, self.head))
+        lost, head, states = await self._store_reader.call(self._news, self.head)
+        if lost is not None:
+            self.losses.append(lost)
+            self.head, states = -1, None
+        self._take(head, states)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
         return True
@@ -122,15 +128,39 @@ class RevisionFeed:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), pause_s)
 
-    def _news(self, known: int) -> tuple[int, list[State] | None]:
-        """The visible revision of the store, and the States after `known` up to it; None if they are too many to keep."""
-        head = self._store.next_due({}, self._clock.now()).head
+    def _news(self, known: int) -> tuple[int | None, int, list[State] | None]:
+        """The visible revision of the store, and the States after `known` up to it; None if they are too many to keep.
+
+        First the newest revision that is still there, if the store lost some that were known.
+        """
+        now = self._clock.now()
+        summary = self._store.next_due({}, now)
+        head, before = summary.head, self._timeline
+        lost = self._last_common(known) if summary.timeline != before and known >= 0 else None
+        self._timeline, self._read_at = summary.timeline, now
+        if lost is not None:
+            return lost, head, None
         if head == known:
-            return head, []
+            return None, head, []
         if known < 0 or head - known > KEPT:
-            return head, None
+            return None, head, None
         query = HistoryQuery(since_rev=known, limit=KEPT, until_rev=head, exchange=False)
-        return head, [revision.state for revision in self._store.read(query)]
+        return None, head, [revision.state for revision in self._store.read(query)]
+
+    def _last_common(self, known: int) -> int:
+        """The newest revision up to `known` that was there before the store lost some, and still is.
+
+        What is not in memory was there before if it was committed before the last look at the store.
+        """
+        kept = {(state.rev, state.id, state.committed_at) for state in self._states}
+        while known > 0:
+            query = HistoryQuery(until_rev=known, limit=KEPT, last=True, exchange=False)
+            found = [revision.state for revision in self._store.read(query)]
+            for state in reversed(found):
+                if (state.rev, state.id, state.committed_at) in kept or state.committed_at < self._read_at:
+                    return state.rev
+            known = found[0].rev - 1 if found else 0
+        return 0
 
     def _take(self, head: int, states: list[State] | None) -> None:
         if head == self.head:
@@ -184,7 +214,7 @@ class Start:
 class Watch:
     """An endless iterator over States: `async for state in watch`, or `await watch.next(timeout)`.
 
-    It survives errors of the store. A wait that is cancelled loses nothing: the next one goes on where it was. When the
+    It survives errors of the store, but raises RevisionsLost once when revisions that it has delivered are gone. A wait that is cancelled loses nothing: the next one goes on where it was. When the
     engine is closed it raises Stopping.
     """
 
@@ -199,23 +229,37 @@ class Watch:
         self._starting: asyncio.Task[Start] | None = None
         self._since, self._from = -1, 0  # the revision read last; the time before which nothing is wanted
         self._found: deque[State] = deque()
+        self._losses = len(feed.losses)  # that this watch knows
 
     def __aiter__(self) -> Watch:
         return self
 
     async def __anext__(self) -> State:
+        self._check_losses()
         while not self._found:
             await self._more()
+            self._check_losses()
         return self._found.popleft()
 
     async def next(self, timeout: float | None = None) -> State | None:  # noqa: ASYNC109 - the public name of the same idea
         """The next State, or None if there is none for `timeout` seconds."""
         if self._found:
+            self._check_losses()
             return self._found.popleft()
         try:
             return await asyncio.wait_for(self.__anext__(), timeout)
         except TimeoutError:
             return None
+
+    def _check_losses(self) -> None:
+        """Raise RevisionsLost once if the store lost revisions that this watch has read."""
+        losses = self._feed.losses
+        if len(losses) > self._losses:
+            last, self._losses = min(losses[self._losses :]), len(losses)
+            if self._since > last:
+                self._since = last
+                self._found.clear()
+                raise RevisionsLost(last)
 
     async def _more(self) -> None:
         execution, feed = self._execution, self._feed

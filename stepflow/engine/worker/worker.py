@@ -125,19 +125,15 @@ class Worker:
 
     def give_up(self) -> None:
         """Let attempts release their claims after their present step: this engine cannot show that it lives."""
-        held = [attempt for attempt in self._held.values() if not attempt.stop]
-        for attempt in held:
+        for attempt in self._held.values():
+            if not attempt.stop:
+                log.warning("run %s goes back after its step: no heartbeat reached the store", attempt.state.id)
             attempt.stop = True
-        if held:
-            log.warning(
-                "no heartbeat reached the store for long: %d run(s) go back after their present step", len(held)
-            )
 
     def drop_all(self) -> None:
         """Drop what was held: others took this engine for dead. Late writes of steps that go on are refused."""
-        if self._held:
-            log.warning("others took this engine for dead: %d run(s) are dropped", len(self._held))
         for attempt in list(self._held.values()):
+            log.warning("run %s is dropped: others took this engine for dead", attempt.state.id)
             attempt.interrupt()
 
     async def run(self, until_idle: bool) -> bool:
