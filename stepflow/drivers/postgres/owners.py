@@ -18,6 +18,7 @@ from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.process import fate, identity
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME, TIME
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.write_changes import queue_statements
@@ -42,9 +43,6 @@ PEERS = (
 )
 ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
 MARKED = f"select q.id from {held_by('$2', 'x.id, x.cancel')} where q.cancel"
-CLOCK = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
-BOOT = f"select pg_postmaster_start_time()::text, {CLOCK}"
-TIME = f"select {CLOCK}"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
@@ -129,7 +127,7 @@ class PostgresOwners:
             (sql(BEAT), (*self._row(), flows, self._process, self._own_lock.boot)),
             (sql(PEERS), (first, me, texts(self._shards.all))),
             (sql(MARKED), (texts(self._shards.all), me)),
-            (BOOT, ()),
+            (BOOT_AND_TIME, ()),
         )
         self._known = True
         peers = self._judged(connection, others, str(boot[0][0]), mono)
