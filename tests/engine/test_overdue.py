@@ -26,6 +26,7 @@ class Mute(MemoryDriver):
         super().__init__()
         self.mute = self.reclaim = False
         self.refused = 0
+        self.beats, self.beating = 0, threading.Event()
         self.overdue, self.released = threading.Event(), threading.Event()
 
     def connect(self, namespace: str, owner: Owner, now: int) -> MemoryStore:
@@ -38,6 +39,9 @@ class Mute(MemoryDriver):
                 if self.refused == 2:
                     self.overdue.set()
                 raise Unavailable("no answer")
+            self.beats += 1
+            if self.beats == 2:  # the first one is made when the work begins
+                self.beating.set()
             reply, self.reclaim = evolve(real(*args, **options), reclaimed=self.reclaim), False
             return reply
 
@@ -66,6 +70,7 @@ def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_ste
             async with engine.worker():
                 run = await engine.start(flow, id="held")
                 await begun.wait()
+                assert await asyncio.to_thread(driver.beating.wait, WAIT_S)
                 driver.mute = True
                 clock.leap(OVERDUE_S + 1)
                 assert await asyncio.to_thread(driver.overdue.wait, WAIT_S)

@@ -19,7 +19,7 @@ from stepflow.model.state import State
 class SyncWatch(WatchBase):
     """An endless iterator over States: `for state in watch`, or `watch.next(timeout)`.
 
-    It survives errors of the store. A wait that is cancelled loses nothing: the next one goes on where it was. When the
+    It survives errors of the store, but raises RevisionsLost once when revisions that it has delivered are gone. A wait that is cancelled loses nothing: the next one goes on where it was. When the
     engine is closed it raises Stopping.
     """
 
