@@ -78,7 +78,8 @@ class Hot:
         assert row is not None
         return int(row[0])
 
-    def _does(self, what: str, work: Callable[[], T]) -> T:
+    def does(self, what: str, work: Callable[[], T]) -> T:
+        """Do this and count what is read."""
         before = self._read() if self._admin else 0
         result = work()
         if self._admin:
@@ -87,7 +88,7 @@ class Hot:
 
     def _commit(self, what: str, members: Iterable[Member]) -> None:
         some = list(members)
-        answers = self._does(what, lambda: self._store.commit(some, NOW + 2))
+        answers = self.does(what, lambda: self._store.commit(some, NOW + 2))
         for member, answer in zip(some, answers, strict=True):
             if isinstance(answer, StepflowError):
                 raise answer
@@ -95,7 +96,7 @@ class Hot:
             self._revs[run_id] = answer[0] if isinstance(member, Step) else (*answer.revs, 0)[0]
 
     def _claim(self, what: str, flows: Mapping[str, str], now: int, many: int) -> list[Claim]:
-        claims: list[Claim] = self._does(what, lambda: self._store.claim(flows, now, many))
+        claims: list[Claim] = self.does(what, lambda: self._store.claim(flows, now, many))
         assert len(claims) == many, what
         absent = [claim.fence.id for claim in claims if claim.record is None]
         revs = {record.state.id: record.state.rev for record in self._store.load(absent)}
@@ -117,7 +118,7 @@ class Hot:
     def everything(self, many: int) -> None:
         """Starts, claims, steps, ends, waits, events, releases, promotions, limits, blocked runs, and queries; `many` at a time."""
         self._round += 1
-        store, does, new = self._store, self._does, f"{self._name}-{self._round}"
+        store, does, new = self._store, self.does, f"{self._name}-{self._round}"
         # How rows are inserted is no choice of the planner.
         store.commit([creation(f"{new}-{n:03}") for n in range(4 * many)], NOW)
         claims = self._claim("claim", FLOWS, NOW + 1, 4 * many)
@@ -141,7 +142,7 @@ class Hot:
         self._ask(new)
 
     def _ask(self, new: str) -> None:
-        store, does = self._store, self._does
+        store, does = self._store, self.does
         does("beat", lambda: store.beat(NOW + 5))
         does("next due", lambda: store.next_due(FLOWS, NOW + 6))
         does("list", lambda: store.read(RunQuery(NOW, limit=20)))

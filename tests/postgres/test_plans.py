@@ -5,9 +5,11 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.commit import Commit, Created, Owner, Write
+from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.postgres import PostgresDriver
-from tests.postgres.hot import NOW, Hot, fill, session
+from stepflow.model.state import State
+from tests.postgres.hot import ENDED, NOW, Hot, creation, fill, session
 from tests.postgres.server import Server
 
 RUNS = 3_000
@@ -59,3 +61,32 @@ def test_a_statement_that_was_planned_early_reads_no_more_than_one_that_is_plann
     for other in (early, stale):
         worse = {what: (n, usual.read[what]) for what, n in other.read.items() if n > 2 * usual.read[what] + 200}
         assert not worse
+
+
+LISTS = {
+    "open": RunQuery(NOW, status="queued"),
+    "no open one": RunQuery(NOW, status="waiting"),
+    "no failed one": RunQuery(NOW, status="failed"),
+    "unknown flow": RunQuery(NOW, flow="nobody.v1"),
+    "unknown label": RunQuery(NOW, labels={"half": "c"}),
+    "common label": RunQuery(NOW, labels={"half": "a"}),
+    "all": RunQuery(NOW),
+}
+
+
+def test_lists_do_not_grow_with_runs_that_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepflow.drivers.postgres.lists.FEW", 100)
+    schema = server.schema()
+    url = server.url(schema)
+    costs = []
+    with psycopg.connect(server.uri, autocommit=True) as admin, session(url, "lists") as store:
+        store.commit([creation(f"open-{n}") for n in range(20)], NOW)
+        for first, last in ((0, 500), (500, 5_000)):
+            states = [State(f"r{n:05}", 0, ENDED, {"half": "ab"[n % 2]}, {}) for n in range(first, last)]
+            store.commit([Commit(writes=(Write(state, "1", Created("f.v1", "h", NOW)),)) for state in states], NOW)
+            hot = Hot(store, "lists", admin, schema)
+            for name, query in LISTS.items():
+                hot.does(name, lambda query=query: store.read(query))
+            costs.append(hot.read)
+    worse = {name: (costs[0][name], cost) for name, cost in costs[1].items() if cost > 3 * costs[0][name] + 20}
+    assert not worse

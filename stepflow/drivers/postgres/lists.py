@@ -56,7 +56,8 @@ OF_LABEL = (
     f" offset 0) l cross join {found('states', 'x.shard = $2 and x.id = l.id', 'x.*')} s left join {ROW} q on true"
     " where s.delay is null and s.status = any($4::text[]){terms} order by s.created_at desc, s.id desc limit $3"
 )
-LABELLED = "exists (select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id)"
+# No `exists`: the planner may make a join of it that begins with all runs that have the label.
+LABELLED = "(select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id) is not null"
 TALLY = (
     "select s.flow, s.status, count(*) from stepflow.states s"
     " where s.shard = any($2::text[]) and s.status <> '' and s.delay is null group by 1, 2 union all"
@@ -64,7 +65,7 @@ TALLY = (
     " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
 )
 FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
-MANY_HAVE = f"select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit {FEW + 1}) l"
+MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
 ALL = ("", *sorted(FINAL))
 
 
@@ -126,7 +127,7 @@ class Lists:
         """The label that the fewest runs have, if these are few."""
         if not labels:
             return None
-        rows = fetch_all(self.connection, *[(self.runner.sql(MANY_HAVE), (shard, label)) for label in labels])
+        rows = fetch_all(self.connection, *[(self.runner.sql(MANY_HAVE), (shard, label, FEW + 1)) for label in labels])
         number, label = min((int(some[0][0]), label) for some, label in zip(rows, labels, strict=True))
         return label if number <= FEW else None
 
