@@ -102,6 +102,10 @@ class RunEnded(StepflowError):
         super().__init__(f"run {run_id!r} has ended, it is {status}; {refused}")
 
 
+class CancelRequested(StepflowError):
+    """A cancel of the run was requested: its holder may end it only as cancelled. Nothing was written."""
+
+
 class ResultTimeout(StepflowError, TimeoutError):
     """The run did not end within `result(timeout=)`; it continues, call `result` again later."""
 

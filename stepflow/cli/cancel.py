@@ -13,7 +13,7 @@ from stepflow.engine.client.run import AsyncRun
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
 def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
-    """Cancel runs: at once, or after the current step if a worker holds the run. A run that has ended is not changed."""
+    """Cancel runs: at once, or when the current step has ended if a worker holds the run. A run that has ended is not changed."""
     return each(target, run_ids, _cancel)
 
 

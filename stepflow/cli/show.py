@@ -35,6 +35,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("status", info.status),
         ("position", " ".join(info.position)),
         ("why", why(info)),
+        ("cancel", "requested" if info.cancel_requested else ""),
         ("labels", " ".join(f"{k}={v}" for k, v in info.labels.items())),
         ("created", info.created_at),
         ("updated", info.updated_at),

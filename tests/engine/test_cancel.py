@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import Engine, RetryPolicy, RunCancelled, RunEnded, Status, StepflowError, Steps, current, named
+from stepflow import (
+    AsyncEngine,
+    Engine,
+    Noop,
+    RetryPolicy,
+    RunCancelled,
+    RunEnded,
+    Status,
+    StepflowError,
+    Steps,
+    current,
+    named,
+)
+from stepflow import flow as function
 from stepflow.drivers.port.commit import Owner
 from tests.engine.flows import Flaky, Order, chain, note
 
@@ -65,18 +79,127 @@ def test_the_holder_learns_of_another_engines_cancel_by_its_heart(store):
         assert run.exchange().log == ["a"]  # its step was finished
 
 
-def test_a_cancel_that_comes_while_the_last_step_runs_comes_too_late(store):
+@pytest.mark.parametrize("ends", ["returns", "raises", "exits", "spoils"])
+@pytest.mark.parametrize("style", ["sync", "mixed"])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_cancel_while_the_last_step_runs_cancels(store, style, ends, elsewhere):
     handle: list[Any] = []
 
-    def cancel_myself() -> None:
+    def cancelled(order: Any) -> None:
         handle[0].cancel()
+        order["log"] = "done" if ends != "spoils" else object()
+        if ends == "raises":
+            raise ValueError("after the cancel")
+        if ends == "exits":
+            raise SystemExit(3)
 
-    flow = named("x", Order).do("a", cancel_myself).compile()
+    async def nothing() -> None:
+        return None
+
+    base: Any = named("x")
+    flow = (base.do("n", nothing) if style == "mixed" else base).do("a", cancelled).compile(retry=RetryPolicy())
+    with Engine(store) as engine, Engine(store) as client:
+        engine.register(flow)
+        run = engine.start(flow, {}, id="one")
+        handle.append(client.get("one") if elsewhere else run)
+        engine.run_until_idle()
+        info = run.info()
+        assert (info.status, info.cancel_requested, info.owner) == (Status.CANCELLED, False, "")
+        assert run.exchange() == ({"log": "done"} if ends == "returns" else {})
+        expected = {"returns": None, "raises": "ValueError", "exits": "SystemExit", "spoils": "CodecError"}[ends]
+        assert {entry.error.type for entry in run.history() if entry.error} == ({expected} if expected else set())
+        run.cancel()
+        with pytest.raises(RunCancelled):
+            run.result(timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("step", ["do", "handler", "condition", "function"])
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_async_step_is_told_at_once(store, last, step, swallows):
+    told: list[str] = []
+
+    async def program() -> None:
+        begun = asyncio.Event()
+
+        async def forever(*_args: Any) -> Any:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append("cancelled")
+                await asyncio.sleep(0)  # it may clean up
+                if not swallows:
+                    raise
+            return Noop() if step == "function" else True
+
+        async def in_function(_ctx: Any) -> Any:
+            return await forever()
+
+        def boom() -> None:
+            raise ValueError
+
+        base: Any = named("x")
+        made: Any = {
+            "do": lambda: base.do("a", forever),
+            "handler": lambda: base.retry("r", forever, Steps().do("a", boom)),
+            "condition": lambda: base.wait_for("w", forever),
+            "function": lambda: function("x")(in_function),
+        }[step]()
+        if step != "function":
+            made = (made if last else made.do("b", lambda: told.append("b"))).compile()
+        async with AsyncEngine(store) as engine, engine.worker():
+            engine.register(made)
+            run = await engine.start(made, id="one")
+            await asyncio.wait_for(begun.wait(), WAIT_S)
+            assert await run.status() is Status.RUNNING
+            await run.cancel()
+            with pytest.raises(RunCancelled):
+                await run.result(timeout=WAIT_S)
+            assert told == ["cancelled"]
+            info = await run.info()
+            handled = swallows and step in (
+                "handler",
+                "function",
+            )  # the error that was handled; a function without a commit
+            assert (info.error is not None, info.cancel_requested) == (handled, False)
+
+    asyncio.run(program())
+
+
+def test_a_requested_cancel_is_shown_until_the_holder_ends_the_run(store):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step() -> None:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+
+    flow = named("x").do("a", step).compile()
     with Engine(store) as engine:
         engine.register(flow)
-        handle.append(engine.start(flow, Order()))
-        engine.run_until_idle()
-        assert handle[0].status() is Status.COMPLETED
+        run = engine.start(flow, id="one")
+        with engine.worker():
+            assert begun.wait(WAIT_S)
+            assert not run.info().cancel_requested
+            run.cancel()
+            run.cancel()
+            assert (run.status(), run.info().cancel_requested) == (Status.RUNNING, True)
+            assert "a cancel was requested" in run.explain()
+            go_on.set()
+            with pytest.raises(RunCancelled):
+                run.result(timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED])
+def test_an_ended_run_cannot_be_cancelled(engine, status):
+    flow = named("x", Order).do("a", note("a") if status is Status.COMPLETED else Flaky(1)).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    with pytest.raises(RunEnded, match=f"'one' has ended, it is {status}") as ended:
+        run.cancel()
+    assert (ended.value.run_id, ended.value.status) == ("one", status)
+    assert pickle.loads(pickle.dumps(ended.value)).status == status
 
 
 def test_a_mark_is_kept_when_the_holder_gives_the_run_back(store, clock):

@@ -14,6 +14,7 @@ from stepflow import (
     ResultTimeout,
     RetryPolicy,
     RunCancelled,
+    RunEnded,
     RunFailed,
     Status,
     StepflowError,
@@ -219,7 +220,8 @@ def test_cancel_leaves_an_ended_run_alone(engine):
     engine.register(flow)
     run = engine.start(flow, Order(), id="one")
     engine.run_until_idle()
-    run.cancel()
+    with pytest.raises(RunEnded, match="completed"):
+        run.cancel()
     assert run.status() is Status.COMPLETED
 
 

@@ -145,6 +145,8 @@ class MemoryTables:
             return None
         if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
             return None
+        if part is not None and run.row.cancel and transition.status != "cancelled":
+            return None
         rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
         if part is not None:
             self.place(step.id, None)

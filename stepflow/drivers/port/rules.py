@@ -26,7 +26,16 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.stored import printable
-from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, RunEnded, StepflowError, TooLarge
+from stepflow.errors import (
+    CancelRequested,
+    Duplicate,
+    LostClaim,
+    NotFound,
+    RevMismatch,
+    RunEnded,
+    StepflowError,
+    TooLarge,
+)
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.state import Transition
@@ -164,6 +173,7 @@ def decide_commit(
     problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
     problem = (
         problem
+        or _cancelled(commit, runs)
         or _missing(commit, runs)
         or _ended(commit, runs)
         or _too_large(commit.data, changes)
@@ -224,6 +234,16 @@ def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMisma
             stale.append(state.id)
         met.add(state.id)
     return RevMismatch(stale) if stale else None
+
+
+def _cancelled(commit: Commit, runs: Mapping[str, RunSnapshot]) -> CancelRequested | None:
+    """The refusal of a holder that ends its run otherwise than as cancelled although that was requested."""
+    if commit.fence is None or not runs[commit.fence.id].cancelled:
+        return None
+    for write in commit.writes:
+        if write.state.id == commit.fence.id and write.state.transition.status not in ("", "cancelled"):
+            return CancelRequested(f"run {commit.fence.id!r}: a cancel was requested, end the run as cancelled")
+    return None
 
 
 def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError | None:

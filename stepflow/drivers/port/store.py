@@ -65,7 +65,8 @@ class Store(ABC):
     3. *Revisions* are store-wide, start at 1 or later, and strictly increase in commit order, also over restarts and
        pruning; no two States share one.
     4. *Fenced.* A commit or release with a fence applies only while the queue row exists and has that epoch; else
-       LostClaim. Every claim, enqueue and death gives a new epoch from one store-wide counter.
+       LostClaim. While the row has a cancel mark, a commit of its holder that ends the run otherwise than as cancelled is
+       refused (CancelRequested). Every claim, enqueue and death gives a new epoch from one store-wide counter.
     5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. Order: priority (low first),
        due, id. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
     6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one

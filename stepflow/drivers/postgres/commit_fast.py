@@ -22,7 +22,7 @@ from stepflow.drivers.postgres.transactions import Statement
 LOCK = "select pg_advisory_xact_lock_shared($1)"
 
 # $13: these are the usual steps, unseen so far: labels are as the commit knows them, and of the runs that leave the queue only
-# one that ended may have a cancel mark. $18 to $21 are the index entries of labels to be removed and added. A row that is not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
+# one that ends as cancelled may have a cancel mark. $18 to $21 are the index entries of labels to be removed and added. A row that is not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
 # transaction back without a question to the client in between.
 STEPS = """
 with g as materialized (
@@ -47,7 +47,7 @@ with g as materialized (
     select rev, $1, id, prev, $12::bigint, transition, labels, annotations, $11, exchange_rev, exchange from s
 ), q as (
     delete from stepflow.queue q using u cross join {row} x
-    where u.leaves and q.ctid = x.at and (u.status <> '' or not q.cancel)
+    where u.leaves and q.ctid = x.at and (u.status = 'cancelled' or not q.cancel)
     returning q.id
 ), d as (
     delete from stepflow.labels l using unnest($18::text[], $19::text[]) as u (label, id) cross join {label} x

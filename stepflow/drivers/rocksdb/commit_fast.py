@@ -81,4 +81,6 @@ def _leaves(part: Enqueue | Dequeue, transition: Transition, run: RunRecord, row
     """Whether a step takes its queue row away because the run ends here, or is parked."""
     if type(part) is not Dequeue or run.pending:
         return False
-    return transition.status != "" or not (transition.events or row.cancel)
+    if row.cancel:
+        return transition.status == "cancelled"
+    return transition.status != "" or not transition.events

@@ -66,7 +66,7 @@ STRAY = "SELECT 1 FROM stepflow_states WHERE shard = '' AND id = ''"
 END = "DELETE FROM stepflow_queue WHERE rowid IN (VALUES {rows})"
 PARK = (
     END + " AND cancel = 0"
-)  # a run that has not ended goes on if it was cancelled meanwhile: the general path sees to it
+)  # one with a cancel mark goes on, or may end only as cancelled: the general path sees to it
 # For a row whose epoch was compared. One with a cancel mark, or with another priority, is left to the slow path.
 LATER = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, partition, epoch, shard)"
@@ -192,7 +192,7 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
         if part is None:
             continue
         if isinstance(part, Dequeue):
-            (steps.ended if transition.status else steps.parked)[step.id] = place.row
+            (steps.ended if transition.status == "cancelled" else steps.parked)[step.id] = place.row
         elif part.owned:
             steps.owned.append((part, place, rev))
             steps.moved[index] = step.id

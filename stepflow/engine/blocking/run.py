@@ -59,7 +59,11 @@ class Run(RunBase[E]):
         self._call_tx(tx, self._run.publish(name, payload, id=id, tx=tx))
 
     def cancel(self) -> None:
-        """End the run as cancelled, after its present step if a worker holds it. An ended run stays as it is."""
+        """End the run as cancelled. If a worker holds it, its step gets CancelledError at once, or, in a thread, comes to its end.
+
+        When this returns, the run cannot complete or fail any more; until its holder has ended it, `info().cancel_requested` is
+        true. A cancelled run stays as it is; RunEnded for one that completed or failed.
+        """
         self._call(self._run.cancel())
 
     def redrive(self) -> None:

@@ -33,7 +33,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, StepflowError
+from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
@@ -205,12 +205,17 @@ class Client:
         await self.post(tx, Commit(publish=(event,)))
 
     async def cancel(self, run_id: str) -> None:
-        """End a run as cancelled: at once if no worker holds it, else after its present step. An ended run stays as it is."""
+        """End a run as cancelled: at once if no worker holds it, else its holder does.
+
+        A cancelled run stays as it is; RunEnded for one that completed or failed.
+        """
         while True:
             record = await self.load(run_id)
             state = record.state
-            if state.transition.status:
+            if state.transition.status == "cancelled":
                 return
+            if state.transition.status:
+                raise RunEnded(run_id, state.transition.status, "it cannot be cancelled")
             try:
                 if record.row is not None and record.row.owner:
                     await self._committer.submit(Commit(cancel=(Cancel(run_id),)))

@@ -57,6 +57,8 @@ def explain(
         lines.append(f"a worker released it: {info.blocked}; deploy a definition that knows it; next try {due}")
     elif info.status is Status.FAILED:
         lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
+    if info.cancel_requested:
+        lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)

@@ -37,7 +37,7 @@ class RunInfo:
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; each crash without progress
-    counts, too. `limits` are those that a worker must respect to take it.
+    counts, too. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
     """
 
     id: str
@@ -59,6 +59,7 @@ class RunInfo:
     blocked: str = ""
     to: str = ""
     limits: tuple[Limit, ...] = ()
+    cancel_requested: bool = False
 
 
 @frozen
@@ -110,6 +111,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         blocked="" if row is None else row.blocked,
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
+        cancel_requested=row is not None and row.cancel and not state.transition.status,
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import Context
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member, Step
 
+T = TypeVar("T")
 PENDING: Any = object()  # the outcome until there is one
 
 
@@ -62,6 +63,18 @@ class PendingCommit:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
+
+
+async def to_its_end(pending: Awaitable[T]) -> tuple[T, bool]:
+    """The answer to a write, and whether the task was cancelled meanwhile: the write is done all the same."""
+    cancelled = False
+    while True:
+        try:
+            return await pending, cancelled
+        except asyncio.CancelledError:
+            if type(pending) is not PendingCommit or cancelled:
+                raise
+            cancelled = True
 
 
 def _only_run(write: Member | Release) -> str:

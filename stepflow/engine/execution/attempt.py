@@ -33,6 +33,7 @@ class Attempt(ABC):
     clock: Clock
     stop: bool = False
     cancel: bool = False
+    awaits: bool = False  # async user code runs, which a cancel shall reach
     task: asyncio.Task[None] | None = None  # the one that runs this attempt
     worker: asyncio.Task[Any] | None = None  # the task that claims; if it is cancelled, its attempts end, too
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
@@ -79,6 +80,13 @@ class Attempt(ABC):
     def number(self) -> int:
         """Which attempt of the step this is, from 1, for the log."""
         return 1
+
+    def request_cancel(self) -> None:
+        """Let the run end as cancelled: an async call is cancelled now, a sync one and a commit come to their end."""
+        if not self.cancel:
+            self.cancel = True
+            if self.awaits and self.task is not None:
+                self.task.cancel()
 
     def interrupt(self) -> None:
         """End the attempt in its present call."""

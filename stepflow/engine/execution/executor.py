@@ -93,7 +93,7 @@ def run_on_loop(
                 if type(effect) is not Call:
                     made: Any = commit(effect, pending)
                 elif effect.is_async:
-                    made = effect.fn(*effect.args)
+                    made, attempt.awaits = effect.fn(*effect.args), True
                 else:
                     context = copy_context()
                     made = call(context, effect.fn, *effect.args)
@@ -119,11 +119,13 @@ def run_on_loop(
                     effects.close()
                     raise
                 keep_task(task)
+                attempt.awaits = False
                 if type(effect) is not Call and attempt.should_retry_commit(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
                 effect = effects.throw(for_generator(own_error(error)))
             else:
+                attempt.awaits = False
                 if task.cancelling():
                     yield from _awaited(_absorb(task, attempt))
                 effect = effects.send(value)

@@ -6,6 +6,7 @@ the exception), and returns the `Release` that ends the claim, or None when a co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Generator
 from typing import Any
 
@@ -18,12 +19,12 @@ from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.raised import own_error
-from stepflow.errors import CodecError, StepflowError, TimedOut
+from stepflow.errors import CancelRequested, CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, WAITING, Transition
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, WAITING, Transition
 
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
@@ -61,11 +62,11 @@ class StepAttempt(GeneratorAttempt):
     def effects(self) -> AttemptEffects:
         """Advance until the run ends, sleeps, waits, or has to be released."""
         row = self.claim.row
+        if row.crashes >= self.flow.options.max_crashes and not self.cancel:
+            yield from self._made(self._end("failed", outcomes.crashed(row.crashes, self.state)))
+            return None
         if self.cancel:
             yield self._end("cancelled")
-            return None
-        if row.crashes >= self.flow.options.max_crashes:
-            yield self._end("failed", outcomes.crashed(row.crashes, self.state))
             return None
         try:
             move = self.flow.resume(self.transition)
@@ -95,22 +96,22 @@ class StepAttempt(GeneratorAttempt):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
                 note = outcomes.describe(failure)
-                recovered = yield from self._recover(task, failure)
+                recovered = yield from self._recover(task, failure, note)
                 if recovered is None:
-                    run_log.retried(self)
                     return None
-                self.failure, self.error = failure, note
                 move = recovered
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
-                self.failure = own_error(failure)
-                yield self._end("failed", outcomes.describe(self.failure))
-                return None
+                return (yield from self._ended(failure))
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
-            self._on_done((yield plan))
+            try:
+                self._on_done((yield plan))
+            except CancelRequested:
+                yield self._cancelled(plan)
+                return None
             if note or self._over:
                 run_log.retried(self)
             if self._over:
@@ -126,11 +127,14 @@ class StepAttempt(GeneratorAttempt):
             raise
         except BaseException as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             self._taken = []
-            return self._failed(refusal)
+            return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._failed(refusal)
         changed = None if text == self.text else text
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
+        if self.cancel:
+            self.ended = "cancelled"
+            return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id))
         if move.immediate:
             return self._commit(transition, changed)
         if not move.tasks:
@@ -211,8 +215,11 @@ class StepAttempt(GeneratorAttempt):
             self._on_done((yield self._commit(self.transition.with_notes(**notes), None)))
         return self._release(self._deadline(task), event=task.event)
 
-    def _recover(self, task: Task, failure: Exception) -> Generator[Member | Call, Any, Move | None]:
-        """Ask the flow's error handlers; None when the run was failed, or sent to sleep by its own retry policy."""
+    def _recover(self, task: Task, failure: Exception, note: str) -> Generator[Member | Call, Any, Move | None]:
+        """Ask the flow's error handlers; None when the run was ended, or sent to sleep by its own retry policy."""
+        if self.cancel:
+            yield self._end("cancelled", note)
+            return None
         taken = self._taken
         if type(failure) is not _BadPayload:
             self._taken = []  # only success consumes an event, or a retry would wait for another one
@@ -221,13 +228,14 @@ class StepAttempt(GeneratorAttempt):
             if isinstance(found, Move):
                 if found.uncounted:
                     self._taken = taken
+                self.failure, self.error = failure, note
                 return found
-            yield self._failed(found.error)
+            yield from self._made(self._failed(found.error))
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as final:  # noqa: BLE001 - a handler raised SystemExit, or the exchange cannot be restored
-            self.failure = own_error(final)
-            yield self._end("failed", outcomes.describe(self.failure))
+            yield from self._ended(final)
+        run_log.retried(self)
         return None
 
     def _restore(self) -> Any:
@@ -246,6 +254,30 @@ class StepAttempt(GeneratorAttempt):
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
         notes = {"attempt": str(attempt + 1), "error": self.error, "waiting": "delay"}
         return self._commit(Transition(transition.to, kept).with_notes(**notes), None, self._later(due))
+
+    def _made(self, member: Member) -> Generator[Member, Any, None]:
+        """Commit, and end the run as cancelled if that was requested meanwhile."""
+        try:
+            yield member
+        except CancelRequested:
+            yield self._cancelled(member)
+
+    def _cancelled(self, refused: Member) -> Member:
+        """In place of a commit that ends the run: the same one, but the run ends as cancelled."""
+        step, self.ended = self._step, "cancelled"
+        step.transition = outcomes.final(step.transition, "cancelled", step.transition.annotations.get(ERROR, ""))
+        return step if isinstance(refused, Step) else step.commit()._replace(consume=refused.consume)
+
+    def _ended(self, failure: BaseException) -> Generator[Member, Any, Release | None]:
+        """End the run at once: as cancelled if that was requested, else as failed."""
+        self.failure = own_error(failure)
+        error = outcomes.describe(self.failure)
+        if not self.cancel:
+            yield from self._made(self._end("failed", error))
+        else:
+            cancelled = type(self.failure) is asyncio.CancelledError  # what the request raised in the step
+            yield self._end("cancelled", "" if cancelled else error)
+        return None
 
     def _end(self, status: str, error: str = "") -> Member:
         self.ended, self.error = status, error

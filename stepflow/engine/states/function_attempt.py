@@ -18,7 +18,7 @@ from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_runner import FunctionRunner, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
-from stepflow.errors import LostClaim, RevMismatch, Stopping, StoreError
+from stepflow.errors import CancelRequested, LostClaim, RevMismatch, Stopping, StoreError
 from stepflow.model import outcome as outcomes
 from stepflow.model.ctx import StateCtx
 from stepflow.model.error_text import loggable
@@ -36,6 +36,7 @@ class FunctionAttempt(Attempt):
     committer: Committer = field(kw_only=True)
     runner: FunctionRunner = field(kw_only=True)
     lease: Lease = field(init=False)
+    at: ExecutionContext | None = field(init=False, default=None)  # while functions are called
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -61,6 +62,11 @@ class FunctionAttempt(Attempt):
         """Which attempt of the function this is, from 1."""
         return tried(self.state) + 1
 
+    def request_cancel(self) -> None:
+        """Let the State end as cancelled: an async function is cancelled now, a sync one comes to its end."""
+        self.awaits = self.at is not None and self.at.awaits
+        Attempt.request_cancel(self)
+
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
         try:
@@ -81,7 +87,7 @@ class FunctionAttempt(Attempt):
             return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
-        at = ExecutionContext(ctx, lease, lambda: self.stop)
+        self.at = at = ExecutionContext(ctx, lease, lambda: self.stop)
         try:
             outcome = await self.runner.advance(at)
             _outcome, release, idle = await finish_execution(self.runner, at, outcome, self.clock.now())
@@ -152,6 +158,11 @@ class FunctionAttempt(Attempt):
         if lease.fence is None:
             return None
         state = await self.runner.newest(at.ctx.committed)
+        if self.cancel:
+            await self._end(
+                state, "cancelled", "" if type(error) is asyncio.CancelledError else self.error, lease.fence
+            )
+            return None
         if left_alone(state):
             return Release(lease.fence, None)
         policy = self.runner.options(state, self.flow).retry or RetryPolicy()
@@ -173,9 +184,12 @@ class FunctionAttempt(Attempt):
         self.ended, self.error = status, error
         epoch, final = (fence or self.fence).epoch, outcomes.stopped(state.transition, status, error)
         over = Dequeue(state.id)
-        await self.committer.submit(
-            Step(state.id, epoch, state.rev, final, state.labels, state.annotations, None, over)
-        )
+        try:
+            await self.committer.submit(
+                Step(state.id, epoch, state.rev, final, state.labels, state.annotations, None, over)
+            )
+        except CancelRequested:
+            await self._end(state, "cancelled", error, fence)
 
 
 class _Idle(RuntimeError):

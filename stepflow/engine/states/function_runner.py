@@ -72,7 +72,11 @@ class FunctionRunner:
             with self._executions.enter(at):
                 while True:
                     flow = self.flow(at.ctx)
-                    command = await self._call(flow, at.ctx)
+                    at.awaits = flow.is_async
+                    try:
+                        command = await self._call(flow, at.ctx)
+                    finally:
+                        at.awaits = False
                     try:
                         if isinstance(command, c.CommitCommand):
                             await self._service.commit(command, at.lease)

@@ -40,7 +40,8 @@ class Lease:
 class ExecutionContext:
     """One execution of flow functions: the State that it is at, and the lease on it.
 
-    `stopping()` tells that it should come to an end; `waiting` is set while it only waits for news of States; `left` are the
+    `stopping()` tells that it should come to an end; `waiting` is set while it only waits for news of States, `awaits` while
+    an async function runs; `left` are the
     States that it moved and did not execute.
     """
 
@@ -48,4 +49,5 @@ class ExecutionContext:
     lease: Lease
     stopping: Callable[[], bool]
     waiting: bool = False
+    awaits: bool = False
     left: set[str] = field(factory=set)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
@@ -15,6 +16,7 @@ from stepflow.drivers.port.step import committed_of, step_numbers, step_of
 from stepflow.engine.checks import checked_at, checked_labels, checked_limit
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import to_its_end
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
@@ -74,7 +76,8 @@ class StateService:
         """Commit one transit or park alone."""
         mine, now = lease or self._lease_for(()), self._clock.now()
         step = plan_move(command, mine, now)
-        done = await self._committer.submit(step if step.rev and step.epoch else whole_move(step, now))
+        member = step if step.rev and step.epoch else whole_move(step, now)
+        done, cancelled = await to_its_end(self._committer.submit(member))
         if isinstance(done, Committed):
             done = step_numbers(done)
         apply_move(command.ctx, step, done)
@@ -83,6 +86,8 @@ class StateService:
             self._tell_due()
         self._note_move(step.id, step.transition.to, mine)
         mine.moved_at = self._clock.monotonic()
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _perform(self, script: Script, lease: Lease | None) -> None:
         plan = await self._planned(script)
@@ -97,7 +102,8 @@ class StateService:
         while True:
             commit = build_commit(plan, mine, now)
             try:
-                done = committed_of(await self._committer.submit(step_of(commit) or commit))
+                answer, cancelled = await to_its_end(self._committer.submit(step_of(commit) or commit))
+                done = committed_of(answer)
             except LostClaim:
                 if mine is lease or mine.fence is None or self._executions.current() is not None:
                     raise
@@ -107,6 +113,8 @@ class StateService:
                 break
         plan.apply(done.revs, done.data_revs, done.committed_at)
         self._note(plan, commit, mine, done)
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""

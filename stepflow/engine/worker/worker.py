@@ -101,10 +101,10 @@ class Worker:
         self._wake.set()
 
     def cancel(self, run_id: str) -> None:
-        """Let the attempt of this run, if any, end as cancelled after its present step."""
+        """Let the attempt of this run, if any, end as cancelled."""
         for attempt in self._held.values():
             if attempt.state.id == run_id:
-                attempt.cancel = True
+                attempt.request_cancel()
 
     def _lend(self, run_id: str, change: int) -> None:
         """Use the slot of a run whose step waits for another run meanwhile, or that other run might never get one."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Release
-from stepflow.errors import LostClaim, NotFound, RunEnded
+from stepflow.errors import CancelRequested, LostClaim, NotFound, RunEnded
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
     Sessions,
+    as_member,
     awaiting,
     begun,
     claim,
@@ -178,6 +179,12 @@ class EventLaws:
         held, rev = begun(store, "a")
         make(store, creation("b"))
         make(store, Commit(cancel=(Cancel("a"),)))
+        assert store.beat(NOW).cancels == ("a",)
+        for status in ("completed", "failed"):
+            late = step(held, rev, ended(status), end=True)
+            for member in (late, as_member(late)):
+                (result,) = store.commit([member], NOW)
+                assert isinstance(result, CancelRequested)
         assert store.beat(NOW).cancels == ("a",)
         make(store, step(held, rev, ended("cancelled"), end=True))
         assert store.beat(NOW).cancels == ()
