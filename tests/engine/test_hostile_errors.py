@@ -135,13 +135,16 @@ class Returned:
 @pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
 @pytest.mark.parametrize("maker", [Returned, ValueError, StopIteration])
 def test_what_a_step_returns_is_ignored(style, clock, maker):
+    def returning() -> Any:
+        return maker()
+
     async def areturning() -> Any:
         return maker()
 
     async def nothing() -> None:
         return None
 
-    chained: Any = named("x").do("a", areturning if style == "async" else maker)
+    chained: Any = named("x").do("a", areturning if style == "async" else returning)
     if style == "mixed":
         chained = chained.do("b", nothing)
     compiled = chained.compile()
