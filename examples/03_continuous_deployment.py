@@ -28,13 +28,14 @@ def roll(deploy: Deploy) -> None:
 
 
 def probe(deploy: Deploy) -> None:
-    deploy.probes += 1
-    print(f"probe {deploy.probes}")
-    if deploy.probes < 3:
+    print(f"probe {deploy.probes + 1}")
+    if deploy.probes < 2:
         raise ConnectionError("not up yet")
 
 
-def again(error: Exception) -> bool:
+def again(deploy: Deploy, error: Exception) -> bool:
+    """What a failed step changed is dropped; what this handler changes is saved."""
+    deploy.probes += 1
     return isinstance(error, ConnectionError)
 
 

@@ -78,10 +78,16 @@ class Stored:
         return Engine(self.url, namespace=namespace, clock=clock or self.clock())
 
     def opened(self, namespace: str) -> Any:
-        """What the old version said when it opened the store, with the ids that the owners have in this one."""
+        """What the old version said when it opened the store, with the ids that the owners have in this one.
+
+        It did not count the attempts that crashes ended.
+        """
         found = self.record["namespaces"][namespace]["opened"]
         owners = self.record["owners"][self.kind]
-        runs = {id_: run | {"owner": owners[run["owner"]]} for id_, run in found["runs"].items()}
+        runs = {
+            id_: run | {"owner": owners[run["owner"]], "attempt": run["attempt"] + run["crashes"]}
+            for id_, run in found["runs"].items()
+        }
         return found | {"runs": runs}
 
     def problems(self) -> list[str]:

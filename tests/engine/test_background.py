@@ -247,7 +247,17 @@ def test_a_worker_survives_any_surprise_and_health_tells():
             assert run.result(WAIT_S)
             assert again.wait(WAIT_S)
         health = {task.name: task for task in engine.health().tasks}
-        assert list(health) == ["heartbeat", "changes", "writer", "steps", "worker", "feed", "leases", "pruning"]
+        assert list(health) == [
+            "heartbeat",
+            "changes",
+            "writer",
+            "steps",
+            "worker",
+            "waits",
+            "feed",
+            "leases",
+            "pruning",
+        ]
         assert health["worker"].failures >= 1
         assert health["worker"].last_error == "ValueError: a row that cannot be read"
         assert engine.health().ok

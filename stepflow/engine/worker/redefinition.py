@@ -43,7 +43,7 @@ class Redefinition:
         self._found: deque[str] = deque()
         self._pages = self._search()
         self._task: asyncio.Task[None] | None = None
-        self.guard = Guard("search for redefined waits")
+        self.guard = Guard("waits")
 
     @property
     def left(self) -> bool:
