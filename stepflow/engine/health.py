@@ -14,9 +14,12 @@ class Health:
     The names are `heartbeat`, `changes` (listens for other processes), `writer` (commits), `steps` (threads of sync
     steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, those of the store's session, and `clock` if the store
     has one.
+    `lost_threads` counts the steps that have not ended although their `timeout` is over; with as many as the engine's
+    `concurrency` a worker claims no more.
     """
 
     tasks: tuple[TaskHealth, ...]
+    lost_threads: int = 0
 
     @property
     def ok(self) -> bool:

@@ -114,6 +114,7 @@ class Session:
             notifier,
             self.heartbeat,
             styles(clock, self.committer, self.executor, self.runner),
+            self.executor.limits,
             self.feed,
             executions,
             self._redefinition,
@@ -230,7 +231,7 @@ class Session:
             *self.store.guards,
             *self._store_time.guards,
         ]
-        return Health(tuple(guard.health for guard in guards))
+        return Health(tuple(guard.health for guard in guards), self.executor.limits.lost)
 
 
 async def _off_loop(work: Callable[[], None]) -> None:

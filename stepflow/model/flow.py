@@ -34,7 +34,8 @@ class FlowOptions:
 @final
 @define
 class Call:
-    """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited.
+    """One user function to be called, e.g. an error handler; `is_async` tells whether the result must be awaited,
+    `limit_s` after how many seconds it fails with TimedOut.
 
     The receiver reads it before it resumes the generator that yielded it; the generator may then reuse the object.
     """
@@ -42,6 +43,7 @@ class Call:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     is_async: bool = False
+    limit_s: float | None = None
 
 
 @frozen(eq=False)
@@ -67,6 +69,7 @@ class Task(ABC):
     event: str
     payload: Codec[Any] | None
     timeout_s: float | None
+    limit_s: float | None  # of one call, in seconds
     latch: bool
     call: Callable[..., Any]  # call(exchange), or call(exchange, payload) when `event` is set
 
@@ -117,7 +120,9 @@ class Flow(ABC, Generic[E_contra]):
     codec: Codec[E_contra]  # of the exchange
     options: FlowOptions
     definition: str  # hash: workers with the same value have the same positions and the same exchange
-    inline: bool  # True when no step is async: its runs are advanced in threads, without the event loop
+    inline: (
+        bool  # True when no step is async or has a time limit: its runs are advanced in threads, without the event loop
+    )
     kind: ClassVar[str] = "flow"
     waits: ClassVar[bool] = False  # whether its runs may wait at a position, for an event or a condition
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for

@@ -74,9 +74,20 @@ class Steps(Generic[E_contra]):
         steps._chain = chain  # noqa: SLF001 - its own class
         return steps
 
-    def do(self, name: str, fn: Callable[[E_contra], object] | Callable[[], object]) -> Steps[E_contra]:
-        """Call `fn(exchange)` once. Scope `<parent>/<name>`."""
-        return self._append(name, Do(fn))
+    def do(
+        self,
+        name: str,
+        fn: Callable[[E_contra], object] | Callable[[], object],
+        *,
+        timeout: Duration | None = None,
+    ) -> Steps[E_contra]:
+        """Call `fn(exchange)` once. Scope `<parent>/<name>`.
+
+        `timeout` (seconds or timedelta) limits each attempt: one that has not ended by then fails with TimedOut, which retries
+        handle like any error. An async function is cancelled. A sync one goes on in its thread: its result is refused, and a
+        retry may overlap it. Plain `apply` never times out.
+        """
+        return self._append(name, Do(fn, timeout))
 
     def wait_for(
         self,

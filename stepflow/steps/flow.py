@@ -42,7 +42,7 @@ class StepFlow(Flow[E_contra]):
         self._machine = Machine(table)
         self._callable = self._machine.callable
         self._finished = [table.completed]
-        self.inline = not any(row.awaits for row in table.rows)
+        self.inline = not any(row.awaits or row.limit_s is not None for row in table.rows)
         self.events = frozenset(row.event for row in table.rows if row.event)
 
     def __repr__(self) -> str:

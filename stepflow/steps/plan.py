@@ -29,6 +29,7 @@ class StepTask(Task):
         "event",
         "is_async",
         "latch",
+        "limit_s",
         "moves",
         "payload",
         "polls",
@@ -42,7 +43,7 @@ class StepTask(Task):
         self.step = row.scope.removeprefix(plan.prefix)
         self.is_async, self.call = row.fn.is_async, row.call
         self.event, self.payload, self.latch = row.event, row.payload, row.latch
-        self.timeout_s, self.polls = row.timeout_s, row.poll >= 0
+        self.timeout_s, self.limit_s, self.polls = row.timeout_s, row.limit_s, row.poll >= 0
         self.moves: tuple[Move, ...] = ()
 
     def after_return(self, value: Any, exchange: Any) -> Move:

@@ -33,6 +33,7 @@ class Attempt(ABC):
     clock: Clock
     stop: bool = False
     cancel: bool = False
+    lost: bool = False  # a sync call went on after its time limit: the claim ends with the commit of its TimedOut
     awaits: bool = False  # async user code runs, which a cancel shall reach
     task: asyncio.Task[None] | None = None  # the one that runs this attempt
     worker: asyncio.Task[Any] | None = None  # the task that claims; if it is cancelled, its attempts end, too

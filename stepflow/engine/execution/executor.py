@@ -17,6 +17,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
+from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.hidden_loop import HiddenLoop
 from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.loop_thread import in_sync_step
@@ -37,12 +38,13 @@ class Executor:
         self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
         self._pool = ThreadPool(self._loop, "stepflow-steps", steps=True)
         self._in_threads = False
+        self.limits = TimeLimits(clock)
         self.guard = self._pool.guard
 
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
-            return run_on_loop(attempt, self._committer.submit, self._call_step)
+            return run_on_loop(attempt, self._committer.submit, self._call_step, self.limits)
         future: asyncio.Future[Release | None] = self._loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_to_threads if in_threads else self._pool.push
@@ -78,6 +80,7 @@ def run_on_loop(
     attempt: GeneratorAttempt,
     commit: Callable[[Member, Awaitable[Any] | None], Awaitable[Any]],
     call: Callable[..., Awaitable[Any]],
+    limits: TimeLimits,
 ) -> Generator[Any, Any, Release | None]:
     """Run an attempt on the event loop; `call(context, fn, *args)` runs a sync user function where it may block."""
     enter(attempt.current)
@@ -92,6 +95,8 @@ def run_on_loop(
             try:
                 if type(effect) is not Call:
                     made: Any = commit(effect, pending)
+                elif effect.limit_s is not None:
+                    made = limits.run(attempt, effect, call)
                 elif effect.is_async:
                     made, attempt.awaits = effect.fn(*effect.args), True
                 else:

@@ -90,7 +90,7 @@ class StepAttempt(GeneratorAttempt):
                 return (yield from self._wait(task))
             try:
                 call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
-                call.fn, call.is_async = task.call, task.is_async
+                call.fn, call.is_async, call.limit_s = task.call, task.is_async, task.limit_s
                 move = task.after_return((yield call), self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
@@ -135,7 +135,7 @@ class StepAttempt(GeneratorAttempt):
         if self.cancel:
             self.ended = "cancelled"
             return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id))
-        if move.immediate:
+        if move.immediate and not self.lost:
             return self._commit(transition, changed)
         if not move.tasks:
             self.ended = transition.status
@@ -154,7 +154,7 @@ class StepAttempt(GeneratorAttempt):
             due, transition = min(due, deadline), transition.with_notes(deadline=str(deadline))
         if move.stays and changed is None and not begins:
             return self._release(due, survived=True)
-        return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays else None)
+        return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays or self.lost else None)
 
     def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
         if self.flow.options.hung_after_s is not None:

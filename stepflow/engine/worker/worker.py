@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from stepflow.drivers.port.background import Guard
@@ -19,10 +18,12 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import Attempt, is_closed
 from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
+from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.redefinition import Redefinition
@@ -40,7 +41,6 @@ FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free
 MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
-MOST_LENT = 16  # slots of waiting steps that are used for others, per slot of the worker
 CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
 
@@ -58,6 +58,7 @@ class Worker:
         notifier: Notifier,
         heartbeat: Heartbeat,
         styles: Styles,
+        limits: TimeLimits,
         feed: RevisionFeed,
         executions: Executions,
         redefinition: Redefinition,
@@ -68,11 +69,12 @@ class Worker:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._redefinition = owner, flows, concurrency, redefinition
+        self._limits = limits
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         self.ended: Counter[str] = Counter()
         self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
-        self._lent: Counter[str] = Counter()  # held runs whose step waits for other runs, and for how many
+        self._lent = LentSlots(concurrency)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[Any] | None = None  # the one that claims
         self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
@@ -107,21 +109,9 @@ class Worker:
                 attempt.request_cancel()
 
     def _lend(self, run_id: str, change: int) -> None:
-        """Use the slot of a run whose step waits for another run meanwhile, or that other run might never get one."""
-        if run_id not in self._held:
-            return
-        if change > 0 and not self._lent:
-            log.info("run %s: a step waits for another run, its slot is used for others meanwhile", run_id)
-        self._lent[run_id] += change
-        if self._lent[run_id] <= 0:
-            del self._lent[run_id]
-        self.schedule_at(0)
-
-    @property
-    def _busy(self) -> list[Attempt]:
-        """The attempts that use a slot: all that are held, without the first ones that wait for other runs."""
-        lent = set(islice(self._lent, MOST_LENT * self._concurrency))
-        return [attempt for run_id, attempt in self._held.items() if run_id not in lent]
+        if run_id in self._held:
+            self._lent.change(run_id, change)
+            self.schedule_at(0)
 
     def give_up(self) -> None:
         """Let attempts release their claims after their present step: this engine cannot show that it lives."""
@@ -248,7 +238,7 @@ class Worker:
                 return True
         self._next_due = NEVER
         more, taken = False, 0
-        for flows, limit in quota(self._flows, self._busy, self._free()):
+        for flows, limit in quota(self._flows, self._lent.users(self._held), self._free()):
             if (room := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, room, suspects=False))
                 more = claimed == room or more
@@ -264,8 +254,9 @@ class Worker:
     def _free(self) -> int:
         if self._stopping or self._quarantine.runs_alone(self._held.values()) or self._heartbeat.overdue:
             return 0
-        used = len(self._busy) if self._lent else len(self._held)
-        return max(0, (1 if self._clock.virtual else self._concurrency) - used)
+        if self._limits.exhausted(self._concurrency, self.guard):
+            return 0
+        return max(0, (1 if self._clock.virtual else self._concurrency) - self._lent.used(self._held))
 
     async def _claim(self, flows: Mapping[str, str], limit: int, *, suspects: bool) -> int:
         take = partial(self._unreleased.take, flows, limit, suspects)
@@ -337,7 +328,7 @@ class Worker:
         finally:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
-                self._lent.pop(run_id, None)
+                self._lent.drop(run_id)
             if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
                 self._next_due = 0  # a limit may have kept other runs back
             if attempt.ended:
@@ -348,7 +339,7 @@ class Worker:
             self._wake.set()
 
     async def _look_ahead(self) -> None:
-        wanted = flows_with_free_slots(self._flows, self._busy)
+        wanted = flows_with_free_slots(self._flows, self._lent.users(self._held))
         ahead = await self._committer.call(self._store.next_due, wanted, self._clock.now())
         self._looked = self._clock.monotonic()
         self._quarantine.due = ahead.suspects
@@ -360,6 +351,7 @@ class Worker:
         now = self._clock.now()
         ahead = await self._committer.call(self._store.next_due, definitions(self._flows), now)
         if ahead.suspects or (ahead.next_due is not None and ahead.next_due <= now):
+            self._limits.check(self._concurrency)
             self._next_due = 0
             return False
         self.idle_until = ahead.next_due

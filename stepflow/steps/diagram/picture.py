@@ -120,7 +120,7 @@ def _detail(row: CallTransition | None, group: RetryScope | None) -> str:
         return f"event {row.event}{limit}"
     if row.poll >= 0:
         return f"every {duration_text(row.every_s)}{limit}"
-    return ""
+    return "" if row.limit_s is None else f"at most {duration_text(row.limit_s)}"
 
 
 def _arrows(table: Table, boxes: dict[str, Box]) -> Iterator[Arrow]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
@@ -15,14 +16,16 @@ from stepflow.steps.values import BOX, CallTransition, Target
 
 @frozen(eq=False)
 class Do(Node):
-    """Calls `fn` and completes."""
+    """Calls `fn` and completes; `timeout` (seconds or a timedelta) limits each call."""
 
     verb = "do"
     shape = BOX
 
     fn: Any
+    timeout: float | timedelta | None = None
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
         fn = at.function(self.fn, STEP)
         targets = (Target(at.completed, "completed"),)
-        yield CallTransition(at.start, at.path, Do, fn, step_check(at.path), targets, at.retry_scope)
+        limit_s = at.seconds("timeout", self.timeout)
+        yield CallTransition(at.start, at.path, Do, fn, step_check(at.path), targets, at.retry_scope, limit_s=limit_s)
