@@ -71,14 +71,19 @@ def formatted(error: BaseException, trace: TracebackType | None) -> str:
 
 
 def loggable(error: BaseException) -> BaseException:
-    """The exception for a log's `exc_info`; a stand-in with the same traceback if it cannot be formatted."""
+    """The exception for a log's `exc_info`; a stand-in with the same traceback if its text cannot be formatted or written."""
     try:
-        traceback.format_exception(error)
+        "".join(traceback.format_exception(error)).encode()
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - as in `formatted`
-        return Unprintable(f"{kind_of(error)}: {message_of(error)}").with_traceback(traceback_of(error))
+        return Unprintable(encodable(f"{kind_of(error)}: {message_of(error)}")).with_traceback(traceback_of(error))
     return error
+
+
+def encodable(text: str) -> str:
+    """The text with each half of a surrogate pair as an escape sequence: logs are written as UTF-8."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class Unprintable(Exception):

@@ -41,6 +41,22 @@ def test_a_failed_run_is_logged_once_with_the_traceback(engine, told, caplog):
     assert "run one of flow order failed at charge: Broken: call 1" in record.getMessage()
 
 
+def test_what_is_logged_can_be_written_as_utf_8_whatever_the_message(engine, told, caplog):
+    def charge(order: Order) -> None:
+        raise Broken("half \ud800")
+
+    order = named("order", Order).do("charge", charge).compile(retry=RetryPolicy(2, delay=1.0))
+    engine.register(order)
+    engine.start(order, Order(), id="one")
+    engine.run_until_idle(advance=True)
+    assert [event for event, *_names in told()] == ["retried", "failed"]
+    for record in caplog.records:
+        text = logging.Formatter().format(record)
+        assert r"half \ud800" in text
+        assert "in charge" in text
+        text.encode()
+
+
 @pytest.mark.parametrize("retries_of", ["group", "run"])
 def test_each_retry_is_logged_once_and_then_the_failure(engine, told, retries_of):
     policy = RetryPolicy(3, delay=1.0)

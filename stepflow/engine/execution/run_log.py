@@ -12,7 +12,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
-from stepflow.model.error_text import loggable, traceback_of
+from stepflow.model.error_text import encodable, loggable, traceback_of
 from stepflow.model.outcome import user_frames
 
 log = logging.getLogger("stepflow")
@@ -56,6 +56,7 @@ def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> 
     run_id, flow, step = _names(attempt)
     extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
     raised = None if event == "taken_over" else attempt.failure
+    args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 
 
