@@ -36,7 +36,7 @@ def _order(server: Server, order: str, runs: int) -> tuple[float, float, float]:
         prepare(order, url, schema, admin)
         with session(url, "early") as store:
             Hot(store, "early").everything(1)
-            fill(url, runs)
+            fill(url, max(runs, 3 * CLAIMS * MANY))
             early = _claims(store)
         with session(url, "stale") as store:
             stale = _claims(store)

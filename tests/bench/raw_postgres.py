@@ -17,6 +17,8 @@ from stepflow.drivers.postgres.connector import SETTINGS
 from tests.bench.begun import STEPS, Step, begin, commits
 from tests.bench.target import target
 
+OPTIONS = " ".join(f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in SETTINGS.items())
+
 # The epoch of a run is a column of its row: the check costs one comparison.
 WRITE = """
 with u as materialized (
@@ -41,7 +43,7 @@ def measure(folder: Path, *, store: str, place: str, runs: int, batch: int) -> d
     at = target(store, place)
     with at.session() as session:
         work = [_columns(steps) for steps in commits(begin(session, runs), batch)]
-        with psycopg.connect(place, autocommit=True, options=SETTINGS, cursor_factory=psycopg.RawCursor) as connection:
+        with psycopg.connect(place, autocommit=True, options=OPTIONS, cursor_factory=psycopg.RawCursor) as connection:
             began = perf_counter()
             written = sum(connection.execute(WRITE, columns, prepare=True).rowcount for columns in work)
             spent = perf_counter() - began
