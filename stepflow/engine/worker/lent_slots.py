@@ -21,6 +21,10 @@ class LentSlots:
         self._most = MOST_LENT * concurrency
         self._waits: Counter[str] = Counter()  # run id -> how many waits of its steps go on
 
+    def __len__(self) -> int:
+        """How many held runs have a step that waits."""
+        return len(self._waits)
+
     def change(self, run_id: str, change: int) -> None:
         """A wait of this run's step begins (1) or ends (-1)."""
         if change > 0 and not self._waits:
