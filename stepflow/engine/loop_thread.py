@@ -10,7 +10,7 @@ tasks are left at the end of a call (`worker()`), when a step lasts longer than 
 waits and no task is left.
 
 In the main thread a signal handler may raise an exception anywhere. During a call handlers run between two phases, or at once inside
-a step; never in the middle of a transaction.
+a step and while the call waits for the thread; never in the middle of a transaction, or while the loop is handed over.
 """
 
 from __future__ import annotations
@@ -113,6 +113,18 @@ class LoopThread:
         here = running_loop()
         if self._loop in (here, hidden_loop()) and in_sync_step.get():
             return run_inline(work, NO_WAIT_IN_STEP)
+        user = user_code.suspend()
+        deferred = self._signals.defer()
+        try:
+            future = self._begin(work, here)
+            return self._drive(work) if future is None else self._follow(work, future)
+        finally:
+            user_code.resume(user)
+            if deferred:
+                self._signals.restore()
+
+    def _begin(self, work: Coroutine[Any, Any, T], here: asyncio.AbstractEventLoop | None) -> Future[Outcome[T]] | None:
+        """Give the work to the thread; None if the caller shall run the loop itself."""
         try:
             if self.forked:
                 raise StepflowError("the engine was opened before fork: open one in each process")
@@ -128,22 +140,14 @@ class LoopThread:
                     self._changed.wait()  # the thread is about to leave the loop
                 if alone and not self._threaded and not self._caller:
                     self._caller = threading.get_ident()
-                    future = None
-                else:
-                    self._hand_over()
-                    self._waiting += 1
-                    # What is scheduled before the loop's stop is sure to be answered.
-                    future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
+                    return None
+                self._hand_over()
+                self._waiting += 1
+                # What is scheduled before the loop's stop is sure to be answered.
+                return asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
         except BaseException:
             work.close()
             raise
-        if future is not None:
-            return self._follow(work, future)
-        try:
-            return self._drive(work)
-        finally:
-            if self._caller == threading.get_ident():  # interrupted before it began
-                self._caller = 0
 
     def run_soon(self, fn: Any, *args: Any) -> None:
         """Call `fn` on the loop; while no call runs it, at the beginning of the next call."""
@@ -206,23 +210,24 @@ class LoopThread:
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the loop in this thread until the work is done, or until the loop is handed over."""
-        task = self._loop.create_task(uninterrupted(work))
+        try:
+            task = self._loop.create_task(uninterrupted(work))
+        except BaseException:
+            self._caller = 0
+            raise
         task.add_done_callback(self._stop)
-        user, broken = user_code.suspend(), True
-        self._signals.defer()
+        broken = True
         try:
             while not task.done() and self._run_loop():
                 self._do_work()
             broken = False
         finally:
-            user_code.resume(user)
-            self._signals.restore()
             future = self._leave(task, broken)
-        if future is not None:
-            return self._follow(work, future)
-        if task.cancelled():
-            raise StepflowError("the engine was closed meanwhile")
         try:
+            if future is not None:
+                return self._follow(work, future)
+            if task.cancelled():
+                raise StepflowError("the engine was closed meanwhile")
             return value_of(task.result())
         except KeyboardInterrupt:
             if user_code.interruption is not None:
@@ -289,9 +294,12 @@ class LoopThread:
         return future
 
     def _follow(self, work: Coroutine[Any, Any, T], future: Future[Outcome[T]]) -> T:
-        """Wait until the thread has done the work."""
+        """Wait until the thread has done the work, or a signal handler raises."""
         try:
-            return value_of(answer_of(future))
+            user_code.wait()
+            outcome = answer_of(future)
+            user_code.end()
+            return value_of(outcome)
         except CancelledError:
             work.close()  # it may not have begun
             raise StepflowError("the engine was closed meanwhile") from None
@@ -299,6 +307,7 @@ class LoopThread:
             future.cancel()
             raise
         finally:
+            user_code.end()
             with self._changed:
                 self._waiting -= 1
             self._take_back_soon()
