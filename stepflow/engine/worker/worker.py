@@ -329,8 +329,9 @@ class Worker:
             if self._held.get(run_id) is attempt:
                 del self._held[run_id], self._tasks[run_id]
                 self._lent.drop(run_id)
-            if attempt.flow.options.concurrency is not None or attempt.claim.row.limits:
-                self._next_due = 0  # a limit may have kept other runs back
+            limited = attempt.flow.options.concurrency is not None or attempt.claim.row.limits
+            if limited or (release is None and not attempt.ended):
+                self._next_due = 0  # a limit may have kept other runs back, or a commit said when this run is due again
             if attempt.ended:
                 self.ended[attempt.ended] += 1
                 if attempt.ended == Status.FAILED:
