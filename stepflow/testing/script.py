@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps import Steps, named
@@ -26,7 +27,8 @@ class Item:
 
     Its function raises Boom in its first `fails` calls. A condition returns True from call number `until` on, a `case`
     at every `until`-th call. A `retry` follows RetryPolicy(attempts) if `attempts` is not 0, else its handler uses
-    `answers` in turn. `sync` is false for an async function.
+    `answers` in turn. `sync` is false for an async function. Calls are counted in the exchange, or in `counts` if it is
+    given: then a call that raises, and a handler that refuses, leave no trace in the exchange.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Item:
     attempts: int = 0
     inner: tuple[Item, ...] = ()
     sync: bool = True
+    counts: Counter[str] | None = field(default=None, eq=False, repr=False)
 
     @property
     def scope(self) -> str:
@@ -48,7 +51,20 @@ class Item:
         calls: list[str] = exchange["calls"]
         label = f"{self.kind} {self.name}"
         calls.append(label)
-        number = calls.count(label)
+        if self.counts is None:
+            return self._answer(calls.count(label), error)
+        self.counts[label] += 1
+        answer = kept = None
+        try:
+            answer = self._answer(self.counts[label], error)
+            kept = error is None or answer
+        finally:
+            if not kept:
+                calls.pop()
+        return answer
+
+    def _answer(self, number: int, error: Exception | None) -> bool | None:
+        """The result of call `number`, from 1."""
         if error is not None:
             answer = self.answers[(number - 1) % len(self.answers)]
             if answer == "raise":
@@ -83,6 +99,11 @@ class Item:
 
 
 Script = tuple[Item, ...]
+
+
+def counted(script: Script, counts: Counter[str]) -> Script:
+    """The same script; its calls are counted in `counts`."""
+    return tuple(evolve(item, inner=counted(item.inner, counts), counts=counts) for item in script)
 
 
 def chain_of(script: Script, name: str = "script") -> Steps[Any]:

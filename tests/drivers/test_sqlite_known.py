@@ -18,6 +18,7 @@ from stepflow.errors import LostClaim, OutcomeUnknown, StoreError
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
+    as_member,
     begun,
     claim,
     creation,
@@ -80,7 +81,7 @@ def test_after_others_have_written_the_runs_are_looked_up_once(path, store):
     held, rev = begun(store, "a")
     with closing(session(path, "two")) as other:
         make(other, creation("b", due=None))
-        (rev,) = make(store, step(held, rev))
+        (rev,) = make(store, as_member(step(held, rev)))
         assert known(store) == {"a"}
         make(other, creation("c", due=None))
         assert store.release([Release(held.fence, NOW)], NOW) == [True]

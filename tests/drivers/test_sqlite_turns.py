@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Committed, Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver, database, locks
 from stepflow.errors import RevMismatch
-from stepflow.testing.conformance.kit import FLOWS, NOW, begun, creation, make, record, step
+from stepflow.testing.conformance.kit import FLOWS, NOW, as_member, begun, creation, make, record, step
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_free_commit_waits_for_no_other_program(two, path):
 def test_a_non_waiting_commit_that_restarts_does_not_wait_then_either(two, path, monkeypatch):
     one, _other = two
     held, rev = begun(one, "a")
-    stale = step(held, rev + 1)  # what cannot be applied together with others is tried alone
+    stale = as_member(step(held, rev + 1))  # what cannot be applied together with others is tried alone
     begins, turn = database._begins, count(1)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
 
