@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -13,6 +14,14 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """A shell that runs the tests in the background hands down that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,14 +13,6 @@ import pytest
 from stepflow import Engine, Status, named
 from tests.engine.flows import Order, chain
 from tests.engine.test_caller import WAIT_S, in_thread
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """A shell that runs the tests in the background hands down that SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_while_work_is_given_to_the_thread_leaves_the_engine_usable(store, monkeypatch):
