@@ -25,8 +25,20 @@ WAIT_S = 20
 ME = threading.get_ident
 
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def before() -> None:
+    """Threads that other tests have left behind are none of the engine's."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
 def ours() -> list[str]:
-    return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith("stepflow-"))
+    """The names of the threads that the engines of this test have started."""
+    started = set(threading.enumerate()) - _before
+    return sorted(thread.name for thread in started if thread.name.startswith("stepflow-"))
 
 
 def seen(where: list[int], *names: str) -> Any:
