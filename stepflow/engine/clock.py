@@ -42,6 +42,7 @@ class Clock(ABC):
     """Where an engine gets time and chance from."""
 
     virtual: bool = False
+    follows_store: bool = True  # an engine goes by the time of its store, if the store has one
 
     @abstractmethod
     def now(self) -> int:
@@ -117,6 +118,7 @@ class VirtualClock(Clock):
     """
 
     virtual = True
+    follows_store = False
 
     def __init__(self, start: datetime = datetime(2000, 1, 1, tzinfo=UTC), *, seed: int = 0) -> None:
         self._now = timestamp(start)

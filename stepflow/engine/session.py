@@ -63,7 +63,7 @@ class Session:
         self._commit_on_loop = commit_on_loop
         self._pruning: asyncio.Task[None] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
-        self.clock: Clock = clock if clock.virtual else StoreClock(clock)
+        self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
         self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep)

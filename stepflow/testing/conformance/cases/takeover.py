@@ -39,7 +39,9 @@ def counting(calls: Counter[str]) -> FlowFunction:
 
 
 class LeapingClock(SystemClock):
-    """The machine's clock, moved forward by hand."""
+    """The machine's clock, moved forward by hand; the store's clock is not moved with it."""
+
+    follows_store = False
 
     def __init__(self) -> None:
         self._ahead_s = 0.0
