@@ -15,7 +15,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.keys import Keys, after
-from stepflow.testing.conformance.kit import NOW, claim, creation, ended, going, make, step
+from stepflow.testing.conformance.kit import NOW, as_member, claim, creation, ended, going, make, step
 
 RUNS, STEPS = 6, 4
 ENDING, PRUNED = {1, 4, 5}, {1, 4}
@@ -34,12 +34,14 @@ def fill(store: Store) -> None:
     for turn in range(STEPS):
         last = turn == STEPS - 1
         steps = [
-            step(
-                one,
-                rev,
-                ended() if last and n in ENDING else going(str(turn)),
-                labels=LABELS[n],
-                end=last and n in ENDING,
+            as_member(
+                step(
+                    one,
+                    rev,
+                    ended() if last and n in ENDING else going(str(turn)),
+                    labels=LABELS[n],
+                    end=last and n in ENDING,
+                )
             )
             for n, (one, rev) in enumerate(zip(held, revs, strict=True))
         ]
