@@ -25,24 +25,20 @@ WAIT_S = 20
 ME = threading.get_ident
 
 
-_before: set[threading.Thread] = set()
+_before: list[threading.Thread] = []  # threads that other tests have left behind
 
 
 @pytest.fixture(autouse=True)
 def before() -> None:
-    """Threads that other tests have left behind are none of the engine's."""
-    _before.clear()
-    _before.update(threading.enumerate())
+    _before[:] = threading.enumerate()
 
 
 def ours() -> list[str]:
-    """The names of the threads that the engines of this test have started."""
-    started = set(threading.enumerate()) - _before
-    return sorted(thread.name for thread in started if thread.name.startswith("stepflow-"))
+    started = [thread.name for thread in threading.enumerate() if thread not in _before]
+    return sorted(name for name in started if name.startswith("stepflow-"))
 
 
 def seen(where: list[int], *names: str) -> Any:
-    """A chain whose steps note the thread that calls them."""
     flow = named("x", Order)
     for name in names:
         flow = flow.do(name, lambda order: where.append(ME()))
@@ -51,7 +47,6 @@ def seen(where: list[int], *names: str) -> Any:
 
 @contextmanager
 def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """Run `work` in another thread meanwhile; its result, once the block is left."""
     result: list[Any] = []
     thread = threading.Thread(target=lambda: result.append(work()))
     thread.start()
