@@ -109,13 +109,10 @@ def status_sql(facts: Mapping[str, str], final: str) -> str:
     return f"CASE {' '.join(lines)} ELSE '{TABLE[-1][1]}' END"
 
 
-def status_terms(status: str, final: str, table: str) -> list[str]:
-    """SQL terms for the runs of one status; `table` is what `status_sql` made of the column `final`.
-
-    The term on `final` alone lets an index on it serve the query.
-    """
+def stored_statuses(status: str | None) -> tuple[str, ...]:
+    """The final statuses, '' while a run is open, that a store has for the runs of this status (None: any); none if it is no status."""
+    if status is None:
+        return "", *sorted(final.value for final in FINAL)
     if status not in Status._value2member_map_:
-        return ["false"]
-    if Status(status).final:
-        return [f"{final} <> ''", f"{final} = '{status}'"]
-    return [f"{final} = ''", f"{table} = '{status}'"]
+        return ()
+    return (Status(status).value,) if Status(status).final else ("",)

@@ -19,7 +19,7 @@ from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, label_key, read_queue, read_record
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import FINAL, Status, status_sql
+from stepflow.model.lifecycle import status_sql, stored_statuses
 
 STATUS = status_sql(
     {
@@ -66,7 +66,6 @@ TALLY = (
 )
 FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
 MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
-ALL = ("", *sorted(FINAL))
 
 
 @define
@@ -79,19 +78,22 @@ class Lists:
 
     def runs(self, query: RunQuery) -> list[Record]:
         """The runs that the query asks for, the newest created first."""
-        if query.status is not None and query.status not in Status._value2member_map_:
+        statuses = stored_statuses(query.status)
+        if "" not in statuses if query.awaits else not statuses:
             return []
         limit = max(query.limit, 0)
         after = None if query.after is None else (self._created_at(query.after), stored(query.after))
         # One shard at a time: its index has the order.
-        statements = [self._statement(query, shard, limit, after) for shard in self.shards.all]
+        statements = [self._statement(query, statuses, shard, limit, after) for shard in self.shards.all]
         parts = fetch_all(self.connection, *statements)
         records = [read_record(row, read_queue(row[9:20])) for rows in parts for row in rows]
         records.sort(key=lambda record: (record.created.created_at, stored(record.state.id)), reverse=True)
         return records[:limit]
 
-    def _statement(self, query: RunQuery, shard: str, limit: int, after: tuple[int, str] | None) -> Statement:
-        values: list[object] = [query.now, shard, limit, texts(_statuses(query.status))]
+    def _statement(
+        self, query: RunQuery, statuses: Sequence[str], shard: str, limit: int, after: tuple[int, str] | None
+    ) -> Statement:
+        values: list[object] = [query.now, shard, limit, texts(statuses)]
         terms = ["$1::bigint is not null"]
 
         def add(term: str, *more: object) -> None:
@@ -103,7 +105,7 @@ class Lists:
         rare = None if query.awaits else self._rare(shard, labels)
         if query.flow is not None:
             add("s.flow = {}", stored(query.flow))
-        if query.status is not None and not Status(query.status).final:
+        if query.status is not None and statuses == ("",):
             terms.append(f"{STATUS} = '{query.status}'")
         for label in labels:
             if label != rare:
@@ -143,10 +145,3 @@ class Lists:
         rows = self.connection.execute(self.runner.sql(TALLY), (query.now, texts(self.shards.all))).fetchall()
         found = sorted((restored(row[0]), *row[1:]) for row in rows)
         return [Tally(flow, status, count) for flow, status, count in found]
-
-
-def _statuses(status: str | None) -> Sequence[str]:
-    """The values of the column `status` that runs of a status have."""
-    if status is None:
-        return ALL
-    return (status,) if Status(status).final else ("",)

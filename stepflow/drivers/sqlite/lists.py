@@ -16,7 +16,7 @@ from attrs import define
 from stepflow.drivers.port.queries import RunQuery, Tally, TallyQuery
 from stepflow.drivers.sqlite.rows import QUEUE, STATE
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import FINAL, Status, status_sql
+from stepflow.model.lifecycle import FINAL, status_sql, stored_statuses
 
 RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
 STATUS = status_sql(
@@ -68,7 +68,6 @@ OF_LABEL = (
 )
 FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
 MANY_HAVE = "SELECT count(*) FROM (SELECT 1 FROM stepflow_labels WHERE shard = ? AND name = ? AND value = ? LIMIT ?)"
-GROUPS = ("", *sorted(FINAL))
 OPEN = (
     f"SELECT {STATUS}, count(*) FROM stepflow_states AS s INDEXED BY stepflow_states_listed {_ROW}"
     " WHERE s.shard = :shard AND s.flow = :flow AND s.status = '' GROUP BY 1"
@@ -87,7 +86,10 @@ class SqliteLists:
 
     def runs(self, query: RunQuery) -> list[tuple[Any, ...]]:
         """The rows (columns `RUN` and `QUEUE`) that match the query, the newest created first."""
-        if query.status is not None and query.status not in Status._value2member_map_:
+        groups = stored_statuses(query.status)
+        if query.awaits:
+            groups = tuple(group for group in groups if not group)  # the index has no others
+        if not groups:
             return []
         values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}
         terms = []
@@ -97,26 +99,23 @@ class SqliteLists:
             values |= {f"name{number}": name, f"value{number}": value}
             if number != rare:
                 terms.append(HAS_LABEL.format(number))
-        if query.status is not None and not Status(query.status).final:
+        if query.status is not None and groups == ("",):
             terms.append(f"{STATUS} = '{query.status}'")
         if query.after is not None:
             terms.append("(s.created_at, s.id) < (:created_at, :after)")
             values |= {"after": query.after, "created_at": self._created_at(query.after)}
-        groups = GROUPS if query.status is None else (query.status if Status(query.status).final else "",)
         if rare is not None:
             if query.flow is not None:
                 terms.append("s.flow = :flow")
                 values["flow"] = query.flow
-            terms.append(f"s.status IN ({', '.join(repr(str(group)) for group in groups)})")
+            terms.append(f"s.status IN ({', '.join(repr(group) for group in groups)})")
             text = OF_LABEL.format(label=LABELLED.format(rare), terms="".join(f" AND {term}" for term in terms))
             return self.connection.execute(text, values).fetchall()
-        if query.awaits:
-            groups = ("",)  # the index has no others
         text = (AWAITING if query.awaits else LISTED).format(terms="".join(f" AND {term}" for term in terms))
         found: list[tuple[Any, ...]] = []
         for flow in self._flows() if query.flow is None else (query.flow,):
             for group in groups:
-                found += self.connection.execute(text, {**values, "flow": flow, "group": str(group)})
+                found += self.connection.execute(text, {**values, "flow": flow, "group": group})
         found.sort(key=lambda row: (row[8], row[0].encode("utf-8", "surrogatepass")), reverse=True)  # created_at, id
         return found[: query.limit] if query.limit >= 0 else found
 

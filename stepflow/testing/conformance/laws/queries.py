@@ -105,6 +105,7 @@ class QueryLaws:
         def found(**options: Any) -> list[str]:
             return [record.state.id for record in store.read(RunQuery(NOW, awaits=True, **options))]
 
+        assert found(status="completed") == []
         assert found(flow=FLOW) == ["never", "later", "due"]
         assert found(flow=FLOW, limit=2) == ["never", "later"]
         assert found(flow=FLOW, after="later") == ["due"]
