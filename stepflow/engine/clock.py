@@ -56,7 +56,7 @@ class Clock(ABC):
     def random_bytes(self, n: int) -> bytes:
         """`n` random bytes."""
 
-    def adjust(self, time: int, before: float, after: float) -> None:  # noqa: B027 - most clocks are nobody else's
+    def adjust(self, time: int, before: float, after: float) -> None:  # noqa: B027 - a clock may ignore it
         """The store told its time, microseconds UTC, between these two moments of `monotonic`; ignored by a virtual clock."""
 
     def waited(self) -> float:

@@ -14,7 +14,7 @@ from stepflow.engine.clock import SystemClock
 
 DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 
-PATIENCE_S = 0.5  # after which the same signal for the second time is handled at once
+SECOND_SIGNAL_S = 0.5  # after which the same signal for the second time is handled at once
 _clock = SystemClock()
 
 
@@ -119,7 +119,9 @@ class DeferredSignals:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if user_code.running:
             self._interrupt(number, frame)
-        elif _clock.monotonic() - self._came.get(number, math.inf) > PATIENCE_S:  # perhaps an async step does not end
+        elif (
+            _clock.monotonic() - self._came.get(number, math.inf) > SECOND_SIGNAL_S
+        ):  # perhaps an async step does not end
             self._handlers[number](number, frame)
         else:
             self._came.setdefault(number, _clock.monotonic())

@@ -1,4 +1,4 @@
-"""type_tree: makes the form of any type, and finds each type inside it that JSON cannot give back, with its path."""
+"""type_tree: makes the form of any type, and finds each part of it that JSON cannot restore, with its path."""
 
 from __future__ import annotations
 

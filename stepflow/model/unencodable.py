@@ -15,7 +15,7 @@ _DEEP = 500  # levels; deeper values may exceed the recursion limit of the JSON 
 def find_unencodable(raw: Any, exact: bool = False) -> str:
     """The path of the first value in `raw` that JSON cannot hold, e.g. `$.lines[2] is nan: ...`; empty if there is none.
 
-    With `exact` it must also give back exactly that value: tuples, subclasses and keys that are no texts are found, too.
+    With `exact` the restored value must also equal it: tuples, subclasses and keys other than texts are found, too.
     """
     stack: list[tuple[str, Any, frozenset[int]]] = [("$", raw, frozenset())]
     while stack:
@@ -68,7 +68,7 @@ def _problem(value: Any, exact: bool) -> str:
         return ""
     if isinstance(value, _Key):
         return (
-            "keys must be texts, because JSON gives back no others: declare their type, e.g. dict[int, str]"
+            "JSON restores all keys as texts: use texts, or declare the type of the keys, e.g. dict[int, str]"
             if value.exact
             else "keys must be texts or numbers"
         )
@@ -80,7 +80,7 @@ _BASES = (dict, list, str, int, float)
 
 
 def _remedy(value: Any) -> str:
-    """What to do about a value of which JSON would give back another one."""
+    """What to do about a value that JSON would not restore as it is."""
     name = type(value).__qualname__
     base = next((one for one in _BASES if isinstance(value, one)), list if isinstance(value, tuple) else None)
     if base is None:

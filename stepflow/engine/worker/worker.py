@@ -117,7 +117,7 @@ class Worker:
         """Let attempts release their claims after their present step: this engine cannot show that it lives."""
         for attempt in self._held.values():
             if not attempt.stop:
-                log.warning("run %s goes back after its step: no heartbeat reached the store", attempt.state.id)
+                log.warning("run %s is released after its step: no heartbeat reached the store", attempt.state.id)
             attempt.stop = True
 
     def drop_all(self) -> None:
