@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Cancel, Commit, DedupKey, Dequeue, Enqueue, Event, Fence, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.rules import (
     Changes,
-    RunSnapshot,
     decide_commit,
     decide_release,
     ids_of,
@@ -20,7 +20,8 @@ from stepflow.drivers.port.rules import (
     reclaimed,
     returned,
 )
-from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, TooLarge
+from stepflow.drivers.port.snapshot import RunSnapshot
+from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, StoreError, TooLarge
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
@@ -49,6 +50,7 @@ def snapshots(draw) -> RunSnapshot:
     return run
 
 
+ROW = JournalRow("k", "once", "f", "1")
 LIMITED = dump([Limit("k", 1), Limit("l", rate=1)])
 enqueues = st.tuples(
     ids, st.just("order"), st.integers(90, 110), st.integers(0, 1), st.booleans(), st.sampled_from(["", LIMITED])
@@ -70,6 +72,8 @@ commits = st.builds(
     data=st.lists(st.builds(DataWrite, ids, st.just(b"1"), st.just({})), max_size=1).map(tuple),
     placeholders=st.just(()),
     dedup=st.none() | st.just(DedupKey("k", "a", 200)),
+    forget=st.lists(st.sampled_from(["", "k", "k:"]), max_size=1).map(tuple),
+    journal=st.lists(st.sampled_from([ROW, ROW._replace(text="2"), ROW._replace(key="l")]), max_size=3).map(tuple),
 )
 batches = st.lists(commits, min_size=1, max_size=3)
 runs_of_all = st.fixed_dictionaries(dict.fromkeys(("a", "b", "c"), snapshots()))
@@ -106,6 +110,9 @@ def test_a_commit_notes_all_that_it_holds(batch, runs):
     assert len(changes.consumed) == sum(len(commit.consume) for _n, commit in done)
     numbers = [number for given in changes.numbers.values() for part in given for number in part]
     assert len(numbers) == len(changes.data) + len(changes.delays)
+    assert changes.forgets == [(commit.fence.id, name) for _n, commit in done for name in commit.forget]
+    rows = [(commit.fence, row) for _n, commit in done for row in {row.key: row for row in commit.journal}.values()]
+    assert changes.journal == [(fence.id, row._replace(epoch=fence.epoch)) for fence, row in rows]
     owned = [part for _n, commit in done for part in commit.queue if isinstance(part, Enqueue) and part.owned]
     assert [run_id for _n, run_id in changes.held] == [part.id for part in owned]
     assert all(run.row.owner in ("", ME) for run in runs.values() if run.placed and run.row)
@@ -163,6 +170,8 @@ def test_what_a_driver_is_told_to_read_is_enough(commit):
     ("commit", "error", "text"),
     [
         (Commit(Fence("a", 7)), LostClaim, "epoch 7"),
+        (Commit(journal=(ROW,)), StoreError, "give the commit its fence"),
+        (Commit(writes=(Write(State("a", 1)),), forget=("k",)), StoreError, "give the commit its fence"),
         (Commit(unowned=("held",)), LostClaim, "held by a worker"),
         (Commit(writes=(Write(State("a", 3)),)), RevMismatch, "a"),
         (Commit(writes=(Write(State("a", 1)), Write(State("a", 1)))), RevMismatch, "a"),
@@ -202,6 +211,7 @@ def test_an_event_published_by_the_same_batch_keeps_the_row():
 
 def test_a_run_is_suspected_if_its_owner_died_without_a_commit():
     row = QueueRow("order", 90, "you", 5, claim_rev=3, crashes=1, cancel=True)
-    assert reclaimed(row, 3, NOW) == row._replace(owner="", due=NOW, crashes=2)
-    assert reclaimed(row, 4, NOW) == row._replace(owner="", due=NOW, crashes=0)
+    assert reclaimed(row, 3, NOW, journaled=False) == row._replace(owner="", due=NOW, crashes=2)
+    assert reclaimed(row, 4, NOW, journaled=False) == row._replace(owner="", due=NOW, crashes=0)
+    assert reclaimed(row, 3, NOW, journaled=True) == row._replace(owner="", due=NOW, crashes=0)
     assert returned(row) == row._replace(owner="")

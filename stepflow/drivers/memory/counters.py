@@ -14,4 +14,5 @@ class Counters:
 
     epochs: Iterator[int] = field(factory=lambda: count(1))
     seqs: Iterator[int] = field(factory=lambda: count(1))
+    journal: Iterator[int] = field(factory=lambda: count(1))
     head: int = 0

@@ -10,6 +10,7 @@ from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.memory.tables import MemoryTables
 from stepflow.drivers.port.commit import Peer, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     HistoryQuery,
@@ -42,6 +43,9 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return tables.attached.read_data(query)
         case LimitUsageQuery():
             return [tables.limit_usage().of(query.limits, query.now)]
+        case JournalQuery():
+            runs = [tables.entry(key) for key in query.ids]
+            return [() if run is None else tuple(run.journal.values()) for run in runs]
         case OwnerQuery():
             return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.journal import JournalRow, is_forgotten
 from stepflow.drivers.port.queries import Revision
-from stepflow.drivers.port.rules import EventKey
+from stepflow.drivers.port.snapshot import EventKey
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
 
@@ -27,6 +28,7 @@ class MemoryRun:
     revisions: list[Revision] = field(factory=list)
     events: dict[EventKey, Event | None] = field(factory=dict)
     delay: Delay | None = None
+    journal: dict[str, JournalRow] = field(factory=dict)
 
     def pending(self) -> list[Event]:
         """The events that no wait took yet, in order of seq."""
@@ -36,10 +38,25 @@ class MemoryRun:
         """Take a pending event; its publish id stays known."""
         self.events[next((event.name, event.id) for event in self.pending() if event.seq == seq)] = None
 
+    def append(self, rows: Iterable[JournalRow], epoch: int, seqs: Iterator[int]) -> None:
+        """Write journal rows; one that replaces another keeps its place and its seq."""
+        for row in rows:
+            last = self.journal.get(row.key)
+            self.journal[row.key] = row._replace(seq=next(seqs) if last is None else last.seq, epoch=epoch)
+
+    def forget(self, name: str) -> None:
+        """Delete the journal rows that `name` names."""
+        self.journal = {key: row for key, row in self.journal.items() if not is_forgotten(key, name)}
+
+    def journaled(self, epoch: int) -> bool:
+        """Whether the claim of this epoch wrote a journal row."""
+        return any(row.epoch == epoch for row in self.journal.values())
+
     def record(self, full: bool = True) -> Record:
         """The run as others see it."""
         if full:
-            return Record(self.state, self.created, self.exchange, self.row, tuple(self.pending()), self.delay)
+            events, journaled = tuple(self.pending()), bool(self.journal)
+            return Record(self.state, self.created, self.exchange, self.row, events, self.delay, journaled)
         return Record(self.state, self.created, "", self.row)
 
 

@@ -198,7 +198,7 @@ class MemoryStore(Store):
             run = self._tables.entry(run_id)
             assert run is not None
             assert run.row is not None
-            self._tables.requeue(run_id, reclaimed(run.row, run.state.rev, now))
+            self._tables.requeue(run_id, reclaimed(run.row, run.state.rev, now, run.journaled(run.row.epoch)))
         return known or bool(ids)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:

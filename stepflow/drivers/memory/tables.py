@@ -28,7 +28,6 @@ from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
     Changes,
-    RunSnapshot,
     created_by,
     decide_commit,
     delay_row,
@@ -36,7 +35,8 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
-from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
+from stepflow.drivers.port.snapshot import RunSnapshot
+from stepflow.drivers.port.step import Append, Member, Step, answer, is_creation, whole
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import LimitUsage, after_start
@@ -134,6 +134,8 @@ class MemoryTables:
         done: CommitResult | None
         if type(member) is Step:
             done = self._step(member, now)
+        elif type(member) is Append:
+            done = self._append(member, now)
         else:
             done = self._creation(whole(member), now) if is_creation(member) else None
         return answer(member, self._decided(whole(member), now, owner)) if done is None else done
@@ -151,6 +153,14 @@ class MemoryTables:
         if part is not None:
             self.place(step.id, None)
         return rev, now
+
+    def _append(self, append: Append, now: int) -> Committed | None:
+        """The fast path of journal rows; None if the claim is lost or events are used up."""
+        run = self.entry(append.id)
+        if run is None or run.row is None or run.row.epoch != append.epoch or append.consume:
+            return None
+        run.append(append.rows, append.epoch, self.counters.journal)
+        return Committed(committed_at=now)
 
     def _creation(self, commit: Commit, now: int) -> Committed | None:
         """The fast path of a new run; None if it exists."""
@@ -181,6 +191,10 @@ class MemoryTables:
             self._write(write, creates=creates, now=now)
         for run_id, seq in changes.consumed:
             self.runs[run_id].consume(seq)
+        for key, name in changes.forgets:
+            self.entry(key).forget(name)  # type: ignore[union-attr] # it was held
+        for key, written in changes.journal:
+            self.entry(key).append((written,), written.epoch, self.counters.journal)  # type: ignore[union-attr]
         for event in changes.events:
             self.runs[event.run_id].events[event.name, event.id] = evolve(event, seq=next(self.counters.seqs))
         for key, run in runs.items():

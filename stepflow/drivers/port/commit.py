@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from attrs import frozen
 
 from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
@@ -146,6 +147,8 @@ class Commit(NamedTuple):
     `unowned` lists runs whose queue row, if any, must have no owner. `publish` stores events (one that is already there is
     ignored; a new one for a completed or cancelled run is refused) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
     the store fills them in (`stepflow.drivers.port.placeholders`), so that a State can hold the revision of another one.
+    `forget` deletes journal rows of the fenced run: a name that ends in ':' those whose keys begin with it, '' all, another one
+    the row of that key. `journal` are rows of the fenced run to be written; each replaces the one of its key.
     """
 
     fence: Fence | None = None
@@ -159,6 +162,8 @@ class Commit(NamedTuple):
     data: tuple[DataWrite, ...] = ()
     placeholders: tuple[Placeholder, ...] = ()
     dedup: DedupKey | None = None
+    forget: tuple[str, ...] = ()
+    journal: tuple[JournalRow, ...] = ()
 
 
 class Committed(NamedTuple):
@@ -200,9 +205,10 @@ class Release(NamedTuple):
 
 
 class Record(NamedTuple):
-    """All that the store keeps of a run: its State, creation, exchange text, queue row and unconsumed events by seq.
+    """What an attempt needs of a run: its State, creation, exchange text, queue row and unconsumed events by seq.
 
-    Loaded by the key of a delay: `delay` is set and `state` is its snapshot.
+    Loaded by the key of a delay: `delay` is set and `state` is its snapshot. `journaled` tells whether there are journal rows,
+    which a JournalQuery reads.
     """
 
     state: State
@@ -211,6 +217,7 @@ class Record(NamedTuple):
     row: QueueRow | None
     events: tuple[Event, ...] = ()
     delay: Delay | None = None
+    journaled: bool = False
 
 
 class Claim(NamedTuple):

@@ -7,7 +7,7 @@ writes what these noted: on each snapshot the new queue row (`placed`), the canc
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from attrs import define, field
@@ -24,7 +24,9 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.placeholders import filled
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import (
     CancelRequested,
@@ -34,20 +36,16 @@ from stepflow.errors import (
     RevMismatch,
     RunEnded,
     StepflowError,
+    StoreError,
     TooLarge,
 )
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
-from stepflow.model.state import Transition
 
 NO_EXCHANGE = "null"  # the exchange of a run that was created without one
 
 Slot = tuple[int, int]
 """The number of a commit in its batch, and the number of one of its writes."""
-
-
-EventKey = tuple[str, str]
-"""The name of an event and its publish id: together they identify it within a run."""
 
 
 class NumberedWrite(NamedTuple):
@@ -56,53 +54,6 @@ class NumberedWrite(NamedTuple):
     slot: Slot
     write: Write
     creates: bool
-
-
-@define
-class RunSnapshot:
-    """A run, or a pending delay under its key, as its transaction sees it. The rules read it and note changes on it.
-
-    `rev` is 0 if there is no such run. `pending` and `known` may be left empty for the runs that `pending_ids_of` and
-    `publishes_of` do not name.
-    """
-
-    rev: int = 0
-    newest: int = 0  # the revision after the decided writes; a claim by the committer is made on it
-    epoch: int | None = None  # of its queue row as it was read
-    row: QueueRow | None = None
-    status: str = ""  # the final status
-    awaits: tuple[str, ...] = ()  # names of the events that it waits for
-    target: str = ""  # where its transition goes
-    priority: int = 0  # of its next queue row
-    limits: str = ""  # of its next queue row
-    labels: str = "{}"  # their stored text, in stores that index them
-    pending: dict[int, str] = field(factory=dict)  # seq -> name of the events that no wait took yet
-    known: set[EventKey] = field(factory=set)  # the events of the batch that are stored already
-    delay: int = 0  # the offset, if this is a pending delay
-    placed: bool = False  # its queue row is to be written, or to be removed if `row` is None
-    marked: bool = False  # its owned queue row gets the cancel mark
-    fired: bool = False  # the delay is over
-
-    def at(self, transition: Transition) -> None:
-        """Take over the position of a State."""
-        self.status, self.target, self.awaits = transition.status, transition.to, transition.events
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether a cancel was asked for that the holder has not carried out."""
-        return self.row is not None and self.row.cancel and not self.status
-
-    def place(self, row: QueueRow | None) -> None:
-        """Replace or remove the queue row."""
-        self.row, self.placed = row, True
-
-    def enqueue(self, flow: str, due: int, limits: str, *, cancel: bool = False) -> None:
-        """Give it an unowned queue row."""
-        self.place(QueueRow(flow, due, priority=self.priority, cancel=cancel, limits=limits))
-
-    def has_pending(self, names: Iterable[str]) -> bool:
-        """Whether an event of one of these names is there."""
-        return bool(self.pending) and not set(names).isdisjoint(self.pending.values())
 
 
 @define
@@ -126,6 +77,10 @@ class Changes:
     held: list[tuple[int, str]] = field(factory=list)  # commit and run of the rows that the committer holds now
     events: list[Event] = field(factory=list)
     reserves: list[DedupKey] = field(factory=list)  # keys that hold from now on
+    forgets: list[tuple[str, str]] = field(
+        factory=list
+    )  # run id, name of journal rows; done before the next ones are written
+    journal: list[tuple[str, JournalRow]] = field(factory=list)  # run id, a row with its epoch; no key of a run twice
 
 
 def ids_of(commit: Commit) -> Collection[str]:
@@ -196,6 +151,8 @@ def decide_commit(
         changes.numbers[number] = _attach(commit, changes)
     for part in commit.queue:
         _requeue(part, runs[part.id], number, now, changes)
+    if commit.forget or commit.journal:
+        _journal(commit, changes)
     for event in commit.publish:
         _publish(event, runs[event.run_id], now, changes)
     for cancel in commit.cancel:
@@ -214,10 +171,12 @@ def _holds(run: RunSnapshot, epoch: int) -> bool:
     return run.row is not None and run.epoch == epoch and not run.placed
 
 
-def _lost(commit: Commit, runs: Mapping[str, RunSnapshot]) -> LostClaim | None:
+def _lost(commit: Commit, runs: Mapping[str, RunSnapshot]) -> LostClaim | StoreError | None:
     fence = commit.fence
     if fence is not None and not _holds(runs[fence.id], fence.epoch):
         return lost_claim(fence.id, fence.epoch)
+    if fence is None and (commit.journal or commit.forget):
+        return StoreError("journal rows are written and forgotten under a claim only: give the commit its fence")
     for run_id in commit.unowned:
         row = runs[run_id].row
         if row is not None and row.owner:
@@ -309,6 +268,15 @@ def _attach(commit: Commit, changes: Changes) -> tuple[tuple[int, ...], tuple[in
     return tuple(revs), tuple(offsets)
 
 
+def _journal(commit: Commit, changes: Changes) -> None:
+    """Note which journal rows of the fenced run go and come."""
+    assert commit.fence is not None
+    run_id, epoch = commit.fence
+    changes.forgets += [(run_id, name) for name in commit.forget]
+    last = {row.key: row for row in commit.journal}
+    changes.journal += [(run_id, row._replace(seq=0, epoch=epoch)) for row in last.values()]
+
+
 def _limits(run: RunSnapshot) -> str:
     """The limits of the run's present row, or of its next one."""
     return run.limits if run.row is None else run.row.limits
@@ -316,7 +284,7 @@ def _limits(run: RunSnapshot) -> str:
 
 def _requeue(part: Enqueue | Dequeue, run: RunSnapshot, number: int, now: int, changes: Changes) -> None:
     if isinstance(part, Dequeue):
-        _dequeue(run, now)
+        _dequeue(part.id, run, now, changes)
         return
     limits = part.limits or _limits(run)
     if part.priority != SAME_PRIORITY:
@@ -333,11 +301,12 @@ def _requeue(part: Enqueue | Dequeue, run: RunSnapshot, number: int, now: int, c
         run.enqueue(part.flow, min(part.due, now) if cancel else part.due, limits, cancel=cancel)
 
 
-def _dequeue(run: RunSnapshot, now: int) -> None:
+def _dequeue(key: str, run: RunSnapshot, now: int, changes: Changes) -> None:
     """Remove the row, unless a cancel was asked for, or an awaited event was published since the holder read the run."""
     if run.delay:
         run.place(None)
         run.fired = True
+        changes.forgets.append((key, ""))
     elif run.rev:
         cancel = run.cancelled
         if cancel or run.has_pending(run.awaits):
@@ -383,6 +352,9 @@ def returned(row: QueueRow) -> QueueRow:
     return row._replace(owner="")
 
 
-def reclaimed(row: QueueRow, rev: int, now: int) -> QueueRow:
-    """The row, on a run at `rev`, of an owner that died: a run in which it made no commit may have killed it."""
-    return row._replace(owner="", due=now, crashes=row.crashes + 1 if rev == row.claim_rev else 0)
+def reclaimed(row: QueueRow, rev: int, now: int, journaled: bool) -> QueueRow:
+    """The row, on a run at `rev`, of an owner that died: a run in which it made no progress may have killed it.
+
+    `journaled` tells whether the run has a journal row of the row's epoch.
+    """
+    return row._replace(owner="", due=now, crashes=0 if journaled or rev != row.claim_rev else row.crashes + 1)

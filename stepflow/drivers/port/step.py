@@ -1,4 +1,4 @@
-"""The two shapes that most commits have, for which stores have a fast path: a step, and the creation of a run."""
+"""The shapes that most commits have, for which stores have a fast path: a step, journal rows, and the creation of a run."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stepflow.drivers.port.commit import (
     StepCommitted,
     Write,
 )
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
 from stepflow.model.state import State, Transition
 
@@ -47,7 +48,24 @@ class Step:
         )
 
 
-Member = Commit | Step
+@define(eq=False)
+class Append:
+    """Journal rows of a claimed run, and perhaps events that are used up with them: no revision, and no change of a queue row.
+
+    `id` and `epoch` are those of the fence.
+    """
+
+    id: str
+    epoch: int
+    rows: tuple[JournalRow, ...]
+    consume: tuple[int, ...] = ()
+
+    def commit(self) -> Commit:
+        """The same as a Commit."""
+        return Commit(Fence(self.id, self.epoch), consume=self.consume, journal=self.rows)
+
+
+Member = Commit | Step | Append
 """A member of a batch."""
 
 
@@ -68,13 +86,13 @@ def committed_of(done: Committed | StepCommitted) -> Committed:
 
 def whole(member: Member) -> Commit:
     """The member as a Commit."""
-    return member.commit() if isinstance(member, Step) else member
+    return member if isinstance(member, Commit) else member.commit()
 
 
 def step_of(member: Member) -> Step | None:
     """The member as a step, if it is one: a fenced write of one run that exists, and nothing else but perhaps its queue row."""
-    if isinstance(member, Step):
-        return member
+    if not isinstance(member, Commit):
+        return member if isinstance(member, Step) else None
     fence, write = member.fence, _only_write(member)
     if fence is None or write is None:
         return None
@@ -87,7 +105,7 @@ def step_of(member: Member) -> Step | None:
 
 def is_creation(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which has no owner."""
-    if isinstance(member, Step):
+    if not isinstance(member, Commit):
         return False
     write = _only_write(member)
     if write is None or write.state.rev or write.created is None or member.fence is not None:
@@ -102,4 +120,4 @@ def _only_write(commit: Commit) -> Write | None:
         return None
     if commit.cancel or commit.delays or commit.data or commit.placeholders or commit.dedup is not None:
         return None
-    return commit.writes[0]
+    return None if commit.forget or commit.journal else commit.writes[0]

@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-one numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -24,6 +24,7 @@ from stepflow.drivers.port.commit import (
     Release,
 )
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     Condition,
@@ -39,7 +40,9 @@ from stepflow.drivers.port.queries import (
 from stepflow.drivers.port.step import Member
 from stepflow.model.limits import LimitUsage
 
-TableQuery = HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | LimitUsageQuery
+TableQuery = (
+    HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | LimitUsageQuery | JournalQuery
+)
 Query = TableQuery | OwnerQuery
 Answer = (
     list[Revision]
@@ -49,6 +52,7 @@ Answer = (
     | list[Delay]
     | list[StoredData]
     | list[LimitUsage]
+    | list[tuple[JournalRow, ...]]
     | list[Peer]
 )
 
@@ -70,7 +74,8 @@ class Store(ABC):
     5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. Order: priority (low first),
        due, id. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
     6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one
-       if the State's rev is still `claim_rev`, else it becomes 0.
+       if the claim made no progress, else it becomes 0. Progress is that the State's rev is not `claim_rev` any more, or that
+       a journal row carries the claim's epoch.
     7. *Events* are stored once per (run, name, id), delivered in order of seq, and vanish only in the commit that consumes them.
        A new one for a completed or cancelled run is refused (RunEnded); a failed run keeps it for its redrive.
        A publish never gets lost between a look for events and a release: the release itself looks again.
@@ -94,7 +99,10 @@ class Store(ABC):
         other writers of the store are at.
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or reclaimed; after a beat, with the names of
         all flows that it has claimed for.
-    20. *Shapes.* A Step is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
+    20. *Shapes.* A Step or an Append is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
+    21. *Journal.* Rows are part of their commit's atom, need its fence, and make no revision. They come back as they were given,
+        by seq; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are
+        written. `Record.journaled` tells whether there are rows; those of a delay's key go when it fires.
     """
 
     guards: Sequence[Guard] = ()
@@ -106,7 +114,7 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20)."""
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20, 21)."""
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:  # noqa: ARG002
         """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).
@@ -171,10 +179,12 @@ class Store(ABC):
     @overload
     def read(self, query: LimitUsageQuery) -> list[LimitUsage]: ...
     @overload
+    def read(self, query: JournalQuery) -> list[tuple[JournalRow, ...]]: ...
+    @overload
     def read(self, query: OwnerQuery) -> list[Peer]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
-        """Answer a query (laws 11, 13-16, 19); the records of a RunQuery have `exchange` and `events` left empty."""
+        """Answer a query (laws 11, 13-16, 19, 21); the records of a RunQuery have `exchange` and `events` left empty."""
 
     @abstractmethod
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
@@ -202,7 +212,7 @@ class Maintenance(ABC):
 
     @abstractmethod
     def prune(self, before: int, limit: int) -> int:
-        """Delete up to `limit` runs that ended before `before`, with history, events, delays and data; how many were deleted.
+        """Delete up to `limit` runs that ended before `before`, with history, events, delays, data and journal; how many were deleted.
 
         A run with a queue row or a delay that has not fired is kept. No number is given again.
         """

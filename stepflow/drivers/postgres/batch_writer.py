@@ -10,13 +10,13 @@ from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Enqueu
 from stepflow.drivers.port.rules import (
     Changes,
     NumberedWrite,
-    RunSnapshot,
     Slot,
     decide_commit,
     ids_of,
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import Member, Step, whole
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.commit_fast import creations, steps

@@ -9,7 +9,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
-from stepflow.drivers.port.rules import RunSnapshot
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from stepflow.drivers.port.rules import RunSnapshot
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection

@@ -200,7 +200,7 @@ class PostgresOwners:
         counted = []
         for run_id, run in runs.items():
             if run.epoch is not None and run.row is not None and run.row.owner == owner:
-                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now)
+                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now, journaled=False)
                 counted += [run_id] if row.crashes > run.row.crashes else []
                 run.place(row)
                 dues.append(run.row.due)  # a row was due when it was claimed

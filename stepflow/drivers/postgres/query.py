@@ -12,6 +12,7 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     HistoryQuery,
@@ -83,6 +84,9 @@ class PostgresReader:
             case AsleepQuery():
                 rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
                 return [int(rows[0][0])]
+            case JournalQuery():
+                journals: list[tuple[JournalRow, ...]] = [() for _id in query.ids]
+                return journals
             case LimitUsageQuery():
                 return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now)]
             case DelayQuery():

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stepflow.drivers.port.commit import Event, Write
-from stepflow.drivers.port.rules import Changes, RunSnapshot
+from stepflow.drivers.port.rules import Changes
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, texts
 from stepflow.drivers.postgres.lookup import by_id, found

@@ -6,13 +6,13 @@ from stepflow.drivers.port.commit import Commit, Committed, Enqueue, Event, Owne
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
     Changes,
-    RunSnapshot,
     created_by,
     decide_commit,
     ids_of,
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import is_creation
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control

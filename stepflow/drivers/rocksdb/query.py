@@ -10,6 +10,7 @@ from threading import Condition
 
 from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import AsleepQuery, HistoryQuery, LimitUsageQuery, RunQuery, Tally, TallyQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
@@ -64,6 +65,9 @@ class RocksdbReader:
                     return attached.read_delays(self._tables, query)
             case DataQuery():
                 return attached.read_data(self._tables, query)
+            case JournalQuery():
+                journals: list[tuple[JournalRow, ...]] = [() for _id in query.ids]
+                return journals
             case LimitUsageQuery():
                 with self._lock:
                     return [control.limit_usage(self._tables, [query.limits], query.now)]
@@ -99,7 +103,7 @@ class RocksdbReader:
     def _record(self, run: RunRecord, exchange: str) -> Record:
         tables = self._tables
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
-        return new_tuple(Record, (run.state(), run.created, exchange, tables.row(run.id), events, None))
+        return new_tuple(Record, (run.state(), run.created, exchange, tables.row(run.id), events, None, False))
 
     def _runs(self, query: RunQuery) -> list[Record]:
         with self._lock:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Release
-from stepflow.drivers.port.rules import RunSnapshot, decide_release, reclaimed
+from stepflow.drivers.port.rules import decide_release, reclaimed
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
@@ -104,8 +105,8 @@ def take(overlay: Overlay, keys: Keys, key: str, owner: str, record: Record | No
     row = (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits and after_start(limits))
     taken = overlay.rows[key] = new_tuple(QueueRow, row)
     if record is not None:
-        state, created, exchange, _row, events, delay = record
-        record = new_tuple(Record, (state, created, exchange, taken, events, delay))
+        state, created, exchange, _row, *rest = record
+        record = new_tuple(Record, (state, created, exchange, taken, *rest))
     return new_tuple(Claim, (new_tuple(Fence, (key, epoch)), taken, record))
 
 
@@ -128,4 +129,4 @@ def reclaim(overlay: Overlay, keys: Keys, key: str, now: int) -> None:
     """Free a row whose owner died."""
     row = overlay.row(key)
     assert row is not None
-    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now))
+    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, journaled=False))

@@ -235,7 +235,7 @@ def _written(batch: Sequence[Member]) -> list[str]:
     for one in batch:
         if isinstance(one, Step):
             found.append(one.id)
-        else:
+        elif isinstance(one, Commit):
             found += [write.state.id for write in one.writes]
     return found
 

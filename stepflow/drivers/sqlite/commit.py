@@ -12,7 +12,6 @@ from stepflow.drivers.port.delays import delay_key
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
     Changes,
-    RunSnapshot,
     created_by,
     decide_commit,
     delay_row,
@@ -20,9 +19,11 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.delays import PAST, SqliteDelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
+from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.rows import derived_of
@@ -98,6 +99,10 @@ class CommitApplier:
             self._consume(run_id, seq)
         for event in changes.events:
             self._publish(event)
+        journal = SqliteJournal(self.connection, self.shard)
+        for run_id, name in changes.forgets:
+            journal.forget(run_id, name)
+        journal.put([value for run_id, row in changes.journal for value in values_of(run_id, (row,), row.epoch)])
         epochs = self._queue.write(runs)
         for run in runs.values():
             if run.fired:

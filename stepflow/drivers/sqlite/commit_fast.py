@@ -1,4 +1,4 @@
-"""The hot path: all steps of a batch in a constant number of statements.
+"""The hot path: all steps and journal rows of a batch in a constant number of statements.
 
 A *step* is a fence and one write of the fenced run, and perhaps the end of its queue row, or its next due time.
 """
@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue
-from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.step import Append, Member, Step
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
+from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
 from stepflow.drivers.sqlite.rows import derived_of, partition
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
@@ -87,7 +88,7 @@ HOLD = (
 
 @define
 class StepBatch:
-    """The rows that the steps of a batch will change, ready to be bound.
+    """The rows that the steps of a batch will change, and the journal rows of its Appends, ready to be bound.
 
     `moved` are the runs whose queue rows the committer holds for
     another flow, by the number of the commit; `held` says with which epochs. `others` are the numbers of the members that are no Step, or not one to be applied; some of them may become one as soon
@@ -108,6 +109,8 @@ class StepBatch:
     owned: list[tuple[Enqueue, RowIds, int]] = field(factory=list)  # with the place and the new revision of the run
     moved: dict[int, str] = field(factory=dict)
     held: dict[str, RowIds] = field(factory=dict)
+    journal: list[object] = field(factory=list)
+    appended: list[int] = field(factory=list)  # the numbers of the Appends; among `others`, too
 
     @property
     def left(self) -> list[str]:
@@ -122,6 +125,8 @@ class StepBatch:
         self, connection: sqlite3.Connection, shard: str, owner: str, now: int, epochs: Callable[[int], int]
     ) -> bool:
         """Write them; False when one may not be applied: roll back."""
+        if self.journal:
+            SqliteJournal(connection, shard).put(self.journal)
         before = connection.total_changes
         many(connection, PLAIN_STEP, 5, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
@@ -145,6 +150,18 @@ class StepBatch:
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
+    def append(self, index: int, member: Member, places: Mapping[str, RowIds]) -> None:
+        """Take a member that is no Step: an Append is to be written if its claim is that of the run's place."""
+        self.others.append(index)
+        if type(member) is not Append or member.consume:
+            return
+        place = places.get(member.id)
+        if place is None:
+            self.unplaced.append(member.id)
+        elif place.epoch == member.epoch:
+            self.journal += values_of(member.id, member.rows, member.epoch)
+            self.appended.append(index)
+
     def _label_rows(self) -> list[object]:
         rows: list[object] = []
         for run_id, labels in self.relabelled.items():
@@ -166,7 +183,7 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
     plain, first = steps.plain, rev
     for index, step in enumerate(batch):
         if type(step) is not Step:
-            steps.others.append(index)
+            steps.append(index, step, places)
             continue
         place, part, transition = places.get(step.id), step.part, step.transition
         if place is None:

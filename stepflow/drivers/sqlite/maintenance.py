@@ -39,6 +39,7 @@ DELETIONS = (
     "DELETE FROM stepflow_past_labels WHERE shard = ?1 AND id = ?2",
     "DELETE FROM stepflow_delays WHERE shard = ?1 AND run_id = ?2",
     "DELETE FROM stepflow_data WHERE shard = ?1 AND run_id = ?2",
+    "DELETE FROM stepflow_journal WHERE shard = ?1 AND run_id = ?2",
     "DELETE FROM stepflow_states WHERE shard = ?1 AND id = ?2",
 )
 
@@ -72,6 +73,9 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         f" AND (crashes >= {SUSPECT}) <> (partition = 2) OR owner = '' AND blocked_by <> '' AND partition = 0",
         "an event of run {} belongs to no run": "SELECT e.run_id FROM stepflow_events AS e LEFT JOIN stepflow_states AS s"
         " ON s.shard = e.shard AND s.id = e.run_id WHERE s.id IS NULL",
+        "a journal row of {} belongs to no run": "SELECT j.run_id FROM stepflow_journal AS j LEFT JOIN stepflow_states AS s"
+        " ON s.shard = j.shard AND s.id = j.run_id LEFT JOIN stepflow_delays AS d ON d.shard = j.shard AND d.key = j.run_id"
+        " AND d.fired = 0 WHERE s.id IS NULL AND d.key IS NULL",
         "a label of run {} belongs to no run": "SELECT l.id FROM stepflow_labels AS l LEFT JOIN stepflow_states AS s"
         " ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
     }

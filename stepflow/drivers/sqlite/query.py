@@ -12,6 +12,7 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     HistoryQuery,
@@ -23,6 +24,7 @@ from stepflow.drivers.port.queries import (
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
+from stepflow.drivers.sqlite.journal import SqliteJournal
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
@@ -99,16 +101,20 @@ class SqliteReader:
                 return SqliteDelaysAndData(self.connection, self.shard).read_delays(query)
             case DataQuery():
                 return SqliteDelaysAndData(self.connection, self.shard).read_data(query)
+            case JournalQuery():
+                return SqliteJournal(self.connection, self.shard).read(query.ids)
             case LimitUsageQuery():
                 return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""
-        events = self._events(ids)
+        events, journaled = self._events(ids), SqliteJournal(self.connection, self.shard).journaled(ids)
         found: dict[str, Record] = {}
         for row in many_rows(self.connection, LOAD, ids, self.shard):
-            found[row[0]] = _record(row[:9], read_queue(row[9:20]), row[-1], events.get(row[0], ()))
-        return [found.get(run_id) or self._delay(run_id) for run_id in ids]
+            run_id = row[0]
+            more = row[-1], events.get(run_id, ()), run_id in journaled
+            found[run_id] = _record(row[:9], read_queue(row[9:20]), *more)
+        return [found.get(run_id) or self._delay(run_id, run_id in journaled) for run_id in ids]
 
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
         """The same of runs whose columns `RUN` and `exchange_rev` are known, and their queue rows.
@@ -116,10 +122,13 @@ class SqliteReader:
         None if there is no State, or if the exchange is missing: the load of that run reports it.
         """
         found = [run for run, _row in runs if run[0] is not None]
-        events = self._events([run[0] for run in found])
+        ids = [run[0] for run in found]
+        events, journaled = self._events(ids), SqliteJournal(self.connection, self.shard).journaled(ids)
         texts = dict(many_rows(self.connection, TEXTS, [run[-1] for run in found]))
         return [
-            _record(run[:9], row, texts[run[-1]], events.get(run[0], ())) if run[-1] in texts else None
+            _record(run[:9], row, texts[run[-1]], events.get(run[0], ()), run[0] in journaled)
+            if run[-1] in texts
+            else None
             for run, row in runs
         ]
 
@@ -131,14 +140,14 @@ class SqliteReader:
                 found[row[0]] = (*found.get(row[0], ()), read_event(row))
         return found
 
-    def _delay(self, key: str) -> Record | None:
+    def _delay(self, key: str, journaled: bool) -> Record | None:
         """The record of a pending delay."""
         row = self.connection.execute(LOAD_DELAY, (self.shard, key)).fetchone() if "\0" in key else None
         if row is None:
             return None
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
-        return Record(delay.state, created, row[-1], read_queue(row[13:24]), delay=delay)
+        return Record(delay.state, created, row[-1], read_queue(row[13:24]), delay=delay, journaled=journaled)
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"
@@ -186,5 +195,11 @@ def _columns(query: HistoryQuery) -> str:
     return REVISION if query.exchange else REVISION.replace("s.exchange", "''")
 
 
-def _record(run: Sequence[Any], row: QueueRow | None, exchange: str = "", events: tuple[Event, ...] = ()) -> Record:
-    return new_tuple(Record, (read_state(run[:6]), new_tuple(Created, run[6:]), exchange, row, events, None))
+def _record(
+    run: Sequence[Any],
+    row: QueueRow | None,
+    exchange: str = "",
+    events: tuple[Event, ...] = (),
+    journaled: bool = False,
+) -> Record:
+    return new_tuple(Record, (read_state(run[:6]), new_tuple(Created, run[6:]), exchange, row, events, None, journaled))

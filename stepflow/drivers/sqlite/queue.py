@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from attrs import define
 
 from stepflow.drivers.port.commit import Release
-from stepflow.drivers.port.rules import RunSnapshot, decide_release, reclaimed, returned
+from stepflow.drivers.port.rules import decide_release, reclaimed, returned
+from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
 from stepflow.drivers.sqlite.bulk import many
 from stepflow.drivers.sqlite.rows import QUEUE, partition, read_queue
@@ -28,7 +29,8 @@ PENDING = "SELECT seq, name FROM stepflow_events WHERE shard = ? AND run_id = ? 
 KNOWN = "SELECT 1 FROM stepflow_events WHERE shard = ? AND run_id = ? AND name = ? AND id = ?"
 # The row of a delay has no State; its claim_rev is always the revision of its snapshot.
 HELD = (
-    f"SELECT {QUEUE}, q.id, ifnull(s.rev, q.claim_rev) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
+    f"SELECT {QUEUE}, q.id, ifnull(s.rev, q.claim_rev),"
+    " EXISTS (SELECT 1 FROM stepflow_journal AS j WHERE j.shard = q.shard AND j.run_id = q.id AND j.epoch = q.epoch) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id"
     " WHERE q.shard = ? AND q.owner = ? AND q.owner <> '' ORDER BY q.id"
 )
@@ -137,17 +139,21 @@ class ReadyRows:
 
     def reclaim(self, owner: str) -> bool:
         """Free what a dead owner held."""
-        held = self._free(owner, lambda row, rev: reclaimed(row, rev, self.now))
+        held = self._free(owner, lambda row, rev, journaled: reclaimed(row, rev, self.now, journaled))
         return self._forget(owner) or held
 
     def leave(self, owner: str) -> None:
         """Free what an owner holds that ends."""
-        self._free(owner, lambda row, _rev: returned(row))
+        self._free(owner, lambda row, _rev, _journaled: returned(row))
         self._forget(owner)
 
-    def _free(self, owner: str, freed: Callable[[QueueRow, int], QueueRow]) -> bool:
+    def _free(self, owner: str, freed: Callable[[QueueRow, int, bool], QueueRow]) -> bool:
         found = self.connection.execute(HELD, (self.shard, owner)).fetchall()
-        rows = {key: freed(row, rev) for *columns, key, rev in found if (row := read_queue(columns)) is not None}
+        rows = {
+            key: freed(row, rev, bool(journaled))
+            for *columns, key, rev, journaled in found
+            if (row := read_queue(columns)) is not None
+        }
         self.requeue(rows)
         return bool(rows)
 

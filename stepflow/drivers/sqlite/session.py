@@ -134,7 +134,7 @@ class SqliteStore(Store):
             self._owners.appear_if_holding(writer)
         if not others and not steps.moved:
             return list(zip(range(first, last + 1), repeat(now)))
-        answers: dict[int, CommitResult] = {}
+        answers: dict[int, CommitResult] = dict.fromkeys(steps.appended, Committed(committed_at=now))
         for index, rev in zip([*steps.indexes(len(batch)), *creations], range(first, last + 1), strict=True):
             held = (steps.held[steps.moved[index]].epoch,) if index in steps.moved else ()
             answers[index] = (rev, now, *held) if type(batch[index]) is Step else Committed((rev,), (), (), held, now)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from attrs import define
 
 from stepflow.drivers.port.background import JOIN_S
-from stepflow.drivers.port.commit import CommitResult, Release
+from stepflow.drivers.port.commit import Commit, CommitResult, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
@@ -44,7 +44,7 @@ class _Job:
 
 def _ids(member: Member) -> set[str]:
     """The runs that a commit touches."""
-    if isinstance(member, Step):
+    if not isinstance(member, Commit):
         return {member.id}
     ids = {*member.unowned, *[write.state.id for write in member.writes], *[part.id for part in member.queue]}
     if member.fence is not None:

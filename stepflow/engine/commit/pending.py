@@ -8,7 +8,7 @@ from contextvars import Context
 from typing import Any, ClassVar, TypeVar
 
 from stepflow.drivers.port.commit import Commit, Release
-from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.step import Append, Member, Step
 
 T = TypeVar("T")
 PENDING: Any = object()  # the outcome until there is one
@@ -79,7 +79,7 @@ async def to_its_end(pending: Awaitable[T]) -> tuple[T, bool]:
 
 def _only_run(write: Member | Release) -> str:
     """The run that a step writes, or a commit that touches no other; else empty: `_one_per_run` has to look closer."""
-    if type(write) is Step:
+    if type(write) is Step or type(write) is Append:
         return write.id
     if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
         return ""

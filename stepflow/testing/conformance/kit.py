@@ -20,7 +20,8 @@ from stepflow.drivers.port.commit import (
     StepCommitted,
     Write,
 )
-from stepflow.drivers.port.step import Member, step_numbers, step_of
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.step import Append, Member, step_numbers, step_of
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
 from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
@@ -102,8 +103,18 @@ def step(
 
 
 def as_member(commit: Commit) -> Member:
-    """The same commit, as a Step if it is one."""
+    """The same commit, as a Step or an Append if it is one."""
+    if commit.fence is not None and commit.journal:
+        append = Append(*commit.fence, commit.journal, commit.consume)
+        return append if append.commit() == commit else commit
     return step_of(commit) or commit
+
+
+def journal(store: Store, run_id: str) -> list[JournalRow]:
+    """The journal rows of a run, without the numbers that the store gave."""
+    ((*rows,),) = store.read(JournalQuery((run_id,)))
+    assert [row.seq for row in rows] == sorted({row.seq for row in rows})
+    return [row._replace(seq=0, epoch=0) for row in rows]
 
 
 def write(run_id: str, rev: int, transition: Transition | None = None, exchange: str | None = None) -> Commit:

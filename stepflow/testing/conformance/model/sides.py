@@ -44,4 +44,4 @@ class Side:
         if row is not None and not row.owner:
             row = row._replace(claim_rev=0)
         seen = [(event.name, event.id, event.payload, event.published_at) for event in record.events]
-        return self.state(record.state), record.created, record.exchange, row, seen
+        return self.state(record.state), record.created, record.exchange, row, seen, record.journaled

@@ -1,0 +1,37 @@
+"""The journal of a run: results of single calls, which are kept without a revision, and the query that reads them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from attrs import frozen
+
+
+class JournalRow(NamedTuple):
+    """One journalled call of a run, found by its `key`; a store interprets neither `kind` nor `name` nor `text`.
+
+    `key` is a text without NUL, not empty. `kind` says what was called, `name` is the `__qualname__` of the function (empty
+    for a lambda, a partial, and a call without a function), `text` is the JSON text of its value; with `failed` it is the
+    stored form of its error. The store gives `seq`, which orders the rows of a run by the first writing of their keys (it
+    ascends over all runs, with gaps, and is not given again), and `epoch`, that of the claim which wrote the row last.
+    """
+
+    key: str
+    kind: str
+    name: str
+    text: str
+    failed: bool = False
+    seq: int = 0
+    epoch: int = 0
+
+
+@frozen
+class JournalQuery:
+    """The journals of these runs; the answer is a tuple of rows for each, in the order of `ids`, by seq."""
+
+    ids: tuple[str, ...]
+
+
+def is_forgotten(key: str, name: str) -> bool:
+    """Whether a commit that forgets `name` deletes the row of this key: '' names all, 'step:' what begins with it."""
+    return key == name or name == "" or (name[-1] == ":" and key.startswith(name))

@@ -1,0 +1,101 @@
+"""Rules of the state machine for journal rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule
+
+from stepflow.drivers.port.commit import Commit, Fence, Write
+from stepflow.drivers.port.delays import delay_key
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.step import Member
+from stepflow.model.state import State
+from stepflow.testing.conformance.kit import as_member
+from stepflow.testing.conformance.model.choices import IDS, ids, transitions
+from stepflow.testing.conformance.model.sides import Side
+
+T = TypeVar("T")
+
+keys = st.sampled_from(["a", "a:", "a:x", "a:y", "b:x", "ä"])
+names = st.sampled_from(["", "a", "a:", "b:", "a:x", "nothing"])
+rows = st.builds(
+    JournalRow,
+    keys,
+    st.sampled_from(["once", "step"]),
+    st.sampled_from(["", "f"]),
+    st.sampled_from(["1", '"ü"']),
+    st.booleans(),
+)
+KEYS = (*IDS, *(delay_key(run_id, number) for run_id in IDS for number in (1, 2)))
+
+
+class JournalRules:
+    """Rules of the DriverMachine, whose attributes these are."""
+
+    sides: tuple[Side, Side]
+    now: int
+
+    if TYPE_CHECKING:
+
+        def both(self, call: Callable[[Side], T]) -> T:
+            """Make the same call on both sides."""
+
+        def commit(self, batches: Callable[[Side], Sequence[Member]]) -> None:
+            """Commit on both sides."""
+
+    @rule(
+        given=st.dictionaries(
+            ids | st.sampled_from(KEYS), st.tuples(st.lists(rows, max_size=3), st.booleans()), min_size=1, max_size=5
+        )
+    )
+    def append(self, given: dict[str, tuple[list[JournalRow], bool]]) -> None:
+        """Write rows under the fences that were claimed last."""
+
+        def batch(side: Side) -> list[Member]:
+            commits = [
+                (Commit(side.fences.get(run_id, Fence(run_id, 0)), journal=tuple(written)), fast)
+                for run_id, (written, fast) in given.items()
+            ]
+            return [as_member(commit) if fast else commit for commit, fast in commits]
+
+        self.commit(batch)
+
+    @rule(
+        run_id=ids,
+        forgotten=st.lists(names, min_size=1, max_size=2),
+        written=st.lists(rows, max_size=2),
+        transition=st.none() | transitions,
+        consume=st.booleans(),
+    )
+    def forget(
+        self, run_id: str, forgotten: list[str], written: list[JournalRow], transition: Any, consume: bool
+    ) -> None:
+        """Forget rows with a step that may have rows of its own, and may use up an event."""
+
+        def batch(side: Side) -> list[Member]:
+            (record,) = side.session("main").load([run_id])
+            writes = (
+                () if record is None or transition is None else (Write(State(run_id, record.state.rev, transition)),)
+            )
+            first = tuple(event.seq for event in record.events[:1]) if record and consume else ()
+            fence = side.fences.get(run_id, Fence(run_id, 0))
+            given = tuple(forgotten), tuple(written)
+            return [Commit(fence, writes=writes, consume=first, forget=given[0], journal=given[1])]
+
+        self.commit(batch)
+
+    @invariant()
+    def same_journals(self) -> None:
+        """Every run has the same rows in the same order, written by the same claims."""
+
+        def call(side: Side) -> list[Any]:
+            found = side.session("main").read(JournalQuery(KEYS))
+            assert all(sorted({row.seq for row in run}) == [row.seq for row in run] for run in found)
+            records = side.session("main").load(KEYS)
+            assert [bool(run) for run in found] == [record is not None and record.journaled for record in records]
+            return [[row._replace(seq=0, epoch=0) for row in run] for run in found]
+
+        self.both(call)
