@@ -23,7 +23,12 @@ from stepflow.model.limits import Limit
 @click.option("--id", "run_id", help="Id of the run; the same id and input again return the same run.")
 @click.option("--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="May be given several times.")
 @click.option("--at", type=timestamp, metavar="TIME", help="Earliest time of the first step.")
-@click.option("--priority", default=0, show_default=True, help="Runs with a lower number go first.")
+@click.option(
+    "--priority",
+    default=0,
+    show_default=True,
+    help="Runs of the flow with a lower number go first, below 0 before all flows.",
+)
 @click.option(
     "--limit",
     "limits",

@@ -113,8 +113,8 @@ class StoreClock(Clock):
 class VirtualClock(Clock):
     """A clock that stands still until `advance` moves it; its random bytes repeat for the same `seed`.
 
-    An engine with a virtual clock does everything inline, one run at a time, ordered by (due, id): a test of timers is
-    deterministic and takes no real time.
+    An engine with a virtual clock does everything inline, one run at a time. The runs of a flow are ordered by (priority, due,
+    id), and flows take turns: a test of timers is deterministic and takes no real time.
     """
 
     virtual = True

@@ -174,18 +174,3 @@ def due_of(first_due: int, text: str, limit_usage: LimitUsage, now: int) -> int 
         return first_due
     found = admission(text, limit_usage, now)
     return first_due if found.free else found.until
-
-
-def admit(candidates: Iterable[tuple[Any, str, str]], limit_usage: LimitUsage, now: int, most: int) -> list[str]:
-    """Ids of the first `most` candidates (order, id, limits) that may be claimed at `now`; `limit_usage` counts them.
-
-    Candidates are tried in ascending order; one that is refused does not hold up the others.
-    """
-    taken: list[str] = []
-    for _order, run_id, text in sorted(candidates, key=lambda one: one[0]):
-        if len(taken) >= most:
-            break
-        if not text or admission(text, limit_usage, now).free:
-            limit_usage.takes(text, run_id, now)
-            taken.append(run_id)
-    return taken

@@ -75,6 +75,15 @@ def claims() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def turns() -> Iterator[Row]:
+    """Two flows on one worker."""
+    for store in ("sqlite", "postgres", "rocksdb"):
+        yield Row(
+            f"turns.{store}", "the first run of another flow, as a share of the drain of a backlog", STORES[store],
+            "turns:measure", 20_000, "%", needs=NEEDS.get(store, ()), store=store,
+        )  # fmt: skip
+
+
 def plans() -> Iterator[Row]:
     """A claim of 64 runs on PostgreSQL in a session whose plans may be old."""
     for version in (16, 18):

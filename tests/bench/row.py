@@ -50,8 +50,8 @@ class Row:
 
     @property
     def less_is_better(self) -> bool:
-        """Whether the value is a time or a size."""
-        return self.unit in ("ms", "s", "MB", "bytes")
+        """Whether the value is a time, a size or a share of a time."""
+        return self.unit in ("ms", "s", "MB", "bytes", "%")
 
     def params(self, scale: float) -> dict[str, Any]:
         """The keyword arguments of the probe."""

@@ -118,6 +118,7 @@ PARTS = (
     driver_rows.watching,
     driver_rows.claims,
     driver_rows.plans,
+    driver_rows.turns,
     _runs,
     short_rows.short,
     engine_rows.flow_functions,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from stepflow.drivers.port import turns
+from stepflow.drivers.port import windows
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
@@ -78,8 +78,8 @@ class SqliteWindows(SqliteControl):
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MANY_LINES", 2)
-    monkeypatch.setattr(turns, "WINDOW", 1)
+    monkeypatch.setattr(windows, "MANY_LINES", 2)
+    monkeypatch.setattr(windows, "WINDOW", 1)
 
 
 TestSqliteWindows = pytest.mark.usefixtures("small_windows")(SqliteWindows.TestCase)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow import Limit
-from stepflow.model.limits import LimitUsage, admission, admit, after_start, due_of, dump, parse
+from stepflow.drivers.port.turns import admitted
+from stepflow.model.limits import LimitUsage, admission, after_start, due_of, dump, parse
 
 MS = 1_000
 limits = st.builds(
@@ -67,11 +68,13 @@ def test_admission_is_greedy_and_never_exceeds_a_limit(waiting, held, begun, mos
     limit_usage = LimitUsage(
         {key: ["x"] * n for key, n in held.items()}, {key: list(times) for key, times in begun.items()}
     )
-    rows = [((priority, number), f"r{number}", dump(given)) for number, (given, priority) in enumerate(waiting)]
+    rows = [
+        ((priority, 0, f"r{number:02}"), "f", dump(given), None) for number, (given, priority) in enumerate(waiting)
+    ]
     share = dict(held)
     recent = {key: sum(at > now - 10 * MS for at in times) for key, times in begun.items()}
     expected = []
-    for _order, name, text in sorted(rows):
+    for (_priority, _due, name), _flow, text, _none in sorted(rows):
         fits = all(
             (one.concurrency is None or share.get(one.key, 0) < one.concurrency) and recent.get(one.key, 0) < one.rate
             for one in parse(text)
@@ -80,7 +83,9 @@ def test_admission_is_greedy_and_never_exceeds_a_limit(waiting, held, begun, mos
             expected.append(name)
             for one in parse(text):
                 share[one.key], recent[one.key] = share.get(one.key, 0) + 1, recent.get(one.key, 0) + 1
-    assert admit(reversed(rows), limit_usage, now, most) == expected
+    chosen, known = admitted(rows[::-1], ["f"], limit_usage, now, most)
+    assert [order[2] for order, *_rest in chosen] == expected
+    assert known
 
 
 @given(

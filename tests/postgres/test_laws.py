@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from stepflow.drivers.port import turns
+from stepflow.drivers.port import windows
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
@@ -86,8 +86,8 @@ class PostgresWindows(PostgresControl):
 
 @pytest.fixture
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "MANY_LINES", 2)
-    monkeypatch.setattr(turns, "WINDOW", 1)
+    monkeypatch.setattr(windows, "MANY_LINES", 2)
+    monkeypatch.setattr(windows, "WINDOW", 1)
 
 
 @pytest.fixture

@@ -28,9 +28,10 @@ from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.port.turns import admitted
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import SUSPECT, QueueRow
-from stepflow.model.limits import admission, admit, after_start, due_of
+from stepflow.model.limits import admission, after_start, due_of
 
 T = TypeVar("T")
 
@@ -130,9 +131,11 @@ class MemoryStore(Store):
                 for limits in self._tables.queue.heads(flow):
                     most = min(limit, admission(limits, limit_usage, now).free)
                     found |= self._plain(flow, limits, now, most, skip)
-            order = (((row.priority, row.due, run_id), run_id, row.limits) for run_id, row in found.items())
-            taken = admit(order, limit_usage, now, limit)
-            claims = [self._take(run_id, found.pop(run_id), now) for run_id in taken]
+            candidates = [
+                ((row.priority, row.due, run_id), row.flow, row.limits, run_id) for run_id, row in found.items()
+            ]
+            taken, _known = admitted(candidates, flows, limit_usage, now, limit)
+            claims = [self._take(run_id, found.pop(run_id), now) for *_order, run_id in taken]
             for run_id, row in found.items():
                 self._tables.queue.add(run_id, row)
             if claims:

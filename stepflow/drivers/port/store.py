@@ -71,8 +71,10 @@ class Store(ABC):
     4. *Fenced.* A commit or release with a fence applies only while the queue row exists and has that epoch; else
        LostClaim. While the row has a cancel mark, a commit of its holder that ends the run otherwise than as cancelled is
        refused (CancelRequested). Every claim, enqueue and death gives a new epoch from one store-wide counter.
-    5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. Order: priority (low first),
-       due, id. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
+    5. *Claims* are exclusive: a due, unowned row of a registered flow is given to one owner. The runs of one flow are taken
+       by priority (low first), due, id. Flows take turns in the order of `flows`, one run at a time, after all runs with a
+       priority below 0, which go by priority, due, id (`stepflow.drivers.port.turns`). A flow without a run that may be taken
+       misses no turn of the others. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
     6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one
        if the claim made no progress, else it becomes 0. Progress is that the State's rev is not `claim_rev` any more, or that
        a journal row carries the claim's epoch.
@@ -90,7 +92,7 @@ class Store(ABC):
     14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
     15. *Queries* of revisions are exact: groups of labels, since, latest_only (the newest of the id, whatever its labels)
         and limit combine; ascending by rev; a label value is compared whole. So are counts.
-    16. *Limits.* A claim takes a run only if `stepflow.model.limits.room` says so, given the runs that are held then and the
+    16. *Limits.* A claim takes a run only if `stepflow.model.limits.admission` says so, given the runs that are held then and the
         begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
         with its first claim. However many sessions claim at once, no limit is exceeded.
     17. *Deduplication.* A commit with `dedup` is refused (Duplicate) while another one of that key holds: until its time, while its run

@@ -1,96 +1,85 @@
-"""What a claim takes of runs with limits when they wait in many lines: the first rows of all lines, a window at a time.
-
-A line is the rows of one flow that have the same text of limits. A claim among few lines looks at the first rows of each. Among
-many that would cost the more the more lines there are, and the first rows of all of them together nearly always suffice.
-"""
+"""turns: what a claim takes of the due runs that were found. Flows take turns, and the limits of the runs admit (laws 5 and 16)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
 from typing import Any
 
-from attrs import define, field
-
-from stepflow.model.limits import LimitUsage, admission, admit
-
-MANY_LINES = 200  # from here on a claim looks at windows
-ALL_LINES = 2**31
-WINDOWS, WINDOW = 4, 256  # so many windows at most, and so many rows in each at least
+from stepflow.model.limits import LimitUsage, admission
 
 Order = tuple[int, int, str]
+"""Priority, due and id: the order of the runs of one flow."""
+
 Candidate = tuple[Order, str, str, Any]
-"""The place in the order of claims, the id, the text of the limits, and what the store needs to take it."""
+"""The place in the order of its flow, the flow, the text of the limits, and what the store needs to take it."""
+
+_order = itemgetter(0)
 
 
-@define
-class Window:
-    """The first rows with limits of one flow and shard, as far as they were looked at."""
-
-    shard: str
-    flow: str
-    end: Order = (-(2**63), 0, "")
-    skip: Collection[str] = ()  # ids that are left alone
-    complete: bool = False
-    rows: list[Candidate] = field(factory=list)
-    full: set[str] = field(factory=set)  # lines of which no more rows can be taken
-
-    def found(self, rows: Sequence[Candidate], *, more: bool) -> None:
-        """Note what came next, and whether there may be more."""
-        self.rows += [one for one in rows if one[1] not in self.skip]
-        self.complete = not more
-        if rows:
-            self.end = rows[-1][0]
-
-    def keep(self, usage: LimitUsage, now: int, limit: int) -> list[Candidate]:
-        """Of each line as many rows as there is room for; the others are forgotten."""
-        free: dict[str, int] = {}
-        kept = []
-        for one in self.rows:
-            text = one[2]
-            if text not in free:
-                free[text] = min(limit, admission(text, usage, now).free)
-            if free[text]:
-                free[text] -= 1
-                kept.append(one)
-            else:
-                self.full.add(text)
-        self.rows = kept
-        return kept
+def first(candidates: Sequence[Candidate], flows: Collection[str], limit: int) -> list[Candidate]:
+    """The first `limit` of candidates without limits, in the order in which they are claimed."""
+    if len(flows) < 2:
+        return sorted(candidates, key=_order)[:limit]
+    return _taken(candidates, flows, limit, lambda _one: True, {})[0]
 
 
-Fetch = Callable[[Sequence[Window], Collection[str], int], Sequence[Sequence[Candidate]]]
-"""For each of the windows up to so many of the rows that follow its end, in the order of claims, without these lines."""
-
-
-def in_turn(
-    windows: Sequence[Window],
-    others: Sequence[Candidate],
-    fetch: Fetch,
-    usage_of: Callable[[Collection[str]], LimitUsage],
+def admitted(
+    candidates: Sequence[Candidate],
+    flows: Collection[str],
+    usage: LimitUsage,
     now: int,
     limit: int,
-) -> list[Candidate] | None:
-    """What to take of `others` and of the windows' rows, in no order; None if more rows would have to be looked at.
+    ends: Mapping[str, Order] | None = None,
+) -> tuple[list[Candidate], bool]:
+    """The first `limit` that may be claimed at `now`, in the order in which they are claimed; `usage` counts them.
 
-    Rows behind the end of a window that was full are not considered: unknown ones of another flow may come before them.
+    A flow whose first run is refused takes its turn with the next one. `ends` names the flows of which more runs may be due
+    than were found, and up to which place all are known. The second value is False if such runs might have come next.
     """
-    number = max(WINDOW, 4 * limit)
-    for _turn in range(WINDOWS):
-        full = {text for window in windows for text in window.full}
-        asked = [window for window in windows if not window.complete]
-        for window, rows in zip(asked, fetch(asked, full, number), strict=True):
-            window.found(rows, more=len(rows) >= number)
-        every = {one[2] for window in windows for one in window.rows} | {one[2] for one in others}
-        usage = usage_of(every)
-        kept = [one for window in windows for one in window.keep(usage, now, limit)]
-        ends = [window.end for window in windows if not window.complete]
-        chosen = admitted([one for one in (*others, *kept) if not ends or one[0] <= min(ends)], usage, now, limit)
-        if len(chosen) >= limit or not ends:
-            return chosen
-    return None
+
+    def admits(one: Candidate) -> bool:
+        text = one[2]
+        if text and not admission(text, usage, now).free:
+            return False
+        usage.takes(text, one[0][2], now)
+        return True
+
+    return _taken(candidates, flows, limit, admits, ends or {})
 
 
-def admitted(candidates: Sequence[Candidate], usage: LimitUsage, now: int, limit: int) -> list[Candidate]:
-    """Those that their limits admit; `usage` counts them."""
-    chosen = set(admit(((order, run_id, text) for order, run_id, text, _more in candidates), usage, now, limit))
-    return [one for one in candidates if one[1] in chosen]
+def _taken(
+    candidates: Sequence[Candidate],
+    flows: Iterable[str],
+    limit: int,
+    admits: Callable[[Candidate], bool],
+    ends: Mapping[str, Order],
+) -> tuple[list[Candidate], bool]:
+    urgent: list[Candidate] = []
+    rows: dict[str, list[Candidate]] = {flow: [] for flow in flows}
+    for one in sorted(candidates, key=_order):
+        end = ends.get(one[1])
+        if end is None or one[0] <= end:
+            (urgent if one[0][0] < 0 else rows[one[1]]).append(one)
+    if urgent_ends := [end for end in ends.values() if end[0] < 0]:
+        known = [one for one in urgent if one[0] <= min(urgent_ends)]
+        chosen = _some(filter(admits, known), limit)
+        return chosen, len(chosen) >= limit
+    chosen = _some(filter(admits, urgent), limit)
+    turns = {flow: filter(admits, some) for flow, some in rows.items() if some or flow in ends}
+    while turns and len(chosen) < limit:
+        for flow in list(turns):
+            if (found := next(turns[flow], None)) is not None:
+                chosen.append(found)
+            elif flow in ends:
+                return chosen, False
+            else:
+                del turns[flow]
+            if len(chosen) >= limit:
+                break
+    return chosen, True
+
+
+def _some(candidates: Iterator[Candidate], limit: int) -> list[Candidate]:
+    return list(islice(candidates, limit))

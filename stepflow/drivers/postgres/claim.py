@@ -1,4 +1,4 @@
-"""Claims: due rows are taken in the order of priority, without waiting for rows that others are taking."""
+"""Claims: due rows are taken in the order of law 5, without waiting for rows that others are taking."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from heapq import nsmallest
 from typing import Any
 
 from stepflow.drivers.port.commit import Claim, Fence, Record
+from stepflow.drivers.port.turns import Candidate, first
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
 from stepflow.drivers.postgres.connector import Connection
@@ -104,7 +104,8 @@ class PostgresClaims:
         rows = self._runner.run(lambda c: self._take(c, request), self._lost)
         found = [self._read(row) for row in rows]
         self._newest = max([self._newest, *(claim.fence.epoch for claim in found)])
-        return sorted(found, key=lambda claim: (claim.row.priority, claim.row.due, claim.fence.id))
+        candidates = [((one.row.priority, one.row.due, one.fence.id), one.row.flow, "", one) for one in found]
+        return [one[3] for one in first(candidates, request.flows, len(found))]
 
     def _read(self, row: Sequence[Any]) -> Claim:
         run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, *run = row
@@ -127,7 +128,7 @@ class PostgresClaims:
         candidates, limited = self._look(connection, request, partitions)
         if limited:
             return self._limited.take(connection, request, partitions)
-        counts = Counter(partitions[number] for *_order, number in nsmallest(request.limit, candidates))
+        counts = Counter(partition for *_order, partition in first(candidates, request.flows, request.limit))
         if not counts:
             return []
         takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in counts.items()]
@@ -164,8 +165,8 @@ class PostgresClaims:
 
     def _look(
         self, connection: Connection, request: Request, partitions: Sequence[PostgresPartition]
-    ) -> tuple[list[Any], bool]:
-        """Order and partition of the first rows without limits of each partition, and whether there are rows with limits."""
+    ) -> tuple[list[Candidate], bool]:
+        """The first rows without limits of each partition, and whether there are rows with limits."""
         text, row = self._owners.appearing()
         appear = (self._runner.sql(text), row)
         any_limited = (self._runner.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
@@ -176,7 +177,11 @@ class PostgresClaims:
         if posted[0][0]:
             raise InboxNotEmpty
         (limited, *rows) = found[self._shards.number :]
-        candidates = [(*row, number) for number, some in enumerate(rows) for row in some]
+        candidates: list[Candidate] = [
+            ((priority, due, restored(run_id)), partition.flow, "", partition)
+            for partition, some in zip(partitions, rows, strict=True)
+            for priority, due, run_id in some
+        ]
         return candidates, bool(limited[0][0])
 
     def _posted(self) -> Statement:

@@ -1,4 +1,4 @@
-"""Claims where some of the due runs have limits: one session at a time decides, all candidates in one order."""
+"""Claims where some of the due runs have limits: one session at a time decides over all candidates."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from stepflow.drivers.port import turns
-from stepflow.drivers.port.turns import Candidate, Window, admitted, in_turn
+from stepflow.drivers.port import windows
+from stepflow.drivers.port.turns import Candidate, admitted
+from stepflow.drivers.port.windows import Window, in_windows
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
@@ -86,34 +87,38 @@ class Limited:
         """The rows of what was taken: of `partitions`, whose rows have no limits, and of those that have some."""
         guard = claiming(self._runner, self._shards)
         plain = [look_at(self._runner, partition, request) for partition in partitions]
-        asked = [] if request.suspects else lines(self._runner, self._shards, request.flows, turns.MANY_LINES)
+        asked = [] if request.suspects else lines(self._runner, self._shards, request.flows, windows.MANY_LINES)
         special = self._special(request)
         _begun, _guarded, _locked, *found = fetch_all(
-            connection, (BEGIN, ()), guard, self._lock, *plain, *[one for _shard, one in special], *asked
+            connection, (BEGIN, ()), guard, self._lock, *plain, *[one for _partition, one in special], *asked
         )
         candidates: list[Candidate] = [
-            ((priority, due, restored(run_id)), restored(run_id), "", partition)
+            ((priority, due, restored(run_id)), partition.flow, "", partition)
             for partition, rows in zip(partitions, found, strict=False)
             for priority, due, run_id in rows
         ]
         rest = found[len(partitions) :]
-        candidates += [one for (shard, _one), rows in zip(special, rest, strict=False) for one in _read(shard, rows)]
+        for (partition, _statement), rows in zip(special, rest, strict=False):
+            candidates += _read(partition, rows)
         known = rest[len(special) :]
-        if any(len(rows) >= turns.MANY_LINES for rows in known):
-            chosen = self._in_turn(connection, request, candidates)
+        if any(len(rows) >= windows.MANY_LINES for rows in known):
+            chosen = self._in_windows(connection, request, candidates)
             if chosen is None:
-                every = lines(self._runner, self._shards, request.flows, turns.ALL_LINES)
+                every = lines(self._runner, self._shards, request.flows, windows.ALL_LINES)
                 known = fetch_all(connection, *every)
                 chosen = self._by_line(connection, request, candidates, known)
         else:
             chosen = self._by_line(connection, request, candidates, known)
         return self._write(connection, request, chosen)
 
-    def _special(self, request: Request) -> list[tuple[str, Statement]]:
+    def _special(self, request: Request) -> list[tuple[PostgresPartition, Statement]]:
         """The statements for the blocked or suspect rows that have limits."""
         skip, text = texts(sorted(request.skip)), self._runner.sql(SPECIAL)
         return [
-            (shard, (text, (shard, stored(flow), request.now, skip, stored(definition), request.suspects)))
+            (
+                PostgresPartition(shard, flow, special=True),
+                (text, (shard, stored(flow), request.now, skip, stored(definition), request.suspects)),
+            )
             for shard in self._shards.all
             for flow, definition in request.flows.items()
         ]
@@ -127,19 +132,22 @@ class Limited:
         every = {restored(text) for rows in known for (text,) in rows}
         usage = limit_usage(self._runner, connection, self._shards, every | {one[2] for one in others}, now)
         free = {text: min(request.limit, admission(text, usage, now).free) for text in every}
-        asked: list[tuple[str, Statement]] = []
+        asked: list[tuple[PostgresPartition, Statement]] = []
         for (shard, flow), rows in zip(parts, known, strict=False):  # none are known of suspects
             open_lines = [text for (line,) in rows if free[text := restored(line)]]
             most = numbers([free[text] for text in open_lines])
             values = (shard, stored(flow), now, skip, texts(open_lines), most)
-            asked += [(shard, (self._runner.sql(READY), values))] if open_lines else []
-        answers = fetch_all(connection, *[statement for _shard, statement in asked]) if asked else []
+            where = PostgresPartition(shard, flow, special=False)
+            asked += [(where, (self._runner.sql(READY), values))] if open_lines else []
+        answers = fetch_all(connection, *[statement for _where, statement in asked]) if asked else []
         candidates = [*others]
-        for (shard, _statement), rows in zip(asked, answers, strict=True):
-            candidates += _read(shard, rows)
-        return admitted(candidates, usage, now, request.limit)
+        for (where, _statement), rows in zip(asked, answers, strict=True):
+            candidates += _read(where, rows)
+        return admitted(candidates, request.flows, usage, now, request.limit)[0]
 
-    def _in_turn(self, connection: Connection, request: Request, others: Sequence[Candidate]) -> list[Candidate] | None:
+    def _in_windows(
+        self, connection: Connection, request: Request, others: Sequence[Candidate]
+    ) -> list[Candidate] | None:
         """What to take of `others` and of the first rows of all lines; None if more rows would have to be looked at."""
         now, skip = request.now, texts(sorted(request.skip))
 
@@ -161,18 +169,21 @@ class Limited:
                 for one in asked
             ]
             answers = fetch_all(connection, *statements)
-            return [_read(window.shard, rows) for window, rows in zip(asked, answers, strict=True)]
+            return [
+                _read(PostgresPartition(one.shard, one.flow, special=False), rows)
+                for one, rows in zip(asked, answers, strict=True)
+            ]
 
         def usage_of(every: Collection[str]) -> LimitUsage:
             return limit_usage(self._runner, connection, self._shards, every, now)
 
-        windows = [Window(shard, flow) for shard in self._shards.all for flow in request.flows]
-        return in_turn(windows, others, fetch, usage_of, now, request.limit)
+        asked = [Window(shard, flow) for shard in self._shards.all for flow in request.flows]
+        return in_windows(asked, others, request.flows, fetch, usage_of, now, request.limit)
 
-    def _write(self, connection: Connection, request: Request, chosen: Sequence[Any]) -> list[Any]:
-        plain = Counter(where for _order, _id, text, where in chosen if not text)
+    def _write(self, connection: Connection, request: Request, chosen: Sequence[Candidate]) -> list[Any]:
+        plain = Counter(where for _order, _flow, text, where in chosen if not text)
         takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in plain.items()]
-        limits = {run_id: text for _order, run_id, text, _where in chosen if text}
+        limits = {order[2]: text for order, _flow, text, _where in chosen if text}
         for shard, ids in self._shards.split(limits).items():
             rest = texts([after_start(limits[run_id]) for run_id in ids])
             takes.append((self._runner.sql(TAKE), (shard, texts(ids), rest, request.now, stored(self._owner))))
@@ -183,8 +194,8 @@ class Limited:
         return rows
 
 
-def _read(shard: str, rows: Sequence[Any]) -> list[Candidate]:
+def _read(partition: PostgresPartition, rows: Sequence[Any]) -> list[Candidate]:
     return [
-        ((priority, due, restored(run_id)), restored(run_id), restored(text), shard)
+        ((priority, due, restored(run_id)), partition.flow, restored(text), partition)
         for priority, due, run_id, text in rows
     ]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepflow.drivers.port import turns
+from stepflow.drivers.port import windows
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import LINES
@@ -51,7 +51,7 @@ def next_due(
     now: int,
 ) -> DueSummary:
     """What is due when, for these flows (name -> definition). Raises InboxNotEmpty when the inbox must be applied first."""
-    lines = [(runner.sql(LINE), (shard, stored(flow), turns.MANY_LINES)) for shard in shards.all for flow in flows]
+    lines = [(runner.sql(LINE), (shard, stored(flow), windows.MANY_LINES)) for shard in shards.all for flow in flows]
     looks: list[Statement] = [
         (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now))
         for shard in shards.all
@@ -69,8 +69,8 @@ def next_due(
     suspects = sum(int(row[-1]) for (row,) in ahead)
     first_rows = found[len(looks) :]
     limited = _limited(runner, connection, shards, first_rows, now)
-    if any(len(rows) >= turns.MANY_LINES for rows in first_rows) and not (limited and min(limited) <= now):
-        every = [(text, (*key[:2], turns.ALL_LINES)) for text, key in lines]
+    if any(len(rows) >= windows.MANY_LINES for rows in first_rows) and not (limited and min(limited) <= now):
+        every = [(text, (*key[:2], windows.ALL_LINES)) for text, key in lines]
         limited = _limited(runner, connection, shards, fetch_all(connection, *every), now)
     dues += limited
     head.verify(connection, last)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from stepflow.drivers.port.turns import Candidate, Order, admitted, first
 from stepflow.drivers.rocksdb.limits import limit_usage
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.model.limits import admission, admit, due_of
+from stepflow.model.limits import admission, due_of
 
-BATCH = 64  # lines at least that are looked at together
+BATCH = 64  # lines of a flow at least that are looked at together
 
 
 def select_claims(
@@ -16,36 +17,61 @@ def select_claims(
 ) -> list[str]:
     """Keys of the rows to claim, in claim order; the rows and their runs are cached.
 
-    A line is the rows of one flow with the same limits. Lines are looked at in the order in which their first rows may
-    come, until no row of another line can come before those that are taken.
+    A line is the rows of one flow with the same limits. Those of a flow are looked at in the order in which their first rows
+    may come, until no row of another line can come before those that are taken.
     """
-    found = tables.partitions.due(flows, now, limit, suspects, skip)
-    lines = [] if suspects else tables.partitions.lines_in_order(flows, now)
-    texts = set[str]()
-    looked = 0
+    partitions = tables.partitions
+    found = _special(tables, flows, now, limit, suspects, skip)
+    if not suspects:
+        found += [(one, flow, "", None) for flow in flows for one in partitions.plain(flow, now, limit, skip)]
+    lines = {} if suspects else {flow: some for flow in flows if (some := partitions.lines_in_order(flow, now))}
+    if lines or any(text for _order, _flow, text, _none in found):
+        chosen = _admitted(tables, found, lines, flows, now, limit, skip)
+    else:
+        chosen = first(found, flows, limit)
+    keys = [one[0][2] for one in chosen]
+    tables.prefetch(keys)
+    return keys
+
+
+def _special(
+    tables: RocksdbTables, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]
+) -> list[Candidate]:
+    """The first suspects of each flow, or the first blocked rows: their limits are known only from the rows."""
+    rows = [
+        (one, flow)
+        for flow, definition in flows.items()
+        for one in tables.partitions.special(flow, definition, now, limit, suspects, skip)
+    ]
+    tables.prefetch([order[2] for order, _flow in rows])
+    return [(order, flow, row.limits, None) for order, flow in rows if (row := tables.row(order[2])) is not None]
+
+
+def _admitted(
+    tables: RocksdbTables,
+    found: list[Candidate],
+    lines: Mapping[str, Sequence[tuple[Order, str]]],
+    flows: Collection[str],
+    now: int,
+    limit: int,
+    skip: Collection[str],
+) -> list[Candidate]:
+    """The first that their limits admit, of what was found and of the rows of these lines."""
+    texts = {text for _order, _flow, text, _none in found}
+    looked, batch = 0, max(limit, BATCH)
     while True:
-        batch = lines[looked : looked + max(limit, BATCH)]
-        looked += len(batch)
-        texts.update(text for _first, _flow, text in batch)
+        some = [(flow, text) for flow, known in lines.items() for _first, text in known[looked : looked + batch]]
+        looked += batch
+        texts.update(text for _flow, text in some)
         usage = limit_usage(tables, texts, now)
-        for _first, flow, text in batch:
+        for flow, text in some:
             if free := admission(text, usage, now).free:
-                found += tables.partitions.limited(flow, text, now, min(limit, free), skip)
-        found.sort()
-        rest = lines[looked:]
-        chosen = _admitted(tables, found if not rest else [one for one in found if one < rest[0][0]], now, limit)
-        if len(chosen) >= limit or not rest:
+                rows = tables.partitions.limited(flow, text, now, min(limit, free), skip)
+                found += [(order, flow, text, None) for order in rows]
+        ends = {flow: known[looked][0] for flow, known in lines.items() if len(known) > looked}
+        chosen, complete = admitted(found, flows, usage, now, limit, ends)
+        if complete:
             return chosen
-
-
-def _admitted(tables: RocksdbTables, found: Sequence[tuple[int, int, str]], now: int, limit: int) -> list[str]:
-    """The keys of the first rows that their limits admit."""
-    tables.prefetch([key for _priority, _due, key in found])
-    limits = {key: row.limits for _priority, _due, key in found if (row := tables.row(key)) is not None}
-    if not any(limits.values()):
-        return [key for _priority, _due, key in found[:limit]]
-    usage = limit_usage(tables, limits.values(), now)
-    return admit(((one, one[2], limits[one[2]]) for one in found), usage, now, limit)
 
 
 def next_due(tables: RocksdbTables, flows: Mapping[str, str], now: int) -> int | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
+from stepflow.drivers.port.turns import Order
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.empty_ranges import EmptyRanges
-from stepflow.drivers.rocksdb.index import LIMITED, SUSPECTED, Kind, partition_prefix
+from stepflow.drivers.rocksdb.index import LIMITED, PLAIN, SUSPECTED, Kind, partition_prefix
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text
 from stepflow.model.lifecycle import QueueRow
 
@@ -27,7 +28,7 @@ class RocksdbPartition:
         if key < self.floor:
             self.floor, self.due = key, due
 
-    def first(self, priority: int) -> tuple[int, int, str]:
+    def first(self, priority: int) -> Order:
         """A place in the order of claims that no row of it comes before."""
         at = len(self.prefix)
         known = read_number(self.floor, at) == self.due  # else the floor is no key of a row
@@ -95,12 +96,12 @@ class Partitions:
         )
         partition.added(key, row.due)
 
-    def _of(self, flow: str, definition: str) -> Iterator[tuple[bool, int, RocksdbPartition]]:
-        """(whether it has suspects, priority, partition) of all partitions without limits that this definition may claim."""
+    def _of(self, flow: str, definition: str) -> Iterator[tuple[Kind, int, RocksdbPartition]]:
+        """(kind, priority, partition) of all partitions without limits that this definition may claim."""
         for (letter, told), partitions in self._partitions[flow].items() if flow in self._partitions else ():
             if letter != LIMITED and told != definition:
                 for priority in partitions:
-                    yield letter == SUSPECTED, priority, partitions[priority]
+                    yield (letter, told), priority, partitions[priority]
 
     def lines(self, flow: str, now: int) -> dict[str, int]:
         """The texts of limits with runs of the flow that may be due at `now`, each with a lower bound of their due times."""
@@ -112,29 +113,32 @@ class Partitions:
                     found[told] = due
         return found
 
-    def lines_in_order(self, flows: Collection[str], now: int) -> list[tuple[tuple[int, int, str], str, str]]:
-        """Flow and text of all lines that may have due rows, in the order of the first place that a row of them can have."""
+    def lines_in_order(self, flow: str, now: int) -> list[tuple[Order, str]]:
+        """The texts of all lines of a flow that may have due rows, in the order of the first place that a row of them can have."""
         return sorted(
-            (min(one.first(priority) for priority, one in partitions.items() if one.due <= now), flow, text)
-            for flow in flows
+            (min(one.first(priority) for priority, one in partitions.items() if one.due <= now), text)
             for (letter, text), partitions in self._partitions.get(flow, {}).items()
             if letter == LIMITED and any(one.due <= now for one in partitions.values())
         )
 
-    def due(
-        self, flows: Mapping[str, str], now: int, limit: int, suspects: bool, skip: Collection[str]
-    ) -> list[tuple[int, int, str]]:
-        """Priority, due and key of the first `limit` rows without limits in claim order."""
-        found: list[tuple[int, int, str]] = []
-        for flow, definition in flows.items():
-            partitions = [(p, partition) for suspect, p, partition in self._of(flow, definition) if suspect is suspects]
-            found += self._first(sorted(partitions, key=lambda item: item[0]), now, limit, skip)
-        return sorted(found)[:limit]
+    def plain(self, flow: str, now: int, limit: int, skip: Collection[str]) -> list[Order]:
+        """The first rows of a flow that are neither limited, blocked nor suspect: `limit` of them, if there are so many."""
+        partitions = self._partitions[flow].get((PLAIN, ""), {}) if flow in self._partitions else {}
+        return self._first(sorted(partitions.items()), now, limit, skip)
 
-    def limited(
-        self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]
-    ) -> list[tuple[int, int, str]]:
-        """Priority, due and key of the first `limit` rows of one flow with these limits; empty partitions are dropped."""
+    def special(
+        self, flow: str, definition: str, now: int, limit: int, suspects: bool, skip: Collection[str]
+    ) -> list[Order]:
+        """The first rows of a flow that are suspects, or that only other definitions cannot advance; some have limits."""
+        partitions = [
+            (p, partition)
+            for (letter, told), p, partition in self._of(flow, definition)
+            if (letter == SUSPECTED) is suspects and (letter == SUSPECTED or told)
+        ]
+        return self._first(sorted(partitions, key=lambda item: item[0]), now, limit, skip)
+
+    def limited(self, flow: str, limits: str, now: int, limit: int, skip: Collection[str]) -> list[Order]:
+        """The first `limit` rows of one flow with these limits; empty partitions are dropped."""
         known, kind = self._partitions[flow], (LIMITED, limits)
         found = sorted(self._first(sorted(known[kind].items()), now, limit, skip))[:limit]
         if not found and all(partition.head(self._disk) is None for partition in known[kind].values()):
@@ -143,9 +147,9 @@ class Partitions:
 
     def _first(
         self, partitions: list[tuple[int, RocksdbPartition]], now: int, limit: int, skip: Collection[str]
-    ) -> list[tuple[int, int, str]]:
+    ) -> list[Order]:
         """At least `limit` rows by priority, if there are so many; reads all partitions of equal priority."""
-        found: list[tuple[int, int, str]] = []
+        found: list[Order] = []
         last = None
         for priority, partition in partitions:
             if len(found) >= limit and priority != last:
@@ -191,7 +195,7 @@ class Partitions:
         return sum(
             1
             for flow, definition in flows.items()
-            for suspect, _, partition in self._of(flow, definition)
-            if suspect
+            for (letter, _told), _, partition in self._of(flow, definition)
+            if letter == SUSPECTED
             for _ in partition.rows(self._disk, now)
         )

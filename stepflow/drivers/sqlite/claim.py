@@ -1,4 +1,4 @@
-"""Claims: due rows of a SQLite store are given to an owner in the order of priority, due time and id, as far as their limits allow."""
+"""Claims: due rows of a SQLite store are given to an owner in the order of law 5, as far as their limits allow."""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -10,9 +10,10 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port import turns
+from stepflow.drivers.port import windows
 from stepflow.drivers.port.commit import Claim, Fence
-from stepflow.drivers.port.turns import Candidate, Window, in_turn
+from stepflow.drivers.port.turns import Candidate, admitted, first
+from stepflow.drivers.port.windows import Window, in_windows
 from stepflow.drivers.sqlite.bulk import many
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN
@@ -20,7 +21,7 @@ from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import LimitUsage, admission, admit, after_start
+from stepflow.model.limits import LimitUsage, admission, after_start
 from stepflow.model.state import new_tuple
 
 # Rows of a flow that one claim makes ready at most: a bound for its time. Of more rows that became due since the last
@@ -81,14 +82,14 @@ PROMOTE = (
 
 
 Found = tuple[Any, ...]
-"""A candidate, a row of CANDIDATES: such rows sort as claims go. What belongs to its State is None for a delay."""
+"""A row of CANDIDATES. What belongs to its State is None for a delay."""
 
-ID, LIMITS = 2, 6
+ID, FLOW, LIMITS = 2, 3, 6
 WHOLE = 10  # columns before those of the State
 
 
 def _candidate(row: Found) -> Candidate:
-    return row[: ID + 1], row[ID], row[LIMITS], row
+    return row[: ID + 1], row[FLOW], row[LIMITS], row
 
 
 @define
@@ -111,21 +112,25 @@ class SqliteClaims:
                 found += self._suspects(flow, limit + len(skip))
                 continue
             found += self._ready(flow, limit + len(skip))
-            heads[flow] = self._heads(flow, turns.MANY_LINES)
-        if any(len(lines) >= turns.MANY_LINES for lines in heads.values()):
-            if (chosen := self._in_turn([one for one in found if one[ID] not in skip], limit, skip)) is not None:
+            heads[flow] = self._heads(flow, windows.MANY_LINES)
+        if any(len(lines) >= windows.MANY_LINES for lines in heads.values()):
+            if (chosen := self._in_windows([one for one in found if one[ID] not in skip], limit, skip)) is not None:
                 return self._take(self._begun(chosen))
-            heads = {flow: self._heads(flow, turns.ALL_LINES) for flow in heads}
+            heads = {flow: self._heads(flow, windows.ALL_LINES) for flow in heads}
         for flow, lines in heads.items():
             found += self._of_lines(flow, limit + len(skip), lines)
         if skip:
             found = [one for one in found if one[ID] not in skip]
-        found.sort()
-        if any(one[LIMITS] for one in found):
-            found = self._admitted(found, limit)
-        return self._take(found[:limit])
+        limited = any(one[LIMITS] for one in found)
+        if len(self.flows) == 1 and not limited:
+            found.sort()
+            return self._take(found[:limit])
+        candidates = [_candidate(one) for one in found]
+        if limited:
+            return self._take(self._admitted(candidates, limit))
+        return self._take([one[3] for one in first(candidates, self.flows, limit)])
 
-    def _in_turn(self, others: Sequence[Found], limit: int, skip: Collection[str]) -> list[Found] | None:
+    def _in_windows(self, others: Sequence[Found], limit: int, skip: Collection[str]) -> list[Found] | None:
         """What to take of `others`, which have no limits, and of the first rows of all lines; None if that is not known."""
         rows = self.rows
 
@@ -137,9 +142,10 @@ class SqliteClaims:
         def usage_of(every: Collection[str]) -> LimitUsage:
             return self._control.limit_usage(every)
 
-        windows = [Window(rows.shard, flow, skip=skip) for flow in self.flows]
-        chosen = in_turn(windows, [_candidate(one) for one in others], fetch, usage_of, rows.now, limit)
-        return None if chosen is None else sorted(one[3] for one in chosen)
+        asked = [Window(rows.shard, flow, skip=skip) for flow in self.flows]
+        candidates = [_candidate(one) for one in others]
+        chosen = in_windows(asked, candidates, self.flows, fetch, usage_of, rows.now, limit)
+        return None if chosen is None else [one[3] for one in chosen]
 
     @property
     def _control(self) -> SqliteLimits:
@@ -177,12 +183,11 @@ class SqliteClaims:
         key = (self.rows.shard, flow, self.rows.now, limit, self.flows[flow])
         return self.rows.connection.execute(SUSPECTS, key).fetchall()
 
-    def _admitted(self, found: Sequence[Found], limit: int) -> list[Found]:
+    def _admitted(self, candidates: Sequence[Candidate], limit: int) -> list[Found]:
         """Those that their limits admit; it is recorded which of them begin."""
-        limit_usage = self._control.limit_usage({one[LIMITS] for one in found})
-        order = ((number, one[ID], one[LIMITS]) for number, one in enumerate(found))
-        taken = set(admit(order, limit_usage, self.rows.now, limit))
-        return self._begun([one for one in found if one[ID] in taken])
+        usage = self._control.limit_usage({text for _order, _flow, text, _row in candidates})
+        chosen, _known = admitted(candidates, self.flows, usage, self.rows.now, limit)
+        return self._begun([one[3] for one in chosen])
 
     def _begun(self, found: list[Found]) -> list[Found]:
         """The same; it is recorded that they begin."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,6 +10,26 @@ from stepflow.engine.execution.attempt import Attempt
 from stepflow.model.flow import Flow
 
 Flows = Mapping[str, Flow[Any]]
+
+
+class Turns:
+    """Which flow goes first: the one of which the worker holds the fewest runs, then the one that was served longest ago."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, int] = {}
+        self._count = 0
+
+    def served(self, flow: str) -> None:
+        """Note that a run of this flow was claimed."""
+        self._count += 1
+        self._served[flow] = self._count
+
+    def order(self, flows: Flows, held: Collection[Attempt]) -> Flows:
+        """The flows in the order of their turns."""
+        if len(flows) < 2:
+            return flows
+        counts = Counter(attempt.flow.name for attempt in held)
+        return dict(sorted(flows.items(), key=lambda item: (counts[item[0]], self._served.get(item[0], 0))))
 
 
 def definitions(flows: Flows) -> dict[str, str]:
@@ -32,7 +53,7 @@ def flows_with_free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, 
 
 
 def quota(flows: Flows, held: Collection[Attempt], free: int) -> list[tuple[dict[str, str], int]]:
-    """What to claim: flows that may fill all `free` slots together, the others each up to its own limit."""
+    """What to claim: flows that may fill all `free` slots together, the others each up to its own limit; in their order."""
     tight = {name: room for name, room in free_slots(flows, held).items() if room < free}
     wide = {name: mine for name, mine in definitions(flows).items() if name not in tight}
     found = [({name: flows[name].definition}, room) for name, room in tight.items() if room]

@@ -25,7 +25,7 @@ from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
-from stepflow.engine.worker.quota import definitions, flows_with_free_slots, quota
+from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
@@ -77,7 +77,7 @@ class Worker:
         self._lent = LentSlots(concurrency)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[Any] | None = None  # the one that claims
-        self._unreleased, self._quarantine = UnreleasedClaims(store, clock), Quarantine()
+        self._unreleased, self._quarantine, self._turns = UnreleasedClaims(store, clock), Quarantine(), Turns()
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked = float("-inf")
         self._stopping, self._retry_commits, self._until_idle = False, False, False
@@ -238,7 +238,8 @@ class Worker:
                 return True
         self._next_due = NEVER
         more, taken = False, 0
-        for flows, limit in quota(self._flows, self._lent.users(self._held), self._free()):
+        users = self._lent.users(self._held)
+        for flows, limit in quota(self._turns.order(self._flows, users), users, self._free()):
             if (room := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, room, suspects=False))
                 more = claimed == room or more
@@ -268,6 +269,7 @@ class Worker:
         absent = [claim.fence.id for claim in claims if claim.record is None]
         loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
         for claim in claims:
+            self._turns.served(claim.row.flow)
             if (record := claim.record or loaded[claim.fence.id]) is not None:
                 task = self._begin(claim, record, suspects)
                 if self._clock.virtual:

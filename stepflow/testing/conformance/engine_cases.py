@@ -5,6 +5,7 @@ from __future__ import annotations
 from stepflow.testing.conformance.cases.commits import CommitCases
 from stepflow.testing.conformance.cases.data import DataCases
 from stepflow.testing.conformance.cases.execution import ExecutionCases
+from stepflow.testing.conformance.cases.fairness import FairnessCases
 from stepflow.testing.conformance.cases.iterators import IteratorCases
 from stepflow.testing.conformance.cases.matrix import MatrixCases
 from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
@@ -26,5 +27,6 @@ class EngineCases(
     MatrixCases,
     RecoveryCases,
     TakeoverCases,
+    FairnessCases,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

@@ -6,6 +6,7 @@ from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Release
 from stepflow.drivers.port.delays import Delay, delay_key
 from stepflow.drivers.port.queries import OwnerQuery
 from stepflow.errors import LostClaim
+from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import (
     FLOW,
@@ -45,12 +46,58 @@ class ClaimLaws:
         order = [found.fence.id for _turn in range(5) for found in store.claim(flows, NOW, 1)]
         assert order == ["e", "b", "d", "a", "c"]
 
-    def test_law_5_order_holds_across_flows_and_inside_a_batch(self, sessions: Sessions) -> None:
+    def test_law_5_order_holds_inside_a_batch(self, sessions: Sessions) -> None:
         store = sessions.session()
         make(store, creation("a", due=3), creation("b", due=2, flow="other"), creation("c", due=1))
         found = store.claim({**FLOWS, "other": "d2"}, NOW, 3)
         assert [c.fence.id for c in found] == ["c", "b", "a"]
         assert [c.row.flow for c in found] == [FLOW, "other", FLOW]
+
+    def test_law_5_flows_take_turns_and_urgent_runs_go_before_them(self, sessions: Sessions) -> None:
+        store, flows = sessions.session(), {"c": "d", "b": "d", "a": "d"}
+        make(store, *[creation(f"a{n}", due=n, flow="a") for n in range(4)])
+        make(store, *[creation(f"b{n}", due=10 + n, flow="b", priority=5) for n in range(2)])
+        make(store, creation("c0", due=99, flow="c", priority=9), creation("c-late", due=NOW + 1, flow="c"))
+        make(store, creation("urgent", due=50, flow="a", priority=-1), creation("first", due=70, flow="b", priority=-2))
+        assert [c.fence.id for c in store.claim(flows, NOW, 3)] == ["first", "urgent", "c0"]
+        assert [c.fence.id for c in store.claim(flows, NOW, 3)] == ["b0", "a0", "b1"]
+        assert [c.fence.id for c in store.claim({"a": "d", "b": "d"}, NOW, 9)] == ["a1", "a2", "a3"]
+
+    def test_law_5_a_backlog_keeps_no_other_flow_waiting(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, *[creation(f"long{n:04}", due=1, flow="long") for n in range(1_000)])
+        make(store, *[creation(f"short{n}", due=2, flow="short") for n in range(10)])
+        taken = [c.row.flow for _turn in range(4) for c in store.claim({"long": "d", "short": "d"}, NOW, 8)]
+        assert taken == ["long", "short"] * 10 + ["long"] * 12
+
+    def test_law_5_a_flow_with_limits_takes_its_turns(self, sessions: Sessions) -> None:
+        store, limits = sessions.session(), dump([Limit("key", 2)])
+        make(store, *[creation(f"a{n}", due=n, flow="a") for n in range(4)])
+        make(store, *[creation(f"b{n}", due=10 + n, flow="b", limits=limits) for n in range(4)])
+        flows = {"b": "d", "a": "d"}
+        assert [c.fence.id for c in store.claim(flows, NOW, 4)] == ["b0", "a0", "b1", "a1"]
+        assert [c.fence.id for c in store.claim(flows, NOW, 4)] == ["a2", "a3"]
+
+    def test_law_5_a_refused_run_costs_its_flow_no_turn(self, sessions: Sessions) -> None:
+        store, one = sessions.session(), dump([Limit("key", 1)])
+        make(store, *[creation(f"a{n}", due=n, flow="a") for n in range(6)])
+        make(store, creation("b0", due=1, flow="b", limits=one), creation("b1", due=2, flow="b", limits=one))
+        make(store, *[creation(f"b{n}", due=n, flow="b") for n in range(3, 5)])
+        flows = {"b": "d", "a": "d"}
+        assert [c.fence.id for c in store.claim(flows, NOW, 7)] == ["b0", "a0", "b3", "a1", "b4", "a2", "a3"]
+
+    def test_law_5_flows_take_turns_among_many_lines(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        for flow, due in (("a", 0), ("b", 1_000)):
+            make(
+                store,
+                *[
+                    creation(f"{flow}{n:03}", due=due + n, flow=flow, limits=dump([Limit(f"{flow}{n // 2}", 1)]))
+                    for n in range(500)
+                ],
+            )
+        found = [c.fence.id for _turn in range(2) for c in store.claim({"a": "d", "b": "d"}, NOW, 5)]
+        assert found == ["a000", "b000", "a002", "b002", "a004", "a006", "b004", "a008", "b006", "a010"]
 
     def test_law_5_only_due_runs_of_registered_flows(self, sessions: Sessions) -> None:
         store = sessions.session()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from attrs import define, field
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -11,7 +13,7 @@ from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence, Owner,
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, FLOWS, creation, ended, going, revisions
+from stepflow.testing.conformance.kit import FLOWS, creation, ended, going, revisions
 
 PER = 3_000  # microseconds of every rate's period
 K, L = Limit("k", 1), Limit("l", 2)
@@ -19,6 +21,8 @@ M, N = Limit("m", rate=1, per=PER / 1e6), Limit("n", rate=2, per=PER / 1e6)
 BOTH, WIDER = Limit("k", 2, rate=2, per=PER / 1e6), Limit("l", 3)
 limits = st.sampled_from([[], [K], [L], [M], [N], [K, N], [M, L], [BOTH], [WIDER, N]])  # few, so that runs meet
 TICK = 1_000
+CLAIMED = {**FLOWS, "other": "d2"}
+flows = st.sampled_from(list(CLAIMED))
 
 
 @define
@@ -28,6 +32,7 @@ class ExpectedRun:
     limits: list[Limit]
     due: int | None
     priority: int
+    flow: str
     owner: str = ""
     fence: Fence = field(factory=lambda: Fence("", 0))
     rev: int = 0
@@ -79,16 +84,16 @@ class LimitsMachine(RuleBasedStateMachine):
         """The clock moves on."""
         self.now += forward * TICK
 
-    @rule(given=limits, many=st.integers(1, 3), priority=st.integers(0, 1), wait=st.integers(0, 2))
-    def start(self, given: list[Limit], many: int, priority: int, wait: int) -> None:
+    @rule(given=limits, many=st.integers(1, 3), priority=st.integers(-1, 1), wait=st.integers(0, 2), flow=flows)
+    def start(self, given: list[Limit], many: int, priority: int, wait: int, flow: str) -> None:
         """Start some runs."""
         due = self.now + wait * TICK
         names = [f"r{self.number + n:03}" for n in range(many)]
         self.number += many
-        batch = [creation(name, due=due, priority=priority, limits=dump(given)) for name in names]
+        batch = [creation(name, due=due, priority=priority, limits=dump(given), flow=flow) for name in names]
         for name, result in zip(names, self.sessions["one"].commit(batch, self.now), strict=True):
             (rev,) = revisions(result)
-            self.runs[name] = ExpectedRun(given, due, priority, rev=rev)
+            self.runs[name] = ExpectedRun(given, due, priority, flow, rev=rev)
 
     def waiting(self, suspects: bool) -> dict[str, ExpectedRun]:
         """The runs that have a queue row and no owner."""
@@ -98,21 +103,45 @@ class LimitsMachine(RuleBasedStateMachine):
             if run.due is not None and not run.owner and (run.crashes >= 2) is suspects
         }
 
-    @rule(owner=st.sampled_from(["one", "two"]), most=st.integers(1, 4), suspects=st.sampled_from([False, False, True]))
-    def claim(self, owner: str, most: int, suspects: bool) -> None:
-        """A claim takes the first in order that are allowed, one after the other."""
+    def next_of(self, due: Mapping[str, ExpectedRun], turns: Sequence[str]) -> str | None:
+        """The run to take next, if there is one: of `due`, of the flow whose turn it is. Its name."""
+        may = sorted(
+            (run.priority, run.due, name)
+            for name, run in due.items()
+            if run.due is not None and run.due <= self.now and not run.owner and self.allowed(run)
+        )
+        for priority, _due, name in may:
+            if priority < 0:
+                return name
+        for flow in turns:
+            for _priority, _due, name in may:
+                if due[name].flow == flow:
+                    return name
+        return None
+
+    @rule(
+        owner=st.sampled_from(["one", "two"]),
+        most=st.integers(1, 4),
+        suspects=st.sampled_from([False, False, True]),
+        order=st.permutations(list(CLAIMED)),
+    )
+    def claim(self, owner: str, most: int, suspects: bool, order: list[str]) -> None:
+        """A claim takes one after the other that is allowed: urgent ones, then of each flow in turn."""
         expected: list[str] = []
-        due = self.waiting(suspects)
-        for name, run in sorted(due.items(), key=lambda item: (item[1].priority, item[1].due, item[0])):
-            if len(expected) < most and run.due is not None and run.due <= self.now and self.allowed(run):
-                expected.append(name)
-                run.owner, run.claimed = owner, run.rev
-                if not run.begun:
-                    self.begins += [(limit.key, self.now) for limit in run.limits if limit.rate is not None]
-                run.begun = True
-                # what goes on holds what it has a share of, and nothing of its rates
-                run.limits = [Limit(one.key, one.concurrency) for one in run.limits if one.concurrency is not None]
-        claims = self.sessions[owner].claim(FLOWS, self.now, most, suspects=suspects)
+        due, turns = self.waiting(suspects), list(order)
+        while len(expected) < most and (name := self.next_of(due, turns)) is not None:
+            run = due[name]
+            expected.append(name)
+            if run.priority >= 0:
+                turns = turns[turns.index(run.flow) + 1 :] + turns[: turns.index(run.flow) + 1]
+            run.owner, run.claimed = owner, run.rev
+            if not run.begun:
+                self.begins += [(limit.key, self.now) for limit in run.limits if limit.rate is not None]
+            run.begun = True
+            # what goes on holds what it has a share of, and nothing of its rates
+            run.limits = [Limit(one.key, one.concurrency) for one in run.limits if one.concurrency is not None]
+        flows = {flow: CLAIMED[flow] for flow in order}
+        claims = self.sessions[owner].claim(flows, self.now, most, suspects=suspects)
         assert [claim.fence.id for claim in claims] == expected
         for claim in claims:
             self.runs[claim.fence.id].fence = claim.fence
@@ -129,7 +158,7 @@ class LimitsMachine(RuleBasedStateMachine):
         if then == "release":
             assert session.release([Release(run.fence, due)], self.now) == [True]
         else:
-            queue = Enqueue(name, FLOW, due, run.priority) if then == "later" else Dequeue(name)
+            queue = Enqueue(name, run.flow, due, run.priority) if then == "later" else Dequeue(name)
             write = Write(State(name, run.rev, ended() if then == "end" else going("next")))
             (result,) = session.commit([Commit(run.fence, writes=(write,), queue=(queue,))], self.now)
             (run.rev,), run.crashes = revisions(result), 0
@@ -144,7 +173,7 @@ class LimitsMachine(RuleBasedStateMachine):
         if parked:
             name = parked[pick % len(parked)]
             run = self.runs[name]
-            enqueue = Commit(unowned=(name,), queue=(Enqueue(name, FLOW, self.now, run.priority),))
+            enqueue = Commit(unowned=(name,), queue=(Enqueue(name, run.flow, self.now, run.priority),))
             (result,) = self.sessions["two"].commit([enqueue], self.now)
             assert isinstance(result, tuple)
             run.due = self.now
@@ -165,7 +194,7 @@ class LimitsMachine(RuleBasedStateMachine):
         takeable = any(
             run.due is not None and run.due <= self.now and self.allowed(run) for run in self.waiting(False).values()
         )
-        due = self.sessions["one"].next_due(FLOWS, self.now).next_due
+        due = self.sessions["one"].next_due(CLAIMED, self.now).next_due
         if takeable:
             assert due is not None
             assert due <= self.now

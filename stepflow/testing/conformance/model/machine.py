@@ -74,7 +74,7 @@ class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
 
     @rule(
         created=st.lists(st.tuples(ids, st.none() | offsets, transitions, exchanges, labels), min_size=1, max_size=4),
-        priority=st.integers(0, 1),
+        priority=st.integers(-1, 1),
         flow=st.sampled_from(list(FLOWS)),
     )
     def start(
