@@ -15,6 +15,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
+from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
@@ -96,7 +97,8 @@ class Session:
         self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
-        self.client = Client(store, clock, self.committer, notifier, reader, lifetime)
+        self._waiters = RunWaiters(store, reader, notifier, clock, lifetime)
+        self.client = Client(store, clock, self.committer, notifier, reader, lifetime, self._waiters)
         self.feed = RevisionFeed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
@@ -226,6 +228,7 @@ class Session:
             self.worker.guard,
             self._redefinition.guard,
             self.feed.guard,
+            self._waiters.guard,
             self.leases.guard,
             self.pruner.guard,
             *self.store.guards,

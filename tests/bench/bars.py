@@ -67,6 +67,16 @@ BARS = (
     *(Bar(f"100 watchers, {STORES[s]}: 50,000 deliveries/s", f"watch.{s}", 50_000) for s in ("sqlite", "postgres")),
     *(
         Bar(
+            f"a result beside 1,000 waiters, {STORES[s]}: 2 x beside 10",
+            f"waiters.{s}.1000",
+            2,
+            (f"waiters.{s}.10",),
+            at_most=True,
+        )
+        for s in ("sqlite", "postgres")
+    ),
+    *(
+        Bar(
             f"claim, {name}, beside {beside}: {most} x",
             f"claim.{store}.{kind}",
             most,

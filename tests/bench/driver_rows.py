@@ -63,6 +63,17 @@ def watching() -> Iterator[Row]:
         )  # fmt: skip
 
 
+def waiters() -> Iterator[Row]:
+    """A result beside tasks that wait for other runs."""
+    for store in ("sqlite", "postgres"):
+        for waiting in (10, 1000):
+            yield Row(
+                f"waiters.{store}.{waiting}", f"a run that another process ends, {STORES[store]}",
+                f"to its result beside {waiting:,} waiters: p50", "waiters:measure", 100, "ms", {"waiting": waiting},
+                needs=NEEDS.get(store, ()), store=store,
+            )  # fmt: skip
+
+
 def claims() -> Iterator[Row]:
     """A claim of 64 runs beside many rows."""
     for store in ("sqlite", "postgres", "rocksdb"):

@@ -116,6 +116,7 @@ PARTS = (
     driver_rows.drains,
     driver_rows.queues,
     driver_rows.watching,
+    driver_rows.waiters,
     driver_rows.claims,
     driver_rows.plans,
     driver_rows.turns,

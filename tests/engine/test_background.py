@@ -23,7 +23,7 @@ from stepflow import (
 from stepflow.drivers.memory.session import Memory, MemoryStore
 from stepflow.drivers.port.background import Guard, join
 from stepflow.drivers.port.commit import HeartbeatReply, Owner
-from stepflow.engine.client import client as clients
+from stepflow.engine.client import waiters
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership import heartbeat as heartbeats
@@ -255,6 +255,7 @@ def test_a_worker_survives_any_surprise_and_health_tells():
             "worker",
             "waits",
             "feed",
+            "waiters",
             "leases",
             "pruning",
         ]
@@ -323,8 +324,8 @@ def test_health_of_an_async_engine_needs_no_loop():
 
 
 def test_a_result_is_found_although_its_notice_was_lost(monkeypatch):
-    monkeypatch.setattr(clients, "POLL_S", 0.01)
-    monkeypatch.setattr(Notifier, "_wake", lambda _self, _run_id: None)  # every notice is lost
+    monkeypatch.setattr(waiters, "POLL_S", 0.01)
+    monkeypatch.setattr(Notifier, "run_changed", lambda _self, _run_id: None)  # every notice is lost
     flow = chain("x", "a")
     with Engine("memory://") as engine, engine.worker():
         engine.register(flow)

@@ -56,17 +56,16 @@ def test_a_subscriber_to_commits_hears_each_batch_once():
     assert heard == ["batch"]
 
 
-def test_a_change_of_the_store_wakes_every_waiter():
+def test_a_change_of_the_store_is_told_apart_from_that_of_a_run():
     async def go() -> None:
-        due: list[int] = []
+        heard: list[object] = []
         notifier = Notifier(asyncio.get_running_loop())
-        notifier.on_due(due.append)
-        news = [notifier.expect(run_id) for run_id in ("a", "a", "b")]
-        notifier.forget("a", news[0])
+        notifier.on_due(heard.append)
+        notifier.on_run(heard.append)
+        notifier.on_store(lambda: heard.append("store"))
         notifier.run_changed("b")
-        assert [future.done() for future in news] == [False, False, True]
+        assert heard == ["b"]
         notifier.store_changed()
-        assert [future.done() for future in news] == [False, True, True]
-        assert due == [0]
+        assert heard == ["b", "store", 0]
 
     asyncio.run(go())

@@ -77,7 +77,7 @@ def test_a_time_out_tells_that_the_run_goes_on(store):
 
 
 def waiters(engine: Any) -> int:
-    return len(engine._engine._session.notifier._waiters)
+    return len(engine._engine._session._waiters._waiting)
 
 
 def test_waiting_leaves_nothing_behind(store):

@@ -13,6 +13,7 @@ from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
+    EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
@@ -37,6 +38,8 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return _tally(tables, query)
         case AsleepQuery():
             return [sum(_asleep(run, query) for run in (*tables.runs.values(), *tables.pending.values()))]
+        case EndedQuery():
+            return [run_id for run_id in query.ids if _is_over(tables.runs.get(run_id))]
         case DelayQuery():
             return tables.attached.read_delays(query)
         case DataQuery():
@@ -79,6 +82,10 @@ def _asleep(run: MemoryRun, query: AsleepQuery) -> bool:
     if row is None:
         return run.state.transition.events != () and run.created.flow in query.flows
     return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
+
+
+def _is_over(run: MemoryRun | None) -> bool:
+    return run is None or run.state.transition.status != ""
 
 
 def _age(run: MemoryRun) -> tuple[int, str]:

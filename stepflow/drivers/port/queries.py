@@ -73,6 +73,13 @@ class AsleepQuery:
 
 
 @frozen
+class EndedQuery:
+    """Which of these runs ended or are not there: their ids, in any order; of runs that go on nothing is read but that."""
+
+    ids: tuple[str, ...]
+
+
+@frozen
 class LimitUsageQuery:
     """What stands against the limits of this text (see `stepflow.model.limits`) at `now`; the answer is one LimitUsage."""
 

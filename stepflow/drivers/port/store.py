@@ -29,6 +29,7 @@ from stepflow.drivers.port.queries import (
     AsleepQuery,
     Condition,
     DueSummary,
+    EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
@@ -41,7 +42,15 @@ from stepflow.drivers.port.step import Member
 from stepflow.model.limits import LimitUsage
 
 TableQuery = (
-    HistoryQuery | RunQuery | TallyQuery | AsleepQuery | DelayQuery | DataQuery | LimitUsageQuery | JournalQuery
+    HistoryQuery
+    | RunQuery
+    | TallyQuery
+    | AsleepQuery
+    | EndedQuery
+    | DelayQuery
+    | DataQuery
+    | LimitUsageQuery
+    | JournalQuery
 )
 Query = TableQuery | OwnerQuery
 Answer = (
@@ -49,6 +58,7 @@ Answer = (
     | list[Record]
     | list[Tally]
     | list[int]
+    | list[str]
     | list[Delay]
     | list[StoredData]
     | list[LimitUsage]
@@ -174,6 +184,8 @@ class Store(ABC):
     def read(self, query: TallyQuery) -> list[Tally]: ...
     @overload
     def read(self, query: AsleepQuery) -> list[int]: ...
+    @overload
+    def read(self, query: EndedQuery) -> list[str]: ...
     @overload
     def read(self, query: DelayQuery) -> list[Delay]: ...
     @overload

@@ -15,6 +15,7 @@ from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import (
     AsleepQuery,
+    EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
     Revision,
@@ -61,6 +62,10 @@ ASLEEP = (
     " and s.waiting like 'event:_%' and s.delay is null"
     " and not exists (select 1 from stepflow.queue q where q.shard = s.shard and q.id = s.id))"
 )
+ENDED = (
+    f"select u.id from unnest($2::text[]) as u (id) left join {by_id('states', 'x.status')} s on true"
+    " where s.status is distinct from ''"
+)
 
 
 @define
@@ -87,6 +92,8 @@ class PostgresReader:
             case JournalQuery():
                 journals: list[tuple[JournalRow, ...]] = [() for _id in query.ids]
                 return journals
+            case EndedQuery():
+                return self._ended(query)
             case LimitUsageQuery():
                 return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now)]
             case DelayQuery():
@@ -109,6 +116,11 @@ class PostgresReader:
         records = dict(read_run(row) for rows in found[:number] for row in rows)
         records |= dict(attached.read_delayed(row) for rows in found[number:] for row in rows)
         return [records.get(run_id) for run_id in ids]
+
+    def _ended(self, query: EndedQuery) -> list[str]:
+        text = self.runner.sql(ENDED)
+        statements = [(text, (shard, texts(wanted))) for shard, wanted in self.shards.split(query.ids).items()]
+        return [restored(run_id) for rows in fetch_all(self.connection, *statements) for (run_id,) in rows]
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         """Of all runs only revisions before which none can appear any more."""

@@ -11,7 +11,15 @@ from threading import Condition
 from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
-from stepflow.drivers.port.queries import AsleepQuery, HistoryQuery, LimitUsageQuery, RunQuery, Tally, TallyQuery
+from stepflow.drivers.port.queries import (
+    AsleepQuery,
+    EndedQuery,
+    HistoryQuery,
+    LimitUsageQuery,
+    RunQuery,
+    Tally,
+    TallyQuery,
+)
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb import limits as control
@@ -60,6 +68,8 @@ class RocksdbReader:
                     waiting = sum(self._tables.counts["waiting", flow] for flow in query.flows)
                     later = self._tables.partitions.later(query.flows, query.now)
                 return [waiting + sum(1 for rows in later for _ in rows)]
+            case EndedQuery():
+                return self._ended(query)
             case DelayQuery():
                 with self._lock:  # otherwise a delay that fires meanwhile would be counted twice
                     return attached.read_delays(self._tables, query)
@@ -87,6 +97,17 @@ class RocksdbReader:
             ]
             tables.trim()
             return found
+
+    def _ended(self, query: EndedQuery) -> list[str]:
+        tables, ended = self._tables, []
+        for first in range(0, len(query.ids), CHUNK):
+            chunk = query.ids[first : first + CHUNK]
+            with self._lock:
+                tables.prefetch(chunk)
+                runs = [(run_id, tables.run(run_id)) for run_id in chunk]
+                ended += [run_id for run_id, run in runs if run is None or run.transition.status]
+                tables.trim()
+        return ended
 
     def _delay(self, key: str) -> Record | None:
         """The record of a delay that has not fired; its creation is that of its run."""

@@ -15,6 +15,7 @@ from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
+    EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
     Revision,
@@ -60,6 +61,10 @@ ASLEEP = (
     " WHERE s.shard = ?1 AND s.flow = ?2 AND s.event <> ''"
     " AND NOT EXISTS (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id))"
 )
+ENDED = (
+    "SELECT column1, ?1 FROM (VALUES {rows}) WHERE NOT EXISTS"
+    " (SELECT 1 FROM stepflow_states WHERE shard = ?1 AND id = column1 AND status = '')"
+)
 # A run's history is a chain from its State backwards; ?2 is the revision after which to stop.
 CHAIN = (
     "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?3 AND rev > ?2"
@@ -97,6 +102,8 @@ class SqliteReader:
             case AsleepQuery():
                 counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
                 return [sum(int(count.fetchone()[0]) for count in counts)]
+            case EndedQuery():
+                return [run_id for run_id, _shard in many_rows(self.connection, ENDED, query.ids, self.shard)]
             case DelayQuery():
                 return SqliteDelaysAndData(self.connection, self.shard).read_delays(query)
             case DataQuery():

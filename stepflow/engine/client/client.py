@@ -28,6 +28,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
+from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.lifetime import Lifetime
@@ -45,7 +46,6 @@ from stepflow.model.state import State, Transition
 T = TypeVar("T")
 FOREVER = (1 << 63) - 1  # microseconds
 PAGE = 500  # of runs that are counted one by one
-POLL_S = 5.0  # of `result`, in case that a notice of a change is lost
 
 
 def planned_start(
@@ -82,9 +82,10 @@ class Client:
         notifier: Notifier,
         reader: StoreReader,
         lifetime: Lifetime,
+        waiters: RunWaiters,
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
-        self._reader, self._lifetime = reader, lifetime
+        self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
 
     async def create(self, commit: Commit) -> Created | None:
         """Make a planned start; None, or how a run of this id was created before."""
@@ -156,7 +157,7 @@ class Client:
         """The record of a run; NotFound if there is none."""
         (record,) = await self._reader.load([run_id])
         if record is None:
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return record
 
     async def delay_of(self, record: Record) -> Delay | None:
@@ -171,7 +172,7 @@ class Client:
         """The newest `limit` revisions of a run, oldest first."""
         found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=limit, last=True))
         if not found:  # each run keeps its newest revision
-            raise _not_found(run_id)
+            raise not_found(run_id)
         return found
 
     def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:
@@ -184,7 +185,7 @@ class Client:
         try:
             await self._committer.submit(Commit(publish=(event,)))
         except NotFound:
-            raise _not_found(event.run_id) from None
+            raise not_found(event.run_id) from None
         self._notifier.schedule_at(0)
 
     async def post(self, tx: Any, commit: Commit) -> Created | None:
@@ -243,34 +244,26 @@ class Client:
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
         limit_s = checked_timeout(timeout)
-        record = await self.load(run_id)
+        waiter = self._waiters.add(run_id)
         try:
-            if not record.state.transition.status:
-                with self._notifier.step_waits(waiter) if (waiter := current_run()) else nullcontext():
-                    record = await asyncio.wait_for(self._ended(run_id), limit_s)
+            await self._waiters.look(waiter)
+            if waiter.ended.done():
+                record = waiter.ended.result()
+            else:
+                with self._notifier.step_waits(step) if (step := current_run()) else nullcontext():
+                    record = await asyncio.wait_for(waiter.ended, limit_s)
         except ResultTimeout:
             raise
         except TimeoutError:
-            raise _too_late(run_id, f"within {limit_s:g} s") from None
+            raise too_late(run_id, f"within {limit_s:g} s") from None
+        finally:
+            self._waiters.remove(waiter)
         transition = record.state.transition
         if transition.status == "failed":
             raise outcomes.failure(run_id, transition)
         if transition.status == "cancelled":
             raise RunCancelled(f"run {run_id!r} was cancelled")
         return codec.decode(record.exchange)
-
-    async def _ended(self, run_id: str) -> Record:
-        while True:
-            news = self._notifier.expect(run_id)
-            try:
-                record = await self.load(run_id)
-                if record.state.transition.status:
-                    return record
-                if self._clock.virtual and not self._lifetime.at_work:
-                    raise _too_late(run_id, "yet, and nothing advances it here: call run_until_idle()")
-                await asyncio.wait([news], timeout=None if self._clock.virtual else POLL_S)
-            finally:
-                self._notifier.forget(run_id, news)
 
     async def _replace(self, state: State, transition: Transition, queue: Enqueue | Dequeue) -> None:
         now = self._clock.now()
@@ -294,11 +287,3 @@ def _payload_codec(type_: type[Any]) -> Codec[Any]:
     """The receiver's type is not known here; plain JSON is written as it is, e.g. a tuple as a list."""
     plain = type_ in (dict, list, tuple, str, int, float, bool, type(None))
     return Codec(Any, exact=False) if plain else Codec(type_)
-
-
-def _not_found(run_id: str) -> NotFound:
-    return NotFound(f"no run {run_id!r} in this namespace: check the id, the store and the namespace")
-
-
-def _too_late(run_id: str, when: str) -> ResultTimeout:
-    return ResultTimeout(f"run {run_id!r} has not ended {when}; it goes on: explain() tells what it waits for")

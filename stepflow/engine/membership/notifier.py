@@ -1,4 +1,4 @@
-"""Notifier: tells the parts and the waiting tasks of one engine what changed.
+"""Notifier: tells the parts of one engine what changed.
 
 A part that has news calls a method of the one Notifier of its engine; a part that acts on news subscribes to it. So no part
 knows which other parts there are. All methods belong to the event loop, except `clock_moved`, `heartbeat` and
@@ -8,7 +8,6 @@ knows which other parts there are. All methods belong to the event loop, except 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -23,7 +22,8 @@ class Notifier:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: ChangeListener | None = None) -> None:
         self._loop, self._listener = loop, listener
-        self._waiters: dict[str, list[asyncio.Future[None]]] = defaultdict(list)
+        self._run: list[Callable[[str], None]] = []
+        self._store: list[Callable[[], None]] = []
         self._due: list[Callable[[int], None]] = []
         self._cancel: list[Callable[[str], None]] = []
         self._wait: list[Callable[[str, int], None]] = []
@@ -31,6 +31,14 @@ class Notifier:
         self._reclaimed: list[Callable[[], None]] = []
         self._commit: list[Callable[[], None]] = []
         self.watched = False  # whether a subscriber wants to know of every batch of commits
+
+    def on_run(self, subscriber: Callable[[str], None]) -> None:
+        """Call `subscriber` with the id of every run to which this engine did something."""
+        self._run.append(subscriber)
+
+    def on_store(self, subscriber: Callable[[], None]) -> None:
+        """Call `subscriber` when another process or engine changed the store, once a part asked to `listen`."""
+        self._store.append(subscriber)
 
     def on_due(self, subscriber: Callable[[int], None]) -> None:
         """Call `subscriber` with every time (microseconds UTC; 0: now) at which something may be due."""
@@ -75,29 +83,14 @@ class Notifier:
         if self._listener is not None:
             self._listener.start(self.store_changed)
 
-    def expect(self, run_id: str) -> asyncio.Future[None]:
-        """A future that is done as soon as something may have happened to the run."""
-        self.listen()
-        future = self._loop.create_future()
-        self._waiters[run_id].append(future)
-        return future
-
-    def forget(self, run_id: str, future: asyncio.Future[None]) -> None:
-        """The task no longer waits for this future."""
-        if future in (futures := self._waiters.get(run_id, [])):
-            futures.remove(future)
-            if not futures:
-                del self._waiters[run_id]
-
     def run_changed(self, run_id: str) -> None:
         """Something happened to this run. Of the commit itself the Committer tells."""
-        if self._waiters:
-            self._wake(run_id)
+        for subscriber in self._run:
+            subscriber(run_id)
 
     def store_changed(self) -> None:
         """Another process or engine changed the store; which runs it changed is not known."""
-        for run_id in list(self._waiters):
-            self._wake(run_id)
+        self._call(self._store)
         self.committed()
         self.schedule_at(0)
 
@@ -136,11 +129,6 @@ class Notifier:
     def _call(self, subscribers: list[Callable[[], None]]) -> None:
         for subscriber in subscribers:
             subscriber()
-
-    def _wake(self, run_id: str) -> None:
-        for future in self._waiters.pop(run_id, ()):
-            if not future.done():
-                future.set_result(None)
 
     def _on_loop(self, fn: Callable[..., None], *args: Any) -> None:
         if running_loop() is self._loop:

@@ -11,7 +11,7 @@ import pytest
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.delays import Delay
-from stepflow.drivers.port.queries import AsleepQuery, RunQuery, TallyQuery
+from stepflow.drivers.port.queries import AsleepQuery, EndedQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import NotFound, StoreError
 from stepflow.model.lifecycle import Status, status_of
@@ -114,6 +114,18 @@ class QueryLaws:
         assert found(labels={"k": "v"}) == []
         claim(store)
         assert found(flow=FLOW) == ["never", "later", "due"]
+
+    def test_law_15_what_ended_is_told_of_many_runs(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        _zoo(store)
+        final = ["cancelled", "completed", "failed"]
+        odd = ["missing", "\0", 'a"b\\']
+        make(store, *[creation(f"end-{n}", due=None, transition=ended()) for n in range(300)])
+        asked = (*[record.state.id for record in store.read(RunQuery(NOW, limit=500))], *odd)
+        found = store.read(EndedQuery(asked))
+        assert sorted(found) == sorted([*final, *odd, *[f"end-{n}" for n in range(300)]])
+        assert store.read(EndedQuery(())) == store.read(EndedQuery(("queued", "parked"))) == []
+        assert sessions.session("elsewhere").read(EndedQuery(("queued",))) == ["queued"]
 
     def test_law_15_what_sleeps_or_waits_is_counted(self, sessions: Sessions) -> None:
         store, flows = sessions.session(), (FLOW, "other")

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Fence, Release, Write
-from stepflow.drivers.port.queries import AsleepQuery, HistoryQuery, RunQuery, TallyQuery
+from stepflow.drivers.port.queries import AsleepQuery, EndedQuery, HistoryQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status
@@ -240,6 +240,7 @@ class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
         self.both(lambda side: [side.record(record) for record in side.session("main").read(query)])
         self.both(lambda side: side.session("main").read(TallyQuery(self.now)))
         self.both(lambda side: side.session("main").read(AsleepQuery(tuple(FLOWS), self.now)))
+        self.both(lambda side: sorted(side.session("main").read(EndedQuery((*IDS, "missing")))))
 
     @rule()
     def same_horizon(self) -> None:
