@@ -103,3 +103,9 @@ def plans() -> Iterator[Row]:
             "20,000 runs behind a session that was there first; the slowest order of vacuum, analyze, truncate, autovacuum",
             "plans:measure", 20_000, "ms", {"version": version}, needs=NEEDS["postgres"],
         )  # fmt: skip
+    for version in (16, 18):
+        yield Row(
+            f"snapshot.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            "behind 100,000 runs that were claimed and ended while another session held a snapshot",
+            "plans:beside_a_snapshot", 100_000, "ms", {"version": version}, needs=NEEDS["postgres"],
+        )  # fmt: skip

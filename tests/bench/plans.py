@@ -1,4 +1,4 @@
-"""What a claim costs in a session that was there before its backlog, in every order of rows, vacuum, analyze and truncate."""
+"""What a claim costs: in a session that was there before its backlog, in every order of vacuum and analyze, and beside a snapshot."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from typing import Any
 
 import psycopg
 
-from tests.postgres.hot import FLOWS, NOW, Hot, fill, session
+from stepflow.drivers.port.commit import Claim, Dequeue, Record
+from stepflow.drivers.port.step import Step
+from tests.postgres.hot import ENDED, FLOWS, NOW, Hot, creation, fill, session
 from tests.postgres.server import Server
 from tests.postgres.test_plans import ORDERS, TABLES, prepare
 
 MANY, CLAIMS = 64, 9
+DRAINED = 1_000  # runs that start, are claimed and end together
 
 
-def _claims(store: Any) -> float:
+def _claims(store: Any, now: int = NOW) -> float:
     """Milliseconds of a claim of 64 runs: the median."""
     spans = []
     for _claim in range(CLAIMS):
         began = perf_counter()
-        assert len(store.claim(FLOWS, NOW, MANY)) == MANY
+        assert len(store.claim(FLOWS, now, MANY)) == MANY
         spans.append(perf_counter() - began)
     return median(spans) * 1000
 
@@ -66,3 +69,35 @@ def measure(folder: Path, *, version: int, runs: int) -> dict[str, Any]:
     worst = max(max(early, stale) for early, stale, _usual in found)
     usual = median(one for _early, _stale, one in found)
     return {"value": worst, "usual_ms": usual, "steps": len(found), "expected": 2 * len(ORDERS)}
+
+
+def beside_a_snapshot(folder: Path, *, version: int, runs: int) -> dict[str, Any]:
+    """Milliseconds of a claim of 64 runs after `runs` others ended, while a session holds a snapshot and while none does."""
+    with _server(version) as server:
+        usual, value = _drained(server, runs, held=False), _drained(server, runs, held=True)
+    return {"value": value, "usual_ms": usual, "steps": 2, "expected": 2}
+
+
+def _drained(server: Server, runs: int, *, held: bool) -> float:
+    schema = server.schema()
+    url = server.url(schema)
+    with session(url, "worker") as store, psycopg.connect(server.uri) as other:
+        if held:
+            other.execute("set transaction isolation level repeatable read")
+            other.execute(f"select count(*) from {schema}.queue")
+        for first in range(0, runs, DRAINED):
+            now = NOW + first * 100  # microseconds: 10,000 runs/s
+            new = [creation(f"r{n:07}", due=now) for n in range(first, first + DRAINED)]
+            store.commit(new, now)
+            claims = store.claim(FLOWS, now, DRAINED)
+            rows = [(claim, claim.record) for claim in claims]
+            ends = [_end(claim, record) for claim, record in rows if record is not None]
+            assert len(ends) == DRAINED
+            store.commit(ends, now)
+        fill(url, 3 * CLAIMS * MANY, due=NOW + runs * 100)
+        return _claims(store, NOW + runs * 100)
+
+
+def _end(claim: Claim, record: Record) -> Step:
+    run_id, labels = claim.fence.id, record.state.labels
+    return Step(run_id, claim.fence.epoch, record.state.rev, ENDED, labels, {}, None, Dequeue(run_id))

@@ -10,8 +10,9 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Claim, Fence, Record
 from stepflow.drivers.port.turns import Candidate, first
-from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
+from stepflow.drivers.postgres.claim_start import ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.lookup import found, held_by
@@ -26,6 +27,7 @@ from stepflow.drivers.postgres.partitions import (
     PostgresPartition,
     Request,
     look_at,
+    ready_rows,
     take_of,
     values,
 )
@@ -34,8 +36,9 @@ from stepflow.drivers.postgres.rows import CREATED, STATE, Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import QueueRow
 
+DEAD = "pg_stat_get_dead_tuples('stepflow.queue'::regclass)"
 ANY_LIMITED = (
-    "select count(a.yes) + count(b.yes) > 0 from unnest($1::text[]) as s (shard) cross join unnest($2::text[]) as f (flow)"
+    f"select count(a.yes) + count(b.yes) > 0, {DEAD} from unnest($1::text[]) as s (shard) cross join unnest($2::text[]) as f (flow)"
     " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
     " and x.partition = 4 order by x.limits limit 1) a on true"
     " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
@@ -43,6 +46,7 @@ ANY_LIMITED = (
 )
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
 # (unless $10: it did what it could). Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
+# $16 to $20: where to begin.
 # The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
 with f as materialized (
@@ -50,17 +54,16 @@ with f as materialized (
         (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4 order by x.limits limit 1)
         is not null or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
         (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.partition = 0 and y.due <= $3
-            order by y.due limit 1) is not null as late,
+            and y.due >= $20 order by y.due limit 1) is not null as late,
+        {dead} as dead,
         pg_advisory_xact_lock_shared($9) is not null as held
 ), o as (
     insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
     on conflict (shard, id) do nothing
 ), u as materialized (
-    select q.id, q.ctid as at from stepflow.queue q
-    where {due}{ready} and (select not posted and not special and (not late or $10::boolean) and held from f)
-    order by q.priority, q.due, q.id limit $5 for no key update skip locked
+    {ready}
 ), {taken}
-select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true left join lateral (
+select taken.*, r.*, f.posted, f.special, f.late, f.dead from f left join taken on true left join lateral (
     select {state}, {created}, {text} from stepflow.states s cross join {exchange} h
     where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
 ) r on true
@@ -69,8 +72,13 @@ select taken.*, r.*, f.posted, f.special, f.late from f left join taken on true 
     created=CREATED,
     text=TEXT,
     special=DUE.format(q="x") + MET.format(q="x"),
-    due=DUE.format(q="q"),
-    ready=PLAIN.format(q="q"),
+    dead=DEAD,
+    ready=ready_rows(
+        DUE.format(q="q")
+        + PLAIN.format(q="q")
+        + " and (select not posted and not special and (not late or $10::boolean) and held from f)",
+        16,
+    ),
     taken=TAKEN,
     exchange=found("history", "x.shard = $1 and x.rev = s.exchange_rev", "x.exchange"),
 )
@@ -86,6 +94,7 @@ class PostgresClaims:
     def __init__(self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement) -> None:
         self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
         self._lock = (runner.sql(lock[0]), lock[1])
+        self.starts = ClaimStarts(shards)
         self._limited = Limited(runner, shards, self._owner, self._lock)
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
@@ -96,6 +105,7 @@ class PostgresClaims:
     def forget(self) -> None:
         """Epochs are given again from a smaller number on."""
         self._newest = 0
+        self.starts.forget()
 
     def claim(self, request: Request) -> list[Claim]:
         """Take what is due, in order. Raises InboxNotEmpty, and takes nothing, when the inbox must be applied first."""
@@ -129,23 +139,28 @@ class PostgresClaims:
         if limited:
             return self._limited.take(connection, request, partitions)
         counts = Counter(partition for *_order, partition in first(candidates, request.flows, request.limit))
-        if not counts:
-            return []
         takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in counts.items()]
-        found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))
-        return [row for rows in found[2:-1] for row in rows]
+        found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))[2:-1] if takes else []
+        taken = dict(zip(counts, found, strict=True))
+        seen = Counter(partition for *_order, partition in candidates)
+        for partition in partitions:
+            rows = taken.get(partition, [])
+            self._took(request, partition, rows, more=len(rows) < seen[partition] or len(rows) >= request.limit)
+        return [row for rows in taken.values() for row in rows]
 
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
         """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
         (flow,) = request.flows
-        wanted = values(PostgresPartition(self._shards.all[0], flow, special=False), request, request.limit)
-        wanted += (stored(self._owner), *self._lock[1])
+        shard, now = self._shards.all[0], request.now
         first, _me, *rest = self._owners.appearing()[1]
-        row = (first, *rest)
         for promoted in (False, True):
+            ranges, sleepers = self.starts.ranges(shard, flow, now)
+            partition = PostgresPartition(shard, flow, special=False, ranges=ranges)
+            wanted = (*values(partition, request, request.limit), stored(self._owner), *self._lock[1], promoted)
             text = self._runner.sql(TAKE_PLAIN)
-            rows = connection.execute(text, (*wanted, promoted, *row), prepare=True).fetchall()
-            *_row, posted, special, late = rows[0]
+            rows = connection.execute(text, (*wanted, first, *rest, *ranges, sleepers), prepare=True).fetchall()
+            *_row, posted, special, late, dead = rows[0]
+            self.starts.learn(dead)
             if posted:
                 raise InboxNotEmpty
             if special:
@@ -153,11 +168,20 @@ class PostgresClaims:
             if not late or promoted:
                 break
             fetch_all(connection, *self._promotions(request))
-        return [row[:-3] for row in rows if row[0] is not None]
+        taken = [row[:-4] for row in rows if row[0] is not None]
+        self._took(request, partition, taken, more=len(taken) >= request.limit)
+        if not late:
+            self.starts.awake(shard, flow, now)
+        return taken
+
+    def _took(self, request: Request, partition: PostgresPartition, rows: Sequence[Any], *, more: bool) -> None:
+        """Remember up to which row nothing is left in a partition."""
+        if not partition.special and not request.skip:
+            self.starts.took(partition.shard, partition.flow, request.now, partition.ranges, rows, more=more)
 
     def _partitions(self, request: Request) -> list[PostgresPartition]:
         return [
-            PostgresPartition(shard, flow, special)
+            PostgresPartition(shard, flow, special, self.starts.ranges(shard, flow, request.now)[0])
             for shard in self._shards.all
             for flow in request.flows
             for special in ((True,) if request.suspects else (False, True))
@@ -176,20 +200,28 @@ class PostgresClaims:
         )
         if posted[0][0]:
             raise InboxNotEmpty
-        (limited, *rows) = found[self._shards.number :]
+        ((limited, dead),), *rows = found[self._shards.number :]
+        self.starts.learn(dead)
+        for shard, ((promoted,),) in zip(self._shards.all, found, strict=False):
+            if promoted < PROMOTED:
+                for flow in request.flows:
+                    self.starts.awake(shard, flow, request.now)
         candidates: list[Candidate] = [
             ((priority, due, restored(run_id)), partition.flow, "", partition)
             for partition, some in zip(partitions, rows, strict=True)
             for priority, due, run_id in some
         ]
-        return candidates, bool(limited[0][0])
+        return candidates, bool(limited)
 
     def _posted(self) -> Statement:
         return self._runner.sql(POSTED), (texts(self._shards.all),)
 
     def _promotions(self, request: Request) -> list[Statement]:
-        flows = texts(list(request.flows))
-        return [(self._runner.sql(PROMOTE), (shard, flows, request.now, PROMOTED)) for shard in self._shards.all]
+        text, flows, now = self._runner.sql(PROMOTE), texts(list(request.flows)), request.now
+        since = {
+            shard: [self.starts.ranges(shard, flow, now)[1] for flow in request.flows] for shard in self._shards.all
+        }
+        return [(text, (shard, flows, now, PROMOTED, numbers(since[shard]))) for shard in self._shards.all]
 
 
 def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:

@@ -19,7 +19,7 @@ from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, label_key, read_queue, read_record
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import status_sql, stored_statuses
+from stepflow.model.lifecycle import Status, status_sql, stored_statuses
 
 STATUS = status_sql(
     {
@@ -51,11 +51,13 @@ OF_FLOWS = (
     f" where flow.name is not null{_NEWEST}"
 )
 OF_FLOW = f"select r.* from unnest($4::text[]) as u (status) cross join lateral ({_LISTED}) r{_NEWEST}"
-OF_LABEL = (
-    f"select {STATE}, {CREATED}, {QUEUE} from (select id from stepflow.labels where shard = $2 and label = {{label}}"
-    f" offset 0) l cross join {found('states', 'x.shard = $2 and x.id = l.id', 'x.*')} s left join {ROW} q on true"
+OF_FEW = (
+    f"select {STATE}, {CREATED}, {QUEUE} from ({{ids}} offset 0) l cross join {found('states', 'x.shard = $2 and x.id = l.id', 'x.*')} s left join {ROW} q on true"
     " where s.delay is null and s.status = any($4::text[]){terms} order by s.created_at desc, s.id desc limit $3"
 )
+LABELLED_IDS = "select id from stepflow.labels where shard = $2 and label = {}"
+# All blocked runs, and the suspects.
+BLOCKED_IDS = "select id from stepflow.queue where shard = $2 and partition = 2 order by flow, priority, due, id"
 # No `exists`: the planner may make a join of it that begins with all runs that have the label.
 LABELLED = "(select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id) is not null"
 TALLY = (
@@ -64,8 +66,12 @@ TALLY = (
     f" select s.flow, {STATUS}, count(*) from stepflow.states s left join {ROW} q on true"
     " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
 )
-FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
+FEW = 5_000  # runs with a label, or blocked ones, that are all looked at: fewer than would have to be searched for them
 MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
+MANY_BLOCKED = (
+    "select count(*) from (select 1 from stepflow.queue where shard = $1 and partition = 2"
+    " order by flow, priority, due, id limit $2) l"
+)
 
 
 @define
@@ -117,7 +123,10 @@ class Lists:
             text = _LISTED.format(terms=" and ".join(terms))
         elif rare is not None:
             values.append(rare)
-            text = OF_LABEL.format(label=f"${len(values)}", terms="".join(f" and {term}" for term in terms))
+            ids = LABELLED_IDS.format(f"${len(values)}")
+            text = OF_FEW.format(ids=ids, terms="".join(f" and {term}" for term in terms))
+        elif query.status == Status.BLOCKED and self._few_blocked(shard):
+            text = OF_FEW.format(ids=BLOCKED_IDS, terms="".join(f" and {term}" for term in terms))
         else:
             flow = [] if query.flow is not None else ["s.flow = flow.name"]
             text = (OF_FLOW if query.flow is not None else OF_FLOWS).format(
@@ -132,6 +141,10 @@ class Lists:
         rows = fetch_all(self.connection, *[(self.runner.sql(MANY_HAVE), (shard, label, FEW + 1)) for label in labels])
         number, label = min((int(some[0][0]), label) for some, label in zip(rows, labels, strict=True))
         return label if number <= FEW else None
+
+    def _few_blocked(self, shard: str) -> bool:
+        ((number,),) = fetch_all(self.connection, (self.runner.sql(MANY_BLOCKED), (shard, FEW + 1)))[0]
+        return int(number) <= FEW
 
     def _created_at(self, run_id: str) -> int:
         query = self.runner.sql("select created_at from stepflow.states where shard = $1 and id = $2")

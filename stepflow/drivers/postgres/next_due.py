@@ -12,6 +12,7 @@ from stepflow.drivers.port import windows
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import LINES
+from stepflow.drivers.postgres.claim_start import BEHIND, ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import limit_usage
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
@@ -24,9 +25,16 @@ from stepflow.model.limits import due_of
 _ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.partition = "
 _MET = "2 and (q.blocked_by < $3 or q.blocked_by > $3)"
 # The earliest due time of the sleeping, of the ready and of the special rows, and how many suspects are due.
+_READY = BEHIND.format(
+    m=["$5", "$6", "$7", "$8"],
+    columns="q.due",
+    where="q.shard = $1 and q.flow = $2 and q.partition = 1",
+    number=1,
+    lock="",
+)
 AHEAD = (
-    f"select (select q.due {_ROWS}0 order by q.due limit 1),"
-    f" (select q.due {_ROWS}1 order by q.priority, q.due, q.id limit 1), s.due, s.suspects"
+    f"select (select q.due {_ROWS}0 and q.due >= $9 order by q.due limit 1),"
+    f" ({_READY}), s.due, s.suspects"
     f" from (select min(q.due), count(*) filter (where q.crashes >= {SUSPECT} and q.due <= $4) from (select q.due, q.crashes"
     f" {_ROWS}{_MET} order by q.priority, q.due, q.id) q) as s (due, suspects)"
 )
@@ -47,15 +55,17 @@ def next_due(
     connection: Connection,
     shards: Shards,
     head: VisibleRev,
+    starts: ClaimStarts,
     flows: Mapping[str, str],
     now: int,
 ) -> DueSummary:
     """What is due when, for these flows (name -> definition). Raises InboxNotEmpty when the inbox must be applied first."""
     lines = [(runner.sql(LINE), (shard, stored(flow), windows.MANY_LINES)) for shard in shards.all for flow in flows]
     looks: list[Statement] = [
-        (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now))
+        (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now, *ranges, sleepers))
         for shard in shards.all
         for flow, definition in flows.items()
+        for ranges, sleepers in (starts.ranges(shard, flow, now),)
     ]
     held = (runner.sql(OWNED), (texts(shards.all), texts(list(flows))))
     number = head.begin()

@@ -55,7 +55,7 @@ class PostgresStore(Store):
         self._tokens = tokens = Tokens(runner)
         writer = Writer(runner, shards, self._owners, lock)
         self._writer = writer
-        self._drain = InboxApplier(runner, shards, tokens, writer)
+        self._inbox = InboxApplier(runner, shards, tokens, writer)
         self._claims = PostgresClaims(runner, shards, self._owners, lock)
         self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
         self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
@@ -93,9 +93,17 @@ class PostgresStore(Store):
                     raise member_error(error) from error
                 raise
 
+    def _drain(self) -> None:
+        """Apply what was posted; some of it may have been due for long."""
+        self._inbox()
+        self._claims.starts.forget()
+
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        with self._watch.writing():
-            return self._commits.commit(batch, now)
+        try:
+            with self._watch.writing():
+                return self._commits.commit(batch, now)
+        finally:
+            self._claims.starts.committed(batch, now)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
@@ -108,7 +116,12 @@ class PostgresStore(Store):
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._watch.writing():
-            return self._drained(lambda: self._runner.run(lambda c: self._release(c, batch, now))) if batch else []
+            if not batch:
+                return []
+            try:
+                return self._drained(lambda: self._runner.run(lambda c: self._release(c, batch, now)))
+            finally:
+                self._claims.starts.released(batch, now)
 
     def _release(self, connection: Connection, batch: Sequence[Release], now: int) -> list[bool]:
         ids = [release.fence.id for release in batch]
@@ -149,7 +162,8 @@ class PostgresStore(Store):
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         def ask(connection: Connection) -> DueSummary:
-            return next_due.next_due(self._runner, connection, self._shards, self._head, flows, now)
+            starts = self._claims.starts
+            return next_due.next_due(self._runner, connection, self._shards, self._head, starts, flows, now)
 
         return self._drained(lambda: self._runner.run(ask))
 
