@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
     from stepflow.engine.states.watch import Watch
     from stepflow.errors import (
+        Cancelled,
         CodecError,
         Corrupt,
         DefinitionError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         NotFound,
         OutcomeUnknown,
         ReadOnly,
+        ReplayMismatch,
         ResultTimeout,
         RevisionsLost,
         RevMismatch,
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
         RunExists,
         RunFailed,
         SchemaMismatch,
+        StepFailed,
         StepflowError,
         Stopping,
         StoreError,
         StoreReplaced,
+        Terminal,
         TimedOut,
         TooLarge,
         Unavailable,
@@ -72,6 +76,7 @@ if TYPE_CHECKING:
     from stepflow.model.limits import Limit
     from stepflow.model.retry import RetryPolicy
     from stepflow.model.state import State, Transition
+    from stepflow.replay import AsyncContext, Context, Workflow, workflow
     from stepflow.steps import StepFlow, Steps, named
 
 __version__ = "0.1.0"
@@ -90,7 +95,7 @@ _HOME = {
     "stepflow.engine.blocking.states": "SyncWatch",
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
     "stepflow.engine.states.watch": "Watch",
-    "stepflow.errors": "CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepflowError Stopping StoreError StoreReplaced TimedOut TooLarge Unavailable UnknownFlow UnknownState",
+    "stepflow.errors": "Cancelled CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ReplayMismatch ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepFailed StepflowError Stopping StoreError StoreReplaced Terminal TimedOut TooLarge Unavailable UnknownFlow UnknownState",
     "stepflow.model.commands": "Command Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
     "stepflow.model.ctx": "StateCtx",
     "stepflow.model.current": "Current current",
@@ -99,17 +104,21 @@ _HOME = {
     "stepflow.model.limits": "Limit",
     "stepflow.model.retry": "RetryPolicy",
     "stepflow.model.state": "State Transition",
+    "stepflow.replay": "AsyncContext Context Workflow workflow",
     "stepflow.steps": "StepFlow Steps named",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "AsyncContext",
     "AsyncEngine",
     "AsyncFlowEngine",
     "AsyncRun",
+    "Cancelled",
     "CodecError",
     "Command",
     "Conflict",
+    "Context",
     "Corrupt",
     "Current",
     "DefinitionError",
@@ -136,6 +145,7 @@ __all__ = [
     "OutcomeUnknown",
     "Parked",
     "ReadOnly",
+    "ReplayMismatch",
     "ResultTimeout",
     "RetryPolicy",
     "RevMismatch",
@@ -152,6 +162,7 @@ __all__ = [
     "State",
     "StateCtx",
     "Status",
+    "StepFailed",
     "StepFlow",
     "StepflowError",
     "Steps",
@@ -161,6 +172,7 @@ __all__ = [
     "StoreReplaced",
     "SyncWatch",
     "TaskHealth",
+    "Terminal",
     "TimedOut",
     "TooLarge",
     "Transition",
@@ -169,6 +181,7 @@ __all__ = [
     "UnknownState",
     "Unstack",
     "Watch",
+    "Workflow",
     "commit",
     "current",
     "delay",
@@ -176,6 +189,7 @@ __all__ = [
     "named",
     "park",
     "transit",
+    "workflow",
 ]
 
 

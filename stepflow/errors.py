@@ -106,6 +106,40 @@ class CancelRequested(StepflowError):
     """A cancel of the run was requested: its holder may end it only as cancelled. Nothing was written."""
 
 
+class Cancelled(BaseException):
+    """Raised in a workflow at its first call after a cancel of the run; `except Exception` does not catch it.
+
+    Catch it to undo what was done, or do that in `finally`, and raise it again. The run ends as cancelled whatever the workflow returns then.
+    """
+
+
+class Terminal(StepflowError):
+    """Raise it in a step or a workflow: nothing is retried. `Terminal(error)` has the message of another exception."""
+
+
+class StepFailed(StepflowError):
+    """A step of a workflow failed with an exception that cannot be made again from its stored form, e.g. of a local class.
+
+    `type` is the name of its class, `message` its text, `traceback` the text of its traceback.
+    """
+
+    def __init__(self, key: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
+        self.key, self.type, self.message, self.traceback = key, type, message, traceback
+        super().__init__(f"step {key!r} failed: {type}: {message}")
+
+
+class ReplayMismatch(StepflowError):
+    """A workflow went another way than its journal says: `recorded` is what it did before, `attempted` what it does now."""
+
+    def __init__(self, flow: str, run_id: str, recorded: str, attempted: str) -> None:
+        self.run_id, self.recorded, self.attempted = run_id, recorded, attempted
+        super().__init__(
+            f"{flow}: the journal of run {run_id!r} has {recorded} here, the workflow comes to {attempted}: it must take the same"
+            " way each time. Deploy code that does (new code behind wf.patched(KEY), a renamed function with renamed=), and keep"
+            " clocks, random values and I/O inside of steps"
+        )
+
+
 class ResultTimeout(StepflowError, TimeoutError):
     """The run did not end within `result(timeout=)`; it continues, call `result` again later."""
 

@@ -61,14 +61,14 @@ def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
     return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else 3
 
 
-async def _rows(engine: AsyncEngine, flow: Flow[Any], sample: int) -> list[Row]:
+async def _rows(engine: AsyncEngine, flow: Flow[Any, Any], sample: int) -> list[Row]:
     at: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     async for run in _open_runs(engine, flow.name):
         at[json.dumps(run.position), run.waiting_for, run.deadline is not None].append(run.id)
     return [await _check_position(engine, flow, *place, ids, sample) for place, ids in sorted(at.items())]
 
 
-def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[Any]]) -> list[Row]:
+def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[Any, Any]]) -> list[Row]:
     """One row for each flow that has open runs in the store but is not defined in the modules."""
     counts = {
         name: sum(n for status, n in statuses.items() if not Status(status).final)
@@ -93,7 +93,7 @@ async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
 
 
 async def _check_position(
-    engine: AsyncEngine, flow: Flow[Any], text: str, waiting_for: str, limited: bool, ids: list[str], sample: int
+    engine: AsyncEngine, flow: Flow[Any, Any], text: str, waiting_for: str, limited: bool, ids: list[str], sample: int
 ) -> Row:
     position, notes = json.loads(text), {WAITING: waiting_for, POSITION: text} | ({DEADLINE: "0"} if limited else {})
     transition = Transition(flow.name, {name: note for name, note in notes.items() if note not in ("", "[]")})
@@ -118,7 +118,7 @@ async def _check_position(
     return Row(flow.name, position, len(ids), "ok", "", ids[0])
 
 
-def _remedy(flow: Flow[Any], position: list[str]) -> str:
+def _remedy(flow: Flow[Any, Any], position: list[str]) -> str:
     similar = suggest(position[0], (edge.source for edge in flow.transitions)) if isinstance(flow, StepFlow) else ""
     return (
         f"keep that step until these runs have passed it; most similar: {similar}"

@@ -18,7 +18,7 @@ from stepflow.model.flow import Flow
 MODULE_HELP = "a module such as shop.flows, or one name in it such as shop.flows:order_flow"
 
 
-def flows_of(target: str) -> list[Flow[Any]]:
+def flows_of(target: str) -> list[Flow[Any, Any]]:
     """Every definition at the top level of a module, or the one that `module:name` names."""
     name, colon, attribute = target.partition(":")
     if colon and not attribute:
@@ -34,7 +34,7 @@ def flows_of(target: str) -> list[Flow[Any]]:
     return list({id(flow): flow for flow in found.values()}.values())
 
 
-def flow_of(target: str) -> Flow[Any]:
+def flow_of(target: str) -> Flow[Any, Any]:
     """The one definition that `target` names."""
     flows = flows_of(target)
     if len(flows) > 1:
@@ -80,7 +80,7 @@ def _broken(name: str, error: Exception | SystemExit) -> click.ClickException:
     return click.ClickException(f"{name} cannot be imported: {what} ({where})")
 
 
-def _named(module: ModuleType, attribute: str, found: dict[str, Flow[Any]]) -> Flow[Any]:
+def _named(module: ModuleType, attribute: str, found: dict[str, Flow[Any, Any]]) -> Flow[Any, Any]:
     by_name = found | {flow.name: flow for flow in found.values()}
     if attribute not in by_name:
         near = get_close_matches(attribute, by_name, n=1)

@@ -83,7 +83,7 @@ def command(
     return None
 
 
-def _read(flow: Flow[Any], text: str) -> Any:
+def _read(flow: Flow[Any, Any], text: str) -> Any:
     try:
         return flow.codec.decode(text)
     except CodecError as error:

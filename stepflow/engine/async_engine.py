@@ -100,7 +100,7 @@ class AsyncEngine(AsyncFlowEngine):
     ) -> None:
         await self._session.close(GRACE_S if error is None else 0.0)
 
-    def register(self, *flows: Flow[Any]) -> None:
+    def register(self, *flows: Flow[Any, Any]) -> None:
         """This process advances the runs of these flows."""
         session = self._session
         known = dict(session.flows)

@@ -30,7 +30,7 @@ def checked_size(what: str, text: str, most: int) -> str:
     return text
 
 
-def checked_flow(flow: Any, verb: str) -> Flow[Any]:
+def checked_flow(flow: Any, verb: str) -> Flow[Any, Any]:
     """A compiled flow; `verb` is the method that was called."""
     if isinstance(flow, Flow):
         if len(flow.name) * 4 > NAME_BYTES and (size := len(flow.name.encode())) > NAME_BYTES:

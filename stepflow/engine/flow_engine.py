@@ -19,7 +19,8 @@ from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
-E = TypeVar("E")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class EngineParts(Parts, Protocol):
@@ -27,7 +28,7 @@ class EngineParts(Parts, Protocol):
 
     client: Client
     driver: Driver
-    flows: dict[str, Flow[Any]]
+    flows: dict[str, Flow[Any, Any]]
 
 
 class AsyncFlowEngine(AsyncVerbs):
@@ -40,8 +41,8 @@ class AsyncFlowEngine(AsyncVerbs):
 
     async def start(
         self,
-        flow: Flow[E],
-        exchange: E | None = None,
+        flow: Flow[In, Out],
+        exchange: In | None = None,
         *,
         id: str | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
@@ -51,7 +52,7 @@ class AsyncFlowEngine(AsyncVerbs):
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
         tx: Any = None,
-    ) -> AsyncRun[E]:
+    ) -> AsyncRun[Out]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
 
         `at` delays the first step. A lower `priority` goes first.
@@ -81,15 +82,15 @@ class AsyncFlowEngine(AsyncVerbs):
 
     async def start_many(
         self,
-        flow: Flow[E],
-        runs: Iterable[tuple[str | None, E | None]],
+        flow: Flow[In, Out],
+        runs: Iterable[tuple[str | None, In | None]],
         *,
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
         tx: Any = None,
-    ) -> list[AsyncRun[E]]:
+    ) -> list[AsyncRun[Out]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
         All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
@@ -114,8 +115,8 @@ class AsyncFlowEngine(AsyncVerbs):
     @overload
     def get(self, flow: str, id: None = None) -> AsyncRun[Any]: ...
     @overload
-    def get(self, flow: Flow[E], id: str) -> AsyncRun[E]: ...
-    def get(self, flow: Flow[Any] | str, id: str | None = None) -> AsyncRun[Any]:  # noqa: A002
+    def get(self, flow: Flow[Any, Out], id: str) -> AsyncRun[Out]: ...
+    def get(self, flow: Flow[Any, Any] | str, id: str | None = None) -> AsyncRun[Any]:  # noqa: A002
         """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
         if isinstance(flow, Flow):
             return self._handle(checked_id(id), flow)
@@ -150,11 +151,11 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         return await self._parts.client.tally(checked_labels(labels))
 
-    def _planned(self, flow: Flow[E], exchange: E | None, options: StartOptions) -> Commit:
+    def _planned(self, flow: Flow[In, Out], exchange: In | None, options: StartOptions) -> Commit:
         self._parts.lifetime.check_open()
         return StartPlanner(flow, options, self._parts.clock).plan(options.id, exchange)
 
-    def _made(self, flow: Flow[E], commit: Commit, found: Created | None, exchange: Any) -> AsyncRun[E]:
+    def _made(self, flow: Flow[Any, Out], commit: Commit, found: Created | None, exchange: Any) -> AsyncRun[Out]:
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow), commit.writes[0].created
         if (
@@ -167,7 +168,7 @@ class AsyncFlowEngine(AsyncVerbs):
             raise RunExists(f"run {run.id!r} was started before with {what}: use another id, or get({run.id!r})", run)
         return run
 
-    def _handle(self, run_id: str, flow: Flow[E] | None) -> AsyncRun[E]:
+    def _handle(self, run_id: str, flow: Flow[Any, Out] | None) -> AsyncRun[Out]:
         parts = self._parts
         parts.lifetime.check_open()
         return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, flow)

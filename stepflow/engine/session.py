@@ -65,7 +65,7 @@ class Session:
         self._pruning: asyncio.Task[None] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
-        self.flows: dict[str, Flow[Any]] = {}
+        self.flows: dict[str, Flow[Any, Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
         self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep)
 

@@ -43,6 +43,12 @@ def current_run() -> str:
     return "" if found is None else found.run_id
 
 
+def current_step() -> str:
+    """The step that called this code; empty outside a step, and between the steps of a workflow."""
+    found = _current.get(None)
+    return "" if found is None else found.step
+
+
 def enter(value: Current) -> None:
     """Make `value` the current step of this thread or task."""
     _current.set(value)

@@ -12,7 +12,8 @@ from stepflow.model.codec import Codec
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import Transition
 
-E_contra = TypeVar("E_contra", contravariant=True)  # a flow for Base also takes a Derived
+I_contra = TypeVar("I_contra", contravariant=True)  # a flow for Base also takes a Derived
+O_co = TypeVar("O_co", covariant=True)
 
 
 @frozen
@@ -113,19 +114,28 @@ class Move:
         return all(task.timeout_s is None for task in self.tasks)
 
 
-class Flow(ABC, Generic[E_contra]):
-    """A definition that an engine can advance, with exchange type `E_contra`; it carries its own name."""
+class Flow(ABC, Generic[I_contra, O_co]):
+    """A definition that an engine can advance, with the types of its input and of its result; it carries its own name.
+
+    In a chain both are the exchange.
+    """
 
     name: str
-    codec: Codec[E_contra]  # of the exchange
+    codec: Codec[I_contra]  # of the input
     options: FlowOptions
     definition: str  # hash: workers with the same value have the same positions and the same exchange
     inline: (
         bool  # True when no step is async or has a time limit: its runs are advanced in threads, without the event loop
     )
     kind: ClassVar[str] = "flow"
+    journaled: ClassVar[bool] = False  # whether an attempt needs the journal of its run
     waits: ClassVar[bool] = False  # whether its runs may wait at a position, for an event or a condition
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
+
+    @property
+    def result_codec(self) -> Codec[O_co]:
+        """Restores the result, the exchange of the last revision."""
+        return self.codec  # type: ignore[return-value]  # a style whose result has another type has another codec
 
     @abstractmethod
     def first(self) -> Move:

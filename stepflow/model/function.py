@@ -19,7 +19,7 @@ from stepflow.model.state import Transition
 HUNG_AFTER_S = 120.0
 
 
-class FlowFunction(Flow[None]):
+class FlowFunction(Flow[None, None]):
     """The flow that `@flow("mutex.v1")` makes of `fn(ctx)` or `fn(ctx, engine)`; call it like the function itself."""
 
     kind: ClassVar[str] = "function"

@@ -8,7 +8,7 @@ from types import TracebackType
 from stepflow.errors import RunFailed
 from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ERROR, POSITION, STATUS, WAITING, State, Transition
+from stepflow.model.state import ERROR, FAILED_CALL, POSITION, STATUS, STYLE, WAITING, State, Transition
 
 FLOW = "stepflow.flow"  # the flow function at which a State ended
 
@@ -46,7 +46,7 @@ def crashed(crashes: int, state: State) -> str:
 
 def final(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a run: parked, at its last position, with its status and error."""
-    annotations = {key: value for key, value in transition.annotations.items() if key == POSITION}
+    annotations = {key: value for key, value in transition.annotations.items() if key in (POSITION, STYLE)}
     annotations[STATUS] = status
     if error:
         annotations[ERROR] = error
@@ -65,7 +65,8 @@ def resumed(transition: Transition, flow: str) -> Transition:
     if FLOW in transition.annotations:
         notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
         return Transition(transition.annotations[FLOW], notes)
-    return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k == POSITION})
+    kept = (POSITION, STYLE, FAILED_CALL)
+    return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k in kept})
 
 
 def uncounted(transition: Transition) -> Transition:

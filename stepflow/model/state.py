@@ -21,6 +21,9 @@ ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error t
 WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
 DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
+STYLE = "stepflow.style"  # "workflow": a cancel lets the run undo what it did, unless it has done nothing yet
+CANCEL = "stepflow.cancel"  # integer microseconds UTC: when the cancel of a workflow was requested that it carries out
+FAILED_CALL = "stepflow.failed_call"  # key of the journalled failure that ended a run: the call is made again when the run goes on
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 
 

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, TypeVar, overload
 
 from stepflow.errors import CodecError, UnknownState
 from stepflow.model.codec import Codec, UnresolvedName
+from stepflow.model.definition import code_text, stored_fields
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.state import DEADLINE, WAITING, Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
-from stepflow.steps.exchange import code_text, exchange_type, is_opaque, stored_fields
+from stepflow.steps.exchange import exchange_type, is_opaque
 from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.machine import Machine
 from stepflow.steps.plan import ChainPlan
@@ -23,11 +24,11 @@ from stepflow.steps.position import read_position
 from stepflow.steps.replace import replaced
 from stepflow.steps.table import Table
 
-E_contra = TypeVar("E_contra", contravariant=True)
+E = TypeVar("E")
 _REMEDY = "change the type, or map the stored form to it in compile(upgrade=...)"
 
 
-class StepFlow(Flow[E_contra]):
+class StepFlow(Flow[E, E]):
     """A chain of steps, compiled by `Steps.compile`; immutable, so share it between threads and runs.
 
     `name` is the root name and the first part of all positions.
@@ -51,7 +52,7 @@ class StepFlow(Flow[E_contra]):
     @overload
     def apply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
     @overload
-    def apply(self, state: list[str] | None, exchange: E_contra) -> list[str]: ...
+    def apply(self, state: list[str] | None, exchange: E) -> list[str]: ...
     def apply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
         """Call the user function that is due at `state` and return the next position, a new list.
 
@@ -78,7 +79,7 @@ class StepFlow(Flow[E_contra]):
     @overload
     async def aapply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
     @overload
-    async def aapply(self, state: list[str] | None, exchange: E_contra) -> list[str]: ...
+    async def aapply(self, state: list[str] | None, exchange: E) -> list[str]: ...
     async def aapply(self, state: list[str] | None, exchange: Any = None) -> list[str]:
         """`apply` for chains with async functions; sync functions are called on the event loop."""
         return [*(await self._machine.aadvance(state, exchange)).state]
@@ -105,14 +106,14 @@ class StepFlow(Flow[E_contra]):
         """The chain as Mermaid, Graphviz DOT or text; the step that is due at `state` is highlighted if one is given."""
         return diagram(self._table, format, None if state is None else read_position(self._table, state))
 
-    def replace(self, step: str, fn: Callable[..., object]) -> StepFlow[E_contra]:
+    def replace(self, step: str, fn: Callable[..., object]) -> StepFlow[E]:
         """This flow with another function in one step, for tests: `order_flow.replace("charge", fake_charge)`.
 
         `step` is the name that the chain gave it, or its path, `"payment/charge"`, where the name occurs twice. The positions,
         the exchange and the options stay; this flow does not change. Raises DefinitionError for a step that is not there, and
         for a function that the step cannot call.
         """
-        other: StepFlow[E_contra] = StepFlow(replaced(self._table, step, fn), self._declared, self.options)
+        other: StepFlow[E] = StepFlow(replaced(self._table, step, fn), self._declared, self.options)
         other.__dict__["_exchange"] = self._exchange  # not what the annotations of the new function say
         return other
 

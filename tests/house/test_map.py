@@ -26,7 +26,7 @@ SUBJECTS = (
     "a route of the server",
     "schedules",
 )
-PLANNED = {"replay/", "server/", "wire/"}  # named as the places of what is not there yet
+PLANNED = {"server/", "wire/"}  # named as the places of what is not there yet
 
 
 def names_in(page: str) -> list[str]:

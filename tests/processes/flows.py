@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow import StateCtx, Steps, current, flow, named, park
+from stepflow import AsyncContext, Context, StateCtx, Steps, current, flow, named, park, workflow
 
 LOG_FD = int(os.environ.get("TEST_LOG", "-1"))
 GATE_FD = int(os.environ.get("TEST_GATE", "-1"))
@@ -123,6 +123,62 @@ gated = chain("gated", guarded, 3).compile()
 one_by_one = chain("one_by_one", guarded, 3).compile(concurrency=1)
 agated = chain("agated", aguarded, 3).compile()
 stubborn = chain("stubborn", stubborn_step, 1).compile()
+
+
+def counted(n: int) -> int:
+    """A step of a workflow."""
+    tell()
+    return n + 1
+
+
+async def acounted(n: int) -> int:
+    tell()
+    await asyncio.sleep(0)
+    return n + 1
+
+
+def gated_step(n: int) -> int:
+    """A step of a workflow that shows where it begins and ends, and waits at the gate in between."""
+    tell("begin")
+    pass_gate()
+    tell("end")
+    return n + 1
+
+
+@workflow("sync_workflow", max_crashes=1000)
+def sync_workflow(wf: Context, inp: Count) -> int:
+    n = inp.n
+    for i in range(CHAIN):
+        n = wf.execute(f"s{i:02}", counted, n)
+        if i == CHAIN // 2:
+            wf.sleep("half", 0.001)
+    return n
+
+
+@workflow("async_workflow", max_crashes=1000)
+async def async_workflow(wf: AsyncContext, inp: Count) -> int:
+    n = inp.n
+    for i in range(CHAIN):
+        n = await wf.execute(f"s{i:02}", acounted if i % 2 else counted, n)
+        if i == CHAIN // 2:
+            await wf.sleep("half", 0.001)
+    return n
+
+
+@workflow("five")
+def five(wf: Context, inp: Count) -> int:
+    n = inp.n
+    for i in range(5):
+        n = wf.execute(f"s{i}", gated_step, n)
+    return n
+
+
+@workflow("afive")
+async def afive(wf: AsyncContext, inp: Count) -> int:
+    n = inp.n
+    for i in range(5):
+        n = await wf.execute(f"s{i}", gated_step, n)
+    return n
 
 
 def mine(exchange: Count) -> None:

@@ -145,14 +145,14 @@ none.apply([])
 E = TypeVar("E")
 
 
-def start(flow: Flow[E], exchange: E) -> E:
+def start(flow: Flow[E, E], exchange: E) -> E:
     return exchange
 
 
 assert_type(start(flow, order), Order)
 
 
-def get(flow: Flow[E]) -> list[E]:
+def get(flow: Flow[Any, E]) -> list[E]:
     return []
 
 

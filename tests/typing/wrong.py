@@ -86,7 +86,7 @@ named(Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentTyp
 E = TypeVar("E")
 
 
-def start(flow: Flow[E], exchange: E) -> E:
+def start(flow: Flow[E, E], exchange: E) -> E:
     return exchange
 
 

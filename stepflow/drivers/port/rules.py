@@ -41,6 +41,7 @@ from stepflow.errors import (
 )
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
+from stepflow.model.state import CANCEL
 
 NO_EXCHANGE = "null"  # the exchange of a run that was created without one
 
@@ -143,6 +144,10 @@ def decide_commit(
         changes.writes.append(NumberedWrite((number, index), write, creates=not run.rev))
         run.at(write.state.transition)
         run.rev, run.newest = run.rev or -1, revs[index]  # it exists from now on
+        if run.cancelled and CANCEL in write.state.transition.annotations:
+            run.row = run.row and run.row._replace(
+                cancel=False
+            )  # the run carries it out itself, and may sleep meanwhile
     for seq in dict.fromkeys(commit.consume):
         assert commit.fence is not None
         del runs[commit.fence.id].pending[seq]

@@ -110,7 +110,7 @@ class EngineBase(FlowEngine):
             self._open_loop_thread = None
             _open_engines.discard(self)
 
-    def register(self, *flows: Flow[Any]) -> None:
+    def register(self, *flows: Flow[Any, Any]) -> None:
         """This process advances the runs of these flows."""
         if self._open_loop_thread is None:
             self._engine.register(*flows)

@@ -15,7 +15,8 @@ from stepflow.engine.client.start import DEDUP_WINDOW
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
-E = TypeVar("E")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 
 class FlowEngine(FlowEngineBase):
@@ -23,8 +24,8 @@ class FlowEngine(FlowEngineBase):
 
     def start(
         self,
-        flow: Flow[E],
-        exchange: E | None = None,
+        flow: Flow[In, Out],
+        exchange: In | None = None,
         *,
         id: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -34,7 +35,7 @@ class FlowEngine(FlowEngineBase):
         dedup_key: str | None = None,
         dedup_window: timedelta | float = DEDUP_WINDOW,
         tx: Any = None,
-    ) -> Run[E]:
+    ) -> Run[Out]:
         """Create a durable run; it is stored when this returns. Starting the same id again returns the same run.
 
         `at` delays the first step. A lower `priority` goes first.
@@ -64,15 +65,15 @@ class FlowEngine(FlowEngineBase):
 
     def start_many(
         self,
-        flow: Flow[E],
-        runs: Iterable[tuple[str | None, E | None]],
+        flow: Flow[In, Out],
+        runs: Iterable[tuple[str | None, In | None]],
         *,
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
         priority: int = 0,
         limits: Limit | Iterable[Limit] = (),
         tx: Any = None,
-    ) -> list[Run[E]]:
+    ) -> list[Run[Out]]:
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
         All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
@@ -87,8 +88,8 @@ class FlowEngine(FlowEngineBase):
     @overload
     def get(self, flow: str, id: None = None) -> Run[Any]: ...
     @overload
-    def get(self, flow: Flow[E], id: str) -> Run[E]: ...
-    def get(self, flow: Flow[Any] | str, id: str | None = None) -> Run[Any]:
+    def get(self, flow: Flow[Any, Out], id: str) -> Run[Out]: ...
+    def get(self, flow: Flow[Any, Any] | str, id: str | None = None) -> Run[Any]:
         """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
         return self._blocking_run(self._verbs.get(flow, id))  # type: ignore[arg-type]  # the overloads decide
 

@@ -41,7 +41,7 @@ from stepflow.model.current import current_run
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
-from stepflow.model.state import State, Transition
+from stepflow.model.state import CANCEL, DEADLINE, STYLE, WAITING, State, Transition
 
 T = TypeVar("T")
 FOREVER = (1 << 63) - 1  # microseconds
@@ -49,7 +49,7 @@ PAGE = 500  # of runs that are counted one by one
 
 
 def planned_start(
-    flow: Flow[Any],
+    flow: Flow[Any, Any],
     exchange: Any,
     run_id: str,
     labels: Mapping[str, str],
@@ -222,10 +222,22 @@ class Client:
                     await self._committer.submit(Commit(cancel=(Cancel(run_id),)))
                     self._notifier.cancel_requested(run_id)
                     return
-                await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(run_id))
+                await self._cancel_unowned(record)
             except (LostClaim, RevMismatch):
                 continue  # it was claimed, released or moved on since it was read: read it again
             return
+
+    async def _cancel_unowned(self, record: Record) -> None:
+        """End the run as cancelled at once; a workflow that has done something sees Cancelled, and may undo that."""
+        state, notes = record.state, record.state.transition.annotations
+        if not record.journaled or STYLE not in notes:
+            await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(state.id))
+            return
+        now = self._clock.now()
+        kept = {key: value for key, value in notes.items() if key not in (WAITING, DEADLINE)}
+        transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
+        await self._replace(state, transition, Enqueue(state.id, transition.to, now, SAME_PRIORITY))
+        self._notifier.schedule_at(now)
 
     async def redrive(self, run_id: str) -> None:
         """Let a failed run go on at the step that failed, its crashes forgiven; a blocked or waiting one be looked at now."""

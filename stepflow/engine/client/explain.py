@@ -86,7 +86,7 @@ def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
     return lines
 
 
-def _redefined(info: RunInfo, flow: Flow[Any] | None) -> list[str]:
+def _redefined(info: RunInfo, flow: Flow[Any, Any] | None) -> list[str]:
     """That the definition registered here waits otherwise, if it does."""
     notes = {WAITING: info.waiting_for, POSITION: json.dumps(info.position)}
     limit = {} if info.deadline is None else {DEADLINE: "0"}

@@ -17,7 +17,7 @@ from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, NEXT_ATTEMPT, POSITION, WAITING, Transition
+from stepflow.model.state import ATTEMPT, CANCEL, DEADLINE, ERROR, NEXT_ATTEMPT, POSITION, WAITING, Transition
 
 
 @frozen
@@ -111,7 +111,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         blocked="" if row is None else row.blocked,
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
-        cancel_requested=row is not None and row.cancel and not state.transition.status,
+        cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
     )
 
 

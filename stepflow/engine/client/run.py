@@ -24,11 +24,17 @@ class AsyncRun(Generic[E]):
     """A run of a flow with exchange type `E`; every method raises NotFound if there is no such run."""
 
     def __init__(
-        self, client: Client, clock: Clock, store: str, flows: dict[str, Flow[Any]], run_id: str, flow: Flow[E] | None
+        self,
+        client: Client,
+        clock: Clock,
+        store: str,
+        flows: dict[str, Flow[Any, Any]],
+        run_id: str,
+        flow: Flow[Any, E] | None,
     ) -> None:
         self.id = run_id
         self._client, self._clock, self._store, self._flows, self._flow = client, clock, store, flows, flow
-        self._codec: Codec[E] = Codec(Any) if flow is None else flow.codec
+        self._codec: Codec[E] = Codec(Any) if flow is None else flow.result_codec
 
     def __repr__(self) -> str:
         return f"AsyncRun({self.id!r})"

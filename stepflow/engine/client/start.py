@@ -47,7 +47,7 @@ class StartPlanner:
     """
 
     def __init__(self, flow: Any, options: StartOptions, clock: Clock) -> None:
-        self._flow: Flow[Any] = checked_flow(flow, "start")
+        self._flow: Flow[Any, Any] = checked_flow(flow, "start")
         self._clock, self._key = clock, options.dedup_key
         self._at = None if options.at is None else checked_at(options.at)
         self._labels, self._priority = checked_labels(options.labels), checked_priority(options.priority)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Any
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Claim, Fence, Record, Release
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.errors import Full, Unavailable
@@ -27,7 +28,7 @@ log = logging.getLogger("stepflow")
 class Attempt(ABC):
     """The state of one claim. The worker sets `stop` (release the claim) and `cancel`; the attempt sees them between two steps."""
 
-    flow: Flow[Any]
+    flow: Flow[Any, Any]
     claim: Claim
     record: Record
     clock: Clock
@@ -43,6 +44,7 @@ class Attempt(ABC):
     ended: str = ""  # the final status, once it is being committed
     failure: BaseException | None = None  # what user code raised last, until it is logged
     error: str = ""  # the stored form of the error that the last commit records
+    rows: Sequence[JournalRow] = ()  # of the run's journal, if its flow is journaled
     state: State = field(init=False)
     _moved_at: float = field(init=False)
     _interrupted: bool = field(init=False, default=False)
@@ -108,8 +110,8 @@ class Attempt(ABC):
 
 
 @define(eq=False)
-class GeneratorAttempt(Attempt):
-    """An attempt that decides in a generator; the Executor makes the calls and commits that the generator yields."""
+class SteppedAttempt(Attempt):
+    """An attempt that calls steps, and makes what they did durable one after the other."""
 
     current: Current = field(init=False)
 
@@ -123,10 +125,6 @@ class GeneratorAttempt(Attempt):
         """What `current().attempt` is in the step."""
         return self.current.attempt
 
-    @abstractmethod
-    def effects(self) -> AttemptEffects:
-        """Yields a Call or a commit, receives its result or error, and returns what `run` returns."""
-
     def should_retry_commit(self, refusal: object) -> bool:
         """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
         if not self.retry_commits or not isinstance(refusal, (Unavailable, Full)):
@@ -136,6 +134,15 @@ class GeneratorAttempt(Attempt):
         self.refusals += 1
         self._moved_at = self.clock.monotonic()  # the store hangs, not the step
         return True
+
+
+@define(eq=False)
+class GeneratorAttempt(SteppedAttempt):
+    """An attempt that decides in a generator; the Executor makes the calls and commits that the generator yields."""
+
+    @abstractmethod
+    def effects(self) -> AttemptEffects:
+        """Yields a Call or a commit, receives its result or error, and returns what `run` returns."""
 
 
 def is_closed(task: asyncio.Task[Any] | None) -> bool:

@@ -16,7 +16,7 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.deferred_signals import user_code
-from stepflow.engine.execution.attempt import GeneratorAttempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.hidden_loop import HiddenLoop
 from stepflow.engine.lifetime import LINEAGE
@@ -44,7 +44,7 @@ class Executor:
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
-            return run_on_loop(attempt, self._committer.submit, self._call_step, self.limits)
+            return run_on_loop(attempt, self._committer.submit, self.call_step, self.limits)
         future: asyncio.Future[Release | None] = self._loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_to_threads if in_threads else self._pool.push
@@ -66,9 +66,19 @@ class Executor:
             return run_inline(fn, *args)
         return self._pool.submit_to_threads(copy_context().run, fn, *args)
 
-    def _call_step(self, context: Context, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+    def call_step(self, context: Context, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """The same in a context that the caller keeps."""
         return run_inline(fn, *args) if self._clock.virtual else self._pool.submit_to_threads(context.run, fn, *args)
+
+    async def call_to_its_end(self, attempt: Attempt, fn: Callable[..., T], *args: Any) -> T:
+        """Call a sync step of a workflow where it may block; only the worker ends the wait for it."""
+        task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker made it
+        context = copy_context()
+        made = self.call_step(context, fn, *args)
+        try:
+            return await (_to_its_end(made, task, attempt) if isinstance(made, asyncio.Future) else made)
+        finally:
+            _carry_over(context)
 
     def close(self) -> None:
         """Let the threads end."""
@@ -149,13 +159,13 @@ async def _awaited(given: Awaitable[Any]) -> Any:
     return await given
 
 
-def _keep_unless_interrupted(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:
+def _keep_unless_interrupted(task: asyncio.Task[Any], attempt: Attempt) -> None:
     if attempt.interrupted:
         raise CancelledError
     keep_task(task)
 
 
-async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attempt: GeneratorAttempt) -> T:
+async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attempt: Attempt) -> T:
     """The result of a call in a thread, which cannot be cancelled: only the worker ends the wait for it."""
     while True:
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from stepflow.drivers.port.background import Guard
 from stepflow.engine.clock import Clock, VirtualClock
-from stepflow.engine.execution.attempt import GeneratorAttempt, keep_task
+from stepflow.engine.execution.attempt import SteppedAttempt, keep_task
 from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
 from stepflow.errors import StepflowError, TimedOut
 from stepflow.model.flow import Call
@@ -47,7 +48,7 @@ class TimeLimits:
             " more runs until one of them ends; restart the process, and let the steps end in time"
         )
 
-    async def run(self, attempt: GeneratorAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
+    async def run(self, attempt: SteppedAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
         """The result of the call, which `begin(context, fn, *args)` makes if it is sync; TimedOut if it has not ended within its limit."""
         limit_s, began, task = call.limit_s or 0.0, self._clock.monotonic(), asyncio.current_task()
         step, is_async = attempt.current.step, call.is_async
@@ -77,6 +78,17 @@ class TimeLimits:
             attempt.lost = True
             self._count(work)
         raise TimedOut(f"{step}: it did not end within {limit_s:g} s")
+
+    def call(self, attempt: SteppedAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
+        """`run` for a sync call of a sync workflow, from the thread that runs that; under virtual time the call is made here."""
+        if not self._clock.virtual:
+            bound = Call(partial(copy_context().run, call.fn), call.args, limit_s=call.limit_s)
+            return asyncio.run_coroutine_threadsafe(self.run(attempt, bound, begin), self._loop).result()
+        began, limit_s = self._clock.monotonic(), call.limit_s or 0.0
+        value = call.fn(*call.args)
+        if self._clock.monotonic() - began > limit_s:
+            raise TimedOut(f"{attempt.current.step}: it did not end within {limit_s:g} s")
+        return value
 
     async def _wait(self, work: asyncio.Task[Outcome], began: float, limit_s: float) -> None:
         """Wait until the work is done, or the limit is reached on the engine's clock."""

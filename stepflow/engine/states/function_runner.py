@@ -55,7 +55,7 @@ class FunctionRunner:
         leases: KeptLeases,
         executions: Executions,
         executor: Executor,
-        flows: Mapping[str, Flow[Any]],
+        flows: Mapping[str, Flow[Any, Any]],
         engine: Any,
         sync_engine: Any,
     ) -> None:
@@ -122,7 +122,7 @@ class FunctionRunner:
             raise NotHere(f"{to!r} is no flow function: runs of it are advanced by a worker")
         return flow
 
-    def options(self, state: State, other: Flow[Any]) -> FlowOptions:
+    def options(self, state: State, other: Flow[Any, Any]) -> FlowOptions:
         """The options of the flow that the State goes to; if that is not known here, of the other one."""
         return self._flows.get(state.transition.to, other).options
 

@@ -9,7 +9,7 @@ from typing import Any
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.model.flow import Flow
 
-Flows = Mapping[str, Flow[Any]]
+Flows = Mapping[str, Flow[Any, Any]]
 
 
 class Turns:

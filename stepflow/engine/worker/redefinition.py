@@ -35,7 +35,7 @@ class Redefinition:
         committer: Committer,
         notifier: Notifier,
         clock: Clock,
-        flows: Mapping[str, Flow[Any]],
+        flows: Mapping[str, Flow[Any, Any]],
     ) -> None:
         self._reader, self._committer, self._notifier = reader, committer, notifier
         self._clock, self._flows = clock, flows

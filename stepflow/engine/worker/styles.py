@@ -12,16 +12,18 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.step_attempt import StepAttempt
+from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.engine.states.function_attempt import FunctionAttempt
 from stepflow.engine.states.function_runner import FunctionRunner
 from stepflow.model.flow import Flow
 
-Styles = Mapping[str, Callable[[Flow[Any], Claim, Record], Attempt]]
+Styles = Mapping[str, Callable[[Flow[Any, Any], Claim, Record], Attempt]]
 
 
 def styles(clock: Clock, committer: Committer, executor: Executor, runner: FunctionRunner) -> Styles:
     """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow."""
     return {
         "steps": partial(StepAttempt, clock=clock, executor=executor),
+        "workflow": partial(WorkflowAttempt, clock=clock, committer=committer, executor=executor),
         "function": partial(FunctionAttempt, clock=clock, committer=committer, runner=runner),
     }

@@ -24,6 +24,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
@@ -64,7 +65,7 @@ class Worker:
         executions: Executions,
         redefinition: Redefinition,
         owner: str,
-        flows: Mapping[str, Flow[Any]],
+        flows: Mapping[str, Flow[Any, Any]],
         concurrency: int,
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
@@ -269,17 +270,20 @@ class Worker:
         self._claiming = False
         absent = [claim.fence.id for claim in claims if claim.record is None]
         loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
-        for claim in claims:
+        records = [(claim, claim.record or loaded[claim.fence.id]) for claim in claims]
+        journals = await read_journals(self._committer, self._store, self._flows, records)
+        for claim, record in records:
             self._turns.served(claim.row.flow)
-            if (record := claim.record or loaded[claim.fence.id]) is not None:
-                task = self._begin(claim, record, suspects)
+            if record is not None:
+                task = self._begin(claim, record, suspects, journals.get(claim.fence.id, ()))
                 if self._clock.virtual:
                     await task
         return len(claims)
 
-    def _begin(self, claim: Claim, record: Record, runs_alone: bool) -> asyncio.Task[None]:
+    def _begin(self, claim: Claim, record: Record, runs_alone: bool, rows: Rows = ()) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
         attempt = self._styles[flow.kind](flow, claim, record)
+        attempt.rows = rows
         attempt.stop, attempt.worker = self._stopping, self._task
         attempt.retry_commits = self._retry_commits and not self._stopping
         self._held[claim.fence.id] = attempt

@@ -93,7 +93,7 @@ def on_loop(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...,
 
 
 @asynccontextmanager
-async def open_engine(driver: Driver, *flows: Flow[Any], clock: Clock | None = None) -> AsyncIterator[AsyncEngine]:
+async def open_engine(driver: Driver, *flows: Flow[Any, Any], clock: Clock | None = None) -> AsyncIterator[AsyncEngine]:
     """An open engine that has registered the flows, with its worker at work; it must close in time, also while functions run.
 
     Under a virtual clock there is no worker: the case calls `run_until_idle`.

@@ -1,0 +1,218 @@
+"""WorkflowAttempt: advances a run of a workflow by one call of its function, and commits how that call ended.
+
+The function runs on the event loop if it is async, else in a thread of the pool. It returns, raises, or is ended by
+Suspended, which a call raises that cannot go on now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from attrs import define
+
+from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
+from stepflow.drivers.port.step import Step
+from stepflow.engine.clock import SECOND, microseconds
+from stepflow.engine.execution import run_log, step_failure
+from stepflow.engine.execution.attempt import is_closed, keep_task
+from stepflow.engine.execution.workflow_calls import WorkflowCalls, journal_row
+from stepflow.engine.raised import own_error
+from stepflow.errors import (
+    CancelRequested,
+    DefinitionError,
+    StepflowError,
+    Terminal,
+)
+from stepflow.model import outcome as outcomes
+from stepflow.model.current import enter
+from stepflow.model.error_text import kind_of, message_of
+from stepflow.model.state import (
+    ATTEMPT,
+    CANCEL,
+    DEADLINE,
+    ERROR,
+    FAILED_CALL,
+    NEXT_ATTEMPT,
+    POSITION,
+    STYLE,
+    WAITING,
+    Transition,
+)
+from stepflow.replay.context import AsyncContext
+from stepflow.replay.journal import OPTIONAL, Journal, Suspended, Suspension
+
+BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
+
+
+@define(eq=False)
+class WorkflowAttempt(WorkflowCalls):
+    """A claim on a run whose flow is a workflow."""
+
+    async def run(self) -> Release | None:
+        """Call the function, and commit how that ended; the Release that ends the claim, None when a commit ended it."""
+        row = self.claim.row
+        if row.crashes >= self.flow.options.max_crashes and not self.cancel:
+            return await self._end("failed", outcomes.crashed(row.crashes, self.state))
+        if self.cancel and not self.rows:
+            return await self._end("cancelled")
+        enter(self.current)
+        if FAILED_CALL in self.transition.annotations:
+            await self._try_again(self.transition.annotations[FAILED_CALL])
+        self.journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
+        self.journal.crashes = row.crashes
+        try:
+            value = self.flow.codec.decode(self.record.exchange)
+        except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
+            return self._blocked(error)
+        raised: BaseException | None = None
+        output: Any = None
+        try:
+            if self.workflow.is_async:
+                self.home = asyncio.current_task()
+                output = await self.workflow.call(AsyncContext(self.journal, self.perform), value)
+            else:
+                output = await self.executor.call(self.call_sync, value)
+        except BaseException as error:
+            if is_closed(self.task) or self.interrupted:
+                raise
+            keep_task(self.task)
+            raised = own_error(error)
+        return await self._settle(output, raised)
+
+    async def _settle(self, output: Any, raised: BaseException | None) -> Release | None:
+        """What follows from the end of the function."""
+        journal, suspension = self.journal, self.journal.suspension
+        if self.refused is not None:
+            raise self.refused
+        if isinstance(raised, KeyboardInterrupt):
+            raise raised
+        if journal.problem is not None:
+            return self._blocked(journal.problem)
+        if suspension is not None and not journal.over:
+            if not isinstance(raised, Suspended):
+                return self._blocked(_swallowed(self.flow.name, suspension))
+            return await self._suspend(suspension)
+        if self.cancel:
+            shown = raised if isinstance(raised, Exception) else None
+            return await self._end("cancelled", "" if shown is None else outcomes.describe(shown))
+        if raised is not None:
+            return await self._failed(raised)
+        try:
+            journal.finished()
+        except StepflowError as error:
+            return self._blocked(error)
+        try:
+            text = self.flow.result_codec.encode(output)
+        except Exception as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
+            return await self._failed(error)
+        return await self._end("completed", text=None if text == self.record.exchange else text)
+
+    async def _failed(self, error: BaseException) -> Release | None:
+        """Let the run's own policy call the function again later, or fail the run."""
+        text = step_failure.original(error, outcomes.describe(error))
+        policy, attempt = self.flow.options.retry, int(self.transition.annotations.get(ATTEMPT, "1"))
+        notes = self._kept(POSITION)
+        for key, failure in self.journal.failures.items():
+            if failure is error:
+                notes |= {FAILED_CALL: key, POSITION: _position(f"step:{key}")}
+        self.transition = Transition(self.flow.name, notes)
+        self.failure, self.error = error, text
+        final = isinstance(error, Terminal) or not isinstance(error, Exception)
+        if policy is None or final or not policy.allows(attempt, error):
+            return await self._end("failed", text)
+        due = self.clock.now() + microseconds(policy.delay_s(attempt, self.state.id))
+        notes |= {ATTEMPT: str(attempt + 1), ERROR: text, WAITING: "delay"}
+        await self.commit(self.moved(Transition(self.flow.name, notes))._replace(queue=(self._later(due),)))
+        run_log.retried(self)
+        return None
+
+    async def _try_again(self, key: str) -> None:
+        """Forget the failure that ended the run. What was recorded after it, e.g. in a `finally`, may come again, but need not."""
+        seqs = {row.key: row.seq for row in self.rows}
+        later = [row for row in self.rows if row.seq > seqs.get(key, 0) and row.kind != "once"]
+        again = tuple(row._replace(kind=row.kind.removesuffix(OPTIONAL) + OPTIONAL) for row in later)
+        kept = {k: v for k, v in self.transition.annotations.items() if k not in (FAILED_CALL, WAITING)}
+        commit = self.moved(Transition(self.flow.name, kept))._replace(forget=(key,), journal=again)
+        self.committed(await self.commit(commit))
+        changed = {row.key: row for row in again}
+        self.rows = [changed.get(row.key, row) for row in self.rows if row.key != key]
+
+    async def _suspend(self, found: Suspension) -> Release | None:
+        """Commit where the attempt ended, and let the run sleep or wait."""
+        progress = 0 if self.progressed else None
+        if not found.at:
+            return Release(self.fence, self.clock.now(), crashes=progress)
+        transition = self._suspended(found)
+        changed = bool(found.rows) or transition.text != self.transition.text
+        released = Release(self.fence, found.due, found.event, crashes=progress)
+        if not changed:
+            return released
+        commit = self.moved(transition)._replace(journal=tuple(map(journal_row, found.rows)))
+        if found.event and found.due is not None:
+            if self.cancel and CANCEL not in self.transition.annotations:  # this takes the mark of the queue row away
+                await self.commit(commit._replace(queue=(self._later(self.clock.now()),)))
+                return None
+            await self.commit(commit)
+            return released
+        part = Dequeue(self.state.id) if found.due is None else self._later(found.due)
+        await self.commit(commit._replace(queue=(part,)))
+        if found.error:
+            run_log.retried(self)
+        return None
+
+    def _kept(self, *names: str) -> dict[str, str]:
+        """The annotations that stay with the run wherever it goes, and those of these names."""
+        notes = self.transition.annotations
+        kept = {name: notes[name] for name in (STYLE, CANCEL, *names) if name in notes}
+        if self.cancel:
+            kept.setdefault(CANCEL, str(self._cancelled_at or self.clock.now()))
+        return kept
+
+    def _suspended(self, found: Suspension) -> Transition:
+        notes = self._kept(ATTEMPT)
+        notes[POSITION] = _position(found.at)
+        notes[WAITING] = f"event:{found.event}" if found.event else "delay"
+        if found.event and found.due is not None:
+            notes[DEADLINE] = str(found.due)
+        if found.error:
+            raw = json.loads(found.error)
+            notes[ERROR] = json.dumps({name: raw[name] for name in ("type", "message", "traceback")})
+            notes[NEXT_ATTEMPT] = str(found.attempt)
+        return Transition(self.flow.name, notes)
+
+    async def _end(self, status: str, error: str = "", text: str | None = None) -> Release | None:
+        self.ended, self.error, state = status, error, self.state
+        final, epoch = outcomes.final(self.transition, status, error), self.claim.fence.epoch
+        if status == "completed":
+            final = Transition("", {k: v for k, v in final.annotations.items() if k != POSITION})
+        if (key := self.transition.annotations.get(FAILED_CALL)) and status == "failed":
+            final = final.with_notes(failed_call=key)
+        step = Step(state.id, epoch, self.rev, final, state.labels, state.annotations, text, Dequeue(state.id))
+        try:
+            await self.commit(step)
+        except CancelRequested:
+            return await self._end("cancelled", error)
+        return None
+
+    def _blocked(self, error: BaseException) -> Release:
+        self.failure, text = error, message_of(error)
+        if not isinstance(error, StepflowError):
+            text = f"{kind_of(error)}: {text}"
+        due = self.clock.now() + BLOCKED_RETRY
+        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition)
+
+    def _later(self, due: int) -> Enqueue:
+        return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)
+
+
+def _position(at: str) -> str:
+    return json.dumps([at], ensure_ascii=False)
+
+
+def _swallowed(flow: str, found: Suspension) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
+        " catch BaseException without raising it again; `except Exception` is fine"
+    )

@@ -1,0 +1,264 @@
+"""WorkflowCalls: what the calls of a workflow need of its attempt: steps are made and journal rows committed, sync and async.
+
+The deciders of `replay` tell what to do: a StepCall is made, a Note is committed as an Append. A sync workflow runs in a thread,
+which waits for each commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Commit, Committed, Fence, Write
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.step import Append, Member
+from stepflow.engine.clock import SECOND, microseconds, uuid7
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import PendingCommit
+from stepflow.engine.deferred_signals import user_code
+from stepflow.engine.execution import step_failure
+from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
+from stepflow.engine.execution.executor import AGAIN_S, Executor
+from stepflow.engine.raised import own_error
+from stepflow.errors import (
+    Cancelled,
+    LostClaim,
+    RevMismatch,
+    StepflowError,
+    StoreError,
+)
+from stepflow.model.current import Current, current_step
+from stepflow.model.error_text import message_of
+from stepflow.model.flow import Call
+from stepflow.model.state import (
+    CANCEL,
+    DEADLINE,
+    WAITING,
+    State,
+    Transition,
+)
+from stepflow.replay.context import Context
+from stepflow.replay.journal import Journal, Note, StepCall, Suspension
+from stepflow.replay.workflow import Workflow
+
+BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
+
+
+@define(eq=False)
+class WorkflowCalls(SteppedAttempt):
+    """The Host of a Journal, and what carries out the effects of the deciders."""
+
+    committer: Committer = field(kw_only=True)
+    executor: Executor = field(kw_only=True)
+    journal: Journal = field(init=False)
+    rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
+    transition: Transition = field(init=False)
+    home: object = field(init=False, default=None)  # the task or the thread that may make durable calls
+    refused: StepflowError | None = field(init=False, default=None)  # why the store took no commit of a call
+    _cancelled_at: int = field(init=False, default=0)  # microseconds UTC, if this claim learned of it
+    _appended: bool = field(init=False, default=False)
+    _next: Transition = field(init=False)  # of the commit on its way, if that makes a revision
+    _answered: threading.Lock = field(
+        init=False, factory=threading.Lock
+    )  # held until the last commit of a sync workflow is answered
+    _answer: Any = field(init=False, default=None)  # to the last commit of a sync workflow
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        self.rev, self.transition = self.state.rev, self.state.transition
+        self.cancel = self.cancel or CANCEL in self.transition.annotations
+        self.current = Current(self.state.id, self.record.created.flow)
+        self._answered.acquire()
+
+    @property
+    def workflow(self) -> Workflow[Any, Any]:
+        """The flow of the run."""
+        assert isinstance(self.flow, Workflow)
+        return self.flow
+
+    @property
+    def progressed(self) -> bool:
+        """Whether this claim has recorded anything: earlier crashes do not count any more."""
+        return self._appended or self.rev != self.record.state.rev
+
+    def now(self) -> int:
+        """Microseconds UTC."""
+        return self.clock.now()
+
+    def random_bytes(self, n: int) -> bytes:
+        """`n` random bytes."""
+        return self.clock.random_bytes(n)
+
+    def uuid7(self) -> str:
+        """A new UUID of version 7."""
+        return uuid7(self.clock)
+
+    def misplaced(self) -> str:
+        """Why a durable call may not be made here."""
+        if step := current_step():
+            return f"is called inside of step {step!r}: only the workflow itself may make durable calls; let the step return first"
+        if self.workflow.is_async:
+            if asyncio.current_task() is not self.home:
+                return "is awaited in another task than the workflow: await the calls one after another, without asyncio.gather, create_task or wait_for"
+        elif threading.get_ident() != self.home:
+            return "is made in another thread than the workflow: make the calls one after another in the workflow's own thread"
+        return ""
+
+    def request_cancel(self) -> None:
+        """Let the workflow see Cancelled; an async step is cancelled now."""
+        self._cancelled_at = self._cancelled_at or self.clock.now()
+        SteppedAttempt.request_cancel(self)
+
+    def stopping(self) -> bool:
+        """Whether the claim shall be released before the next call."""
+        return self.stop or self._interrupted
+
+    def cancelling(self) -> bool:
+        """Whether a cancel was requested."""
+        return self.cancel
+
+    def may_undo(self) -> bool:
+        """Whether the time for undoing after a cancel has not passed."""
+        since = int(self.transition.annotations.get(CANCEL, self._cancelled_at or self.clock.now()))
+        return self.clock.now() <= since + microseconds(self.workflow.cancel_grace_s)
+
+    def stored(self, error: Exception) -> str:
+        """The stored form of a step's failure."""
+        text = step_failure.stored(error)
+        self.failure, self.error = error, text
+        return text
+
+    def restored(self, key: str, text: str) -> Exception:
+        """The exception of a recorded failure."""
+        return step_failure.restored(key, text)
+
+    async def perform(self, effect: StepCall | Note) -> Any:
+        """Do what a call of an async workflow asks for."""
+        if isinstance(effect, Note):
+            try:
+                self.committed(await self.commit(self._member(effect)))
+            except (StoreError, LostClaim, RevMismatch) as error:
+                self._refuse(error)
+            return self._ends_if_lost()
+        current = self.current
+        current.step, current.attempt = effect.key, effect.attempt
+        try:
+            if effect.limit_s is not None:
+                call = Call(effect.fn, effect.args, effect.is_async, effect.limit_s)
+                return None, await self.executor.limits.run(self, call, self.executor.call_step)
+            if effect.is_async:
+                self.awaits = True
+                return None, await effect.fn(*effect.args)
+            return None, await self.executor.call_to_its_end(self, effect.fn, *effect.args)
+        except Exception as error:  # noqa: BLE001 - the step's failure
+            return own_error(error), None
+        except asyncio.CancelledError:
+            if is_closed(self.task) or self.interrupted or not self.cancel:
+                raise
+            keep_task(self.task)
+            return Cancelled(), None
+        finally:
+            current.step, self.awaits = "", False
+
+    def call_sync(self, value: Any) -> Any:
+        """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
+        self.home = threading.get_ident()
+        return self.workflow.call(Context(self.journal, self.perform_sync), value)
+
+    def perform_sync(self, effect: StepCall | Note) -> Any:
+        """Do what a call of a sync workflow asks for, in its thread."""
+        if isinstance(effect, Note):
+            before = user_code.suspend()
+            try:
+                self.committed(self._commit_sync(self._member(effect)))
+            finally:
+                user_code.resume(before)
+            return self._ends_if_lost()
+        current = self.current
+        current.step, current.attempt = effect.key, effect.attempt
+        try:
+            if effect.limit_s is None:
+                return None, effect.fn(*effect.args)
+            call = Call(effect.fn, effect.args, False, effect.limit_s)
+            return None, self.executor.limits.call(self, call, self.executor.call_step)
+        except Exception as error:  # noqa: BLE001 - the step's failure
+            if error is user_code.interruption:
+                raise KeyboardInterrupt from None
+            return error, None
+        finally:
+            current.step = ""
+
+    def _member(self, note: Note) -> Append | Commit:
+        """The commit of a row; one that ends a wait also takes that from the run's position."""
+        state, epoch, row = self.state, self.claim.fence.epoch, journal_row(note)
+        if self.flow.options.hung_after_s is not None:
+            self._moved_at = self.clock.monotonic()
+        if not note.consume or not self.transition.events:
+            return Append(state.id, epoch, (row,), note.consume)
+        kept = {k: v for k, v in self.transition.annotations.items() if k not in (WAITING, DEADLINE)}
+        return self.moved(Transition(self.flow.name, kept))._replace(consume=note.consume, journal=(row,))
+
+    def moved(self, transition: Transition) -> Commit:
+        state = self.state
+        write = Write(State(state.id, self.rev, transition, state.labels, state.annotations))
+        self._next = transition
+        return Commit(Fence(state.id, self.claim.fence.epoch), writes=(write,))
+
+    def committed(self, done: Any) -> None:
+        """A commit of a call is durable."""
+        self._appended = True
+        if isinstance(done, Committed) and done.revs:
+            (self.rev,), self.transition = done.revs, self._next
+
+    async def commit(self, member: Member) -> Any:
+        """Commit from the event loop; the write is done even if user code cancels the task meanwhile."""
+        while True:
+            pending = self.committer.submit(member)
+            try:
+                return await self._done(pending)
+            except StoreError as error:
+                if not self.should_retry_commit(error):
+                    raise
+                await asyncio.sleep(AGAIN_S)
+
+    async def _done(self, pending: Any) -> Any:
+        while True:
+            try:
+                return await pending
+            except asyncio.CancelledError:
+                if is_closed(self.task) or self.interrupted or type(pending) is not PendingCommit:
+                    raise
+                keep_task(self.task)
+
+    def _commit_sync(self, member: Member) -> Any:
+        while True:
+            self.committer.submit_threadsafe(member, self._on_done)
+            self._answered.acquire()
+            answer = self._answer
+            if not isinstance(answer, BaseException):
+                return answer
+            if not self.should_retry_commit(answer):
+                self._refuse(answer)
+            threading.Event().wait(AGAIN_S)
+
+    def _on_done(self, answer: Any) -> None:
+        self._answer = answer
+        self._answered.release()
+
+    def _refuse(self, error: BaseException) -> None:
+        """The store did not take a commit: end the attempt, and let the worker see why."""
+        self.refused = error if isinstance(error, StepflowError) else StepflowError(message_of(error))
+        raise self.journal.suspend(Suspension())
+
+    def _ends_if_lost(self) -> None:
+        """After a step whose thread goes on, the claim is given up: what the thread still writes is refused."""
+        if self.lost:
+            raise self.journal.suspend(Suspension())
+
+
+def journal_row(note: Note) -> JournalRow:
+    """A note as the store takes it."""
+    return JournalRow(note.key, note.kind, note.name, note.text, note.failed)

@@ -1,0 +1,6 @@
+"""Workflows: plain Python functions that are called again from the top, with what they did before read from a journal."""
+
+from stepflow.replay.context import AsyncContext, Context
+from stepflow.replay.workflow import Workflow, workflow
+
+__all__ = ["AsyncContext", "Context", "Workflow", "workflow"]

@@ -1,0 +1,244 @@
+"""Context and AsyncContext: the durable calls of a workflow; thin shells around the generators of the decider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+from stepflow.errors import CodecError, DefinitionError
+from stepflow.model.codec import Codec
+from stepflow.model.durations import seconds
+from stepflow.model.retry import RetryPolicy
+from stepflow.replay import decider
+from stepflow.replay.decider import SECOND, Effects
+from stepflow.replay.journal import Journal, Note, StepCall
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Duration = float | timedelta
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ContextBase:
+    """What both contexts share: the identity of the run, and the checks of what is given."""
+
+    def __init__(self, journal: Journal, perform: Callable[[StepCall | Note], Any]) -> None:
+        self._journal, self._perform = journal, perform
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._journal.run_id
+
+    def _execute(
+        self,
+        key: str,
+        fn: Any,
+        args: tuple[Any, ...],
+        retry: Any,
+        timeout: Any,
+        renamed: str | None,
+        awaits: bool,
+    ) -> Effects:
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise self._wrong(f"execute({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
+        limit_s = None if timeout is None else self._duration("execute", key, "timeout", timeout)
+        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits)
+
+    def _sleep(self, key: str, duration: Duration) -> Effects:
+        length = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if isinstance(length, bool) or not isinstance(length, int | float) or length != length:
+            raise self._wrong(f"sleep({key!r:.200}, {duration!r:.80}): give seconds or a timedelta")
+        micros = round(min(max(length, 0), 2e11) * SECOND)
+        return decider.sleep_until(self._journal, key, lambda now: now + micros, "sleep")
+
+    def _sleep_until(self, key: str, until: datetime) -> Effects:
+        if not isinstance(until, datetime) or until.tzinfo is None:
+            raise self._wrong(f"sleep_until({key!r:.200}, {until!r:.80}): give a datetime with a time zone")
+        due = (until - _EPOCH) // timedelta(microseconds=1)
+        return decider.sleep_until(self._journal, key, lambda _now: due, "sleep_until")
+
+    def _wait(self, key: str, name: str, type_: Any, timeout: Duration | None, latch: bool) -> Effects:
+        limit_s = None if timeout is None else self._duration("wait_for_event", key, "timeout", timeout)
+        try:
+            codec: Codec[Any] = Codec(type_)
+        except CodecError as error:
+            raise self._wrong(f"wait_for_event({key!r:.200}): {error}") from error
+        return decider.wait_for_event(self._journal, key, name, codec, limit_s, latch)
+
+    def _drawn(self, verb: str, key: str) -> Effects:
+        host = self._journal.host
+        draw = {
+            "now": lambda: str(host.now()),
+            "random_uint64": lambda: str(int.from_bytes(host.random_bytes(8), "big")),
+            "random_uuid7": host.uuid7,
+        }[verb]
+        return decider.drawn(self._journal, verb, key, draw)
+
+    def _duration(self, verb: str, key: str, what: str, given: Any) -> float:
+        found, problem = seconds(what, given)
+        if problem:
+            raise self._wrong(f"{verb}({key!r:.200}): {problem}")
+        return found
+
+    def _wrong(self, text: str) -> Exception:
+        return self._journal.wrong(DefinitionError(f"{self._journal.flow}: wf.{text}"))
+
+
+class Context(ContextBase):
+    """The durable calls of a sync workflow. Each has a `key`, its identity in the journal of the run: a text that no other call of the
+    workflow has, e.g. `"charge/v1"`. What a call returned once it returns at each replay.
+    """
+
+    def execute(
+        self,
+        key: str,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> T:
+        """Call `fn(*args)` as a step: its value is durable before the workflow goes on, and it is called no more after that.
+
+        The value is restored from `fn`'s return annotation, also at first; without one only plain JSON values pass.
+        A step that raises is tried again as `retry` says, where the run sleeps in between; the failure of the last attempt is
+        recorded and raised here. `timeout` (seconds or timedelta) is the time of each attempt. `renamed` is the former
+        `__qualname__` of `fn`, for runs that recorded it.
+        """
+        return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=False))  # type: ignore[no-any-return]
+
+    def sleep(self, key: str, duration: Duration) -> None:
+        """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
+        self._run(self._sleep(key, duration))
+
+    def sleep_until(self, key: str, until: datetime) -> None:
+        """Sleep until a moment, which the first call fixes."""
+        self._run(self._sleep_until(key, until))
+
+    def wait_for_event(
+        self,
+        key: str,
+        name: str,
+        type: type[T],  # noqa: A002
+        *,
+        timeout: Duration | None = None,
+        latch: bool = False,
+    ) -> T:
+        """Wait for an event that is published to the run, without holding a worker; its payload as a `type`.
+
+        Each event is taken once, in the order of publishing, also one that came before the wait. With `latch` the newest one is taken, and
+        the older ones are dropped. Raises TimedOut if none was published within `timeout` (seconds or timedelta).
+        """
+        return self._run(self._wait(key, name, type, timeout, latch))  # type: ignore[no-any-return]
+
+    def random_uuid7(self, key: str) -> str:
+        """A new UUID of version 7, the same at each replay."""
+        return self._run(self._drawn("random_uuid7", key))  # type: ignore[no-any-return]
+
+    def random_uint64(self, key: str) -> int:
+        """A random integer from 0 to 2**64 - 1, the same at each replay."""
+        return int(self._run(self._drawn("random_uint64", key)))
+
+    def now(self, key: str) -> datetime:
+        """The time of the first call, in UTC."""
+        return _moment(self._run(self._drawn("now", key)))
+
+    def patched(self, key: str) -> bool:
+        """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
+        return self._run(decider.patched(self._journal, key))  # type: ignore[no-any-return]
+
+    def _run(self, effects: Effects) -> Any:
+        perform = self._perform
+        try:
+            effect = next(effects)
+            while True:
+                effect = effects.send(perform(effect))
+        except StopIteration as stop:
+            return stop.value
+
+
+class AsyncContext(ContextBase):
+    """The durable calls of an async workflow, as in `Context`; await each of them before the next one."""
+
+    @overload
+    def execute(
+        self,
+        key: str,
+        fn: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def execute(
+        self,
+        key: str,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    def execute(  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
+        self,
+        key: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call the step `fn(*args)`, async or sync (in a thread); see `Context.execute`."""
+        return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
+
+    async def sleep(self, key: str, duration: Duration) -> None:
+        """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
+        await self._run(self._sleep(key, duration))
+
+    async def sleep_until(self, key: str, until: datetime) -> None:
+        """Sleep until a moment, which the first call fixes."""
+        await self._run(self._sleep_until(key, until))
+
+    def wait_for_event(
+        self,
+        key: str,
+        name: str,
+        type: type[T],  # noqa: A002
+        *,
+        timeout: Duration | None = None,
+        latch: bool = False,
+    ) -> Coroutine[Any, Any, T]:
+        """Wait for an event that is published to the run; see `Context.wait_for_event`."""
+        return self._run(self._wait(key, name, type, timeout, latch))
+
+    async def random_uuid7(self, key: str) -> str:
+        """A new UUID of version 7, the same at each replay."""
+        return await self._run(self._drawn("random_uuid7", key))  # type: ignore[no-any-return]
+
+    async def random_uint64(self, key: str) -> int:
+        """A random integer from 0 to 2**64 - 1, the same at each replay."""
+        return int(await self._run(self._drawn("random_uint64", key)))
+
+    async def now(self, key: str) -> datetime:
+        """The time of the first call, in UTC."""
+        return _moment(await self._run(self._drawn("now", key)))
+
+    async def patched(self, key: str) -> bool:
+        """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
+        return await self._run(decider.patched(self._journal, key))  # type: ignore[no-any-return]
+
+    async def _run(self, effects: Effects) -> Any:
+        perform = self._perform
+        try:
+            effect = next(effects)
+            while True:
+                effect = effects.send(await perform(effect))
+        except StopIteration as stop:
+            return stop.value
+
+
+def _moment(micros: str) -> datetime:
+    return _EPOCH + timedelta(microseconds=int(micros))

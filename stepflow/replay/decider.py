@@ -1,0 +1,230 @@
+"""decider: what each call of a workflow does, given the journal; generators that the sync and the async context share.
+
+A generator yields a StepCall, and receives `(error, value)` of it, or a Note, and goes on when that is durable. It returns the value
+of the call, or raises what the workflow shall see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator
+from typing import Any
+
+from stepflow.errors import Cancelled, CodecError, DefinitionError, StepflowError, Terminal, TimedOut
+from stepflow.model.codec import Codec
+from stepflow.model.durations import duration_text
+from stepflow.model.generators import lazy_problem
+from stepflow.model.retry import RetryPolicy
+from stepflow.replay.journal import CANCELLED, Journal, Note, Published, Recorded, StepCall, Suspension
+from stepflow.replay.step import PLAIN, StepFunction, step_function
+
+SECOND = 1_000_000
+Effects = Generator[StepCall | Note, Any, Any]
+
+
+def execute(
+    journal: Journal,
+    key: str,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    retry: RetryPolicy | None,
+    limit_s: float | None,
+    renamed: str | None,
+    awaits: bool,
+) -> Effects:
+    """Call a step once: the recorded value or failure, else that of the call, which is recorded."""
+    journal.enter("execute", key)
+    try:
+        step = step_function(fn)
+        if step.is_async and not awaits:
+            raise DefinitionError(f"{step.name} is async: make the workflow an async function")
+    except (DefinitionError, CodecError) as error:
+        raise journal.wrong(DefinitionError(f"{journal.flow}: step {key!r}: {error}")) from error
+    row = journal.take("step", key, step.name, renamed)
+    if row is not None and row.kind == "step":
+        return _recorded(journal, row, step.codec)
+    yield from _begin(journal, key, row, step.name)
+    tried = yield from _attempts(row, journal)
+    while True:
+        tried += 1
+        number, journal.crashes = tried + journal.crashes, 0
+        raised, value = yield StepCall(fn, args, step.is_async, limit_s, key, number)
+        if isinstance(raised, Cancelled):
+            yield from _cancel(journal, key, step.name)
+        if raised is None:
+            try:
+                text, value = _round_trip(step, value)
+            except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
+                raised = refusal
+            else:
+                yield Note(key, "step", step.name, text)
+                return value
+        failure = journal.host.stored(raised)
+        if retry is None or isinstance(raised, Terminal) or not retry.allows(tried, raised):
+            yield Note(key, "step", step.name, failure, failed=True)
+            raise _failed(journal, key, failure)
+        delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)
+        due = journal.host.now() + delay
+        note = Note(key, "attempt", step.name, json.dumps({"attempt": tried, "due": due, "error": failure}))
+        if delay > 0:
+            raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=tried + 1))
+        yield note
+
+
+def sleep_until(journal: Journal, key: str, due: Callable[[int], int], verb: str) -> Effects:
+    """Sleep until `due(now)`, microseconds UTC, as it was at the first call."""
+    journal.enter(verb, key)
+    row = journal.take("sleep", key)
+    now = journal.host.now()
+    if row is not None and row.kind == "sleep":
+        if (until := int(row.text)) > now:
+            yield from _interrupted(journal, key)
+            raise journal.suspend(Suspension(f"sleep:{key}", until))
+        return
+    yield from _begin(journal, key, row)
+    note = Note(key, "sleep", "", str(until := due(now)))
+    if until > now:
+        raise journal.suspend(Suspension(f"sleep:{key}", until, (note,)))
+    yield note
+
+
+def wait_for_event(
+    journal: Journal, key: str, name: str, codec: Codec[Any], limit_s: float | None, latch: bool
+) -> Effects:
+    """The payload of the first event of this name that no wait has taken; TimedOut if there is none in time."""
+    journal.enter("wait_for_event", key)
+    if not isinstance(name, str) or not name:
+        raise journal.wrong(
+            DefinitionError(
+                f"{journal.flow}: wf.wait_for_event({key!r}, {name!r:.80}): name the event, a non-empty text"
+            )
+        )
+    row = journal.take("event", key, name)
+    if row is not None and row.kind == "event":
+        return _recorded(journal, row, codec)
+    now = journal.host.now()
+    deadline: int | None = None
+    if row is None or row.kind == CANCELLED:
+        yield from _begin(journal, key, row, name)
+        deadline = None if limit_s is None else now + round(limit_s * SECOND)
+    else:
+        deadline = json.loads(row.text)
+    found = [one for one in journal.events if one.name == name and (deadline is None or one.published_at < deadline)]
+    if found:
+        yield from _taken(journal, key, name, codec, found if latch else found[:1])
+        return codec.decode(found[-1 if latch else 0].payload)
+    if deadline is not None and deadline <= now:
+        late = (
+            f"no event {name!r} within {duration_text(limit_s)}"
+            if limit_s is not None
+            else f"no event {name!r} in time"
+        )
+        failure = journal.host.stored(TimedOut(f"{key}: {late}"))
+        yield Note(key, "event", name, failure, failed=True)
+        raise _failed(journal, key, failure)
+    yield from _interrupted(journal, key, name)
+    rows = () if row is not None else (Note(key, "wait", name, json.dumps(deadline)),)
+    raise journal.suspend(Suspension(f"event:{key}", deadline, rows, event=name))
+
+
+def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str]) -> Effects:
+    """A value that the outside gives, drawn once: its text."""
+    journal.enter(verb, key)
+    row = journal.take(verb, key)
+    if row is not None and row.kind == verb:
+        return row.text
+    yield from _begin(journal, key, row)
+    text = draw()
+    yield Note(key, verb, "", text)
+    return text
+
+
+def patched(journal: Journal, key: str) -> Effects:
+    """Whether new code runs: in runs that come here for the first time, not in those that came by before it was there."""
+    journal.enter("patched", key)
+    if key in journal.left:
+        journal.take("patched", key)
+        return True
+    if journal.left:
+        return False
+    yield Note(key, "patched", "", "true")
+    return True
+
+
+def _begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> Generator[Note, Any, None]:
+    """Before something new: raise Cancelled as recorded, or end the attempt if that was requested."""
+    if row is not None and row.kind == CANCELLED:
+        journal.cancelled = True
+        raise Cancelled
+    yield from _interrupted(journal, key, name)
+
+
+def _interrupted(journal: Journal, key: str, name: str = "") -> Generator[Note, Any, None]:
+    """End the attempt, or raise Cancelled, if that was requested."""
+    if journal.host.stopping():
+        raise journal.suspend(Suspension())
+    if not journal.host.cancelling():
+        return
+    if not journal.cancelled:
+        yield from _cancel(journal, key, name)
+    if not journal.host.may_undo():
+        journal.over = True
+        raise journal.suspend(Suspension())
+
+
+def _cancel(journal: Journal, key: str, name: str) -> Generator[Note, Any, None]:
+    yield Note(key, CANCELLED, name, "null", failed=True)
+    journal.cancelled = True
+    raise Cancelled
+
+
+def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, int]:
+    """How many attempts of a step are recorded; ends the attempt of the run if the next one is not due yet."""
+    if row is None:
+        return 0
+    raw = json.loads(row.text)
+    tried: int = raw["attempt"]
+    if raw["due"] > journal.host.now():
+        yield from _interrupted(journal, row.key, row.name)
+        raise journal.suspend(Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + 1))
+    return tried
+
+
+def _round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
+    """The text of a value, and the value as a replay restores it."""
+    if problem := lazy_problem(value):
+        raise StepflowError(problem)
+    codec = step.codec
+    text = codec.encode(value)
+    return text, value if type(value) in PLAIN else codec.decode(text)
+
+
+def _recorded(journal: Journal, row: Recorded, codec: Codec[Any]) -> Any:
+    if row.failed:
+        raise _failed(journal, row.key, row.text)
+    try:
+        return codec.decode(row.text)
+    except CodecError as error:
+        raise journal.wrong(CodecError(f"{journal.flow}: the recorded value of {row.key!r}: {error}")) from error
+
+
+def _failed(journal: Journal, key: str, text: str) -> Exception:
+    """The exception that a recorded failure raises: the same when it is recorded and when it is replayed."""
+    journal.failures[key] = error = journal.host.restored(key, text)
+    return error
+
+
+def _taken(
+    journal: Journal, key: str, name: str, codec: Codec[Any], found: list[Published]
+) -> Generator[Note, Any, None]:
+    """Record the last of these events as taken; one that does not fit the type is recorded as a failure."""
+    event, seqs = found[-1], tuple(one.seq for one in found)
+    journal.events = [one for one in journal.events if one.seq not in seqs]
+    try:
+        codec.decode(event.payload)
+    except CodecError as error:
+        refusal = CodecError(f"event {name!r} (id {event.id!r}): {error}")
+        failure = journal.host.stored(refusal)
+        yield Note(key, "event", name, failure, failed=True, consume=seqs)
+        raise _failed(journal, key, failure) from None
+    yield Note(key, "event", name, event.payload, consume=seqs)

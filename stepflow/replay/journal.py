@@ -1,0 +1,221 @@
+"""Journal: what a run has recorded, and which part of that the present attempt has used up; in memory, for one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from attrs import Factory, define, frozen
+
+from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError
+from stepflow.model.scalars import short_repr
+
+LARGEST_KEY = 500  # bytes
+MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal that is read for each attempt
+UNFINISHED = {
+    "attempt": "step",
+    "wait": "event",
+}  # kinds of rows that a later row of the same key replaces, and its kind
+OPTIONAL = "?"  # ends the kind of such a row
+CANCELLED = "cancelled"  # the kind of the row of the call that raised Cancelled; recorded as failed
+
+
+class Suspended(BaseException):
+    """Ends an attempt at a call that cannot go on now: not an Exception, so that `except Exception` does not swallow it."""
+
+
+class Recorded(Protocol):
+    """A stored row of the journal."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def failed(self) -> bool: ...
+
+
+class Published(Protocol):
+    """An event that no wait has taken yet."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def payload(self) -> str: ...
+    @property
+    def published_at(self) -> int: ...
+    @property
+    def seq(self) -> int: ...
+
+
+class StepCall(NamedTuple):
+    """The step `key` to be called, as attempt number `attempt` (from 1); it fails with TimedOut after `limit_s` seconds."""
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    is_async: bool
+    limit_s: float | None
+    key: str
+    attempt: int
+
+
+class Note(NamedTuple):
+    """A row to be made durable before the workflow goes on; `consume` are the seqs of the events that it uses up."""
+
+    key: str
+    kind: str
+    name: str
+    text: str
+    failed: bool = False
+    consume: tuple[int, ...] = ()
+
+
+@frozen
+class Suspension:
+    """Where an attempt ended without an end of the run, and when it goes on.
+
+    `at` is the position, e.g. `"sleep:cool-off/v1"`; empty if the claim shall only be released. `rows` are recorded with it. `due` (microseconds UTC, None:
+    not by itself) and `event`, the name of an event that wakes the run, say when; `error` is the stored failure of a step that is tried
+    again as attempt number `attempt`.
+    """
+
+    at: str = ""
+    due: int | None = None
+    rows: tuple[Note, ...] = ()
+    event: str = ""
+    error: str = ""
+    attempt: int = 1
+
+
+class Host(Protocol):
+    """What the calls of a workflow need of the attempt that runs it."""
+
+    def now(self) -> int:
+        """Microseconds UTC."""
+
+    def random_bytes(self, n: int) -> bytes:
+        """`n` random bytes."""
+
+    def uuid7(self) -> str:
+        """A new UUID of version 7."""
+
+    def misplaced(self) -> str:
+        """Why a call may not be made where it is made now; empty if it may."""
+
+    def stopping(self) -> bool:
+        """Whether the attempt shall end before its next new call."""
+
+    def cancelling(self) -> bool:
+        """Whether a cancel of the run was requested."""
+
+    def may_undo(self) -> bool:
+        """Whether a cancelled workflow may still make calls."""
+
+    def stored(self, error: Exception) -> str:
+        """The text by which a failure is recorded."""
+
+    def restored(self, key: str, text: str) -> Exception:
+        """The exception that a recorded failure raises."""
+
+
+@define(eq=False)
+class Journal:
+    """The rows of a run that this attempt has not read yet, and how the attempt ended.
+
+    `problem` is the first wrong use that was found: it blocks the run, whatever the function does with the exception.
+    `suspension` is set when the attempt has to end here; `failures` are the exceptions that recorded failures raised, by key.
+    """
+
+    flow: str
+    run_id: str
+    host: Host
+    left: dict[str, Recorded]
+    events: list[Published]
+    crashes: int = 0  # of the run, which count as attempts of the first step that begins
+    optional: dict[str, Recorded] = Factory(
+        dict
+    )  # rows that were written after a failure that is tried again: they need not be read
+    used: set[str] = Factory(set)
+    failures: dict[str, Exception] = Factory(dict)
+    suspension: Suspension | None = None
+    problem: StepflowError | None = None
+    cancelled: bool = False  # Cancelled was raised
+    over: bool = False  # the time for undoing after a cancel has passed
+
+    @classmethod
+    def of(cls, flow: str, run_id: str, host: Host, rows: Iterable[Recorded], events: Sequence[Published]) -> Journal:
+        """The journal at the beginning of an attempt."""
+        journal = cls(flow, run_id, host, {row.key: row for row in rows if row.kind != "once"}, list(events))
+        for key in [key for key, row in journal.left.items() if row.kind.endswith(OPTIONAL)]:
+            row = journal.left.pop(key)
+            kind = row.kind.removesuffix(OPTIONAL)
+            journal.optional[key] = Note(key, kind, row.name, row.text, row.failed)
+        return journal
+
+    def enter(self, verb: str, key: str) -> None:
+        """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
+        if problem := self.host.misplaced():
+            raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
+        if self.suspension is not None:
+            raise Suspended
+        if not isinstance(key, str) or not key or "\0" in key or len(key.encode(errors="replace")) > LARGEST_KEY:
+            raise self.wrong(
+                DefinitionError(
+                    f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
+                    " without NUL, which no other call of this workflow has"
+                )
+            )
+        if key in self.used:
+            raise self.wrong(
+                DefinitionError(
+                    f"{self.flow}: wf.{verb}({key!r}): the key was used before in this workflow; give each call one of its own, "
+                    'in a loop e.g. f"send/{n}"'
+                )
+            )
+        self.used.add(key)
+
+    def take(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
+        """The recorded row of a call, None if the call is new; raises ReplayMismatch if another one was recorded."""
+        row = self.left.pop(key, None) or self.optional.pop(key, None)
+        if row is None:
+            if self.left:
+                raise self.wrong(self._diverged(f"{kind} {key!r}{_of(name)}, which is not in it"))
+            return None
+        same_kind = row.kind == kind or UNFINISHED.get(row.kind) == kind or row.kind == CANCELLED
+        if not same_kind or (row.name != name and row.name and name and row.name != renamed):
+            recorded = f"{UNFINISHED.get(row.kind, row.kind)} {key!r}{_of(row.name)}"
+            raise self.wrong(self._mismatch(recorded, f"{kind} {key!r}{_of(name)}"))
+        return row
+
+    def finished(self) -> None:
+        """The function returned: raises ReplayMismatch if it did not come by everything that is recorded."""
+        if self.left:
+            raise self.wrong(self._diverged("the end of the function"))
+
+    def suspend(self, suspension: Suspension) -> Suspended:
+        """End the attempt here; the exception is to be raised."""
+        self.suspension = suspension
+        return Suspended()
+
+    def wrong(self, problem: StepflowError) -> StepflowError:
+        """Note a wrong use, which is to be raised."""
+        self.problem = self.problem or problem
+        return problem
+
+    def _diverged(self, attempted: str) -> ReplayMismatch:
+        row = next(iter(self.left.values()))
+        more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
+        return self._mismatch(f"{UNFINISHED.get(row.kind, row.kind)} {row.key!r}{_of(row.name)}{more}", attempted)
+
+    def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
+        return ReplayMismatch(self.flow, self.run_id, recorded, attempted)
+
+
+def _of(name: str) -> str:
+    return f" of {name}" if name else ""

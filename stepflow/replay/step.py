@@ -1,0 +1,84 @@
+"""StepFunction: what a workflow has to know of a function that it calls as a step, found out once for each function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from functools import lru_cache
+from types import MethodType, NoneType
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.errors import DefinitionError
+from stepflow.model.codec import Codec
+from stepflow.model.generators import generator_problem, short_name
+
+PLAIN = frozenset({str, int, bool, NoneType})  # values that come back from JSON as they are
+_HINT = "annotate what the function returns, e.g. `-> Order`"
+
+
+@frozen
+class StepFunction:
+    """`name` is the `__qualname__`, empty for lambdas and partials; `codec` restores what the function returns."""
+
+    name: str
+    codec: Codec[Any]
+    is_async: bool
+
+
+def step_function(fn: Any) -> StepFunction:
+    """What there is to know of a function; DefinitionError for what cannot be a step."""
+    owner: Any = fn.__func__ if type(fn) is MethodType else fn
+    try:
+        return _read(owner)
+    except TypeError:  # it cannot be hashed
+        return _read.__wrapped__(owner)
+
+
+@lru_cache(maxsize=1024)
+def _read(fn: Any) -> StepFunction:
+    if not callable(fn):
+        raise DefinitionError(f"{fn!r:.200} is not callable: give the function itself, and its arguments after it")
+    if problem := generator_problem(fn):
+        raise DefinitionError(problem)
+    inner = _annotated(fn)
+    is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
+    return StepFunction(_name(fn), result_codec(inner), is_async)
+
+
+def result_codec(fn: Any) -> Codec[Any]:
+    """The codec of what a function returns: of its annotation; without one plain JSON values pass."""
+    type_ = hints(fn).get("return", Any)
+    return Codec(Any, hint=_HINT) if type_ in (Any, object) or isinstance(type_, typing.TypeVar) else Codec(type_)
+
+
+def hints(fn: Any) -> dict[str, Any]:
+    """The annotations of a function; DefinitionError for one that names what does not exist."""
+    if isinstance(fn, type) or not hasattr(fn, "__annotations__"):
+        return {"return": fn} if isinstance(fn, type) else {}
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except Exception as error:
+        raise DefinitionError(
+            f"the annotations of {short_name(fn)} cannot be read: {error}; define the types at the top level of a module that"
+            " is imported when the program runs"
+        ) from error
+
+
+def _annotated(fn: Any) -> Callable[..., Any]:
+    """The function that has the annotations: inside partials and methods, or the `__call__` of an object."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if isinstance(fn, MethodType):
+        fn = fn.__func__
+    if inspect.isroutine(fn) or isinstance(fn, type):
+        return fn
+    return type(fn).__call__
+
+
+def _name(fn: Any) -> str:
+    name = getattr(fn, "__qualname__", "")
+    return "" if name.endswith("<lambda>") else name

@@ -1,0 +1,55 @@
+"""Processes that advance workflows are killed: no finished step is repeated, nothing is lost, and the result is the same."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from stepflow import Engine
+from tests.processes import flows
+from tests.processes.checks import check_effects, check_file, start_many
+from tests.processes.harness import Nursery
+from tests.processes.test_kill import IN_FLIGHT, work_until_killed
+
+
+@pytest.mark.parametrize("name", ["five", "afive"])
+def test_a_process_that_is_killed_in_each_step_repeats_that_step_alone(nursery: Nursery, name: str) -> None:
+    flow: Any = getattr(flows, name)
+    start_many(nursery.url, flow, 1)
+    for n in range(1, 4):
+        child = nursery.spawn("until_idle", name)
+        nursery.log.wait(1, what="begin", who=child.name)
+        nursery.gate.open()  # the step that was interrupted before, or the first one, comes to its end
+        nursery.log.wait(2, what="begin", who=child.name)
+        assert [e.step for e in nursery.log.entries("begin", child.name)] == [f"s{n - 1}", f"s{n}"]
+        child.kill()
+    child = nursery.spawn("until_idle", name)
+    nursery.gate.open(2)
+    child.wait()
+    assert Counter(e.step for e in nursery.log.entries("end")) == {f"s{n}": 1 for n in range(5)}
+    assert Counter(e.step for e in nursery.log.entries("begin")) == {
+        f"s{n}": 2 if n in (1, 2, 3) else 1 for n in range(5)
+    }
+    with Engine(nursery.url) as engine:
+        assert engine.get(flow, f"{name}-000").result() == 5
+
+
+@pytest.mark.parametrize("name", ["sync_workflow", "async_workflow"])
+def test_a_storm_of_kills(nursery: Nursery, name: str) -> None:
+    flow: Any = getattr(flows, name)
+    chance, killed = random.Random(20260101), list[str]()
+    ids = start_many(nursery.url, flow, 40)
+    while True:
+        child = nursery.spawn("until_idle", name, SILENCE_S=3600.0)
+        if not work_until_killed(nursery, child, chance, chance.randint(1, 300)):
+            break
+        killed.append(child.name)
+    child.wait()
+    check_effects(nursery.log.entries("step"), ids, killed, IN_FLIGHT)
+    assert len(killed) >= 2
+    with Engine(nursery.url) as engine:
+        assert {engine.get(flow, run_id).result() for run_id in ids} == {flows.CHAIN}
+    check_file(nursery.path)
