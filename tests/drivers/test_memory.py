@@ -10,11 +10,9 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
 from stepflow.testing.conformance.kit import NOW, creation, make
-from stepflow.testing.conformance.laws.journal import JournalLaws
-from stepflow.testing.conformance.model.journal import JournalRules
 
 
-class TestMemory(DriverLaws, JournalLaws):
+class TestMemory(DriverLaws):
     @pytest.fixture
     def driver(self) -> MemoryDriver:
         return MemoryDriver()
@@ -39,20 +37,12 @@ def test_a_session_that_is_alone_is_not_woken_for_its_own_commits(tmp_path, monk
     assert woken == [1]  # who waits learns of the end
 
 
-class MemoryMachine(JournalRules, DriverMachine):
-    """The machine with journals."""
-
-
-class MemoryFastPaths(JournalRules, FastPathMachine):
-    """The same without fast paths on one side."""
-
-
-TestMemoryMachine = MemoryMachine.TestCase  # the model against itself: the machine can be satisfied
+TestMemoryMachine = DriverMachine.TestCase  # the model against itself: the machine can be satisfied
 TestMemoryMachine.settings = settings(
     max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
-TestMemoryFastPaths = MemoryFastPaths.TestCase
+TestMemoryFastPaths = FastPathMachine.TestCase
 TestMemoryFastPaths.settings = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -16,8 +16,6 @@ from stepflow.drivers.port import windows
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
-from stepflow.testing.conformance.laws.journal import JournalLaws
-from stepflow.testing.conformance.model.journal import JournalRules
 
 
 def fast_folder() -> Path:
@@ -25,7 +23,7 @@ def fast_folder() -> Path:
     return Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
 
-class TestSqlite(DriverLaws, JournalLaws, ProcessLaws):
+class TestSqlite(DriverLaws, ProcessLaws):
     @pytest.fixture
     def driver(self) -> Iterator[SqliteDriver]:
         folder = fast_folder()
@@ -39,7 +37,7 @@ class TestSqlite(DriverLaws, JournalLaws, ProcessLaws):
         return tx
 
 
-class SqliteMachine(JournalRules, DriverMachine):
+class SqliteMachine(DriverMachine):
     def make_driver(self) -> SqliteDriver:
         folder = fast_folder()
         self.folders = [*getattr(self, "folders", ()), folder]

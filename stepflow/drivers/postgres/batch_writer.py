@@ -17,11 +17,12 @@ from stepflow.drivers.port.rules import (
     publishes_of,
 )
 from stepflow.drivers.port.snapshot import RunSnapshot
-from stepflow.drivers.port.step import Member, Step, whole
+from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import LARGEST, data_statements, delay_statements, fire_statements, last_numbers
+from stepflow.drivers.postgres.journal import append_statements, journal_statements
 from stepflow.drivers.postgres.limits import reservations, reserved
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.owners import PostgresOwners
@@ -126,6 +127,7 @@ class Writer:
         others = (
             label_statements(self._shards, relabelled)
             + event_statements(self._shards, changes)
+            + journal_statements(self._shards, changes, batch.token)
             + queue_statements(self._shards, runs, batch.now)
             + fire_statements(self._shards, runs)
             + data_statements(self._shards, changes.data, batch.token)
@@ -169,6 +171,10 @@ class Writer:
                 found.append((steps(shard, writes, epochs, *more, leaves=None), slots))
         return found
 
+    def appends(self, appends: Sequence[Append], batch: Batch) -> list[Part]:
+        """The statements that write journal rows, unseen."""
+        return [(statement, ()) for statement in append_statements(self._shards, appends, batch.token)]
+
     def _split(self, writes: Sequence[NumberedWrite]) -> list[tuple[tuple[str, bool], Sequence[NumberedWrite]]]:
         """The writes by shard, and by whether they create their run."""
         parts: dict[tuple[str, bool], list[NumberedWrite]] = {}
@@ -182,7 +188,7 @@ class Writer:
         Several statements need an explicit transaction: an exception here in the middle must not commit what was sent.
         """
         sql = self._runner.sql
-        if len(parts) == 1 and not begun and parts[0][1]:  # it takes the lock itself
+        if len(parts) == 1 and not begun:  # it takes the lock itself if it makes revisions
             ((text, values), _slots) = parts[0]
             cursors = [connection.execute(sql(text), values, prepare=True)]
         else:

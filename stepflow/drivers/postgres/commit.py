@@ -13,7 +13,7 @@ import psycopg
 
 from stepflow.drivers.port.commit import CommitResult
 from stepflow.drivers.port.rules import Changes, NumberedWrite
-from stepflow.drivers.port.step import Member, Step, is_creation
+from stepflow.drivers.port.step import Append, Member, Step, is_creation
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
 from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
@@ -21,6 +21,7 @@ from stepflow.drivers.postgres.connection import ANSWER_S, LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import KEPT
 from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
+from stepflow.drivers.postgres.journal import fits_append, kept
 from stepflow.drivers.postgres.lock_and_read import InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
@@ -104,21 +105,23 @@ class Commits:
         return batch.results(slots) if slots or self._kept(connection, batch) else None
 
     def _kept(self, connection: Connection, batch: Batch) -> bool:
-        """Whether data or delays of the last try are there."""
+        """Whether data, delays or journal rows of the last try are there."""
         data, delays = batch.changes.data, batch.changes.delays
+        if kept(self._runner, connection, self._shards, batch.changes, batch.token):
+            return True
         if not data and not delays:
             return False
         values = (texts(self._shards.all), numbers(data), numbers(delays), batch.token)
         return bool(connection.execute(self._runner.sql(KEPT), values).fetchall()[0][0])
 
     def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
-        changes = Changes()
-        rest = _sorted_out(batch, changes)
+        changes, appends = Changes(), list[Append]()
+        rest = _sorted_out(batch, changes, appends)
         batch.drawn.clear()
         runs = self._writer.lock_and_read(connection, batch, rest) if rest else {}
         if rest and batch.broken and (done := self._made(connection, batch)) is not None:
             return done
-        parts = self._writer.revisions(changes, batch, None)
+        parts = self._writer.revisions(changes, batch, None) + self._writer.appends(appends, batch)
         if rest:
             parts += self._writer.decided(connection, rest, batch, runs)
             self._hold(max((0, *(max(epochs) for epochs in batch.epochs.values()))))
@@ -128,12 +131,14 @@ class Commits:
         return batch.results(revs)
 
 
-def _sorted_out(batch: Batch, changes: Changes) -> list[int]:
-    """Note the usual steps and creations if they may go unseen; the numbers of the other commits."""
+def _sorted_out(batch: Batch, changes: Changes, appends: list[Append]) -> list[int]:
+    """Note the usual steps, creations and Appends if they may go unseen; the numbers of the other commits."""
     rest = []
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
         if batch.unseen and type(member) is Step and fits_step(member):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
+        elif batch.unseen and type(member) is Append and fits_append(member):
+            appends.append(member)
         elif batch.unseen and is_creation(commit) and fits_birth(commit):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=True))
         else:

@@ -13,6 +13,7 @@ from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.journal import JOURNALED
 from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, partition, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
@@ -61,7 +62,7 @@ DELAYS = (
 # A delay has the creation data of its run.
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
-    f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null')"
+    f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null'), {JOURNALED}"
     f" from {_GIVEN} {by_id('states', 'x.*')} s"
     f" cross join {found('delays', 'x.shard = $1 and x.number = s.delay', 'x.*')} d"
     f" left join {found('states', 'x.shard = $1 and x.id = d.run_id', 'x.*')} r on true"
@@ -159,6 +160,6 @@ def _read_delay(row: tuple[Any, ...]) -> Delay:
 
 def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record]:
     """The key and record of a pending delay, from a row of `LOAD`."""
-    key, *rest, exchange = row[20:]
+    key, *rest, exchange, journaled = row[20:]
     delay = _read_delay((*row[:6], *rest))
-    return restored(key), read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay)
+    return restored(key), read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay, journaled=journaled)

@@ -53,6 +53,7 @@ DELETIONS = (
     "delete from stepflow.events where shard = $1 and run_id = any($2::text[])",
     "delete from stepflow.delays where shard = $1 and run_id = any($2::text[])",
     "delete from stepflow.data where shard = $1 and run_id = any($2::text[])",
+    "delete from stepflow.journal where shard = $1 and run_id = any($2::text[])",
     "delete from stepflow.labels where shard = $1 and id = any($2::text[])",
     "delete from stepflow.states where shard = $1 and id = any($2::text[])",
 )
@@ -80,6 +81,8 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"
         " from (select * from stepflow.delays where not fired) d full join (select * from stepflow.states where delay is not null)"
         " s on s.shard = d.shard and s.delay = d.number where d.number is null or s.id is null",
+        "a journal row of {} belongs to no run": "select j.run_id from stepflow.journal j left join stepflow.states s"
+        " on s.shard = j.shard and s.id = j.run_id where s.id is null",
         "a label of run {} belongs to no run": "select l.id from stepflow.labels l left join stepflow.states s"
         " on s.shard = l.shard and s.id = l.id where s.id is null",
     }

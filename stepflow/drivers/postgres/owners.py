@@ -13,6 +13,7 @@ from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.journal import journaled_by
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.process import fate, identity
@@ -198,9 +199,11 @@ class PostgresOwners:
         )
         dues = [0 if now is None else now]
         counted = []
+        mine = {i: run.epoch for i, run in runs.items() if run.epoch is not None and run.row and run.row.owner == owner}
+        journaled = set() if now is None else set(journaled_by(self._runner, connection, self._shards, mine))
         for run_id, run in runs.items():
-            if run.epoch is not None and run.row is not None and run.row.owner == owner:
-                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now, journaled=False)
+            if run_id in mine and run.row is not None:
+                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now, run_id in journaled)
                 counted += [run_id] if row.crashes > run.row.crashes else []
                 run.place(row)
                 dues.append(run.row.due)  # a row was due when it was claimed

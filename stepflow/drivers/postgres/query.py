@@ -12,7 +12,7 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
-from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     EndedQuery,
@@ -26,6 +26,7 @@ from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.journal import JOURNALED, read_journals
 from stepflow.drivers.postgres.limits import limit_usage
 from stepflow.drivers.postgres.lists import ROW, Lists
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
@@ -44,8 +45,11 @@ from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import QueueRow
 
-TEXT = """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
-    from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text"""
+TEXT = (
+    """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
+    from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text, """
+    + JOURNALED
+)
 LOAD = (
     f"select {STATE}, {CREATED}, {QUEUE}, {TEXT} from unnest($2::text[]) as u (id) cross join {by_id('states', 'x.*')} s"
     f" left join {ROW} q on true left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
@@ -90,8 +94,7 @@ class PostgresReader:
                 rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
                 return [int(rows[0][0])]
             case JournalQuery():
-                journals: list[tuple[JournalRow, ...]] = [() for _id in query.ids]
-                return journals
+                return read_journals(self.runner, self.connection, self.shards, query.ids)
             case EndedQuery():
                 return self._ended(query)
             case LimitUsageQuery():
@@ -145,7 +148,7 @@ def _events(run_id: str, text: str | None) -> tuple[Event, ...]:
 
 def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, Record]:
     """The id and record of a run, from a row of `LOAD`, or one without the columns `QUEUE` and its `queued` row."""
-    *columns, exchange, events = row
+    *columns, exchange, events, journaled = row
     run_id = restored(row[0])
     queued = queued or read_queue(columns[9:20])
-    return run_id, read_record(columns, queued, restored(exchange), _events(run_id, events))
+    return run_id, read_record(columns, queued, restored(exchange), _events(run_id, events), journaled=journaled)

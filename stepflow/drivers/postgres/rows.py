@@ -113,7 +113,9 @@ def read_record(
     exchange: str = "",
     events: tuple[Event, ...] = (),
     delay: Delay | None = None,
+    journaled: bool = False,
 ) -> Record:
     """A record from the columns `STATE` and `CREATED`, and the queue row."""
     flow, input_hash, created_at = run[6:9]
-    return Record(read_state(run[:6]), Created(restored(flow), input_hash, created_at), exchange, row, events, delay)
+    created = Created(restored(flow), input_hash, created_at)
+    return Record(read_state(run[:6]), created, exchange, row, events, delay, journaled)

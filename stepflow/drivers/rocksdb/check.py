@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
+from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
-from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed
+from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed, waiting
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.revision_index import places
@@ -42,6 +43,7 @@ class Inspection:
             (keys.dues, self._timed),
             (keys.data, self._data),
             (keys.blobs, self._blob),
+            (keys.journal, self._journal),
         ):
             for tables, key in self._each(prefix):
                 found += look(tables, key)
@@ -81,6 +83,8 @@ class Inspection:
         if run is None:
             yield f"run {run_id!r} has no history"
             return
+        if run.journaled is not journal.exists(tables, run_id):
+            yield f"run {run_id!r} {'has no' if run.journaled else 'does not know of its'} journal rows"
         for entry, value in run_entries(self._keys, run, tables.row(run_id)).items():
             if tables.disk.get(entry) != value:
                 yield f"run {run_id!r} is missing in an index: {entry!r}"
@@ -140,6 +144,11 @@ class Inspection:
         run_id, at = read_text(key, len(self._keys.blobs))
         if tables.disk.get(self._keys.data + key[at:]) is None:
             yield f"data {read_number(key, at)} of run {run_id!r} is missing"
+
+    def _journal(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
+        name = read_text(key, len(self._keys.journal))[0]
+        if tables.run(name) is None and waiting(tables, self._keys, name) is None:
+            yield f"a journal row of {name!r} belongs to no run"
 
 
 def _indexed_id(keys: Keys, key: bytes) -> str:

@@ -15,6 +15,7 @@ from stepflow.drivers.port.rules import (
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import is_creation
 from stepflow.drivers.rocksdb import delays as attached
+from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
@@ -83,6 +84,10 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
         _write(member, keys, write, now)
     for run_id, seq in changes.consumed:
         rows.consume(member, keys, run_id, seq)
+    for run_id in dict.fromkeys(run_id for run_id, _name in changes.forgets):
+        journal.forget(member, keys, run_id, [name for one, name in changes.forgets if one == run_id])
+    for run_id, row in changes.journal:
+        journal.put(member, keys, run_id, (row,), row.epoch)
     for event in changes.events:
         _publish(member, keys, event)
     for key, run in runs.items():

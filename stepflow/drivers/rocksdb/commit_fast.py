@@ -1,11 +1,12 @@
-"""The hot path: the steps of a batch, which need no layer of their own."""
+"""The hot path: the steps and journal rows of a batch, which need no layer of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue
-from stepflow.drivers.port.step import Member, Step, answer, whole
+from stepflow.drivers.port.step import Append, Member, Step, answer, whole
+from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
@@ -32,6 +33,9 @@ def apply(
     tagged = tables.keys.tagged
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
+        if type(member) is Append and _may_append(member, runs, rows):
+            results.append(_appended(overlay, tables, member, now))
+            continue
         step = member if type(member) is Step else None
         run, row = (None, None) if step is None else (runs.get(step.id), rows.get(step.id))
         if step is None or run is None or row is None or row.epoch != step.epoch or not row.owner:
@@ -75,6 +79,20 @@ def apply(
         results.append((rev, now))
     block.write()
     return results
+
+
+def _may_append(append: Append, runs: Mapping[str, RunRecord | None], rows: Mapping[str, QueueRow | None]) -> bool:
+    """Whether these rows are of a cached run whose claim holds, and use up no event."""
+    row = rows.get(append.id)
+    return row is not None and row.epoch == append.epoch and not append.consume and runs.get(append.id) is not None
+
+
+def _appended(overlay: Overlay, tables: RocksdbTables, append: Append, now: int) -> Committed | StepflowError:
+    try:
+        journal.append(overlay, tables.keys, append)
+    except MEMBER_ERRORS as error:
+        return member_error(error)
+    return Committed(committed_at=now)
 
 
 def _leaves(part: Enqueue | Dequeue, transition: Transition, run: RunRecord, row: QueueRow) -> bool:

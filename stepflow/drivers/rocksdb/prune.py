@@ -1,4 +1,4 @@
-"""prune: deletes runs with their history, events, delays, data and index keys."""
+"""prune: deletes runs with their history, events, delays, data, journal and index keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def forget(overlay: Overlay, tables: RocksdbTables, run_id: str) -> None:
             overlay.puts[keys.tagged + text(name) + text(value) + number(rev)] = None
     for delay in delays_of(tables, run_id):
         overlay.puts[timed(keys, delay)] = None
-    for prefix in (keys.events + code, keys.published + code, keys.delays + code, keys.blobs + code):
+    kinds = (keys.events, keys.published, keys.delays, keys.blobs, keys.journal)
+    for prefix in [kind + code for kind in kinds]:
         for key, _record in tables.disk.scan(prefix, after(prefix)):
             overlay.puts[key] = None
             if prefix == keys.blobs + code:

@@ -10,7 +10,7 @@ from threading import Condition
 
 from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
-from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     EndedQuery,
@@ -22,6 +22,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
+from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
@@ -76,8 +77,8 @@ class RocksdbReader:
             case DataQuery():
                 return attached.read_data(self._tables, query)
             case JournalQuery():
-                journals: list[tuple[JournalRow, ...]] = [() for _id in query.ids]
-                return journals
+                with self._lock:
+                    return [journal.read(self._tables, run_id) for run_id in query.ids]
             case LimitUsageQuery():
                 with self._lock:
                     return [control.limit_usage(self._tables, [query.limits], query.now)]
@@ -119,12 +120,13 @@ class RocksdbReader:
         created = Created(state.transition.to, "", delay.due) if run is None else run.created
         place = (text(state.id), kept.exchange_rev)
         exchange = RocksdbRevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
-        return Record(state, created, exchange, tables.row(key), (), delay)
+        return Record(state, created, exchange, tables.row(key), (), delay, journal.exists(tables, key))
 
     def _record(self, run: RunRecord, exchange: str) -> Record:
         tables = self._tables
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
-        return new_tuple(Record, (run.state(), run.created, exchange, tables.row(run.id), events, None, False))
+        state, row = run.state(), tables.row(run.id)
+        return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled))
 
     def _runs(self, query: RunQuery) -> list[Record]:
         with self._lock:

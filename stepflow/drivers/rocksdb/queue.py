@@ -8,6 +8,7 @@ from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Rel
 from stepflow.drivers.port.rules import decide_release, reclaimed
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.rocksdb import delays as attached
+from stepflow.drivers.rocksdb.journal import written_by
 from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import RunRecord, dump_owner, parse_event
@@ -129,4 +130,5 @@ def reclaim(overlay: Overlay, keys: Keys, key: str, now: int) -> None:
     """Free a row whose owner died."""
     row = overlay.row(key)
     assert row is not None
-    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, journaled=False))
+    journaled = written_by(overlay, keys, key, row.epoch)
+    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, journaled))

@@ -27,7 +27,7 @@ class RunRecord:
     """What a commit must know of a run. An overlay changes a `copy`; a step changes the cached one itself.
 
     `code` is the id as part of a key, `exchange_rev` the revision that holds the exchange's text, `pending` the number
-    of events that no wait took yet, `oldest` a seq that none of them is below.
+    of events that no wait took yet, `oldest` a seq that none of them is below; `journaled`: it has journal rows.
     """
 
     id: str
@@ -43,6 +43,7 @@ class RunRecord:
     pending: int = 0
     oldest: int = 0
     limits: str = ""
+    journaled: bool = False
 
     def state(self) -> State:
         """The State of the newest revision."""
@@ -52,9 +53,8 @@ class RunRecord:
     def copy(self) -> RunRecord:
         """A copy to be changed."""
         parts = (self.transition, self.labels, self.annotations, self.committed_at, self.exchange_rev)
-        return RunRecord(
-            self.id, self.code, self.created, self.rev, *parts, self.priority, self.pending, self.oldest, self.limits
-        )
+        more = (self.priority, self.pending, self.oldest, self.limits, self.journaled)
+        return RunRecord(self.id, self.code, self.created, self.rev, *parts, *more)
 
     def moved(self, state: State, rev: int, now: int) -> None:
         """Take over the position, labels and annotations of `state` as revision `rev`."""
@@ -84,17 +84,18 @@ def _newer(found: object) -> SchemaMismatch:
     )
 
 
-def fixed(run: RunRecord) -> tuple[Created, int, int, int, str]:
+def fixed(run: RunRecord) -> tuple[Created, int, int, int, str, bool]:
     """What is stored once per run, beside its history."""
-    return run.created, run.priority, run.pending, run.oldest, run.limits
+    return run.created, run.priority, run.pending, run.oldest, run.limits, run.journaled
 
 
 def dump_run(run: RunRecord) -> bytes:
     """The record of what is `fixed`."""
     created = run.created
+    last = f",{_quote(run.limits)},true" if run.journaled else _last(run.limits)
     return (
         f"[{FORMAT},{_quote(created.flow)},{_quote(created.input_hash)},{created.created_at},"
-        f"{run.priority},{run.pending},{run.oldest}{_last(run.limits)}]"
+        f"{run.priority},{run.pending},{run.oldest}{last}]"
     ).encode()
 
 
@@ -105,11 +106,11 @@ def _last(limits: str) -> str:
 
 def parse_run(record: bytes, run_id: str, code: bytes, rev: int, revision: bytes) -> RunRecord:
     """The run of a record, and of that of its newest revision."""
-    flow, input_hash, created_at, priority, pending, oldest, *limits = parse(record)
+    flow, input_hash, created_at, priority, pending, oldest, *more = parse(record)
     state, exchange_rev, _text = parse_revision(revision, run_id, rev)
     created = Created(flow, input_hash, created_at)
     parts = (state.transition, state.labels, state.annotations, state.committed_at)
-    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *limits)
+    return RunRecord(run_id, code, created, rev, *parts, exchange_rev, priority, pending, oldest, *more)
 
 
 def dump_revision(prev: int, exchange_rev: int, position: str, exchange: str) -> bytes:

@@ -14,6 +14,7 @@ from stepflow.testing.conformance.laws.data import DataLaws
 from stepflow.testing.conformance.laws.delays import DelayLaws
 from stepflow.testing.conformance.laws.events import EventLaws
 from stepflow.testing.conformance.laws.inbox import InboxLaws
+from stepflow.testing.conformance.laws.journal import JournalLaws
 from stepflow.testing.conformance.laws.limits import LimitLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
@@ -33,6 +34,7 @@ class DriverLaws(
     DataLaws,
     RevisionLaws,
     LimitLaws,
+    JournalLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 

@@ -18,12 +18,13 @@ from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation, revisions
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
 from stepflow.testing.conformance.model.delays_and_data import DelayAndDataRules
+from stepflow.testing.conformance.model.journal import JournalRules
 from stepflow.testing.conformance.model.sides import Side
 
 T = TypeVar("T")
 
 
-class DriverMachine(DelayAndDataRules, RuleBasedStateMachine):
+class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
     """Subclass it with `make_driver` and give `TestCase` to the test runner."""
 
     def make_model(self) -> Driver:

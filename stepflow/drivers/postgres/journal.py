@@ -1,0 +1,157 @@
+"""The journal rows of runs: the statements that write and forget them, and how they are read."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.rules import Changes
+from stepflow.drivers.port.step import Append
+from stepflow.drivers.postgres.arrays import flags, numbers, restored, texts
+from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lookup import found
+from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
+
+_PUT = """
+insert into stepflow.journal (shard, seq, run_id, key, kind, name, text, failed, epoch, token)
+select $1, nextval('stepflow.seqs'), run_id, key, kind, name, text, failed, epoch, $9::bigint from (
+    select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::bigint[]) with ordinality
+        as t (run_id, key, kind, name, text, failed, epoch, n){where} order by n) u
+on conflict (shard, run_id, key) do update set kind = excluded.kind, name = excluded.name, text = excluded.text,
+    failed = excluded.failed, epoch = excluded.epoch, token = excluded.token
+"""
+PUT = _PUT.format(where="")
+# Unseen: the runs $10 are locked, and hold the epochs $11; else the cast fails on purpose, see `commit_fast.STEPS`.
+APPEND = f"""
+with s as materialized (
+    select s.id from unnest($10::text[], $11::bigint[]) as u (id, epoch)
+    cross join {found("states", "x.shard = $1 and x.id = u.id and x.epoch = u.epoch", "x.id", " for no key update")} s
+), held as materialized (
+    select count(*) = cardinality($10::text[]) as yes from s
+), j as (
+    {_PUT.format(where=" where (select yes from held)")}
+)
+select null, case when yes then 0 else ('stale: ' || $10::text)::integer end from held
+"""
+# '' names all rows, a name that ends in ':' those whose keys begin with it.
+FORGET = f"""
+delete from stepflow.journal t using unnest($2::text[], $3::text[]) as u (run_id, name) cross join
+    {
+    found(
+        "journal",
+        "x.shard = $1 and x.run_id = u.run_id and (x.key = u.name or u.name = ''"
+        " or (right(u.name, 1) = ':' and starts_with(x.key, u.name)))",
+    )
+} j where t.ctid = j.at
+"""
+READ = (
+    "select j.* from unnest($2::text[]) as u (id) cross join "
+    + found("journal", "x.shard = $1 and x.run_id = u.id", "run_id, key, kind, name, text, failed, seq, epoch")
+    + " j"
+)
+# A scalar query with a limit: of `exists` the planner may make a hash table of the whole journal.
+_ANY = "(select true from stepflow.journal x where x.shard = {shard} and x.run_id = {run}{more} order by x.key limit 1) is not null"
+JOURNALED = _ANY.format(shard="s.shard", run="s.id", more="")
+BY_EPOCH = "select u.id from unnest($2::text[], $3::bigint[]) as u (id, epoch) where " + _ANY.format(
+    shard="$1", run="u.id", more=" and x.epoch = u.epoch"
+)
+KEPT = (
+    "select count(*) > 0 from unnest($2::text[], $3::text[]) as u (run_id, key) cross join "
+    + found("journal", "x.shard = $1 and x.run_id = u.run_id and x.key = u.key", "x.token")
+    + " j where j.token = $4"
+)
+
+Written = tuple[str, JournalRow]
+"""A run and a row of it, with its epoch."""
+
+
+def fits_append(append: Append) -> bool:
+    """Whether the statement for Appends can make this one: it knows nothing of events, and writes no key twice."""
+    rows = append.rows
+    return not append.consume and len(rows) > 0 and (len(rows) == 1 or len({row.key for row in rows}) == len(rows))
+
+
+def append_statements(shards: Shards, appends: Sequence[Append], token: int) -> list[Statement]:
+    """The statements that write the rows of these Appends and check their claims, unseen."""
+    found: list[Statement] = []
+    by_id = {append.id: append for append in appends}
+    for shard, ids in shards.split(by_id).items():
+        mine = [by_id[run_id] for run_id in ids]
+        written = [(append.id, row._replace(epoch=append.epoch)) for append in mine for row in append.rows]
+        found.append((APPEND, (*_values(shard, written, token), texts(ids), numbers([one.epoch for one in mine]))))
+    return found
+
+
+def journal_statements(shards: Shards, changes: Changes, token: int) -> list[Statement]:
+    """Forget and write rows as the rules noted it."""
+    found: list[Statement] = []
+    for shard in shards.split(run_id for run_id, _name in changes.forgets):
+        names = [(run_id, name) for run_id, name in changes.forgets if shards.of(run_id) == shard]
+        found.append((FORGET, (shard, texts([i for i, _name in names]), texts([name for _id, name in names]))))
+    for shard, written in _by_shard(shards, changes.journal).items():
+        found.append((PUT, _values(shard, written, token)))
+    return found
+
+
+def _by_shard(shards: Shards, journal: Sequence[Written]) -> Mapping[str, Sequence[Written]]:
+    parts: dict[str, list[Written]] = {shard: [] for shard in shards.split(run_id for run_id, _row in journal)}
+    for one in journal:
+        parts[shards.of(one[0])].append(one)
+    return parts
+
+
+def _values(shard: str, written: Sequence[Written], token: int) -> tuple[object, ...]:
+    rows = [row for _id, row in written]
+    return (
+        shard,
+        texts([run_id for run_id, _row in written]),
+        texts([row.key for row in rows]),
+        texts([row.kind for row in rows]),
+        texts([row.name for row in rows]),
+        texts([row.text for row in rows]),
+        flags([row.failed for row in rows]),
+        numbers([row.epoch for row in rows]),
+        token,
+    )
+
+
+def kept(runner: TransactionRunner, connection: Connection, shards: Shards, changes: Changes, token: int) -> bool:
+    """Whether rows of the call with this token are there."""
+    parts = [
+        (runner.sql(KEPT), (shard, texts([i for i, _row in some]), texts([row.key for _id, row in some]), token))
+        for shard, some in _by_shard(shards, changes.journal).items()
+    ]
+    return any(rows[0][0] for rows in fetch_all(connection, *parts)) if parts else False
+
+
+def read_journals(
+    runner: TransactionRunner, connection: Connection, shards: Shards, ids: Sequence[str]
+) -> list[tuple[JournalRow, ...]]:
+    """The rows of each run."""
+    journals: dict[str, list[JournalRow]] = {run_id: [] for run_id in ids}
+    parts = [(runner.sql(READ), (shard, texts(some))) for shard, some in shards.split(ids).items()]
+    for rows in fetch_all(connection, *parts) if parts else ():
+        for run_id, key, kind, name, text, failed, seq, epoch in rows:
+            row = JournalRow(restored(key), restored(kind), restored(name), restored(text), failed, seq, epoch)
+            journals[restored(run_id)].append(row)
+    return [tuple(sorted(journals[run_id], key=_seq)) for run_id in ids]
+
+
+def _seq(row: JournalRow) -> int:
+    return row.seq
+
+
+def journaled_by(
+    runner: TransactionRunner, connection: Connection, shards: Shards, epochs: Mapping[str, int]
+) -> Iterable[str]:
+    """Which of the runs have a row of the epoch that goes with them."""
+    return [
+        restored(row[0])
+        for shard, ids in shards.split(epochs).items()
+        for row in connection.execute(
+            runner.sql(BY_EPOCH), (shard, texts(ids), numbers([epochs[run_id] for run_id in ids]))
+        )
+    ]

@@ -1,0 +1,87 @@
+"""The journal rows of runs: their records, and how they are written, forgotten and read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from stepflow.drivers.port.journal import JournalRow, is_forgotten
+from stepflow.drivers.port.step import Append
+from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, read_text, text
+from stepflow.drivers.rocksdb.overlay import Below, Overlay
+from stepflow.drivers.rocksdb.records import RunRecord, dump, parse
+from stepflow.drivers.rocksdb.tables import RocksdbTables
+
+
+def put(overlay: Overlay, keys: Keys, run_id: str, rows: Iterable[JournalRow], epoch: int) -> None:
+    """Write rows under the claim of this epoch; the record of the run tells of the first one."""
+    run, prefix = overlay.run(run_id), _prefix(overlay, keys, run_id)
+    written: dict[bytes, bytes | None] = {}
+    for key, row in {row.key: row for row in rows}.items():
+        at = prefix + text(key)
+        last = overlay.loose[at] if at in overlay.loose else overlay.value(at)
+        if last is None:
+            overlay.head.seq += 1
+        seq = overlay.head.seq if last is None else parse(last)[0]
+        written[at] = dump(seq, epoch, row.kind, row.name, row.text, row.failed)
+    overlay.loose.update(written)
+    if run is not None and written and not run.journaled:
+        overlay.copy(run).journaled = True
+
+
+def append(overlay: Overlay, keys: Keys, given: Append) -> None:
+    """Write the rows of an Append whose claim was compared; if one cannot be stored, none is written."""
+    before = overlay.head.copy()
+    try:
+        put(overlay, keys, given.id, given.rows, given.epoch)
+    except BaseException:
+        overlay.head.back(before)
+        raise
+
+
+def forget(overlay: Overlay, keys: Keys, run_id: str, names: Collection[str]) -> None:
+    """Delete the rows that `names` name."""
+    prefix = _prefix(overlay, keys, run_id)
+    left = False
+    for at in _records(overlay, prefix):
+        key = read_text(at, len(prefix))[0]
+        if any(is_forgotten(key, name) for name in names):
+            overlay.loose[at] = None
+        else:
+            left = True
+    run = overlay.run(run_id)
+    if run is not None and run.journaled and not left:
+        overlay.copy(run).journaled = False
+
+
+def written_by(overlay: Overlay, keys: Keys, key: str, epoch: int) -> bool:
+    """Whether the claim of this epoch wrote a row of the run or delay of this key."""
+    run = overlay.run(key)
+    if run is not None and not run.journaled:
+        return False
+    return any(parse(record)[1] == epoch for record in _records(overlay, _prefix(overlay, keys, key)).values())
+
+
+def read(tables: RocksdbTables, run_id: str) -> tuple[JournalRow, ...]:
+    """The rows of a run, by seq."""
+    prefix = tables.keys.journal + text(run_id)
+    rows = []
+    for at, record in tables.disk.scan(prefix, after(prefix)):
+        seq, epoch, kind, name, value, failed = parse(record)
+        rows.append(JournalRow(read_text(at, len(prefix))[0], kind, name, value, failed, seq, epoch))
+    return tuple(sorted(rows, key=lambda row: row.seq))
+
+
+def exists(tables: RocksdbTables, key: str) -> bool:
+    """Whether the run or delay of this key has rows."""
+    prefix = tables.keys.journal + text(key)
+    return any(True for _row in tables.disk.scan(prefix, after(prefix)))
+
+
+def _prefix(overlay: Overlay, keys: Keys, run_id: str) -> bytes:
+    run: RunRecord | None = overlay.run(run_id)
+    return keys.journal + (text(run_id) if run is None else run.code)
+
+
+def _records(below: Below, prefix: bytes) -> dict[bytes, bytes]:
+    """All records whose keys begin with `prefix`: no text begins below the lowest number."""
+    return below.beneath(prefix, -BIAS)
