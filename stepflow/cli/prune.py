@@ -23,11 +23,16 @@ from stepflow.engine.async_engine import AsyncEngine
 @with_store
 def command(target: StoreTarget, older_than: timedelta) -> None:
     """Delete runs that ended long ago, with their history. Open and parked runs are never deleted."""
+    revisions = 0
+
+    def note(_runs: int, so_far: int) -> None:
+        nonlocal revisions
+        revisions = so_far
 
     async def work(engine: AsyncEngine) -> int:
-        return await engine.prune(older_than)
+        return await engine.prune(older_than, note)
 
     deleted = target.run(work)
     if target.out.json:
-        return target.out.value({"deleted": deleted})
-    return target.out.line(f"{deleted} run{'s' * (deleted != 1)} deleted")
+        return target.out.value({"deleted": deleted, "revisions": revisions})
+    return target.out.line(f"{deleted} run{'s' * (deleted != 1)} deleted, {revisions} revision{'s' * (revisions != 1)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, Self
 
 from attrs import frozen
@@ -17,13 +17,15 @@ from stepflow.drivers.port.queries import AsleepQuery, RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
+    DEFAULT_KEEP,
     MAX_LIMIT,
     checked_age,
     checked_clock,
     checked_concurrency,
     checked_flow,
+    checked_keep,
+    checked_keep_ids,
     checked_namespace,
-    checked_retention,
     checked_timeout,
 )
 from stepflow.engine.clock import Clock, moment
@@ -57,8 +59,9 @@ class AsyncEngine(AsyncFlowEngine):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
-    same time; runs that ended are kept for `retention`. Use it as `async with AsyncEngine(...) as engine:`, or call `open`
-    and `close`.
+    same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
+    a new run, unless `keep_ids` says for how long it is refused (RunExists). Use it as `async with AsyncEngine(...) as engine:`,
+    or call `open` and `close`.
     """
 
     _any_loop = False  # whether threads in which other event loops run may call it
@@ -70,7 +73,9 @@ class AsyncEngine(AsyncFlowEngine):
         clock: Clock | None = None,
         namespace: str = "",
         concurrency: int = 64,
-        retention: timedelta | None = timedelta(days=30),
+        keep: timedelta | None = DEFAULT_KEEP,
+        keep_ids: timedelta | None = None,
+        retention: timedelta | EllipsisType | None = ...,
         commit_on_loop: bool = False,
     ) -> None:
         """A thread writes to the store, so that a disk that stalls never blocks the event loop.
@@ -78,8 +83,11 @@ class AsyncEngine(AsyncFlowEngine):
         With `commit_on_loop=True` the loop itself commits while the store is quick: more steps per second, for a program
         whose loop does nothing else.
         """
-        options = (checked_namespace(namespace), checked_concurrency(concurrency), checked_retention(retention))
-        self._session = Session(driver_for(store), checked_clock(clock), *options, commit_on_loop, self._any_loop)
+        options = (checked_namespace(namespace), checked_concurrency(concurrency))
+        spans = (checked_keep(keep, retention), checked_keep_ids(keep_ids))
+        self._session = Session(
+            driver_for(store), checked_clock(clock), *options, *spans, commit_on_loop, self._any_loop
+        )
         self._clock = self._session.clock
         super().__init__(self._session)
 
@@ -113,10 +121,14 @@ class AsyncEngine(AsyncFlowEngine):
         if session.lifetime.is_open:
             session.notifier.schedule_at(0)
 
-    async def prune(self, older_than: timedelta) -> int:
-        """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
+    async def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
+        """Delete the runs that ended longer ago than that, with their history; how many were deleted.
+
+        It goes in short transactions with pauses between them. After each of them `report(runs, revisions)` is called with what was
+        deleted so far.
+        """
         self._session.lifetime.check_open()
-        return await self._session.pruner.prune_old(checked_age(older_than))
+        return (await self._session.pruner.prune_old(checked_age(older_than), report)).runs
 
     def health(self) -> Health:
         """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""

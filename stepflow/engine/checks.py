@@ -15,6 +15,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, dump
 
+DEFAULT_KEEP = timedelta(days=30)
 MAX_PRIORITY, MAX_LIMIT = 2**31 - 1, 2**31 - 2  # one more than the limit still fits every store
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
@@ -191,13 +192,24 @@ def checked_namespace(namespace: Any) -> str:
     return checked_size("namespace", _encodable("namespace", namespace), NAMESPACE_BYTES)
 
 
-def checked_retention(retention: Any) -> timedelta | None:
-    """How long to keep runs that ended; None for ever."""
-    if retention is not None and (not isinstance(retention, timedelta) or retention < timedelta(0)):
-        raise StepflowError(
-            f"retention={retention!r:.80}: give a timedelta, e.g. timedelta(days=30), or None to keep every run"
-        )
-    return retention
+def checked_keep(keep: Any, retention: Any = ...) -> timedelta | None:
+    """How long to keep runs that ended; None for ever. `retention` is another name of it, not given: `...`."""
+    if retention is ...:
+        return _checked_span("keep", keep, "None to keep every run")
+    if keep != DEFAULT_KEEP:
+        raise StepflowError("keep= and retention= are two names of one option: give keep= alone")
+    return _checked_span("retention", retention, "None to keep every run")
+
+
+def checked_keep_ids(keep_ids: Any) -> timedelta | None:
+    """How long to keep the ids of pruned runs; None: not at all."""
+    return _checked_span("keep_ids", keep_ids, "None to let an id be started again as soon as its run is pruned")
+
+
+def _checked_span(name: str, value: Any, otherwise: str) -> timedelta | None:
+    if value is not None and (not isinstance(value, timedelta) or value < timedelta(0)):
+        raise StepflowError(f"{name}={value!r:.80}: give a timedelta, e.g. timedelta(days=30), or {otherwise}")
+    return value
 
 
 def checked_clock(clock: Any) -> Clock:

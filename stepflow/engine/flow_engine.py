@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar, overload
 
-from stepflow.drivers.port.commit import Commit, Created
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.checks import checked_id, checked_labels, checked_limit, checked_statuses
-from stepflow.engine.client.client import Client
+from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
+from stepflow.engine.clock import moment
 from stepflow.engine.states.api import AsyncVerbs, Parts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.flow import Flow
@@ -57,8 +59,9 @@ class AsyncFlowEngine(AsyncVerbs):
 
         `at` delays the first step. A lower `priority` goes first.
         `limits` say how many runs may share a key. The same `dedup_key` of a flow again within `dedup_window` (seconds or
-        timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after `retention`
-        (30 days); the same id then starts a new run. With `tx`, the caller's open transaction on the same store, the run begins
+        timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after the
+        engine's `keep` (30 days): the same id then starts a new run, whose steps are done again, unless `keep_ids` refuses it
+        (RunExists). With `tx`, the caller's open transaction on the same store, the run begins
         to exist when that transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
         exchange that cannot be stored.
         """
@@ -155,9 +158,11 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         return StartPlanner(flow, options, self._parts.clock).plan(options.id, exchange)
 
-    def _made(self, flow: Flow[Any, Out], commit: Commit, found: Created | None, exchange: Any) -> AsyncRun[Out]:
+    def _made(self, flow: Flow[Any, Out], commit: Commit, found: Existing | None, exchange: Any) -> AsyncRun[Out]:
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow), commit.writes[0].created
+        if isinstance(found, PrunedId):
+            raise RunExists(_pruned(found), run)
         if (
             found is not None
             and created is not None
@@ -172,3 +177,12 @@ class AsyncFlowEngine(AsyncVerbs):
         parts = self._parts
         parts.lifetime.check_open()
         return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, flow)
+
+
+def _pruned(gone: PrunedId) -> str:
+    """Why an id cannot be started although there is no run."""
+    if gone.until:
+        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=)"
+    else:
+        kept = "its records are being deleted: `stepflow prune` completes that"
+    return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; use another id, or start it later"

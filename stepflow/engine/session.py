@@ -58,6 +58,7 @@ class Session:
         namespace: str,
         concurrency: int,
         keep: timedelta | None,
+        keep_ids: timedelta | None,
         commit_on_loop: bool,
         any_loop: bool = False,
     ) -> None:
@@ -67,7 +68,7 @@ class Session:
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any, Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
-        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep)
+        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep, keep_ids)
 
     async def open(self) -> None:
         """Connect, and make the parts in the order of their use; raises the StoreErrors of the driver."""

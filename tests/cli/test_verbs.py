@@ -118,8 +118,8 @@ def test_diagram_draws_the_flow_and_where_a_run_is(waiting):
 
 
 def test_prune_keeps_young_and_open_runs(waiting):
-    assert waiting("prune", "--older-than", "30d") == "0 runs deleted\n"
-    assert waiting.json("prune", "--older-than", "0s") == {"deleted": 1}
+    assert waiting("prune", "--older-than", "30d") == "0 runs deleted, 0 revisions\n"
+    assert waiting.json("prune", "--older-than", "0s") == {"deleted": 1, "revisions": 2}
     assert [run["id"] for run in waiting.json("list")] == ["order-1"]
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import Engine, NotFound, Status, named
+from stepflow import Engine, NotFound, RunExists, Status, StepflowError, named
+from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Driver, Maintenance, Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.worker.retention import Pruner
+from stepflow.testing import VirtualClock
 from tests.engine.flows import Flaky, Order, chain
 
 
@@ -96,11 +101,9 @@ class Swept(Driver, Maintenance):
         self._port = self._driver.maintenance(namespace)
         return self
 
-    def prune(self, before: int, limit: int) -> int:
-        deleted = self._port.prune(before, limit)
-        if not deleted:
-            self.over.set()
-        return deleted
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        yield from self._port.pruning(before, limit, now=now, keep_until=keep_until)
+        self.over.set()
 
     def check(self) -> list[str]:
         return self._port.check()
@@ -121,3 +124,48 @@ def test_a_worker_prunes_by_itself(store, keep, days, kept):
             engine.start(flow, Order(), id="new").result(timeout=20)
             assert keep is None or swept.over.wait(20)
         assert [run.id for run in engine.runs()] == (["new", "old"] if kept else ["new"])
+
+
+def test_an_id_that_is_kept_is_not_done_again_and_says_why(store, clock):
+    flow = chain("x", "a")
+    with Engine(store, clock=clock, keep=timedelta(days=1), keep_ids=timedelta(days=9)) as engine:
+        engine.register(flow)
+        engine.start(flow, Order(1), id="one")
+        engine.run_until_idle()
+        clock.advance(timedelta(days=2))
+        assert engine.prune(timedelta(days=1)) == 1
+        for start in (
+            lambda: engine.start(flow, Order(1), id="one"),
+            lambda: engine.start_many(flow, [("two", Order(2)), ("one", Order(1))]),
+        ):
+            with pytest.raises(RunExists, match=r"'one' ended, was pruned, .* kept until 2000-01-12T.*\(keep_ids=\)"):
+                start()
+        assert engine.run_until_idle().completed == 1
+        with pytest.raises(NotFound):
+            engine.get("one").publish("e", 1)
+        clock.advance(timedelta(days=9))
+        assert engine.prune(timedelta(days=1)) == 1
+        assert engine.start(flow, Order(1), id="one").status() is Status.QUEUED
+
+
+def test_what_was_deleted_is_reported_after_each_transaction(engine, clock):
+    flow = chain("x", "a", "b")
+    engine.register(flow)
+    engine.start_many(flow, [(None, Order()) for _n in range(3)])
+    engine.run_until_idle()
+    clock.advance(1)
+    reports: list[tuple[int, int]] = []
+    assert engine.prune(timedelta(0), lambda runs, revisions: reports.append((runs, revisions))) == 3
+    assert reports[-1] == (3, 9)
+
+
+@pytest.mark.parametrize("keep_s", [0, 1, 20, 600, 3600, 86_400, 2_592_000])
+def test_runs_are_kept_ten_percent_longer_at_most(keep_s):
+    pruner = Pruner(MemoryDriver().maintenance, "", VirtualClock(), timedelta(seconds=keep_s))
+    assert pruner.every_s <= max(keep_s / 10, 0.1)
+    assert pruner.every_s >= 0.1
+
+
+def test_keep_and_retention_are_one_option(store):
+    with pytest.raises(StepflowError, match="two names of one option"):
+        Engine(store, keep=timedelta(days=1), retention=timedelta(days=1))

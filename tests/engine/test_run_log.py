@@ -143,22 +143,6 @@ def test_a_run_whose_owner_died_is_logged_as_taken_over(store, clock, session, t
     assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
 
 
-def test_a_claim_that_was_lost_before_its_release_is_logged_as_taken_over(store, clock, session, told):
-    def ready(order: Order) -> bool:
-        other = session("other")
-        owners = [peer.owner.id for peer in other.beat(clock.now()).peers]
-        other.beat(clock.now(), owners)
-        assert len(other.claim({"order": order_flow.definition}, clock.now(), 1)) == 1
-        return False
-
-    order_flow = named("order", Order).wait_for("paid", ready, every=1).compile()
-    with Engine(store, clock=clock) as engine:
-        engine.register(order_flow)
-        engine.start(order_flow, Order(), id="one")
-        engine.run_until_idle()
-        assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
-
-
 def test_completed_runs_are_not_logged(engine, told):
     order = chain("order", "a", "b")
     engine.register(order)

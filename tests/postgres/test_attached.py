@@ -15,6 +15,7 @@ from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, ended, going, make, numbers, step
 from stepflow.testing.conformance.laws.data import DataLaws
 from stepflow.testing.conformance.laws.delays import DelayLaws
+from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
 from tests.postgres.server import Server
 
@@ -26,7 +27,7 @@ def sessions(driver: PostgresDriver) -> Iterator[Sessions]:
     sessions.close()
 
 
-class TestSharded(DelayLaws, DataLaws, RevisionLaws):
+class TestSharded(DelayLaws, DataLaws, RevisionLaws, PruningLaws):
     # It counts on the revisions of a batch being in its order, which a law gives to commits, not to members of a batch.
     test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]
 

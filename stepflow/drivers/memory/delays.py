@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-
 from attrs import define, evolve, field
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData
@@ -18,10 +16,14 @@ class MemoryDelaysAndData:
     last_delay: int = 0
     blobs: dict[int, tuple[str, StoredData]] = field(factory=dict)  # by revision, with the id of the run
     delays: dict[int, Delay] = field(factory=dict)  # by offset
+    _of_run: dict[str, tuple[list[int], list[int]]] = field(
+        factory=dict
+    )  # revisions of its data, offsets of its delays
 
     def store(self, data: DataWrite) -> int:
         """Store a copy of a blob; returns its revision."""
         self.last_blob = rev = self.last_blob + 1
+        self._of_run.setdefault(data.run_id, ([], []))[0].append(rev)
         self.blobs[rev] = data.run_id, StoredData(rev, bytes(data.blob), dict(data.annotations))
         return rev
 
@@ -29,6 +31,7 @@ class MemoryDelaysAndData:
         """Store a copy of a delay; returns it with its offset."""
         self.last_delay = offset = self.last_delay + 1
         s = delay.state
+        self._of_run.setdefault(s.id, ([], []))[1].append(offset)
         own = State(s.id, s.rev, s.transition, dict(s.labels), dict(s.annotations), s.committed_at)
         self.delays[offset] = evolve(delay, state=own, offset=offset, fired=False)
         return self.delays[offset]
@@ -37,10 +40,19 @@ class MemoryDelaysAndData:
         """Mark the delay as fired; it stays listed."""
         self.delays[offset] = evolve(self.delays[offset], fired=True)
 
-    def forget(self, ids: Container[str]) -> None:
-        """Delete the data and delays of these runs."""
-        self.blobs = {rev: kept for rev, kept in self.blobs.items() if kept[0] not in ids}
-        self.delays = {offset: delay for offset, delay in self.delays.items() if delay.state.id not in ids}
+    def is_delayed(self, run_id: str) -> bool:
+        """Whether a delay of the run has not fired."""
+        _blobs, offsets = self._of_run.get(run_id, ((), ()))
+        return any(not self.delays[offset].fired for offset in offsets)
+
+    def forget(self, run_id: str) -> int:
+        """Delete the data and delays of a run; how many there were."""
+        revs, offsets = self._of_run.pop(run_id, ((), ()))
+        for rev in revs:
+            del self.blobs[rev]
+        for offset in offsets:
+            del self.delays[offset]
+        return len(revs) + len(offsets)
 
     def read_delays(self, query: DelayQuery) -> list[Delay]:
         """The delays that match the query, by due time and offset."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
+from stepflow.drivers.memory.prune import pruning
 from stepflow.drivers.memory.session import Memory, MemoryStore
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Driver, Maintenance, Store
 
 
@@ -33,24 +36,8 @@ class MemoryMaintenance(Maintenance):
         self._memory = memory
         self._tables = memory.tables(namespace)
 
-    def prune(self, before: int, limit: int) -> int:
-        with self._memory.changed:
-            tables = self._tables
-            delayed = {run.state.id for run in tables.pending.values()}
-            ended = [
-                run_id
-                for run_id, run in tables.runs.items()
-                if run.state.transition.status and run.state.committed_at < before and run.row is None
-                if run_id not in delayed
-            ][:limit]
-            gone = set(ended)
-            tables.control.forget(before)
-            for run_id in ended:
-                del tables.runs[run_id]
-            if gone:
-                tables.log[:] = [revision for revision in tables.log if revision.state.id not in gone]
-                tables.attached.forget(gone)
-            return len(ended)
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        return pruning(self._memory.changed, self._tables, before, limit, now, keep_until)
 
     def check(self) -> list[str]:
         with self._memory.changed:

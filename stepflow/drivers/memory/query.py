@@ -17,6 +17,7 @@ from stepflow.drivers.port.queries import (
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
+    PrunedQuery,
     Revision,
     RunQuery,
     Tally,
@@ -49,6 +50,8 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
         case JournalQuery():
             runs = [tables.entry(key) for key in query.ids]
             return [() if run is None else tuple(run.journal.values()) for run in runs]
+        case PrunedQuery():
+            return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
         case OwnerQuery():
             return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
 
@@ -70,6 +73,8 @@ def _after(log: list[Revision], rev: int) -> int:
 
 def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> bool:
     state = revision.state
+    if query.id is None and not tables.shows(revision):
+        return False
     if query.latest_only and tables.runs[state.id].state.rev != state.rev:
         return False
     if state.committed_at < query.since:

@@ -24,6 +24,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.step import Member
@@ -233,7 +234,7 @@ class MemoryStore(Store):
             counts[owner] = sum(row is not None and row.flow in flows for row in rows)
         return {owner: number for owner, number in counts.items() if number}
 
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         raise StoreError(
             f"tx={tx!r:.100}: memory:// has no transactions of its own that {len(commit.writes)} starts and "
             f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// store"

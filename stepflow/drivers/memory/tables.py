@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from threading import Lock
 
 from attrs import evolve
 
@@ -24,6 +25,7 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import Delay, delay_key
+from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
@@ -54,6 +56,8 @@ class MemoryTables:
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
         self.queue = ReadyQueue(self.row)
         self.attached, self.control = MemoryDelaysAndData(), MemoryLimits()
+        self.pruned: dict[str, PrunedId] = {}  # ids that are refused
+        self.clearing = Lock()  # held while the log is filtered
         self.pending: dict[str, MemoryRun] = {}  # delays that have not fired, by the key of their queue row
 
     def entry(self, key: str) -> MemoryRun | None:
@@ -88,6 +92,11 @@ class MemoryTables:
         else:
             self.queue.add(run_id, row)
 
+    def shows(self, revision: Revision) -> bool:
+        """Whether a revision of the log belongs to a run that was not pruned; a later run may have its id."""
+        run = self.runs.get(revision.state.id)
+        return run is not None and run.revisions[0].state.rev <= revision.state.rev
+
     def limit_usage(self) -> LimitUsage:
         """What stands against limits now."""
         held = ((run_id, row) for ids in self.held.values() for run_id in sorted(ids) if (row := self.row(run_id)))
@@ -101,7 +110,7 @@ class MemoryTables:
         """A run, or a pending delay, for the rules; `publishes` are (run id, name, publish id) to be looked up."""
         run = self.entry(key)
         if run is None:
-            return RunSnapshot()
+            return RunSnapshot(PRUNED if key in self.pruned else 0)
         state, row, delay = run.state, run.row, run.delay
         found = RunSnapshot(0 if delay else state.rev, state.rev, None if row is None else row.epoch, row)
         found.at(state.transition)
@@ -165,7 +174,7 @@ class MemoryTables:
     def _creation(self, commit: Commit, now: int) -> Committed | None:
         """The fast path of a new run; None if it exists."""
         (write,), run_id = commit.writes, commit.writes[0].state.id
-        if run_id in self.runs:
+        if run_id in self.runs or run_id in self.pruned:
             return None
         self._write(write, creates=True, now=now)
         for part in commit.queue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from attrs import frozen
@@ -90,6 +90,13 @@ class LimitUsageQuery:
 @frozen
 class OwnerQuery:
     """Everybody who may hold runs, as Peers, by id."""
+
+
+@frozen
+class PrunedQuery:
+    """Which of these ids are refused because their runs were pruned, as PrunedIds in any order."""
+
+    ids: Collection[str]
 
 
 @frozen

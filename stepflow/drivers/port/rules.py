@@ -26,6 +26,7 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.placeholders import filled
+from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import (
@@ -218,7 +219,7 @@ def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError |
     needed = [part.id for part in commit.queue if isinstance(part, Enqueue)]
     if commit.publish:
         needed += [event.run_id for event in commit.publish]
-    missing = [run_id for run_id in needed if not runs[run_id].rev]
+    missing = [run_id for run_id in needed if runs[run_id].rev in (0, PRUNED)]
     if missing:
         created = {write.state.id for write in commit.writes}
         if gone := [run_id for run_id in missing if run_id not in created]:

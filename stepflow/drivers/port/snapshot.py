@@ -17,8 +17,8 @@ EventKey = tuple[str, str]
 class RunSnapshot:
     """A run, or a pending delay under its key, as its transaction sees it. The rules read it and note changes on it.
 
-    `rev` is 0 if there is no such run. `pending` and `known` may be left empty for the runs that `pending_ids_of` and
-    `publishes_of` do not name.
+    `rev` is 0 if there is no such run, PRUNED if its id is refused after pruning. `pending` and `known` may be left empty for
+    the runs that `pending_ids_of` and `publishes_of` do not name.
     """
 
     rev: int = 0

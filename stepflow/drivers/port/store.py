@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-one numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-two numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -8,7 +8,7 @@ method reads a clock: `now` is integer microseconds UTC. Batches are lists, so t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from stepflow.drivers.port.background import Guard
@@ -25,6 +25,7 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.pruning import Pruned, PrunedId
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     Condition,
@@ -33,6 +34,7 @@ from stepflow.drivers.port.queries import (
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
+    PrunedQuery,
     Revision,
     RunQuery,
     Tally,
@@ -51,6 +53,7 @@ TableQuery = (
     | DataQuery
     | LimitUsageQuery
     | JournalQuery
+    | PrunedQuery
 )
 Query = TableQuery | OwnerQuery
 Answer = (
@@ -64,6 +67,7 @@ Answer = (
     | list[LimitUsage]
     | list[tuple[JournalRow, ...]]
     | list[Peer]
+    | list[PrunedId]
 )
 
 
@@ -115,6 +119,9 @@ class Store(ABC):
     21. *Journal.* Rows are part of their commit's atom, need its fence, and make no revision. They come back as they were given,
         by seq; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are
         written. `Record.journaled` tells whether there are rows; those of a delay's key go when it fires.
+    22. *Pruning* (`Maintenance.pruning`) goes in pieces, each a transaction of bounded rows and bytes; other sessions write between
+        two of them. From its first piece on a run is gone for loads, lists, counts and its history. Its id is refused (RevMismatch,
+        `PrunedQuery` tells) while records of it are left, which the next pruning deletes first, and until `keep_until`.
     """
 
     guards: Sequence[Guard] = ()
@@ -196,6 +203,8 @@ class Store(ABC):
     def read(self, query: JournalQuery) -> list[tuple[JournalRow, ...]]: ...
     @overload
     def read(self, query: OwnerQuery) -> list[Peer]: ...
+    @overload
+    def read(self, query: PrunedQuery) -> list[PrunedId]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
         """Answer a query (laws 11, 13-16, 19, 21); the records of a RunQuery have `exchange` and `events` left empty."""
@@ -205,14 +214,15 @@ class Store(ABC):
         """What is due when; costs the same however many runs sleep, wait or ended."""
 
     @abstractmethod
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         """Put a creation or publish into the inbox through `tx`, the caller's own open transaction on this store (law 12).
 
-        A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None. Raises StoreError
+        A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None; a PrunedId
+        if the id is refused because its run was pruned. Raises StoreError
         before anything is written for a `tx` that cannot carry it: of another store or kind, or with no transaction open.
         """
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | None:
+    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         """`post` through a connection whose statements are awaited, on the event loop that runs it."""
         return self.post(tx, commit)
 
@@ -225,11 +235,16 @@ class Maintenance(ABC):
     """The second, small port: upkeep that no run waits for."""
 
     @abstractmethod
-    def prune(self, before: int, limit: int) -> int:
-        """Delete up to `limit` runs that ended before `before`, with history, events, delays, data and journal; how many were deleted.
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        """Delete up to `limit` runs that ended before `before`, with history, events, delays, data and journal: each step a piece (law 22).
 
-        A run with a queue row or a delay that has not fired is kept. No number is given again.
+        A run with a queue row or a delay that has not fired is kept. No number is given again. With `keep_until` the ids stay
+        refused until that time; those whose time ended by `now` are free again. Close the iterator if it is not exhausted.
         """
+
+    def prune(self, before: int, limit: int) -> int:
+        """All pieces without a pause; how many runs were deleted."""
+        return sum(piece.runs for piece in self.pruning(before, limit))
 
     @abstractmethod
     def check(self) -> list[str]:

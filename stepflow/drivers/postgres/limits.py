@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from stepflow.drivers.port.commit import Commit, DedupKey
-from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards
@@ -37,15 +37,17 @@ PROMISED = (
 )
 THERE = (
     "select s.id from unnest($1::text[]) as t (shard), unnest($2::text[]) as u (id) cross join"
-    f" {found('states', 'x.shard = t.shard and x.id = u.id', 'x.id')} s"
+    f" {found('states', 'x.shard = t.shard and x.id = u.id and x.rev > 0', 'x.id')} s"
 )
 PROMISE = """
 insert into stepflow.dedup_keys (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
 on conflict (shard, key) do update set run_id = excluded.run_id, until = excluded.until
 """
-OVER = (
-    "delete from stepflow.begun where shard = $1 and at < $2",
-    "delete from stepflow.dedup_keys where shard = $1 and until < $2",
+# Start times and reservations that ended before a time, up to $3 of them.
+OVER = tuple(
+    f"delete from stepflow.{table} t using (select x.ctid as at from stepflow.{table} x where x.shard = $1 and x.{time} < $2"
+    " limit $3) e where t.ctid = e.at"
+    for table, time in (("begun", "at"), ("dedup_keys", "until"))
 )
 
 
@@ -110,9 +112,3 @@ def reservations(shards: Shards, given: Sequence[DedupKey]) -> list[Statement]:
     ids = texts([dedup.run_id for dedup in given])
     values = (shards.all[0], texts([dedup.key for dedup in given]), ids, numbers([dedup.until for dedup in given]))
     return [(PROMISE, values)]
-
-
-def forget(runner: TransactionRunner, connection: Connection, shard: str, before: int) -> None:
-    """Drop what was over before this time."""
-    for statement in OVER:
-        connection.execute(runner.sql(statement), (stored(shard), before))

@@ -62,7 +62,7 @@ BLOCKED_IDS = "select id from stepflow.queue where shard = $2 and partition = 2 
 LABELLED = "(select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id) is not null"
 TALLY = (
     "select s.flow, s.status, count(*) from stepflow.states s"
-    " where s.shard = any($2::text[]) and s.status <> '' and s.delay is null group by 1, 2 union all"
+    " where s.shard = any($2::text[]) and s.status not in ('', 'pruned', 'pruning') and s.delay is null group by 1, 2 union all"
     f" select s.flow, {STATUS}, count(*) from stepflow.states s left join {ROW} q on true"
     " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
 )
@@ -147,7 +147,7 @@ class Lists:
         return int(number) <= FEW
 
     def _created_at(self, run_id: str) -> int:
-        query = self.runner.sql("select created_at from stepflow.states where shard = $1 and id = $2")
+        query = self.runner.sql("select created_at from stepflow.states where shard = $1 and id = $2 and rev > 0")
         rows = self.connection.execute(query, (self.shards.of(run_id), stored(run_id))).fetchall()
         if not rows:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")

@@ -13,11 +13,13 @@ from attrs import define
 from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    PrunedQuery,
     Revision,
     RunQuery,
     TallyQuery,
@@ -53,7 +55,11 @@ TEXT = (
 LOAD = (
     f"select {STATE}, {CREATED}, {QUEUE}, {TEXT} from unnest($2::text[]) as u (id) cross join {by_id('states', 'x.*')} s"
     f" left join {ROW} q on true left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
-    " where s.delay is null"
+    " where s.delay is null and s.rev > 0"
+)
+PRUNED_IDS = (
+    "select s.* from unnest($2::text[]) as u (id) cross join"
+    f" {found('states', 'x.shard = $1 and x.id = u.id and x.delay is null and x.rev < 0', 'x.id, x.input_hash, x.created_at')} s"
 )
 
 _LATER = (
@@ -99,6 +105,10 @@ class PostgresReader:
                 return self._ended(query)
             case LimitUsageQuery():
                 return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now)]
+            case PrunedQuery():
+                parts = self.shards.split(query.ids).items()
+                rows = [row for shard, ids in parts for row in self._rows(PRUNED_IDS, shard, texts(ids))]
+                return [PrunedId(restored(run_id), digest, until) for run_id, digest, until in rows]
             case DelayQuery():
                 return attached.read_delays(self.runner, self.connection, self.shards, query)
             case DataQuery():

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
 from stepflow.drivers.port.step import Member
@@ -167,19 +168,19 @@ class PostgresStore(Store):
 
         return self._drained(lambda: self._runner.run(ask))
 
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         try:
             return drive(self._posting(commit), tx)
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | None:
+    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         try:
             return await adrive(self._posting(commit), tx)
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
-    def _posting(self, commit: Commit) -> Dialogue[Created | None]:
+    def _posting(self, commit: Commit) -> Dialogue[Created | PrunedId | None]:
         body = inbox.body_of(commit)
         created = [write.state.id for write in commit.writes]
         ids = created + [event.run_id for event in commit.publish]

@@ -46,7 +46,7 @@ def apply(batch: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -> Co
 def _created(member: Overlay, keys: Keys, commit: Commit, now: int) -> Committed | None:
     """The fast path of a new run; None if it exists."""
     (write,) = commit.writes
-    if member.run(write.state.id) is not None:
+    if member.run(write.state.id) is not None or member.refuses(write.state.id):
         return None
     _write(member, keys, write, now)
     for part in commit.queue:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from stepflow.drivers.port.commit import DedupKey
-from stepflow.drivers.rocksdb.keys import Change, Keys, after, number, read_number, text
+from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
@@ -51,14 +52,16 @@ def reserve(overlay: Overlay, keys: Keys, dedup: DedupKey) -> None:
     overlay.puts[keys.dedup + text(dedup.key)] = dump(dedup.run_id, dedup.until)
 
 
-def over(tables: RocksdbTables, before: int) -> Change:
-    """The deletion of what was over before this time."""
-    keys = tables.keys
-    out: Change = {}
-    for key, record in tables.disk.scan(keys.dedup, after(keys.dedup)):
-        if parse(record)[1] < before:
-            out[key] = None
-    for key, _none in tables.disk.scan(keys.begun, after(keys.begun)):
-        if read_number(key, key.index(b"\0\1", len(keys.begun)) + 2) < before:
-            out[key] = None
-    return out
+def ends(tables: RocksdbTables) -> Iterator[tuple[bytes, int]]:
+    """The keys of all reservations and start times, as of this call, and when each ended."""
+    keys, disk = tables.keys, tables.disk
+    return ends_of(keys, chain(disk.scan(keys.dedup, after(keys.dedup)), disk.scan(keys.begun, after(keys.begun))))
+
+
+def ends_of(keys: Keys, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, int]]:
+    """The same of some rows."""
+    for key, record in rows:
+        if key.startswith(keys.dedup):
+            yield key, parse(record)[1]
+        else:
+            yield key, read_number(key, key.index(b"\0\1", len(keys.begun)) + 2)

@@ -40,6 +40,9 @@ class Below(Protocol):
     def value(self, key: bytes) -> bytes | None:
         """The record at a key."""
 
+    def refuses(self, run_id: str) -> bool:
+        """Whether the id is that of a pruned run and cannot be started."""
+
     def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
         """The records from number `start` on whose keys begin with `prefix`, in their order."""
 
@@ -95,6 +98,10 @@ class Overlay:
                 else:
                     found[key] = value
         return found
+
+    def refuses(self, run_id: str) -> bool:
+        """Whether the id is that of a pruned run and cannot be started."""
+        return self.below.refuses(run_id)
 
     def copy(self, run: RunRecord) -> RunRecord:
         """A copy of a run, which this draft changes."""

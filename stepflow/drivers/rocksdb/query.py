@@ -16,6 +16,7 @@ from stepflow.drivers.port.queries import (
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    PrunedQuery,
     RunQuery,
     Tally,
     TallyQuery,
@@ -29,6 +30,7 @@ from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
 from stepflow.drivers.rocksdb.index_scan import common
 from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
+from stepflow.drivers.rocksdb.prune import pruned
 from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
@@ -79,6 +81,9 @@ class RocksdbReader:
             case JournalQuery():
                 with self._lock:
                     return [journal.read(self._tables, run_id) for run_id in query.ids]
+            case PrunedQuery():
+                found = [pruned(self._tables, self._tables.keys, run_id) for run_id in query.ids]
+                return [gone for gone in found if gone is not None]
             case LimitUsageQuery():
                 with self._lock:
                     return [control.limit_usage(self._tables, [query.limits], query.now)]

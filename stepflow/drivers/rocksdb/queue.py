@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Release
+from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.rules import decide_release, reclaimed
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.rocksdb import delays as attached
@@ -67,7 +68,7 @@ def _is_stored(overlay: Overlay, at: bytes, name: str) -> bool:
 def _delay_snapshot(overlay: Overlay, keys: Keys, key: str, row: QueueRow | None) -> RunSnapshot:
     kept = attached.waiting(overlay, keys, key)
     if kept is None:
-        return RunSnapshot()
+        return RunSnapshot(PRUNED if overlay.refuses(key) else 0)
     state = kept.delay.state
     found = RunSnapshot(0, state.rev, None if row is None else row.epoch, row, delay=kept.delay.offset)
     found.at(state.transition)

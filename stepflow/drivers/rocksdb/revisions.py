@@ -69,6 +69,8 @@ class RocksdbRevisionSearch:
     def _places(self, query: HistoryQuery) -> Iterator[Place]:
         """The candidates in the requested direction; the rows are checked later."""
         if query.id is not None:
+            if self._tables.run(query.id) is None:
+                return iter(())
             code = text(query.id)
             prefix = self._keys.history + code
             return ((code, read_number(key, len(prefix))) for key, _ in self._range(prefix, query))
@@ -110,6 +112,9 @@ class RocksdbRevisionSearch:
         newest = self._newest.get(code)
         if newest is None:
             prefix = self._keys.history + code
+            if self._tables.has_pruned and self._tables.refuses(read_text(code, 0)[0]):
+                self._newest[code] = 0
+                return False
             last = next(self._tables.disk.scan_back(prefix + END, prefix), None)
             newest = self._newest[code] = 0 if last is None else read_number(last[0], len(prefix))
         return rev == newest

@@ -20,6 +20,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.rules import returned
 from stepflow.drivers.port.step import Member, Step
@@ -214,7 +215,7 @@ class RocksdbStore(Store):
             suspects = tables.partitions.suspects(flows, now)
             return DueSummary(next_due(tables, flows, now), suspects, _held(tables, flows), self._database.head.rev)
 
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         raise StoreError(
             f"tx={tx!r:.100}: rocksdb:// has no transactions of its own that {len(commit.writes)} starts and "
             f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// or postgresql:// store"

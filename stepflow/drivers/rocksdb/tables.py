@@ -38,6 +38,7 @@ class RocksdbTables:
         self.counts: Counter[tuple[str, str]] = Counter()  # group and creating flow -> runs
         self.owners: dict[str, Owner] = {}
         self.partitions = Partitions(disk, self.keys)
+        self.has_pruned = next(disk.scan(self.keys.kept, after(self.keys.kept)), None) is not None  # ids may be refused
         self._recover()
 
     def _recover(self) -> None:
@@ -76,6 +77,10 @@ class RocksdbTables:
             record = self.disk.get(self.keys.queue + text(key))
             self._rows[key] = None if record is None else parse_row(record)
         return self._rows[key]
+
+    def refuses(self, run_id: str) -> bool:
+        """Whether the id is that of a pruned run and cannot be started."""
+        return self.has_pruned and self.disk.get(self.keys.pruned + text(run_id)) is not None
 
     def prefetch(self, keys: Collection[str]) -> None:
         """Read the runs and rows of these keys together into the cache."""

@@ -183,6 +183,14 @@ class SqliteDatabase:
                 ) from error
             raise translate(error, self.path) from error
 
+    def checkpoint(self, log_bytes: int) -> None:
+        """Copy the log into the file if it is larger, without the turn of a writer; for a session that writes much."""
+        with suppress(OSError):
+            if self.log.stat().st_size < log_bytes:
+                return
+        with self._writing, suppress(sqlite3.Error):  # another connection may be at it
+            self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def version(self) -> int:
         """A number that changes when another connection than this session's writer changed the file."""
         self.check_identity()

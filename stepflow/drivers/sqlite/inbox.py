@@ -9,12 +9,13 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Created
 from stepflow.drivers.port.inbox import dump, parse
+from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.rows import HEAD, head
 from stepflow.errors import StepflowError, StoreError
 
-KNOWN = "SELECT flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
+KNOWN = "SELECT rev, flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
@@ -53,10 +54,10 @@ def connection_of(tx: Any) -> Any:
     raise StoreError(f"tx={tx!r:.100} is no connection to SQLite that stepflow takes: {TAKEN}")
 
 
-def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | None:
+def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId | None:
     """Insert the commit through the caller's transaction; it is applied after that transaction has committed.
 
-    Of a run that exists already only how it was created.
+    Of a run that exists already, or was pruned, only how.
     """
     body = dump(commit)
     connection = connection_of(tx)
@@ -66,7 +67,8 @@ def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | None:
     try:
         for write in commit.writes:
             if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
-                return Created(*found)
+                rev, *created = found
+                return PrunedId(write.state.id, *created[1:]) if rev == PRUNED else Created(*created)
         connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
     except MEMBER_ERRORS as error:
         raise member_error(error) from error
@@ -115,7 +117,7 @@ def _log_refusal(connection: sqlite3.Connection, shard: str, commit: Commit, ref
     """Log that a posted commit was not applied, unless all its runs exist as it would have created them."""
     for write in commit.writes:
         there = connection.execute(KNOWN, (shard, write.state.id)).fetchone()
-        if write.created is None or there is None or there[:2] != (write.created.flow, write.created.input_hash):
+        if write.created is None or there is None or there[1:3] != (write.created.flow, write.created.input_hash):
             names = {"event": "conflict", "run_id": write.state.id}
             text = "run %s was started through a caller's transaction, but the start cannot be applied: %s"
             log.error(text, write.state.id, refusal, extra=names)

@@ -18,11 +18,23 @@ HELD = (
 BEGUN = "SELECT at, runs FROM stepflow_begun WHERE shard = ? AND key = ? AND at > ? ORDER BY at DESC LIMIT ?"
 RESERVED = (
     "SELECT o.run_id FROM stepflow_dedup_keys AS o JOIN stepflow_states AS s ON s.shard = o.shard AND s.id = o.run_id"
-    " WHERE o.shard = ? AND o.key = ? AND o.until > ?"
+    " WHERE o.shard = ? AND o.key = ? AND o.until > ? AND s.rev > 0"
 )
 RESERVE = (
     "INSERT INTO stepflow_dedup_keys (shard, key, run_id, until) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (shard, key) DO UPDATE SET run_id = excluded.run_id, until = excluded.until"
+)
+
+# Start times and reservations that ended before a time: a page of keys behind the last one, and the deletion of one.
+OVER = (
+    (
+        "SELECT rowid FROM stepflow_begun WHERE shard = ?1 AND at < ?2 AND rowid > ifnull(?3, 0) ORDER BY rowid LIMIT ?4",
+        "DELETE FROM stepflow_begun WHERE shard = ?1 AND at < ?2 AND rowid = ?3",
+    ),
+    (
+        "SELECT key FROM stepflow_dedup_keys WHERE shard = ?1 AND until < ?2 AND key > ifnull(?3, '') ORDER BY key LIMIT ?4",
+        "DELETE FROM stepflow_dedup_keys WHERE shard = ?1 AND until < ?2 AND key = ?3",
+    ),
 )
 
 
@@ -67,9 +79,3 @@ class SqliteLimits:
     def reserve(self, dedup: DedupKey) -> None:
         """Reserve the key until the end of its window."""
         self.connection.execute(RESERVE, (self.shard, dedup.key, dedup.run_id, dedup.until))
-
-
-def forget(connection: sqlite3.Connection, shard: str, before: int) -> None:
-    """Delete start times and reservations that ended before this time."""
-    connection.execute("DELETE FROM stepflow_begun WHERE shard = ? AND at < ?", (shard, before))
-    connection.execute("DELETE FROM stepflow_dedup_keys WHERE shard = ? AND until < ?", (shard, before))

@@ -131,7 +131,7 @@ class SqliteLists:
         return number if counts[number] <= FEW else None
 
     def _created_at(self, run_id: str) -> int:
-        query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ?"
+        query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ? AND rev > 0"
         row = self.connection.execute(query, (self.shard, run_id)).fetchone()
         if row is None:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")

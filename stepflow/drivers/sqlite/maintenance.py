@@ -4,52 +4,26 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from stepflow.drivers.port.pruning import Candidates, Pruned
 from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.sqlite.database import SqliteDatabase
-from stepflow.drivers.sqlite.limits import forget
-from stepflow.drivers.sqlite.lists import flows_sql
-from stepflow.drivers.sqlite.rows import HEAD
+from stepflow.drivers.sqlite.prune import SqlitePruning
 from stepflow.errors import Corrupt
-from stepflow.model.lifecycle import FINAL, SUSPECT
+from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.shard import shard_of
-
-# A run ended after it was created, so the index by creation time bounds the search.
-ENDED = (
-    f"{flows_sql('?1')} SELECT s.id FROM flow CROSS JOIN (VALUES ({'), ('.join(repr(str(status)) for status in sorted(FINAL))}))"
-    " AS v CROSS JOIN stepflow_states AS s INDEXED BY stepflow_states_listed"
-    " ON s.shard = ?1 AND s.flow = flow.name AND s.status = v.column1 WHERE s.created_at < ?2"
-    " AND s.committed_at < ?2 AND NOT EXISTS"
-    " (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id) AND NOT EXISTS"
-    " (SELECT 1 FROM stepflow_delays AS d WHERE d.shard = s.shard AND d.run_id = s.id AND d.fired = 0) LIMIT ?3"
-)
-CHAIN = (
-    "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?2"
-    " UNION ALL SELECT h.prev FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev WHERE h.prev > 0)"
-)
-DELETIONS = (
-    f"{CHAIN} DELETE FROM stepflow_history WHERE rev IN (SELECT rev FROM chain)",
-    "DELETE FROM stepflow_events WHERE shard = ?1 AND run_id = ?2",
-    "DELETE FROM stepflow_labels WHERE shard = ?1 AND id = ?2",
-    "DELETE FROM stepflow_past_labels WHERE shard = ?1 AND id = ?2",
-    "DELETE FROM stepflow_delays WHERE shard = ?1 AND run_id = ?2",
-    "DELETE FROM stepflow_data WHERE shard = ?1 AND run_id = ?2",
-    "DELETE FROM stepflow_journal WHERE shard = ?1 AND run_id = ?2",
-    "DELETE FROM stepflow_states WHERE shard = ?1 AND id = ?2",
-)
 
 MOST_LOG_BYTES = 256 << 20  # of the write-ahead log, which is truncated to a quarter of that when no reader needs it
 CHECKS: Mapping[str, str] = MappingProxyType(
     {
         "run {} has no history of its revision": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
-        " ON h.rev = s.rev AND h.shard = s.shard AND h.id = s.id WHERE h.rev IS NULL",
+        " ON h.rev = s.rev AND h.shard = s.shard AND h.id = s.id WHERE h.rev IS NULL AND s.rev > 0",
         "run {} has no stored exchange": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
-        " ON h.rev = s.exchange_rev AND h.id = s.id WHERE h.exchange IS NULL",
+        " ON h.rev = s.exchange_rev AND h.id = s.id WHERE h.exchange IS NULL AND s.rev > 0",
         "the State of run {} differs from its history": "SELECT s.id FROM stepflow_states AS s JOIN stepflow_history AS h"
         " ON h.rev = s.rev WHERE h.transition <> s.transition OR h.labels <> s.labels OR h.annotations <> s.annotations",
         "revision {} follows one that is missing": "SELECT h.rev FROM stepflow_history AS h LEFT JOIN stepflow_history AS p"
@@ -90,6 +64,7 @@ class SqliteMaintenance(Maintenance):
 
     def __init__(self, open_database: Callable[[], SqliteDatabase], namespace: str) -> None:
         self._open, self._shard = open_database, shard_of(namespace, "", 1)
+        self._candidates = Candidates(0)
 
     @contextmanager
     def _database(self) -> Iterator[SqliteDatabase]:
@@ -99,19 +74,11 @@ class SqliteMaintenance(Maintenance):
         finally:
             database.close()
 
-    def prune(self, before: int, limit: int) -> int:
-        with self._database() as database, database.writing() as writer:
-            ended = [row[0] for row in writer.execute(ENDED, (self._shard, before, limit))]
-            if ended:  # the newest revision may be deleted, and must not be assigned again
-                writer.execute(f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'")
-            for run_id in ended:
-                self._delete(writer, run_id)
-            forget(writer, self._shard, before)
-            return len(ended)
-
-    def _delete(self, writer: sqlite3.Connection, run_id: str) -> None:
-        for statement in DELETIONS:
-            writer.execute(statement, (self._shard, run_id))
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        if self._candidates.before != before:
+            self._candidates = Candidates(before)
+        with self._database() as database:
+            yield from SqlitePruning(database, self._shard, self._candidates, limit, now, keep_until).pieces()
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
         with self._database() as database:

@@ -13,11 +13,13 @@ from attrs import define
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    PrunedQuery,
     Revision,
     RunQuery,
     TallyQuery,
@@ -39,7 +41,11 @@ RUNS = (
 )
 LOAD = (
     RUNS.format(more=", (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
-    + " WHERE s.shard = ?1 AND s.id IN (VALUES {rows})"
+    + " WHERE s.shard = ?1 AND s.rev > 0 AND s.id IN (VALUES {rows})"
+)
+PRUNED_IDS = (
+    "SELECT s.id, s.input_hash, s.created_at FROM stepflow_states AS s WHERE s.shard = ?1 AND s.rev < 0"
+    " AND s.id IN (VALUES {rows})"
 )
 TEXTS = "SELECT rev, exchange FROM stepflow_history WHERE rev IN (VALUES {rows})"
 ANY_EVENT = "SELECT 1 FROM stepflow_events INDEXED BY stepflow_events_pending WHERE shard = ? AND taken = 0 LIMIT 1"
@@ -110,6 +116,9 @@ class SqliteReader:
                 return SqliteDelaysAndData(self.connection, self.shard).read_data(query)
             case JournalQuery():
                 return SqliteJournal(self.connection, self.shard).read(query.ids)
+            case PrunedQuery():
+                rows = many_rows(self.connection, PRUNED_IDS, list(query.ids), self.shard)
+                return [PrunedId(*row) for row in rows]
             case LimitUsageQuery():
                 return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
 

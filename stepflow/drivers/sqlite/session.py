@@ -21,6 +21,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
@@ -222,7 +223,7 @@ class SqliteStore(Store):
         with self._reading() as reader:
             return next_due(reader.connection, self._shard, flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         self._database.check_identity()
         return inbox.post(tx, self._database.path, self._shard, commit)
 

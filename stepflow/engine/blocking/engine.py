@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from stepflow.engine.async_engine import Idle
@@ -15,15 +16,20 @@ class Engine(EngineBase):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
-    same time; runs that ended are kept for `retention`. Use it as `with Engine(...) as engine:`, or call `open`
-    and `close`.
+    same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
+    a new run, unless `keep_ids` says for how long it is refused (RunExists). Use it as `with Engine(...) as engine:`,
+    or call `open` and `close`.
 
     It may be used from any thread but its own event loop's, in the process that opened it.
     """
 
-    def prune(self, older_than: timedelta) -> int:
-        """Delete the runs that ended longer ago than that, with their history; how many were deleted."""
-        return self._call(self._engine.prune(older_than))
+    def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
+        """Delete the runs that ended longer ago than that, with their history; how many were deleted.
+
+        It goes in short transactions with pauses between them. After each of them `report(runs, revisions)` is called with what was
+        deleted so far.
+        """
+        return self._call(self._engine.prune(older_than, report))
 
     def health(self) -> Health:
         """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""

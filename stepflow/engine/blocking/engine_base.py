@@ -10,13 +10,14 @@ import weakref
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, Self, TypeVar
 
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.blocking.run import Run
+from stepflow.engine.checks import DEFAULT_KEEP
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
 from stepflow.engine.loop_thread import LoopThread
@@ -42,13 +43,17 @@ class EngineBase(FlowEngine):
         clock: Clock | None = None,
         namespace: str = "",
         concurrency: int = 64,
-        retention: timedelta | None = timedelta(days=30),
+        keep: timedelta | None = DEFAULT_KEEP,
+        keep_ids: timedelta | None = None,
+        retention: timedelta | EllipsisType | None = ...,
     ) -> None:
         self._engine = _CalledFromThreads(
             store,
             clock=clock,
             namespace=namespace,
             concurrency=concurrency,
+            keep=keep,
+            keep_ids=keep_ids,
             retention=retention,
             commit_on_loop=True,  # the loop is this engine's own
         )

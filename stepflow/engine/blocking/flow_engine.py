@@ -40,8 +40,9 @@ class FlowEngine(FlowEngineBase):
 
         `at` delays the first step. A lower `priority` goes first.
         `limits` say how many runs may share a key. The same `dedup_key` of a flow again within `dedup_window` (seconds or
-        timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after `retention`
-        (30 days); the same id then starts a new run. With `tx`, the caller's open transaction on the same store, the run begins
+        timedelta) starts nothing and returns the run that was started with it. A run that ended is deleted after the
+        engine's `keep` (30 days): the same id then starts a new run, whose steps are done again, unless `keep_ids` refuses it
+        (RunExists). With `tx`, the caller's open transaction on the same store, the run begins
         to exist when that transaction commits. Raises RunExists if the id belongs to another flow or input, CodecError or TooLarge for an
         exchange that cannot be stored.
         """

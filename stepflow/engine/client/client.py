@@ -23,7 +23,16 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import Delay, DelayQuery
-from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, OwnerQuery, Revision, RunQuery, TallyQuery
+from stepflow.drivers.port.pruning import PrunedId
+from stepflow.drivers.port.queries import (
+    HistoryQuery,
+    LimitUsageQuery,
+    OwnerQuery,
+    PrunedQuery,
+    Revision,
+    RunQuery,
+    TallyQuery,
+)
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
 from stepflow.engine.client.explain import refusal
@@ -44,6 +53,7 @@ from stepflow.model.limits import admission, dump
 from stepflow.model.state import CANCEL, DEADLINE, STYLE, WAITING, State, Transition
 
 T = TypeVar("T")
+Existing = Created | PrunedId
 FOREVER = (1 << 63) - 1  # microseconds
 PAGE = 500  # of runs that are counted one by one
 
@@ -87,18 +97,21 @@ class Client:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
 
-    async def create(self, commit: Commit) -> Created | None:
-        """Make a planned start; None, or how a run of this id was created before."""
-        try:
-            await self._committer.submit(commit)
-        except RevMismatch as error:
-            return (await self.load(error.ids[0])).created
-        for row in commit.queue:
-            if isinstance(row, Enqueue):
-                self._notifier.schedule_at(row.due)
-        return None
+    async def create(self, commit: Commit) -> Existing | None:
+        """Make a planned start; None, or what there is of this id: how its run was created before, or that this was pruned."""
+        while True:
+            try:
+                await self._committer.submit(commit)
+            except RevMismatch as error:
+                if (found := (await self._existing(error.ids)).get(error.ids[0])) is not None:
+                    return found
+                continue  # its run was pruned since
+            for row in commit.queue:
+                if isinstance(row, Enqueue):
+                    self._notifier.schedule_at(row.due)
+            return None
 
-    async def create_many(self, commits: Sequence[Commit]) -> list[Created | None]:
+    async def create_many(self, commits: Sequence[Commit]) -> list[Existing | None]:
         """Make planned starts together, in as few transactions as they fit into; the answers of `create` in order.
 
         An id that exists, or is there twice, does not keep the others from being made.
@@ -109,10 +122,23 @@ class Client:
             if isinstance(answer, StepflowError) and not isinstance(answer, RevMismatch):
                 raise answer
         ids = [commit.writes[0].state.id for commit in commits]
-        there = {record.state.id: record.created for record in await self._reader.load(known) if record}
+        there = await self._existing(known)
         due = [row.due for commit in commits for row in commit.queue if isinstance(row, Enqueue)]
         self._notifier.schedule_at(min(due, default=FOREVER))
-        return [there.get(run_id) for run_id in ids]
+        return [
+            await self.create(commit) if isinstance(answer, RevMismatch) and run_id not in there else there.get(run_id)
+            for run_id, commit, answer in zip(ids, commits, answers, strict=True)
+        ]
+
+    async def _existing(self, ids: Sequence[str]) -> dict[str, Existing]:
+        """How the runs of these ids were created, or that they were pruned; those of no other id."""
+        found: dict[str, Existing] = {
+            record.state.id: record.created for record in await self._reader.load(ids) if record
+        }
+        missing = [run_id for run_id in ids if run_id not in found]
+        if missing:
+            found |= {gone.id: gone for gone in await self._reader.read(PrunedQuery(missing))}
+        return found
 
     async def runs(self, query: RunQuery, statuses: frozenset[str] | None) -> list[RunInfo]:
         """The runs of a query that have one of the statuses (None: any), the newest first."""
@@ -188,8 +214,8 @@ class Client:
             raise not_found(event.run_id) from None
         self._notifier.schedule_at(0)
 
-    async def post(self, tx: Any, commit: Commit) -> Created | None:
-        """Make a planned start, or publish, through the caller's own transaction; how a run of that id was created before.
+    async def post(self, tx: Any, commit: Commit) -> Existing | None:
+        """Make a planned start, or publish, through the caller's own transaction; the answers of `create`.
 
         Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent.
         """
@@ -197,7 +223,7 @@ class Client:
         if not is_awaited(tx, blocking=self._lifetime.blocking):
             return self._store.post(tx, commit)
         if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession
-            found: Created | None = await tx.run_sync(self._store.post, commit)
+            found: Existing | None = await tx.run_sync(self._store.post, commit)
             return found
         return await self._store.apost(tx, commit)
 

@@ -1,51 +1,94 @@
-"""Retention: prunes runs that ended long ago, in small transactions, while a worker is at work."""
+"""Retention: deletes runs that ended long ago, in small transactions with pauses between them, while a worker is at work."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 from stepflow.drivers.port.background import Guard
+from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Maintenance
 from stepflow.engine.clock import Clock, microseconds
 
+T = TypeVar("T")
 EVERY_S = 3600.0
-CHUNK = 500  # runs per transaction, so that other writers wait only briefly
+SHARE = 0.05  # of the retention: a run stays at most that much longer than asked for, down to intervals of
+SHORTEST_S = 0.1
+MANY = 1 << 31  # runs of one pruning
+PAUSE = 3.0  # how long to pause after a piece, as a multiple of the time that it took
+LONGEST_PAUSE_S = 1.0
+LAST_PIECE_S = 5.0  # how long the end of a cancelled pruning is waited for
 
 
 class Pruner:
-    """Prunes the runs of one namespace; `keep` None keeps everything."""
+    """Prunes the runs of one namespace that ended `keep` ago (None: never); their ids stay refused for `keep_ids` (None: not at all)."""
 
     def __init__(
-        self, maintenance: Callable[[str], Maintenance], namespace: str, clock: Clock, keep: timedelta | None
+        self,
+        maintenance: Callable[[str], Maintenance],
+        namespace: str,
+        clock: Clock,
+        keep: timedelta | None,
+        keep_ids: timedelta | None = None,
     ) -> None:
         self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
-        self.guard = Guard("pruning", EVERY_S)
+        self._keep_ids = keep_ids
+        self.guard = Guard("pruning", self.every_s)
         self._next = float("-inf")  # monotonic time of the next pruning
 
+    @property
+    def every_s(self) -> float:
+        """Seconds between two prunings."""
+        keep_s = EVERY_S if self._keep is None else self._keep.total_seconds() * SHARE
+        return min(max(keep_s, SHORTEST_S), EVERY_S)
+
     async def run(self) -> None:
-        """Prune every hour, until cancelled; the first time now."""
+        """Prune again and again, until cancelled; the first time now."""
         if (keep := self._keep) is None:
             return
 
         async def turn() -> bool:
             await asyncio.sleep(max(0.0, self._next - self._clock.monotonic()))
             await self.prune_old(keep)
-            self._next = self._clock.monotonic() + EVERY_S
+            self._next = self._clock.monotonic() + self.every_s
             return True
 
         await self.guard.run_task(turn, asyncio.sleep)
 
-    async def prune_old(self, older_than: timedelta) -> int:
-        """Delete what ended longer ago; the number of runs."""
-        before = self._clock.now() - microseconds(older_than)
-        port, total = self._maintenance(self._namespace), 0
-        while (deleted := await self._call(port.prune, before)) > 0:
-            total += deleted
+    async def prune_old(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> Pruned:
+        """Delete what ended longer ago, with a pause after each transaction so that others have their usual share of the store."""
+        now, keep_ids = self._clock.now(), self._keep_ids
+        keep_until = 0 if keep_ids is None else now + microseconds(keep_ids)
+        before, total = now - microseconds(older_than), Pruned()
+        pieces = self._maintenance(self._namespace).pruning(before, MANY, now=now, keep_until=keep_until)
+        try:
+            began = self._clock.monotonic()
+            while (piece := await self._call(lambda: next(pieces, None))) is not None:
+                total += piece
+                if report is not None:
+                    report(total.runs, total.revisions)
+                if not self._clock.virtual:
+                    await asyncio.sleep(min((self._clock.monotonic() - began) * PAUSE, LONGEST_PAUSE_S))
+                began = self._clock.monotonic()
+        finally:
+            await self._call(lambda: _close(pieces))
         return total
 
-    async def _call(self, prune: Callable[[int, int], int], before: int) -> int:
+    async def _call(self, fn: Callable[[], T]) -> T:
+        """Call a function that uses the store in a thread; one that has begun comes to its end before a cancellation goes on."""
         if self._clock.virtual:
-            return prune(before, CHUNK)
-        return await asyncio.to_thread(prune, before, CHUNK)
+            return fn()
+        call = asyncio.ensure_future(asyncio.to_thread(fn))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            await asyncio.wait([call], timeout=LAST_PIECE_S)
+            raise
+
+
+def _close(pieces: Iterator[Pruned]) -> None:
+    close = getattr(pieces, "close", None)
+    if close is not None:
+        close()

@@ -12,7 +12,6 @@ from typing import Any
 
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
-from stepflow.drivers.port.rules import lost_claim
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
@@ -321,10 +320,8 @@ class Worker:
             release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         try:
             if release is not None:
-                held = await self._committer.release(release)
-                if not held:
-                    run_log.lost(attempt, lost_claim(*release.fence))
-                elif release.blocked:
+                await self._committer.release(release)
+                if release.blocked:
                     run_log.blocked(attempt, release)
                 self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`

@@ -16,6 +16,7 @@ from stepflow.testing.conformance.laws.events import EventLaws
 from stepflow.testing.conformance.laws.inbox import InboxLaws
 from stepflow.testing.conformance.laws.journal import JournalLaws
 from stepflow.testing.conformance.laws.limits import LimitLaws
+from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
@@ -35,6 +36,7 @@ class DriverLaws(
     RevisionLaws,
     LimitLaws,
     JournalLaws,
+    PruningLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 

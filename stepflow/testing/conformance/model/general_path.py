@@ -18,6 +18,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
@@ -79,7 +80,7 @@ class GeneralStore(Store):
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         return self._store.next_due(flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> Created | None:
+    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         return self._store.post(tx, commit)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
