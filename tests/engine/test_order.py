@@ -31,14 +31,14 @@ def test_low_priority_numbers_go_first_then_due_then_id(engine, clock):
     assert seen == ["urgent", "c", "a", "b", "late"]
 
 
-def test_flows_do_not_go_before_each_other(engine):
+def test_a_flow_with_a_limit_of_its_own_takes_turns_with_one_without(engine):
     seen: list[str] = []
     limited, free = order_of(seen, "limited", concurrency=1), order_of(seen, "free")
     engine.register(free, limited)
     for n in range(4):
         engine.start((free, limited)[n // 2], Order(), id=f"run-{n}")
     engine.run_until_idle()
-    assert seen == ["run-0", "run-1", "run-2", "run-3"]
+    assert seen == ["run-0", "run-2", "run-1", "run-3"]
 
 
 def test_a_start_time_in_the_future_is_kept(engine, clock):
