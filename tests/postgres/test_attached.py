@@ -66,10 +66,12 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"create index states_created on {schema}.states (shard, created_at, id)")
     server.execute(f"create index states_ended on {schema}.states (shard, status, created_at, id) where status <> ''")
-    server.execute(f"alter table {schema}.queue drop column limits")
+    server.execute(f"alter table {schema}.queue drop column limits, drop column epoch")
     later = ", ".join(f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted"))
     server.execute(f"alter table {schema}.owners {later}")
-    server.execute(f"drop table {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.dedup_keys")
+    server.execute(
+        f"drop table {schema}.journal, {schema}.counters, {schema}.delays, {schema}.data, {schema}.begun, {schema}.dedup_keys"
+    )
     server.execute(f"alter table {schema}.queue rename column partition to lane")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
     store = sessions.session()

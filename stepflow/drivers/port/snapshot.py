@@ -37,6 +37,7 @@ class RunSnapshot:
     placed: bool = False  # its queue row is to be written, or to be removed if `row` is None
     marked: bool = False  # its owned queue row gets the cancel mark
     fired: bool = False  # the delay is over
+    polls: bool = False  # the epoch is that of a claim of which the State does not know, in stores that have such
 
     def at(self, transition: Transition) -> None:
         """Take over the position of a State."""

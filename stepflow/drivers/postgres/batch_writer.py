@@ -121,6 +121,8 @@ class Writer:
             if problem is not None:
                 batch.problems[number] = problem
         self._hold(connection, batch, runs)
+        for run in runs.values():
+            run.polls = False  # its State gets the epoch, as other things of it may change
         relabelled = [
             (write, read_map(labels[write.state.id])) for _slot, write, creates in changes.writes if not creates
         ]

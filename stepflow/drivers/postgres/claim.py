@@ -18,7 +18,10 @@ from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.lookup import found, held_by
 from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import (
+    BECAME_DUE,
     DUE,
+    FEW,
+    LATE,
     MET,
     PLAIN,
     PROMOTE,
@@ -26,8 +29,11 @@ from stepflow.drivers.postgres.partitions import (
     TAKEN,
     PostgresPartition,
     Request,
+    candidates_of,
+    late_rows,
     look_at,
     ready_rows,
+    rows_due,
     take_of,
     values,
 )
@@ -44,8 +50,10 @@ ANY_LIMITED = (
     " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
     " and x.partition = 2 and x.limits <> '' order by x.priority limit 1) b on true"
 )
+MOST_POLLING = 65_536
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
-# (unless $10: it did what it could). Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
+# (unless $10: it did what it could) but a few without limits, which are taken as they are if no other row is ready: such are the
+# polls of a worker that keeps up with them. Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
 # $16 to $20: where to begin.
 # The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
@@ -53,17 +61,21 @@ with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
         (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4 order by x.limits limit 1)
         is not null or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
-        (select 1 from stepflow.queue y where y.shard = $1 and y.flow = $2 and y.partition = 0 and y.due <= $3
-            and y.due >= $20 order by y.due limit 1) is not null as late,
-        {dead} as dead,
-        pg_advisory_xact_lock_shared($9) is not null as held
+        n.many, n.anything, {dead} as dead, pg_advisory_xact_lock_shared($9) is not null as held from {became_due} n
 ), o as (
     insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
     on conflict (shard, id) do nothing
-), u as materialized (
+), p as materialized (
     {ready}
+), g as materialized (
+    select many or anything and (select 1 from p limit 1) is not null as late from f
+), d as materialized (
+    {late}
+), u as materialized (
+    select * from p where (select $10::boolean or not late from g) union all select * from d
 ), {taken}
-select taken.*, r.*, f.posted, f.special, f.late, f.dead from f left join taken on true left join lateral (
+select taken.*, r.*, f.posted, f.special, g.late, f.anything, f.dead from f cross join g
+left join taken on true left join lateral (
     select {state}, {created}, {text} from stepflow.states s cross join {exchange} h
     where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
 ) r on true
@@ -73,29 +85,44 @@ select taken.*, r.*, f.posted, f.special, f.late, f.dead from f left join taken 
     text=TEXT,
     special=DUE.format(q="x") + MET.format(q="x"),
     dead=DEAD,
+    became_due=BECAME_DUE.format(flow="$2", since="$20", few=f"{FEW} * $5"),
     ready=ready_rows(
-        DUE.format(q="q")
-        + PLAIN.format(q="q")
-        + " and (select not posted and not special and (not late or $10::boolean) and held from f)",
-        16,
+        rows_due(PLAIN, " and (select not posted and not special and (not many or $10::boolean) and held from f)"), 16
+    ),
+    late=late_rows(
+        rows_due(
+            LATE,
+            " and (select not posted and not special and anything and not many and held from f)"
+            " and (select not late from g)",
+            since="$20",
+        )
     ),
     taken=TAKEN,
     exchange=found("history", "x.shard = $1 and x.rev = s.exchange_rev", "x.exchange"),
 )
 MINE = f"""
-select q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
-from {held_by("$2", "x.*")} cross join {found("states", "x.shard = q.shard and x.id = q.id", "x.epoch")} s where s.epoch > $3
+select q.id, coalesce(q.epoch, s.epoch), q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits,
+    q.epoch is not null
+from {held_by("$2", "x.*")} cross join {found("states", "x.shard = q.shard and x.id = q.id", "x.epoch")} s
+where coalesce(q.epoch, s.epoch) > $3
 """
 
 
 class PostgresClaims:
-    """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs."""
+    """The claims of one session, whose owner they belong to; `lock` guards the drawing of epochs.
 
-    def __init__(self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement) -> None:
+    `polling` gets the epochs of the claims that are fenced by their queue row alone. A step under another one that is, a claim
+    whose epoch was dropped here, costs another round trip.
+    """
+
+    def __init__(
+        self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement, polling: set[int]
+    ) -> None:
         self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
         self._lock = (runner.sql(lock[0]), lock[1])
         self.starts = ClaimStarts(shards)
         self._limited = Limited(runner, shards, self._owner, self._lock)
+        self._polling = polling
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
     def know(self, epoch: int) -> None:
@@ -118,7 +145,11 @@ class PostgresClaims:
         return [one[3] for one in first(candidates, request.flows, len(found))]
 
     def _read(self, row: Sequence[Any]) -> Claim:
-        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, *run = row
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, polls, *run = row
+        if polls:
+            if len(self._polling) >= MOST_POLLING:
+                self._polling.clear()
+            self._polling.add(epoch)
         taken = QueueRow(
             restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
         )
@@ -155,11 +186,11 @@ class PostgresClaims:
         first, _me, *rest = self._owners.appearing()[1]
         for promoted in (False, True):
             ranges, sleepers = self.starts.ranges(shard, flow, now)
-            partition = PostgresPartition(shard, flow, special=False, ranges=ranges)
+            partition = PostgresPartition(shard, flow, ranges=ranges)
             wanted = (*values(partition, request, request.limit), stored(self._owner), *self._lock[1], promoted)
             text = self._runner.sql(TAKE_PLAIN)
             rows = connection.execute(text, (*wanted, first, *rest, *ranges, sleepers), prepare=True).fetchall()
-            *_row, posted, special, late, dead = rows[0]
+            *_row, posted, special, late, anything, dead = rows[0]
             self.starts.learn(dead)
             if posted:
                 raise InboxNotEmpty
@@ -167,24 +198,25 @@ class PostgresClaims:
                 return None
             if not late or promoted:
                 break
-            fetch_all(connection, *self._promotions(request))
-        taken = [row[:-4] for row in rows if row[0] is not None]
-        self._took(request, partition, taken, more=len(taken) >= request.limit)
-        if not late:
+            fetch_all(connection, *self._promotions(request, 0))
+        taken = [row[:-5] for row in rows if row[0] is not None]
+        if not anything or late:  # else all of them are rows that became due
+            self._took(request, partition, taken, more=len(taken) >= request.limit)
+        if not anything:
             self.starts.awake(shard, flow, now)
         return taken
 
     def _took(self, request: Request, partition: PostgresPartition, rows: Sequence[Any], *, more: bool) -> None:
         """Remember up to which row nothing is left in a partition."""
-        if not partition.special and not request.skip:
+        if partition.kind == "ready" and not request.skip:
             self.starts.took(partition.shard, partition.flow, request.now, partition.ranges, rows, more=more)
 
     def _partitions(self, request: Request) -> list[PostgresPartition]:
         return [
-            PostgresPartition(shard, flow, special, self.starts.ranges(shard, flow, request.now)[0])
+            PostgresPartition(shard, flow, kind, *self.starts.ranges(shard, flow, request.now))
             for shard in self._shards.all
             for flow in request.flows
-            for special in ((True,) if request.suspects else (False, True))
+            for kind in (("special",) if request.suspects else ("ready", "special"))
         ]
 
     def _look(
@@ -196,32 +228,31 @@ class PostgresClaims:
         any_limited = (self._runner.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
         looks = [look_at(self._runner, partition, request) for partition in partitions]
         posted, _me, *found = fetch_all(
-            connection, self._posted(), appear, *self._promotions(request), any_limited, *looks
+            connection, self._posted(), appear, *self._promotions(request, FEW * request.limit), any_limited, *looks
         )
         if posted[0][0]:
             raise InboxNotEmpty
         ((limited, dead),), *rows = found[self._shards.number :]
         self.starts.learn(dead)
-        for shard, ((promoted,),) in zip(self._shards.all, found, strict=False):
-            if promoted < PROMOTED:
-                for flow in request.flows:
-                    self.starts.awake(shard, flow, request.now)
-        candidates: list[Candidate] = [
-            ((priority, due, restored(run_id)), partition.flow, "", partition)
-            for partition, some in zip(partitions, rows, strict=True)
-            for priority, due, run_id in some
-        ]
+        candidates: list[Candidate] = []
+        promoted = {shard: number for shard, ((number,),) in zip(self._shards.all, found, strict=False)}
+        for partition, some in zip(partitions, rows, strict=True):
+            candidates += (those := candidates_of(partition, some))
+            left = promoted[partition.shard] >= PROMOTED or any(one[3] is not partition for one in those)
+            if partition.kind == "ready" and not left and not request.skip:
+                self.starts.awake(partition.shard, partition.flow, request.now)
         return candidates, bool(limited)
 
     def _posted(self) -> Statement:
         return self._runner.sql(POSTED), (texts(self._shards.all),)
 
-    def _promotions(self, request: Request) -> list[Statement]:
+    def _promotions(self, request: Request, few: int) -> list[Statement]:
+        """The statements that make ready what became due, unless it is no more than `few` rows of a flow."""
         text, flows, now = self._runner.sql(PROMOTE), texts(list(request.flows)), request.now
         since = {
             shard: [self.starts.ranges(shard, flow, now)[1] for flow in request.flows] for shard in self._shards.all
         }
-        return [(text, (shard, flows, now, PROMOTED, numbers(since[shard]))) for shard in self._shards.all]
+        return [(text, (shard, flows, now, PROMOTED, numbers(since[shard]), few)) for shard in self._shards.all]
 
 
 def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:

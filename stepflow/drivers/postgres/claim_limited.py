@@ -15,8 +15,15 @@ from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage
 from stepflow.drivers.postgres.lock_and_read import BEGIN
-from stepflow.drivers.postgres.lookup import by_id, found
-from stepflow.drivers.postgres.partitions import PostgresPartition, Request, look_at, take_of
+from stepflow.drivers.postgres.lookup import found
+from stepflow.drivers.postgres.partitions import (
+    LOCKED_STATE,
+    PostgresPartition,
+    Request,
+    candidates_of,
+    look_at,
+    take_of,
+)
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import SUSPECT
@@ -53,21 +60,22 @@ TAKE = """
 with u as materialized (
     select * from unnest($2::text[], $3::text[]) as t (id, rest)
 ), c as materialized (
-    select q.at, s.at as state, u.rest from u cross join {row} q cross join {state} s
+    select q.at, s.at as state, s.rev, s.polls, nextval('stepflow.epochs') as epoch, u.rest
+    from u cross join {row} q cross join {state} s
 ), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.ctid = c.state
-    returning c.at, c.rest, t.rev, t.epoch
+    update stepflow.states t set epoch = c.epoch from c where not c.polls and t.ctid = c.state
 )
-update stepflow.queue q set partition = 3, owner = $5, claim_rev = s.rev, blocked = '', blocked_by = '', limits = s.rest
-from s where q.ctid = s.at
-returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+update stepflow.queue q set partition = 3, owner = $5, claim_rev = c.rev, blocked = '', blocked_by = '', limits = c.rest,
+    epoch = case when c.polls then c.epoch end
+from c where q.ctid = c.at
+returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, c.polls
 """.format(
     row=found(
         "queue",
         "x.shard = $1 and x.id = u.id and x.partition in (2, 4) and x.due <= $4",
         more=" for no key update skip locked",
     ),
-    state=by_id("states", more=" for no key update skip locked"),
+    state=LOCKED_STATE,
 )
 
 
@@ -93,9 +101,7 @@ class Limited:
             connection, (BEGIN, ()), guard, self._lock, *plain, *[one for _partition, one in special], *asked
         )
         candidates: list[Candidate] = [
-            ((priority, due, restored(run_id)), partition.flow, "", partition)
-            for partition, rows in zip(partitions, found, strict=False)
-            for priority, due, run_id in rows
+            one for partition, rows in zip(partitions, found, strict=False) for one in candidates_of(partition, rows)
         ]
         rest = found[len(partitions) :]
         for (partition, _statement), rows in zip(special, rest, strict=False):
@@ -116,7 +122,7 @@ class Limited:
         skip, text = texts(sorted(request.skip)), self._runner.sql(SPECIAL)
         return [
             (
-                PostgresPartition(shard, flow, special=True),
+                PostgresPartition(shard, flow, "special"),
                 (text, (shard, stored(flow), request.now, skip, stored(definition), request.suspects)),
             )
             for shard in self._shards.all
@@ -137,7 +143,7 @@ class Limited:
             open_lines = [text for (line,) in rows if free[text := restored(line)]]
             most = numbers([free[text] for text in open_lines])
             values = (shard, stored(flow), now, skip, texts(open_lines), most)
-            where = PostgresPartition(shard, flow, special=False)
+            where = PostgresPartition(shard, flow)
             asked += [(where, (self._runner.sql(READY), values))] if open_lines else []
         answers = fetch_all(connection, *[statement for _where, statement in asked]) if asked else []
         candidates = [*others]
@@ -170,8 +176,7 @@ class Limited:
             ]
             answers = fetch_all(connection, *statements)
             return [
-                _read(PostgresPartition(one.shard, one.flow, special=False), rows)
-                for one, rows in zip(asked, answers, strict=True)
+                _read(PostgresPartition(one.shard, one.flow), rows) for one, rows in zip(asked, answers, strict=True)
             ]
 
         def usage_of(every: Collection[str]) -> LimitUsage:

@@ -7,7 +7,7 @@ cannot be stored make the batch fall apart into halves, until the one to blame i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import psycopg
 
@@ -33,7 +33,10 @@ LARGE = 8 << 20  # bytes of data for which the server may need longer than for a
 
 
 class Commits:
-    """The commits of one session; `drain` applies what callers posted, `hold` is told of epochs of rows that they hold."""
+    """The commits of one session; `drain` applies what callers posted, `hold` is told of epochs of rows that they hold.
+
+    `polling` are epochs that only queue rows have: the first step under such a one makes its State know it.
+    """
 
     def __init__(
         self,
@@ -43,9 +46,10 @@ class Commits:
         writer: Writer,
         drain: Callable[[], None],
         hold: Callable[[int], None],
+        polling: set[int],
     ) -> None:
         self._runner, self._shards, self._tokens, self._writer = runner, shards, tokens, writer
-        self._drain, self._hold = drain, hold
+        self._drain, self._hold, self._polling = drain, hold, polling
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply the commits and answer each."""
@@ -116,7 +120,7 @@ class Commits:
 
     def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
         changes, appends = Changes(), list[Append]()
-        rest = _sorted_out(batch, changes, appends)
+        rest = _sorted_out(batch, changes, appends, self._polling)
         batch.drawn.clear()
         runs = self._writer.lock_and_read(connection, batch, rest) if rest else {}
         if rest and batch.broken and (done := self._made(connection, batch)) is not None:
@@ -131,13 +135,13 @@ class Commits:
         return batch.results(revs)
 
 
-def _sorted_out(batch: Batch, changes: Changes, appends: list[Append]) -> list[int]:
+def _sorted_out(batch: Batch, changes: Changes, appends: list[Append], polling: Collection[int]) -> list[int]:
     """Note the usual steps, creations and Appends if they may go unseen; the numbers of the other commits."""
     rest = []
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
-        if batch.unseen and type(member) is Step and fits_step(member):
+        if batch.unseen and type(member) is Step and member.epoch not in polling and fits_step(member):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
-        elif batch.unseen and type(member) is Append and fits_append(member):
+        elif batch.unseen and type(member) is Append and member.epoch not in polling and fits_append(member):
             appends.append(member)
         elif batch.unseen and is_creation(commit) and fits_birth(commit):
             changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=True))

@@ -21,7 +21,7 @@ from stepflow.drivers.postgres.transactions import Statement
 
 LOCK = "select pg_advisory_xact_lock_shared($1)"
 
-# $13: these are the usual steps, unseen so far: labels are as the commit knows them, and of the runs that leave the queue only
+# $13: these are the usual steps, unseen so far: epochs and labels are as the commit knows them, and of the runs that leave the queue only
 # one that ends as cancelled may have a cancel mark. $18 to $21 are the index entries of labels to be removed and added. A row that is not as expected makes the number of rows differ, and the cast of that text to a number fails on purpose: it takes the
 # transaction back without a question to the client in between.
 STEPS = """
@@ -37,9 +37,9 @@ with g as materialized (
     update stepflow.states t set rev = u.rev, transition = u.transition, labels = u.labels,
         annotations = u.annotations, status = u.status, waiting = u.waiting, committed_at = $11,
         exchange_rev = case when u.exchange is null then t.exchange_rev else u.rev end,
-        epoch = case when u.leaves then null else t.epoch end
-    from u cross join {state} x where t.ctid = x.at and t.rev = u.prev and t.epoch is not distinct from u.epoch
-        and (not $13::boolean or t.labels = coalesce(u.labels_before, u.labels))
+        epoch = case when u.leaves then null else u.epoch end
+    from u cross join {state} x where t.ctid = x.at and t.rev = u.prev
+        and (not $13::boolean or t.epoch is not distinct from u.epoch and t.labels = coalesce(u.labels_before, u.labels))
     returning u.rev, u.id, u.prev, u.transition, u.labels, u.annotations, u.exchange, t.exchange_rev
 ), h as (
     insert into stepflow.history (rev, shard, id, prev, token, transition, labels, annotations, committed_at,

@@ -1,28 +1,40 @@
 """The partitions of due rows without limits: how they are made ready, looked at and taken.
 
-A promoter moves rows that became due to the partition of those that are ready, whose index has the order of claims. So
-neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a partition of their own.
+A promoter moves rows that became due to the partition of those that are ready, whose index has the order of claims, unless they
+are few. So neither sleeping nor finished runs cost a claim anything. Blocked and suspect rows are few and have a partition of their own.
 """
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from stepflow.drivers.postgres.arrays import stored, texts
-from stepflow.drivers.postgres.claim_start import BEHIND, WHOLE, Ranges
+from stepflow.drivers.port.turns import Candidate
+from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.postgres.claim_start import BEHIND, FIRST, WHOLE, Ranges
 from stepflow.drivers.postgres.lookup import by_id
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
 from stepflow.model.lifecycle import SUSPECT
 
 PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
 
-PROMOTE = """
-with c as materialized (
-    select s.at from unnest($2::text[], $5::bigint[]) as u (flow, since) cross join lateral (
+FEW = 8  # times the limit of a claim: of so many rows that became due the first ones are found by sorting
+# Two facts of the rows of a flow that became due: whether they are too many to be sorted, or some have limits; whether there are any.
+BECAME_DUE = """(
+    select count(*) > {few} or coalesce(bool_or(l.limits <> ''), false) as many, count(*) > 0 as anything from (
+        select y.limits from stepflow.queue y where y.shard = $1 and y.flow = {flow} and y.partition = 0 and y.due <= $3
+        and y.due >= {since} order by y.due limit {few} + 1) l)"""
+# Rows of a flow that are no more than $6 are left: they are claimed as they are, which saves an update of each.
+PROMOTE = f"""
+with f as materialized (
+    select u.flow, u.since from unnest($2::text[], $5::bigint[]) as u (flow, since)
+    cross join lateral {BECAME_DUE.format(flow="u.flow", since="u.since", few="$6::bigint")} n where n.many
+), c as materialized (
+    select s.at from f as u cross join lateral (
         select x.ctid as at from stepflow.queue x where x.shard = $1 and x.partition = 0 and x.flow = u.flow and x.due <= $3
         and x.due >= u.since order by x.due limit $4 for update skip locked) s
 ), p as (
@@ -37,21 +49,29 @@ MET = (
     "{q}.partition = 2 and ({q}.blocked_by < $6::text or {q}.blocked_by > $6::text)"
     f" and ({{q}}.crashes >= {SUSPECT}) = $7::boolean"
 )
+LATE = (
+    "{q}.partition = 0 and {q}.limits = '' and {q}.due >= {since} and $6::text is not null and $7::boolean is not null"
+)
 SPECIAL = MET + " and {q}.limits = ''"
 DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::text[]) and "
-# What is done with the locked queue rows `u` (id, at): their States are locked, too, and both get the marks of the claim.
+LOCKED_STATE = by_id(
+    "states", "x.ctid as at, x.rev, x.waiting = 'poll' as polls", more=" for no key update skip locked"
+)
+# What is done with the locked queue rows `u` (id, at): their States are locked, too. Both get the marks of the claim; of a run
+# that polls only the queue row, since most polls find nothing and go back as they came.
 TAKEN = f"""c as materialized (
-    select u.at, s.at as state from u cross join {by_id("states", more=" for no key update skip locked")} s
+    select u.at, s.at as state, s.rev, s.polls, nextval('stepflow.epochs') as epoch from u cross join {LOCKED_STATE} s
 ), s as (
-    update stepflow.states t set epoch = nextval('stepflow.epochs') from c where t.ctid = c.state returning c.at, t.rev, t.epoch
+    update stepflow.states t set epoch = c.epoch from c where not c.polls and t.ctid = c.state
 ), taken as (
-    update stepflow.queue q set partition = 3, owner = $8, claim_rev = s.rev, blocked = '', blocked_by = ''
-    from s where q.ctid = s.at
-    returning q.id, s.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits
+    update stepflow.queue q set partition = 3, owner = $8, claim_rev = c.rev, blocked = '', blocked_by = '',
+        epoch = case when c.polls then c.epoch end
+    from c where q.ctid = c.at
+    returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, c.polls
 )"""
 _TAKE = "with u as materialized ({rows}), {taken} select * from taken"
-_SPECIAL = "select {columns} from stepflow.queue q where {where} order by q.priority, q.due, q.id limit {number}{lock}"
-_LOOK = {"columns": "q.priority, q.due, q.id", "number": "$5", "lock": ""}
+_SORTED = "select {columns} from stepflow.queue q where {where} order by q.priority, q.due, q.id limit {number}{lock}"
+_LOOK = {"columns": "q.priority, q.due, q.id, q.partition", "number": "$5", "lock": ""}
 _LOCK = {"columns": "q.id, q.ctid as at", "number": "$5", "lock": " for no key update skip locked"}
 
 
@@ -60,16 +80,27 @@ def ready_rows(where: str, first: int, shape: Mapping[str, str] = _LOCK) -> str:
     return BEHIND.format(m=[f"${first + number}" for number in range(4)], where=where, **shape)
 
 
-def _texts(special: bool) -> tuple[str, str]:
-    where = DUE.format(q="q") + (SPECIAL if special else PLAIN).format(q="q")
-    if special:
-        look, lock = _SPECIAL.format(where=where, **_LOOK), _SPECIAL.format(where=where, **_LOCK)
-    else:
-        look, lock = ready_rows(where, 8, _LOOK), ready_rows(where, 9)
-    return look, _TAKE.format(rows=lock, taken=TAKEN)
+def rows_due(kind: str, more: str = "", **names: str) -> str:
+    """The condition of the rows `q` of a kind that are due."""
+    return (DUE + kind).format(q="q", **names) + more
 
 
-READY_TEXTS, SPECIAL_TEXTS = _texts(special=False), _texts(special=True)
+def late_rows(where: str) -> str:
+    """The first of the few rows that became due, in the order of claims: found by sorting."""
+    return _SORTED.format(where=where, **_LOCK)
+
+
+_FEW_LATE = f" and (select not n.many from {BECAME_DUE.format(flow='$2', since='$12', few=f'{FEW} * $5')} n)"
+LOOK = {
+    "ready": f"({ready_rows(rows_due(PLAIN), 8, _LOOK)}) union all"
+    f" ({_SORTED.format(where=rows_due(LATE, _FEW_LATE, since='$12'), **_LOOK)})",
+    "special": _SORTED.format(where=rows_due(SPECIAL), **_LOOK),
+}
+TAKE = {
+    "ready": _TAKE.format(rows=ready_rows(rows_due(PLAIN), 9), taken=TAKEN),
+    "late": _TAKE.format(rows=late_rows(rows_due(LATE, since="$9")), taken=TAKEN),
+    "special": _TAKE.format(rows=_SORTED.format(where=rows_due(SPECIAL), **_LOCK), taken=TAKEN),
+}
 
 
 @frozen
@@ -85,12 +116,16 @@ class Request:
 
 @frozen
 class PostgresPartition:
-    """Rows that are claimed in one order: of one shard and flow, the ready ones, behind some starts, or the special ones."""
+    """Rows that are claimed in one order, of one shard and flow: `ready` ones, `special` ones, or few that became due (`late`).
+
+    Ready ones are looked for behind the starts in `ranges`, others that became due from `since` on.
+    """
 
     shard: str
     flow: str
-    special: bool
+    kind: str = "ready"
     ranges: Ranges = field(default=WHOLE, eq=False)
+    since: int = field(default=FIRST, eq=False)
 
 
 def values(partition: PostgresPartition, request: Request, limit: int) -> tuple[object, ...]:
@@ -100,18 +135,23 @@ def values(partition: PostgresPartition, request: Request, limit: int) -> tuple[
 
 
 def look_at(runner: TransactionRunner, partition: PostgresPartition, request: Request) -> Statement:
-    """The statement for the first rows of a partition."""
-    rows = values(partition, request, request.limit)
-    if partition.special:
-        return runner.sql(SPECIAL_TEXTS[0]), rows
-    return runner.sql(READY_TEXTS[0]), (*rows, *partition.ranges)
+    """The statement for the first rows of a partition; for the ready ones also those of the few that became due."""
+    more = (*partition.ranges, partition.since) if partition.kind == "ready" else ()
+    return runner.sql(LOOK[partition.kind]), (*values(partition, request, request.limit), *more)
+
+
+def candidates_of(partition: PostgresPartition, rows: Sequence[Sequence[Any]]) -> list[Candidate]:
+    """The candidates from the rows that `look_at` found."""
+    late = evolve(partition, kind="late")
+    return [
+        ((priority, due, restored(run_id)), partition.flow, "", partition if number else late)
+        for priority, due, run_id, number in rows
+    ]
 
 
 def take_of(
     runner: TransactionRunner, partition: PostgresPartition, request: Request, number: int, owner: str
 ) -> Statement:
     """The statement that takes so many of them."""
-    rows = (*values(partition, request, number), stored(owner))
-    if partition.special:
-        return runner.sql(SPECIAL_TEXTS[1]), rows
-    return runner.sql(READY_TEXTS[1]), (*rows, *partition.ranges)
+    more = {"ready": partition.ranges, "late": (partition.since,), "special": ()}[partition.kind]
+    return runner.sql(TAKE[partition.kind]), (*values(partition, request, number), stored(owner), *more)

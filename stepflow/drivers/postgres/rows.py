@@ -23,7 +23,8 @@ LONGEST_LABEL, LABEL_BYTES = 500, 1000  # characters; what is longer is indexed 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 CREATED = "s.flow, s.input_hash, s.created_at"
 QUEUE = (
-    "q.flow, q.due, q.owner, s.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
+    "q.flow, q.due, q.owner, coalesce(q.epoch, s.epoch), q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by,"
+    " q.limits"
 )
 
 

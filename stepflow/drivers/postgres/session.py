@@ -57,8 +57,9 @@ class PostgresStore(Store):
         writer = Writer(runner, shards, self._owners, lock)
         self._writer = writer
         self._inbox = InboxApplier(runner, shards, tokens, writer)
-        self._claims = PostgresClaims(runner, shards, self._owners, lock)
-        self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know)
+        self._polling = set[int]()
+        self._claims = PostgresClaims(runner, shards, self._owners, lock, self._polling)
+        self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know, self._polling)
         self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
         self.guards = (self._watch.guard,)
 
@@ -131,6 +132,7 @@ class PostgresStore(Store):
         results = [decide_release(release, runs[release.fence.id], now) for release in batch]
         statements = queue_statements(self._shards, runs, now)
         self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)
+        self._polling.difference_update(release.fence.epoch for release in batch)
         return results
 
     def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:

@@ -32,7 +32,18 @@ insert into stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, p
 select $1, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from u
 on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, partition = excluded.partition,
     owner = excluded.owner, claim_rev = excluded.claim_rev, priority = excluded.priority, crashes = excluded.crashes,
-    cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits
+    cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits,
+    epoch = excluded.epoch
+"""
+# The same for rows that had an epoch of their own: those of the States are not that of a claim, and stay.
+RELEASE = f"""
+update stepflow.queue t set flow = u.flow, due = u.due, partition = u.partition, owner = '', claim_rev = u.claim_rev,
+    priority = u.priority, crashes = u.crashes, cancel = u.cancel, blocked = u.blocked, blocked_by = u.blocked_by,
+    limits = u.limits, epoch = null
+from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[],
+    $10::text[], $11::text[], $12::text[])
+    as u (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits)
+    cross join {by_id("queue")} q where t.ctid = q.at
 """
 _GIVEN = "unnest($2::text[]) as u (id) cross join"
 REMOVE = f"""
@@ -62,17 +73,21 @@ def queue_statements(shards: Shards, runs: Mapping[str, RunSnapshot], now: int) 
     found: list[Statement] = []
     for shard, ids in shards.split(run_id for run_id, run in runs.items() if run.placed or run.marked).items():
         placed = [(run_id, run.row, run) for run_id in ids if (run := runs[run_id]).placed and run.row]
+        back = [(run_id, row, run) for run_id, row, run in placed if run.polls and not row.owner]
+        placed = [one for one in placed if one not in back]
         removed = [run_id for run_id in ids if (run := runs[run_id]).placed and not run.row and not run.fired]
         marked = [run_id for run_id in ids if runs[run_id].marked and not runs[run_id].placed]
         if placed:
             found.append(_place(shard, placed, now))
+        if back:
+            found.append(_release(shard, back, now))
         found += [(text, (shard, texts(some))) for text, some in ((REMOVE, removed), (MARK, marked)) if some]
     return found
 
 
-def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
+def _columns(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> tuple[object, ...]:
     rows = [row for _id, row, _run in placed]
-    return PLACE, (
+    return (
         shard,
         texts([run_id for run_id, _row, _run in placed]),
         texts([row.flow for row in rows]),
@@ -86,6 +101,17 @@ def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now:
         flags([row.cancel for row in rows]),
         texts([row.blocked for row in rows]),
         texts([row.blocked_by for row in rows]),
+    )
+
+
+def _release(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
+    return RELEASE, (*_columns(shard, placed, now), texts([row.limits for _id, row, _run in placed]))
+
+
+def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
+    rows = [row for _id, row, _run in placed]
+    return PLACE, (
+        *_columns(shard, placed, now),
         numbers([run.priority for _id, _row, run in placed]),
         texts([row.owner for row in rows]),
         numbers([row.epoch if row.owner else None for row in rows]),

@@ -63,6 +63,11 @@ def awaiting(event: str) -> Transition:
     return Transition(FLOW, {POSITION: '["wait"]', WAITING: f"event:{event}"})
 
 
+def polling() -> Transition:
+    """A transition of a run that waits for a condition, which is called again and again."""
+    return Transition(FLOW, {POSITION: '["poll"]', WAITING: "poll"})
+
+
 def ended(status: str = "completed") -> Transition:
     """A transition of a run that ended."""
     return Transition("", {POSITION: '["end"]', STATUS: status})

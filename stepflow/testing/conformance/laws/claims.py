@@ -14,13 +14,17 @@ from stepflow.testing.conformance.kit import (
     NOW,
     Sessions,
     as_loaded,
+    as_member,
     begun,
     claim,
     creation,
+    ended,
     going,
     make,
+    polling,
     publish,
     record,
+    refused,
     step,
     write,
 )
@@ -149,6 +153,46 @@ class ClaimLaws:
             found = store.claim(FLOWS, NOW, 5)
         assert [one.fence.id for one in as_loaded(store, found)] == ["a"]
         assert claim(store) == {}
+
+    def test_law_4_a_run_that_polls_is_fenced_like_others(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        (rev,) = make(one, creation("a", transition=polling()))
+        late: list[Fence] = []
+        for store in (one, two, one, two):
+            found = claim(store)["a"]
+            assert record(one, "a").row == found.row
+            for fence in late:
+                assert isinstance(refused(store, step(fence, rev)), LostClaim)
+                assert store.release([Release(fence, NOW)], NOW) == [False]
+            assert store.release([Release(found.fence, NOW)], NOW) == [True]
+            late.append(found.fence)
+        found = claim(one)["a"]
+        (rev,) = make(one, step(found, rev, polling()))
+        (rev,) = make(one, as_member(step(found, rev, polling())))
+        assert one.release([Release(found.fence, NOW)], NOW) == [True]
+        assert claim(two)["a"].row.claim_rev == rev
+        one.beat(NOW, dead=["two"])
+        assert isinstance(refused(one, step(found, rev)), LostClaim)
+        found = claim(one)["a"]
+        assert found.row.crashes == 1
+        make(one, as_member(step(found, rev, ended(), end=True)))
+        assert record(one, "a").row is None
+
+    def test_law_4_a_poll_and_others_in_one_batch(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, creation("poll", transition=polling()), creation("other"), creation("lost", transition=polling()))
+        held = claim(store)
+        assert store.release([Release(held["lost"].fence, NOW + 1)], NOW) == [True]
+        batch = [as_member(step(one, one.row.claim_rev)) for one in held.values()]
+        answers = dict(zip(held, store.commit(batch, NOW), strict=True))
+        assert [run_id for run_id, answer in answers.items() if isinstance(answer, LostClaim)] == ["lost"]
+        assert all(record(store, run_id).state.rev > held[run_id].row.claim_rev for run_id in ("poll", "other"))
+
+    def test_law_5_few_rows_that_became_due_are_in_order(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, *[creation(f"r{n}", due=NOW + n, priority=n % 3) for n in range(1, 9)])
+        order = [found.fence.id for _turn in range(4) for found in store.claim(FLOWS, NOW + 9, 2)]
+        assert order == ["r3", "r6", "r1", "r4", "r7", "r2", "r5", "r8"]
 
     def test_law_5_skipped_ids_stay(self, sessions: Sessions) -> None:
         store = sessions.session()

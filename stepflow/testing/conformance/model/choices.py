@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from stepflow.testing.conformance.kit import FLOW, awaiting, ended, going
+from stepflow.testing.conformance.kit import FLOW, awaiting, ended, going, polling
 
 IDS = tuple(f"r{number}" for number in range(6))
 FLOWS: Mapping[str, str] = {FLOW: "d1", "other": "d2"}
 ids = st.sampled_from(IDS)
 events = st.sampled_from(["paid", "sent"])
 offsets = st.integers(-2, 5)
-transitions = st.sampled_from([going("a"), going("b"), awaiting("paid"), ended(), ended("failed")])
+transitions = st.sampled_from([going("a"), going("b"), polling(), awaiting("paid"), ended(), ended("failed")])
 exchanges = st.sampled_from([None, "[1]", '"ü"'])
 labels = st.sampled_from([{}, {"k": "v"}, {"k": "w", "t": "\x00"}])
