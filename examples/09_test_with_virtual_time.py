@@ -12,7 +12,7 @@ from stepflow.testing import VirtualClock
 class Trial:
     user: str
     paid: bool = False
-    mails: list[str] = field(factory=list)
+    mails: list[str] = field(factory=list[str])
 
 
 def has_paid(trial: Trial) -> bool:

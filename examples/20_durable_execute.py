@@ -1,10 +1,10 @@
 """Durable execute: after the commit of a State, its function is executed even if this process dies first."""
 
-from stepflow import Engine, StateCtx, commit, flow, park, transit
+from stepflow import Command, Engine, StateCtx, commit, flow, park, transit
 
 
 @flow("greet")
-def greet(ctx: StateCtx):
+def greet(ctx: StateCtx) -> Command:
     print("hello", ctx.annotation("name"))
     return commit(park(ctx, greeted="yes"))
 

@@ -1,13 +1,13 @@
 """Delayed execute: a delay is durable; its State need not be committed before."""
 
-from stepflow import Engine, StateCtx, delay, flow, park
+from stepflow import Command, Engine, StateCtx, delay, flow, park
 from stepflow.testing import VirtualClock
 
 clock = VirtualClock()
 
 
 @flow("remind")
-def remind(ctx: StateCtx):
+def remind(ctx: StateCtx) -> Command:
     print(f"{clock.datetime():%H:%M} {ctx.annotation('text')}, due {ctx.delayed_until:%H:%M}")
     return park(ctx)
 

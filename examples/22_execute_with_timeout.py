@@ -1,11 +1,11 @@
 """Execute with timeout: a delay in the same commit; the first one to move the State wins, the other one is void."""
 
-from stepflow import Engine, Noop, StateCtx, commit, delay, flow, park, transit
+from stepflow import Command, Engine, Noop, StateCtx, commit, delay, flow, park, transit
 from stepflow.testing import VirtualClock
 
 
 @flow("confirm")
-def confirm(ctx: StateCtx):
+def confirm(ctx: StateCtx) -> Command:
     if ctx.delayed_until:
         print(ctx.id, "timed out")
         return commit(park(ctx, outcome="timeout"))

@@ -1,12 +1,12 @@
 """A queue: parked States with a label; a consumer watches the label and receives them in the order of their commits."""
 
-from stepflow import Engine, RevMismatch, StateCtx, commit, flow, park, transit
+from stepflow import Command, Engine, RevMismatch, StateCtx, commit, flow, park, transit
 
 QUEUE = {"queue": "mails"}
 
 
 @flow("send")
-def send(ctx: StateCtx):
+def send(ctx: StateCtx) -> Command:
     print("send", ctx.id)
     return commit(park(ctx))
 

@@ -17,7 +17,8 @@ def transfer(engine: Engine, source: StateCtx, target: StateCtx, amount: int) ->
         add(payer, -amount)
         add(payee, amount)
         try:
-            return engine.do(commit(park(payer), park(payee)))
+            engine.do(commit(park(payer), park(payee)))
+            return
         except RevMismatch as error:
             print(error)
             source, target = engine.get_state(source.id), engine.get_state(target.id)

@@ -2,11 +2,13 @@
 
 import asyncio
 
-from stepflow import AsyncEngine, Execute, RevMismatch, Stack, StateCtx, Unstack, commit, flow, park, transit
+from stepflow import AsyncEngine, AsyncFlowEngine, Execute, Noop, Stack, StateCtx, Unstack, commit, flow, park, transit
+from stepflow.errors import RevMismatch
+from stepflow.model.commands import Command
 
 
 @flow("lock")
-async def lock(ctx, engine):
+async def lock(ctx: StateCtx, engine: AsyncFlowEngine) -> Command:
     async for state in engine.watch({"mutex": "printer"}, since="latest"):
         mutex, mine = StateCtx.of(state), ctx.copy()
         if mutex.annotation("state") == "unlocked":
@@ -15,17 +17,18 @@ async def lock(ctx, engine):
             except RevMismatch:
                 continue  # another State has locked it: wait for the next revision
             return Execute(mine)
+    return Noop()  # never reached: a watch has no end
 
 
 @flow("print")
-def print_pages(ctx):
+def print_pages(ctx: StateCtx) -> Command:
     log.append("begin")
     log.append("end")
     return transit(ctx, "unlock")
 
 
 @flow("unlock")
-def unlock(ctx):
+def unlock(ctx: StateCtx) -> Command:
     mutex = StateCtx("")
     return commit(Unstack(ctx, mutex, "held"), park(mutex, state="unlocked"), park(ctx, state="printed"))
 
@@ -33,7 +36,7 @@ def unlock(ctx):
 log: list[str] = []
 
 
-async def main():
+async def main() -> None:
     async with AsyncEngine("memory://") as engine:
         engine.register(lock, print_pages, unlock)
         await engine.do(commit(park(StateCtx("printer", {"mutex": "printer"}), state="unlocked")))

@@ -2,23 +2,24 @@
 
 import asyncio
 
-from stepflow import AsyncEngine, Execute, StateCtx, commit, flow, park, transit
+from stepflow import AsyncEngine, AsyncFlowEngine, Command, Execute, Noop, StateCtx, commit, flow, park, transit
 
 WAITING = {"limiter": "api"}
 
 
 @flow("limiter")
-async def limiter(ctx, engine):
+async def limiter(ctx: StateCtx, engine: AsyncFlowEngine) -> Command:
     async for state in engine.watch(WAITING):
         if state.parked:
             call = StateCtx.of(state)
             del call.labels["limiter"]
             await engine.do(commit(transit(call, "call", state="resumed")), Execute(call))
             await asyncio.sleep(0.1)
+    return Noop()  # never reached: a watch has no end
 
 
 @flow("call")
-def call_api(ctx):
+def call_api(ctx: StateCtx) -> Command:
     if ctx.annotation("state") != "resumed":
         ctx.labels.update(WAITING)
         return commit(park(ctx))
@@ -26,7 +27,7 @@ def call_api(ctx):
     return commit(park(ctx, state="called"))
 
 
-async def main():
+async def main() -> None:
     async with AsyncEngine("memory://") as engine:
         engine.register(limiter, call_api)
         api, started = StateCtx("api"), asyncio.get_running_loop().time()

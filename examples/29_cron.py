@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from stepflow import Engine, StateCtx, commit, delay, flow, park, transit
+from stepflow import Command, Engine, StateCtx, commit, delay, flow, park, transit
 from stepflow.testing import VirtualClock
 
 clock = VirtualClock()
@@ -10,14 +10,14 @@ HOUR = timedelta(hours=1)
 
 
 @flow("hourly")
-def hourly(ctx: StateCtx):
+def hourly(ctx: StateCtx) -> Command:
     now = clock.datetime()
     task = StateCtx(f"report-{now:%H}")
     return commit(park(ctx), delay(ctx, "hourly", now.replace(minute=0) + HOUR), transit(task, "report"))
 
 
 @flow("report")
-def report(ctx: StateCtx):
+def report(ctx: StateCtx) -> Command:
     print(f"{clock.datetime():%H:%M} {ctx.id}")
     return commit(park(ctx))
 
@@ -29,6 +29,7 @@ with Engine("memory://", clock=clock) as engine:
     engine.execute(engine.get_state("cron"))
     for _ in range(3):
         due = engine.run_until_idle().next_due
+        assert due is not None  # the next report
         print(f"next at {due:%H:%M}")
         clock.advance(due - clock.datetime())
     engine.run_until_idle()

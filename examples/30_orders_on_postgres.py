@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from orders_flow import order_flow, shop
+from orders_flow import Order, order_flow, shop
 from orders_input import read_orders
 
 from stepflow import Engine
@@ -23,18 +23,23 @@ FINISHED = ("completed", "failed", "waiting")
 def worker(store: str) -> subprocess.Popen[bytes]:
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "stepflow", "worker", "orders_flow", "--store", store]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, **pipes)
+    to, env = subprocess.PIPE, os.environ | {"PYTHONPATH": path}
+    return subprocess.Popen(command, env=env, stdout=to, stderr=subprocess.DEVNULL)
 
 
 def main(store: str) -> None:
     orders, _refused = read_orders(HERE / "orders.csv")
-    workers, owners, finished = [worker(store), worker(store)], set(), 0
+    workers, owners, finished = [worker(store), worker(store)], set[str](), 0
+    tally: dict[str, int] = {}
     for process in workers:
-        with process.stdout as says:
-            says.readline()  # the worker is ready
+        assert process.stdout is not None
+        process.stdout.readline()  # the worker is ready
     with Engine(store) as engine, ThreadPoolExecutor(32) as pool:  # a client: starts runs and reads their status
-        list(pool.map(lambda order: engine.start(order_flow, order, id=f"order-{order.number}"), orders))
+
+        def start(order: Order) -> None:
+            engine.start(order_flow, order, id=f"order-{order.number}")
+
+        list(pool.map(start, orders))
         while finished < len(orders):
             time.sleep(0.1)
             owners |= {run.owner for run in engine.runs(status="running", limit=1000)}

@@ -43,7 +43,7 @@ def read_orders(path: Path) -> tuple[list[Order], list[Refused]]:
     return list(orders.values()), refused
 
 
-def order_of(row: dict[str, str]) -> Order:
+def order_of(row: dict[str | None, str]) -> Order:
     """The order in one row; raises ValueError with the reason if it is invalid."""
     if None in row:
         raise ValueError("too many fields")

@@ -25,7 +25,7 @@ def mypy(folder: Path, *files: Path) -> set[Place]:
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--explicit-package-bases"]
     done = subprocess.run(
         [*command, "--cache-dir", str(folder / "cache"), *map(str, files)],
-        env={**os.environ, "MYPYPATH": str(ROOT)},
+        env={**os.environ, "MYPYPATH": f"{ROOT}{os.pathsep}{folder}"},
         capture_output=True,
         text=True,
         check=False,
