@@ -76,6 +76,11 @@ BARS = (
         for s in ("sqlite", "postgres")
     ),
     *(
+        Bar(f"an exchange of 1 MB, {STORES[s]}: 20 kB per step", f"exchange.{s}", 20_000, at_most=True)
+        for s in ("sqlite", "postgres")
+    ),
+    Bar("an exchange of 1 MB: 1.5 x one encoding", "exchange.cpu", 1.5, ("exchange.encode",), at_most=True),
+    *(
         Bar(
             f"claim, {name}, beside {beside}: {most} x",
             f"claim.{store}.{kind}",

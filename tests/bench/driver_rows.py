@@ -74,6 +74,19 @@ def waiters() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def exchanges() -> Iterator[Row]:
+    """An exchange of 1 MB that changes by 1 kB per step."""
+    group = "an exchange of 1 MB that grows by 1 kB per step"
+    for store in ("sqlite", "postgres"):
+        yield Row(
+            f"exchange.{store}", group, f"stored per step, {STORES[store]}", "exchange:measure", 256, "bytes",
+            needs=NEEDS.get(store, ()), store=store, size="steps",
+        )  # fmt: skip
+    for name, label, deltas in (("encode", "encoding", False), ("cpu", "encoding and stored form", True)):
+        how = {"deltas": deltas}
+        yield Row(f"exchange.{name}", group, f"CPU per step: {label}", "exchange:cpu", 128, "ms", how, size="steps")
+
+
 def claims() -> Iterator[Row]:
     """A claim of 64 runs beside many rows."""
     for store in ("sqlite", "postgres", "rocksdb"):

@@ -117,6 +117,7 @@ PARTS = (
     driver_rows.queues,
     driver_rows.watching,
     driver_rows.waiters,
+    driver_rows.exchanges,
     driver_rows.claims,
     driver_rows.plans,
     driver_rows.turns,

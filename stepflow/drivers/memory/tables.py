@@ -25,6 +25,7 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import Delay, delay_key
+from stepflow.drivers.port.deltas import applied, is_delta
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.rules import (
@@ -247,7 +248,7 @@ class MemoryTables:
         maps = own(labels, last_labels), own(annotations, last_annotations)
         run.state = new_tuple(State, (run_id, rev, transition, *maps, now))
         if exchange is not None:
-            run.exchange = exchange
+            run.exchange = applied(run.exchange, exchange) if is_delta(exchange) else exchange
         revision = new_tuple(Revision, (run.state, run.exchange))
         run.revisions.append(revision)
         self.log.append(revision)

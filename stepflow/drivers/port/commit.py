@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from attrs import frozen
 
 from stepflow.drivers.port.delays import DataWrite, Delay
+from stepflow.drivers.port.deltas import UNKNOWN, Parts
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
@@ -25,7 +26,8 @@ class Created(NamedTuple):
 class Write(NamedTuple):
     """One revision to be made. `state.rev` is the revision it replaces, 0 if the id must not exist yet.
 
-    `exchange` is the exchange's text if it changed, None to keep the last one. `created` goes with a creation only.
+    `exchange` is the exchange's text if it changed, None to keep the last one. A delta (`stepflow.drivers.port.deltas`) may stand
+    for it; it builds on the exchange of that revision, as `Record.parts` told. `created` goes with a creation only.
     `labels_before` are the labels of the revision that it replaces, if they are other ones: a store may do without them, but
     a fast path cannot know them. What they are by the store's own tables counts.
     """
@@ -208,7 +210,7 @@ class Record(NamedTuple):
     """What an attempt needs of a run: its State, creation, exchange text, queue row and unconsumed events by seq.
 
     Loaded by the key of a delay: `delay` is set and `state` is its snapshot. `journaled` tells whether there are journal rows,
-    which a JournalQuery reads.
+    which a JournalQuery reads. `parts` tells what a large exchange is stored as, so that the next one can be a delta.
     """
 
     state: State
@@ -218,6 +220,7 @@ class Record(NamedTuple):
     events: tuple[Event, ...] = ()
     delay: Delay | None = None
     journaled: bool = False
+    parts: Parts = UNKNOWN
 
 
 class Claim(NamedTuple):

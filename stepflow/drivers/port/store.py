@@ -96,7 +96,8 @@ class Store(ABC):
        A new one for a completed or cancelled run is refused (RunEnded); a failed run keeps it for its redrive.
        A publish never gets lost between a look for events and a release: the release itself looks again.
     8. *Durable.* What commit, release or publish acknowledged is there after a crash of the process.
-    9. *Exact.* Labels, annotations, payloads and exchanges come back as they were given, whatever characters they hold.
+    9. *Exact.* Labels, annotations, payloads and exchanges come back as they were given, whatever characters they hold. An
+        exchange that was given as a delta (`stepflow.drivers.port.deltas`) comes back whole.
     10. *Isolated.* A session sees only its namespace; revisions and epochs may be shared between namespaces.
     11. *History* keeps every revision until it is pruned, and each State's newest one always.
     12. *Inbox.* What was posted through a caller's transaction happens if that transaction commits, and only then; every

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Claim, Fence, Record
+from stepflow.drivers.port.deltas import is_delta
 from stepflow.drivers.port.turns import Candidate, first
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
@@ -256,8 +257,12 @@ class PostgresClaims:
 
 
 def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:
-    """The record of a run, None without one. One that cannot be read is ours by now: `load` raises, and it is given back."""
+    """The record of a run, None without one, or if its exchange is stored as a delta: then it is loaded.
+
+    One that cannot be read is ours by now: `load` raises, and it is given back.
+    """
     try:
-        return read_run(run, taken)[1] if run and run[0] is not None else None
+        record = read_run(run, taken)[1] if run and run[0] is not None else None
     except (ValueError, KeyError, TypeError):
         return None
+    return None if record is None or is_delta(record.exchange) else record

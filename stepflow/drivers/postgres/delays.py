@@ -62,8 +62,8 @@ DELAYS = (
 # A delay has the creation data of its run.
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
-    f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null'), {JOURNALED}"
-    f" from {_GIVEN} {by_id('states', 'x.*')} s"
+    f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null'),"
+    f" {JOURNALED}, s.exchange_rev from {_GIVEN} {by_id('states', 'x.*')} s"
     f" cross join {found('delays', 'x.shard = $1 and x.number = s.delay', 'x.*')} d"
     f" left join {found('states', 'x.shard = $1 and x.id = d.run_id', 'x.*')} r on true"
     f" left join {by_id('queue', 'x.*')} q on true"
@@ -158,8 +158,9 @@ def _read_delay(row: tuple[Any, ...]) -> Delay:
     return Delay(read_state(row[:6]), due, commit, number, fired)
 
 
-def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record]:
-    """The key and record of a pending delay, from a row of `LOAD`."""
-    key, *rest, exchange, journaled = row[20:]
+def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record, int]:
+    """The key and record of a pending delay, from a row of `LOAD`, and the revision that holds its exchange, which is as stored."""
+    key, *rest, exchange, journaled, rev = row[20:]
     delay = _read_delay((*row[:6], *rest))
-    return restored(key), read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay, journaled=journaled)
+    record = read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay, journaled=journaled)
+    return restored(key), record, rev

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from stepflow.drivers.port.deltas import FORMAT, MARK
 from stepflow.drivers.port.pruning import Candidates, Pruned
 from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
@@ -29,6 +30,10 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " on h.shard = s.shard and h.rev = s.rev and h.id = s.id where h.rev is null and s.delay is null and s.rev > 0",
         "run {} has no stored exchange": "select s.id from stepflow.states s left join stepflow.history h"
         " on h.shard = s.shard and h.rev = s.exchange_rev and h.id = s.id where h.exchange is null and s.delay is null and s.rev > 0",
+        "the exchange of revision {} builds on one that is missing": "select h.rev::text from stepflow.history h"
+        " cross join lateral json_array_elements_text(substr(split_part(h.exchange, E'\\n', 1), 3)::json)"
+        " with ordinality as part (rev, n) left join stepflow.history p on p.shard = h.shard and p.rev = part.rev::bigint"
+        f" where left(h.exchange, 2) = '{MARK}{FORMAT}' and part.n > 2 and p.exchange is null",
         "the State of run {} differs from its history": "select s.id from stepflow.states s join stepflow.history h"
         " on h.shard = s.shard and h.rev = s.rev where s.delay is null and (h.transition <> s.transition or h.labels <> s.labels"
         " or h.annotations <> s.annotations or h.exchange_rev <> s.exchange_rev)",

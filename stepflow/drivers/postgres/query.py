@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define
 
 from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.deltas import is_delta, parts_of
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
@@ -28,6 +29,7 @@ from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.exchanges import whole_texts
 from stepflow.drivers.postgres.journal import JOURNALED, read_journals
 from stepflow.drivers.postgres.limits import limit_usage
 from stepflow.drivers.postgres.lists import ROW, Lists
@@ -48,7 +50,7 @@ from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import QueueRow
 
 TEXT = (
-    """h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
+    """s.exchange_rev, h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
     from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text, """
     + JOURNALED
 )
@@ -127,7 +129,19 @@ class PostgresReader:
             raise InboxNotEmpty
         number = len(self.shards.split(ids))
         records = dict(read_run(row) for rows in found[:number] for row in rows)
-        records |= dict(attached.read_delayed(row) for rows in found[number:] for row in rows)
+        holders = {restored(row[0]): row[-4] for rows in found[:number] for row in rows}
+        delayed = [attached.read_delayed(row) for rows in found[number:] for row in rows]
+        records |= {key: record for key, record, _rev in delayed}
+        holders |= {key: rev for key, _record, rev in delayed}
+        return self._whole(records, holders, ids)
+
+    def _whole(self, records: dict[str, Record], holders: Mapping[str, int], ids: Sequence[str]) -> list[Record | None]:
+        """The records in the order of `ids`, with whole exchanges; `holders` are the revisions that hold them."""
+        deltas = {key: holders[key] for key, record in records.items() if is_delta(record.exchange)}
+        if deltas:
+            forms = {rev: (self.shards.of(key), records[key].exchange) for key, rev in deltas.items()}
+            whole = whole_texts(self.runner, self.connection, forms)
+            records |= {key: records[key]._replace(exchange=whole[rev]) for key, rev in deltas.items()}
         return [records.get(run_id) for run_id in ids]
 
     def _ended(self, query: EndedQuery) -> list[str]:
@@ -157,8 +171,12 @@ def _events(run_id: str, text: str | None) -> tuple[Event, ...]:
 
 
 def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, Record]:
-    """The id and record of a run, from a row of `LOAD`, or one without the columns `QUEUE` and its `queued` row."""
-    *columns, exchange, events, journaled = row
-    run_id = restored(row[0])
+    """The id and record of a run, from a row of `LOAD`, or one without the columns `QUEUE` and its `queued` row.
+
+    Its exchange is as it is stored.
+    """
+    *columns, rev, exchange, events, journaled = row
+    run_id, exchange = restored(row[0]), restored(exchange)
     queued = queued or read_queue(columns[9:20])
-    return run_id, read_record(columns, queued, restored(exchange), _events(run_id, events), journaled=journaled)
+    found, parts = _events(run_id, events), parts_of(rev, exchange)
+    return run_id, read_record(columns, queued, exchange, found, journaled=journaled, parts=parts)

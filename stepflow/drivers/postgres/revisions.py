@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import define, field
@@ -12,12 +13,14 @@ from attrs import define, field
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.exchanges import whole_texts
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
+from stepflow.model.state import State
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at"
-TEXT = ", x.exchange"
+TEXT = ", h.exchange_rev, x.exchange"
 TEXTS = f"left join {found('history', 'x.shard = h.shard and x.rev = h.exchange_rev', 'x.exchange')} x on true"
 # Asked of one shard at a time: its index has the order.
 FEED = (
@@ -40,6 +43,9 @@ OF_RUN = (
 )
 NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
 ENDLESS = 2**63 - 1
+
+Row = tuple[Any, ...]
+"""The columns `REVISION`, and if exchanges are asked for the revision that holds the exchange, and its stored form."""
 
 
 @define
@@ -64,18 +70,26 @@ class PostgresRevisionSearch:
         text = self.runner.sql(self._text())
         firsts = fetch_all(self.connection, *((text, (shard, *self._values)) for shard in shards))
         found = [
-            revision
+            (shard, state, row)
             for shard, rows in zip(shards, firsts, strict=True)
-            for revision in self._of(text, shard, rows, limit)
+            for state, row in self._of(text, shard, rows, limit)
         ]
-        found.sort(key=lambda revision: revision.state.rev)
-        return found[-limit:] if query.last and limit else found[:limit]
+        found.sort(key=lambda one: one[1].rev)
+        return self._whole(found[-limit:] if query.last and limit else found[:limit])
 
-    def _of(self, text: str, shard: str, rows: list[Any], limit: int) -> list[Revision]:
+    def _whole(self, found: Sequence[tuple[str, State, Row]]) -> list[Revision]:
+        """The revisions with their exchanges, if these were asked for."""
+        if not self.query.exchange:
+            return [Revision(state, "") for _shard, state, _row in found]
+        forms = {row[6]: (shard, restored(row[7])) for shard, _state, row in found}
+        whole = whole_texts(self.runner, self.connection, forms)
+        return [Revision(state, whole[row[6]]) for _shard, state, row in found]
+
+    def _of(self, text: str, shard: str, rows: list[Row], limit: int) -> list[tuple[State, Row]]:
         """Those of one shard, whose first `rows` are known."""
-        values, found = [shard, *self._values], list[Revision]()
+        values, found = [shard, *self._values], list[tuple[State, Row]]()
         while True:
-            found += [revision for row in rows if self._fits(revision := _revision(row))][: limit - len(found)]
+            found += [(s, row) for row in rows if self._fits(s := read_state(row[:6]))][: limit - len(found)]
             if len(found) >= limit or len(rows) < limit:
                 return found
             # What is stored looked like the labels and was not: look on behind it.
@@ -110,15 +124,11 @@ class PostgresRevisionSearch:
         self._values.append(value)
         return f"${len(self._values) + 1}{'::text' if isinstance(value, str) else '::bigint'}"
 
-    def _fits(self, revision: Revision) -> bool:
+    def _fits(self, state: State) -> bool:
         groups = self.query.labels
-        return not groups or any(group.items() <= revision.state.labels.items() for group in groups)
+        return not groups or any(group.items() <= state.labels.items() for group in groups)
 
 
 def _part(name: str, value: str) -> str:
     """What the stored text of labels holds if this is one of them; it may hold it for another reason."""
     return stored(f"{json.dumps(name, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)}")
-
-
-def _revision(row: tuple[Any, ...]) -> Revision:
-    return Revision(read_state(row[:6]), restored(row[6]) if len(row) > 6 else "")

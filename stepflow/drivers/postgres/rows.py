@@ -10,6 +10,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.deltas import UNKNOWN, Parts
 from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.model.cache import BoundedCache, size_of_texts
@@ -115,8 +116,8 @@ def read_record(
     events: tuple[Event, ...] = (),
     delay: Delay | None = None,
     journaled: bool = False,
+    parts: Parts = UNKNOWN,
 ) -> Record:
     """A record from the columns `STATE` and `CREATED`, and the queue row."""
-    flow, input_hash, created_at = run[6:9]
-    created = Created(restored(flow), input_hash, created_at)
-    return Record(read_state(run[:6]), created, exchange, row, events, delay, journaled)
+    state, created = read_state(run[:6]), Created(restored(run[6]), *run[7:9])
+    return Record(state, created, exchange, row, events, delay, journaled, parts)

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
+from stepflow.drivers.port.deltas import needed
 from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed, waiting
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
+from stepflow.drivers.rocksdb.records import exchange_of
 from stepflow.drivers.rocksdb.revision_index import places
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
@@ -93,8 +95,13 @@ class Inspection:
         for code, rev in places(key, tables.disk.get(key) or b"", len(self._keys.revs)):
             if rev > self._database.head.rev:
                 yield f"revision {rev} is above the newest one, {self._database.head.rev}"
-            if tables.disk.get(self._keys.history + code + number(rev)) is None:
+            record = tables.disk.get(self._keys.history + code + number(rev))
+            if record is None:
                 yield f"revision {rev} is missing in the history of its run {code!r}"
+                continue
+            for part in sorted(needed({rev: exchange_of(record)})):
+                if tables.disk.get(self._keys.history + code + number(part)) is None:
+                    yield f"the exchange of revision {rev} builds on that of revision {part}, which is missing"
 
     def _row(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         name = read_text(key, len(self._keys.queue))[0]

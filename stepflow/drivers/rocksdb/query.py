@@ -10,6 +10,7 @@ from threading import Condition
 
 from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.deltas import parts_of
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
     AsleepQuery,
@@ -32,6 +33,7 @@ from stepflow.drivers.rocksdb.keys import after, number, read_text, text
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.prune import pruned
 from stepflow.drivers.rocksdb.records import RunRecord
+from stepflow.drivers.rocksdb.revision_index import Place
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import NotFound
@@ -94,11 +96,11 @@ class RocksdbReader:
             tables = self._tables
             tables.prefetch(ids)
             runs = [tables.run(run_id) for run_id in ids]
-            texts = RocksdbRevisionSearch(tables).exchanges(
-                (run.code, run.exchange_rev) for run in runs if run is not None
-            )
+            search = RocksdbRevisionSearch(tables)
+            stored = search.stored((run.code, run.exchange_rev) for run in runs if run is not None)
+            texts = search.whole(stored)
             found = [
-                self._delay(key) if run is None else self._record(run, texts[run.code, run.exchange_rev])
+                self._delay(key) if run is None else self._record(run, stored, texts)
                 for key, run in zip(ids, runs, strict=True)
             ]
             tables.trim()
@@ -127,11 +129,12 @@ class RocksdbReader:
         exchange = RocksdbRevisionSearch(tables).exchanges([place])[place] if kept.exchange_rev else "null"
         return Record(state, created, exchange, tables.row(key), (), delay, journal.exists(tables, key))
 
-    def _record(self, run: RunRecord, exchange: str) -> Record:
-        tables = self._tables
+    def _record(self, run: RunRecord, stored: Mapping[Place, str], texts: Mapping[Place, str]) -> Record:
+        tables, place = self._tables, (run.code, run.exchange_rev)
+        exchange, parts = texts[place], parts_of(run.exchange_rev, stored[place])
         events = tuple(rows.pending(Overlay(tables, Head()), tables.keys, run)) if run.pending else ()
         state, row = run.state(), tables.row(run.id)
-        return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled))
+        return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled, parts))
 
     def _runs(self, query: RunQuery) -> list[Record]:
         with self._lock:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from threading import Condition
 
+from stepflow.drivers.port.deltas import is_delta, needed, restore
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
@@ -27,10 +28,24 @@ class RocksdbRevisionSearch:
 
     def exchanges(self, places: Iterable[Place]) -> dict[Place, str]:
         """The exchange texts that were written with these revisions."""
+        return self.whole(self.stored(places))
+
+    def stored(self, places: Iterable[Place]) -> dict[Place, str]:
+        """The same in their stored form."""
         wanted = sorted(set(places))
         return {
             place: exchange_of(record) for place, record in zip(wanted, self._records(wanted), strict=True) if record
         }
+
+    def whole(self, stored: dict[Place, str]) -> dict[Place, str]:
+        """The whole texts of exchanges in their stored form; without a delta among them nothing is read."""
+        deltas = [(place, text) for place, text in stored.items() if is_delta(text)]
+        if not deltas:
+            return stored
+        more = {(code, part) for (code, rev), text in deltas for part in needed({rev: text})}.difference(stored)
+        forms = {rev: text for (_code, rev), text in (self.stored(more) | stored).items()}
+        whole = restore(forms, [rev for _code, rev in stored])
+        return {place: whole[place[1]] for place in stored}
 
     def _records(self, places: Sequence[Place]) -> list[bytes | None]:
         return self._tables.disk.get_many([self._keys.history + code + number(rev) for code, rev in places])
@@ -58,10 +73,12 @@ class RocksdbRevisionSearch:
 
     def _revisions(self, found: Sequence[tuple[State, int, str]]) -> list[Revision]:
         """The revision with its exchange, which an earlier revision may have written."""
-        texts = self.exchanges((text(state.id), rev) for state, rev, _ in found if rev != state.rev)
+        texts = self.stored((text(state.id), rev) for state, rev, _ in found if rev != state.rev)
+        texts |= {(text(state.id), rev): own for state, rev, own in found if rev == state.rev}
+        texts = self.whole(texts)
         revisions = []
-        for state, rev, own in found:
-            exchange = own if rev == state.rev else texts.get((text(state.id), rev))
+        for state, rev, _own in found:
+            exchange = texts.get((text(state.id), rev))
             if exchange is not None:  # otherwise it was pruned meanwhile
                 revisions.append(Revision(state, exchange))
         return revisions

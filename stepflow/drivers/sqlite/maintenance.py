@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
+from stepflow.drivers.port.deltas import FORMAT, MARK
 from stepflow.drivers.port.pruning import Candidates, Pruned
 from stepflow.drivers.port.queries import Condition
 from stepflow.drivers.port.store import Maintenance
@@ -24,6 +25,9 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         " ON h.rev = s.rev AND h.shard = s.shard AND h.id = s.id WHERE h.rev IS NULL AND s.rev > 0",
         "run {} has no stored exchange": "SELECT s.id FROM stepflow_states AS s LEFT JOIN stepflow_history AS h"
         " ON h.rev = s.exchange_rev AND h.id = s.id WHERE h.exchange IS NULL AND s.rev > 0",
+        "the exchange of revision {} builds on one that is missing": "SELECT h.rev FROM stepflow_history AS h,"
+        " json_each(substr(h.exchange, 3, instr(h.exchange, char(10)) - 3)) AS part LEFT JOIN stepflow_history AS p"
+        f" ON p.rev = part.value WHERE substr(h.exchange, 1, 2) = '{MARK}{FORMAT}' AND part.key > 1 AND p.exchange IS NULL",
         "the State of run {} differs from its history": "SELECT s.id FROM stepflow_states AS s JOIN stepflow_history AS h"
         " ON h.rev = s.rev WHERE h.transition <> s.transition OR h.labels <> s.labels OR h.annotations <> s.annotations",
         "revision {} follows one that is missing": "SELECT h.rev FROM stepflow_history AS h LEFT JOIN stepflow_history AS p"

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
+from stepflow.drivers.port.deltas import MARK, SMALL, UNKNOWN, Parts, is_delta, needed, parts_of, restore
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
@@ -40,7 +41,7 @@ RUNS = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
 )
 LOAD = (
-    RUNS.format(more=", (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
+    RUNS.format(more=", s.exchange_rev, (SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev)")
     + " WHERE s.shard = ?1 AND s.rev > 0 AND s.id IN (VALUES {rows})"
 )
 PRUNED_IDS = (
@@ -81,7 +82,7 @@ REVISION = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at, 
 REVISIONS = "SELECT {columns} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
 LOAD_DELAY = (
     f"SELECT {DELAY}, r.flow, ifnull(r.input_hash, ''), ifnull(r.created_at, s.due), {QUEUE},"
-    " ifnull((SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev), 'null')"
+    " ifnull((SELECT exchange FROM stepflow_history AS h WHERE h.rev = s.exchange_rev), 'null'), s.exchange_rev"
     " FROM (SELECT *, run_id AS id FROM stepflow_delays WHERE shard = ?1 AND key = ?2 AND fired = 0) AS s"
     " LEFT JOIN stepflow_states AS r ON r.shard = s.shard AND r.id = s.id"
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.key"
@@ -128,8 +129,8 @@ class SqliteReader:
         found: dict[str, Record] = {}
         for row in many_rows(self.connection, LOAD, ids, self.shard):
             run_id = row[0]
-            more = row[-1], events.get(run_id, ()), run_id in journaled
-            found[run_id] = _record(row[:9], read_queue(row[9:20]), *more)
+            more = events.get(run_id, ()), run_id in journaled
+            found[run_id] = self._full(row[:9], read_queue(row[9:20]), row[-2], row[-1], *more)
         return [found.get(run_id) or self._delay(run_id, run_id in journaled) for run_id in ids]
 
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
@@ -142,11 +143,37 @@ class SqliteReader:
         events, journaled = self._events(ids), SqliteJournal(self.connection, self.shard).journaled(ids)
         texts = dict(many_rows(self.connection, TEXTS, [run[-1] for run in found]))
         return [
-            _record(run[:9], row, texts[run[-1]], events.get(run[0], ()), run[0] in journaled)
+            self._full(run[:9], row, run[-1], texts[run[-1]], events.get(run[0], ()), run[0] in journaled)
             if run[-1] in texts
             else None
             for run, row in runs
         ]
+
+    def _full(
+        self,
+        run: Sequence[Any],
+        row: QueueRow | None,
+        rev: int,
+        stored: str,
+        events: tuple[Event, ...],
+        journaled: bool,
+    ) -> Record:
+        """A record with the exchange that revision `rev` holds in its stored form."""
+        if not stored or (len(stored) < SMALL and stored[0] != MARK):
+            return _record(run, row, stored, events, journaled)
+        return _record(run, row, self._whole(rev, stored), events, journaled, parts_of(rev, stored))
+
+    def _whole(self, rev: int, stored: str) -> str:
+        """The exchange that a revision holds in this form."""
+        return self._restored({rev: stored}, [rev])[rev] if is_delta(stored) else stored
+
+    def _restored(self, stored: dict[int, str], wanted: Collection[int]) -> dict[int, str]:
+        """The whole exchanges of the wanted revisions, of which the stored forms are known."""
+        if more := needed(stored):
+            stored.update(
+                (rev, text) for rev, text in many_rows(self.connection, TEXTS, sorted(more)) if text is not None
+            )
+        return restore(stored, wanted)
 
     def _events(self, ids: Sequence[str]) -> Mapping[str, tuple[Event, ...]]:
         """The events of each run that were not received yet; most stores have none."""
@@ -163,7 +190,8 @@ class SqliteReader:
             return None
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
-        return Record(delay.state, created, row[-1], read_queue(row[13:24]), delay=delay, journaled=journaled)
+        exchange = self._whole(row[-1], row[-2])
+        return Record(delay.state, created, exchange, read_queue(row[13:24]), delay=delay, journaled=journaled)
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"
@@ -185,25 +213,29 @@ class SqliteReader:
 
     def _revisions(self, rows: list[tuple[Any, ...]]) -> list[Revision]:
         """Fill in the exchanges that did not change, from the run's revision before."""
-        known: dict[int, str] = {}
-        found = []
+        holders: dict[int, int] = {}  # the revision that holds the exchange of each
+        stored: dict[int, str] = {}
         for row in rows:
-            state, prev, exchange = read_state(row[:6]), row[6], row[7]
-            if exchange is None:
-                exchange = known[prev] if prev in known else self._exchange(state.id, prev)
-            known[state.rev] = exchange
-            found.append(Revision(state, exchange))
-        return found
+            rev, prev, exchange = row[1], row[6], row[7]
+            if exchange is not None:
+                holders[rev], stored[rev] = rev, exchange
+            elif prev in holders:
+                holders[rev] = holders[prev]
+            else:
+                holders[rev], text = self._exchange(row[0], prev)
+                stored[holders[rev]] = text
+        texts = self._restored(stored, set(holders.values()))
+        return [Revision(read_state(row[:6]), texts[holders[row[1]]]) for row in rows]
 
-    def _exchange(self, run_id: str, rev: int) -> str:
-        """The exchange as of a revision: usually the current one of the run, else the last one that was set before."""
+    def _exchange(self, run_id: str, rev: int) -> tuple[int, str]:
+        """Which revision holds the exchange as of a revision, and its stored form: usually the current one of the run."""
         query = "SELECT exchange_rev FROM stepflow_states WHERE shard = ? AND id = ?"
         newest = self.connection.execute(query, (self.shard, run_id)).fetchone()[0]
-        exchange, prev = None, min(rev, newest)
+        exchange, holder, prev = None, 0, min(rev, newest)
         while exchange is None:
-            query = "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
-            exchange, prev = self.connection.execute(query, (prev,)).fetchone()
-        return str(exchange)
+            holder, query = prev, "SELECT exchange, prev FROM stepflow_history WHERE rev = ?"
+            exchange, prev = self.connection.execute(query, (holder,)).fetchone()
+        return holder, str(exchange)
 
 
 def _columns(query: HistoryQuery) -> str:
@@ -217,5 +249,7 @@ def _record(
     exchange: str = "",
     events: tuple[Event, ...] = (),
     journaled: bool = False,
+    parts: Parts = UNKNOWN,
 ) -> Record:
-    return new_tuple(Record, (read_state(run[:6]), new_tuple(Created, run[6:]), exchange, row, events, None, journaled))
+    state, created = read_state(run[:6]), new_tuple(Created, run[6:])
+    return new_tuple(Record, (state, created, exchange, row, events, None, journaled, parts))

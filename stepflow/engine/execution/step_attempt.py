@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Event, Release, StepCommitted
+from stepflow.drivers.port.deltas import SMALL, UNKNOWN, Parts, parts_of, stored_form
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution import run_log
@@ -36,7 +37,9 @@ class StepAttempt(GeneratorAttempt):
     executor: Executor = field(kw_only=True)
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
-    text: str = field(init=False)
+    text: str = field(init=False)  # of the exchange as of the last commit
+    _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
+    _parts: Parts = field(init=False)  # as which `text` is stored
     exchange: Any = field(init=False, default=None)
     _step: Step = field(init=False)  # the last commit
     _events: list[Event] = field(init=False)
@@ -46,7 +49,7 @@ class StepAttempt(GeneratorAttempt):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         record = self.record
-        self.text, self._events = record.exchange, list(record.events)
+        self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         self.rev, self.transition = self.state.rev, self.state.transition
         self.current = Current(self.state.id, record.created.flow)
 
@@ -128,7 +131,7 @@ class StepAttempt(GeneratorAttempt):
         except BaseException as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             self._taken = []
             return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._failed(refusal)
-        changed = None if text == self.text else text
+        changed = None if text == self.text else self._stored(text)
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
@@ -156,6 +159,11 @@ class StepAttempt(GeneratorAttempt):
             return self._release(due, survived=True)
         return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays or self.lost else None)
 
+    def _stored(self, text: str) -> str:
+        """The form in which to store an exchange that has changed."""
+        self._encoded = text
+        return text if len(text) < SMALL else stored_form(self.text, text, self._parts)
+
     def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
@@ -175,7 +183,8 @@ class StepAttempt(GeneratorAttempt):
         self.rev = first if isinstance(first, int) else first[0]
         self.transition, text = self._step.transition, self._step.exchange
         if text is not None:
-            self.text = text
+            self.text = self._encoded
+            self._parts = UNKNOWN if len(self.text) < SMALL else parts_of(self.rev, text)
 
     def _published(self, task: Task) -> list[Event]:
         """The events that the wait may take: once its deadline has passed, only those that were published before it."""

@@ -12,6 +12,7 @@ from stepflow.testing.conformance.laws.claims import ClaimLaws
 from stepflow.testing.conformance.laws.commits import CommitLaws
 from stepflow.testing.conformance.laws.data import DataLaws
 from stepflow.testing.conformance.laws.delays import DelayLaws
+from stepflow.testing.conformance.laws.deltas import DeltaLaws
 from stepflow.testing.conformance.laws.events import EventLaws
 from stepflow.testing.conformance.laws.inbox import InboxLaws
 from stepflow.testing.conformance.laws.journal import JournalLaws
@@ -28,6 +29,7 @@ class DriverLaws(
     ClaimLaws,
     EventLaws,
     RecordLaws,
+    DeltaLaws,
     QueryLaws,
     InboxLaws,
     RaceLaws,

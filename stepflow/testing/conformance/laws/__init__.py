@@ -4,6 +4,7 @@
 - `claims.py`: laws 5 and 6, the order of claims and the death of owners.
 - `events.py`: law 7, events and marks to cancel.
 - `records.py`: laws 8 to 11, durability, exactness, namespaces and history.
+- `deltas.py`: law 9 for large exchanges.
 - `inbox.py`: law 12, the caller's transactions.
 - `delays.py`, `data.py`, `revisions.py`: laws 13 to 15.
 - `limits.py`: laws 16 and 17, limits and deduplication keys.
