@@ -16,6 +16,8 @@ from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.clock import SystemClock
 from stepflow.errors import StepflowError
 
+MOST_CONFLICTS = 10  # that are shown
+
 
 @click.command("doctor")
 @with_store(needed=False)
@@ -45,7 +47,7 @@ def _store(target: StoreTarget) -> list[Condition]:
         numbers = target.run(AsyncEngine.tally)
         upkeep = driver_for(target.store).maintenance(target.namespace)
         conditions = upkeep.conditions(SystemClock().now)
-        problems = upkeep.check()
+        problems, conflicts = upkeep.check(), upkeep.conflicts(MOST_CONFLICTS)
     except StepflowError as error:
         return [Condition("store", False, str(error))]
     runs = sum(n for statuses in numbers.values() for n in statuses.values())
@@ -56,6 +58,12 @@ def _store(target: StoreTarget) -> list[Condition]:
         ),
         Condition(
             "blocked runs", not blocked, f"{blocked}" + (": see stepflow list --status blocked" if blocked else "")
+        ),
+        Condition(
+            "transactions of callers",
+            not conflicts,
+            "; ".join(f"a {one.posted} of run {one.run_id} could not take place: {one.reason}" for one in conflicts)
+            or "all that was committed took place",
         ),
         *conditions,
     ]

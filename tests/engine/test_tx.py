@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, RunExists, Status, StoreError, named
+from stepflow import AsyncEngine, Engine, MemoryDriver, NotFound, RunEnded, RunExists, Status, StoreError, named
+from stepflow.cli.app import run as run_command
 from tests.engine.flows import Order, chain
 
 
@@ -108,7 +109,7 @@ def test_an_id_that_exists_with_another_input_is_refused_before_anything_is_writ
     assert engine.get(flow, "one").result() == Order(1, ["a"])
 
 
-def test_a_start_that_lost_against_another_one_is_logged(engine, business, clock, sqlite, caplog):
+def test_a_start_that_lost_against_another_one_is_logged(engine, business, clock, sqlite, caplog, capsys):
     flow = chain("x", "a")
     engine.register(flow)
     with business:
@@ -119,6 +120,48 @@ def test_a_start_that_lost_against_another_one_is_logged(engine, business, clock
     assert engine.get(flow, "one").result() == Order(1, ["a"])
     (record,) = [record for record in caplog.records if hasattr(record, "run_id")]
     assert (record.event, record.run_id, record.levelname) == ("conflict", "one", "ERROR")
+    assert run_command(["doctor", "--json", "--store", sqlite.url]) == 3
+    assert "a start of run one could not take place: a run of this id was started before" in capsys.readouterr().out
+
+
+def test_a_cancel_happens_with_the_commit(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    old, done = engine.start(flow, Order(), id="old"), engine.start(flow, Order(), id="done")
+    done.cancel()
+    business.execute("INSERT INTO orders VALUES ('one')")
+    old.cancel(tx=business)
+    done.cancel(tx=business)
+    assert (old.info(tx=business).status, old.status()) == (Status.CANCELLED, Status.QUEUED)
+    business.rollback()
+    assert (old.info().status, old.info(tx=business).status) == (Status.QUEUED, Status.QUEUED)
+    with business:
+        new = engine.start(flow, Order(), id="new", tx=business)
+        assert (new.info(tx=business).rev, new.info(tx=business).status) == (0, Status.QUEUED)
+        new.cancel(tx=business)
+        old.cancel(tx=business)
+        with pytest.raises(NotFound):
+            engine.get("nobody").cancel(tx=business)
+    assert (new.status(), old.status()) == (Status.CANCELLED, Status.CANCELLED)
+    engine.start(flow, Order(), id="ended")
+    engine.run_until_idle()
+    with business, pytest.raises(RunEnded):
+        engine.get("ended").cancel(tx=business)
+
+
+def test_a_held_run_learns_of_a_cancel_that_was_committed(engine, business):
+    seen = []
+    flow = named("x", Order).do("a", lambda _order: seen.append(cancel())).do("b", lambda _order: None).compile()
+
+    def cancel():
+        with business:
+            engine.get("one").cancel(tx=business)
+        return engine.get("one").info().cancel_requested
+
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    assert (run.status(), seen) == (Status.CANCELLED, [True])
 
 
 def test_many_starts_in_one_transaction(engine, business):

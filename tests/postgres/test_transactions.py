@@ -83,15 +83,18 @@ def test_another_database_is_refused_and_its_transaction_goes_on(server: Server,
     sessions.close()
 
 
-def test_what_cannot_be_stored_does_not_stop_the_inbox(
-    server: Server, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_be_stored_does_not_stop_the_inbox(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    sessions = Sessions(driver := PostgresDriver(server.url()))
+    store = sessions.session()
     with psycopg.connect(server.uri) as connection:
         store.post(connection, creation("first"))
         store.post(connection, creation(random.Random(1).randbytes(4000).hex()))
         store.post(connection, creation("last"))
     assert set(claim(store)) == {"first", "last"}
-    assert "is dropped" in caplog.text
+    assert "cannot take place" in caplog.text
+    (conflict,) = driver.maintenance("").conflicts(10)
+    assert (len(conflict.run_id), conflict.posted) == (8000, "start")
+    sessions.close()
 
 
 def test_many_posts_are_applied_by_one_of_several_sessions(server: Server) -> None:

@@ -77,13 +77,17 @@ async def _all_verbs(engine: AsyncEngine, tx: Any) -> None:
     await engine.start(FLOW, {"n": 1}, id="one", labels={"percent": "100 %s :name"}, tx=tx)
     await engine.start_many(FLOW, [("two", {}), ("three", {})], tx=tx)
     await engine.get("one").publish("e", 1, tx=tx)
+    await engine.start(FLOW, {}, id="four", tx=tx)
+    await engine.get("four").cancel(tx=tx)
+    infos = [await engine.get(run_id).info(tx=tx) for run_id in ("one", "four")]
+    assert [(info.rev, info.status) for info in infos] == [(0, "queued"), (0, "cancelled")]
 
 
 def test_a_commit_brings_all_and_a_rollback_nothing(driver: PostgresDriver, server: Server, opened: Open) -> None:
     async def go() -> None:
         async with AsyncEngine(driver) as engine:
             engine.register(FLOW)
-            for end, found in (("rollback", []), ("commit", ["one", "three", "two"])):
+            for end, found in (("rollback", []), ("commit", ["four", "one", "three", "two"])):
                 async with opened(server) as (tx, commit, rollback):
                     await _all_verbs(engine, tx)
                     assert await engine.runs() == []
@@ -186,6 +190,9 @@ with Engine(url) as engine:
         engine.start(flow, {}, id="one", tx=connection)
         engine.start_many(flow, [("two", {})], tx=connection)
         engine.get("one").publish("e", 1, tx=connection)
+        engine.start(flow, {}, id="three", tx=connection)
+        engine.get("three").cancel(tx=connection)
+        print(engine.get("three").info(tx=connection).status)
     try:
         with transaction.atomic():
             engine.start(flow, {}, id="rolled back", tx=connection)
@@ -208,10 +215,16 @@ def test_djangos_connection_on_postgresql(server: Server) -> None:
     with psycopg.connect(server.uri) as here:
         info = here.info
         options = {"NAME": info.dbname, "USER": info.user, "HOST": info.host}
-    assert _django(server.url(), "django.db.backends.postgresql", repr(options)) == "True\n['one', 'two'] 2\n"
+    assert (
+        _django(server.url(), "django.db.backends.postgresql", repr(options))
+        == "True\ncancelled\n['one', 'three', 'two'] 2\n"
+    )
 
 
 def test_djangos_connection_on_sqlite(tmp_path: Any) -> None:
     path = tmp_path / "shop.db"
     options = repr({"NAME": str(path)})
-    assert _django(f"sqlite:///{path}", "django.db.backends.sqlite3", options) == "True\n['one', 'two'] 2\n"
+    assert (
+        _django(f"sqlite:///{path}", "django.db.backends.sqlite3", options)
+        == "True\ncancelled\n['one', 'three', 'two'] 2\n"
+    )

@@ -101,9 +101,13 @@ class DedupKey:
 
 @frozen
 class Cancel:
-    """Ask the holder of a run to stop: marks its owned queue row. Without such a row the commit is refused (LostClaim)."""
+    """Ask the holder of a run to stop: marks its owned queue row. Without such a row the commit is refused (LostClaim).
+
+    Posted through a caller's transaction it ends a run that no worker holds, as of `at`, microseconds UTC.
+    """
 
     id: str
+    at: int = 0
 
 
 @frozen

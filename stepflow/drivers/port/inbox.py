@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from stepflow.drivers.port.commit import Commit, Created, Enqueue, Event, Write
-from stepflow.errors import StoreError
+from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Record, Write
+from stepflow.drivers.port.queries import PostConflict
+from stepflow.drivers.port.stored import printable
+from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
+from stepflow.model import outcome
+from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State, Transition
+
+log = logging.getLogger("stepflow")
 
 
 def dump(commit: Commit) -> str:
@@ -19,14 +27,17 @@ def dump(commit: Commit) -> str:
         )
     if commit.delays or commit.data or commit.placeholders or any(row.owned for row in rows):
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
-    if commit.fence or commit.unowned or commit.consume or commit.cancel or len(rows) < len(commit.queue):
-        raise StoreError("tx= is for starting and publishing; do the rest without tx=, after your commit")
+    if commit.fence or commit.unowned or commit.consume or len(rows) < len(commit.queue):
+        raise StoreError("tx= is for starting, publishing and cancelling; do the rest without tx=, after your commit")
+    if commit.cancel and (commit.writes or commit.queue or commit.publish):
+        raise StoreError("tx= takes a cancel alone: post the starts and publishes on their own")
     if any(write.state.rev for write in commit.writes):
         raise StoreError("tx= can start a run, it cannot write one that exists already: do that without tx=")
     raw = {
         "writes": [_dump_write(write) for write in commit.writes],
         "queue": [[row.id, row.flow, row.due, row.priority, False, row.limits] for row in rows],
         "publish": [[e.run_id, e.name, e.id, e.payload, e.published_at] for e in commit.publish],
+        "cancel": [[one.id, one.at] for one in commit.cancel],
     }
     return json.dumps(raw, ensure_ascii=False)
 
@@ -55,6 +66,92 @@ def parse(body: str) -> tuple[Commit, int]:
         for w in raw["writes"]
     )
     publish = tuple(Event(*event) for event in raw["publish"])
+    cancel = tuple(Cancel(*one) for one in raw.get("cancel", ()))
     times = [write.created.created_at for write in writes if write.created] + [event.published_at for event in publish]
+    times += [one.at for one in cancel]
     queue = tuple(Enqueue(*part) for part in raw["queue"])
-    return Commit(writes=writes, queue=queue, publish=publish), max(times, default=0)
+    return Commit(writes=writes, queue=queue, publish=publish, cancel=cancel), max(times, default=0)
+
+
+def needle(run_id: str) -> str:
+    """A text that the stored text of every commit for this run has in it; those of other runs may have it, too."""
+    return json.dumps(run_id, ensure_ascii=False)
+
+
+def ending(record: Record | None, run_id: str) -> Commit | StepflowError | None:
+    """The commit by which a posted cancel takes place now; None: the run is cancelled already."""
+    if record is None:
+        return NotFound(f"there is no run {run_id!r} in this namespace")
+    state, row = record.state, record.row
+    if state.transition.status == "cancelled":
+        return None
+    if state.transition.status:
+        return RunEnded(run_id, state.transition.status, "it cannot be cancelled")
+    if row is not None and row.owner:
+        return Commit(cancel=(Cancel(run_id),))
+    write = Write(State(run_id, state.rev, _cancelled(state), state.labels, state.annotations))
+    return Commit(unowned=(run_id,), writes=(write,), queue=(Dequeue(run_id),))
+
+
+def _cancelled(state: State) -> Transition:
+    return outcome.final(state.transition, "cancelled", "")
+
+
+def as_posted(record: Record | None, run_id: str, commits: Iterable[Commit]) -> Record | None:
+    """The record of a run once these posted commits have taken place; without exchange and events."""
+    for commit in commits:
+        for write in commit.writes:
+            if record is None and write.state.id == run_id and write.created is not None:
+                parts = [one for one in commit.queue if isinstance(one, Enqueue) and one.id == run_id]
+                rows = [QueueRow(one.flow, one.due, priority=one.priority, limits=one.limits) for one in parts]
+                at = write.created.created_at
+                record = Record(write.state._replace(committed_at=at), write.created, "", rows[0] if rows else None)
+        for event in commit.publish:
+            if record is not None and event.run_id == run_id:
+                record = record._replace(row=_woken(record, event))
+        for cancel in commit.cancel:
+            if record is not None and cancel.id == run_id and not record.state.transition.status:
+                record = _ended(record, cancel.at)
+    return record
+
+
+def _woken(record: Record, event: Event) -> QueueRow | None:
+    """The queue row once the run has this event."""
+    transition, row = record.state.transition, record.row
+    if event.name not in transition.events or transition.status:
+        return row
+    if row is None:
+        return QueueRow(transition.to, event.published_at)
+    return row if row.owner else row._replace(due=min(row.due, event.published_at))
+
+
+def _ended(record: Record, at: int) -> Record:
+    state, row = record.state, record.row
+    if row is not None and row.owner:
+        return record._replace(row=row._replace(cancel=True))
+    return record._replace(state=state._replace(transition=_cancelled(state), committed_at=at), row=None)
+
+
+def is_made(commit: Commit, found: Callable[[str], tuple[str, str] | None]) -> bool:
+    """Whether every run that a refused commit would make exists as it would be: `found` tells flow and digest of the input."""
+    made = [(write.created, found(write.state.id)) for write in commit.writes]
+    return bool(made) and all(c is not None and there == (c.flow, c.input_hash) for c, there in made)
+
+
+def subject(commit: Commit) -> tuple[str, str]:
+    """The run that a posted commit is for, and what it is."""
+    if commit.writes:
+        return commit.writes[0].state.id, "start"
+    return (commit.publish[0].run_id, "publish") if commit.publish else (commit.cancel[0].id, "cancel")
+
+
+def conflict(commit: Commit, refusal: StepflowError, at: int) -> PostConflict:
+    """A posted commit that cannot take place."""
+    known = "a run of this id was started before, with another flow or input, or it was pruned"
+    return PostConflict(*subject(commit), printable(known if isinstance(refusal, RevMismatch) else str(refusal)), at)
+
+
+def log_conflict(found: PostConflict) -> None:
+    """Log that something posted cannot take place."""
+    text = "run %s: a %s was committed with a transaction, but cannot take place: %s; `stepflow doctor` lists it"
+    log.error(text, found.run_id, found.posted, found.reason, extra={"event": "conflict", "run_id": found.run_id})

@@ -108,6 +108,16 @@ class Condition:
     found: str
 
 
+@frozen
+class PostConflict:
+    """What a caller's transaction committed and could not take place: for which run, what was posted, why, and when it was posted."""
+
+    run_id: str
+    posted: str
+    reason: str
+    at: int
+
+
 class Revision(NamedTuple):
     """One row of the history: the State as of its rev, and the exchange text as of then."""
 

@@ -34,6 +34,7 @@ from stepflow.drivers.port.queries import (
     HistoryQuery,
     LimitUsageQuery,
     OwnerQuery,
+    PostConflict,
     PrunedQuery,
     Revision,
     RunQuery,
@@ -41,6 +42,7 @@ from stepflow.drivers.port.queries import (
     TallyQuery,
 )
 from stepflow.drivers.port.step import Member
+from stepflow.errors import StoreError
 from stepflow.model.limits import LimitUsage
 
 TableQuery = (
@@ -101,7 +103,8 @@ class Store(ABC):
     10. *Isolated.* A session sees only its namespace; revisions and epochs may be shared between namespaces.
     11. *History* keeps every revision until it is pruned, and each State's newest one always.
     12. *Inbox.* What was posted through a caller's transaction happens if that transaction commits, and only then; every
-        later claim and load sees it. A posted creation of an id that exists by then is dropped.
+        later claim and load sees it. A posted creation of a run that exists by then as it would be made changes nothing, nor does a
+        cancel of a cancelled one. What is refused otherwise is logged and kept as a conflict, which the maintenance port lists.
     13. *Delays* are part of their commit's atom. Each has a queue row of its own under `delay_key`, claimed, fenced, freed
         and released like a run's; `load` by that key gives the snapshot. A Dequeue of the key marks it fired; fired ones stay listed. Offsets are dense from 1.
     14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
@@ -216,7 +219,7 @@ class Store(ABC):
 
     @abstractmethod
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
-        """Put a creation or publish into the inbox through `tx`, the caller's own open transaction on this store (law 12).
+        """Put a creation, publish or cancel into the inbox through `tx`, the caller's own open transaction on this store (law 12).
 
         A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None; a PrunedId
         if the id is refused because its run was pruned. Raises StoreError
@@ -226,6 +229,17 @@ class Store(ABC):
     async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         """`post` through a connection whose statements are awaited, on the event loop that runs it."""
         return self.post(tx, commit)
+
+    def load_in(self, tx: Any, run_id: str) -> Record | None:  # noqa: ARG002
+        """The record of a run as `tx` sees it, with what was posted for it; without exchange and events. Raises what `post` raises.
+
+        A run that was posted and not made yet has revision 0.
+        """
+        raise StoreError(f"tx={tx!r:.100}: this store has no transactions that a caller could join; leave tx= out")
+
+    async def aload_in(self, tx: Any, run_id: str) -> Record | None:
+        """`load_in` through a connection whose statements are awaited."""
+        return self.load_in(tx, run_id)
 
     @abstractmethod
     def wait_for_change(self, token: int, timeout_s: float) -> int:
@@ -250,6 +264,10 @@ class Maintenance(ABC):
     @abstractmethod
     def check(self) -> list[str]:
         """Problems found in the store, in words; empty when it is sound."""
+
+    def conflicts(self, limit: int) -> list[PostConflict]:  # noqa: ARG002
+        """What callers' transactions committed and could not take place, the newest first, until it is pruned."""
+        return []
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
         """What may slow down or endanger the store, for `stepflow doctor`; `now()` is the time of this host, microseconds UTC."""

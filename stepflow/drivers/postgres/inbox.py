@@ -1,13 +1,16 @@
-"""The inbox on PostgreSQL: starts and publishes that are posted through a caller's own transaction, applied by the next session."""
+"""The inbox on PostgreSQL: what is posted through a caller's own transaction, which the next session applies."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, Created
-from stepflow.drivers.port.inbox import dump
+from stepflow.drivers.port.commit import Commit, Created, Record
+from stepflow.drivers.port.inbox import as_posted, dump, needle, parse
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.callers_transaction import Dialogue
 from stepflow.drivers.postgres.errors import member_error
+from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, read_queue, read_record
 from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
@@ -18,7 +21,19 @@ KNOWN = (
     "select rev, flow, input_hash, created_at from stepflow.states where shard = :shard and id = :id and delay is null"
 )
 POST = "insert into stepflow.inbox (shard, seq, body) select :shard, nextval('stepflow.posts'), :body returning seq"
+RUN = (
+    f"select {STATE}, {CREATED}, {QUEUE} from stepflow.states s left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
+    " where s.shard = :shard and s.id = :id and s.delay is null and s.rev > 0"
+)
+POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, :needle) > 0 order by seq"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
+# A commit that cannot take place; done before it is deleted.
+CONFLICT = (
+    "insert into stepflow.conflicts (shard, seq, run_id, posted, reason, at, body)"
+    " select i.shard, i.seq, $3, $4, $5, $6, i.body from stepflow.inbox i where i.shard = $1 and i.seq = $2"
+)
+CONFLICTS = "select run_id, posted, reason, at from stepflow.conflicts where shard = any($1::text[]) order by at desc, seq desc limit $2"
+MADE = "select id, flow, input_hash from stepflow.states where shard = $1 and id = any($2::text[])"
 DONE = "delete from stepflow.inbox where shard = $1 and seq = any($2::bigint[])"
 
 
@@ -34,11 +49,8 @@ def body_of(commit: Commit) -> str:
 
 def posting(place: ServerTarget, store: int, shard: str, body: str, run_id: str) -> Dialogue[Created | PrunedId | None]:
     """Insert a commit; it takes place if the transaction is committed. Of a run that exists, or was pruned, only how."""
-    elsewhere = StoreError(f"tx= is a connection to another database than the engine's store {place.url}")
+    yield from _same_store(place, store)
     quoted = f'"{place.schema}".'
-    ((here,),) = yield HERE, {"name": f"{quoted}inbox"}
-    if not here or not (yield SAME.replace("stepflow.", quoted), {"store": store}):
-        raise elsewhere
     if run_id and (found := (yield KNOWN.replace("stepflow.", quoted), {"shard": shard, "id": stored(run_id)})):
         rev, flow, input_hash, created_at = found[0]
         if rev == PRUNED:
@@ -46,3 +58,21 @@ def posting(place: ServerTarget, store: int, shard: str, body: str, run_id: str)
         return Created(restored(flow), input_hash, created_at)
     yield POST.replace("stepflow.", quoted), {"shard": shard, "body": body}
     return None
+
+
+def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogue[Record | None]:
+    """Read a run as the transaction sees it, with what is posted for it."""
+    yield from _same_store(place, store)
+    quoted, key = f'"{place.schema}".', stored(run_id)
+    found = yield RUN.replace("stepflow.", quoted), {"shard": shard, "id": key}
+    bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(run_id))}
+    record = read_record(found[0], read_queue(found[0][9:20])) if found else None
+    return as_posted(record, run_id, [parse(restored(body))[0] for (body,) in bodies])
+
+
+def _same_store(place: ServerTarget, store: int) -> Dialogue[None]:
+    """Raise StoreError unless the connection leads to this store."""
+    quoted = f'"{place.schema}".'
+    ((here,),) = yield HERE, {"name": f"{quoted}inbox"}
+    if not here or not (yield SAME.replace("stepflow.", quoted), {"store": store}):
+        raise StoreError(f"tx= is a connection to another database than the engine's store {place.url}")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 
-from stepflow.drivers.port.inbox import parse
-from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.inbox import conflict, ending, is_made, log_conflict, parse
+from stepflow.drivers.port.queries import PostConflict
+from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Part, Writer
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.errors import concerns_member, member_error
-from stepflow.drivers.postgres.inbox import DONE, OLDEST
-from stepflow.drivers.postgres.lock_and_read import BEGIN
+from stepflow.drivers.postgres.inbox import CONFLICT, DONE, MADE, OLDEST
+from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
+from stepflow.drivers.postgres.query import LOAD, read_run
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.transactions import TransactionRunner
+from stepflow.errors import StepflowError
 
 MANY = 1000
-log = logging.getLogger("stepflow")
+Posted = tuple[int, Commit, int]
+"""The number of a posted commit, the commit, and the time as of which it takes place."""
 
 
 class InboxApplier:
@@ -39,27 +44,89 @@ class InboxApplier:
             if not concerns_member(error):
                 raise
             if many == 1:
-                log.error("a posted start or publish cannot be stored and is dropped: %s", member_error(error))
-                self._runner.run(lambda c: self._drop(c, shard))
+                refusal = member_error(error)
+                self._runner.run(lambda c: self._refuse(c, shard, refusal))
             return 1
 
     def _apply(self, connection: Connection, shard: str, many: int) -> bool:
-        connection.execute(BEGIN)
-        rows = connection.execute(self._runner.sql(OLDEST), (shard, many)).fetchall()
+        rows = self._begin(connection, shard, many)
         if not rows:
             connection.execute("rollback")
             return False
-        posted = [parse(restored(body)) for _seq, body in rows]
-        batch = Batch([commit for commit, _at in posted], max(at for _commit, at in posted), self._tokens.next())
-        runs = self._writer.lock_and_read(connection, batch, range(len(rows)), within=True)
-        done: Part = ((DONE, (shard, [seq for seq, _body in rows])), ())
-        self._writer.execute(
-            connection, [*self._writer.decided(connection, range(len(rows)), batch, runs), done], begun=True
-        )
+        if rows[0][1].cancel:
+            self._cancel(connection, shard, rows[0])
+            return True
+        rows = rows[: next((n for n, (_seq, commit, _at) in enumerate(rows) if commit.cancel), len(rows))]
+        self._write(connection, shard, rows, [commit for _seq, commit, _at in rows])
         return True
 
-    def _drop(self, connection: Connection, shard: str) -> None:
+    def _begin(self, connection: Connection, shard: str, many: int) -> list[Posted]:
+        """Begin a transaction and lock the oldest rows."""
         connection.execute(BEGIN)
-        rows = connection.execute(self._runner.sql(OLDEST), (shard, 1)).fetchall()
-        connection.execute(self._runner.sql(DONE), (shard, [seq for seq, _body in rows]))
-        connection.execute("commit")
+        rows = connection.execute(self._runner.sql(OLDEST), (shard, many)).fetchall()
+        return [(seq, *parse(restored(body))) for seq, body in rows]
+
+    def _cancel(self, connection: Connection, shard: str, row: Posted) -> None:
+        """Apply a cancel: what it does depends on whether the run is held."""
+        (cancel,) = row[1].cancel
+        lock_and_read(self._runner, connection, self._shards, [cancel.id], within=True)
+        found = connection.execute(self._runner.sql(LOAD), (shard, texts([cancel.id]))).fetchall()
+        commit = ending(read_run(found[0])[1] if found else None, cancel.id)
+        if isinstance(commit, Commit):
+            self._write(connection, shard, [row], [commit])
+        else:
+            self._end(connection, shard, [row], [] if commit is None else [(row, commit)])
+
+    def _write(self, connection: Connection, shard: str, rows: Sequence[Posted], commits: Sequence[Commit]) -> None:
+        """Apply these commits, which the rows stand for."""
+        numbers = range(len(rows))
+        batch = Batch(commits, max(at for _seq, _commit, at in rows), self._tokens.next())
+        runs = self._writer.lock_and_read(connection, batch, numbers, within=True)
+        decided = self._writer.decided(connection, numbers, batch, runs)
+        self._end(connection, shard, rows, [(rows[n], problem) for n, problem in batch.problems.items()], decided)
+
+    def _refuse(self, connection: Connection, shard: str, refusal: StepflowError) -> None:
+        """The oldest row cannot be stored."""
+        rows = self._begin(connection, shard, 1)
+        self._end(connection, shard, rows, [(row, refusal) for row in rows])
+
+    def _end(
+        self,
+        connection: Connection,
+        shard: str,
+        rows: Sequence[Posted],
+        refused: Sequence[tuple[Posted, StepflowError]],
+        parts: Sequence[Part] = (),
+    ) -> None:
+        """Send `parts`, note which rows could not take place, delete them all and commit."""
+        conflicts = self._conflicts(connection, shard, rows, refused) if refused else {}
+        noted: list[Part] = [
+            ((CONFLICT, (shard, seq, stored(one.run_id), one.posted, stored(one.reason), one.at)), ())
+            for seq, one in conflicts.items()
+        ]
+        done: Part = ((DONE, (shard, [seq for seq, _commit, _at in rows])), ())
+        self._writer.execute(connection, [*parts, *noted, done], begun=True)
+        for one in conflicts.values():
+            log_conflict(one)
+
+    def _conflicts(
+        self,
+        connection: Connection,
+        shard: str,
+        rows: Sequence[Posted],
+        refused: Sequence[tuple[Posted, StepflowError]],
+    ) -> dict[int, PostConflict]:
+        """The refused ones but for starts of runs that exist as they would be made, some of them by the same rows."""
+        ids = [write.state.id for (_seq, commit, _at), _refusal in refused for write in commit.writes]
+        found = connection.execute(self._runner.sql(MADE), (shard, [stored(run_id) for run_id in ids])).fetchall()
+        made = {restored(run_id): (restored(flow), input_hash) for run_id, flow, input_hash in found}
+        bad = {row[0] for row, _refusal in refused}
+        for seq, commit, _at in rows:
+            for write in commit.writes if seq not in bad else ():
+                if write.created is not None:
+                    made[write.state.id] = (write.created.flow, write.created.input_hash)
+        return {
+            seq: conflict(commit, refusal, at)
+            for (seq, commit, at), refusal in refused
+            if not is_made(commit, made.get)
+        }

@@ -10,13 +10,14 @@ from types import MappingProxyType
 
 from stepflow.drivers.port.deltas import FORMAT, MARK
 from stepflow.drivers.port.pruning import Candidates, Pruned
-from stepflow.drivers.port.queries import Condition
+from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Maintenance
 from stepflow.drivers.postgres import schema
-from stepflow.drivers.postgres.arrays import restored
+from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.conditions import conditions
 from stepflow.drivers.postgres.connection import LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection, Connector
+from stepflow.drivers.postgres.inbox import CONFLICTS
 from stepflow.drivers.postgres.prune import PostgresPruning
 from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.rows import Shards
@@ -89,6 +90,11 @@ class PostgresMaintenance(Maintenance):
     def check(self) -> list[str]:
         with self._runner() as (runner, _shards):
             return runner.run(lambda connection: _check(runner, connection), answer_s=LONG_ANSWER_S)
+
+    def conflicts(self, limit: int) -> list[PostConflict]:
+        with self._runner() as (runner, shards):
+            rows = runner.run(lambda c: c.execute(runner.sql(CONFLICTS), (texts(shards.all), limit)).fetchall())
+        return [PostConflict(restored(run_id), posted, restored(reason), at) for run_id, posted, reason, at in rows]
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:
         with self._runner() as (runner, _shards):

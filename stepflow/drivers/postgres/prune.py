@@ -89,6 +89,7 @@ LOOK_ATTACHED = {
     f" {found(table, _OF_RUN, f'x.ctid as at, {size} as size')} a limit $3"
     for table, size in ATTACHED.items()
 }
+CONFLICTS_OVER = "delete from stepflow.conflicts where shard = any($1::text[]) and at < $2"  # there are few
 STAND_IN = (
     f"update stepflow.states t set flow = '', status = u.status, exchange_rev = u.rest, created_at = u.until, rev = {PRUNED},"
     f" transition = '{NOWHERE}', labels = '{{}}', annotations = '{{}}', waiting = '', limits = ''"
@@ -151,7 +152,10 @@ class PostgresPruning:
         return [(at, restored(one), kept) for at, one, kept in rows]
 
     def _delete_over(self) -> Iterator[Pruned]:
-        """Delete start times and deduplication keys that ended, a part in each transaction."""
+        """Delete conflicts, start times and deduplication keys that ended, a part in each transaction."""
+        key = texts(self.shards.all), self.candidates.before
+        if self.runner.run(lambda connection: connection.execute(self.runner.sql(CONFLICTS_OVER), key).rowcount):
+            yield Pruned(pieces=1)
         values = (self.shards.all[0], self.candidates.before, PAGE)
         for text in map(self.runner.sql, OVER):
             deleted = PAGE

@@ -182,10 +182,25 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
+    def load_in(self, tx: Any, run_id: str) -> Record | None:
+        try:
+            return drive(self._loading(run_id), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    async def aload_in(self, tx: Any, run_id: str) -> Record | None:
+        try:
+            return await adrive(self._loading(run_id), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    def _loading(self, run_id: str) -> Dialogue[Record | None]:
+        return inbox.loading(self._runner.place, self._store, self._shards.of(run_id), run_id)
+
     def _posting(self, commit: Commit) -> Dialogue[Created | PrunedId | None]:
         body = inbox.body_of(commit)
         created = [write.state.id for write in commit.writes]
-        ids = created + [event.run_id for event in commit.publish]
+        ids = created + [event.run_id for event in commit.publish] + [cancel.id for cancel in commit.cancel]
         shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
         return inbox.posting(self._runner.place, self._store, shard, body, created[0] if created else "")
 

@@ -1,25 +1,33 @@
-"""inbox: stores starts and publishes through a caller's transaction; the next session applies them."""
+"""inbox: stores starts, publishes and cancels through a caller's transaction; the next session applies them."""
+
+# ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
-import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stepflow.drivers.port.commit import Commit, Created
-from stepflow.drivers.port.inbox import dump, parse
+from stepflow.drivers.port.commit import Commit, Created, Record
+from stepflow.drivers.port.inbox import as_posted, conflict, dump, ending, is_made, log_conflict, needle, parse
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
+from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
-from stepflow.drivers.sqlite.rows import HEAD, head
+from stepflow.drivers.sqlite.query import SqliteReader
+from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue, read_state
 from stepflow.errors import StepflowError, StoreError
 
 KNOWN = "SELECT rev, flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
+RUN = (
+    f"SELECT {STATE}, s.flow, s.input_hash, s.created_at, {QUEUE} FROM stepflow_states AS s"
+    " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id WHERE s.shard = ? AND s.id = ? AND s.rev > 0"
+)
+POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0 ORDER BY seq"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
-
-
-log = logging.getLogger("stepflow")
 TAKEN = "give a sqlite3.Connection, a SQLAlchemy connection or session, or Django's connection"
 NONE_OPEN = "tx= has no open transaction: begin one, call this, then commit"
 
@@ -60,21 +68,37 @@ def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId 
     Of a run that exists already, or was pruned, only how.
     """
     body = dump(commit)
-    connection = connection_of(tx)
-    _require_same_file(connection, path)
-    if not connection.in_transaction and not _begins_by_itself(connection):
-        raise StoreError(NONE_OPEN)
-    try:
+    with _through(tx, path) as connection:
         for write in commit.writes:
             if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
                 rev, *created = found
                 return PrunedId(write.state.id, *created[1:]) if rev == PRUNED else Created(*created)
         connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
+    return None
+
+
+def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
+    """The record of a run as the caller's transaction sees it, with what is posted for it."""
+    with _through(tx, path) as connection:
+        row = connection.execute(RUN, (shard, run_id)).fetchone()
+        posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
+    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:20]))
+    return as_posted(record, run_id, [parse(body)[0] for (body,) in posted])
+
+
+@contextmanager
+def _through(tx: Any, path: Path) -> Iterator[Any]:
+    """The caller's connection, in its transaction on this file; what goes wrong with it inside is raised as ours."""
+    connection = connection_of(tx)
+    _require_same_file(connection, path)
+    if not connection.in_transaction and not _begins_by_itself(connection):
+        raise StoreError(NONE_OPEN)
+    try:
+        yield connection
     except MEMBER_ERRORS as error:
         raise member_error(error) from error
     except sqlite3.Error as error:
         raise translate(error, path) from error
-    return None
 
 
 def _begins_by_itself(connection: Any) -> bool:
@@ -103,21 +127,37 @@ def look(connection: sqlite3.Connection) -> tuple[bool, int]:
 
 
 def drain(connection: sqlite3.Connection) -> None:
-    """Apply all posted commits in order, with the time of their post; those that are no longer possible are logged."""
+    """Apply all posted commits in order, with the time of their post; those that cannot take place become conflicts."""
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
     for seq, shard, body in rows:
-        commit, now = parse(body)
-        refusal = CommitApplier(connection, shard, now, head(connection), "").apply(commit)
-        if isinstance(refusal, StepflowError):
-            _log_refusal(connection, shard, commit, refusal)
+        posted, now = parse(body)
+        refusal = _apply(connection, shard, posted, now)
+        if isinstance(refusal, StepflowError) and not is_made(posted, partial(_made, connection, shard)):
+            log_conflict(found := conflict(posted, refusal, now))
+            row = (seq, shard, found.run_id, found.posted, found.reason, found.at, body)
+            connection.execute("INSERT INTO stepflow_conflicts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         connection.execute("DELETE FROM stepflow_inbox WHERE seq = ?", (seq,))
 
 
-def _log_refusal(connection: sqlite3.Connection, shard: str, commit: Commit, refusal: StepflowError) -> None:
-    """Log that a posted commit was not applied, unless all its runs exist as it would have created them."""
-    for write in commit.writes:
-        there = connection.execute(KNOWN, (shard, write.state.id)).fetchone()
-        if write.created is None or there is None or there[1:3] != (write.created.flow, write.created.input_hash):
-            names = {"event": "conflict", "run_id": write.state.id}
-            text = "run %s was started through a caller's transaction, but the start cannot be applied: %s"
-            log.error(text, write.state.id, refusal, extra=names)
+def _apply(connection: sqlite3.Connection, shard: str, posted: Commit, now: int) -> object:
+    """Apply one commit; a StepflowError if it is refused."""
+    commit: Commit | StepflowError | None = posted
+    for cancel in posted.cancel:
+        (record,) = SqliteReader(connection, shard).load([cancel.id])
+        commit = ending(record, cancel.id)
+    return (
+        CommitApplier(connection, shard, now, head(connection), "").apply(commit)
+        if isinstance(commit, Commit)
+        else commit
+    )
+
+
+def _made(connection: sqlite3.Connection, shard: str, run_id: str) -> tuple[str, str] | None:
+    there = connection.execute(KNOWN, (shard, run_id)).fetchone()
+    return None if there is None else (there[1], there[2])
+
+
+def conflicts(connection: sqlite3.Connection, shard: str, limit: int) -> list[PostConflict]:
+    """What could not take place, the newest first."""
+    text = "SELECT run_id, posted, reason, at FROM stepflow_conflicts WHERE shard = ? ORDER BY seq DESC LIMIT ?"
+    return [PostConflict(*row) for row in connection.execute(text, (shard, limit))]

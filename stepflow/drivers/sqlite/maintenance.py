@@ -10,8 +10,9 @@ from types import MappingProxyType
 
 from stepflow.drivers.port.deltas import FORMAT, MARK
 from stepflow.drivers.port.pruning import Candidates, Pruned
-from stepflow.drivers.port.queries import Condition
+from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Maintenance
+from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.prune import SqlitePruning
 from stepflow.errors import Corrupt
@@ -83,6 +84,10 @@ class SqliteMaintenance(Maintenance):
             self._candidates = Candidates(before)
         with self._database() as database:
             yield from SqlitePruning(database, self._shard, self._candidates, limit, now, keep_until).pieces()
+
+    def conflicts(self, limit: int) -> list[PostConflict]:
+        with self._database() as database, database.reading() as reader:
+            return inbox.conflicts(reader, self._shard, limit)
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:  # noqa: ARG002
         with self._database() as database:

@@ -59,6 +59,7 @@ ATTACHED = (
         "DELETE FROM stepflow_past_labels WHERE shard = ? AND id = ? AND name = ? AND value = ?",
     ),
 )
+CONFLICTS_OVER = "FROM stepflow_conflicts WHERE shard = ? AND at < ?"  # there are few
 UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ? AND id = ?"
 # The record that stands for a pruned run; `created_at` is until when, so that the index finds those whose time is over.
 STAND_IN = (
@@ -114,7 +115,16 @@ class SqlitePruning:
             return hidden is not None or reader.execute(EXPIRED, (self.shard, self.now)).fetchone() is not None
 
     def _delete_over(self) -> Iterator[Pruned]:
-        """Delete start times and deduplication keys that ended, each page in a transaction."""
+        """Delete conflicts, start times and deduplication keys that ended, each page in a transaction."""
+        with self.database.reading() as reader:
+            conflicts = reader.execute(
+                f"SELECT EXISTS (SELECT 1 {CONFLICTS_OVER})", (self.shard, self.candidates.before)
+            )
+            found = bool(conflicts.fetchone()[0])
+        if found:
+            with self.database.writing(synced=False) as writer:
+                writer.execute(f"DELETE {CONFLICTS_OVER}", (self.shard, self.candidates.before))
+            yield Pruned(pieces=1)
         for look, delete in OVER:
             last: Any = None
             while True:

@@ -227,6 +227,10 @@ class SqliteStore(Store):
         self._database.check_identity()
         return inbox.post(tx, self._database.path, self._shard, commit)
 
+    def load_in(self, tx: Any, run_id: str) -> Record | None:
+        self._database.check_identity()
+        return inbox.load_in(tx, self._database.path, self._shard, run_id)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._changes.wait(token, timeout_s)
 

@@ -28,9 +28,13 @@ class Run(RunBase[E]):
         """What the run is doing now."""
         return self._call(self._run.status())
 
-    def info(self) -> RunInfo:
-        """Everything that is known of the run, except its exchange and its history."""
-        return self._call(self._run.info())
+    def info(self, *, tx: Any = None) -> RunInfo:
+        """Everything that is known of the run, except its exchange and its history.
+
+        With `tx`, the caller's open transaction on the same store, as that will leave it: with what it has posted. A run that it
+        started has revision 0.
+        """
+        return self._call_tx(tx, self._run.info(tx=tx))
 
     def exchange(self) -> E:
         """The exchange as of the last commit."""
@@ -58,13 +62,14 @@ class Run(RunBase[E]):
         """
         self._call_tx(tx, self._run.publish(name, payload, id=id, tx=tx))
 
-    def cancel(self) -> None:
+    def cancel(self, *, tx: Any = None) -> None:
         """End the run as cancelled. If a worker holds it, its step gets CancelledError at once, or, in a thread, comes to its end.
 
         When this returns, the run cannot complete or fail any more; until its holder has ended it, `info().cancel_requested` is
-        true. A cancelled run stays as it is; RunEnded for one that completed or failed.
+        true. A cancelled run stays as it is; RunEnded for one that completed or failed. With `tx`, the caller's open transaction on
+        the same store, it happens when that transaction commits.
         """
-        self._call(self._run.cancel())
+        self._call_tx(tx, self._run.cancel(tx=tx))
 
     def redrive(self) -> None:
         """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""

@@ -231,6 +231,27 @@ class Client:
         """Publish through the caller's own transaction."""
         await self.post(tx, Commit(publish=(event,)))
 
+    async def load_in(self, tx: Any, run_id: str) -> Record:
+        """The record of a run as the caller's own transaction sees it; NotFound if there is none. Refuses what `post` refuses."""
+        self._lifetime.check_open()
+        if not is_awaited(tx, blocking=self._lifetime.blocking):
+            record = self._store.load_in(tx, run_id)
+        elif callable(getattr(tx, "run_sync", None)):
+            record = await tx.run_sync(self._store.load_in, run_id)
+        else:
+            record = await self._store.aload_in(tx, run_id)
+        if record is None:
+            raise not_found(run_id)
+        return record
+
+    async def post_cancel(self, tx: Any, run_id: str) -> None:
+        """Cancel through the caller's own transaction, unless the run is cancelled already."""
+        state = (await self.load_in(tx, run_id)).state
+        if state.transition.status not in ("", "cancelled"):
+            raise RunEnded(run_id, state.transition.status, "it cannot be cancelled")
+        if not state.transition.status:
+            await self.post(tx, Commit(cancel=(Cancel(run_id, self._clock.now()),)))
+
     async def cancel(self, run_id: str) -> None:
         """End a run as cancelled: at once if no worker holds it, else its holder does.
 

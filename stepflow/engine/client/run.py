@@ -50,8 +50,14 @@ class AsyncRun(Generic[E]):
         """What the run is doing now."""
         return (await self.info()).status
 
-    async def info(self) -> RunInfo:
-        """Everything that is known of the run, except its exchange and its history."""
+    async def info(self, *, tx: Any = None) -> RunInfo:
+        """Everything that is known of the run, except its exchange and its history.
+
+        With `tx`, the caller's open transaction on the same store, as that will leave it: with what it has posted. A run that it
+        started has revision 0.
+        """
+        if tx is not None:
+            return info_views.info_of(await self._client.load_in(tx, self.id), self._clock.now())
         record = await self._client.load(self.id)
         return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record))
 
@@ -98,12 +104,16 @@ class AsyncRun(Generic[E]):
             return
         await self._client.publish(event)
 
-    async def cancel(self) -> None:
+    async def cancel(self, *, tx: Any = None) -> None:
         """End the run as cancelled. If a worker holds it, its step gets CancelledError at once, or, in a thread, comes to its end.
 
         When this returns, the run cannot complete or fail any more; until its holder has ended it, `info().cancel_requested` is
-        true. A cancelled run stays as it is; RunEnded for one that completed or failed.
+        true. A cancelled run stays as it is; RunEnded for one that completed or failed. With `tx`, the caller's open transaction on
+        the same store, it happens when that transaction commits.
         """
+        if tx is not None:
+            await self._client.post_cancel(tx, self.id)
+            return
         await self._client.cancel(self.id)
 
     async def redrive(self) -> None:

@@ -46,10 +46,7 @@ CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its
 
 
 class Worker:
-    """Advances the runs of `flows`, at most `concurrency` at a time, each by the attempt of its style.
-
-    `ended` counts the runs that it saw end, by status.
-    """
+    """Advances runs of `flows`, at most `concurrency` at a time; `ended` counts those that it saw end, by status."""
 
     def __init__(
         self,

@@ -6,17 +6,19 @@ from typing import Any
 
 import pytest
 
-from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Event
+from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Event, Fence, Release
 from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.errors import StoreError
 from stepflow.testing.conformance.kit import (
+    FLOW,
     FLOWS,
     NOW,
     Sessions,
     awaiting,
     claim,
     creation,
+    ended,
     make,
     publish,
     record,
@@ -90,13 +92,81 @@ class InboxLaws:
             (result,) = sessions.session().commit([creation("a", exchange="[2]")], NOW)
             assert isinstance(result, Exception)
 
-    def test_law_12_a_posted_start_of_an_id_that_exists_is_dropped(self, sessions: Sessions, tx: Any) -> None:
-        if self._post(sessions, tx, creation("a", exchange="[2]"), creation("b"), creation("b", exchange="[3]")):
+    def test_law_12_what_cannot_take_place_is_kept_as_a_conflict(self, sessions: Sessions, tx: Any) -> None:
+        other = creation("b", exchange="[3]")
+        other = other._replace(writes=(other.writes[0]._replace(created=Created(FLOW, "another digest", NOW)),))
+        posts = creation("a"), creation("b"), creation("b"), other, publish("nobody", "paid", "1")
+        if self._post(sessions, tx, *posts):
             tx.commit()
             store = sessions.session()
             assert record(store, "b").exchange == "{}"
             make(store, creation("c"))
             assert len(store.read(RunQuery(NOW))) == 3
+            upkeep = sessions.driver.maintenance("")
+            found = upkeep.conflicts(10)
+            assert [(one.run_id, one.posted) for one in found] == [("nobody", "publish"), ("b", "start")]
+            assert all(one.reason and one.at == NOW for one in found)
+            assert [one.run_id for one in upkeep.conflicts(1)] == ["nobody"]
+            assert sessions.driver.maintenance("other").conflicts(10) == []
+            upkeep.prune(NOW + 1, 10)
+            assert upkeep.conflicts(10) == []
+        else:
+            assert sessions.driver.maintenance("").conflicts(10) == []
+
+    def test_law_12_a_posted_cancel_ends_the_run(self, sessions: Sessions, tx: Any) -> None:
+        store = sessions.session()
+        make(store, creation("free"), creation("waits", due=None, transition=awaiting("paid")), creation("held"))
+        epochs = claim(store, limit=3)
+        store.release([Release(Fence("free", epochs["free"].fence.epoch), NOW)], NOW)
+        cancels = [
+            Commit(cancel=(Cancel(run_id, NOW),)) for run_id in ("free", "waits", "held", "new", "free", "nobody")
+        ]
+        if self._post(sessions, tx, creation("new"), *cancels):
+            assert record(store, "free").state.transition.status == ""
+            tx.commit()
+            other = sessions.session()
+            ended = {run_id: record(other, run_id) for run_id in ("free", "waits", "held", "new")}
+            assert [one.state.transition.status for one in ended.values()] == [
+                "cancelled",
+                "cancelled",
+                "",
+                "cancelled",
+            ]
+            held = ended["held"].row
+            assert held is not None
+            assert held.cancel
+            assert [one.run_id for one in sessions.driver.maintenance("").conflicts(10)] == ["nobody"]
+
+    def test_law_12_a_posted_cancel_of_a_run_that_ended_is_a_conflict(self, sessions: Sessions, tx: Any) -> None:
+        make(sessions.session(), creation("a", due=None, transition=ended()))
+        if self._post(sessions, tx, Commit(cancel=(Cancel("a", NOW),))):
+            tx.commit()
+            assert record(sessions.session(), "a").state.transition.status == "completed"
+            assert [one.posted for one in sessions.driver.maintenance("").conflicts(10)] == ["cancel"]
+
+    def test_law_12_a_run_is_seen_as_the_transaction_will_leave_it(self, sessions: Sessions, tx: Any) -> None:
+        store = sessions.session()
+        make(store, creation("old"), creation("waits", due=None, transition=awaiting("paid")))
+        if not self._post(sessions, tx, creation('new"1', priority=3, labels={"k": "v"})):
+            with pytest.raises(StoreError, match="tx="):
+                store.load_in(object(), "old")
+            return
+        found = store.load_in(tx, 'new"1')
+        assert found is not None
+        assert (found.state.rev, found.state.labels, found.row and found.row.priority) == (0, {"k": "v"}, 3)
+        assert store.load_in(tx, "new") is None
+        assert store.load_in(tx, "old") == record(store, "old")._replace(exchange="", events=())
+        store.post(tx, publish("waits", "paid", "1"))
+        woken = store.load_in(tx, "waits")
+        assert woken is not None
+        assert woken.row is not None
+        for run_id in ("old", 'new"1'):
+            store.post(tx, Commit(cancel=(Cancel(run_id, NOW),)))
+            gone = store.load_in(tx, run_id)
+            assert gone is not None
+            assert (gone.state.transition.status, gone.row) == ("cancelled", None)
+        tx.rollback()
+        assert record(store, "old").state.transition.status == ""
 
     def test_law_12_a_posted_publish_wakes_the_run(self, sessions: Sessions, tx: Any) -> None:
         waiting = creation("a", due=None, transition=awaiting("paid"))
@@ -112,7 +182,7 @@ class InboxLaws:
         bad = [
             write("a", 5),
             Commit(unowned=("a",)),
-            Commit(cancel=(Cancel("a"),)),
+            creation("a")._replace(cancel=(Cancel("b"),)),
             Commit(queue=(Dequeue("a"),)),
             late,
         ]
