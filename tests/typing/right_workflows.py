@@ -1,0 +1,106 @@
+"""Right programs with workflows: mypy --strict and pyright strict accept every line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import assert_type
+
+from stepflow import (
+    AsyncContext,
+    AsyncEngine,
+    AsyncRun,
+    Cancelled,
+    Context,
+    Engine,
+    RetryPolicy,
+    Run,
+    Terminal,
+    TimedOut,
+    Workflow,
+    workflow,
+)
+
+
+@dataclass
+class Signup:
+    name: str
+
+
+@dataclass
+class Customer:
+    number: int
+
+
+def create(name: str, size: int) -> Customer:
+    return Customer(len(name) + size)
+
+
+async def acreate(name: str) -> Customer:
+    return Customer(len(name))
+
+
+@workflow("signup/v1", concurrency=10, retry=RetryPolicy(max_attempts=5), cancel_grace=timedelta(minutes=1))
+def signup(wf: Context, inp: Signup) -> Customer:
+    found = wf.execute("create/v1", create, inp.name, 3, retry=RetryPolicy(), timeout=30)
+    assert_type(found, Customer)
+    wf.sleep("a", timedelta(days=3))
+    wf.sleep("b", 1.5)
+    wf.sleep_until("c", datetime.now(UTC))
+    assert_type(wf.wait_for_event("d", "number", int, timeout=timedelta(days=7)), int)
+    assert_type(wf.wait_for_event("e", "customer", Customer, latch=True), Customer)
+    assert_type(wf.random_uuid7("f"), str)
+    assert_type(wf.random_uint64("g"), int)
+    assert_type(wf.now("h"), datetime)
+    assert_type(wf.patched("i"), bool)
+    assert_type(wf.run_id, str)
+    assert_type(wf.execute("j", lambda: 5), int)
+    try:
+        wf.execute("k", print, "a", renamed="old")
+    except Cancelled:
+        raise
+    except TimedOut as error:
+        raise Terminal(error) from error
+    return found
+
+
+@workflow("asignup/v1")
+async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
+    found = await wf.execute("create/v1", acreate, inp.name)
+    assert_type(found, Customer)
+    assert_type(await wf.execute("sync", create, inp.name, 1), Customer)
+    await wf.sleep("a", 3)
+    assert_type(await wf.wait_for_event("d", "number", int), int)
+    assert_type(await wf.random_uuid7("f"), str)
+    return found
+
+
+@workflow("alone/v1")
+def alone(wf: Context) -> int:
+    return 1
+
+
+class Service:
+    def run(self, wf: Context, inp: Signup) -> int:
+        return len(inp.name)
+
+
+service = workflow("service/v1")(Service())
+assert_type(signup, Workflow[Signup, Customer])
+assert_type(asignup, Workflow[Signup, Customer])
+assert_type(alone, Workflow[None, int])
+assert_type(service, Workflow[Signup, int])
+
+
+def sync_program(engine: Engine) -> None:
+    engine.register(signup, asignup, alone, service)
+    run = engine.start(signup, Signup("a"))
+    assert_type(run, Run[Customer])
+    assert_type(run.result(), Customer)
+    assert_type(engine.get(signup, "x"), Run[Customer])
+    assert_type(engine.start(alone).result(), int)
+    assert_type(engine.start_many(service, [(None, Signup("a"))]), list[Run[int]])
+
+
+async def async_program(engine: AsyncEngine) -> None:
+    assert_type(await engine.start(asignup, Signup("a")), AsyncRun[Customer])

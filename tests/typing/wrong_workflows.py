@@ -1,0 +1,54 @@
+"""Wrong programs with workflows: every line with an ignore is refused, for the reason it names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stepflow import AsyncContext, Context, Engine, workflow
+
+
+@dataclass
+class Signup:
+    name: str
+
+
+@dataclass
+class Other:
+    x: int = 0
+
+
+def create(name: str) -> int:
+    return len(name)
+
+
+@workflow("signup/v1")
+def signup(wf: Context, inp: Signup) -> int:
+    wf.execute("a", create, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.execute("b", create)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.execute("c", create, inp.name, 4)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.execute(3, create, inp.name)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.execute("d", create, inp.name, retry=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    x: str = wf.execute("e", create, inp.name)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    y: str = wf.wait_for_event("f", "n", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    wf.sleep("g", "1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(x, y)
+    return 1
+
+
+@workflow("asignup/v1")
+async def asignup(wf: AsyncContext, inp: Signup) -> int:
+    x: str = await wf.execute("e", create, inp.name)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    print(x)
+    return 1
+
+
+workflow(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+workflow("x", retry=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def program(engine: Engine) -> None:
+    engine.start(signup, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    run = engine.start(signup, Signup("a"))
+    z: Other = run.result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(z)
