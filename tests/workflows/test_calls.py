@@ -288,3 +288,15 @@ def test_run_until_idle_of_a_blocking_engine_in_real_time(store: Driver) -> None
         assert other.status() == "sleeping"
         with engine.worker():
             assert run.result(timeout=10) == 6
+
+
+def test_the_exchange_of_a_run_is_its_input_and_then_its_result(store: Driver, clock: VirtualClock) -> None:
+    with Engine(store, clock=clock) as engine:
+        engine.register(signup)
+        run = engine.start(signup, Signup("bob"))
+        engine.run_until_idle()
+        assert run.exchange() == Signup("bob")
+        run.publish("CustomerNumberEvent", 1)
+        engine.run_until_idle(advance=True)
+        assert run.exchange() == run.result()
+        assert run.history()[0].exchange == {"name": "bob"}

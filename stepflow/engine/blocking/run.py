@@ -37,7 +37,7 @@ class Run(RunBase[E]):
         return self._call_tx(tx, self._run.info(tx=tx))
 
     def exchange(self) -> E:
-        """The exchange as of the last commit."""
+        """The exchange as of the last commit; of a workflow its input, and once it has completed its result."""
         return self._call(self._run.exchange())
 
     def unfit_events(self) -> list[str]:

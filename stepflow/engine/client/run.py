@@ -62,8 +62,12 @@ class AsyncRun(Generic[E]):
         return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record))
 
     async def exchange(self) -> E:
-        """The exchange as of the last commit."""
-        return self._codec.decode((await self._client.load(self.id)).exchange)
+        """The exchange as of the last commit; of a workflow its input, and once it has completed its result."""
+        record = await self._client.load(self.id)
+        if self._flow is None or record.state.transition.status == "completed":
+            return self._codec.decode(record.exchange)
+        codec: Codec[E] = self._flow.codec
+        return codec.decode(record.exchange)
 
     async def unfit_events(self) -> list[str]:
         """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""

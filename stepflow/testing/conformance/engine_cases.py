@@ -13,6 +13,7 @@ from stepflow.testing.conformance.cases.recovery import RecoveryCases
 from stepflow.testing.conformance.cases.takeover import TakeoverCases
 from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.testing.conformance.cases.together import TogetherCases
+from stepflow.testing.conformance.cases.workflows import WorkflowCases
 
 
 class EngineCases(
@@ -28,5 +29,6 @@ class EngineCases(
     RecoveryCases,
     TakeoverCases,
     FairnessCases,
+    WorkflowCases,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

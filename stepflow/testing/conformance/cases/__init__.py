@@ -9,6 +9,7 @@ are its tests of iterators, recovery, delays and drivers. Where stepflow promise
 - `reads.py`, `iterators.py`, `matrix.py`: cases 24 to 38, and queries in every combination.
 - `commits.py`: the commits of the drivers' own tests.
 - `recovery.py`, `takeover.py`: executions that did not end, and workers that stop, die or hang.
+- `workflows.py`: workflows that are replayed.
 - `kit.py`: what the cases share, above all `open_engine` and `Tracker`.
 
 A new case is a method of the class whose subject it has; `EngineCases` (`engine_cases.py`) inherits all of them.

@@ -1,0 +1,116 @@
+"""Workflows on a driver: replay over restarts, in real and virtual time, retries, events, cancels, and many at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+from attrs import frozen
+
+from stepflow.drivers.port.store import Driver
+from stepflow.engine.clock import VirtualClock
+from stepflow.errors import Cancelled, TimedOut
+from stepflow.model.retry import RetryPolicy
+from stepflow.replay import AsyncContext, Context, workflow
+from stepflow.testing.conformance.cases.kit import WITHIN_S, on_loop, open_engine
+
+CALLS: Counter[str] = Counter()
+
+
+@frozen
+class Item:
+    """A value that steps return."""
+
+    name: str
+    size: int
+
+
+def _make(key: str, size: int, failures: int = 0) -> Item:
+    CALLS[key] += 1
+    if CALLS[key] <= failures:
+        raise ValueError(f"{key} é \\ ' \" %s")
+    return Item(key, size)
+
+
+@workflow("case/sync")
+def _sync(wf: Context, name: str) -> list[Item]:
+    found = [wf.execute(f"a/{n}", _make, f"{name}/a/{n}", n) for n in range(5)]
+    wf.sleep("sleep", 0.02)
+    found.append(wf.execute("b", _make, f"{name}/b", wf.wait_for_event("size", "size", int), 1, retry=_AGAIN))
+    return found
+
+
+@workflow("case/async")
+async def _async(wf: AsyncContext, name: str) -> list[Item]:
+    found = [await wf.execute(f"a/{n}", _make, f"{name}/a/{n}", n) for n in range(5)]
+    await wf.sleep("sleep", 0.02)
+    size = await wf.wait_for_event("size", "size", int)
+    found.append(await wf.execute("b", _make, f"{name}/b", size, 1, retry=_AGAIN))
+    return found
+
+
+@workflow("case/undo")
+def _undo(wf: Context, name: str) -> str:
+    wf.execute("a", _make, f"{name}/a", 1)
+    try:
+        wf.wait_for_event("never", "never", str, timeout=timedelta(days=1))
+    except TimedOut as error:
+        return str(error)
+    except Cancelled:
+        wf.sleep("s", 0.01)
+        wf.execute("undo", _make, f"{name}/undo", 1)
+        raise
+    return ""
+
+
+_AGAIN = RetryPolicy(delay=0.01)
+
+
+class WorkflowCases:
+    """Give it a fixture `driver`."""
+
+    @on_loop
+    async def test_many_workflows_at_once_make_each_step_once(self, driver: Driver) -> None:
+        CALLS.clear()
+        async with open_engine(driver, _sync, _async) as engine:
+            runs = [await engine.start(flow, f"{flow.name}/{n}") for n in range(8) for flow in (_sync, _async)]
+            for n, run in enumerate(runs):
+                await run.publish("size", n)
+            for n, run in enumerate(runs):
+                found = await run.result(timeout=WITHIN_S)
+                assert [item.size for item in found] == [0, 1, 2, 3, 4, n]
+        assert {key: n for key, n in CALLS.items() if n != (2 if key.endswith("/b") else 1)} == {}
+
+    @on_loop
+    async def test_a_workflow_goes_on_in_other_engines_where_it_was(self, driver: Driver) -> None:
+        CALLS.clear()
+        clock = VirtualClock()
+        for flow in (_sync, _async):
+            async with open_engine(driver, flow, clock=clock) as engine:
+                await engine.start(flow, flow.name, id=flow.name)
+                await engine.run_until_idle()
+                assert await engine.get(flow.name).status() == "sleeping"
+            clock.advance(1)
+            async with open_engine(driver, flow, clock=clock) as engine:
+                await engine.run_until_idle()
+                info = await engine.get(flow.name).info()
+                assert (info.status, info.waiting_for, info.position) == ("waiting", "event:size", ["event:size"])
+                await engine.get(flow.name).publish("size", 7)
+                await engine.run_until_idle()
+                assert (await engine.get(flow.name).info()).attempt == 2
+            async with open_engine(driver, flow, clock=clock) as engine:
+                await engine.run_until_idle(advance=True)
+                assert (await engine.get(flow, flow.name).result())[-1] == Item(f"{flow.name}/b", 7)
+        assert {key: n for key, n in CALLS.items() if n != (2 if key.endswith("/b") else 1)} == {}
+
+    @on_loop
+    async def test_a_cancel_wakes_a_workflow_that_waits_and_lets_it_undo(self, driver: Driver) -> None:
+        CALLS.clear()
+        clock = VirtualClock()
+        async with open_engine(driver, _undo, clock=clock) as engine:
+            cancelled, late = [await engine.start(_undo, name) for name in ("x", "y")]
+            await engine.run_until_idle()
+            await cancelled.cancel()
+            await engine.run_until_idle(advance=True)
+            assert (await cancelled.status(), CALLS["x/undo"]) == ("cancelled", 1)
+            assert await late.result() == "never: no event 'never' within 1 d"
