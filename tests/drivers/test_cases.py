@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import CrashLaws, EngineCases
-from tests.drivers.test_sqlite import fast_folder
 
 
 class TestMemoryCases(EngineCases):
@@ -26,10 +24,8 @@ def test_every_number_has_its_case():
 
 class Sqlite:
     @pytest.fixture
-    def driver(self) -> Iterator[SqliteDriver]:
-        folder = fast_folder()
-        yield SqliteDriver(folder / "store.db")
-        shutil.rmtree(folder)
+    def driver(self, tmp_path: Path) -> SqliteDriver:
+        return SqliteDriver(tmp_path / "store.db")
 
 
 class TestSqliteCases(Sqlite, EngineCases, CrashLaws):

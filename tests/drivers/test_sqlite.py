@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,10 @@ from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
 
 
-def fast_folder() -> Path:
-    """A folder in memory where there is one: nothing here pulls the plug, so waiting for a disk tells nothing."""
-    return Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-
-
 class TestSqlite(DriverLaws, ProcessLaws):
     @pytest.fixture
-    def driver(self) -> Iterator[SqliteDriver]:
-        folder = fast_folder()
-        yield SqliteDriver(folder / "store.db")
-        shutil.rmtree(folder)
+    def driver(self, tmp_path: Path) -> SqliteDriver:
+        return SqliteDriver(tmp_path / "store.db")
 
     def begin(self, driver: Driver) -> Any:
         assert isinstance(driver, SqliteDriver)
@@ -39,7 +31,7 @@ class TestSqlite(DriverLaws, ProcessLaws):
 
 class SqliteMachine(DriverMachine):
     def make_driver(self) -> SqliteDriver:
-        folder = fast_folder()
+        folder = Path(tempfile.mkdtemp())
         self.folders = [*getattr(self, "folders", ()), folder]
         return SqliteDriver(folder / "store.db")
 

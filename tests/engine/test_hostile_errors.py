@@ -78,13 +78,13 @@ def check(store: str, clock: VirtualClock | None, style: str, policy: str, maker
         assert run.history()[-1].error is not None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(STYLES), st.sampled_from(POLICIES), makers)
 def test_in_virtual_time(style, policy, maker):
     check("memory://", VirtualClock(), style, policy, maker)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(STYLES), st.sampled_from(POLICIES), makers)
 def test_in_real_time(style, policy, maker):
     check("memory://", None, style, policy, maker)

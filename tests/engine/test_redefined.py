@@ -141,16 +141,16 @@ def test_the_same_wait_is_left_alone(store, clock):
 def test_a_worker_follows_while_it_is_busy_and_for_many_runs(store):
     with Engine(store, concurrency=4) as engine:
         engine.register(event())
-        engine.start_many(event(), [(f"run-{n}", Order()) for n in range(1200)], limits=Limit("key", 3))
+        engine.start_many(event(), [(f"run-{n}", Order()) for n in range(600)], limits=Limit("key", 3))
         engine.run_until_idle()
     with Engine(store, concurrency=4) as engine:
         flow = BASE.do("end", note("end")).compile()
         engine.register(flow)
         with engine.worker():
-            for n in range(0, 1200, 100):
+            for n in range(0, 600, 100):
                 assert engine.get(flow, f"run-{n}").result(timeout=60).log == ["a", "end"]
         engine.run_until_idle()
-        assert engine.tally() == {"x": {"completed": 1200}}
+        assert engine.tally() == {"x": {"completed": 600}}
 
 
 def test_redrive_lets_a_worker_look_at_a_waiting_run(store, clock):

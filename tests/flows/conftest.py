@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,18 +13,12 @@ from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import Tracker
-from tests.drivers.test_sqlite import fast_folder
 
 
 @pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest) -> Iterator[Driver]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
     """A driver; engines that are opened on it one after the other, or side by side, share what it keeps."""
-    if request.param == "memory":
-        yield MemoryDriver()
-        return
-    folder = fast_folder()
-    yield SqliteDriver(folder / "runs.db")
-    shutil.rmtree(folder)
+    return MemoryDriver() if request.param == "memory" else SqliteDriver(tmp_path / "runs.db")
 
 
 @pytest.fixture

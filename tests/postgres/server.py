@@ -73,8 +73,11 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        """Stop the server, wait until its last process is gone, and remove its folder."""
-        self.stop("immediate")
+        """Stop the server, wait until its last process is gone, and remove its folder.
+
+        Not with `immediate`: then its shared memory is left behind.
+        """
+        self.stop()
         shutil.rmtree(self._folder)
 
 

@@ -1,4 +1,4 @@
-"""The command line on PostgreSQL: several workers, and what the other verbs tell of them."""
+"""The command line on PostgreSQL: what the verbs tell of workers and of a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.postgres.server import Server
 from tests.processes import flows
 from tests.processes.checks import start_many
-from tests.processes.commands import doctor, share_by_command, tell_everything, tell_of_a_block
+from tests.processes.commands import doctor, tell_everything
 from tests.processes.harness import Nursery
 
 
@@ -22,16 +22,8 @@ def nursery(server: Server, tmp_path: Path) -> Iterator[Nursery]:
     nursery.close()
 
 
-def test_workers_started_by_command_share_without_doing_anything_twice(nursery: Nursery) -> None:
-    share_by_command(nursery, runs=60, workers=3)
-
-
 def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) -> None:
     tell_everything(nursery)
-
-
-def test_explain_and_doctor_tell_of_a_definition_that_is_missing(nursery: Nursery) -> None:
-    tell_of_a_block(nursery)
 
 
 def test_the_doctor_finds_what_is_missing_in_a_schema(server: Server, nursery: Nursery) -> None:

@@ -34,7 +34,7 @@ def hindered(nursery: Nursery, request: pytest.FixtureRequest) -> Nursery:
 
 
 def test_watchers_in_other_processes_neither_miss_nor_repeat(hindered: Nursery) -> None:
-    watch_storm(hindered, committers=8, count=12, engines=1)
+    watch_storm(hindered, committers=4, count=10, engines=1)
 
 
 def test_a_commit_is_pushed_to_watchers_here_and_elsewhere(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,9 +34,11 @@ def pooled(server: Server, tmp_path: Path) -> Iterator[Nursery]:
     nursery.close()
 
 
-@pytest.mark.parametrize("name", ["sync_chain", "async_chain"])
+@pytest.mark.parametrize(
+    ("nursery", "name"), [("server", "sync_chain"), ("older_server", "async_chain")], indirect=["nursery"]
+)
 def test_four_workers_share_the_runs_and_any_may_be_killed(nursery: Nursery, name: str) -> None:
-    share(nursery, name, runs=120, workers=4, kills=3, seed=11)
+    share(nursery, name, runs=60, workers=4, kills=2, seed=11)
 
 
 @pytest.mark.parametrize("nursery", ["server"], indirect=True)

@@ -11,14 +11,14 @@ from tests.processes.harness import Entry, Nursery
 
 
 def test_a_storm(nursery: Nursery) -> None:
-    chaos(nursery, lasts_s=6, seed=1)
+    chaos(nursery, lasts_s=4, seed=1)
     check_file(nursery.path)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_minute_of_storm(nursery: Nursery) -> None:
-    chaos(nursery, lasts_s=60, seed=2)
+    chaos(nursery, lasts_s=40, seed=2)
     check_file(nursery.path)
 
 

@@ -12,7 +12,7 @@ from tests.processes.harness import Nursery
 
 
 def test_workers_started_by_command_share_without_doing_anything_twice(nursery: Nursery) -> None:
-    share_by_command(nursery, runs=60, workers=3)
+    share_by_command(nursery, runs=40, workers=2)
 
 
 def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) -> None:

@@ -68,7 +68,7 @@ def storm(nursery: Nursery, name: str, runs: int, steps: tuple[int, int], seed: 
 def test_a_process_that_is_killed_again_and_again_repeats_only_what_was_interrupted(
     nursery: Nursery, name: str
 ) -> None:
-    storm(nursery, name, 120, (1, 300), seed=20260101)
+    storm(nursery, name, 40, (1, 160), seed=20260101)
 
 
 @pytest.mark.soak

@@ -11,7 +11,7 @@ from tests.processes.watched import hearing, watch_storm
 
 
 def test_watchers_in_other_processes_neither_miss_nor_repeat(nursery: Nursery) -> None:
-    watch_storm(nursery, committers=4, count=15, engines=1)
+    watch_storm(nursery, committers=3, count=12, engines=1)
 
 
 def test_a_commit_is_pushed_to_watchers_here_and_elsewhere(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:

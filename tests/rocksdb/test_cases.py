@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance import CrashLaws, EngineCases
-from tests.drivers.test_sqlite import fast_folder
 
 
 class Rocksdb:
     @pytest.fixture
-    def driver(self) -> Iterator[RocksdbDriver]:
-        folder = fast_folder()
-        yield RocksdbDriver(folder / "store")
-        shutil.rmtree(folder)
+    def driver(self, tmp_path: Path) -> RocksdbDriver:
+        return RocksdbDriver(tmp_path / "store")
 
 
 class TestRocksdbCases(Rocksdb, EngineCases, CrashLaws):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,31 +67,26 @@ def _model() -> list[Any]:
     return [*seen, _look(connect(driver, "other"))]
 
 
-def _die(folder: Path, moment: int) -> tuple[Path, int, bool]:
-    """Where a child died at that moment, how many calls it had acknowledged, and whether it died."""
-    path = folder / f"{moment}" / "store"
-    path.parent.mkdir()
-    with child("script", path, moment) as process:
-        said = lines(process)
-        return path, len(said), process.wait(60) == -signal.SIGKILL
-
-
 def test_every_moment_of_writing(tmp_path: Path) -> None:
-    model, died = _model(), 0
-    with ThreadPoolExecutor(3) as pool:
-        for path, acknowledged, killed in pool.map(lambda n: _die(tmp_path, n), range(1, MOMENTS + 1)):
-            driver = RocksdbDriver(path)
-            store = connect(driver, "next")
-            assert _look(store) in model[acknowledged : acknowledged + 2] or not killed
-            assert driver.maintenance("").check() == []
-            held = {row.owner for row in _look(store)[1] if row} - {""}
-            locks = {peer.owner.id: peer.lock for peer in store.beat(NOW).peers}
-            assert held <= locks.keys() <= {"child"}
-            assert set(locks.values()) <= {"free"}
-            store.beat(NOW, dead=list(locks))
-            assert {row.owner for row in _look(store)[1] if row} <= {""}
-            store.close()
-            died += killed
+    model, died, acknowledged, moment = _model(), 0, 0, 0
+    for line in says("scripts", tmp_path, MOMENTS).split():
+        if line.isdecimal():
+            acknowledged = int(line)
+            continue
+        moment, killed = moment + 1, line == "killed"
+        driver = RocksdbDriver(tmp_path / f"{moment}" / "store")
+        store = connect(driver, "next")
+        assert _look(store) in model[acknowledged : acknowledged + 2] or not killed
+        assert driver.maintenance("").check() == []
+        held = {row.owner for row in _look(store)[1] if row} - {""}
+        locks = {peer.owner.id: peer.lock for peer in store.beat(NOW).peers}
+        assert held <= locks.keys() <= {"child"}
+        assert set(locks.values()) <= {"free"}
+        store.beat(NOW, dead=list(locks))
+        assert {row.owner for row in _look(store)[1] if row} <= {""}
+        store.close()
+        died, acknowledged = died + killed, 0
+    assert moment == MOMENTS
     assert len(SCRIPT) * 3 < died < MOMENTS
 
 

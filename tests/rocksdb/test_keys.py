@@ -57,7 +57,7 @@ def test_after_lies_behind_all_keys_with_the_prefix(prefix: bytes, rest: bytes) 
 
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Disk]:
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    folder = Path(tempfile.mkdtemp())
     disk = Disk(folder / "store")
     yield disk
     disk.close()

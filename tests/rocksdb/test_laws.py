@@ -21,7 +21,7 @@ class TestRocksdb(DriverLaws):
 
 class RocksdbMachine(DriverMachine):
     def make_driver(self) -> RocksdbDriver:
-        folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        folder = Path(tempfile.mkdtemp())
         self.folders = [*getattr(self, "folders", ()), folder]
         return RocksdbDriver(folder / "store")
 

@@ -54,7 +54,7 @@ def test_gaps_are_left_out() -> None:
 
 @pytest.fixture
 def store() -> Iterator[Store]:
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    folder = Path(tempfile.mkdtemp())
     store = connect(RocksdbDriver(folder / "store"), "me")
     yield store
     store.close()

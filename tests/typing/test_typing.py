@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,10 +24,13 @@ Place = tuple[str, int]
 
 
 def mypy(folder: Path, *files: Path) -> set[Place]:
-    """Lines with errors of mypy; an unused ignore is an error too."""
+    """Lines with errors of mypy; an unused ignore is an error too.
+
+    All calls of a test process share a cache, or each would check stepflow itself again.
+    """
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--explicit-package-bases"]
     done = subprocess.run(
-        [*command, "--cache-dir", str(folder / "cache"), *map(str, files)],
+        [*command, "--cache-dir", str(cache_folder()), *map(str, files)],
         env={**os.environ, "MYPYPATH": f"{ROOT}{os.pathsep}{folder}"},
         capture_output=True,
         text=True,
@@ -56,6 +62,14 @@ def pyright(folder: Path, *files: Path) -> set[Place]:
     assert report["summary"]["filesAnalyzed"] == len(files)
     found = report["generalDiagnostics"]
     return {(Path(one["file"]).stem, one["range"]["start"]["line"] + 1) for one in found}
+
+
+@cache
+def cache_folder() -> Path:
+    """Where mypy keeps what it knows of stepflow."""
+    folder = TemporaryDirectory(prefix="stepflow-mypy-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 CHECKERS = [(mypy, r"\s+# type: ignore\[.*?\]"), (pyright, r"\s+# pyright: ignore\[.*?\]")]
