@@ -12,6 +12,7 @@ import pytest
 
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
 from stepflow.drivers.port.queries import LimitUsageQuery, RunQuery
+from stepflow.drivers.port.step import Step
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
@@ -113,3 +114,21 @@ def test_lists_do_not_grow_with_runs_that_ended(
             costs.append({name: counting(lambda query=query: store.read(query)) for name, query in LISTS.items()})
     worse = {name: (costs[0][name], cost) for name, cost in costs[1].items() if cost > 3 * costs[0][name]}
     assert not worse
+
+
+@pytest.mark.parametrize("exchange", [None, "2"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_step_writes_the_pages_of_its_run_and_of_its_revision(
+    tmp_path: Path, exchange: str | None, alone: bool
+) -> None:
+    log = tmp_path / "store-wal"
+    with opened(tmp_path / "store") as store:
+        store.commit([creation(f"r{n}") for n in range(3)], NOW)
+        claims = store.claim(FLOWS, NOW, 3)
+        steps = [
+            Step(claim.fence.id, claim.fence.epoch, claim.record.state.rev, going(), {}, {}, exchange)
+            for claim in claims[: 1 if alone else 3]
+        ]
+        before = log.stat().st_size
+        store.commit(steps, NOW)
+        assert log.stat().st_size - before == 2 * (4096 + 24)  # no page of an index

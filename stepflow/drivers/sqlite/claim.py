@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,11 @@ BELOW = f"{READY} AND q.blocked_by > '' AND q.blocked_by < ?6{ORDER}"
 ABOVE = f"{READY} AND q.blocked_by > ?6{ORDER}"
 SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.partition = 2 AND q.blocked_by <> ?5{ORDER}"
 
+# A ready row with limits, or a blocked one: most flows have none, and need none of the look-ups for them.
+SPECIAL = (
+    "SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ? AND flow = ? AND owner = ''"
+    " AND partition = 1 AND (limits, blocked_by) > ('', '') LIMIT 1"
+)
 _NEXT_LINE = (
     "SELECT (SELECT limits FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2"
     " AND owner = '' AND partition = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
@@ -81,6 +87,11 @@ PROMOTE = (
 )
 
 
+def has_special(connection: sqlite3.Connection, shard: str, flow: str) -> bool:
+    """Whether a flow has a ready row with limits, or a blocked one."""
+    return connection.execute(SPECIAL, (shard, flow)).fetchone() is not None
+
+
 Found = tuple[Any, ...]
 """A row of CANDIDATES. What belongs to its State is None for a delay."""
 
@@ -111,8 +122,10 @@ class SqliteClaims:
             if suspects:
                 found += self._suspects(flow, limit + len(skip))
                 continue
-            found += self._ready(flow, limit + len(skip))
-            heads[flow] = self._heads(flow, windows.MANY_LINES)
+            self._promote(flow, limit + len(skip))
+            special = has_special(self.rows.connection, self.rows.shard, flow)
+            found += self._ready(flow, limit + len(skip), special)
+            heads[flow] = self._heads(flow, windows.MANY_LINES) if special else []
         if any(len(lines) >= windows.MANY_LINES for lines in heads.values()):
             if (chosen := self._in_windows([one for one in found if one[ID] not in skip], limit, skip)) is not None:
                 return self._take(self._begun(chosen))
@@ -151,11 +164,15 @@ class SqliteClaims:
     def _control(self) -> SqliteLimits:
         return SqliteLimits(self.rows.connection, self.rows.shard, self.rows.now)
 
-    def _ready(self, flow: str, limit: int) -> list[Found]:
-        """The first rows without limits, after those that became due are made ready."""
-        key = (self.rows.shard, flow, self.rows.now, max(limit, PROMOTED))
-        self.rows.connection.execute(PROMOTE, key)
-        return self._line(flow, limit, "")
+    def _ready(self, flow: str, limit: int, special: bool) -> list[Found]:
+        """The first rows without limits, also blocked ones if there are `special` rows."""
+        if special:
+            return self._line(flow, limit, "")
+        return self.rows.connection.execute(PLAIN, (self.rows.shard, flow, self.rows.now, limit, "")).fetchall()
+
+    def _promote(self, flow: str, limit: int) -> None:
+        """Make the rows ready that became due."""
+        self.rows.connection.execute(PROMOTE, (self.rows.shard, flow, self.rows.now, max(limit, PROMOTED)))
 
     def _heads(self, flow: str, most: int) -> list[Any]:
         """The lines of a flow, at most so many, each with its first row."""

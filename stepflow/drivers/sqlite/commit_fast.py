@@ -22,19 +22,24 @@ from stepflow.model.state import Transition
 # The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
 # there were none, a row would be made with the empty shard and id: `StepBatch.write` would notice. created_at is not updated, so it
 # carries the expected revision. Other labels than before, of which the commit does not tell, are left to the general path, which keeps their index.
+# A run that goes on has no status, before and after: to set it to the same would write a page of the lists' index.
 STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
     " polls, exchange_rev, shard, id, flow, input_hash)"
     " SELECT ?1, column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, '', '', '', ''"
     " FROM (VALUES {rows}) WHERE true"
     " ON CONFLICT (rowid) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
-    " annotations = excluded.annotations, status = excluded.status, event = excluded.event, polls = excluded.polls,"
+    " annotations = excluded.annotations, event = excluded.event, polls = excluded.polls,"
     " committed_at = excluded.committed_at,"
     " exchange_rev = CASE WHEN excluded.exchange_rev THEN excluded.exchange_rev ELSE exchange_rev END"
-    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+    " WHERE rev = excluded.created_at AND status = '' AND labels = excluded.labels"
+)
+# The same of a run that ends.
+LAST_STEP = STEP.replace("SET rev = excluded.rev,", "SET rev = excluded.rev, status = excluded.status,").replace(
+    " AND status = ''", ""
 )
 # The same of a run whose labels change; `StepBatch.write` keeps their index.
-RELABEL_STEP = STEP.removesuffix(" AND labels = excluded.labels").replace(
+RELABEL_STEP = LAST_STEP.removesuffix(" AND labels = excluded.labels").replace(
     "SET rev = excluded.rev,", "SET rev = excluded.rev, labels = excluded.labels,"
 )
 UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
@@ -45,15 +50,20 @@ PAST = (
 # The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
 # bound need not be copied.
 PLAIN_STEP = (
-    "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, status, labels, annotations, event,"
+    "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
     " polls, exchange_rev, shard, id, flow, input_hash)"
-    " SELECT ?1, column1, column2, column3, column4, column5, '{{}}', '{{}}', '', 0, 0, '', '', '', ''"
+    " SELECT ?1, column1, column2, column3, column4, '{{}}', '{{}}', '', '', 0, 0, '', '', '', ''"
     " FROM (VALUES {rows}) WHERE true"
     " ON CONFLICT (rowid) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
-    " annotations = excluded.annotations, status = excluded.status, event = '', polls = 0,"
-    " committed_at = excluded.committed_at"
-    " WHERE rev = excluded.created_at AND labels = excluded.labels"
+    " annotations = excluded.annotations, event = '', polls = 0, committed_at = excluded.committed_at"
+    " WHERE rev = excluded.created_at AND status = '' AND labels = excluded.labels"
 )
+# The only step of a batch, as most are that the caller of a blocking engine makes: no batch has to be sorted and bound for it.
+ONLY_STEP = (
+    "UPDATE stepflow_states SET rev = ?1, committed_at = ?2, transition = ?3, annotations = ?5, event = ?6, polls = ?7,"
+    " exchange_rev = ifnull(?8, exchange_rev) WHERE rowid = ?9 AND rev = ?10 AND labels = ?4 AND status = ''"
+)
+ONLY_LAST_STEP = ONLY_STEP.replace("SET rev = ?1,", "SET rev = ?1, status = ?11,").replace(" AND status = ''", "")
 # Of the connection that writes: the row of the history for every new revision that leaves the exchange as it was. A statement
 # of its own would have to be given the same values once more.
 REVISION = """
@@ -100,6 +110,7 @@ class StepBatch:
     unplaced: list[str] = field(factory=list)
     plain: list[object] = field(factory=list)
     rows: list[object] = field(factory=list)
+    last_rows: list[object] = field(factory=list)
     relabelled: dict[str, Mapping[str, str]] = field(factory=dict)  # the new labels of runs whose labels change
     relabelled_rows: list[object] = field(factory=list)
     history: list[object] = field(factory=list)
@@ -128,8 +139,9 @@ class StepBatch:
         if self.journal:
             SqliteJournal(connection, shard).put(self.journal)
         before = connection.total_changes
-        many(connection, PLAIN_STEP, 5, self.plain, now)
+        many(connection, PLAIN_STEP, 4, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
+        many(connection, LAST_STEP, 10, self.last_rows, now)
         many(connection, RELABEL_STEP, 10, self.relabelled_rows, now)
         changed = 2 * self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
         if connection.total_changes - before != changed:
@@ -195,12 +207,13 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             continue
         exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
         rev += 1
-        if exchange is None and transition.plain and not labels and not annotations and before is None:
-            plain += (place.state, step.rev, rev, transition.text, transition.status)
+        status = transition.status
+        if exchange is None and transition.plain and not (status or labels or annotations) and before is None:
+            plain += (place.state, step.rev, rev, transition.text)
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
             derived = derived_of(transition)
-            rows = steps.rows
+            rows = steps.last_rows if status else steps.rows
             if before is not None:
                 rows, steps.relabelled[step.id] = steps.relabelled_rows, labels
             rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
@@ -217,6 +230,46 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             steps.later.append(part)
     steps.count = rev - first
     return steps
+
+
+def write_only_step(
+    connection: sqlite3.Connection, shard: str, step: Step, place: RowIds, rev: int, now: int
+) -> bool | None:
+    """Write the only step of a batch, with the revision `rev`; None if it is for `StepBatch`, False as `StepBatch.write`."""
+    part, transition, exchange = step.part, step.transition, step.exchange
+    if place.epoch != step.epoch or step.labels_before is not None:
+        return None
+    text, status, labels, annotations = (
+        transition.text,
+        transition.status,
+        map_text(step.labels),
+        map_text(step.annotations),
+    )
+    event, polls = ("", False) if transition.plain else derived_of(transition)[1:]
+    values = (
+        rev,
+        now,
+        text,
+        labels,
+        annotations,
+        event,
+        polls,
+        None if exchange is None else rev,
+        place.state,
+        step.rev,
+    )
+    if part is None and not status:
+        done = connection.execute(ONLY_STEP, values)
+    elif part is not None and status and isinstance(part, Dequeue):
+        done = connection.execute(ONLY_LAST_STEP, (*values, status))
+    else:
+        return None
+    if done.rowcount != 1:
+        return False
+    if exchange is not None:
+        many(connection, HISTORY, 7, (rev, step.id, step.rev, text, labels, annotations, exchange), shard, now)
+    end = END if status == "cancelled" else PARK
+    return part is None or many(connection, end, 1, (place.row,)) == 1
 
 
 def _usual(part: Enqueue | Dequeue, transition: Transition) -> bool:

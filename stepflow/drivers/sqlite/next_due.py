@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from stepflow.drivers.port import windows
 from stepflow.drivers.port.queries import DueSummary
-from stepflow.drivers.sqlite.claim import LINES
+from stepflow.drivers.sqlite.claim import LINES, has_special
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.rows import head
 from stepflow.model.limits import due_of
@@ -53,9 +53,10 @@ def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str
         suspects += due_suspects
         dues += [*found, *connection.execute(LINE, (shard, flow, "", definition)).fetchone()]
     known = [due for due in dues if due is not None]
-    limited, complete = _limited(connection, shard, flows, now, windows.MANY_LINES)
+    special = {flow: definition for flow, definition in flows.items() if has_special(connection, shard, flow)}
+    limited, complete = _limited(connection, shard, special, now, windows.MANY_LINES)
     if not complete and not (limited and min(limited) <= now):
-        limited, _complete = _limited(connection, shard, flows, now, windows.ALL_LINES)
+        limited, _complete = _limited(connection, shard, special, now, windows.ALL_LINES)
     first = min(known + limited, default=None)
     return DueSummary(first, suspects, _owned(connection, shard, flows), head(connection))
 

@@ -30,7 +30,7 @@ from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.change_detector import ChangeDetector
 from stepflow.drivers.sqlite.claim import SqliteClaims
 from stepflow.drivers.sqlite.commit import CommitApplier
-from stepflow.drivers.sqlite.commit_fast import StepBatch, steps_of
+from stepflow.drivers.sqlite.commit_fast import StepBatch, steps_of, write_only_step
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS
 from stepflow.drivers.sqlite.locks import WouldBlock
@@ -116,6 +116,19 @@ class SqliteStore(Store):
 
     def _together(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
+        if (
+            len(batch) == 1
+            and type(step := batch[0]) is Step
+            and (place := self._known.places.get(step.id)) is not None
+        ):
+            rev = self._known.rev + 1
+            done = write_only_step(writer, self._shard, step, place, rev, now)
+            if done:
+                self._known.rev = rev
+                if step.part is not None:
+                    del self._known.places[step.id]
+            if done is not None:
+                return [(rev, now)] if done else None
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch)
         first, others = known.rev + 1, steps.others
@@ -192,7 +205,9 @@ class SqliteStore(Store):
         ) as writer:  # who holds a run matters only while processes live
             self._look(writer)
             self._owners.flows.update(flows)
-            self._owners.appear(writer)
+            if not self._known.shown:
+                self._owners.appear(writer)
+                self._known.shown = True
             rows = ReadyRows(writer, self._shard, now)
             return SqliteClaims(rows, self._owners.me.id, flows, self._known.places).claim(limit, suspects, skip)
 

@@ -29,10 +29,11 @@ class SessionCache:
     """Valid while the generation of the Database is the same; the session reports every change of its own.
 
     Only the thread that writes may use it. `rev` is the newest revision, 0 if unknown. `places` has the rowids of some of the
-    runs that this session holds.
+    runs that this session holds. `shown` tells that this session's owner row is there.
     """
 
     rev: int = 0
+    shown: bool = False
     places: dict[str, RowIds] = field(factory=dict)
     _era: int = 0
 
@@ -44,7 +45,7 @@ class SessionCache:
 
     def forget(self) -> None:
         """Clear the cache."""
-        self.rev = 0
+        self.rev, self.shown = 0, False
         self.places.clear()
 
     def drop(self, ids: Iterable[str]) -> None:
