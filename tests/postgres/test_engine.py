@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,14 @@ def test_a_start_in_one_process_wakes_a_worker_in_another(server: Server, nurser
         run = engine.start(flows.sync_chain, flows.Count(), id="r")
         assert run.result(timeout=30).n == flows.CHAIN
     child.kill()
+
+
+def test_the_caller_of_a_blocking_engine_runs_its_loop(server: Server) -> None:
+    where: list[int] = []
+    flow = named("x").do("a", lambda: where.append(threading.get_ident())).compile()
+    with Engine(server.empty()) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle()
+        run.result()
+    assert where == [threading.get_ident()]  # not the thread that has the loop while a task is left

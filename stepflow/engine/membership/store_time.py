@@ -13,10 +13,14 @@ REFRESH_S = 60.0  # a host's monotonic clock may drift by some milliseconds in t
 
 
 class StoreTime:
-    """Adjusts the engine's clock to the store's, if the store has one, from `start` to `stop`; `call` runs a function in a thread."""
+    """Adjusts the engine's clock to the store's, if the store has one, from `start` to `stop`; `call` runs a function in a thread.
+
+    In between it is a timer, and no task: the caller of a blocking engine runs the loop only while no task is left.
+    """
 
     def __init__(self, store: Store, clock: Clock, call: Callable[[Callable[[], bool]], Awaitable[bool]]) -> None:
         self._store, self._clock, self._call = store, clock, call
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._guard = Guard("clock")
         self.guards: tuple[Guard, ...] = ()
@@ -34,14 +38,24 @@ class StoreTime:
         """Read the store's clock now, and go on to do so."""
         if await self._call(self.read):
             self.guards = (self._guard,)
-            self._task = asyncio.create_task(self._guard.run_task(self._turn, asyncio.sleep))
+            self._set_timer()
 
     async def stop(self) -> None:
         """Read it no more."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
 
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(REFRESH_S, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._guard.run_task(self._turn, asyncio.sleep))
+
     async def _turn(self) -> bool:
-        await asyncio.sleep(REFRESH_S)
-        return await self._call(self.read)
+        await self._call(self.read)
+        self._guard.succeeded()
+        self._set_timer()
+        return False
