@@ -1,7 +1,8 @@
 """The event loop of a blocking engine: the calling thread runs it as long as one thread alone calls, else a thread of its own.
 
-A call alternates between two phases in the calling thread. In the loop phase the event loop runs; it ends when the call's task
-is done, or when a sync step is offered. In the work phase the loop does not run, and the caller calls the step. In both it
+The first step of a call's task is made before the loop runs: most calls wait for nothing, and need no more. Else a call
+alternates between two phases in the calling thread. In the loop phase the event loop runs; it ends when the call's task
+is done, or when a sync step is offered. In the work phase the loop does not run, and the caller calls the step. In all of them it
 reads and writes the store itself. So a program with one thread pays for no thread switch, and all decisions are still made
 on the loop.
 
@@ -23,9 +24,11 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import join
+from stepflow.engine.caller_loop import CallerLoop, FirstStep, StepThreads
+from stepflow.engine.clock import SystemClock
 from stepflow.engine.deferred_signals import DeferredSignals, user_code
 from stepflow.engine.futures import Outcome, answer_of, future_of, running_loop, uninterrupted, value_of
 from stepflow.engine.hidden_loop import ShownLoop, hidden_loop
@@ -36,8 +39,10 @@ log = logging.getLogger("stepflow")
 CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
 TICK_S = 0.02  # a step that lasts longer gives the loop to the thread
 TICKS = 50  # without a call, after which the thread stops to look
-STEPS = 4  # that the caller calls at most before the loop runs again
+WORK_S = 0.005  # after which the loop runs again between two steps of the caller
+TURN_S = 0.05  # after which it runs again although the calls need no more than their first steps: timers may be due
 NO_WAIT_IN_STEP = "a step cannot wait for other runs in virtual time: nothing else moves while it runs"
+_clock = SystemClock()
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
 
 
@@ -52,36 +57,6 @@ def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
     raise StepflowError(refusal)
 
 
-class StepThreads(Protocol):
-    """The pool that does what callers do not do themselves: sync steps."""
-
-    @property
-    def busy(self) -> bool:
-        """Whether its threads have work."""
-
-    def push_to_threads(self, work: Callable[[], None]) -> None:
-        """Let a thread do it."""
-
-    def do(self, work: Callable[[], None]) -> None:
-        """Do it in the calling thread; never raises."""
-
-
-class CallerLoop(asyncio.SelectorEventLoop):
-    """The event loop of a LoopThread."""
-
-    def __init__(self, owner: LoopThread) -> None:
-        super().__init__()
-        self.owner, self._pid = owner, os.getpid()
-
-    def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
-        """Refused, as on every loop outside of the main thread: this one may move to another thread."""
-        raise RuntimeError("a blocking engine handles signals in the thread that calls it")
-
-    def __del__(self) -> None:
-        if not self.is_closed() and os.getpid() == self._pid:  # a forked child shares the selector with its parent
-            self.close()
-
-
 class LoopThread:
     """Runs coroutines of any thread on one event loop; `call` blocks the calling thread until the coroutine is done."""
 
@@ -91,12 +66,14 @@ class LoopThread:
         self._loop = CallerLoop(self)
         self._thread: threading.Thread | None = None
         self._caller = 0  # the thread whose call runs the loop, or works for it; 0: none
-        self._runs = False  # some thread runs the loop
+        self._runs = False  # some thread runs the loop, or makes a first step
+        self.first_step = False  # the calling thread makes one: no other task can have something to do together with it
         self._threaded = False  # the loop is, or is about to be, run by the thread
         self._waiting = 0  # calls that wait for the thread
         self._steps: StepThreads | None = None
         self._work: list[Callable[[], None]] = []  # steps that were offered to the caller
         self._turns = 0  # phases of callers so far
+        self._ran = 0.0  # monotonic time when a caller ran the loop last
         self._parked = False  # the thread waits to be woken
         self._signals = DeferredSignals(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
 
@@ -166,6 +143,16 @@ class LoopThread:
             self._loop.stop()
         return True
 
+    def do_between(self, fn: Callable[..., None], *args: Any) -> bool:
+        """Whether the calling thread has the loop, which does not run now: then `fn`, which belongs to the loop, was called."""
+        if self._caller != threading.get_ident():
+            return False
+        with self._changed:
+            if self._threaded or self._runs:
+                return False
+            fn(*args)
+        return True
+
     @property
     def may_block(self) -> bool:
         """Whether the calling thread has the loop for its own call alone, without steps in threads: it may block."""
@@ -211,15 +198,18 @@ class LoopThread:
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the loop in this thread until the work is done, or until the loop is handed over."""
         try:
-            task = self._loop.create_task(uninterrupted(work))
+            task, first_step = self._loop.begin(uninterrupted(work))
         except BaseException:
             self._caller = 0
             raise
-        task.add_done_callback(self._stop)
         broken = True
         try:
+            self._make_first_step(task, first_step)
             while not task.done() and self._run_loop():
                 self._do_work()
+            if task.done() and _clock.monotonic() - self._ran > TURN_S:
+                self._loop.stop()  # after one turn
+                self._run_loop()
             broken = False
         finally:
             future = self._leave(task, broken)
@@ -237,17 +227,34 @@ class LoopThread:
     def _stop(self, _task: asyncio.Task[Any]) -> None:
         self._loop.stop()
 
+    def _make_first_step(self, task: asyncio.Task[Any], step: FirstStep) -> None:
+        self.first_step = True
+        try:
+            handed_over = not self._run_phase(step.make)
+        finally:
+            self.first_step = False
+        if handed_over:
+            step.schedule()
+        if not task.done():
+            task.add_done_callback(self._stop)
+        if self._work:
+            self._loop.stop()  # after one turn
+
     def _run_loop(self) -> bool:
         """A loop phase; False if the loop was handed over."""
+        ran = self._run_phase(self._loop.run_forever)
+        self._ran = _clock.monotonic()
+        return ran
+
+    def _run_phase(self, phase: Callable[[], None]) -> bool:
+        """Run the loop, or a first step; False if the loop was handed over."""
         with self._changed:
             if self._threaded:
                 return False
             self._runs = True
             self._turns += 1
-        if self._work:
-            self._loop.stop()  # after one turn
         try:
-            self._loop.run_forever()
+            phase()
         finally:
             with self._changed:
                 self._runs = False
@@ -258,8 +265,8 @@ class LoopThread:
 
     def _do_work(self) -> None:
         """A work phase. Several steps, or a step beside others, go to threads."""
-        work, steps, left = self._work, self._steps, STEPS
-        while work and steps is not None and left:
+        work, steps, until = self._work, self._steps, _clock.monotonic() + WORK_S
+        while work and steps is not None:
             if self._threaded or len(work) > 1 or steps.busy:
                 self._push_to_threads()
                 return
@@ -267,7 +274,10 @@ class LoopThread:
             self._turns += 1
             steps.do(work.pop())
             self._signals.handle()
-            left -= 1
+            if _clock.monotonic() > until:
+                break
+        if work:
+            self._loop.stop()  # after one turn
 
     def _push_to_threads(self) -> None:
         while self._work and self._steps is not None:
@@ -282,7 +292,7 @@ class LoopThread:
             self._caller, future = 0, None
             if broken and not task.done():
                 self._loop.call_soon_threadsafe(task.cancel)
-            if not self._closing and not self._threaded and asyncio.all_tasks(self._loop):
+            if not self._closing and not self._threaded and self._loop.has_tasks(task):
                 with suppress(RuntimeError):  # no thread can be started: the tasks go on with the next call
                     self._hand_over()
             if not broken and not task.done():

@@ -193,7 +193,11 @@ class Session:
             if not self.lifetime.forked:
                 if quiet is not None:
                     quiet.cancel()
-                await undisturbed(self._rest())
+                if self.worker.at_rest and self._pruning is None:
+                    self.worker.quit()
+                    self.lifetime.work_ended()
+                else:
+                    await undisturbed(self._rest())
 
     def _accompany(self) -> None:
         self.heartbeat.start(lambda: self.worker.busy)

@@ -21,6 +21,11 @@ class StoreReader:
     def __init__(self, store: Store, clock: Clock, lifetime: Lifetime, pool: ThreadPool) -> None:
         self._store, self._clock, self._lifetime, self._pool = store, clock, lifetime, pool
 
+    @property
+    def alone(self) -> bool:
+        """Whether the calling thread reads itself, and no other task is ready to."""
+        return self._pool.in_first_step
+
     async def read(self, query: Query) -> Any:
         """The answer to a query."""
         return await self.call(self._store.read, query)

@@ -18,9 +18,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import Guard, join
+from stepflow.engine.caller_loop import CallerLoop
 from stepflow.engine.futures import running_loop
 from stepflow.engine.lifetime import LINEAGE
-from stepflow.engine.loop_thread import CallerLoop
 from stepflow.engine.raised import for_future
 from stepflow.errors import StepflowError
 
@@ -120,9 +120,21 @@ class ThreadPool:
         """Give a future of the event loop its exception; from any thread."""
         self._tell(_fail, future, error)
 
+    @property
+    def caller_may_block(self) -> bool:
+        """Whether the calling thread has the loop for its own call alone: it may write itself."""
+        return self._caller is not None and self._caller.may_block
+
+    @property
+    def in_first_step(self) -> bool:
+        """The same while no other task runs that may have something to write, too."""
+        return self._caller is not None and self._caller.first_step and self._caller.may_block
+
     def _tell(self, fn: Callable[..., None], *args: Any) -> None:
         if running_loop() is self._loop:
             fn(*args)
+            return
+        if self._caller is not None and self._caller.do_between(fn, *args):
             return
         with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(fn, *args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal
 import asyncio
 import signal
 import threading
@@ -78,7 +79,7 @@ def test_what_a_handler_raises_in_a_long_step_is_raised_although_the_loop_moved(
 
 def test_a_handler_that_raises_while_handlers_are_replaced_leaves_all_of_them_as_they_were(store, monkeypatch):
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
-    before, place = [signal.getsignal(number) for number in numbers], signal.signal
+    before, place = [signal.getsignal(number) for number in numbers], _signal.signal
 
     def interrupted(number: Any, handler: Any) -> Any:
         replaced = place(number, handler)
@@ -94,7 +95,7 @@ def test_a_handler_that_raises_while_handlers_are_replaced_leaves_all_of_them_as
     place(signal.SIGALRM, stop)
     try:
         with Engine(store) as engine:
-            monkeypatch.setattr(signal, "signal", interrupted)
+            monkeypatch.setattr(_signal, "signal", interrupted)
             with pytest.raises(InterruptedError):
                 engine.tally()
             assert [signal.getsignal(number) for number in numbers] == [signal.default_int_handler, stop, stop]
@@ -103,7 +104,7 @@ def test_a_handler_that_raises_while_handlers_are_replaced_leaves_all_of_them_as
                 signal.raise_signal(signal.SIGTERM)
     finally:
         for number, handler in zip(numbers, before, strict=True):
-            place(number, handler)
+            signal.signal(number, handler)
 
 
 def test_a_signal_just_before_a_step_interrupts_the_step(store):

@@ -17,6 +17,7 @@ SHARED = {
     "health",
     "hidden_loop",
     "lifetime",
+    "caller_loop",
     "loop_thread",
     "raised",
     "store_reader",

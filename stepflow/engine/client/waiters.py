@@ -68,9 +68,10 @@ class RunWaiters:
         return waiter
 
     async def look(self, waiter: RunWaiter) -> None:
-        """Look at its run for the first time, together with those of the tasks that are ready now; under virtual time at once."""
-        if self._clock.virtual:
+        """Look at its run for the first time, together with those of the tasks that are ready now; at once if there are none."""
+        if self._clock.virtual or self._reader.alone:
             await self._turn()
+            self._set_timer()
         else:
             self._begin()
         await waiter.seen

@@ -107,6 +107,10 @@ class GroupCommitter(Committer):
             entry.outcome = _closed()
             return entry
         pending = self._pending
+        if self._pool.in_first_step and not pending and not self._sent and not isinstance(commit, Release):
+            entry.outcome = self._commit_now(commit)
+            if entry.outcome is not PENDING:
+                return entry
         if not pending:
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
@@ -131,11 +135,20 @@ class GroupCommitter(Committer):
         return self.submit(release)
 
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
-        self._put([PendingCommit(commit, on_done=on_done)])
+        result = self._commit_now(commit)
+        if result is PENDING:
+            self._put([PendingCommit(commit, on_done=on_done)])
+        else:
+            on_done(result)
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         if self._closed:
             raise _closed()
+        if self._is_writer_now():
+            try:
+                return fn(*args)
+            finally:
+                self._writing.release()
         future: asyncio.Future[T] = self._loop.create_future()
         self._put(_Job(fn, args, future))
         return await future
@@ -160,6 +173,24 @@ class GroupCommitter(Committer):
     def _quick(self) -> bool:
         """Whether the loop may commit: no earlier write is with the writer, and the store would not block it for long."""
         return self._commit_on_loop and not self._sent and self._wait_s < QUICK_S and not self._closed
+
+    def _is_writer_now(self) -> bool:
+        """Whether the calling thread may block, and nothing else is to be written: then it has `_writing` now."""
+        if self._scheduled or self._closed or not self._pool.caller_may_block:
+            return False
+        return self._writing.acquire(blocking=False)
+
+    def _commit_now(self, commit: Member) -> Any:
+        """The answer to a commit that the calling thread makes itself; PENDING if it may not."""
+        if not self._is_writer_now():
+            return PENDING
+        try:
+            (result,) = self._apply(self._store.commit, [commit]) or (PENDING,)
+        finally:
+            self._writing.release()
+        if self._notifier.watched:
+            self._tell(self._notifier.committed)
+        return result
 
     def _flush(self) -> None:
         entries = self._take()
@@ -190,7 +221,7 @@ class GroupCommitter(Committer):
     def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit on the loop; returns the writes that are left for the writer."""
         commits, releases, later = _one_per_run(entries)
-        results = self._apply(self._store.commit_if_free, commits) if commits else ()
+        results = self._apply(self._store.commit_if_free, [entry.write for entry in commits]) if commits else ()
         if results is None:
             return entries
         try:
@@ -260,7 +291,7 @@ class GroupCommitter(Committer):
             commits, releases, later = _one_per_run(entries)
             for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
                 if part:
-                    answers += zip(part, self._apply(fn, part) or (), strict=True)
+                    answers += zip(part, self._apply(fn, [entry.write for entry in part]) or (), strict=True)
         except BaseException as error:  # noqa: BLE001 - every waiter must learn of it; logged
             self._guard.note(error)
             answered, later = {id(entry) for entry, _result in answers}, []
@@ -284,17 +315,15 @@ class GroupCommitter(Committer):
         if awaited:
             self._tell(self._answered, awaited)
 
-    def _apply(self, fn: Callable[..., Sequence[Any] | None], entries: list[PendingCommit]) -> Sequence[Any] | None:
+    def _apply(self, fn: Callable[..., Sequence[Any] | None], writes: Sequence[Any]) -> Sequence[Any] | None:
         """The results of one transaction for all writes; None if `fn` gives none."""
         waited = self._clock.waited()
         try:
-            results = fn([entry.write for entry in entries], self._clock.now())
-            if results is not None and len(results) != len(entries):
-                raise StoreError(
-                    f"the store gave {len(results)} answers to {len(entries)} writes: its driver is broken"
-                )
+            results = fn(writes, self._clock.now())
+            if results is not None and len(results) != len(writes):
+                raise StoreError(f"the store gave {len(results)} answers to {len(writes)} writes: its driver is broken")
         except BaseException as error:  # noqa: BLE001 - every waiter must learn of it
-            results = [error] * len(entries)
+            results = [error] * len(writes)
         if results is not None:
             waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall does not predict the next commit
             self._wait_s += (waited - self._wait_s) / 8

@@ -1,6 +1,6 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`),
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `hung`),
 `run_id`, `flow`, `step` and `attempt`; failures and retries have the exception with its traceback as `exc_info`.
 """
 
@@ -50,12 +50,18 @@ def lost(attempt: Attempt, error: Exception) -> None:
     _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
 
 
+def hung(attempt: Attempt, limit_s: float) -> None:
+    """The attempt made no commit for longer than its flow allows: its claim is released."""
+    text = "run %s: no commit for %g s, its claim is released"
+    _log(logging.WARNING, "hung", attempt, text, attempt.state.id, limit_s)
+
+
 def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> None:
     if not log.isEnabledFor(level):
         return
     run_id, flow, step = _names(attempt)
     extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
-    raised = None if event == "taken_over" else attempt.failure
+    raised = None if event in ("taken_over", "hung") else attempt.failure
     args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 

@@ -58,6 +58,11 @@ class Redefinition:
         elif (self._task is None or self._task.done()) and not self._found:
             self._task = asyncio.create_task(self.guard.run_task(self._turn, asyncio.sleep))
 
+    @property
+    def searching(self) -> bool:
+        """Whether a search goes on."""
+        return self._task is not None and not self._task.done()
+
     def stop(self) -> None:
         """End the search; a later one begins at the flow that it had come to."""
         if self._task is not None:

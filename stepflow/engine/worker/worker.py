@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.hung import interrupt_hung
 from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
@@ -66,9 +66,8 @@ class Worker:
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
-        self._owner, self._flows, self._concurrency, self._redefinition = owner, flows, concurrency, redefinition
-        self._limits = limits
-        self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
+        self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
+        self._redefinition, self._loop, self._wake = redefinition, asyncio.get_running_loop(), asyncio.Event()
         self.ended: Counter[str] = Counter()
         self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
@@ -94,6 +93,11 @@ class Worker:
     def busy(self) -> bool:
         """Whether this worker holds claims."""
         return bool(self._held)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it holds nothing, claims nothing and looks for nothing: `stop` would only be `quit`."""
+        return not (self._held or self._unreleased or self._claiming or self._redefinition.searching)
 
     def schedule_at(self, due: int) -> None:
         """Something may be due at `due` (microseconds UTC; 0: now)."""
@@ -127,8 +131,7 @@ class Worker:
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
         self._next_due, self._interrupt = 0, None
-        self._until_idle, self._retry_commits = until_idle, not until_idle
-        self._task = asyncio.current_task()
+        self._task, self._until_idle, self._retry_commits = asyncio.current_task(), until_idle, not until_idle
         while not self._stopping:
             self._wake.clear()
             try:
@@ -219,7 +222,7 @@ class Worker:
 
     async def _fill(self) -> bool:
         """Claim what is due and fits; True if more may be due for the slots that are left."""
-        self._free_hung()
+        interrupt_hung(self._held.values(), self._clock.monotonic())
         if self._unreleased and self._error is None:
             await self._committer.call(self._unreleased.release_all)
             self._next_due = 0
@@ -234,8 +237,7 @@ class Worker:
             self._quarantine.due = await self._claim(definitions(self._flows), 1, suspects=True)
             if self._quarantine.due:
                 return True
-        self._next_due = NEVER
-        more, taken = False, 0
+        self._next_due, more, taken = NEVER, False, 0
         users = self._lent.users(self._held)
         for flows, limit in quota(self._turns.order(self._flows, users), users, self._free()):
             if (room := min(limit, self._free())) > 0:
@@ -312,8 +314,7 @@ class Worker:
             if is_closed(attempt.task):  # the loop is gone
                 raise
             attempt.failure = error  # logged when the run is released as blocked
-            due = self._clock.now() + BLOCKED_RETRY
-            why = f"{kind_of(error)}: {message_of(error)}"
+            why, due = f"{kind_of(error)}: {message_of(error)}", self._clock.now() + BLOCKED_RETRY
             release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         try:
             if release is not None:
@@ -375,22 +376,14 @@ class Worker:
             # a suspect stays due until there is room for it
             floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
-        if self._clock.virtual:
+        alarm = None if self._clock.virtual else self._loop.call_later(timeout, self._on_alarm)
+        try:
             await self._wake.wait()
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), timeout)
-            return
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def _on_alarm(self) -> None:
         if self._next_due == NEVER:
             self._next_due = 0
-
-    def _free_hung(self) -> None:
-        """Give up attempts that made no commit for longer than their flow allows; their late writes are refused."""
-        mono = self._clock.monotonic()
-        for run_id, attempt in list(self._held.items()):
-            limit = attempt.flow.options.hung_after_s
-            if limit is not None and mono - attempt.moved_at > limit:
-                attempt.hung = True
-                text, names = "run %s: no commit for %g s, its claim is released", {"event": "hung", "run_id": run_id}
-                log.warning(text, run_id, limit, extra=names)
-                attempt.interrupt()
+        self._wake.set()
