@@ -16,7 +16,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.clock import moment
-from stepflow.engine.states.api import AsyncVerbs, Parts
+from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
@@ -25,7 +25,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-class EngineParts(Parts, Protocol):
+class EngineParts(VerbParts, Protocol):
     """What it needs of an open engine beside the parts of the verbs on States."""
 
     client: Client

@@ -32,7 +32,7 @@ PAGE = 200
 log = logging.getLogger("stepflow")
 
 
-class Parts(Protocol):
+class VerbParts(Protocol):
     """What the verbs need of an open engine; before it is open there is only `lifetime`, which then refuses."""
 
     lifetime: Lifetime
@@ -48,7 +48,7 @@ class Parts(Protocol):
 class AsyncVerbs:
     """What callers and flow functions do with States."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: VerbParts) -> None:
         self._parts = parts
 
     async def do(self, *commands: c.Command) -> c.States | list[Delay] | None:
