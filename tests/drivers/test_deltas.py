@@ -19,7 +19,7 @@ from stepflow.drivers.port.deltas import (
     MOST,
     SMALL,
     UNKNOWN,
-    Parts,
+    ExchangeParts,
     applied,
     is_delta,
     length_of,
@@ -101,13 +101,13 @@ def test_deltas_are_never_larger_together_than_the_text() -> None:
     for rev, text in stored.items():
         since = since + len(text) if is_delta(text) else 0
         assert since <= len(texts[rev - 1])
-    assert not is_delta(stored_form("a" * SMALL, "b" * SMALL, Parts((1,))))
+    assert not is_delta(stored_form("a" * SMALL, "b" * SMALL, ExchangeParts((1,))))
 
 
 def test_small_texts_and_unknown_parts_are_stored_whole() -> None:
     text = "x" * (SMALL - 1)
     assert parts_of(1, text) == UNKNOWN
-    assert stored_form(text + "y", text, Parts((1,))) == text
+    assert stored_form(text + "y", text, ExchangeParts((1,))) == text
     assert stored_form(text * 2, text * 2 + "y", UNKNOWN) == text * 2 + "y"
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from attrs import frozen
 
 from stepflow.drivers.port.delays import DataWrite, Delay
-from stepflow.drivers.port.deltas import UNKNOWN, Parts
+from stepflow.drivers.port.deltas import UNKNOWN, ExchangeParts
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
@@ -224,7 +224,7 @@ class Record(NamedTuple):
     events: tuple[Event, ...] = ()
     delay: Delay | None = None
     journaled: bool = False
-    parts: Parts = UNKNOWN
+    parts: ExchangeParts = UNKNOWN
 
 
 class Claim(NamedTuple):

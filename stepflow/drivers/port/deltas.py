@@ -28,7 +28,7 @@ CHANGES = 256  # places at which a text may change before the rest of it counts 
 COMPARED = 64 << 10  # characters compared at once at most
 
 
-class Parts(NamedTuple):
+class ExchangeParts(NamedTuple):
     """What a stored exchange is made of: a whole text and deltas, by their revisions in this order, and the size of the deltas.
 
     Without revisions: not known, or a small text.
@@ -38,7 +38,7 @@ class Parts(NamedTuple):
     size: int = 0
 
 
-UNKNOWN = Parts()
+UNKNOWN = ExchangeParts()
 
 
 def is_delta(stored: str) -> bool:
@@ -46,12 +46,12 @@ def is_delta(stored: str) -> bool:
     return stored[:1] == MARK
 
 
-def parts_of(rev: int, stored: str) -> Parts:
+def parts_of(rev: int, stored: str) -> ExchangeParts:
     """The parts of the exchange that revision `rev` holds in this form."""
     if is_delta(stored):
         size, _length, *revs = _header(stored)
-        return Parts((*revs, rev), size + len(stored))
-    return UNKNOWN if len(stored) < SMALL else Parts((rev,))
+        return ExchangeParts((*revs, rev), size + len(stored))
+    return UNKNOWN if len(stored) < SMALL else ExchangeParts((rev,))
 
 
 def length_of(stored: str) -> int:
@@ -59,7 +59,7 @@ def length_of(stored: str) -> int:
     return _header(stored)[1] if is_delta(stored) else len(stored)
 
 
-def stored_form(old: str, new: str, parts: Parts) -> str:
+def stored_form(old: str, new: str, parts: ExchangeParts) -> str:
     """The form in which to store `new`, which follows `old` with its parts: a delta if that is much smaller."""
     if not parts.revs or len(parts.revs) >= MOST or len(new) < SMALL:
         return new

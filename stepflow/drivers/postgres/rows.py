@@ -10,7 +10,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
-from stepflow.drivers.port.deltas import UNKNOWN, Parts
+from stepflow.drivers.port.deltas import UNKNOWN, ExchangeParts
 from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.model.cache import BoundedCache, size_of_texts
@@ -116,7 +116,7 @@ def read_record(
     events: tuple[Event, ...] = (),
     delay: Delay | None = None,
     journaled: bool = False,
-    parts: Parts = UNKNOWN,
+    parts: ExchangeParts = UNKNOWN,
 ) -> Record:
     """A record from the columns `STATE` and `CREATED`, and the queue row."""
     state, created = read_state(run[:6]), Created(restored(run[6]), *run[7:9])

@@ -12,7 +12,7 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
-from stepflow.drivers.port.deltas import MARK, SMALL, UNKNOWN, Parts, is_delta, needed, parts_of, restore
+from stepflow.drivers.port.deltas import MARK, SMALL, UNKNOWN, ExchangeParts, is_delta, needed, parts_of, restore
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
@@ -249,7 +249,7 @@ def _record(
     exchange: str = "",
     events: tuple[Event, ...] = (),
     journaled: bool = False,
-    parts: Parts = UNKNOWN,
+    parts: ExchangeParts = UNKNOWN,
 ) -> Record:
     state, created = read_state(run[:6]), new_tuple(Created, run[6:])
     return new_tuple(Record, (state, created, exchange, row, events, None, journaled, parts))

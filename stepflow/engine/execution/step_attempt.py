@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Event, Release, StepCommitted
-from stepflow.drivers.port.deltas import SMALL, UNKNOWN, Parts, parts_of, stored_form
+from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of, stored_form
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution import run_log
@@ -39,7 +39,7 @@ class StepAttempt(GeneratorAttempt):
     transition: Transition = field(init=False)
     text: str = field(init=False)  # of the exchange as of the last commit
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
-    _parts: Parts = field(init=False)  # as which `text` is stored
+    _parts: ExchangeParts = field(init=False)  # as which `text` is stored
     exchange: Any = field(init=False, default=None)
     _step: Step = field(init=False)  # the last commit
     _events: list[Event] = field(init=False)
