@@ -29,11 +29,11 @@ def worker(store: str) -> subprocess.Popen[bytes]:
 
 def main(store: str) -> None:
     orders, _refused = read_orders(HERE / "orders.csv")
-    workers, owners, finished = [worker(store), worker(store)], set[str](), 0
-    tally: dict[str, int] = {}
+    workers, owners, finished, tally = [worker(store), worker(store)], set[str](), 0, dict[str, int]()
     for process in workers:
         assert process.stdout is not None
-        process.stdout.readline()  # the worker is ready
+        with process.stdout as says:
+            says.readline()  # the worker is ready
     with Engine(store) as engine, ThreadPoolExecutor(32) as pool:  # a client: starts runs and reads their status
 
         def start(order: Order) -> None:
