@@ -15,7 +15,7 @@ import pytest
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite import SqliteDriver, locks
 from stepflow.drivers.sqlite.locks import LockFile
 from stepflow.drivers.sqlite.schema import migrations
 from stepflow.errors import Corrupt, Full, ReadOnly, SchemaMismatch, StoreError, Unavailable
@@ -156,7 +156,8 @@ def test_the_lock_files_were_deleted(path: Path, sessions: Sessions) -> None:
         store.beat(NOW)
 
 
-def test_another_program_holds_the_file(path: Path, sessions: Sessions) -> None:
+def test_another_program_holds_the_file(path: Path, sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "LOCKS_OF_SYSTEM", path / "none")  # the other one is this process
     store = sessions.session()
     make(store, creation("a"))
     other = sqlite3.connect(path, isolation_level=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -13,11 +13,13 @@ from threading import Lock
 from stepflow.drivers.port.file_identity import FileIdentity
 from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.errors import translate, translated
-from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, repeat_until
-from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError
+from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, held_here, repeat_until
+from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError, Unavailable
 
 LOG_BYTES = 64 * 1024 * 1024  # size to which the log is truncated after a burst
 BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this session hold the lock for about this long
+OWN_S = 1.0  # for a transaction of this process on another connection; another thread may be about to end it
+BEGIN = "BEGIN IMMEDIATE"
 LOCKS = "-locks"  # suffix of the directory of lock files
 
 
@@ -98,9 +100,12 @@ class SqliteDatabase:
         self._writer_lock.take()
         try:
             with translated(self.path):
-                mode = self._writer.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+                self._writer.execute("PRAGMA busy_timeout=0")  # `_wait` waits
+                switch = "PRAGMA journal_mode=WAL"
+                if not self._wait(lambda: _is_free(self._writer, switch)):
+                    self._writer.execute(switch)
+                mode = self._writer.execute("PRAGMA journal_mode").fetchone()[0]
                 self._writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
-                self._writer.execute("PRAGMA busy_timeout=0")  # `_begin` waits
         finally:
             self._writer_lock.give()
         if mode != "wal":
@@ -157,11 +162,26 @@ class SqliteDatabase:
         if not _begins(writer):
             if not self._waits:
                 raise WouldBlock
-            if not repeat_until(lambda: _begins(writer), self._lock_timeout_s):
-                writer.execute("BEGIN IMMEDIATE")
+            if not self._wait(lambda: _begins(writer)):
+                writer.execute(BEGIN)
         version = _version(writer)
         if version != self._version:
             self._version, self.generation = version, self.generation + 1
+
+    def _wait(self, attempt: Callable[[], bool]) -> bool:
+        """Repeat what another writer keeps from being done; False after the timeout.
+
+        Raises Unavailable soon if that writer is a connection of this process, which may be waiting for this very call.
+        """
+        own_s = min(OWN_S, self._lock_timeout_s)
+        if repeat_until(attempt, own_s):
+            return True
+        if held_here(self.path):
+            raise Unavailable(
+                f"{self.path}: a transaction that this process has open on another connection holds the write lock: commit "
+                "it first, or give that connection as tx= to start, publish or cancel; nothing was written"
+            )
+        return repeat_until(attempt, self._lock_timeout_s - own_s)
 
     def _ready(self) -> WriterLock:
         if self._closed:
@@ -250,8 +270,13 @@ def _version(writer: sqlite3.Connection) -> int:
 
 
 def _begins(writer: sqlite3.Connection) -> bool:
+    return _is_free(writer, BEGIN)
+
+
+def _is_free(writer: sqlite3.Connection, statement: str) -> bool:
+    """Execute a statement that needs the write lock; False if another connection has it."""
     try:
-        writer.execute("BEGIN IMMEDIATE")
+        writer.execute(statement)
     except sqlite3.OperationalError as error:
         if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
             raise

@@ -19,6 +19,11 @@ from stepflow.drivers.port.fork import on_fork
 from stepflow.drivers.sqlite.errors import translated
 from stepflow.errors import Unavailable
 
+LOCKS_OF_SYSTEM = Path("/proc/locks")
+RESERVED_BYTE, WRITE_BYTE = (
+    0x40000001,
+    120,
+)  # locked by a writer: in the file without a write-ahead log, in its -shm with one
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
 
 
@@ -36,6 +41,25 @@ def repeat_until(attempt: Callable[[], bool], timeout_s: float) -> bool:
         waited += pause
         pause = min(pause * 2, LONGEST_PAUSE_S)
     return True
+
+
+def held_here(path: Path) -> bool:
+    """Whether a connection of this process holds SQLite's write lock on a database; False where the system does not tell."""
+    bytes_of: dict[int, int] = {}
+    for file, byte in ((path, RESERVED_BYTE), (path.with_name(f"{path.name}-shm"), WRITE_BYTE)):
+        with suppress(OSError):
+            bytes_of[file.stat().st_ino] = byte
+    try:
+        lines = LOCKS_OF_SYSTEM.read_text().splitlines()
+    except OSError:
+        return False
+    me = str(os.getpid())
+    for fields in map(str.split, lines):  # as `1: POSIX ADVISORY WRITE 927 fe:00:3443 120 120`
+        if len(fields) == 8 and fields[1] == "POSIX" and fields[3:5] == ["WRITE", me]:
+            byte = bytes_of.get(int(fields[5].rpartition(":")[2]), -1)
+            if int(fields[6]) <= byte and (fields[7] == "EOF" or byte <= int(fields[7])):
+                return True
+    return False
 
 
 class LockFile:
