@@ -40,6 +40,28 @@ def encode_map(mapping: Mapping[str, str]) -> str:
         return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+# Parts of nearly every transition of a chain, and the control characters that stand for them in the stored form: JSON escapes
+# those, so none is in a text before. Never change one; a new part gets a new character, behind the others.
+_SHORT = (
+    ('{"annotations":{"stepflow.state":"[\\"', "\x03"),
+    ('\\"]"},"to":"', "\x04"),
+    ('\\"]","stepflow.status":"completed"},"to":""}', "\x05"),
+    ("completed:", "\x06"),
+)
+
+
+def _shortened(text: str) -> str:
+    for part, character in _SHORT:
+        text = text.replace(part, character)
+    return text
+
+
+def _lengthened(text: str) -> str:
+    for part, character in reversed(_SHORT):
+        text = text.replace(character, part)
+    return text
+
+
 _derived = partial(field, init=False, eq=False, repr=False)
 
 
@@ -48,7 +70,7 @@ class Transition:
     """The next flow of a State: `to` names it, empty means parked. A new transition replaces the last one completely.
 
     Transitions are immutable and shared between runs, so the derived fields are computed once. `text` is the stored form,
-    canonical JSON `{"annotations":{…},"to":"…"}`. `status` is `completed`, `failed` or `cancelled` if the run ended with
+    canonical JSON `{"annotations":{…},"to":"…"}` in which one character stands for each of a few frequent parts. `status` is `completed`, `failed` or `cancelled` if the run ended with
     this transition, else empty; `events` names the events that the run waits for; `polls` is true if it waits for an
     event or polls a condition, `plain` if it does neither.
     """
@@ -63,7 +85,9 @@ class Transition:
 
     @text.default
     def _text(self) -> str:
-        return f'{{"annotations":{encode_map(self.annotations)},"to":{json.dumps(self.to, ensure_ascii=False)}}}'
+        return _shortened(
+            f'{{"annotations":{encode_map(self.annotations)},"to":{json.dumps(self.to, ensure_ascii=False)}}}'
+        )
 
     @status.default
     def _status(self) -> str:
@@ -84,8 +108,8 @@ class Transition:
 
     @classmethod
     def parse(cls, text: str) -> Transition:
-        """The transition of a stored text."""
-        raw = json.loads(text)
+        """The transition of a stored text, also of one without short parts."""
+        raw = json.loads(_lengthened(text))
         return cls(raw["to"], raw["annotations"])
 
     def with_notes(self, **annotations: str) -> Transition:

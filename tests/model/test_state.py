@@ -39,6 +39,27 @@ def test_literal_stored_forms():
     assert PARKED.text == '{"annotations":{},"to":""}'
 
 
+# The forms of chains: what was stored can never change. The first one of a pair is also read.
+@pytest.mark.parametrize(
+    ("plain", "stored"),
+    [
+        ('{"annotations":{"stepflow.state":"[\\"start:o\\"]"},"to":"o"}', '\x03start:o\x04o"}'),
+        ('{"annotations":{"stepflow.state":"[\\"completed:o/a\\"]"},"to":"o"}', '\x03\x06o/a\x04o"}'),
+        ('{"annotations":{"stepflow.state":"[\\"completed:o\\"]","stepflow.status":"completed"},"to":""}', "\x03\x06o\x05"),
+        (
+            '{"annotations":{"stepflow.state":"[\\"o/r\\",\\"attempt:2:o/r\\"]"},"to":"o"}',
+            '\x03o/r\\",\\"attempt:2:o/r\x04o"}',
+        ),
+        ('{"annotations":{"a":"\\u0003completed:"},"to":"o"}', '{"annotations":{"a":"\\u0003\x06"},"to":"o"}'),
+    ],
+)
+def test_frequent_parts_are_stored_as_one_character(plain, stored):
+    raw = json.loads(plain)
+    transition = Transition(raw["to"], raw["annotations"])
+    assert transition.text == stored
+    assert Transition.parse(stored) == Transition.parse(plain) == transition
+
+
 def test_what_the_annotations_say():
     assert (PARKED.status, PARKED.events) == ("", ())
     assert Transition("", {"stepflow.status": "failed"}).status == "failed"
