@@ -81,6 +81,20 @@ BARS = (
     ),
     Bar("an exchange of 1 MB: 1.5 x one encoding", "exchange.cpu", 1.5, ("exchange.encode",), at_most=True),
     *(
+        bar
+        for s in ("sqlite", "postgres")
+        for bar in (
+            Bar(
+                f"a start beside a pruning, {STORES[s]}: 5 x without",
+                f"prune.{s}.beside",
+                5,
+                (f"prune.{s}.alone",),
+                at_most=True,
+            ),
+            Bar(f"a start beside a pruning, {STORES[s]}: 250 ms", f"prune.{s}.beside", 250, at_most=True),
+        )
+    ),
+    *(
         Bar(
             f"claim, {name}, beside {beside}: {most} x",
             f"claim.{store}.{kind}",

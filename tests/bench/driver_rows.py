@@ -99,6 +99,17 @@ def claims() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def prunes() -> Iterator[Row]:
+    """Starts while another process prunes, and without that."""
+    for store in ("sqlite", "postgres"):
+        for beside, with_it in (("alone", False), ("beside", True)):
+            label = "while another process prunes 6 runs of 600 revisions of 1 kB" if with_it else "without a pruning"
+            yield Row(
+                f"prune.{store}.{beside}", f"a start, {STORES[store]}", f"{label}: p99", "pruning:measure", 200, "ms",
+                {"revisions": 600, "prunes": with_it}, needs=NEEDS.get(store, ()), store=store,
+            )  # fmt: skip
+
+
 def turns() -> Iterator[Row]:
     """Two flows on one worker."""
     for store in ("sqlite", "postgres", "rocksdb"):

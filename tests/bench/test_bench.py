@@ -44,6 +44,7 @@ OWN = {
     if not PEERS.intersection(row.needs) and row.name != "import"
 }
 SMALL: dict[str, dict[str, Any]] = {
+    "pruning:measure": {"revisions": 3},
     "footprint:waiting": {"warm": 2},
     "crash:measure": {"rounds": 1, "settle": False},
     "short:reopen": {"rounds": 2, "behind": 3},

@@ -45,7 +45,10 @@ def test_literal_stored_forms():
     [
         ('{"annotations":{"stepflow.state":"[\\"start:o\\"]"},"to":"o"}', '\x03start:o\x04o"}'),
         ('{"annotations":{"stepflow.state":"[\\"completed:o/a\\"]"},"to":"o"}', '\x03\x06o/a\x04o"}'),
-        ('{"annotations":{"stepflow.state":"[\\"completed:o\\"]","stepflow.status":"completed"},"to":""}', "\x03\x06o\x05"),
+        (
+            '{"annotations":{"stepflow.state":"[\\"completed:o\\"]","stepflow.status":"completed"},"to":""}',
+            "\x03\x06o\x05",
+        ),
         (
             '{"annotations":{"stepflow.state":"[\\"o/r\\",\\"attempt:2:o/r\\"]"},"to":"o"}',
             '\x03o/r\\",\\"attempt:2:o/r\x04o"}',
