@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, TypeVarTuple, overload
 
@@ -10,11 +10,13 @@ from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.durations import seconds
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay import decider
+from stepflow.replay import decider, fan_out
 from stepflow.replay.decider import SECOND, Effects
-from stepflow.replay.journal import Journal, Note, StepCall
+from stepflow.replay.journal import Journal, Many, Note, StepCall
+from stepflow.replay.results import Failed, Ok
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 Duration = float | timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -23,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ContextBase:
     """What both contexts share: the identity of the run, and the checks of what is given."""
 
-    def __init__(self, journal: Journal, perform: Callable[[StepCall | Note], Any]) -> None:
+    def __init__(self, journal: Journal, perform: Callable[[StepCall | Many | Note], Any]) -> None:
         self._journal, self._perform = journal, perform
 
     @property
@@ -45,6 +47,16 @@ class ContextBase:
             raise self._wrong(f"execute({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
         limit_s = None if timeout is None else self._duration("execute", key, "timeout", timeout)
         return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits)
+
+    def _map(
+        self, key: str, fn: Any, items: Iterable[Any], width: Any, fail_after: Any, first: Any, awaits: bool
+    ) -> Effects:
+        for name, value in (("width", width), ("fail_after", fail_after), ("first", first)):
+            if (value is not None or name == "width") and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise self._wrong(f"map({key!r:.200}, {name}={value!r:.80}): give a whole number from 1 on")
+        return fan_out.map_items(self._journal, key, fn, items, width, (fail_after, first), awaits)
 
     def _sleep(self, key: str, duration: Duration) -> Effects:
         length = duration.total_seconds() if isinstance(duration, timedelta) else duration
@@ -108,6 +120,23 @@ class Context(ContextBase):
         `__qualname__` of `fn`, for runs that recorded it.
         """
         return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=False))  # type: ignore[no-any-return]
+
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Item], T],
+        items: Iterable[Item],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> list[Ok[T] | Failed]:
+        """Call `fn(item)` as a step for each item, at most `width` at a time, in threads; the results in the order of the items.
+
+        Each result is recorded when its call has ended. With `fail_after` no call begins after so many failures, with `first` none
+        after so many values, and those that run are given up: such items are Failed with `cancelled`.
+        """
+        return self._run(self._map(key, fn, items, width, fail_after, first, awaits=False))  # type: ignore[no-any-return]
 
     def sleep(self, key: str, duration: Duration) -> None:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
@@ -193,6 +222,41 @@ class AsyncContext(ContextBase):
     ) -> Coroutine[Any, Any, Any]:
         """Call the step `fn(*args)`, async or sync (in a thread); see `Context.execute`."""
         return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
+
+    @overload
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Item], Coroutine[Any, Any, T]],
+        items: Iterable[Item],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[T] | Failed]]: ...
+    @overload
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Item], T],
+        items: Iterable[Item],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[T] | Failed]]: ...
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[Any] | Failed]]:
+        """Call `fn(item)` as a step for each item, at most `width` at a time; see `Context.map`."""
+        return self._run(self._map(key, fn, items, width, fail_after, first, awaits=True))
 
     async def sleep(self, key: str, duration: Duration) -> None:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""

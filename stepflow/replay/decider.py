@@ -15,11 +15,11 @@ from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.generators import lazy_problem
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay.journal import CANCELLED, Journal, Note, Published, Recorded, StepCall, Suspension
+from stepflow.replay.journal import CANCELLED, Journal, Many, Note, Published, Recorded, StepCall, Suspension
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
-Effects = Generator[StepCall | Note, Any, Any]
+Effects = Generator[StepCall | Many | Note, Any, Any]
 
 
 def execute(
@@ -34,16 +34,11 @@ def execute(
 ) -> Effects:
     """Call a step once: the recorded value or failure, else that of the call, which is recorded."""
     journal.enter("execute", key)
-    try:
-        step = step_function(fn)
-        if step.is_async and not awaits:
-            raise DefinitionError(f"{step.name} is async: make the workflow an async function")
-    except (DefinitionError, CodecError) as error:
-        raise journal.wrong(DefinitionError(f"{journal.flow}: step {key!r}: {error}")) from error
+    step = step_of(journal, key, fn, awaits)
     row = journal.take("step", key, step.name, renamed)
     if row is not None and row.kind == "step":
-        return _recorded(journal, row, step.codec)
-    yield from _begin(journal, key, row, step.name)
+        return recorded(journal, row, step.codec)
+    yield from begin(journal, key, row, step.name)
     tried = yield from _attempts(row, journal)
     while True:
         tried += 1
@@ -53,7 +48,7 @@ def execute(
             yield from _cancel(journal, key, step.name)
         if raised is None:
             try:
-                text, value = _round_trip(step, value)
+                text, value = round_trip(step, value)
             except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
                 raised = refusal
             else:
@@ -62,13 +57,24 @@ def execute(
         failure = journal.host.stored(raised)
         if retry is None or isinstance(raised, Terminal) or not retry.allows(tried, raised):
             yield Note(key, "step", step.name, failure, failed=True)
-            raise _failed(journal, key, failure)
+            raise failed(journal, key, failure)
         delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)
         due = journal.host.now() + delay
         note = Note(key, "attempt", step.name, json.dumps({"attempt": tried, "due": due, "error": failure}))
         if delay > 0:
             raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=tried + 1))
         yield note
+
+
+def step_of(journal: Journal, key: str, fn: Callable[..., Any], awaits: bool) -> StepFunction:
+    """What there is to know of a step; a wrong one blocks the run."""
+    try:
+        step = step_function(fn)
+        if step.is_async and not awaits:
+            raise DefinitionError(f"{step.name} is async: make the workflow an async function")
+    except (DefinitionError, CodecError) as error:
+        raise journal.wrong(DefinitionError(f"{journal.flow}: step {key!r}: {error}")) from error
+    return step
 
 
 def sleep_until(journal: Journal, key: str, due: Callable[[int], int], verb: str) -> Effects:
@@ -78,10 +84,10 @@ def sleep_until(journal: Journal, key: str, due: Callable[[int], int], verb: str
     now = journal.host.now()
     if row is not None and row.kind == "sleep":
         if (until := int(row.text)) > now:
-            yield from _interrupted(journal, key)
+            yield from interrupted(journal, key)
             raise journal.suspend(Suspension(f"sleep:{key}", until))
         return
-    yield from _begin(journal, key, row)
+    yield from begin(journal, key, row)
     note = Note(key, "sleep", "", str(until := due(now)))
     if until > now:
         raise journal.suspend(Suspension(f"sleep:{key}", until, (note,)))
@@ -101,11 +107,11 @@ def wait_for_event(
         )
     row = journal.take("event", key, name)
     if row is not None and row.kind == "event":
-        return _recorded(journal, row, codec)
+        return recorded(journal, row, codec)
     now = journal.host.now()
     deadline: int | None = None
     if row is None or row.kind == CANCELLED:
-        yield from _begin(journal, key, row, name)
+        yield from begin(journal, key, row, name)
         deadline = None if limit_s is None else now + round(limit_s * SECOND)
     else:
         deadline = json.loads(row.text)
@@ -121,8 +127,8 @@ def wait_for_event(
         )
         failure = journal.host.stored(TimedOut(f"{key}: {late}"))
         yield Note(key, "event", name, failure, failed=True)
-        raise _failed(journal, key, failure)
-    yield from _interrupted(journal, key, name)
+        raise failed(journal, key, failure)
+    yield from interrupted(journal, key, name)
     rows = () if row is not None else (Note(key, "wait", name, json.dumps(deadline)),)
     raise journal.suspend(Suspension(f"event:{key}", deadline, rows, event=name))
 
@@ -133,7 +139,7 @@ def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str]) -> Eff
     row = journal.take(verb, key)
     if row is not None and row.kind == verb:
         return row.text
-    yield from _begin(journal, key, row)
+    yield from begin(journal, key, row)
     text = draw()
     yield Note(key, verb, "", text)
     return text
@@ -151,15 +157,15 @@ def patched(journal: Journal, key: str) -> Effects:
     return True
 
 
-def _begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> Generator[Note, Any, None]:
+def begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> Generator[Note, Any, None]:
     """Before something new: raise Cancelled as recorded, or end the attempt if that was requested."""
     if row is not None and row.kind == CANCELLED:
         journal.cancelled = True
         raise Cancelled
-    yield from _interrupted(journal, key, name)
+    yield from interrupted(journal, key, name)
 
 
-def _interrupted(journal: Journal, key: str, name: str = "") -> Generator[Note, Any, None]:
+def interrupted(journal: Journal, key: str, name: str = "") -> Generator[Note, Any, None]:
     """End the attempt, or raise Cancelled, if that was requested."""
     if journal.host.stopping():
         raise journal.suspend(Suspension())
@@ -185,12 +191,12 @@ def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, in
     raw = json.loads(row.text)
     tried: int = raw["attempt"]
     if raw["due"] > journal.host.now():
-        yield from _interrupted(journal, row.key, row.name)
+        yield from interrupted(journal, row.key, row.name)
         raise journal.suspend(Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + 1))
     return tried
 
 
-def _round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
+def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
     """The text of a value, and the value as a replay restores it."""
     if problem := lazy_problem(value):
         raise StepflowError(problem)
@@ -199,16 +205,17 @@ def _round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
     return text, value if type(value) in PLAIN else codec.decode(text)
 
 
-def _recorded(journal: Journal, row: Recorded, codec: Codec[Any]) -> Any:
+def recorded(journal: Journal, row: Recorded, codec: Codec[Any]) -> Any:
+    """The recorded value; raises the recorded failure."""
     if row.failed:
-        raise _failed(journal, row.key, row.text)
+        raise failed(journal, row.key, row.text)
     try:
         return codec.decode(row.text)
     except CodecError as error:
         raise journal.wrong(CodecError(f"{journal.flow}: the recorded value of {row.key!r}: {error}")) from error
 
 
-def _failed(journal: Journal, key: str, text: str) -> Exception:
+def failed(journal: Journal, key: str, text: str) -> Exception:
     """The exception that a recorded failure raises: the same when it is recorded and when it is replayed."""
     journal.failures[key] = error = journal.host.restored(key, text)
     return error
@@ -226,5 +233,5 @@ def _taken(
         refusal = CodecError(f"event {name!r} (id {event.id!r}): {error}")
         failure = journal.host.stored(refusal)
         yield Note(key, "event", name, failure, failed=True, consume=seqs)
-        raise _failed(journal, key, failure) from None
+        raise failed(journal, key, failure) from None
     yield Note(key, "event", name, event.payload, consume=seqs)

@@ -65,6 +65,19 @@ class StepCall(NamedTuple):
     attempt: int
 
 
+class Many(NamedTuple):
+    """Calls to be made side by side, `width` at a time, in this order.
+
+    `ended(call, error, value)` gives the rows to be recorded when a call has ended. Once `enough()` is true no call begins, and those
+    that run are given up.
+    """
+
+    calls: Sequence[StepCall]
+    width: int
+    ended: Callable[[StepCall, Any, Any], list[Note]]
+    enough: Callable[[], bool]
+
+
 class Note(NamedTuple):
     """A row to be made durable before the workflow goes on; `consume` are the seqs of the events that it uses up."""
 
@@ -182,15 +195,25 @@ class Journal:
 
     def take(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
         """The recorded row of a call, None if the call is new; raises ReplayMismatch if another one was recorded."""
+        row = self.take_if_there(kind, key, name, renamed)
+        if row is None:
+            self.nothing_left(f"{kind} {key!r}{_of(name)}")
+        return row
+
+    def nothing_left(self, attempted: str) -> None:
+        """Something new begins: raises ReplayMismatch if there are rows that the workflow did not come by."""
+        if self.left:
+            raise self.wrong(self._diverged(f"{attempted}, which is not in it"))
+
+    def take_if_there(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
+        """`take` for a call that need not be recorded although others are: an item of a map."""
         row = self.left.pop(key, None) or self.optional.pop(key, None)
         if row is None:
-            if self.left:
-                raise self.wrong(self._diverged(f"{kind} {key!r}{_of(name)}, which is not in it"))
             return None
         same_kind = row.kind == kind or UNFINISHED.get(row.kind) == kind or row.kind == CANCELLED
         if not same_kind or (row.name != name and row.name and name and row.name != renamed):
             recorded = f"{UNFINISHED.get(row.kind, row.kind)} {key!r}{_of(row.name)}"
-            raise self.wrong(self._mismatch(recorded, f"{kind} {key!r}{_of(name)}"))
+            raise self.mismatch(recorded, f"{kind} {key!r}{_of(name)}")
         return row
 
     def finished(self) -> None:
@@ -212,6 +235,10 @@ class Journal:
         row = next(iter(self.left.values()))
         more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
         return self._mismatch(f"{UNFINISHED.get(row.kind, row.kind)} {row.key!r}{_of(row.name)}{more}", attempted)
+
+    def mismatch(self, recorded: str, attempted: str) -> StepflowError:
+        """The workflow does something else than it did: to be raised."""
+        return self.wrong(self._mismatch(recorded, attempted))
 
     def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
         return ReplayMismatch(self.flow, self.run_id, recorded, attempted)

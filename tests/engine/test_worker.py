@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, StepFlow, Steps, current, named
+from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, StepFlow, Steps, Workflow, current, named
 from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction
 from tests.engine.clocks import ManualClock
@@ -246,5 +246,5 @@ def test_without_hung_after_a_step_may_take_hours(store):
 def test_each_authoring_style_has_an_attempt(store):
     with Engine(store) as engine:
         styles = engine._engine._session.worker._styles
-    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction)}
-    assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction}
+    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction, Workflow)}
+    assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction, Workflow}

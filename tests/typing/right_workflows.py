@@ -13,6 +13,8 @@ from stepflow import (
     Cancelled,
     Context,
     Engine,
+    Failed,
+    Ok,
     RetryPolicy,
     Run,
     Terminal,
@@ -55,6 +57,7 @@ def signup(wf: Context, inp: Signup) -> Customer:
     assert_type(wf.patched("i"), bool)
     assert_type(wf.run_id, str)
     assert_type(wf.execute("j", lambda: 5), int)
+    assert_type(wf.map("m", len, ["a"], width=2, first=1), list[Ok[int] | Failed])
     try:
         wf.execute("k", print, "a", renamed="old")
     except Cancelled:
@@ -72,6 +75,7 @@ async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
     await wf.sleep("a", 3)
     assert_type(await wf.wait_for_event("d", "number", int), int)
     assert_type(await wf.random_uuid7("f"), str)
+    assert_type(await wf.map("m", acreate, ["a"]), list[Ok[Customer] | Failed])
     return found
 
 

@@ -30,6 +30,7 @@ def signup(wf: Context, inp: Signup) -> int:
     wf.execute("d", create, inp.name, retry=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     x: str = wf.execute("e", create, inp.name)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     y: str = wf.wait_for_event("f", "n", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    wf.map("m", create, [1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep("g", "1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(x, y)

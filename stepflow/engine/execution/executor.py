@@ -7,6 +7,7 @@ from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
+from functools import partial
 from types import CoroutineType, coroutine
 from typing import Any, TypeVar
 
@@ -69,6 +70,13 @@ class Executor:
     def call_step(self, context: Context, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """The same in a context that the caller keeps."""
         return run_inline(fn, *args) if self._clock.virtual else self._pool.submit_to_threads(context.run, fn, *args)
+
+    def start(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Begin a call in another thread, under virtual time make it here; from the thread of a sync workflow."""
+        if self._clock.virtual:
+            fn(*args)
+        else:
+            self._pool.push_to_threads(partial(copy_context().run, fn, *args))
 
     async def call_to_its_end(self, attempt: Attempt, fn: Callable[..., T], *args: Any) -> T:
         """Call a sync step of a workflow where it may block; only the worker ends the wait for it."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
+from queue import SimpleQueue
 from typing import Any
 
 from attrs import define, field
@@ -22,6 +24,7 @@ from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution import step_failure
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.executor import AGAIN_S, Executor
+from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
     Cancelled,
@@ -30,7 +33,7 @@ from stepflow.errors import (
     StepflowError,
     StoreError,
 )
-from stepflow.model.current import Current, current_step
+from stepflow.model.current import Current, current_step, enter
 from stepflow.model.error_text import message_of
 from stepflow.model.flow import Call
 from stepflow.model.state import (
@@ -41,7 +44,7 @@ from stepflow.model.state import (
     Transition,
 )
 from stepflow.replay.context import Context
-from stepflow.replay.journal import Journal, Note, StepCall, Suspension
+from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension
 from stepflow.replay.workflow import Workflow
 
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
@@ -135,7 +138,7 @@ class WorkflowCalls(SteppedAttempt):
         """The exception of a recorded failure."""
         return step_failure.restored(key, text)
 
-    async def perform(self, effect: StepCall | Note) -> Any:
+    async def perform(self, effect: StepCall | Many | Note) -> Any:
         """Do what a call of an async workflow asks for."""
         if isinstance(effect, Note):
             try:
@@ -143,6 +146,8 @@ class WorkflowCalls(SteppedAttempt):
             except (StoreError, LostClaim, RevMismatch) as error:
                 self._refuse(error)
             return self._ends_if_lost()
+        if isinstance(effect, Many):
+            return await self._many(effect)
         current = self.current
         current.step, current.attempt = effect.key, effect.attempt
         try:
@@ -163,12 +168,86 @@ class WorkflowCalls(SteppedAttempt):
         finally:
             current.step, self.awaits = "", False
 
+    async def _many(self, effect: Many) -> None:
+        """Make the calls of a map in tasks of their own."""
+        calls, running = iter(effect.calls), dict[asyncio.Task[Any], StepCall]()
+        try:
+            self.awaits = True
+            while True:
+                while len(running) < effect.width and self._begins(effect) and (call := next(calls, None)):
+                    running[asyncio.create_task(self._beside(call))] = call
+                if not running or effect.enough():
+                    return
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                ended = [(running.pop(task), *task.result()) for task in list(running) if task in done]
+                rows = tuple(journal_row(note) for one in ended for note in effect.ended(*one))
+                if rows:
+                    await self._append(rows)
+        except asyncio.CancelledError:
+            if is_closed(self.task) or self.interrupted or not self.cancel:
+                raise
+            keep_task(self.task)
+        finally:
+            self.awaits = False
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running, timeout=CANCEL_TIMEOUT_S)
+
+    def _begins(self, effect: Many) -> bool:
+        return not (effect.enough() or self.stopping() or self.cancelling())
+
+    async def _append(self, rows: tuple[JournalRow, ...]) -> None:
+        """Record the results of several calls at once."""
+        try:
+            self.committed(await self.commit(Append(self.state.id, self.claim.fence.epoch, rows)))
+        except (StoreError, LostClaim, RevMismatch) as error:
+            self._refuse(error)
+
+    async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
+        """The error or the value of one call of a map, which has a context of its own."""
+        enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+        try:
+            if call.is_async:
+                return None, await call.fn(*call.args)
+            return None, await self.executor.call_step(copy_context(), call.fn, *call.args)
+        except Exception as error:  # noqa: BLE001 - the step's failure
+            return own_error(error), None
+
+    def _many_sync(self, effect: Many) -> None:
+        """Make the calls of a map in other threads, and record their results in the workflow's own."""
+        calls, running = iter(effect.calls), 0
+        ended: SimpleQueue[tuple[StepCall, Exception | None, Any]] = SimpleQueue()
+
+        def make(call: StepCall) -> None:
+            enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+            try:
+                ended.put((call, None, call.fn(*call.args)))
+            except BaseException as error:  # noqa: BLE001 - SystemExit and the like in another thread are failures, too
+                ended.put((call, error if isinstance(error, Exception) else RuntimeError(repr(error)), None))
+            finally:
+                enter(self.current)
+
+        while True:
+            while running < effect.width and self._begins(effect) and (call := next(calls, None)):
+                running += 1
+                self.executor.start(make, call)
+            if not running or effect.enough():
+                return
+            found = [ended.get()]
+            while not ended.empty():
+                found.append(ended.get())
+            running -= len(found)
+            rows = tuple(journal_row(note) for one in found for note in effect.ended(*one))
+            if rows:
+                self.committed(self._commit_sync(Append(self.state.id, self.claim.fence.epoch, rows)))
+
     def call_sync(self, value: Any) -> Any:
         """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
         self.home = threading.get_ident()
         return self.workflow.call(Context(self.journal, self.perform_sync), value)
 
-    def perform_sync(self, effect: StepCall | Note) -> Any:
+    def perform_sync(self, effect: StepCall | Many | Note) -> Any:
         """Do what a call of a sync workflow asks for, in its thread."""
         if isinstance(effect, Note):
             before = user_code.suspend()
@@ -177,6 +256,8 @@ class WorkflowCalls(SteppedAttempt):
             finally:
                 user_code.resume(before)
             return self._ends_if_lost()
+        if isinstance(effect, Many):
+            return self._many_sync(effect)
         current = self.current
         current.step, current.attempt = effect.key, effect.attempt
         try:

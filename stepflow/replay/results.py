@@ -1,0 +1,26 @@
+"""Ok and Failed: what became of each item of a map."""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeVar
+
+from attrs import field, frozen
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@frozen
+class Ok(Generic[T_co]):
+    """The step returned `value`."""
+
+    value: T_co
+    ok: Literal[True] = field(default=True, init=False)
+
+
+@frozen
+class Failed:
+    """The step raised `error`, or was not made, or cancelled, because enough others had ended: then `cancelled` is true."""
+
+    error: Exception
+    cancelled: bool = False
+    ok: Literal[False] = field(default=False, init=False)

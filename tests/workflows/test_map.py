@@ -1,0 +1,188 @@
+"""map: a step for each item, several at a time; the results in order, each recorded when its call ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stepflow import AsyncContext, Context, Engine, Failed, Ok, RunCancelled, workflow
+from stepflow.drivers.port.store import Driver
+from stepflow.testing import VirtualClock
+
+CALLS: Counter[int] = Counter()
+
+
+def half(n: int) -> int:
+    CALLS[n] += 1
+    if n % 2:
+        raise ValueError(f"{n} is odd")
+    return n // 2
+
+
+async def ahalf(n: int) -> int:
+    return half(n)
+
+
+def plain(found: list[Ok[int] | Failed]) -> list[Any]:
+    return [one.value if isinstance(one, Ok) else "cancelled" if one.cancelled else str(one.error) for one in found]
+
+
+@workflow("w")
+def sync_map(wf: Context, given: dict[str, Any]) -> list[Any]:
+    found = wf.map("halves", half, range(given.pop("items")), **given)
+    wf.sleep("s", 1)
+    return plain(found)
+
+
+@workflow("w")
+async def async_map(wf: AsyncContext, given: dict[str, Any]) -> list[Any]:
+    found = await wf.map("halves", ahalf, range(given.pop("items")), **given)
+    await wf.sleep("s", 1)
+    return plain(found)
+
+
+@pytest.fixture
+def engine(store: Driver, clock: VirtualClock) -> Iterator[Engine]:
+    CALLS.clear()
+    with Engine(store, clock=clock) as engine:
+        yield engine
+
+
+BOTH = pytest.mark.parametrize("flow", [sync_map, async_map], ids=["sync", "async"])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"items": 5}, [0, "1 is odd", 1, "3 is odd", 2]),
+        ({"items": 0}, []),
+        ({"items": 6, "width": 1, "fail_after": 2}, [0, "1 is odd", 1, "3 is odd", "cancelled", "cancelled"]),
+        ({"items": 6, "width": 1, "first": 2}, [0, "1 is odd", 1, "cancelled", "cancelled", "cancelled"]),
+    ],
+)
+def test_each_item_is_called_once_and_the_results_are_in_order(
+    flow: Any, given: dict[str, Any], expected: list[Any], engine: Engine
+) -> None:
+    engine.register(flow)
+    run = engine.start(flow, given)
+    engine.run_until_idle(advance=True)
+    assert run.result() == expected
+    assert set(CALLS.values()) <= {1}
+    assert CALLS.total() == len([one for one in expected if one != "cancelled"])
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_items_are_called_side_by_side_but_no_more_than_width(store: Driver, is_async: bool) -> None:
+    lock, now, most, full = threading.Lock(), [0], [0], threading.Barrier(3)
+
+    def step(n: int) -> int:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        full.wait(20)
+        with lock:
+            now[0] -= 1
+        return n
+
+    @workflow("x")
+    def flow(wf: Context) -> int:
+        return sum(one.value for one in wf.map("m", step, range(9), width=3) if isinstance(one, Ok))
+
+    @workflow("x")
+    async def aflow(wf: AsyncContext) -> int:
+        return sum(one.value for one in await wf.map("m", step, range(9), width=3) if isinstance(one, Ok))
+
+    chosen = aflow if is_async else flow
+    with Engine(store) as engine:
+        engine.register(chosen)
+        run = engine.start(chosen)
+        with engine.worker():
+            assert run.result(timeout=20) == 36
+    assert most == [3]
+
+
+def test_what_had_ended_is_not_called_again(store: Driver, clock: VirtualClock) -> None:
+    CALLS.clear()
+    stop: list[Any] = []
+
+    def step(n: int) -> int:
+        CALLS[n] += 1
+        if n == 3 and stop:
+            stop.pop().quit()
+        return n
+
+    @workflow("x")
+    def flow(wf: Context) -> list[Any]:
+        return plain(wf.map("m", step, range(6), width=1))
+
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow, id="r")
+        stop.append(engine._engine._session.worker)
+        engine.run_until_idle()
+        assert run.status() == "queued"
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        engine.run_until_idle()
+        assert engine.get("r").result() == list(range(6))
+    assert set(CALLS.values()) == {1}
+
+
+def test_a_cancel_ends_the_calls_that_run(store: Driver) -> None:
+    began, ended = threading.Semaphore(0), list[int]()
+
+    async def step(n: int) -> int:
+        began.release()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(n)
+        return n
+
+    @workflow("x")
+    async def flow(wf: AsyncContext) -> None:
+        await wf.map("m", step, range(5), width=2)
+
+    with Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        with engine.worker():
+            for _ in range(2):
+                assert began.acquire(timeout=20)
+            run.cancel()
+            with pytest.raises(RunCancelled):
+                run.result(timeout=20)
+    assert sorted(ended) == [0, 1]
+
+
+@pytest.mark.parametrize("given", [{"width": 0}, {"fail_after": 0}, {"first": "2"}])
+def test_wrong_numbers_are_found(engine: Engine, given: dict[str, Any]) -> None:
+    @workflow("x")
+    def flow(wf: Context) -> None:
+        wf.map("m", half, [1], **given)
+
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle().blocked == 1
+    assert "give a whole number from 1 on" in run.info().blocked
+
+
+def test_other_items_than_recorded_block_the_run(store: Driver, clock: VirtualClock) -> None:
+    sizes = iter([3, 4])
+
+    @workflow("x")
+    def flow(wf: Context) -> None:
+        wf.map("m", half, range(next(sizes)))
+        wf.sleep("s", 1)
+
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle(advance=True)
+        assert "map 'm' over 3 items here, the workflow comes to map 'm' over 4 items" in run.info().blocked
