@@ -1,10 +1,27 @@
-"""current(): the run, step and attempt that called this code."""
+"""current(): the run, step and attempt that called this code, and the calls that a step makes once."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar, TypeVarTuple, overload
 
-from attrs import define
+from attrs import define, field
+
+from stepflow.errors import StepflowError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class StepCalls(Protocol):
+    """Makes the calls of `once` and `aonce`."""
+
+    def call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The value of a call."""
+
+    async def acall(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The same in an async step."""
 
 
 @define
@@ -19,6 +36,36 @@ class Current:
     flow: str
     step: str = ""
     attempt: int = 1
+    running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
+    step_calls: Callable[[], StepCalls] | None = field(default=None, init=False, eq=False, repr=False)
+
+    def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call `fn(*args)` once for this step of this run: after a crash and at each retry of the step its value comes from the journal.
+
+        The value is durable when this returns, and is dropped with the commit that completes the step. It is restored from the return annotation of `fn`,
+        also at first; without one only plain JSON values pass. What `fn` raises is raised, and not recorded. An attempt
+        uses each `key` once. For the sync steps of chains, in the step's own thread.
+        """
+        return self._calls("once", key).call(key, fn, args)  # type: ignore[no-any-return]
+
+    @overload
+    async def aonce(self, key: str, fn: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T: ...
+    @overload
+    async def aonce(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
+    async def aonce(self, key: str, fn: Callable[..., Any], *args: Any) -> Any:  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
+        """`once` in an async step; `fn` is async, or does not block."""
+        return await self._calls("aonce", key).acall(key, fn, args)
+
+    def _calls(self, verb: str, key: str) -> StepCalls:
+        if _current.get(None) is not self:
+            raise StepflowError(
+                f"{verb}({key!r:.80}) was called outside of its step, or in a thread that the step started"
+            )
+        if self.step_calls is None:
+            raise StepflowError(
+                f"{verb}({key!r:.80}): only the steps of chains have it; a workflow has wf.execute(...)"
+            )
+        return self.step_calls()
 
     @property
     def key(self) -> str:

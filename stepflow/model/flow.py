@@ -128,7 +128,6 @@ class Flow(ABC, Generic[I_contra, O_co]):
         bool  # True when no step is async or has a time limit: its runs are advanced in threads, without the event loop
     )
     kind: ClassVar[str] = "flow"
-    journaled: ClassVar[bool] = False  # whether an attempt needs the journal of its run
     waits: ClassVar[bool] = False  # whether its runs may wait at a position, for an event or a condition
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
 

@@ -61,7 +61,6 @@ class Workflow(Flow[In_contra, Out_co]):
     """The flow that `@workflow("signup/v1")` makes of a function `fn(wf, input)`, or of an object with such a method `run`."""
 
     kind: ClassVar[str] = "workflow"
-    journaled: ClassVar[bool] = True
 
     def __init__(self, name: str, given: Any, options: FlowOptions, cancel_grace_s: float) -> None:
         self.name, self.options, self.given, self.cancel_grace_s = name, options, given, cancel_grace_s

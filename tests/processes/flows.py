@@ -125,6 +125,37 @@ agated = chain("agated", aguarded, 3).compile()
 stubborn = chain("stubborn", stubborn_step, 1).compile()
 
 
+def gated_call(n: int) -> int:
+    """A call within a step that shows where it begins and ends, and waits at the gate in between."""
+    here = current()
+    report("begin", run=here.run_id, step=here.step, attempt=here.attempt, note=n)
+    pass_gate()
+    report("end", run=here.run_id, step=here.step, attempt=here.attempt, note=n)
+    return n
+
+
+async def agated_call(n: int) -> int:
+    here = current()
+    report("begin", run=here.run_id, step=here.step, attempt=here.attempt, note=n)
+    await apass_gate()
+    report("end", run=here.run_id, step=here.step, attempt=here.attempt, note=n)
+    return n
+
+
+def long(exchange: Count) -> None:
+    exchange.n = sum(current().once(f"call-{n}", gated_call, n) for n in range(5))
+
+
+async def along(exchange: Count) -> None:
+    exchange.n = 0
+    for n in range(5):
+        exchange.n += await current().aonce(f"call-{n}", agated_call, n)
+
+
+long_step = chain("long_step", long, 1).compile()
+along_step = chain("along_step", along, 1).compile()
+
+
 def counted(n: int) -> int:
     """A step of a workflow."""
     tell()

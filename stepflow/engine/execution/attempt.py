@@ -44,7 +44,7 @@ class Attempt(ABC):
     ended: str = ""  # the final status, once it is being committed
     failure: BaseException | None = None  # what user code raised last, until it is logged
     error: str = ""  # the stored form of the error that the last commit records
-    rows: Sequence[JournalRow] = ()  # of the run's journal, if its flow is journaled
+    rows: Sequence[JournalRow] = ()  # of the journal of the run
     state: State = field(init=False)
     _moved_at: float = field(init=False)
     _interrupted: bool = field(init=False, default=False)
@@ -124,6 +124,10 @@ class SteppedAttempt(Attempt):
     def number(self) -> int:
         """What `current().attempt` is in the step."""
         return self.current.attempt
+
+    def note_progress(self) -> None:
+        """Something was made durable: a flow with `hung_after` need not wait for its next commit."""
+        self._moved_at = self.clock.monotonic()
 
     def should_retry_commit(self, refusal: object) -> bool:
         """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""

@@ -36,8 +36,8 @@ class Executor:
     """Where attempts and user functions run: inline under virtual time, else on the loop or in the threads of a pool."""
 
     def __init__(self, clock: Clock, committer: Committer) -> None:
-        self._clock, self._committer, self._loop = clock, committer, asyncio.get_running_loop()
-        self._pool = ThreadPool(self._loop, "stepflow-steps", steps=True)
+        self._clock, self.committer, self.loop = clock, committer, asyncio.get_running_loop()
+        self._pool = ThreadPool(self.loop, "stepflow-steps", steps=True)
         self._in_threads = False
         self.limits = TimeLimits(clock)
         self.guard = self._pool.guard
@@ -45,11 +45,11 @@ class Executor:
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
-            return run_on_loop(attempt, self._committer.submit, self.call_step, self.limits)
-        future: asyncio.Future[Release | None] = self._loop.create_future()
+            return run_on_loop(attempt, self.committer.submit, self.call_step, self.limits)
+        future: asyncio.Future[Release | None] = self.loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_to_threads if in_threads else self._pool.push
-        ThreadedAttempt(attempt, self._committer.submit_threadsafe, self._pool, push, future)
+        ThreadedAttempt(attempt, self.committer.submit_threadsafe, self._pool, push, future)
         return future
 
     @contextmanager
@@ -69,7 +69,9 @@ class Executor:
 
     def call_step(self, context: Context, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         """The same in a context that the caller keeps."""
-        return run_inline(fn, *args) if self._clock.virtual else self._pool.submit_to_threads(context.run, fn, *args)
+        if self._clock.virtual:
+            return run_inline(fn, *args)
+        return self._pool.submit_to_threads(context.run, in_thread, fn, *args)
 
     def start(self, fn: Callable[..., Any], *args: Any) -> None:
         """Begin a call in another thread, under virtual time make it here; from the thread of a sync workflow."""
@@ -191,6 +193,15 @@ async def _absorb(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:
     except CancelledError:
         _keep_unless_interrupted(task, attempt)
     keep_task(task)
+
+
+def in_thread(fn: Callable[..., T], *args: Any) -> T:
+    """Call a step in a thread of the pool, which is that of user code until it returns."""
+    user_code.begin()
+    try:
+        return fn(*args)
+    finally:
+        user_code.end()
 
 
 async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:

@@ -10,19 +10,21 @@ import asyncio
 from collections.abc import Awaitable, Generator
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Event, Release, StepCommitted
+from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Event, Release, StepCommitted
 from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of, stored_form
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, microseconds
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.execution.once_calls import OnceCalls, ends_claim
 from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
-from stepflow.model.current import Current
+from stepflow.model.current import Current, enter
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, WAITING, Transition
@@ -45,18 +47,30 @@ class StepAttempt(GeneratorAttempt):
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+    _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
+    _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         self.rev, self.transition = self.state.rev, self.state.transition
-        self.current = Current(self.state.id, record.created.flow)
+        self._new_current(Current(self.state.id, record.created.flow))
 
     @property
     def progressed(self) -> bool:
-        """Whether this claim has made a commit: earlier crashes do not count any more."""
-        return self.rev != self.record.state.rev
+        """Whether this claim has made a commit or written a journal row: earlier crashes do not count any more."""
+        return self.rev != self.record.state.rev or (self._once is not None and self._once.wrote)
+
+    def _new_current(self, value: Current) -> None:
+        self.current = value
+        value.step_calls = self._step_calls
+
+    def _step_calls(self) -> OnceCalls:
+        """What makes the calls of `once`, made for the first of them."""
+        if self._once is None:
+            self._once = OnceCalls(self, self.executor.committer, self._journal, self.executor.loop)
+        return self._once
 
     def run(self) -> Awaitable[Release | None]:
         """Advance the run in the Executor."""
@@ -78,6 +92,7 @@ class StepAttempt(GeneratorAttempt):
             raise
         except BaseException as error:  # noqa: BLE001 - UnknownState, CodecError, and what classes and `upgrade` raise
             return self._blocked(error)
+        self._journal = {row.key: row for row in self.rows}
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
         tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
         while move.tasks:
@@ -94,10 +109,16 @@ class StepAttempt(GeneratorAttempt):
             try:
                 call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
                 call.fn, call.is_async, call.limit_s = task.call, task.is_async, task.limit_s
-                move = task.after_return((yield call), self.exchange)
+                if self._once is not None:
+                    self._once.used.clear()
+                self.current.running = True
+                value = yield call
+                self.current.running = False
+                move = task.after_return(value, self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
+                self._step_raised(task, failure)
                 note = outcomes.describe(failure)
                 recovered = yield from self._recover(task, failure, note)
                 if recovered is None:
@@ -106,6 +127,7 @@ class StepAttempt(GeneratorAttempt):
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
+                self.current.running = False
                 return (yield from self._ended(failure))
             plan = self._planned(move, note)
             if isinstance(plan, Release):
@@ -122,6 +144,15 @@ class StepAttempt(GeneratorAttempt):
         yield self._end("completed")
         return None
 
+    def _step_raised(self, task: Task, failure: Exception) -> None:
+        """The step has ended; raise again what ends the claim. After a time limit the call may go on, without the present step."""
+        self.current.running = False
+        if ends_claim(self._once, failure):
+            raise failure
+        if task.limit_s is not None and isinstance(failure, TimedOut):
+            self._new_current(evolve(self.current))
+            enter(self.current)
+
     def _planned(self, move: Move, note: str = "") -> Member | Release:
         """The commit that makes a move durable; for a poll that changed nothing, the Release that sets its next due time."""
         try:
@@ -132,17 +163,18 @@ class StepAttempt(GeneratorAttempt):
             self._taken = []
             return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._failed(refusal)
         changed = None if text == self.text else self._stored(text)
+        forget = self._forgotten(move, note)
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
         if self.cancel:
             self.ended = "cancelled"
-            return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id))
+            return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id), forget)
         if move.immediate and not self.lost:
-            return self._commit(transition, changed)
+            return self._commit(transition, changed, None, forget)
         if not move.tasks:
             self.ended = transition.status
-            return self._commit(transition, changed, Dequeue(self.state.id))
+            return self._commit(transition, changed, Dequeue(self.state.id), forget)
         (task,) = move.tasks
         now = self.clock.now()
         due = now + microseconds(move.delay_s)
@@ -157,25 +189,42 @@ class StepAttempt(GeneratorAttempt):
             due, transition = min(due, deadline), transition.with_notes(deadline=str(deadline))
         if move.stays and changed is None and not begins:
             return self._release(due, survived=True)
-        return self._commit(transition, changed, self._later(due) if move.delay_s or move.stays or self.lost else None)
+        part = self._later(due) if move.delay_s or move.stays or self.lost else None
+        return self._commit(transition, changed, part, forget)
 
     def _stored(self, text: str) -> str:
         """The form in which to store an exchange that has changed."""
         self._encoded = text
         return text if len(text) < SMALL else stored_form(self.text, text, self._parts)
 
-    def _commit(self, transition: Transition, text: str | None, part: Enqueue | Dequeue | None = None) -> Member:
+    def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
+        """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""
+        if note or move.stays or not self._journal:
+            return ()
+        name = f"{self.current.step}:" if move.tasks else ""
+        gone = [key for key in self._journal if key.startswith(name)]
+        for key in gone:
+            del self._journal[key]
+        return (name,) if gone else ()
+
+    def _commit(
+        self,
+        transition: Transition,
+        text: str | None,
+        part: Enqueue | Dequeue | None = None,
+        forget: tuple[str, ...] = (),
+    ) -> Member:
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
         self._over = part is not None
         state, epoch = self.state, self.claim.fence.epoch
         step = self._step = Step(state.id, epoch, self.rev, transition, state.labels, state.annotations, text, part)
-        if not self._taken:
+        if not self._taken and not forget:
             return step
         seqs = tuple(e.seq for e in self._taken)
         self._events = [e for e in self._events if e.seq not in seqs]
         self._taken = []
-        return step.commit()._replace(consume=seqs)
+        return step.commit()._replace(consume=seqs, forget=forget)
 
     def _on_done(self, done: Committed | StepCommitted) -> None:
         """The last commit is durable: the next one builds on it."""
@@ -275,7 +324,9 @@ class StepAttempt(GeneratorAttempt):
         """In place of a commit that ends the run: the same one, but the run ends as cancelled."""
         step, self.ended = self._step, "cancelled"
         step.transition = outcomes.final(step.transition, "cancelled", step.transition.annotations.get(ERROR, ""))
-        return step if isinstance(refused, Step) else step.commit()._replace(consume=refused.consume)
+        if not isinstance(refused, Commit):
+            return step
+        return step.commit()._replace(consume=refused.consume, forget=refused.forget)
 
     def _ended(self, failure: BaseException) -> Generator[Member, Any, Release | None]:
         """End the run at once: as cancelled if that was requested, else as failed."""

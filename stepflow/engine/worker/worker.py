@@ -215,7 +215,8 @@ class Worker:
         await self._redefinition.advance(wait=until_idle or self._clock.virtual)
         while self._free() and (claim := await self._redefinition.next_claim()) is not None:
             assert claim.record is not None
-            task = self._begin(claim, claim.record, runs_alone=False)
+            rows = await read_journals(self._committer, self._store, [(claim, claim.record)])
+            task = self._begin(claim, claim.record, False, rows.get(claim.fence.id, ()))
             if self._clock.virtual:
                 await task
         return self._redefinition.left and self._free() > 0 and (until_idle or self._clock.virtual)
@@ -269,7 +270,7 @@ class Worker:
         absent = [claim.fence.id for claim in claims if claim.record is None]
         loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
         records = [(claim, claim.record or loaded[claim.fence.id]) for claim in claims]
-        journals = await read_journals(self._committer, self._store, self._flows, records)
+        journals = await read_journals(self._committer, self._store, records)
         for claim, record in records:
             self._turns.served(claim.row.flow)
             if record is not None:

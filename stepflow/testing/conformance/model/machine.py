@@ -17,11 +17,13 @@ from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation, revisions
 from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, exchanges, ids, labels, offsets, transitions
+from stepflow.testing.conformance.model.delays_and_data import KEYS as DELAYS
 from stepflow.testing.conformance.model.delays_and_data import DelayAndDataRules
 from stepflow.testing.conformance.model.journal import JournalRules
 from stepflow.testing.conformance.model.sides import Side
 
 T = TypeVar("T")
+KEYS = (*IDS, *DELAYS)
 
 
 class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
@@ -43,6 +45,8 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
         """Begin with two empty stores."""
         self.sides = (Side(self.make_model()), Side(self.make_driver()))
         self.now = 100
+        self.reclaimed: set[str] = set()  # owners that were named as dead: a store may count their beats anew
+        self.silent: set[str] = set()  # those that have not beaten since
 
     def teardown(self) -> None:
         """Close everything."""
@@ -195,13 +199,20 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["main", "second"]), dead=st.sampled_from([(), ("main",), ("second",), ("x",)]))
     def beat(self, owner: str, dead: tuple[str, ...]) -> None:
-        """Beat, and reclaim the runs of owners that are named as dead."""
+        """Beat, and reclaim the runs of owners that are named as dead; one that claims then is shown if it holds a run."""
 
         def call(side: Side) -> Any:
-            reply = side.session(owner).beat(self.now, dead)
-            return sorted((peer.owner.id, peer.owner.beat) for peer in reply.peers), sorted(reply.cancels)
+            reply, silent = side.session(owner).beat(self.now, dead), self.silent.union(dead)
+            rows = [record.row for record in side.session(owner).load(KEYS) if record is not None]
+            held = {row.owner for row in rows if row is not None}
+            peers = [peer.owner for peer in reply.peers if peer.owner.id not in silent or peer.owner.id in held]
+            anew = self.reclaimed.union(dead)
+            beats = [(peer.id, None if peer.id in anew else peer.beat) for peer in peers]
+            return sorted(beats, key=str), sorted(reply.cancels)
 
         self.both(call)
+        self.silent = self.silent.union(dead) - {owner}
+        self.reclaimed.update(dead)
 
     @precondition(lambda self: len(self.sides[0].sessions) > 0)
     @rule(owner=st.sampled_from(["main", "second"]))
@@ -210,6 +221,8 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
         for side in self.sides:
             if owner in side.sessions:
                 side.sessions.pop(owner).close()
+        self.silent.discard(owner)
+        self.reclaimed.discard(owner)
 
     @rule(age=st.integers(0, 5), limit=st.integers(10, 20))
     def prune(self, age: int, limit: int) -> None:

@@ -1,0 +1,188 @@
+"""OnceCalls: the calls that steps make by `current().once` and `aonce`: made once, whatever happens to the step after that."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from attrs import define, field
+
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.step import Append
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.deferred_signals import user_code
+from stepflow.engine.execution.attempt import SteppedAttempt
+from stepflow.engine.futures import LOOK_UP_S, running_loop
+from stepflow.errors import CodecError, DefinitionError, StepflowError
+from stepflow.model.generators import lazy_problem
+from stepflow.model.scalars import short_repr
+from stepflow.replay.journal import LARGEST_KEY
+from stepflow.replay.step import PLAIN, StepFunction, step_function
+
+ONCE = "once"  # the kind of the rows
+AGAIN_S = 1.0  # after which a row that the store refused for now is written again
+
+
+@define(eq=False)
+class OnceCalls:
+    """Those of one claim. `rows` are the journal rows of the run by key; a row of this kind has the key `step:key`.
+
+    `used` are the keys that the present attempt of the step has used, `wrote` tells whether the claim has written a row,
+    `refusal` is the error that ends the claim: the step has raised it, and cannot handle it.
+    """
+
+    attempt: SteppedAttempt
+    committer: Committer
+    rows: dict[str, JournalRow]
+    loop: asyncio.AbstractEventLoop
+    used: set[str] = field(factory=set)
+    wrote: bool = False
+    refusal: BaseException | None = None
+
+    def call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The value of the call, which is made if the journal does not have it; blocks until it is durable."""
+        self._check_place("once", key)
+        function, found = self._begin("once", key, fn)
+        if function.is_async:
+            raise DefinitionError(f"once({key!r}): {function.name} is async: await current().aonce() in an async step")
+        if found is not None:
+            return self._restored(key, found, function)
+        try:
+            value = fn(*args)
+        except BaseException:
+            self.used.discard(key)
+            raise
+        row, value = self._row(key, function, value)
+        self._write(row)
+        return value
+
+    async def acall(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The same in an async step, for an async function or a sync one that does not block."""
+        self._check_place("aonce", key)
+        function, found = self._begin("aonce", key, fn)
+        if found is not None:
+            return self._restored(key, found, function)
+        try:
+            value = fn(*args)
+            if function.is_async or asyncio.iscoroutine(value):
+                value = await value
+        except BaseException:
+            self.used.discard(key)
+            raise
+        row, value = self._row(key, function, value)
+        await self._awrite(row)
+        return value
+
+    def _check_place(self, verb: str, key: str) -> None:
+        """Refuse a call that no step makes, or that another thread makes than that of its step."""
+        current, on_loop = self.attempt.current, running_loop() is self.loop
+        if not current.running:
+            raise StepflowError(f"{verb}({short_repr(key)}): the step has ended: make the call while it runs")
+        if verb == "aonce":
+            if not on_loop or user_code.running:
+                raise StepflowError(f"aonce({short_repr(key)}): await it in an async step, on the engine's event loop")
+        elif self.attempt.awaits and on_loop and not user_code.running:
+            raise StepflowError(
+                f"once({short_repr(key)}) would block the event loop: await current().aonce(...) instead"
+            )
+        elif not user_code.running:
+            raise StepflowError(f"once({short_repr(key)}) was called in another thread than that of its step")
+
+    def _begin(self, verb: str, key: str, fn: Any) -> tuple[StepFunction, JournalRow | None]:
+        """What there is to know of the function, and the row of this key; the key counts as used."""
+        step = self.attempt.current.step
+        if not isinstance(key, str) or not key or "\0" in key or len(key.encode(errors="replace")) > LARGEST_KEY:
+            text = f"{step}: {verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
+            raise DefinitionError(f"{text} without NUL")
+        if key in self.used:
+            raise DefinitionError(
+                f"{step}: {verb}({key!r}): this attempt of the step has used the key already: give each call a key of its own"
+            )
+        function = step_function(fn)
+        row = self.rows.get(f"{step}:{key}")
+        if row is not None and row.name and function.name and row.name != function.name:
+            self._refuse(
+                DefinitionError(
+                    f"{step}: {verb}({key!r}): the journal has the value of {row.name!r} under this key, this code calls"
+                    f" {function.name!r}: give the new call a key of its own, or deploy the code that made the first"
+                    " one, then redrive the run"
+                )
+            )
+        self.used.add(key)
+        return function, row
+
+    def _restored(self, key: str, row: JournalRow, function: StepFunction) -> Any:
+        try:
+            return function.codec.decode(row.text)
+        except CodecError as error:
+            self._refuse(CodecError(f"{self.attempt.current.step}: the recorded value of {key!r}: {error}"), error)
+
+    def _row(self, key: str, function: StepFunction, value: Any) -> tuple[JournalRow, Any]:
+        """The row of a value, and the value as the next attempt restores it."""
+        if problem := lazy_problem(value):
+            raise StepflowError(f"once({key!r}): {problem}")
+        text = function.codec.encode(value)
+        row = JournalRow(f"{self.attempt.current.step}:{key}", ONCE, function.name, text)
+        return row, value if type(value) in PLAIN else function.codec.decode(text)
+
+    def _append(self, row: JournalRow) -> Append:
+        fence = self.attempt.fence
+        return Append(fence.id, fence.epoch, (row,))
+
+    def _write(self, row: JournalRow) -> None:
+        """Write the row, and wait for that; signal handlers are called after it."""
+        before = user_code.suspend()
+        try:
+            while self.attempt.should_retry_commit(answer := self._answer(row)):
+                threading.Event().wait(AGAIN_S)
+        finally:
+            user_code.resume(before)
+        if isinstance(answer, BaseException):
+            self._refuse(answer)
+        self._written(row)
+        user_code.begin()
+
+    def _answer(self, row: JournalRow) -> Any:
+        answers: list[Any] = []
+        done = threading.Event()
+
+        def on_done(answer: Any) -> None:
+            answers.append(answer)
+            done.set()
+
+        self.committer.submit_threadsafe(self._append(row), on_done)
+        while not done.wait(LOOK_UP_S):  # a signal does not end a wait without a limit everywhere
+            pass
+        return answers[0]
+
+    async def _awrite(self, row: JournalRow) -> None:
+        last = self.rows.get(row.key)
+        self.rows[row.key] = row  # a write whose waiter is cancelled is done all the same
+        while True:
+            try:
+                await self.committer.submit(self._append(row))
+            except StepflowError as error:
+                if self.attempt.should_retry_commit(error):
+                    await asyncio.sleep(AGAIN_S)
+                    continue
+                self.rows.pop(row.key) if last is None else self.rows.update({row.key: last})
+                self._refuse(error)
+            self._written(row)
+            return
+
+    def _written(self, row: JournalRow) -> None:
+        self.rows[row.key] = row
+        self.wrote = True
+        self.attempt.note_progress()
+
+    def _refuse(self, error: BaseException, cause: BaseException | None = None) -> NoReturn:
+        """Raise an error that ends the claim: the store refused the row, or the code is not the one that wrote it."""
+        self.refusal = error
+        raise error from cause
+
+
+def ends_claim(calls: OnceCalls | None, failure: BaseException) -> bool:
+    """Whether a step failed with what ends its claim."""
+    return calls is not None and calls.refusal is failure
