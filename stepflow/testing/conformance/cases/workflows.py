@@ -18,22 +18,22 @@ CALLS: Counter[str] = Counter()
 
 
 @frozen
-class Item:
+class Made:
     """A value that steps return."""
 
     name: str
     size: int
 
 
-def _make(key: str, size: int, failures: int = 0) -> Item:
+def _make(key: str, size: int, failures: int = 0) -> Made:
     CALLS[key] += 1
     if CALLS[key] <= failures:
         raise ValueError(f"{key} é \\ ' \" %s")
-    return Item(key, size)
+    return Made(key, size)
 
 
 @workflow("case/sync")
-def _sync(wf: Context, name: str) -> list[Item]:
+def _sync(wf: Context, name: str) -> list[Made]:
     found = [wf.execute(f"a/{n}", _make, f"{name}/a/{n}", n) for n in range(5)]
     wf.sleep("sleep", 0.02)
     found.append(wf.execute("b", _make, f"{name}/b", wf.wait_for_event("size", "size", int), 1, retry=_AGAIN))
@@ -41,7 +41,7 @@ def _sync(wf: Context, name: str) -> list[Item]:
 
 
 @workflow("case/async")
-async def _async(wf: AsyncContext, name: str) -> list[Item]:
+async def _async(wf: AsyncContext, name: str) -> list[Made]:
     found = [await wf.execute(f"a/{n}", _make, f"{name}/a/{n}", n) for n in range(5)]
     await wf.sleep("sleep", 0.02)
     size = await wf.wait_for_event("size", "size", int)
@@ -100,7 +100,7 @@ class WorkflowCases:
                 assert (await engine.get(flow.name).info()).attempt == 2
             async with open_engine(driver, flow, clock=clock) as engine:
                 await engine.run_until_idle(advance=True)
-                assert (await engine.get(flow, flow.name).result())[-1] == Item(f"{flow.name}/b", 7)
+                assert (await engine.get(flow, flow.name).result())[-1] == Made(f"{flow.name}/b", 7)
         assert {key: n for key, n in CALLS.items() if n != (2 if key.endswith("/b") else 1)} == {}
 
     @on_loop
