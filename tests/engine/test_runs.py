@@ -171,7 +171,11 @@ def test_history_can_be_cut_to_the_newest(engine):
     engine.register(flow)
     run = engine.start(flow, Order())
     engine.run_until_idle()
-    assert [told(entry) for entry in run.history(2)] == HISTORY[-2:]
+    last = run.history(2)
+    assert [told(entry) for entry in last] == HISTORY[-2:]
+    assert [told(entry) for entry in run.history(before=last[0].rev)] == HISTORY[:-2]
+    assert [told(entry) for entry in run.history(1, before=last[0].rev)] == HISTORY[1:2]
+    assert run.history(before=1) == []
 
 
 def test_redrive_resumes_at_the_step_that_failed(engine):

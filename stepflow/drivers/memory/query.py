@@ -63,8 +63,20 @@ def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:
     window = range(_after(log, query.since_rev), end)
     order = reversed(window) if query.last else window
     found = list(islice((log[i] for i in order if _matches(tables, log[i], query)), max(query.limit, 0)))
+    if query.exchange:
+        found = _bounded(found, query.max_size)
     found = found[::-1] if query.last else found
     return found if query.exchange else [Revision(revision.state, "") for revision in found]
+
+
+def _bounded(found: list[Revision], max_size: int) -> list[Revision]:
+    """The first revisions whose exchanges, each counted once, have at most this size together; one at least."""
+    size, last = 0, ""
+    for number, revision in enumerate(found):
+        size, last = size + (0 if revision.exchange is last else len(revision.exchange)), revision.exchange
+        if number and size > max_size:
+            return found[:number]
+    return found
 
 
 def _after(log: list[Revision], rev: int) -> int:

@@ -25,6 +25,7 @@ ANCHOR = 32  # characters that two texts must have in common to be matched again
 REACH = 32 << 10  # how far the second text is searched for them
 SKIPS = (0, 24, 256, 4096, 32 << 10)  # how much of the first text may be gone
 CHANGES = 256  # places at which a text may change before the rest of it counts as one change
+BEGINNING = 48  # characters that tell the length of the whole text
 COMPARED = 64 << 10  # characters compared at once at most
 
 
@@ -54,9 +55,11 @@ def parts_of(rev: int, stored: str) -> ExchangeParts:
     return UNKNOWN if len(stored) < SMALL else ExchangeParts((rev,))
 
 
-def length_of(stored: str) -> int:
-    """The number of characters of the whole text."""
-    return _header(stored)[1] if is_delta(stored) else len(stored)
+def length_of(stored: str, size: int = 0) -> int:
+    """The number of characters of the whole text. With `size`, `stored` is the beginning of a form of that size, BEGINNING characters."""
+    if is_delta(stored):
+        return int(stored[len(MARK) + len(FORMAT) + 1 :].split(",", 2)[1])
+    return size or len(stored)
 
 
 def stored_form(old: str, new: str, parts: ExchangeParts) -> str:

@@ -9,6 +9,8 @@ from attrs import frozen
 
 from stepflow.model.state import State
 
+MAX_SIZE = 64 << 20  # characters of exchanges in one answer
+
 
 @frozen
 class HistoryQuery:
@@ -17,6 +19,7 @@ class HistoryQuery:
     The exchange in the result is the text as of that revision; with `exchange` False it is not read, and empty. `last` asks for the newest `limit` instead of the oldest.
     `labels` are groups: all labels of one group at least must be equal (no groups: everything). `since` asks for
     `committed_at >= since`, `latest_only` for revisions that are the newest of their id, `until_rev` for `rev <= until_rev`.
+    The answer ends before the exchanges that its revisions changed have more than `max_size` characters together, but has one revision.
     """
 
     id: str | None = None
@@ -28,6 +31,7 @@ class HistoryQuery:
     latest_only: bool = False
     until_rev: int | None = None
     exchange: bool = True
+    max_size: int = MAX_SIZE
 
 
 @frozen

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from stepflow.drivers.port.deltas import is_delta, needed, restore
 from stepflow.drivers.postgres.arrays import numbers, restored
@@ -31,8 +31,13 @@ def whole_texts(runner: TransactionRunner, connection: Connection, stored: Store
     more: defaultdict[str, set[int]] = defaultdict(set)
     for shard, rev, text in deltas:
         more[shard] |= needed({rev: text}) - forms.keys()
-    statements = [(runner.sql(TEXTS), (shard, numbers(sorted(revs)))) for shard, revs in sorted(more.items()) if revs]
-    known = {
-        rev: restored(text) for rows in fetch_all(connection, *statements) for rev, text in rows if text is not None
-    }
+    known = {rev: text for rev, (_shard, text) in stored_texts(runner, connection, more).items()}
     return restore({**known, **forms}, forms)
+
+
+def stored_texts(runner: TransactionRunner, connection: Connection, revs: Mapping[str, Collection[int]]) -> Stored:
+    """The exchanges of these revisions by shard, as they are stored."""
+    shards = [shard for shard in sorted(revs) if revs[shard]]
+    statements = [(runner.sql(TEXTS), (shard, numbers(sorted(revs[shard])))) for shard in shards]
+    found = zip(shards, fetch_all(connection, *statements), strict=True)
+    return {rev: (shard, restored(text)) for shard, rows in found for rev, text in rows if text is not None}

@@ -10,21 +10,21 @@ from typing import Any
 
 from attrs import define, field
 
+from stepflow.drivers.port.deltas import BEGINNING, length_of
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.exchanges import whole_texts
+from stepflow.drivers.postgres.exchanges import stored_texts, whole_texts
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.model.state import State
 
 REVISION = "h.id, h.rev, h.transition, h.labels, h.annotations, h.committed_at"
-TEXT = ", h.exchange_rev, x.exchange"
-TEXTS = f"left join {found('history', 'x.shard = h.shard and x.rev = h.exchange_rev', 'x.exchange')} x on true"
+TEXT = f", h.exchange_rev, coalesce(octet_length(h.exchange), 0), left(h.exchange, {BEGINNING})"
 # Asked of one shard at a time: its index has the order.
 FEED = (
-    f"select {REVISION}{{text}} from stepflow.history h {{texts}} where h.shard = $1"
+    f"select {REVISION}{{text}} from stepflow.history h where h.shard = $1"
     " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 # A run's history is a chain from its State backwards; $2 is the revision after which to stop.
@@ -39,13 +39,13 @@ with recursive chain (rev) as (
 OF_RUN = (
     f"select {REVISION}{{text}} from (select rev from chain{{first}}) c cross join lateral"
     " (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h"
-    " {texts} where h.rev <= $3{more} order by h.rev {order} limit $4"
+    " where h.rev <= $3{more} order by h.rev {order} limit $4"
 )
 NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
 ENDLESS = 2**63 - 1
 
 Row = tuple[Any, ...]
-"""The columns `REVISION`, and if exchanges are asked for the revision that holds the exchange, and its stored form."""
+"""The columns `REVISION`, and if exchanges are asked for the revision that holds it, and the size and beginning of the one set here."""
 
 
 @define
@@ -81,9 +81,22 @@ class PostgresRevisionSearch:
         """The revisions with their exchanges, if these were asked for."""
         if not self.query.exchange:
             return [Revision(state, "") for _shard, state, _row in found]
-        forms = {row[6]: (shard, restored(row[7])) for shard, _state, row in found}
+        found = self._bounded(found)
+        holders: dict[str, set[int]] = {}
+        for shard, _state, row in found:
+            holders.setdefault(shard, set()).add(row[6])
+        forms = stored_texts(self.runner, self.connection, holders)
         whole = whole_texts(self.runner, self.connection, forms)
-        return [Revision(state, whole[row[6]]) for _shard, state, row in found]
+        return [Revision(state, whole[row[6]]) for _shard, state, row in found if row[6] in whole]
+
+    def _bounded(self, found: Sequence[tuple[str, State, Row]]) -> Sequence[tuple[str, State, Row]]:
+        """Those whose exchanges have at most the size that the query allows, beginning at the end that it asks for; one at least."""
+        size, back = 0, self.query.last
+        for number, (_shard, _state, row) in enumerate(reversed(found) if back else found):
+            size += length_of(restored(row[8]), row[7]) if row[7] else 0
+            if number and size > self.query.max_size:
+                return found[-number:] if back else found[:number]
+        return found
 
     def _of(self, text: str, shard: str, rows: list[Row], limit: int) -> list[tuple[State, Row]]:
         """Those of one shard, whose first `rows` are known."""
@@ -99,9 +112,7 @@ class PostgresRevisionSearch:
     def _text(self) -> str:
         query, more = self.query, self._filters()
         order = "desc" if query.last else "asc"
-        how = {"more": more, "order": order, "text": "", "texts": ""}
-        if query.exchange:
-            how |= {"text": TEXT, "texts": TEXTS}
+        how = {"more": more, "order": order, "text": TEXT if query.exchange else ""}
         if query.id is None:
             return FEED.format(**how)
         plain = query.last and not more and query.until_rev is None

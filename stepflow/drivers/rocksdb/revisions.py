@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from threading import Condition
 
-from stepflow.drivers.port.deltas import is_delta, needed, restore
+from stepflow.drivers.port.deltas import is_delta, length_of, needed, restore
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
@@ -16,6 +16,7 @@ from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.model.state import State
 
 CHUNK = 256
+LARGE = 8  # rows with their exchanges, which may be large, that are read at once
 END = b"\xff" * 9
 
 
@@ -65,8 +66,18 @@ class RocksdbRevisionSearch:
         if query.latest_only:
             places = (place for place in places if self._is_newest(*place))
         found: list[tuple[State, int, str]] = []
-        while len(found) < query.limit and (chunk := list(islice(places, min(CHUNK, query.limit)))):
-            found += [row for row in self._rows(chunk) if _fits(row[0], query)]
+        size, step = 0, LARGE if query.exchange else CHUNK
+        while (
+            len(found) < query.limit
+            and size <= query.max_size
+            and (chunk := list(islice(places, min(step, query.limit))))
+        ):
+            for row in self._rows(chunk):
+                if _fits(row[0], query):
+                    size += length_of(row[2]) if query.exchange and row[1] == row[0].rev else 0
+                    if found and size > query.max_size:
+                        break
+                    found.append(row)
         found = found[: max(query.limit, 0)]
         found = found[::-1] if query.last else found
         return self._revisions(found) if query.exchange else [Revision(state, "") for state, _rev, _own in found]

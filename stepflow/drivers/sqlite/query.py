@@ -12,7 +12,17 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
-from stepflow.drivers.port.deltas import MARK, SMALL, UNKNOWN, ExchangeParts, is_delta, needed, parts_of, restore
+from stepflow.drivers.port.deltas import (
+    MARK,
+    SMALL,
+    UNKNOWN,
+    ExchangeParts,
+    is_delta,
+    length_of,
+    needed,
+    parts_of,
+    restore,
+)
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
@@ -197,17 +207,36 @@ class SqliteReader:
         order = "DESC" if query.last else "ASC"
         if query.id is None:
             source = f"stepflow_history AS s WHERE s.shard = ?1 AND s.rev > ?2 AND ?3 IS NULL ORDER BY s.rev {order}"
-            text = f"SELECT {_columns(query)} FROM {source} LIMIT ?4"
+            text = f"SELECT {{}} FROM {source} LIMIT ?4"
         else:
             chain = CHAIN.format(limit=" LIMIT ?4" if query.last else "")
             source = "chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
-            text = f"{chain} SELECT {_columns(query)} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
-        limit = max(query.limit, 0)
-        rows = self.connection.execute(text, (self.shard, query.since_rev, query.id, limit)).fetchall()
+            text = f"{chain} SELECT {{}} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
+        values = (self.shard, query.since_rev, query.id, max(query.limit, 0))
+        if query.exchange:
+            revs = [rev for (rev,) in self.connection.execute(text.format("s.rev"), values)]
+            return self._revisions(self._bounded(revs, query.max_size))
+        rows = self.connection.execute(text.format(_columns(query)), values).fetchall()
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
+
+    def _bounded(self, revs: Sequence[int], max_size: int) -> list[tuple[Any, ...]]:
+        """The rows of the first revisions whose exchanges have at most this size together; one at least. Ascending."""
+        rows: list[tuple[Any, ...]] = []
+        size, text = 0, REVISIONS.format(columns=REVISION).format(rows="(?2)")
+        for rev in revs:
+            row = self.connection.execute(text, (self.shard, rev)).fetchone()
+            if row is None:  # it was pruned meanwhile
+                continue
+            size += length_of(row[7]) if row[7] is not None else 0
+            if rows and size > max_size:
+                break
+            rows.append(row)
+        return sorted(rows, key=lambda row: int(row[1]))
 
     def _search(self, query: HistoryQuery) -> list[Revision]:
         revs = SqliteRevisionSearch(self.connection, self.shard, query, head(self.connection)).revs()
+        if query.exchange:
+            return self._revisions(self._bounded(revs[::-1] if query.last else revs, query.max_size))
         rows = many_rows(self.connection, REVISIONS.format(columns=_columns(query)), revs, self.shard)
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
 

@@ -44,9 +44,12 @@ class Run(RunBase[E]):
         """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""
         return self._call(self._run.unfit_events())
 
-    def history(self, limit: int = 1000) -> list[HistoryEntry]:
-        """The newest `limit` revisions, oldest first."""
-        return self._call(self._run.history(limit))
+    def history(self, limit: int = 1000, *, before: int | None = None) -> list[HistoryEntry]:
+        """The newest `limit` revisions, or those before revision `before`, oldest first.
+
+        They are fewer if their exchanges have more than 64 million characters: ask again with `before` the first one's `rev`.
+        """
+        return self._call(self._run.history(limit, before=before))
 
     def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it."""

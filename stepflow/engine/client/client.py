@@ -194,10 +194,12 @@ class Client:
         found = await self._reader.read(DelayQuery(FOREVER, run_id=state.id, pending=True))
         return next((d for d in found if not d.commit or d.state.rev == state.rev), None)
 
-    async def history(self, run_id: str, limit: int) -> Sequence[Revision]:
-        """The newest `limit` revisions of a run, oldest first."""
-        found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=limit, last=True))
-        if not found:  # each run keeps its newest revision
+    async def history(self, run_id: str, limit: int, before: int | None) -> Sequence[Revision]:
+        """The newest revisions of a run, those before `before` if it is given, oldest first."""
+        until = None if before is None else before - 1
+        query = HistoryQuery(run_id, limit=limit, last=True, until_rev=until)
+        found: Sequence[Revision] = await self._reader.read(query)
+        if not found and before is None:  # each run keeps its newest revision
             raise not_found(run_id)
         return found
 

@@ -81,9 +81,13 @@ class AsyncRun(Generic[E]):
             if why and event.name in flow.events
         ]
 
-    async def history(self, limit: int = 1000) -> list[HistoryEntry]:
-        """The newest `limit` revisions, oldest first."""
-        return [info_views.entry_of(r) for r in await self._client.history(self.id, checked_limit(limit))]
+    async def history(self, limit: int = 1000, *, before: int | None = None) -> list[HistoryEntry]:
+        """The newest `limit` revisions, or those before revision `before`, oldest first.
+
+        They are fewer if their exchanges have more than 64 million characters: ask again with `before` the first one's `rev`.
+        """
+        found = await self._client.history(self.id, checked_limit(limit), before)
+        return [info_views.entry_of(revision) for revision in found]
 
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it."""

@@ -149,6 +149,25 @@ class DeltaLaws:
         assert _history(store, None) == b.texts
         assert sessions.driver.maintenance("").check() == []
 
+    def test_law_15_a_page_of_revisions_is_bounded_by_its_size(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        text = "abcdefgh" * (LENGTH // 8)
+        make(store, creation("a", exchange=text))
+        edits = _Edits(store, claim(store)["a"], text, 1)
+        for _ in range(4):
+            edits.edit()
+        for _ in range(4):
+            edits.edit("".join(edits.random.choices("abcdefgh", k=LENGTH)))
+        revs = sorted(edits.texts)
+        for max_size, number in ((1, 1), (int(2.5 * LENGTH), 2), (int(4.5 * LENGTH), 4), (100 * LENGTH, 9)):
+            some: dict[str, int] = {"max_size": max_size}
+            for run_id in ("a", None):
+                assert list(_history(store, run_id, **some)) == revs[:number]
+                assert list(_history(store, run_id, last=True, **some)) == revs[-number:]
+                found = _history(store, run_id, last=True, until_rev=revs[6], **some)
+                assert found == {rev: edits.texts[rev] for rev in revs[:7][-number:]}
+        assert len(_history(store, "a", max_size=1, exchange=False)) == len(revs)
+
     def test_law_9_a_write_that_is_refused_leaves_the_exchange(self, sessions: Sessions) -> None:
         store = sessions.session()
         (edits,) = _begun(store, "a").values()
