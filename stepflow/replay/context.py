@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, overload
 
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.codec import Codec
@@ -32,6 +32,18 @@ class ContextBase:
     def run_id(self) -> str:
         """The id of the run."""
         return self._journal.run_id
+
+    def continue_as_new(self, input: Any) -> NoReturn:  # noqa: A002
+        """Begin anew with another input, under the same id: for a workflow without an end, whose journal would grow for ever.
+
+        What was recorded is dropped; events that no wait has taken, labels and the number of attempts stay.
+        """
+        codec = self._journal.codec
+        try:
+            text = codec.encode_input(input)
+        except CodecError as error:
+            raise self._wrong(f"continue_as_new(): {error}") from error
+        raise decider.continue_as_new(self._journal, text)
 
     def _execute(
         self,

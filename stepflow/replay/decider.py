@@ -15,7 +15,7 @@ from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.generators import lazy_problem
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay.journal import CANCELLED, Journal, Many, Note, Published, Recorded, StepCall, Suspension
+from stepflow.replay.journal import CANCELLED, Journal, Many, Note, Published, Recorded, StepCall, Suspended, Suspension
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
@@ -157,6 +157,14 @@ def patched(journal: Journal, key: str) -> Effects:
     return True
 
 
+def continue_as_new(journal: Journal, text: str) -> Suspended:
+    """End this attempt and all that was recorded; the run begins anew with another input. The exception is to be raised."""
+    journal.check("continue_as_new", "")
+    journal.finished()
+    journal.renewed = text
+    return journal.suspend(Suspension())
+
+
 def begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> Generator[Note, Any, None]:
     """Before something new: raise Cancelled as recorded, or end the attempt if that was requested."""
     if row is not None and row.kind == CANCELLED:
@@ -209,6 +217,8 @@ def recorded(journal: Journal, row: Recorded, codec: Codec[Any]) -> Any:
     """The recorded value; raises the recorded failure."""
     if row.failed:
         raise failed(journal, row.key, row.text)
+    if codec.type is int and row.text.isdecimal():
+        return int(row.text)
     try:
         return codec.decode(row.text)
     except CodecError as error:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from attrs import Factory, define, frozen
 
 from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError
+from stepflow.model.codec import Codec
 from stepflow.model.scalars import short_repr
 
 LARGEST_KEY = 500  # bytes
@@ -150,6 +151,7 @@ class Journal:
     host: Host
     left: dict[str, Recorded]
     events: list[Published]
+    codec: Codec[Any] = Factory(Codec)  # of the input
     crashes: int = 0  # of the run, which count as attempts of the first step that begins
     optional: dict[str, Recorded] = Factory(
         dict
@@ -159,6 +161,7 @@ class Journal:
     suspension: Suspension | None = None
     problem: StepflowError | None = None
     cancelled: bool = False  # Cancelled was raised
+    renewed: str | None = None  # the text of the input with which the run begins anew
     over: bool = False  # the time for undoing after a cancel has passed
 
     @classmethod
@@ -171,13 +174,17 @@ class Journal:
             journal.optional[key] = Note(key, kind, row.name, row.text, row.failed)
         return journal
 
-    def enter(self, verb: str, key: str) -> None:
-        """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
+    def check(self, verb: str, key: str) -> None:
+        """Raises Suspended when the attempt is ending, DefinitionError for a call from a wrong place."""
         if problem := self.host.misplaced():
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
         if self.suspension is not None:
             raise Suspended
-        if not isinstance(key, str) or not key or "\0" in key or len(key.encode(errors="replace")) > LARGEST_KEY:
+
+    def enter(self, verb: str, key: str) -> None:
+        """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
+        self.check(verb, key)
+        if not isinstance(key, str) or not key or "\0" in key or not _fits(key):
             raise self.wrong(
                 DefinitionError(
                     f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
@@ -242,6 +249,11 @@ class Journal:
 
     def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
         return ReplayMismatch(self.flow, self.run_id, recorded, attempted)
+
+
+def _fits(key: str) -> bool:
+    """Whether the key is not too long; a character has at most 4 bytes."""
+    return len(key) * 4 <= LARGEST_KEY or len(key.encode(errors="replace")) <= LARGEST_KEY
 
 
 def _of(name: str) -> str:

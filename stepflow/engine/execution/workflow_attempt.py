@@ -61,7 +61,7 @@ class WorkflowAttempt(WorkflowCalls):
         if FAILED_CALL in self.transition.annotations:
             await self._try_again(self.transition.annotations[FAILED_CALL])
         self.journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
-        self.journal.crashes = row.crashes
+        self.journal.crashes, self.journal.codec = row.crashes, self.flow.codec
         try:
             value = self.flow.codec.decode(self.record.exchange)
         except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
@@ -90,6 +90,8 @@ class WorkflowAttempt(WorkflowCalls):
             raise raised
         if journal.problem is not None:
             return self._blocked(journal.problem)
+        if journal.renewed is not None:
+            return await self._renew(journal.renewed)
         if suspension is not None and not journal.over:
             if not isinstance(raised, Suspended):
                 return self._blocked(_swallowed(self.flow.name, suspension))
@@ -126,6 +128,14 @@ class WorkflowAttempt(WorkflowCalls):
         notes |= {ATTEMPT: str(attempt + 1), ERROR: text, WAITING: "delay"}
         await self.commit(self.moved(Transition(self.flow.name, notes))._replace(queue=(self._later(due),)))
         run_log.retried(self)
+        return None
+
+    async def _renew(self, text: str) -> Release | None:
+        """Let the run begin anew with this input."""
+        commit = self.moved(Transition(self.flow.name, self._kept(ATTEMPT)))
+        (write,) = commit.writes
+        writes = (write._replace(exchange=text),)
+        await self.commit(commit._replace(writes=writes, queue=(self._later(self.clock.now()),), forget=("",)))
         return None
 
     async def _try_again(self, key: str) -> None:
