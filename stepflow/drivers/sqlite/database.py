@@ -183,6 +183,10 @@ class SqliteDatabase:
             )
         return repeat_until(attempt, self._lock_timeout_s - own_s)
 
+    def check_writable(self) -> None:
+        """Raise ReadOnly if the file was opened for reading only."""
+        self._ready()
+
     def _ready(self) -> WriterLock:
         if self._closed:
             raise StoreError(f"{self.path}: this session is closed; open the engine again")

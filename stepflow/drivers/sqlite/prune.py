@@ -84,6 +84,7 @@ class SqlitePruning:
 
     def pieces(self) -> Iterator[Pruned]:
         """Delete a piece at each step, until there is nothing more to delete."""
+        self.database.check_writable()
         self.database.prepare("PRAGMA wal_autocheckpoint=0")  # else a commit would do it within the turn
         ids, waiting = self.candidates.ids(self._groups, self._page), deque[str]()
         while True:
