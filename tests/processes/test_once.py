@@ -21,7 +21,7 @@ def nursery(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Nursery]
     if request.param == "postgres":
         url = request.getfixturevalue("server").url()
     elif request.param == "rocksdb":
-        url = f"rocksdb://{tmp_path / 'store'}"
+        url = f"rocksdb:///{tmp_path / 'store'}"
     nursery = Nursery(tmp_path, url)
     try:
         yield nursery
