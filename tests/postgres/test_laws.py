@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.port import windows
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
 from stepflow.testing.conformance.kit import NOW
 from stepflow.testing.conformance.model.general_path import GeneralPath
+from stepflow.testing.conformance.model.sides import Side
 from stepflow.testing.conformance.processes import workers as processes
 from tests.postgres.server import Server
 
@@ -59,6 +62,12 @@ class ShardedMachine(DriverMachine):
 
     def make_driver(self) -> PostgresDriver:
         return PostgresDriver(self.server.empty("sharded", shards=3))
+
+    def commit(self, batches: Callable[[Side], Sequence[Member]]) -> None:
+        """Commit one member at a time: the revisions of a batch have the order of its shards, not that of its members."""
+        size = len(batches(self.sides[0]))
+        for number in range(size):
+            super().commit(lambda side, number=number: [batches(side)[number]])  # type: ignore[misc]
 
 
 class PostgresFastPaths(FastPathMachine):
