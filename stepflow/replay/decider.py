@@ -209,6 +209,8 @@ def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
     if problem := lazy_problem(value):
         raise StepflowError(problem)
     codec = step.codec
+    if type(value) is int and codec.type is int:
+        return str(value), value
     text = codec.encode(value)
     return text, value if type(value) in PLAIN else codec.decode(text)
 

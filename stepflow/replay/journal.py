@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, Protocol
 
 from attrs import Factory, define, frozen
 
-from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError
+from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError, TooLarge
 from stepflow.model.codec import Codec
 from stepflow.model.scalars import short_repr
 
 LARGEST_KEY = 500  # bytes
-MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal that is read for each attempt
+MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal, which is read for each attempt
 UNFINISHED = {
     "attempt": "step",
     "wait": "event",
@@ -157,6 +157,7 @@ class Journal:
         dict
     )  # rows that were written after a failure that is tried again: they need not be read
     used: set[str] = Factory(set)
+    size: int = 0  # characters of the values that were recorded before this attempt
     failures: dict[str, Exception] = Factory(dict)
     suspension: Suspension | None = None
     problem: StepflowError | None = None
@@ -168,6 +169,7 @@ class Journal:
     def of(cls, flow: str, run_id: str, host: Host, rows: Iterable[Recorded], events: Sequence[Published]) -> Journal:
         """The journal at the beginning of an attempt."""
         journal = cls(flow, run_id, host, {row.key: row for row in rows if row.kind != "once"}, list(events))
+        journal.size = sum([len(row.text) for row in journal.left.values()])
         for key in [key for key, row in journal.left.items() if row.kind.endswith(OPTIONAL)]:
             row = journal.left.pop(key)
             kind = row.kind.removesuffix(OPTIONAL)
@@ -197,6 +199,11 @@ class Journal:
                     f"{self.flow}: wf.{verb}({key!r}): the key was used before in this workflow; give each call one of its own, "
                     'in a loop e.g. f"send/{n}"'
                 )
+            )
+        if len(self.used) >= MOST_ROWS or self.size > MOST_BYTES:
+            raise TooLarge(
+                f"{self.flow}: the journal of run {self.run_id!r} has {len(self.used):,} calls and {self.size:,} characters, of at most"
+                f" {MOST_ROWS:,} and {MOST_BYTES:,}: call wf.continue_as_new(input) before that, or store large values elsewhere"
             )
         self.used.add(key)
 

@@ -336,3 +336,24 @@ def test_a_step_timeout_is_an_error_that_the_workflow_may_catch(engine: Engine, 
     run = engine.start(flow)
     engine.run_until_idle()
     assert run.result() == "late"
+
+
+@pytest.mark.parametrize(("rows", "size"), [(3, 1 << 30), (1 << 30, 3)])
+def test_a_journal_that_grows_too_large_fails_the_run_and_names_the_way_out(
+    engine: Engine, rows: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepflow.replay.journal.MOST_ROWS", rows)
+    monkeypatch.setattr("stepflow.replay.journal.MOST_BYTES", size)
+
+    @workflow("w")
+    def flow(wf: Context) -> None:
+        wf.now("a")
+        wf.sleep("s", 1)
+        wf.now("b")
+        wf.now("c")
+
+    engine.register(flow)
+    run = engine.start(flow)
+    engine.run_until_idle(advance=True)
+    with pytest.raises(RunFailed, match=r"TooLarge: w: the journal .* call wf\.continue_as_new\(input\) before that"):
+        run.result()
