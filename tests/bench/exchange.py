@@ -50,16 +50,16 @@ def _size(store: str, place: str) -> int:
         import sqlite3
 
         with closing(sqlite3.connect(place)) as file:
-            return int(file.execute("SELECT sum(length(exchange)) FROM stepflow_history").fetchone()[0])
+            return int(file.execute("SELECT sum(length(exchange)) FROM stepflow_history WHERE prev > 0").fetchone()[0])
     import psycopg
 
     with psycopg.connect(place) as connection:
-        row = connection.execute("select sum(octet_length(exchange)) from stepflow.history").fetchone()
+        row = connection.execute("select sum(octet_length(exchange)) from stepflow.history where prev > 0").fetchone()
         return int(row[0]) if row else 0
 
 
 def measure(folder: Path, *, store: str, place: str, steps: int) -> dict[str, Any]:
-    """Bytes of exchanges in the history per step of one run."""
+    """Bytes of exchanges in the history per step of one run, without that of its start."""
     at = target(store, place)
     flow = (
         named("grow", Document).loop_until("loop", lambda doc: doc.steps >= steps, Steps().do("grow", grow)).compile()
