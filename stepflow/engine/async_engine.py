@@ -13,7 +13,7 @@ from typing import Any, Self
 from attrs import frozen
 
 from stepflow.drivers.port.delays import DelayQuery
-from stepflow.drivers.port.queries import AsleepQuery, RunQuery
+from stepflow.drivers.port.queries import NotDueQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
@@ -37,8 +37,6 @@ from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-
-MOST_BLOCKED = 1000  # that `Idle` counts
 
 
 @frozen
@@ -163,11 +161,7 @@ class AsyncEngine(AsyncFlowEngine):
                         break
                     await session.leases.release_expired()
         due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
-        (waiting,) = await session.reader.read(AsleepQuery(tuple(session.flows), self._clock.now()))
-        kept_back = await session.reader.read(
-            RunQuery(self._clock.now(), status=Status.BLOCKED.value, limit=MOST_BLOCKED)
-        )
-        blocked = sum(record.row is not None and record.row.flow in session.flows for record in kept_back)
+        waiting, blocked = await session.reader.read(NotDueQuery(tuple(session.flows), self._clock.now()))
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due), blocked)
 
     async def _next_one(self, due: int) -> str:

@@ -12,10 +12,10 @@ from stepflow.drivers.port.commit import Peer, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
-    AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    NotDueQuery,
     OwnerQuery,
     PrunedQuery,
     Revision,
@@ -37,8 +37,9 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return _runs(tables, query)
         case TallyQuery():
             return _tally(tables, query)
-        case AsleepQuery():
-            return [sum(_asleep(run, query) for run in (*tables.runs.values(), *tables.pending.values()))]
+        case NotDueQuery():
+            runs = [*tables.runs.values(), *tables.pending.values()]
+            return [sum(_asleep(run, query) for run in runs), sum(_blocked(run, query) for run in runs)]
         case EndedQuery():
             return [run_id for run_id in query.ids if _is_over(tables.runs.get(run_id))]
         case DelayQuery():
@@ -48,8 +49,8 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
         case LimitUsageQuery():
             return [tables.limit_usage().of(query.limits, query.now)]
         case JournalQuery():
-            runs = [tables.entry(key) for key in query.ids]
-            return [() if run is None else tuple(run.journal.values()) for run in runs]
+            entries = [tables.entry(key) for key in query.ids]
+            return [() if run is None else tuple(run.journal.values()) for run in entries]
         case PrunedQuery():
             return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
         case OwnerQuery():
@@ -94,11 +95,16 @@ def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> b
     return not query.labels or any(group.items() <= state.labels.items() for group in query.labels)
 
 
-def _asleep(run: MemoryRun, query: AsleepQuery) -> bool:
+def _asleep(run: MemoryRun, query: NotDueQuery) -> bool:
     row = run.row
     if row is None:
         return run.state.transition.events != () and run.created.flow in query.flows
     return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
+
+
+def _blocked(run: MemoryRun, query: NotDueQuery) -> bool:
+    row = run.row
+    return row is not None and row.flow in query.flows and not row.owner and row.blocked != ""
 
 
 def _is_over(run: MemoryRun | None) -> bool:

@@ -68,9 +68,12 @@ class Tally:
 
 
 @frozen
-class AsleepQuery:
+class NotDueQuery:
     """How many sleep or wait at `now`, to go on with one of these flows: rows that are due later, and runs without a row
-    that wait for an event (by the flow that created them). One number; what ended or is due costs nothing."""
+    that wait for an event (by the flow that created them); and how many rows of these flows are blocked.
+
+    Two numbers; what ended or is due costs nothing.
+    """
 
     flows: tuple[str, ...]
     now: int

@@ -27,12 +27,12 @@ from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredDat
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.pruning import Pruned, PrunedId
 from stepflow.drivers.port.queries import (
-    AsleepQuery,
     Condition,
     DueSummary,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    NotDueQuery,
     OwnerQuery,
     PostConflict,
     PrunedQuery,
@@ -49,7 +49,7 @@ TableQuery = (
     HistoryQuery
     | RunQuery
     | TallyQuery
-    | AsleepQuery
+    | NotDueQuery
     | EndedQuery
     | DelayQuery
     | DataQuery
@@ -194,7 +194,7 @@ class Store(ABC):
     @overload
     def read(self, query: TallyQuery) -> list[Tally]: ...
     @overload
-    def read(self, query: AsleepQuery) -> list[int]: ...
+    def read(self, query: NotDueQuery) -> list[int]: ...
     @overload
     def read(self, query: EndedQuery) -> list[str]: ...
     @overload

@@ -16,10 +16,10 @@ from stepflow.drivers.port.deltas import is_delta, parts_of
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
-    AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    NotDueQuery,
     PrunedQuery,
     Revision,
     RunQuery,
@@ -64,12 +64,12 @@ PRUNED_IDS = (
     f" {found('states', 'x.shard = $1 and x.id = u.id and x.delay is null and x.rev < 0', 'x.id, x.input_hash, x.created_at')} s"
 )
 
-_LATER = (
-    "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.due > $3"
-)
-ASLEEP = (
-    f"select {_LATER} and q.partition = 0)"
-    + "".join(f" + {_LATER} and q.partition = {partition} and q.blocked = '')" for partition in (1, 2, 4))
+_ROWS = "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.partition ="
+NOT_DUE = (
+    "select "
+    + " + ".join(f"{_ROWS} {partition} and q.blocked <> '')" for partition in (1, 2, 4))
+    + f", {_ROWS} 0 and q.due > $3)"
+    + "".join(f" + {_ROWS} {partition} and q.due > $3 and q.blocked = '')" for partition in (1, 2, 4))
     + " + (select count(*) from stepflow.states s where s.shard = any($1::text[]) and s.flow = any($2::text[])"
     " and s.waiting like 'event:_%' and s.delay is null"
     " and not exists (select 1 from stepflow.queue q where q.shard = s.shard and q.id = s.id))"
@@ -98,9 +98,8 @@ class PostgresReader:
                 return Lists(self.runner, self.shards, self.connection).runs(query)
             case TallyQuery():
                 return Lists(self.runner, self.shards, self.connection).tally(query)
-            case AsleepQuery():
-                rows = self._rows(ASLEEP, texts(self.shards.all), texts(list(query.flows)), query.now)
-                return [int(rows[0][0])]
+            case NotDueQuery():
+                return self.not_due(query)
             case JournalQuery():
                 return read_journals(self.runner, self.connection, self.shards, query.ids)
             case EndedQuery():
@@ -115,6 +114,15 @@ class PostgresReader:
                 return attached.read_delays(self.runner, self.connection, self.shards, query)
             case DataQuery():
                 return attached.read_data(self.runner, self.connection, self.shards, query)
+
+    def not_due(self, query: NotDueQuery) -> list[int]:
+        """The two numbers, in one round trip. Raises InboxNotEmpty when the inbox is to be applied first."""
+        shards = texts(self.shards.all)
+        look = (self.runner.sql(NOT_DUE), (shards, texts(list(query.flows)), query.now))
+        posted, ((blocked, asleep),) = fetch_all(self.connection, (self.runner.sql(POSTED), (shards,)), look)
+        if posted[0][0]:
+            raise InboxNotEmpty
+        return [int(asleep), int(blocked)]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`, each as of one moment. Raises InboxNotEmpty when the inbox is to be applied first."""

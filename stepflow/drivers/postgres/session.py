@@ -9,7 +9,7 @@ import psycopg
 
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
 from stepflow.drivers.port.pruning import PrunedId
-from stepflow.drivers.port.queries import DueSummary, OwnerQuery
+from stepflow.drivers.port.queries import DueSummary, NotDueQuery, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
@@ -153,6 +153,8 @@ class PostgresStore(Store):
         return self._drained(lambda: self._runner.run(lambda c: self._answer(c, query)))
 
     def _answer(self, connection: Connection, query: Query) -> Any:
+        if isinstance(query, NotDueQuery):
+            return self._reader(connection).not_due(query)
         ((posted,),) = fetch_all(connection, (self._runner.sql(POSTED), (texts(self._shards.all),)))
         if posted[0]:
             raise InboxNotEmpty

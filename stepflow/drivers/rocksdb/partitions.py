@@ -190,6 +190,16 @@ class Partitions:
         ]
         return [self._disk.scan(partition.prefix + number(now + 1), after(partition.prefix)) for partition in waiting]
 
+    def blocked(self, flows: Collection[str]) -> list[Iterator[tuple[bytes, bytes]]]:
+        """The blocked rows of these flows, as of this call."""
+        return [
+            self._disk.scan(partition.prefix, after(partition.prefix))
+            for flow in flows
+            for (letter, told), partitions in self._partitions.get(flow, {}).items()
+            if letter != LIMITED and told
+            for partition in partitions.values()
+        ]
+
     def suspects(self, flows: Mapping[str, str], now: int) -> int:
         """The number of due suspects that a worker of these flows may claim."""
         return sum(

@@ -13,10 +13,10 @@ from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.deltas import parts_of
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.queries import (
-    AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    NotDueQuery,
     PrunedQuery,
     RunQuery,
     Tally,
@@ -68,11 +68,12 @@ class RocksdbReader:
                 return self._runs(query)
             case TallyQuery():
                 return self._tally(query)
-            case AsleepQuery():
+            case NotDueQuery():
                 with self._lock:
                     waiting = sum(self._tables.counts["waiting", flow] for flow in query.flows)
                     later = self._tables.partitions.later(query.flows, query.now)
-                return [waiting + sum(1 for rows in later for _ in rows)]
+                    blocked = self._tables.partitions.blocked(query.flows)
+                return [waiting + sum(1 for rows in later for _ in rows), sum(1 for rows in blocked for _ in rows)]
             case EndedQuery():
                 return self._ended(query)
             case DelayQuery():

@@ -26,10 +26,10 @@ from stepflow.drivers.port.deltas import (
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
-    AsleepQuery,
     EndedQuery,
     HistoryQuery,
     LimitUsageQuery,
+    NotDueQuery,
     PrunedQuery,
     Revision,
     RunQuery,
@@ -64,16 +64,18 @@ EVENTS = (
     f"SELECT {EVENT} FROM stepflow_events WHERE shard = ?1 AND taken = 0 AND run_id IN (VALUES {{rows}}) ORDER BY seq"
 )
 
-_LATER = (
+_ROWS = (
     "(SELECT count(*) FROM stepflow_queue INDEXED BY stepflow_queue_{index}"
-    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = {partition} AND due > ?3{blocked})"
+    " WHERE shard = ?1 AND flow = ?2 AND owner = '' AND partition = {partition}{more})"
 )
-_OTHERS = " AND blocked = ''"
+_LATER, _BLOCKED = " AND due > ?3 AND blocked = ''", " AND blocked <> ''"
 # Nearly all of them are in the partition of sleeping rows, and are counted by its index alone.
-ASLEEP = (
-    f"SELECT {_LATER.format(index='later', partition=0, blocked='')}"
-    f" + {_LATER.format(index='next', partition=1, blocked=_OTHERS)}"
-    f" + {_LATER.format(index='suspect', partition=2, blocked=_OTHERS)}"
+NOT_DUE = (
+    f"SELECT {_ROWS.format(index='next', partition=1, more=_BLOCKED)}"
+    f" + {_ROWS.format(index='suspect', partition=2, more=_BLOCKED)},"
+    f" {_ROWS.format(index='later', partition=0, more=' AND due > ?3')}"
+    f" + {_ROWS.format(index='next', partition=1, more=_LATER)}"
+    f" + {_ROWS.format(index='suspect', partition=2, more=_LATER)}"
     " + (SELECT count(*) FROM stepflow_states AS s INDEXED BY stepflow_states_waiting"
     " WHERE s.shard = ?1 AND s.flow = ?2 AND s.event <> ''"
     " AND NOT EXISTS (SELECT 1 FROM stepflow_queue AS q WHERE q.shard = s.shard AND q.id = s.id))"
@@ -116,9 +118,10 @@ class SqliteReader:
                 return [_record(row[:9], read_queue(row[9:20])) for row in rows]
             case TallyQuery():
                 return SqliteLists(self.connection, self.shard).tally(query)
-            case AsleepQuery():
-                counts = [self.connection.execute(ASLEEP, (self.shard, flow, query.now)) for flow in query.flows]
-                return [sum(int(count.fetchone()[0]) for count in counts)]
+            case NotDueQuery():
+                counts = [self.connection.execute(NOT_DUE, (self.shard, flow, query.now)) for flow in query.flows]
+                blocked, asleep = zip(*[count.fetchone() for count in counts], strict=True) if counts else ((), ())
+                return [sum(asleep), sum(blocked)]
             case EndedQuery():
                 return [run_id for run_id, _shard in many_rows(self.connection, ENDED, query.ids, self.shard)]
             case DelayQuery():

@@ -11,7 +11,7 @@ import pytest
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.delays import Delay
-from stepflow.drivers.port.queries import AsleepQuery, EndedQuery, RunQuery, TallyQuery
+from stepflow.drivers.port.queries import EndedQuery, NotDueQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.errors import NotFound, StoreError
 from stepflow.model.lifecycle import Status, status_of
@@ -86,7 +86,8 @@ class QueryLaws:
             counts.update((r.created.flow, status.value) for r in every if r.state.id in found)
         assert {(t.flow, t.status): t.count for t in store.read(TallyQuery(now))} == counts
         for flow in (FLOW, "other"):
-            assert store.read(AsleepQuery((flow,), now)) == [counts[flow, "sleeping"] + counts[flow, "waiting"]]
+            asleep = counts[flow, "sleeping"] + counts[flow, "waiting"]
+            assert store.read(NotDueQuery((flow,), now)) == [asleep, counts[flow, "blocked"]]
         assert store.read(RunQuery(now, status="nonsense")) == []
 
     def test_law_15_runs_that_wait_for_an_event_are_found_whatever_row_they_have(self, sessions: Sessions) -> None:
@@ -129,18 +130,19 @@ class QueryLaws:
 
     def test_law_15_what_sleeps_or_waits_is_counted(self, sessions: Sessions) -> None:
         store, flows = sessions.session(), (FLOW, "other")
-        assert store.read(AsleepQuery(flows, NOW)) == [0]
+        assert store.read(NotDueQuery(flows, NOW)) == [0, 0]
         _zoo(store)
-        before = store.read(AsleepQuery(flows, NOW))[0]
+        before, blocked = store.read(NotDueQuery(flows, NOW))
+        assert blocked == len(store.read(RunQuery(NOW, status="blocked")))
         make(store, Commit(delays=(Delay(State("parked", 0, going("on")), LATER, commit=False),)))
         make(
             store, creation("both", due=LATER, transition=awaiting("e")), publish("waiting", "e", "1")
         )  # wakes the run
-        assert store.read(AsleepQuery(flows, NOW)) == [before + 1]
-        assert store.read(AsleepQuery((), NOW)) == store.read(AsleepQuery(("nobody's",), NOW)) == [0]
+        assert store.read(NotDueQuery(flows, NOW)) == [before + 1, blocked]
+        assert store.read(NotDueQuery((), NOW)) == store.read(NotDueQuery(("nobody's",), NOW)) == [0, 0]
         for one in claim(store, now=LATER).values():
             store.release([Release(one.fence, LATER + 5, event="e")], LATER)
-        assert store.read(AsleepQuery(flows, LATER + 5)) == [0]
+        assert store.read(NotDueQuery(flows, LATER + 5))[0] == 0
 
     def test_runs_come_newest_first_in_pages(self, sessions: Sessions) -> None:
         store = sessions.session()

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Fence, Release, Write
-from stepflow.drivers.port.queries import AsleepQuery, EndedQuery, HistoryQuery, RunQuery, TallyQuery
+from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, NotDueQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
 from stepflow.model.lifecycle import Status
@@ -253,7 +253,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
         query = RunQuery(self.now, None, status, given, None, limit)
         self.both(lambda side: [side.record(record) for record in side.session("main").read(query)])
         self.both(lambda side: side.session("main").read(TallyQuery(self.now)))
-        self.both(lambda side: side.session("main").read(AsleepQuery(tuple(FLOWS), self.now)))
+        self.both(lambda side: side.session("main").read(NotDueQuery(tuple(FLOWS), self.now)))
         self.both(lambda side: sorted(side.session("main").read(EndedQuery((*IDS, "missing")))))
 
     @rule()
