@@ -106,11 +106,11 @@ def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: in
         worker = engine._engine._session.worker
         made = [0]
 
-        async def submit(commit: Any, before: Any = None) -> Any:
+        async def submit(commit: Any) -> Any:
             made[0] += 1
             if made[0] >= commits:
                 worker.quit()
-            return await type(committer).submit(committer, commit, before)
+            return await type(committer).submit(committer, commit)
 
         committer.submit = submit  # type: ignore[method-assign]
         return engine.run_until_idle(advance=True).next_due is None and made[0] < commits

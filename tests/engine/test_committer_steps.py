@@ -1,4 +1,4 @@
-"""The committer and the steps of claimed runs: one of a run in a batch, one ticket for all of them."""
+"""The committer and the steps of claimed runs: one of a run in a batch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from stepflow import RevMismatch, StepflowError
 from stepflow.drivers.port.commit import Fence, Release
 from stepflow.drivers.port.step import Step
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.pending import PendingCommit
 from stepflow.model.state import Transition
 from tests.engine.committers import WatchedStore, create, with_committer
@@ -25,25 +24,6 @@ async def claimed(store: WatchedStore, committer: Committer, *names: str) -> dic
         for claim in claims
         if claim.record is not None
     }
-
-
-@pytest.mark.parametrize("free", [False, True])
-def test_a_run_uses_its_ticket_again(free: bool):
-    async def test(store: WatchedStore, committer: Committer) -> None:
-        step = (await claimed(store, committer, "a"))["a"]
-        store.free = free
-        first = committer.submit(step)
-        step.rev, _at = await first
-        step.transition = Transition("x", {"n": "2"})
-        second = committer.submit(step, first)
-        assert second is first
-        rev, _at = await second
-        (record,) = store.load(["a"])
-        assert record is not None
-        assert (record.state.rev, record.state.transition.annotations) == (rev, {"n": "2"})
-        assert committer.submit(create("b"), second) is not second
-
-    with_committer(test)
 
 
 @pytest.mark.parametrize("free", [False, True])
@@ -73,16 +53,13 @@ def test_a_step_and_the_release_of_its_run_are_not_in_one_batch():
     assert [len(batch) for batch in with_committer(test).batches] == [1, 1]
 
 
-def test_a_ticket_that_is_used_again_after_the_end_is_refused():
+def test_a_step_after_the_end_is_refused():
     async def test(store: WatchedStore, committer: Committer) -> None:
         step = (await claimed(store, committer, "a"))["a"]
-        first = committer.submit(step)
-        step.rev, _at = await first
+        step.rev, _at = await committer.submit(step)
         await asyncio.to_thread(committer.close)
-        assert isinstance(committer, GroupCommitter)
-        assert isinstance(first, PendingCommit)
         with pytest.raises(StepflowError, match="closed"):
-            await committer.submit(step, first)
+            await committer.submit(step)
 
     with_committer(test)
 

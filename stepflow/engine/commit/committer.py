@@ -22,15 +22,12 @@ class Committer(ABC):
     guards: Sequence[Guard] = ()  # of its threads
 
     @overload
-    def submit(self, commit: Commit, before: Awaitable[Any] | None = None) -> Awaitable[Committed]: ...
+    def submit(self, commit: Commit) -> Awaitable[Committed]: ...
     @overload
-    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[Committed | StepCommitted]: ...
+    def submit(self, commit: Member) -> Awaitable[Committed | StepCommitted]: ...
     @abstractmethod
-    def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Awaitable[Any]:
-        """Commit from the event loop; what the store answers, an error is raised.
-
-        `before` is the answer to the last step of the same run that the same task awaited, if this is a step, too.
-        """
+    def submit(self, commit: Member) -> Awaitable[Any]:
+        """Commit from the event loop; what the store answers, an error is raised."""
 
     @abstractmethod
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
@@ -63,7 +60,7 @@ class InlineCommitter(Committer):
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
         self._store, self._clock, self._notifier = store, clock, notifier
 
-    async def submit(self, commit: Member, before: Awaitable[Any] | None = None) -> Any:  # noqa: ARG002
+    async def submit(self, commit: Member) -> Any:
         (result,) = self._store.commit([commit], self._clock.now())
         if isinstance(result, Exception):
             raise result

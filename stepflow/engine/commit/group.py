@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from attrs import define
 
 from stepflow.drivers.port.background import JOIN_S
 from stepflow.drivers.port.commit import Commit, CommitResult, Release
-from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
@@ -97,12 +97,8 @@ class GroupCommitter(Committer):
         self._guard = self._pool.guard
         self.guards = (self._guard,)
 
-    def submit(self, commit: Member | Release, before: Awaitable[Any] | None = None) -> PendingCommit:
-        if type(before) is PendingCommit and type(commit) is Step:
-            entry = before
-            entry.write, entry.outcome = commit, PENDING
-        else:
-            entry = PendingCommit(commit, self._loop)
+    def submit(self, commit: Member | Release) -> PendingCommit:
+        entry = PendingCommit(commit, self._loop)
         if self._closed:
             entry.outcome = _closed()
             return entry

@@ -18,8 +18,7 @@ class PendingCommit:
     """A write with its waiter: the task that awaits it, or the callback `on_done`.
 
     To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
-    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. DedupKey that has the answer
-    it may use it again: for another `write`, with the `outcome` PENDING.
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it, once.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_loop", "context", "on_done", "outcome", "run", "wake", "write")
@@ -44,7 +43,7 @@ class PendingCommit:
     def add_done_callback(self, wake: Callable[[PendingCommit], None], *, context: Context) -> None:
         """The task will go on by this call."""
         self.wake, self.context = wake, context
-        self._asyncio_future_blocking = True  # for the next time
+        self._asyncio_future_blocking = True  # a task that was cancelled and goes on awaits it again
 
     def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002 - what `Task.cancel` passes
         """Let the task end; its write is done all the same."""

@@ -98,7 +98,7 @@ class Executor:
 @coroutine
 def run_on_loop(
     attempt: GeneratorAttempt,
-    commit: Callable[[Member, Awaitable[Any] | None], Awaitable[Any]],
+    commit: Callable[[Member], Awaitable[Any]],
     call: Callable[..., Awaitable[Any]],
     limits: TimeLimits,
 ) -> Generator[Any, Any, Release | None]:
@@ -106,7 +106,6 @@ def run_on_loop(
     enter(attempt.current)
     effects, forks = attempt.effects(), LINEAGE.forks
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
-    pending: Awaitable[Any] | None = None  # of the last commit, once it was answered
     try:
         effect = next(effects)
         while True:
@@ -114,7 +113,7 @@ def run_on_loop(
                 end_if_forked(forks)
             try:
                 if type(effect) is not Call:
-                    made: Any = commit(effect, pending)
+                    made: Any = commit(effect)
                 elif effect.limit_s is not None:
                     made = limits.run(attempt, effect, call)
                 elif effect.is_async:
@@ -129,9 +128,7 @@ def run_on_loop(
                             _keep_unless_interrupted(task, attempt)
                     value = made.outcome
                     if type(value) is not tuple and isinstance(value, BaseException):
-                        pending = None
                         raise value
-                    pending = made
                 elif isinstance(made, asyncio.Future) and type(effect) is Call and not effect.is_async:
                     try:
                         value = yield from _awaited(_to_its_end(made, task, attempt))
