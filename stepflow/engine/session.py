@@ -43,7 +43,7 @@ from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 
 T = TypeVar("T")
-QUIET_S = 0.05
+QUIET_S = 0.25  # on a busy disk a run of ten steps takes 0.1 s; the threads cost such a run as much as its steps
 REST_S = 2.0  # for a worker that another task stops to come to its end
 GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
 

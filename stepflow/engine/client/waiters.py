@@ -61,7 +61,6 @@ class RunWaiters:
 
     def add(self, run_id: str) -> RunWaiter:
         """Begin to wait for a run."""
-        self._notifier.listen()
         waiter = RunWaiter(run_id, self._loop.create_future(), self._loop.create_future())
         self._waiting.setdefault(run_id, []).append(waiter)
         self._named.add(run_id)
@@ -69,12 +68,21 @@ class RunWaiters:
 
     async def look(self, waiter: RunWaiter) -> None:
         """Look at its run for the first time, together with those of the tasks that are ready now; at once if there are none."""
-        if self._clock.virtual or self._reader.alone:
+        if self._clock.virtual:
             await self._turn()
-            self._set_timer()
+        elif self._reader.alone:
+            await self._turn()
+            if not waiter.ended.done():  # it may have ended before the news of other processes were heard
+                self._listen(waiter)
         else:
-            self._begin()
+            self._listen(waiter)
         await waiter.seen
+
+    def _listen(self, waiter: RunWaiter) -> None:
+        """Hear of other processes' changes, and look at the run from now on."""
+        self._notifier.listen()
+        self._named.add(waiter.run_id)
+        self._begin()
 
     def remove(self, waiter: RunWaiter) -> None:
         """The task no longer waits."""
