@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
 from typing import Any, Self
@@ -30,7 +29,6 @@ from stepflow.engine.checks import (
 )
 from stepflow.engine.clock import Clock, moment
 from stepflow.engine.flow_engine import AsyncFlowEngine
-from stepflow.engine.futures import uninterrupted
 from stepflow.engine.health import Health
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
 from stepflow.engine.session import GRACE_S, Session
@@ -95,7 +93,10 @@ class AsyncEngine(AsyncFlowEngine):
         return self
 
     async def close(self) -> None:
-        """Release what is held and end all threads; steps that have begun get ten seconds. A closed engine stays closed."""
+        """Release what is held and end all threads; steps that have begun get ten seconds. A closed engine stays closed.
+
+        Raises StepflowError inside a step of this engine, whose end it would wait for.
+        """
         await self._session.close(GRACE_S)
 
     async def __aenter__(self) -> Self:
@@ -195,15 +196,19 @@ class AsyncEngine(AsyncFlowEngine):
         """Let `run_forever` release what it holds and return; call it on the engine's loop."""
         self._session.worker.quit()
 
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[None]:
-        """`async with engine.worker():` advances runs in the background meanwhile."""
-        async with self._session.at_work():
-            task = asyncio.create_task(uninterrupted(self._session.worker.run(until_idle=False)))
-            try:
-                yield
-            finally:
-                self._session.worker.quit()
-                await asyncio.wait([task])
-        if (interrupt := task.result()[1]) is not None:
-            raise interrupt
+    def worker(self) -> AbstractAsyncContextManager[None]:
+        """`async with engine.worker():` advances runs in the background meanwhile, at the latest until the engine is closed."""
+        return AsyncBackgroundWorker(self._session)
+
+
+class AsyncBackgroundWorker:
+    """What `worker` returns. Not a generator, which the end of the interpreter would try to finish."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def __aenter__(self) -> None:
+        await self._session.begin_background()
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self._session.end_background()

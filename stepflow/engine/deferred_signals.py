@@ -19,6 +19,10 @@ SECOND_SIGNAL_S = 0.5  # after which the same signal for the second time is hand
 _clock = SystemClock()
 
 
+class Interruption(KeyboardInterrupt):
+    """A signal handler interrupted a step: no error of the step, and no crash."""
+
+
 class _UserCode(threading.local):
     """Whether user code is being called in this thread: then signal handlers may interrupt it at any point.
 

@@ -1,17 +1,20 @@
-"""futures: what one thread waits for while an event loop, perhaps in another thread, works on it."""
+"""futures: what one thread waits for while an event loop, perhaps in another thread, works on it; and the end of cancelled tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 Outcome = tuple[T | None, KeyboardInterrupt | None]
 LOOK_UP_S = 0.5
+CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
+_left_behind: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 
 async def uninterrupted(work: Coroutine[Any, Any, T]) -> tuple[T | None, KeyboardInterrupt | None]:
@@ -20,6 +23,24 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> tuple[T | None, Keyboar
         return await work, None
     except KeyboardInterrupt as interrupt:
         return None, interrupt
+
+
+async def end_of_cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait for the end of cancelled tasks, CANCEL_TIMEOUT_S at most. No later call waits for those that go on all the same."""
+    waited = [task for task in tasks if task not in _left_behind]
+    if waited:
+        _done, late = await asyncio.wait(waited, timeout=CANCEL_TIMEOUT_S)
+        _left_behind.update(late)
+
+
+async def off_loop(work: Callable[[], T]) -> T:
+    """Do blocking work in a thread; at the interpreter's exit, when asyncio's threads take none, on the loop itself."""
+    try:
+        return await asyncio.to_thread(work)
+    except RuntimeError as error:
+        if "shutdown" not in str(error):
+            raise
+        return work()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, TypeVar
+
+from stepflow.errors import StepflowError
+
+T = TypeVar("T")
 
 Found = tuple[asyncio.AbstractEventLoop, asyncio.Task[Any] | None]
 _hidden: ContextVar[Found | None] = ContextVar("stepflow_hidden_loop", default=None)
@@ -49,6 +54,17 @@ class ShownLoop:
         if self._found is not None:
             _leave(*self._found)
             asyncio._set_running_loop(self._inner)  # noqa: SLF001
+
+
+def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
+    """Run a coroutine to its end in the calling thread; StepflowError with `refusal` if it has to wait for something."""
+    with ShownLoop():
+        try:
+            work.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        work.close()
+    raise StepflowError(refusal)
 
 
 # asyncio has no other way: its low-level hooks for event loops and for other implementations of tasks.

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from typing import Any
 
 from stepflow.errors import StepflowError
+
+NOT_OPEN = "the engine is not open: use it inside `with Engine(...) as engine:`"
+CLOSED = "the engine is closed: open a new one"
 
 
 class _Lineage:
@@ -31,6 +35,8 @@ class Lifetime:
 
     def __init__(self, *, any_loop: bool = False) -> None:
         self._any_loop, self._open, self.closing = any_loop, False, False
+        self._was_open, self._work_ends = False, False
+        self._worker: asyncio.Task[Any] | None = None  # the task that is at work
         self._forks = 0  # as of when it was opened
 
     @property
@@ -56,7 +62,7 @@ class Lifetime:
     def check_open(self) -> None:
         """Raise StepflowError unless this process opened the engine, on this event loop if one runs, and did not close it."""
         if not self._open:
-            raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
+            raise StepflowError(CLOSED if self._was_open else NOT_OPEN)
         if self._forks != LINEAGE.forks:
             raise StepflowError("the engine was opened before fork: open one in each process")
         try:
@@ -78,7 +84,12 @@ class Lifetime:
 
     def closed(self) -> None:
         """The engine is not open any more."""
-        self._open = False
+        self._open, self._was_open = False, True
+
+    async def end_of_work(self) -> None:
+        """If work is about to end, for example after Ctrl-C, wait until it has ended."""
+        while self._open and self.at_work and (self._work_ends or (self._worker and self._worker.cancelling())):
+            await self._at_rest.wait()
 
     def work_began(self) -> None:
         """The engine may hold claims from now on; StepflowError if it may already."""
@@ -86,9 +97,15 @@ class Lifetime:
         if self.at_work:
             raise StepflowError("this engine is at work already: open another one for a second worker")
         self._at_rest.clear()
+        self._worker, self._work_ends = asyncio.current_task(), False
+
+    def work_ends(self) -> None:
+        """The worker claims no more, and releases what it holds."""
+        self._work_ends = True
 
     def work_ended(self) -> None:
         """The worker holds nothing any more."""
+        self._worker = None
         self._at_rest.set()
 
     async def wait_for_rest(self, timeout_s: float) -> None:

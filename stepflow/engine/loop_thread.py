@@ -26,17 +26,25 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.background import join
+from stepflow.drivers.port.background import JOIN_S, join
 from stepflow.engine.caller_loop import CallerLoop, FirstStep, StepThreads
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.deferred_signals import DeferredSignals, user_code
-from stepflow.engine.futures import Outcome, answer_of, future_of, running_loop, uninterrupted, value_of
-from stepflow.engine.hidden_loop import ShownLoop, hidden_loop
+from stepflow.engine.futures import (
+    Outcome,
+    answer_of,
+    end_of_cancelled,
+    future_of,
+    running_loop,
+    uninterrupted,
+    value_of,
+)
+from stepflow.engine.hidden_loop import hidden_loop, run_inline
+from stepflow.engine.lifetime import CLOSED
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 log = logging.getLogger("stepflow")
-CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
 TICK_S = 0.02  # a step that lasts longer gives the loop to the thread
 TICKS = 50  # without a call, after which the thread stops to look
 WORK_S = 0.005  # after which the loop runs again between two steps of the caller
@@ -44,17 +52,6 @@ TURN_S = 0.05  # after which it runs again although the calls need no more than 
 NO_WAIT_IN_STEP = "a step cannot wait for other runs in virtual time: nothing else moves while it runs"
 _clock = SystemClock()
 in_sync_step: ContextVar[bool] = ContextVar("stepflow_in_sync_step", default=False)  # set by virtual time
-
-
-def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
-    """Run a coroutine to its end in the calling thread; StepflowError with `refusal` if it has to wait for something."""
-    with ShownLoop():
-        try:
-            work.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        work.close()
-    raise StepflowError(refusal)
 
 
 class LoopThread:
@@ -69,7 +66,7 @@ class LoopThread:
         self._runs = False  # some thread runs the loop, or makes a first step
         self.first_step = False  # the calling thread makes one: no other task can have something to do together with it
         self._threaded = False  # the loop is, or is about to be, run by the thread
-        self._waiting = 0  # calls that wait for the thread
+        self._awaited: set[Future[Any]] = set()  # of the calls that wait for the thread
         self._steps: StepThreads | None = None
         self._work: list[Callable[[], None]] = []  # steps that were offered to the caller
         self._turns = 0  # phases of callers so far
@@ -111,17 +108,17 @@ class LoopThread:
                 )
             alone = here is None
             with self._changed:
-                if self._closing:
-                    raise StepflowError("the engine is closed: open a new one")
-                while alone and self._runs and not self._threaded and not self._caller:
+                while alone and self._runs and not (self._threaded or self._caller or self._closing):
                     self._changed.wait()  # the thread is about to leave the loop
+                if self._closing:
+                    raise StepflowError(CLOSED)
                 if alone and not self._threaded and not self._caller:
                     self._caller = threading.get_ident()
                     return None
                 self._hand_over()
-                self._waiting += 1
-                # What is scheduled before the loop's stop is sure to be answered.
-                return asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
+                future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
+                self._awaited.add(future)
+                return future
         except BaseException:
             work.close()
             raise
@@ -167,6 +164,7 @@ class LoopThread:
             if self._runs:
                 self._loop.call_soon_threadsafe(self._loop.stop)
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self._caller in (0, threading.get_ident()), JOIN_S)
             thread = self._thread
         if thread is not None and not join(thread):
             return
@@ -179,21 +177,26 @@ class LoopThread:
 
     def _end(self) -> None:
         """Run the loop once more, in this thread."""
-        loop, left = self._loop, asyncio.all_tasks(self._loop)
+        loop = self._loop
 
         async def end() -> None:
+            left = asyncio.all_tasks() - {asyncio.current_task()}  # with those of the last calls, which begin here
             for task in left:
                 task.cancel()
-            if left:  # a task that goes on although it was cancelled must not keep the process
-                await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
+            await end_of_cancelled(left)  # a task that goes on although it was cancelled must not keep the process
             await loop.shutdown_asyncgens()
             await loop.shutdown_default_executor()
+            await asyncio.sleep(0)  # the last calls get their answers
 
         task = loop.create_task(end())
         task.add_done_callback(self._stop)
         while not task.done():  # earlier requests to stop may be left
             loop.run_forever()
         loop.close()
+        with self._changed:
+            for future in self._awaited:  # of tasks that go on although they were cancelled
+                if not future.done():
+                    future.set_exception(CancelledError())
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         """Run the loop in this thread until the work is done, or until the loop is handed over."""
@@ -241,15 +244,15 @@ class LoopThread:
             self._loop.stop()  # after one turn
 
     def _run_loop(self) -> bool:
-        """A loop phase; False if the loop was handed over."""
+        """A loop phase; False if the loop was handed over, or is being closed."""
         ran = self._run_phase(self._loop.run_forever)
         self._ran = _clock.monotonic()
         return ran
 
     def _run_phase(self, phase: Callable[[], None]) -> bool:
-        """Run the loop, or a first step; False if the loop was handed over."""
+        """Run the loop, or a first step; False if the loop was handed over, or is being closed."""
         with self._changed:
-            if self._threaded:
+            if self._threaded or self._closing:
                 return False
             self._runs = True
             self._turns += 1
@@ -296,8 +299,10 @@ class LoopThread:
                 with suppress(RuntimeError):  # no thread can be started: the tasks go on with the next call
                     self._hand_over()
             if not broken and not task.done():
-                self._waiting += 1
                 future = future_of(task, self._loop)
+                self._awaited.add(future)
+            if self._closing:
+                self._changed.notify_all()
         self._push_to_threads()
         if future is None:
             self._take_back_soon()
@@ -319,7 +324,7 @@ class LoopThread:
         finally:
             user_code.end()
             with self._changed:
-                self._waiting -= 1
+                self._awaited.discard(future)
             self._take_back_soon()
 
     def _hand_over(self) -> None:
@@ -334,14 +339,14 @@ class LoopThread:
         self._changed.notify_all()
 
     def _take_back_soon(self) -> None:
-        if self._threaded and not self._waiting and not self._caller:
+        if self._threaded and not self._awaited and not self._caller:
             with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._take_back)
 
     def _take_back(self) -> None:
         """End the thread's turn if it has nothing to do; on the loop."""
         with self._changed:
-            if self._threaded and not self._waiting and not self._caller and not asyncio.all_tasks(self._loop):
+            if self._threaded and not self._awaited and not self._caller and not asyncio.all_tasks(self._loop):
                 self._threaded = False
                 self._loop.stop()
 

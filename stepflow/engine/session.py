@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.flow_engine import AsyncFlowEngine
+from stepflow.engine.futures import Outcome, off_loop, uninterrupted, value_of
 from stepflow.engine.health import Health
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
@@ -40,6 +41,7 @@ from stepflow.engine.worker.retention import Pruner
 from stepflow.engine.worker.styles import styles
 from stepflow.engine.worker.worker import Worker
 from stepflow.errors import StepflowError
+from stepflow.model.current import current_or_none
 from stepflow.model.flow import Flow
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class Session:
     ) -> None:
         self._commit_on_loop = commit_on_loop
         self._pruning: asyncio.Task[None] | None = None
+        self._background: tuple[AbstractAsyncContextManager[None], asyncio.Task[Outcome[bool]]] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any, Any]] = {}
@@ -132,13 +135,14 @@ class Session:
         """Release what is held, finish what was submitted, end the threads; a forked child owns none of that."""
         if self.lifetime.forked:
             return
+        self.check_outside("close()")
         if not self.lifetime.is_open or asyncio.get_running_loop() is self.lifetime.loop:
             await undisturbed(self._close(grace_s))
         elif not self.lifetime.loop.is_closed():
             raise StepflowError("the engine was opened on another event loop: close it there")
         else:  # its tasks ended with their loop
             self.lifetime.closed()
-            await _off_loop(self._shut)
+            await off_loop(self._shut)
             self._pool.close()
 
     async def _close(self, grace_s: float) -> None:
@@ -147,6 +151,7 @@ class Session:
             await self._store_time.stop()
             await self.feed.close()
             await self.worker.stop(grace_s)
+            await self.end_background()
             await self.lifetime.wait_for_rest(REST_S)  # another task or thread may be inside `at_work`
             await self.executions.end_background(grace_s)
             await self.leases.release_all()
@@ -182,6 +187,8 @@ class Session:
 
         The threads and tasks for that begin after QUIET_S: work that is over before then needs none of them.
         """
+        if not self.in_user_code():
+            await self.lifetime.end_of_work()
         self.lifetime.work_began()
         self.worker.ready()
         quiet = None if self.clock.virtual else asyncio.get_running_loop().call_later(QUIET_S, self._accompany)
@@ -205,14 +212,50 @@ class Session:
         self._pruning = asyncio.create_task(self.pruner.run())
 
     async def _rest(self) -> None:
-        await self.worker.stop(GRACE_S)
-        pruning, self._pruning = self._pruning, None
-        if pruning is not None:
-            pruning.cancel()
-            await asyncio.wait([pruning])
-            if self.lifetime.is_open:  # else `close` does it
-                await self._call(self.heartbeat.stop)
-        self.lifetime.work_ended()
+        self.lifetime.work_ends()
+        try:
+            await self.worker.stop(GRACE_S)
+            pruning, self._pruning = self._pruning, None
+            if pruning is not None:
+                pruning.cancel()
+                await asyncio.wait([pruning])
+                if self.lifetime.is_open:  # else `close` does it
+                    await self._call(self.heartbeat.stop)
+        finally:
+            self.lifetime.work_ended()
+
+    async def begin_background(self) -> None:
+        """Advance runs in the background until `end_background`, at the latest until the engine is closed."""
+        work = self.at_work()
+        await work.__aenter__()
+        self._background = work, asyncio.create_task(uninterrupted(self.worker.run(until_idle=False)))
+
+    async def end_background(self) -> None:
+        """End the work in the background, if there is some; raises what ended it before."""
+        if self._background is None:
+            return
+        (work, task), self._background = self._background, None
+        self.worker.quit()
+        try:
+            await asyncio.wait([task])
+        finally:
+            await work.__aexit__(None, None, None)
+        value_of(task.result())
+
+    def in_user_code(self) -> bool:
+        """Whether the caller is a step or a flow function that this engine executes."""
+        if not self.lifetime.is_open:
+            return False
+        current = current_or_none()
+        return self.executions.current() is not None or (current is not None and self.worker.runs(current))
+
+    def check_outside(self, call: str) -> None:
+        """Raise StepflowError if a step of this engine calls: the call would wait for the end of the step."""
+        if self.in_user_code():
+            raise StepflowError(
+                f"{call} was called inside a step of this engine, for whose end it would wait: let the step return, and"
+                f" call {call} outside of steps"
+            )
 
     def _shut(self) -> None:
         self.heartbeat.stop()
@@ -240,16 +283,6 @@ class Session:
             *self._store_time.guards,
         ]
         return Health(tuple(guard.health for guard in guards), self.executor.limits.lost)
-
-
-async def _off_loop(work: Callable[[], None]) -> None:
-    """Do blocking work in a thread; at the interpreter's exit, when asyncio's threads take none, on the loop itself."""
-    try:
-        await asyncio.to_thread(work)
-    except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-        work()
 
 
 async def undisturbed(work: Coroutine[Any, Any, None]) -> None:

@@ -84,6 +84,11 @@ def current() -> Current:
         raise LookupError("current() was called outside a step: only an engine that runs a step sets it") from None
 
 
+def current_or_none() -> Current | None:
+    """The step that called this code; None outside a step."""
+    return _current.get(None)
+
+
 def current_run() -> str:
     """The id of the run whose step called this code; empty outside a step."""
     found = _current.get(None)

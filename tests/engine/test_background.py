@@ -262,7 +262,7 @@ def test_a_worker_survives_any_surprise_and_health_tells():
         assert health["worker"].failures >= 1
         assert health["worker"].last_error == "ValueError: a row that cannot be read"
         assert engine.health().ok
-    with pytest.raises(StepflowError, match="not open"):
+    with pytest.raises(StepflowError, match="engine is closed"):
         engine.health()
 
 

@@ -23,7 +23,7 @@ def test_an_engine_is_opened_and_closed_without_with(store, clock):
     assert run.status() is Status.COMPLETED
     engine.close()
     engine.close()
-    with pytest.raises(StepflowError, match="not open"):
+    with pytest.raises(StepflowError, match="engine is closed"):
         engine.runs()
     assert len(engine.open().runs()) == 1
     engine.close()
@@ -43,7 +43,7 @@ def test_the_async_engine_too(store, clock):
         assert await engine.runs() == []
         await engine.close()
         await engine.close()
-        with pytest.raises(StepflowError, match="not open"):
+        with pytest.raises(StepflowError, match="engine is closed"):
             await engine.runs()
 
     asyncio.run(main())

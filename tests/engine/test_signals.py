@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _signal
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, Status, named
+from stepflow import Engine, Status, current, named
 from tests.engine.flows import Order, chain
 from tests.engine.test_caller import WAIT_S, in_thread
 
@@ -39,17 +40,15 @@ def test_a_signal_while_work_is_given_to_the_thread_leaves_the_engine_usable(sto
         waiting = engine.start(flow, Order(), id="one")
         lifetime.work_began = noted  # type: ignore[method-assign]
         with in_thread(lambda: waiting.result(WAIT_S)):
-            while not (engine._loop_thread._waiting or engine._loop_thread._caller):
+            while not (engine._loop_thread._awaited or engine._loop_thread._caller):
                 threading.Event().wait(0.001)
             engine.tally()  # from now on the thread runs the loop
             monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 engine.run_until_idle()
-            while lifetime.at_work:
-                threading.Event().wait(0.001)
             engine.run_until_idle()
         assert waiting.status() is Status.COMPLETED
-        assert engine._loop_thread._waiting == 0
+        assert not engine._loop_thread._awaited
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
@@ -126,3 +125,44 @@ def test_a_signal_just_before_a_step_interrupts_the_step(store):
         with pytest.raises(KeyboardInterrupt):
             engine.run_until_idle()
         assert run.status() is Status.QUEUED
+
+
+def test_the_next_call_waits_for_the_work_that_an_interrupt_ends(store):
+    release, begun = threading.Event(), threading.Barrier(2)
+
+    def step() -> None:
+        if begun.wait(WAIT_S) == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert release.wait(WAIT_S)
+
+    slow, quick = named("slow").do("a", step).compile(), chain("quick", "a")
+    with Engine(store) as engine:
+        engine.register(slow, quick)
+        runs: list[Any] = [engine.start(slow) for _ in range(2)]  # in threads, because there are two
+        with pytest.raises(KeyboardInterrupt):
+            engine.run_until_idle()
+        runs.append(engine.start(quick, Order()))
+        threading.Timer(0.1, release.set).start()
+        engine.run_until_idle()
+        assert [run.status() for run in runs] == [Status.COMPLETED] * 3
+
+
+@pytest.mark.parametrize("real", [True, False], ids=["real", "virtual"])
+def test_an_interrupt_in_a_step_is_no_crash_of_its_run(store, clock, real):
+    attempts: list[int] = []
+
+    def step() -> None:
+        attempts.append(current().attempt)
+        if len(attempts) == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    flow = named("x").do("a", step).compile()
+    with Engine(store, clock=None if real else clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run_until_idle()
+        assert (run.status(), run.info().crashes) == (Status.QUEUED, 0)
+        engine.run_until_idle()
+        assert run.status() is Status.COMPLETED
+    assert attempts == [1, 1]

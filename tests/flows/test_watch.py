@@ -188,7 +188,7 @@ def test_a_sync_watch_ends_with_its_engine(store):
     thread.join(5)
     assert not thread.is_alive()
     assert ended in ([Stopping], [StepflowError])
-    with pytest.raises(StepflowError, match="not open"):
+    with pytest.raises(StepflowError, match="engine is closed"):
         next(watch)
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.loop_thread import run_inline
+from stepflow.engine.hidden_loop import run_inline
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.watch import Watch
 from stepflow.model.state import State

@@ -7,19 +7,21 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from types import EllipsisType, TracebackType
 from typing import Any, Self, TypeVar
 
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.blocking.base import ForwardCall
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.blocking.run import Run
 from stepflow.engine.checks import DEFAULT_KEEP
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
+from stepflow.engine.lifetime import CLOSED, NOT_OPEN
 from stepflow.engine.loop_thread import LoopThread
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
@@ -31,6 +33,10 @@ log = logging.getLogger("stepflow")
 
 class _CalledFromThreads(AsyncEngine):
     _any_loop = True
+
+    def check_outside(self, call: str) -> None:
+        """Raise StepflowError inside a step of this engine."""
+        self._session.check_outside(call)
 
 
 class EngineBase(FlowEngine):
@@ -59,11 +65,12 @@ class EngineBase(FlowEngine):
         )
         super().__init__(self._engine, self._call_on_loop)
         self._open_loop_thread: LoopThread | None = None
+        self._was_open = False
 
     @property
     def _loop_thread(self) -> LoopThread:
         if self._open_loop_thread is None:
-            raise StepflowError("the engine is not open: use it inside `with Engine(...) as engine:`")
+            raise StepflowError(CLOSED if self._was_open else NOT_OPEN)
         return self._open_loop_thread
 
     def _call_on_loop(self, work: Coroutine[Any, Any, T], /) -> T:
@@ -85,9 +92,11 @@ class EngineBase(FlowEngine):
         return self.__enter__()
 
     def close(self) -> None:
-        """Release what is held and end all threads; steps that have begun get ten seconds. Closing twice does nothing."""
-        if self._open_loop_thread is not None:
-            self.__exit__(None, None, None)
+        """Release what is held and end all threads; steps that have begun get ten seconds. Closing twice does nothing.
+
+        Raises StepflowError inside a step of this engine, whose end it would wait for.
+        """
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         if self._open_loop_thread is not None:
@@ -105,14 +114,15 @@ class EngineBase(FlowEngine):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        loop_thread = self._loop_thread
-        if loop_thread.forked:  # the parent's threads and locks are not ours
+        loop_thread = self._open_loop_thread
+        if loop_thread is None or loop_thread.forked:  # the parent's threads and locks are not ours
             return
+        self._engine.check_outside("close()")
         try:
             loop_thread.call(self._engine.__aexit__(kind, error, trace))
         finally:
             loop_thread.close()
-            self._open_loop_thread = None
+            self._open_loop_thread, self._was_open = None, True
             _open_engines.discard(self)
 
     def register(self, *flows: Flow[Any, Any]) -> None:
@@ -148,15 +158,22 @@ class EngineBase(FlowEngine):
         """Let `run_forever`, running in another thread, release what it holds and return."""
         self._loop_thread.run_soon(self._engine.quit)
 
-    @contextmanager
-    def worker(self) -> Iterator[None]:
-        """`with engine.worker():` advances runs in the background meanwhile."""
-        background = self._engine.worker()
-        self._loop_thread.call(background.__aenter__())
-        try:
-            yield
-        finally:
-            self._loop_thread.call(background.__aexit__(None, None, None))
+    def worker(self) -> AbstractContextManager[None]:
+        """`with engine.worker():` advances runs in the background meanwhile, at the latest until the engine is closed."""
+        return BackgroundWorker(self._engine.worker(), self._call_on_loop)
+
+
+class BackgroundWorker:
+    """What `worker` returns."""
+
+    def __init__(self, worker: AbstractAsyncContextManager[None], call: ForwardCall) -> None:
+        self._worker, self._call = worker, call
+
+    def __enter__(self) -> None:
+        self._call(self._worker.__aenter__())
+
+    def __exit__(self, *_error: object) -> None:
+        self._call(self._worker.__aexit__(None, None, None))
 
 
 _open_engines: weakref.WeakSet[EngineBase] = weakref.WeakSet()

@@ -14,6 +14,7 @@ from stepflow.drivers.port.commit import Claim, Fence, Record, Release
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
+from stepflow.engine.deferred_signals import Interruption
 from stepflow.errors import Full, Unavailable
 from stepflow.model.current import Current
 from stepflow.model.flow import Call, Flow
@@ -102,9 +103,9 @@ class Attempt(ABC):
         """Whether the worker ends this attempt. Else a CancelledError is the user code's own: it cancelled its task itself."""
         return self._interrupted or (self.worker is not None and self.worker.cancelling() > 0)
 
-    def release(self) -> Release:
-        """Releases the claim although a step has begun; a crash is counted if it hung, or if not the worker ended it."""
-        unasked = self.hung or not (self.stop or self.interrupted)
+    def release(self, cause: BaseException | None = None) -> Release:
+        """Releases the claim although a step has begun; a crash is counted if it hung, or if neither the worker nor a signal ended it."""
+        unasked = self.hung or not (self.stop or self.interrupted or isinstance(cause, Interruption))
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
         return Release(self.fence, self.clock.now(), crashes=crashes)
 

@@ -16,7 +16,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.deferred_signals import user_code
+from stepflow.engine.deferred_signals import Interruption, user_code
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.hidden_loop import HiddenLoop
@@ -210,7 +210,7 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
             return fn(*args)
     except BaseException as error:
         if error is user_code.interruption:
-            raise KeyboardInterrupt from None
+            raise Interruption from None
         raise
     finally:
         user_code.end()
@@ -280,4 +280,4 @@ class ThreadedAttempt:
 
 def _throwable(error: BaseException) -> BaseException:
     """What to throw into the attempt: what a signal handler raised in a step is no error of the step."""
-    return KeyboardInterrupt() if error is user_code.interruption else for_generator(error)
+    return Interruption() if error is user_code.interruption else for_generator(error)

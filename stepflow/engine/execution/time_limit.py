@@ -11,7 +11,7 @@ from typing import Any
 from stepflow.drivers.port.background import Guard
 from stepflow.engine.clock import Clock, VirtualClock
 from stepflow.engine.execution.attempt import SteppedAttempt, keep_task
-from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
+from stepflow.engine.futures import end_of_cancelled
 from stepflow.errors import StepflowError, TimedOut
 from stepflow.model.flow import Call
 
@@ -113,7 +113,7 @@ class TimeLimits:
     async def _end(self, work: asyncio.Task[Outcome]) -> None:
         """Cancel async work; one that goes on is left behind and counted."""
         work.cancel()
-        await asyncio.wait([work], timeout=CANCEL_TIMEOUT_S)
+        await end_of_cancelled([work])
         if not work.done():
             self._count(work)
 

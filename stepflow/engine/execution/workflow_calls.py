@@ -24,7 +24,7 @@ from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution import step_failure
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.executor import AGAIN_S, Executor
-from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
+from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
     Cancelled,
@@ -192,7 +192,7 @@ class WorkflowCalls(SteppedAttempt):
             for task in running:
                 task.cancel()
             if running:
-                await asyncio.wait(running, timeout=CANCEL_TIMEOUT_S)
+                await end_of_cancelled(running)
 
     def _begins(self, effect: Many) -> bool:
         return not (effect.enough() or self.stopping() or self.cancelling())

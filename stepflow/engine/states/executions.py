@@ -7,8 +7,8 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any
 
+from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.lifetime import Lifetime
-from stepflow.engine.loop_thread import CANCEL_TIMEOUT_S
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import StepflowError, Stopping
@@ -72,8 +72,7 @@ class Executions:
         _done, late = await asyncio.wait(self._background, timeout=grace_s)
         for task in late:
             task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
+        await end_of_cancelled(late)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._background.discard(task)

@@ -11,6 +11,7 @@ from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Maintenance
 from stepflow.engine.clock import Clock, microseconds
+from stepflow.engine.futures import off_loop
 
 T = TypeVar("T")
 EVERY_S = 3600.0
@@ -80,7 +81,7 @@ class Pruner:
         """Call a function that uses the store in a thread; one that has begun comes to its end before a cancellation goes on."""
         if self._clock.virtual:
             return fn()
-        call = asyncio.ensure_future(asyncio.to_thread(fn))
+        call = asyncio.ensure_future(off_loop(fn))
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

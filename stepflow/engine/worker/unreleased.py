@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from stepflow.drivers.port.commit import Claim, Fence, Release
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.errors import StoreError
 
+log = logging.getLogger("stepflow")
 Claims = TypeVar("Claims", list[Claim], list[Claim] | None)
 
 
@@ -41,6 +44,12 @@ class UnreleasedClaims:
     def failed(self, release: Release) -> None:
         """The store refused this release; it is to be made again."""
         self._releases[release.fence] = release
+
+    def left(self, error: Exception) -> None:
+        """The worker ends although not everything could be released."""
+        if count := len(self):
+            text = "%d run(s) not released, only their owner's end frees them: %s"
+            log.error(text, count, error, exc_info=not isinstance(error, StoreError))
 
     def release_all(self) -> None:
         """Release everything; raises StoreError when the store still refuses. On the thread that writes."""

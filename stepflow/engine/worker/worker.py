@@ -15,9 +15,10 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import Attempt, is_closed
+from stepflow.engine.execution.attempt import Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
 from stepflow.engine.execution.time_limit import TimeLimits
+from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
@@ -31,6 +32,7 @@ from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError, StoreReplaced
+from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -42,7 +44,6 @@ FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free
 MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
-CANCEL_TIMEOUT_S = 2.0  # for cancelled steps to end: one that goes on loses its claim, and with it its next write
 
 
 class Worker:
@@ -79,8 +80,7 @@ class Worker:
         self._looked = float("-inf")
         self._stopping, self._retry_commits, self._until_idle = False, False, False
         self.idle_until: int | None = None  # when `run(until_idle=True)` ended: when the next run is due
-        self._claiming = False  # a claim is on its way; its waiter may have been cancelled
-        self._claim_was_empty = False  # what seemed to be due could not be claimed
+        self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
         notifier.on_due(self.schedule_at)
@@ -98,6 +98,11 @@ class Worker:
     def at_rest(self) -> bool:
         """Whether it holds nothing, claims nothing and looks for nothing: `stop` would only be `quit`."""
         return not (self._held or self._unreleased or self._claiming or self._redefinition.searching)
+
+    def runs(self, current: Current) -> bool:
+        """Whether this belongs to an attempt of this worker; from any thread."""
+        held = self._held.get(current.run_id)
+        return isinstance(held, SteppedAttempt) and held.current is current
 
     def schedule_at(self, due: int) -> None:
         """Something may be due at `due` (microseconds UTC; 0: now)."""
@@ -180,17 +185,15 @@ class Worker:
         if late := list(self._tasks.values()):
             for attempt in self._held.values():
                 attempt.interrupt()
-            await asyncio.wait(late, timeout=CANCEL_TIMEOUT_S)
+            await end_of_cancelled(late)  # a step that goes on loses its claim, and with it its next write
         for run_id, attempt in list(self._held.items()):
             self._unreleased.failed(attempt.release())
             del self._held[run_id], self._tasks[run_id]
         try:
             if self._unreleased or self._claiming:  # what is on its way is written before this
                 await self._committer.call(self._unreleased.release_all)
-        except Exception as error:
-            if count := len(self._unreleased):
-                text = "%d run(s) not released, only their owner's end frees them: %s"
-                log.error(text, count, error, exc_info=not isinstance(error, StoreError))
+        except Exception as error:  # noqa: BLE001 - logged
+            self._unreleased.left(error)
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: raise the error if asked to end, else wait a little and go on."""
@@ -309,7 +312,7 @@ class Worker:
         except asyncio.CancelledError:
             release = attempt.release()
         except KeyboardInterrupt as interrupt:  # passed on by `run`
-            self._interrupt, release = interrupt, attempt.release()
+            self._interrupt, release = interrupt, attempt.release(interrupt)
             self.quit()
         except BaseException as error:
             if is_closed(attempt.task):  # the loop is gone
