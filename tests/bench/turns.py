@@ -27,8 +27,9 @@ def measure(folder: Path, *, store: str, place: str, runs: int) -> dict[str, Any
         async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
             engine.register(backlog, short)
             for first in range(0, runs, BATCH):
-                await engine.start_many(backlog, [(None, None) for _ in range(min(BATCH, runs - first))])
-            await engine.start_many(short, [(None, None) for _ in range(OTHERS)])
+                ids = [f"run-{n:06}" for n in range(first, min(first + BATCH, runs))]
+                await engine.start_many(backlog, [(run_id, None) for run_id in ids])
+            await engine.start_many(short, [(f"run-short-{n}", None) for n in range(OTHERS)])
             gc.collect()
             began = perf_counter()
             await engine.run_until_idle()
