@@ -18,6 +18,8 @@ ARGUMENTS = {
     "Duplicate": ("key", "run-1"),
     "RunEnded": ("run-1", "completed", "event 'paid' was not stored"),
     "RunFailed": ("run-1", "ValueError", "no", "Traceback"),
+    "StepFailed": ("charge", "ValueError", "no", "Traceback"),
+    "ReplayMismatch": ("flow", "run-1", "step 'a'", "step 'b'"),
 }
 
 
