@@ -121,7 +121,7 @@ class DelayAndDataRules:
                 for epoch in result.epochs:
                     side.fences[change.run_id] = Fence(change.run_id, epoch)
                 answers.append((len(result.revs), result.data_revs, result.offsets, len(result.epochs)))
-            side.revs += sorted(made)
+            side.made(made)
             return answers
 
         self.both(call)
@@ -203,13 +203,11 @@ class DelayAndDataRules:
             low, high = (_nth(side, bound) for bound in bounds)
             since = self.now - age if age else 0
             query = HistoryQuery(run_id, low or 0, limit, flags[0], tuple(groups), since, flags[1], high)
-            return [(side.state(r.state), r.exchange) for r in side.session("main").read(query)]
+            return side.history(query)
 
         self.both(call)
 
 
 def _nth(side: Side, number: int | None) -> int | None:
-    """The nth revision that was made, or the newest one; None for None."""
-    if number is None or not number or not side.revs:
-        return number
-    return side.revs[min(number, len(side.revs)) - 1]
+    """The last revision of the nth batch, or of the newest one; None for None."""
+    return None if number is None else side.last_of(number)

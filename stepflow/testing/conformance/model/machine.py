@@ -66,8 +66,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
 
         def call(side: Side) -> list[Any]:
             results = side.session("main").commit(batches(side), self.now)
-            side.revs += sorted(rev for result in results for rev in revisions(result))
-            assert side.revs == sorted(set(side.revs))
+            side.made(rev for result in results for rev in revisions(result))
             return [(type(result).__name__, getattr(result, "ids", len(revisions(result)))) for result in results]
 
         self.both(call)
@@ -238,12 +237,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
     def same_history(self, since: int, limit: int, last: bool, run_id: str | None) -> None:
         """The history is the same."""
 
-        def call(side: Side) -> list[Any]:
-            rev = side.revs[since - 1] if 0 < since <= len(side.revs) else 0
-            found = side.session("main").read(HistoryQuery(run_id, rev, limit, last))
-            return [(side.state(revision.state), revision.exchange) for revision in found]
-
-        self.both(call)
+        self.both(lambda side: side.history(HistoryQuery(run_id, side.last_of(since), limit, last)))
 
     @rule(
         given=st.none() | labels, status=st.none() | st.sampled_from([str(s) for s in Status]), limit=st.integers(1, 9)

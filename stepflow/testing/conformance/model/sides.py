@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from stepflow.drivers.port.commit import Fence, Owner, Record
+from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.state import State
 
@@ -16,9 +17,9 @@ class Side:
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
         self.sessions: dict[str, Store] = {}
-        self.revs: list[
-            int
-        ] = []  # in the order in which they were made: the numbers themselves are the driver's choice
+        self.batches: list[
+            list[int]
+        ] = []  # the revisions of each batch of commits: their numbers are the driver's choice
         self.fences: dict[str, Fence] = {}
         self.closing: list[Callable[[], None]] = []
 
@@ -28,9 +29,30 @@ class Side:
             self.sessions[owner] = self.driver.connect("", Owner(owner, "host", 1), 0)
         return self.sessions[owner]
 
+    def made(self, revs: Iterable[int]) -> None:
+        """Note the revisions of a batch. They are newer than all before; which member of the batch gets which is free."""
+        batch = sorted(revs)
+        if batch:
+            assert len(set(batch)) == len(batch)
+            assert not self.batches or self.batches[-1][-1] < batch[0]
+            self.batches.append(batch)
+
     def rank(self, rev: int) -> int:
-        """The position of a revision among all that were made; 0 for none."""
-        return self.revs.index(rev) + 1 if rev in self.revs else 0
+        """The number of the batch that made a revision, from 1; 0 for none."""
+        return next((number for number, batch in enumerate(self.batches, 1) if rev in batch), 0)
+
+    def last_of(self, number: int) -> int:
+        """The last revision of the batch of this number, or of the newest one; 0 for none."""
+        return self.batches[min(number, len(self.batches)) - 1][-1] if number > 0 and self.batches else 0
+
+    def history(self, query: HistoryQuery) -> list[Any]:
+        """What a session reads, in comparable form, without the batch that the limit may have cut."""
+        found = self.session("main").read(query)
+        ranks = [self.rank(one.state.rev) for one in found]
+        assert ranks == sorted(ranks)
+        cut = ranks[0 if query.last else -1] if len(found) == query.limit else -1
+        seen = [(self.state(one.state), one.exchange) for one, rank in zip(found, ranks, strict=True) if rank != cut]
+        return sorted(seen, key=lambda one: (one[0].rev, one[0].id))
 
     def state(self, state: State) -> State:
         """The State with comparable numbers and plain maps."""
