@@ -36,8 +36,8 @@ class Current:
     flow: str
     step: str = ""
     attempt: int = 1
+    step_calls: Callable[[], StepCalls] | None = field(default=None, eq=False, repr=False)
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
-    step_calls: Callable[[], StepCalls] | None = field(default=None, init=False, eq=False, repr=False)
 
     def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call `fn(*args)` once for this step of this run: after a crash and at each retry of the step its value comes from the journal.

@@ -81,10 +81,24 @@ class Module:
         return names
 
     def uses(self) -> Iterator[tuple[str, int]]:
-        """Every name or dotted name that is read, spelled in full through the imports, with its line."""
+        """Every name or dotted name that is read, spelled in full through the imports, with its line; no arguments."""
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Name | ast.Attribute) and (name := self._full(node)):
+            if (
+                isinstance(node, ast.Name | ast.Attribute)
+                and node not in self._arguments
+                and (name := self._full(node))
+            ):
                 yield name, node.lineno
+
+    @cached_property
+    def _arguments(self) -> set[ast.AST]:
+        """Where a function reads one of its arguments."""
+        found: set[ast.AST] = set()
+        for function in self.functions:
+            given = function.args
+            names = {one.arg for one in (*given.posonlyargs, *given.args, *given.kwonlyargs)}
+            found |= {node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names}
+        return found
 
     def _full(self, node: ast.expr) -> str:
         if isinstance(node, ast.Call):

@@ -55,16 +55,12 @@ class StepAttempt(GeneratorAttempt):
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         self.rev, self.transition = self.state.rev, self.state.transition
-        self._new_current(Current(self.state.id, record.created.flow))
+        self.current = Current(self.state.id, record.created.flow, step_calls=self._step_calls)
 
     @property
     def progressed(self) -> bool:
         """Whether this claim has made a commit or written a journal row: earlier crashes do not count any more."""
         return self.rev != self.record.state.rev or (self._once is not None and self._once.wrote)
-
-    def _new_current(self, value: Current) -> None:
-        self.current = value
-        value.step_calls = self._step_calls
 
     def _step_calls(self) -> OnceCalls:
         """What makes the calls of `once`, made for the first of them."""
@@ -78,23 +74,11 @@ class StepAttempt(GeneratorAttempt):
 
     def effects(self) -> AttemptEffects:
         """Advance until the run ends, sleeps, waits, or has to be released."""
-        row = self.claim.row
-        if row.crashes >= self.flow.options.max_crashes and not self.cancel:
-            yield from self._made(self._end("failed", outcomes.crashed(row.crashes, self.state)))
-            return None
-        if self.cancel:
-            yield self._end("cancelled")
-            return None
-        try:
-            move = self.flow.resume(self.transition)
-            self.exchange = self.flow.codec.decode(self.text)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - UnknownState, CodecError, and what classes and `upgrade` raise
-            return self._blocked(error)
-        self._journal = {row.key: row for row in self.rows}
+        move = yield from self._opening()
+        if not isinstance(move, Move):
+            return move
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
-        tries = row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
+        tries = self.claim.row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
         while move.tasks:
             (task,) = move.tasks
             if self.cancel:
@@ -144,13 +128,32 @@ class StepAttempt(GeneratorAttempt):
         yield self._end("completed")
         return None
 
+    def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
+        """The Move to the stored position; or end the run that must not go on, or release it."""
+        crashes = self.claim.row.crashes
+        if crashes >= self.flow.options.max_crashes and not self.cancel:
+            yield from self._made(self._end("failed", outcomes.crashed(crashes, self.state)))
+            return None
+        if self.cancel:
+            yield self._end("cancelled")
+            return None
+        try:
+            move = self.flow.resume(self.transition)
+            self.exchange = self.flow.codec.decode(self.text)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - UnknownState, CodecError, and what classes and `upgrade` raise
+            return self._blocked(error)
+        self._journal = {row.key: row for row in self.rows}
+        return move
+
     def _step_raised(self, task: Task, failure: Exception) -> None:
         """The step has ended; raise again what ends the claim. After a time limit the call may go on, without the present step."""
         self.current.running = False
         if ends_claim(self._once, failure):
             raise failure
         if task.limit_s is not None and isinstance(failure, TimedOut):
-            self._new_current(evolve(self.current))
+            self.current = evolve(self.current)
             enter(self.current)
 
     def _planned(self, move: Move, note: str = "") -> Member | Release:
