@@ -119,7 +119,7 @@ class Session:
             self.committer,
             notifier,
             self.heartbeat,
-            styles(clock, self.committer, self.executor, self.runner),
+            styles(clock, self.committer, self.executor, self.runner, store.takes_deltas),
             self.executor.limits,
             self.feed,
             executions,

@@ -131,6 +131,10 @@ class Store(ABC):
     guards: Sequence[Guard] = ()
     """The guards of the session's own background threads, for `engine.health()`."""
 
+    takes_deltas: bool = True
+    """Whether the exchange of a Write may be a delta (`stepflow.drivers.port.deltas`). A store that changes texts before it keeps them
+    says no: it could not restore one."""
+
     @abstractmethod
     def close(self) -> None:
         """End the session: its claims become unowned and due now (without a crash), its owner row goes away."""

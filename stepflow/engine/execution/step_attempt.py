@@ -37,6 +37,7 @@ class StepAttempt(GeneratorAttempt):
     """A claim on a run whose flow is a chain of tasks."""
 
     executor: Executor = field(kw_only=True)
+    takes_deltas: bool = field(kw_only=True, default=True)  # of the store
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
     text: str = field(init=False)  # of the exchange as of the last commit
@@ -198,7 +199,7 @@ class StepAttempt(GeneratorAttempt):
     def _stored(self, text: str) -> str:
         """The form in which to store an exchange that has changed."""
         self._encoded = text
-        return text if len(text) < SMALL else stored_form(self.text, text, self._parts)
+        return text if len(text) < SMALL or not self.takes_deltas else stored_form(self.text, text, self._parts)
 
     def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
         """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""

@@ -20,10 +20,12 @@ from stepflow.model.flow import Flow
 Styles = Mapping[str, Callable[[Flow[Any, Any], Claim, Record], Attempt]]
 
 
-def styles(clock: Clock, committer: Committer, executor: Executor, runner: FunctionRunner) -> Styles:
-    """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow."""
+def styles(
+    clock: Clock, committer: Committer, executor: Executor, runner: FunctionRunner, takes_deltas: bool
+) -> Styles:
+    """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow; `takes_deltas` is that of the store."""
     return {
-        "steps": partial(StepAttempt, clock=clock, executor=executor),
+        "steps": partial(StepAttempt, clock=clock, executor=executor, takes_deltas=takes_deltas),
         "workflow": partial(WorkflowAttempt, clock=clock, committer=committer, executor=executor),
         "function": partial(FunctionAttempt, clock=clock, committer=committer, runner=runner),
     }

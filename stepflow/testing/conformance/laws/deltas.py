@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from stepflow.drivers.port.commit import Claim, Commit, Release
 from stepflow.drivers.port.delays import Delay, delay_key
 from stepflow.drivers.port.deltas import MOST, UNKNOWN, is_delta, parts_of, stored_form
@@ -54,11 +56,15 @@ class _Edits:
         """One commit, as a Step or as a Commit."""
         old = self.texts[self.rev]
         text = text or _edited(self.random, old)
-        stored = stored_form(old, text, self.parts)
+        stored = self.stored(text)
         commit = step(self.held, self.rev, going(f"at-{self.rev}"), stored)
         self.rev = make(self.store, as_member(commit) if as_step else commit)[0]
         self.parts, self.deltas = parts_of(self.rev, stored), self.deltas + is_delta(stored)
         self.texts[self.rev] = text
+
+    def stored(self, text: str) -> str:
+        """The form in which the next exchange is stored."""
+        return stored_form(self.texts[self.rev], text, self.parts) if self.store.takes_deltas else text
 
     def rest(self) -> None:
         """A commit that leaves the exchange as it is."""
@@ -96,7 +102,8 @@ class DeltaLaws:
                     assert found.exchange == edits.texts[edits.rev]
                     assert found.parts in (UNKNOWN, edits.parts)
         texts = runs["a"].texts | runs["bb"].texts
-        assert min(edits.deltas for edits in runs.values()) > MOST // 2
+        if store.takes_deltas:
+            assert min(edits.deltas for edits in runs.values()) > MOST // 2
         assert _history(store, None) == texts
         for run_id, edits in runs.items():
             assert _history(store, run_id) == edits.texts
@@ -151,6 +158,8 @@ class DeltaLaws:
 
     def test_law_15_a_page_of_revisions_is_bounded_by_its_size(self, sessions: Sessions) -> None:
         store = sessions.session()
+        if not store.takes_deltas:
+            pytest.skip("the texts that the store keeps have another size than those that it was given")
         text = "abcdefgh" * (LENGTH // 8)
         make(store, creation("a", exchange=text))
         edits = _Edits(store, claim(store)["a"], text, 1)
@@ -173,7 +182,7 @@ class DeltaLaws:
         (edits,) = _begun(store, "a").values()
         edits.edit()
         text = edits.texts[edits.rev]
-        stored = stored_form(text, _edited(edits.random, text), edits.parts)
+        stored = edits.stored(_edited(edits.random, text))
         make(store, creation("c"))
         stale = write("a", edits.rev - 1, exchange=stored)
         assert isinstance(store.commit([stale], NOW)[0], Exception)
