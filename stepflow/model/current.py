@@ -29,7 +29,9 @@ class Current:
     """The step that is being executed; valid until the step returns.
 
     `attempt` counts from 1: it is that of the innermost retry group around the step, and grows with every retry by the run's own
-    policy and with every crash of this step. When a group around that one begins anew, and after a redrive, it is 1 again.
+    policy and with every crash without progress. A process that died after it had committed a step of the run, or recorded a
+    call of `once`, made progress: its death is not counted. So `attempt` is no proof that the step is called for the first
+    time; use `key` or `once` for that. When a group around that one begins anew, and after a redrive, it is 1 again.
     """
 
     run_id: str
