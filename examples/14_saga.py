@@ -1,8 +1,5 @@
 """A saga: when a later step fails, or the run is cancelled, the workflow undoes the earlier ones, also after a crash in between."""
 
-from collections.abc import Callable
-from functools import partial
-
 from stepflow import Cancelled, Context, Engine, RetryPolicy, RunCancelled, workflow
 from stepflow.testing import VirtualClock
 
@@ -26,15 +23,15 @@ def cancel(what: str) -> None:
 
 @workflow("trip/v1")
 def trip(wf: Context, city: str) -> str:
-    undo: list[Callable[[], None]] = []
+    done: list[tuple[str, str]] = []
     try:
         for what in ("flight", "car", "hotel"):
             booked = wf.execute(f"book/{what}", book, f"{what} in {city}")
-            undo.append(partial(wf.execute, f"cancel/{what}", cancel, booked, retry=RetryPolicy(max_attempts=10)))
+            done.append((what, booked))
         wf.wait_for_event("confirmed", "confirmed", bool)
     except (Full, Cancelled) as error:
-        for step in reversed(undo):
-            step()
+        for what, booked in reversed(done):
+            wf.execute(f"cancel/{what}", cancel, booked, retry=RetryPolicy(max_attempts=10))
         if isinstance(error, Cancelled):
             raise
         return f"no trip: {error} is full"

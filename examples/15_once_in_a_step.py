@@ -9,7 +9,7 @@ from stepflow.testing import VirtualClock
 @define
 class Invoices:
     customers: list[str]
-    numbers: list[int] = field(factory=list)
+    numbers: list[int] = field(factory=list[int])
 
 
 lost = [ConnectionError("the mail server is gone")]
