@@ -182,7 +182,7 @@ class AsyncFlowEngine(AsyncVerbs):
 def _pruned(gone: PrunedId) -> str:
     """Why an id cannot be started although there is no run."""
     if gone.until:
-        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=)"
+        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=), and forgotten by the first pruning after that"
     else:
         kept = "its records are being deleted: `stepflow prune` completes that"
     return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; use another id, or start it later"
