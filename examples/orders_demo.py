@@ -24,6 +24,13 @@ STORE = "sqlite:///demo.db"
 console = Console(soft_wrap=True, highlight=False)
 
 
+class WithoutTraceback(logging.Formatter):
+    """One message per failure: the demo causes them on purpose, and `stepflow show` prints their tracebacks."""
+
+    def formatException(self, ei: object) -> str:  # noqa: N802  # the name is logging's
+        return ""
+
+
 async def main(store: str = STORE) -> None:
     orders, refused = read_orders(CSV)
     show_refused(refused)
@@ -100,11 +107,13 @@ def show_hints(waiting: str) -> None:
     console.print("\nLook inside:", style="bold")
     console.print(f"  {tool} list --store {STORE} --status waiting", markup=False)
     console.print(f"  {tool} show order-42 --store {STORE}", markup=False)
-    console.print(f"  {tool} publish {waiting} order.approved '\"Ada\"' --store {STORE}     then run the demo again")
+    console.print(f"  {tool} publish {waiting} order.approved '\"Ada\"' --store {STORE}  # then run the demo again")
 
 
 if __name__ == "__main__":
-    logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_time=False, show_path=False)])
+    lines = RichHandler(console=console, show_time=False, show_path=False)
+    lines.setFormatter(WithoutTraceback("%(message)s"))
+    logging.basicConfig(handlers=[lines])
     try:
         with closing(shop.ledger):
             asyncio.run(main(*sys.argv[1:]))
