@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import click
 
-from stepflow.cli.target import StoreTarget, with_store
+from stepflow.cli.target import StoreTarget, keep_ids_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
 
@@ -20,8 +20,9 @@ from stepflow.engine.async_engine import AsyncEngine
     show_default=True,
     help="Delete runs that ended longer ago than this.",
 )
+@keep_ids_option
 @with_store
-def command(target: StoreTarget, older_than: timedelta) -> None:
+def command(target: StoreTarget, older_than: timedelta, keep_ids: timedelta | None) -> None:
     """Delete runs that ended long ago, with their history. Open and parked runs are never deleted."""
     revisions = 0
 
@@ -32,7 +33,7 @@ def command(target: StoreTarget, older_than: timedelta) -> None:
     async def work(engine: AsyncEngine) -> int:
         return await engine.prune(older_than, note)
 
-    deleted = target.run(work)
+    deleted = target.run(work, keep_ids=keep_ids)
     if target.out.json:
         return target.out.value({"deleted": deleted, "revisions": revisions})
     return target.out.line(f"{deleted} run{'s' * (deleted != 1)} deleted, {revisions} revision{'s' * (revisions != 1)}")

@@ -12,6 +12,7 @@ import click
 from attrs import frozen
 
 from stepflow.cli.output import Output
+from stepflow.cli.values import duration
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
@@ -29,8 +30,8 @@ class StoreTarget:
     namespace: str
     out: Output
 
-    def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, concurrency: int = 64) -> T:
-        """Open an engine, await `work(engine)`, close it. Without `create` a missing file is an error."""
+    def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, **options: Any) -> T:
+        """Open an engine with `options`, await `work(engine)`, close it. Without `create` a missing file is an error."""
         if not self.store:
             raise _missing()
         driver = driver_for(self.store)  # a wrong URL fails before a loop is started
@@ -42,7 +43,7 @@ class StoreTarget:
             must_exist(driver)
 
         async def session() -> T:
-            engine_of = partial(AsyncEngine, driver, namespace=self.namespace, concurrency=concurrency)
+            engine_of = partial(AsyncEngine, driver, namespace=self.namespace, **options)
             async with engine_of(commit_on_loop=True) as engine:  # the loop is this command's own
                 return await work(engine)
 
@@ -81,3 +82,13 @@ def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> 
 def _missing() -> click.UsageError:
     hint = "; there is a demo.db here: --store sqlite:///demo.db" if Path("demo.db").exists() else ""
     return click.UsageError(f"no store given: add --store sqlite:///orders.db or set STEPFLOW_STORE{hint}")
+
+
+def keep_ids_option(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--keep-ids`, for the verbs that prune."""
+    return click.option(
+        "--keep-ids",
+        type=duration,
+        metavar="DURATION",
+        help="Refuse the id of a deleted run for this long: the keep_ids= of the other processes.  [default: not at all]",
+    )(fn)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import timedelta
 
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
-from stepflow.cli.target import StoreTarget, with_store
+from stepflow.cli.target import StoreTarget, keep_ids_option, with_store
+from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
 
 SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays the commit thread by 5 ms each time
@@ -26,8 +28,24 @@ SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays t
     help="How many runs to advance at the same time.",
 )
 @click.option("--until-idle", is_flag=True, help="Return when nothing is due, instead of waiting for more.")
+@click.option(
+    "--keep",
+    type=duration,
+    metavar="DURATION",
+    default="30d",
+    show_default=True,
+    help="Delete runs that ended longer ago than this.",
+)
+@keep_ids_option
 @with_store
-def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, until_idle: bool) -> int:
+def command(
+    target: StoreTarget,
+    modules: tuple[str, ...],
+    concurrency: int,
+    until_idle: bool,
+    keep: timedelta,
+    keep_ids: timedelta | None,
+) -> int:
     """Import, register, run; the worker releases its claims at the end. Exit code 3 if it leaves blocked runs."""
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
@@ -49,4 +67,4 @@ def command(target: StoreTarget, modules: tuple[str, ...], concurrency: int, unt
             target.out.line("see stepflow list --status blocked, and stepflow explain ID")
         return 3 if idle.blocked else 0
 
-    return target.run(work, create=True, concurrency=concurrency)
+    return target.run(work, create=True, concurrency=concurrency, keep=keep, keep_ids=keep_ids)

@@ -123,6 +123,17 @@ def test_prune_keeps_young_and_open_runs(waiting):
     assert [run["id"] for run in waiting.json("list")] == ["order-1"]
 
 
+def test_prune_keeps_the_ids_of_the_runs_that_it_deletes(waiting):
+    waiting("prune", "--older-than", "0s", "--keep-ids", "365d")
+    waiting("start", "shop", '{"number": -1}', "--id", "order--1")
+    assert (waiting.code, "(keep_ids=)" in waiting.err) == (1, True)
+
+
+def test_a_worker_takes_how_long_runs_and_ids_are_kept(waiting):
+    waiting("worker", "shop", "--until-idle", "--keep", "0s", "--keep-ids", "365d")
+    assert waiting.code == 0
+
+
 def test_doctor_looks_at_the_environment_and_the_store(waiting, monkeypatch):
     assert "2 runs" in waiting("doctor")
     assert waiting.code == 0
