@@ -46,6 +46,8 @@ def test_a_cursor_and_an_autocommit_connection_in_a_transaction_will_do(server: 
             store.post(connection.cursor(), creation("a"))
         with pytest.raises(StoreError, match="no open transaction"):
             store.post(connection, creation("b"))
+    with pytest.raises(StoreError, match="tx= is closed"):
+        store.post(connection, creation("b"))
     assert set(claim(store)) == {"a"}
 
 

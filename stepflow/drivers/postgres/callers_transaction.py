@@ -19,7 +19,7 @@ T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 Dialogue = Generator[tuple[str, Mapping[str, object]], Rows, T]
 NAMED = re.compile(r":(\w+)")
-NONE_OPEN = "tx= has no open transaction: begin one (`{}`), call this inside"
+NONE_OPEN = "tx= has no open transaction: begin one (`{}`), and call this inside it"
 TAKEN = "give a psycopg, asyncpg, SQLAlchemy or Django connection, or a SQLAlchemy session"
 
 
@@ -92,6 +92,8 @@ def _afetch(tx: Any) -> Callable[[str, Mapping[str, object]], Awaitable[Rows]]:
 
 
 def _check_psycopg(tx: psycopg.Connection[Any] | psycopg.AsyncConnection[Any], begin: str) -> None:
+    if tx.closed and not tx.broken:
+        raise StoreError("tx= is closed: give an open connection, and call this inside its transaction")
     if tx.autocommit and tx.info.transaction_status == TransactionStatus.IDLE:
         raise StoreError(NONE_OPEN.format(begin))
 
