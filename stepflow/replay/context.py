@@ -195,9 +195,17 @@ class Context(ContextBase):
         try:
             effect = next(effects)
             while True:
-                effect = effects.send(perform(effect))
+                try:
+                    done = perform(effect)
+                except BaseException as error:
+                    self._journal.broke_off(error)
+                    raise
+                effect = effects.send(done)
         except StopIteration as stop:
             return stop.value
+        except RuntimeError as error:
+            raised = _own(error)
+        raise raised
 
 
 class AsyncContext(ContextBase):
@@ -233,7 +241,7 @@ class AsyncContext(ContextBase):
         renamed: str | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Call the step `fn(*args)`, async or sync (in a thread); see `Context.execute`."""
-        return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
+        return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
 
     @overload
     def map(
@@ -268,15 +276,15 @@ class AsyncContext(ContextBase):
         first: int | None = None,
     ) -> Coroutine[Any, Any, list[Ok[Any] | Failed]]:
         """Call `fn(item)` as a step for each item, at most `width` at a time; see `Context.map`."""
-        return self._run(self._map(key, fn, items, width, fail_after, first, awaits=True))
+        return self._run(key, self._map(key, fn, items, width, fail_after, first, awaits=True))
 
-    async def sleep(self, key: str, duration: Duration) -> None:
+    def sleep(self, key: str, duration: Duration) -> Coroutine[Any, Any, None]:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
-        await self._run(self._sleep(key, duration))
+        return self._run(key, self._sleep(key, duration))
 
-    async def sleep_until(self, key: str, until: datetime) -> None:
+    def sleep_until(self, key: str, until: datetime) -> Coroutine[Any, Any, None]:
         """Sleep until a moment, which the first call fixes."""
-        await self._run(self._sleep_until(key, until))
+        return self._run(key, self._sleep_until(key, until))
 
     def wait_for_event(
         self,
@@ -288,32 +296,54 @@ class AsyncContext(ContextBase):
         latch: bool = False,
     ) -> Coroutine[Any, Any, T]:
         """Wait for an event that is published to the run; see `Context.wait_for_event`."""
-        return self._run(self._wait(key, name, type, timeout, latch))
+        return self._run(key, self._wait(key, name, type, timeout, latch))
 
-    async def random_uuid7(self, key: str) -> str:
+    def random_uuid7(self, key: str) -> Coroutine[Any, Any, str]:
         """A new UUID of version 7, the same at each replay."""
-        return await self._run(self._drawn("random_uuid7", key))  # type: ignore[no-any-return]
+        return self._run(key, self._drawn("random_uuid7", key))
 
-    async def random_uint64(self, key: str) -> int:
+    def random_uint64(self, key: str) -> Coroutine[Any, Any, int]:
         """A random integer from 0 to 2**64 - 1, the same at each replay."""
-        return int(await self._run(self._drawn("random_uint64", key)))
+        return self._run(key, self._drawn("random_uint64", key), int)
 
-    async def now(self, key: str) -> datetime:
+    def now(self, key: str) -> Coroutine[Any, Any, datetime]:
         """The time of the first call, in UTC."""
-        return _moment(await self._run(self._drawn("now", key)))
+        return self._run(key, self._drawn("now", key), _moment)
 
-    async def patched(self, key: str) -> bool:
+    def patched(self, key: str) -> Coroutine[Any, Any, bool]:
         """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
-        return await self._run(decider.patched(self._journal, key))  # type: ignore[no-any-return]
+        return self._run(key, decider.patched(self._journal, key))
 
-    async def _run(self, effects: Effects) -> Any:
+    def _run(
+        self, key: str, effects: Effects, restored: Callable[[Any], Any] | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        journal = self._journal
+        journal.made += 1
+        journal.unawaited[journal.made] = key
+        return self._awaited(journal.made, effects, restored)
+
+    async def _awaited(self, number: int, effects: Effects, restored: Callable[[Any], Any] | None) -> Any:
+        del self._journal.unawaited[number]
         perform = self._perform
         try:
             effect = next(effects)
             while True:
-                effect = effects.send(await perform(effect))
+                try:
+                    done = await perform(effect)
+                except BaseException as error:
+                    self._journal.broke_off(error)
+                    raise
+                effect = effects.send(done)
         except StopIteration as stop:
-            return stop.value
+            return stop.value if restored is None else restored(stop.value)
+        except RuntimeError as error:
+            raised = _own(error)
+        raise raised
+
+
+def _own(error: RuntimeError) -> BaseException:
+    """What a generator raised: Python replaces a StopIteration, e.g. of `next()` in a step, by a RuntimeError."""
+    return error.__cause__ if type(error.__cause__) is StopIteration else error
 
 
 def _moment(micros: str) -> datetime:

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.errors import StepFailed
-from stepflow.replay.decider import begin, interrupted, recorded, round_trip, step_of
+from stepflow.replay.decider import begin, failed, interrupted, recorded, round_trip, step_of
 from stepflow.replay.journal import Journal, Many, Note, StepCall
 from stepflow.replay.results import Failed, Ok
 from stepflow.replay.step import StepFunction
@@ -51,7 +51,7 @@ class _Items:
                 self.add(call.key, Ok(value))
                 return [Note(call.key, "step", self.step.name, text)]
         text = self.journal.host.stored(error)
-        self.add(call.key, Failed(self.journal.host.restored(call.key, text)))
+        self.add(call.key, Failed(failed(self.journal, call.key, text)))
         return [Note(call.key, "step", self.step.name, text, failed=True)]
 
     def all(self) -> list[Ok[Any] | Failed]:
@@ -73,6 +73,7 @@ def map_items(
     journal.enter("map", key)
     step, values = step_of(journal, key, fn, awaits), list(items)
     found = _Items(journal, step, [f"{key}[{n}]" for n in range(len(values))], *rules)
+    journal.enter_items("map", found.keys)
     over = journal.take_if_there("map", key, step.name)
     for name in found.keys:
         row = journal.take_if_there("step", name, step.name)
@@ -86,7 +87,8 @@ def map_items(
     if over is not None and over.kind == "map":
         if json.loads(over.text) != len(values):
             raise journal.mismatch(f"map {key!r} over {over.text} items", f"map {key!r} over {len(values)} items")
-        return found.all()
+        if found.enough() or len(found.results) == len(values):
+            return found.all()  # else an item's failure ended the run, and is tried again
     journal.nothing_left(f"map {key!r}")
     yield from begin(journal, key, over, step.name)
     calls = [

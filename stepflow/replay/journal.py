@@ -164,6 +164,10 @@ class Journal:
     cancelled: bool = False  # Cancelled was raised
     renewed: str | None = None  # the text of the input with which the run begins anew
     over: bool = False  # the time for undoing after a cancel has passed
+    broken: BaseException | None = None  # what ended a call without a record of it, e.g. SystemExit
+    went_on: bool = False  # the function made another call after that
+    made: int = 0  # calls of an async workflow
+    unawaited: dict[int, str] = Factory(dict)  # the keys of those that it has not awaited
 
     @classmethod
     def of(cls, flow: str, run_id: str, host: Host, rows: Iterable[Recorded], events: Sequence[Published]) -> Journal:
@@ -182,6 +186,9 @@ class Journal:
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
         if self.suspension is not None:
             raise Suspended
+        if self.broken is not None:
+            self.went_on = True
+            raise self.broken
 
     def enter(self, verb: str, key: str) -> None:
         """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
@@ -194,18 +201,38 @@ class Journal:
                 )
             )
         if key in self.used:
+            raise self._used_before(verb, key)
+        self._count(1)
+        self.used.add(key)
+
+    def enter_items(self, verb: str, keys: Sequence[str]) -> None:
+        """A call that makes several others begins: their keys count as used. Raises as `enter`."""
+        if keys and not _fits(keys[-1]):
             raise self.wrong(
                 DefinitionError(
-                    f"{self.flow}: wf.{verb}({key!r}): the key was used before in this workflow; give each call one of its own, "
-                    'in a loop e.g. f"send/{n}"'
+                    f"{self.flow}: wf.{verb}: the key {keys[-1]!r} of an item has more than {LARGEST_KEY} bytes"
                 )
             )
-        if len(self.used) >= MOST_ROWS or self.size > MOST_BYTES:
+        if again := self.used.intersection(keys):
+            raise self._used_before(verb, min(again))
+        self._count(len(keys))
+        self.used.update(keys)
+
+    def _used_before(self, verb: str, key: str) -> StepflowError:
+        return self.wrong(
+            DefinitionError(
+                f"{self.flow}: wf.{verb}({key!r}): the key was used before in this workflow; give each call one of its own, "
+                'in a loop e.g. f"send/{n}"'
+            )
+        )
+
+    def _count(self, more: int) -> None:
+        if len(self.used) + more > MOST_ROWS or self.size > MOST_BYTES:
             raise TooLarge(
                 f"{self.flow}: the journal of run {self.run_id!r} has {len(self.used):,} calls and {self.size:,} characters, of at most"
                 f" {MOST_ROWS:,} and {MOST_BYTES:,}: call wf.continue_as_new(input) before that, or store large values elsewhere"
+                + (f"; {more:,} more calls were to be made" if more > 1 else "")
             )
-        self.used.add(key)
 
     def take(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
         """The recorded row of a call, None if the call is new; raises ReplayMismatch if another one was recorded."""
@@ -234,6 +261,11 @@ class Journal:
         """The function returned: raises ReplayMismatch if it did not come by everything that is recorded."""
         if self.left:
             raise self.wrong(self._diverged("the end of the function"))
+
+    def broke_off(self, error: BaseException) -> None:
+        """A call ended without a record: no other call may follow, since a replay would make this one again."""
+        if not isinstance(error, Suspended):
+            self.broken = error
 
     def suspend(self, suspension: Suspension) -> Suspended:
         """End the attempt here; the exception is to be raised."""

@@ -186,3 +186,106 @@ def test_other_items_than_recorded_block_the_run(store: Driver, clock: VirtualCl
         run = engine.start(flow)
         engine.run_until_idle(advance=True)
         assert "map 'm' over 3 items here, the workflow comes to map 'm' over 4 items" in run.info().blocked
+
+
+@pytest.mark.parametrize("items_first", [True, False])
+def test_a_call_with_the_key_of_an_item_is_found(engine: Engine, items_first: bool) -> None:
+    @workflow("x")
+    def flow(wf: Context) -> None:
+        calls = [lambda: wf.map("m", half, [2, 4]), lambda: wf.execute("m[1]", half, 8)]
+        for call in calls if items_first else reversed(calls):
+            call()
+
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle().blocked == 1
+    assert "('m[1]'): the key was used before in this workflow" in run.info().blocked
+
+
+@pytest.mark.parametrize("items", [5, 6])
+def test_items_count_as_calls_of_the_journal(engine: Engine, items: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stepflow.replay.journal.MOST_ROWS", 7)
+
+    @workflow("x")
+    def flow(wf: Context) -> str:
+        wf.map("m", half, [2] * items)
+        return wf.execute("last", str, "end")
+
+    engine.register(flow)
+    run = engine.start(flow)
+    engine.run_until_idle()
+    assert (run.status() == "completed") == (items == 5)
+    assert CALLS[2] == items
+    if items == 6:
+        assert "wf.continue_as_new(input)" in str(run.info().error)
+
+
+def test_more_items_than_a_journal_may_have_are_refused_before_the_first_is_called(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stepflow.replay.journal.MOST_ROWS", 7)
+
+    @workflow("x")
+    def flow(wf: Context) -> None:
+        wf.map("m", half, [2] * 8)
+
+    engine.register(flow)
+    run = engine.start(flow)
+    engine.run_until_idle()
+    assert "8 more calls were to be made" in str(run.info().error)
+    assert not CALLS
+
+
+@pytest.mark.parametrize("failures", [1, 2, 3])
+def test_a_redrive_calls_the_item_again_whose_error_ended_the_run(engine: Engine, failures: int) -> None:
+    left = [failures]
+
+    def flaky(n: int) -> int:
+        CALLS[n] += 1
+        if n == 1 and left[0]:
+            left[0] -= 1
+            raise ValueError("not yet")
+        return n
+
+    @workflow("x")
+    def flow(wf: Context) -> list[int]:
+        found = wf.map("m", flaky, range(3))
+        values = [wf.execute(f"after/{n}", abs, n) for n in range(2)]
+        for one in found:
+            if isinstance(one, Failed):
+                raise one.error
+            values.append(one.value)
+        wf.sleep("s", 1)
+        return values
+
+    engine.register(flow)
+    run = engine.start(flow)
+    for _ in range(failures):
+        engine.run_until_idle(advance=True)
+        assert run.status() == "failed"
+        run.redrive()
+    engine.run_until_idle(advance=True)
+    assert run.result() == [0, 1, 0, 1, 2]
+    assert dict(CALLS) == {0: 1, 1: failures + 1, 2: 1}
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError(), StopIteration("x")])
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_item_that_raises_no_Exception_has_failed(store: Driver, error: BaseException, is_async: bool) -> None:  # noqa: N802
+    def raises(n: int) -> None:
+        raise error
+
+    async def araises(n: int) -> None:
+        raise error
+
+    @workflow("x")
+    async def flow(wf: AsyncContext) -> list[str]:
+        found = await wf.map("m", araises if is_async else raises, [1, 2])
+        return [type(one.error).__name__ for one in found if isinstance(one, Failed)]
+
+    name = "StopIteration" if isinstance(error, StopIteration) else "RuntimeError"
+    with Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        with engine.worker():
+            assert run.result(timeout=20) == [name, name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -248,3 +249,73 @@ def test_what_is_no_workflow_is_refused(given: Any, problem: str) -> None:
 def test_wrong_options_are_refused(options: Any) -> None:
     with pytest.raises(DefinitionError):
         workflow(**options)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.parametrize("call", ["execute", "sleep", "now"])
+def test_a_forgotten_await_is_found(engine: Engine, call: str) -> None:
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> int:
+        {"execute": lambda: wf.execute("a", one), "sleep": lambda: wf.sleep("a", 5), "now": lambda: wf.now("a")}[call]()
+        return await wf.execute("b", two)
+
+    text = blocked_by(engine, flow)
+    assert text == "w: the call with the key 'a' was made without `await`, so it did nothing: await it"
+
+
+def test_a_call_may_be_made_before_a_sleep_and_awaited_after_it(engine: Engine) -> None:
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> int:
+        later = wf.execute("a", one)
+        try:
+            await wf.sleep("s", 5)
+        except BaseException:
+            later.close()
+            raise
+        return await later
+
+    engine.register(flow)
+    run = engine.start(flow)
+    engine.run_until_idle(advance=True)
+    assert run.result() == 1
+
+
+class Odd(BaseException):
+    pass
+
+
+def odd() -> int:
+    raise Odd
+
+
+def test_a_workflow_that_goes_on_after_a_call_that_is_not_recorded_is_found(engine: Engine) -> None:
+    @workflow("w")
+    def flow(wf: Context) -> int:
+        with contextlib.suppress(Odd):
+            wf.execute("a", odd)
+        return 1
+
+    assert "w: the function went on after Odd had ended one of its calls" in blocked_by(engine, flow)
+
+
+def test_a_limit_around_a_call_is_found(store: Driver) -> None:
+    forever = asyncio.Event()
+
+    async def step() -> None:
+        await forever.wait()
+
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> int:
+        try:
+            async with asyncio.timeout(0.01):
+                await wf.execute("a", step)
+        except TimeoutError:
+            pass
+        return await wf.execute("b", two)
+
+    with Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle()
+        assert "went on after CancelledError had ended one of its calls" in run.info().blocked
+        assert "give the step timeout=" in run.info().blocked

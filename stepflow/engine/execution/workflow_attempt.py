@@ -96,6 +96,10 @@ class WorkflowAttempt(WorkflowCalls):
             if not isinstance(raised, Suspended):
                 return self._blocked(_swallowed(self.flow.name, suspension))
             return await self._suspend(suspension)
+        if (broken := journal.broken) is not None and (
+            raised is not broken or (journal.went_on and isinstance(broken, asyncio.CancelledError))
+        ):
+            return self._blocked(_went_on(self.flow.name, broken))
         if self.cancel:
             shown = raised if isinstance(raised, Exception) else None
             return await self._end("cancelled", "" if shown is None else outcomes.describe(shown))
@@ -105,6 +109,8 @@ class WorkflowAttempt(WorkflowCalls):
             journal.finished()
         except StepflowError as error:
             return self._blocked(error)
+        if journal.unawaited:
+            return self._blocked(_unawaited(self.flow.name, next(iter(journal.unawaited.values()))))
         try:
             text = self.flow.result_codec.encode(output)
         except Exception as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
@@ -225,4 +231,17 @@ def _swallowed(flow: str, found: Suspension) -> DefinitionError:
     return DefinitionError(
         f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
         " catch BaseException without raising it again; `except Exception` is fine"
+    )
+
+
+def _went_on(flow: str, broken: BaseException) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the function went on after {kind_of(broken)} had ended one of its calls, which is not recorded and would be made again: it"
+        " must not catch BaseException, nor put calls under asyncio.timeout: give the step timeout="
+    )
+
+
+def _unawaited(flow: str, key: str) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the call with the key {key!r} was made without `await`, so it did nothing: await it"
     )

@@ -25,7 +25,7 @@ from stepflow.engine.execution import step_failure
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.executor import AGAIN_S, Executor
 from stepflow.engine.futures import end_of_cancelled
-from stepflow.engine.raised import own_error
+from stepflow.engine.raised import Raised, own_error
 from stepflow.errors import (
     Cancelled,
     LostClaim,
@@ -158,8 +158,11 @@ class WorkflowCalls(SteppedAttempt):
                 self.awaits = True
                 return None, await effect.fn(*effect.args)
             return None, await self.executor.call_to_its_end(self, effect.fn, *effect.args)
-        except Exception as error:  # noqa: BLE001 - the step's failure
-            return own_error(error), None
+        except (Exception, Raised) as error:  # noqa: BLE001 - the step's failure
+            own = own_error(error)
+            if not isinstance(own, Exception):
+                raise own from None
+            return own, None
         except asyncio.CancelledError:
             if is_closed(self.task) or self.interrupted or not self.cancel:
                 raise
@@ -211,8 +214,13 @@ class WorkflowCalls(SteppedAttempt):
             if call.is_async:
                 return None, await call.fn(*call.args)
             return None, await self.executor.call_step(copy_context(), call.fn, *call.args)
-        except Exception as error:  # noqa: BLE001 - the step's failure
-            return own_error(error), None
+        except asyncio.CancelledError as error:
+            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # it runs in a task of its own
+                raise
+            return RuntimeError(repr(error)), None
+        except BaseException as error:  # noqa: BLE001 - the step's failure; SystemExit would end the event loop
+            own = own_error(error)
+            return own if isinstance(own, Exception) else RuntimeError(repr(own)), None
 
     def _many_sync(self, effect: Many) -> None:
         """Make the calls of a map in other threads, and record their results in the workflow's own."""
