@@ -7,8 +7,9 @@ import inspect
 import typing
 from collections.abc import Callable
 from functools import lru_cache
-from types import MethodType, NoneType
+from types import FunctionType, MethodType, NoneType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
@@ -18,6 +19,9 @@ from stepflow.model.generators import generator_problem, short_name
 
 PLAIN = frozenset({str, int, bool, NoneType})  # values that come back from JSON as they are
 _HINT = "annotate what the function returns, e.g. `-> Order`"
+
+# of partials and closures, weakly: they hold their arguments, which may be large
+_HOLDING: WeakKeyDictionary[Any, StepFunction] = WeakKeyDictionary()
 
 
 @frozen
@@ -32,10 +36,15 @@ class StepFunction:
 def step_function(fn: Any) -> StepFunction:
     """What there is to know of a function; DefinitionError for what cannot be a step."""
     owner: Any = fn.__func__ if type(fn) is MethodType else fn
-    try:
+    if type(owner) is FunctionType and owner.__closure__ is None and owner.__defaults__ is None:
         return _read(owner)
-    except TypeError:  # it cannot be hashed
+    try:
+        known = _HOLDING.get(owner)
+        if known is None:
+            known = _HOLDING[owner] = _read.__wrapped__(owner)
+    except TypeError:  # it cannot be hashed, or not be referred to weakly
         return _read.__wrapped__(owner)
+    return known
 
 
 @lru_cache(maxsize=1024)
