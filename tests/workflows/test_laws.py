@@ -58,11 +58,11 @@ class Failing:
             self.repeated.update(row.key for row in rows if row.kind in ("step", "attempt"))
         return what
 
-    async def failing_submit(self, member: Any, before: Any = None) -> Any:
+    async def failing_submit(self, member: Any) -> Any:
         what = self.next(member)
         if what == "before":
             raise StoreError("before")
-        done = await self.submit(member, before)
+        done = await self.submit(member)
         if what == "after":
             raise StoreError("after")
         return done
@@ -120,9 +120,9 @@ def test_a_replay_in_each_place_equals_the_first_execution(calls: list[tuple[str
             committer = engine._engine._session.committer
             submit, threadsafe = committer.submit, committer.submit_threadsafe
 
-            async def stopping(member: Any, before: Any = None, submit: Any = submit, worker: Any = worker) -> Any:
+            async def stopping(member: Any, submit: Any = submit, worker: Any = worker) -> Any:
                 worker.quit()
-                return await submit(member, before)
+                return await submit(member)
 
             def stopping_too(member: Any, on_done: Any, threadsafe: Any = threadsafe, worker: Any = worker) -> None:
                 worker.quit()
