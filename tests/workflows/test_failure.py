@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import gc
 import logging
-import weakref
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -25,7 +22,6 @@ from stepflow import (
     workflow,
 )
 from stepflow.drivers.port.store import Driver
-from stepflow.replay.step import step_function
 from stepflow.testing import VirtualClock
 
 
@@ -361,73 +357,3 @@ def test_a_journal_that_grows_too_large_fails_the_run_and_names_the_way_out(
     engine.run_until_idle(advance=True)
     with pytest.raises(RunFailed, match=r"TooLarge: w: the journal .* call wf\.continue_as_new\(input\) before that"):
         run.result()
-
-
-class Stopped(BaseException):
-    pass
-
-
-@pytest.mark.parametrize("error", [Stopped(), SystemExit(3), StopIteration("empty")])
-def test_a_step_that_raised_no_usual_exception_is_called_again_by_a_redrive(
-    engine: Engine, error: BaseException
-) -> None:
-    raised, done = [error], list[str]()
-
-    def step(name: str) -> str:
-        if name == "third" and raised:
-            raise raised.pop()
-        done.append(name)
-        return name
-
-    @workflow("w")
-    def flow(wf: Context) -> None:
-        wf.execute("1", step, "first")
-        try:
-            wf.execute("2", step, "second")
-            wf.execute("3", step, "third")
-        finally:
-            wf.execute("4", step, "last")
-
-    engine.register(flow)
-    run = engine.start(flow)
-    engine.run_until_idle()
-    assert run.info().error.type == type(error).__name__
-    run.redrive()
-    engine.run_until_idle()
-    assert run.status() == "completed"
-    assert sorted(done) == ["first", "last", "second", "third"]
-
-
-@pytest.mark.parametrize("virtual", [True, False])
-def test_a_StopIteration_of_a_sync_step_of_an_async_workflow_is_its_failure(store: Driver, virtual: bool) -> None:  # noqa: N802
-    empty = iter([[], [7]])
-
-    def step() -> int:
-        return next(iter(next(empty)))
-
-    @workflow("w")
-    async def flow(wf: AsyncContext) -> int:
-        return await wf.execute("a", step)
-
-    with Engine(store, clock=VirtualClock() if virtual else None) as engine:
-        engine.register(flow)
-        run = engine.start(flow)
-        engine.run_until_idle()
-        assert run.info().error.type == "StopIteration"
-        run.redrive()
-        engine.run_until_idle()
-        assert run.result() == 7
-
-
-def test_what_a_step_holds_is_not_kept() -> None:
-    class Held:
-        def step(self) -> int:
-            return 1
-
-    held = Held()
-    gone = weakref.ref(held)
-    for fn in (functools.partial(Held.step, held), lambda held=held: held.step()):
-        assert step_function(fn) is step_function(fn)
-    del held, fn
-    gc.collect()
-    assert gone() is None
