@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -192,7 +192,7 @@ def test_other_items_than_recorded_block_the_run(store: Driver, clock: VirtualCl
 def test_a_call_with_the_key_of_an_item_is_found(engine: Engine, items_first: bool) -> None:
     @workflow("x")
     def flow(wf: Context) -> None:
-        calls = [lambda: wf.map("m", half, [2, 4]), lambda: wf.execute("m[1]", half, 8)]
+        calls: list[Callable[[], Any]] = [lambda: wf.map("m", half, [2, 4]), lambda: wf.execute("m[1]", half, 8)]
         for call in calls if items_first else reversed(calls):
             call()
 

@@ -256,7 +256,8 @@ def test_wrong_options_are_refused(options: Any) -> None:
 def test_a_forgotten_await_is_found(engine: Engine, call: str) -> None:
     @workflow("w")
     async def flow(wf: AsyncContext) -> int:
-        {"execute": lambda: wf.execute("a", one), "sleep": lambda: wf.sleep("a", 5), "now": lambda: wf.now("a")}[call]()
+        given: dict[str, tuple[Any, ...]] = {"execute": ("a", one), "sleep": ("a", 5), "now": ("a",)}
+        getattr(wf, call)(*given[call])
         return await wf.execute("b", two)
 
     text = blocked_by(engine, flow)
