@@ -1,7 +1,7 @@
 """Deltas: an exchange stored as what changed since the one before, so that a large one that changes little is stored small.
 
 The engine chooses between the whole text and a delta and gives either as the exchange of a Write. A store writes it as it is given,
-and gives back whole texts: `restore` makes them from the stored texts of the revisions that `needed` names.
+and returns whole texts: `restore` makes them from the stored texts of the revisions that `needed` names.
 
 A delta begins with MARK, with which no JSON text begins, and the number of its format. The first line is a JSON list: the size
 of the deltas before it, the length of the whole text, and the revisions on which it builds, that of a whole text first. The

@@ -83,7 +83,7 @@ class Store(ABC):
     2. *Optimistic.* A write applies only if the id's newest revision is `state.rev` (0: no such id); else RevMismatch
        with all ids of that commit that do not match.
     3. *Revisions* are store-wide, start at 1 or later, and strictly increase in commit order, also over restarts and
-       pruning; no two States share one.
+       pruning; no two States share one. Which member of a batch gets which is free.
     4. *Fenced.* A commit or release with a fence applies only while the queue row exists and has that epoch; else
        LostClaim. While the row has a cancel mark, a commit of its holder that ends the run otherwise than as cancelled is
        refused (CancelRequested). Every claim, enqueue and death gives a new epoch from one store-wide counter.

@@ -259,7 +259,7 @@ class PostgresClaims:
 def _record(run: Sequence[Any], taken: QueueRow) -> Record | None:
     """The record of a run, None without one, or if its exchange is stored as a delta: then it is loaded.
 
-    One that cannot be read is ours by now: `load` raises, and it is given back.
+    One that cannot be read is ours by now: `load` raises, and the worker releases it.
     """
     try:
         record = read_run(run, taken)[1] if run and run[0] is not None else None
