@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, RetryPolicy, StateCtx, Steps, flow, named
+from stepflow import Context, Engine, RetryPolicy, StateCtx, Steps, flow, named, workflow
 from tests.engine.flows import Broken, Flaky, Order, chain, note
 
 NAMES = ("event", "run_id", "flow", "step", "attempt")
@@ -141,6 +141,40 @@ def test_a_run_whose_owner_died_is_logged_as_taken_over(store, clock, session, t
         engine.register(order)
         engine.run_until_idle()
     assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
+
+
+def test_a_claim_that_was_lost_before_its_release_is_logged_as_taken_over(store, clock, session, told):
+    def ready(order: Order) -> bool:
+        other = session("other")
+        owners = [peer.owner.id for peer in other.beat(clock.now()).peers]
+        other.beat(clock.now(), owners)
+        assert len(other.claim({"order": order_flow.definition}, clock.now(), 1)) == 1
+        return False
+
+    order_flow = named("order", Order).wait_for("paid", ready, every=1).compile()
+    with Engine(store, clock=clock) as engine:
+        engine.register(order_flow)
+        engine.start(order_flow, Order(), id="one")
+        engine.run_until_idle()
+        assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
+
+
+def test_a_workflow_is_logged_by_the_key_of_the_step_that_failed(engine, told):
+    fails = Flaky(9)
+
+    def charge() -> None:
+        fails(Order())
+
+    @workflow("pay", retry=RetryPolicy(2, delay=1.0))
+    def pay(wf: Context) -> None:
+        wf.sleep("pause", 1)
+        wf.execute("charge", charge, retry=RetryPolicy(2, delay=1.0))
+
+    engine.register(pay)
+    engine.start(pay, id="one")
+    engine.run_until_idle(advance=True)
+    retried = ("retried", "one", "pay", "charge")
+    assert [one[:4] for one in told()] == [retried, retried, retried, ("failed", "one", "pay", "charge")]
 
 
 def test_completed_runs_are_not_logged(engine, told):

@@ -13,7 +13,7 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Claim, Fence, Record, Release
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
-from stepflow.engine.clock import Clock
+from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.deferred_signals import Interruption
 from stepflow.errors import Full, Unavailable
 from stepflow.model.current import Current
@@ -21,6 +21,7 @@ from stepflow.model.flow import Call, Flow
 from stepflow.model.state import POSITION, State
 
 AttemptEffects = Generator[Member | Call, Any, Release | None]
+BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 LOG_EVERY = 30  # refusals of a commit
 log = logging.getLogger("stepflow")
 

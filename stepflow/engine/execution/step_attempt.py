@@ -16,9 +16,9 @@ from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Ev
 from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of, stored_form
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
-from stepflow.engine.clock import SECOND, microseconds
+from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import AttemptEffects, GeneratorAttempt
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, AttemptEffects, GeneratorAttempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import OnceCalls, ends_claim
 from stepflow.engine.raised import own_error
@@ -28,8 +28,6 @@ from stepflow.model.current import Current, enter
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, WAITING, Transition
-
-BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
 
 @define(eq=False)

@@ -14,9 +14,9 @@ from attrs import define
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
 from stepflow.drivers.port.step import Step
-from stepflow.engine.clock import SECOND, microseconds
+from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log, step_failure
-from stepflow.engine.execution.attempt import is_closed, keep_task
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, is_closed, keep_task
 from stepflow.engine.execution.workflow_calls import WorkflowCalls, journal_row
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
@@ -42,8 +42,6 @@ from stepflow.model.state import (
 )
 from stepflow.replay.context import AsyncContext
 from stepflow.replay.journal import OPTIONAL, Journal, Suspended, Suspension
-
-BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
 
 
 @define(eq=False)
@@ -125,6 +123,7 @@ class WorkflowAttempt(WorkflowCalls):
         for key, failure in self.journal.failures.items():
             if failure is error:
                 notes |= {FAILED_CALL: key, POSITION: _position(f"step:{key}")}
+                self.failed_step = key
         self.transition = Transition(self.flow.name, notes)
         self.failure, self.error = error, text
         final = isinstance(error, Terminal) or not isinstance(error, Exception)
@@ -175,6 +174,7 @@ class WorkflowAttempt(WorkflowCalls):
         part = Dequeue(self.state.id) if found.due is None else self._later(found.due)
         await self.commit(commit._replace(queue=(part,)))
         if found.error:
+            self.failed_step = found.at.partition(":")[2]
             run_log.retried(self)
         return None
 

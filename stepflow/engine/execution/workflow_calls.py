@@ -17,7 +17,7 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Committed, Fence, Write
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Append, Member
-from stepflow.engine.clock import SECOND, microseconds, uuid7
+from stepflow.engine.clock import microseconds, uuid7
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PendingCommit
 from stepflow.engine.deferred_signals import user_code
@@ -47,8 +47,6 @@ from stepflow.replay.context import Context
 from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension
 from stepflow.replay.workflow import Workflow
 
-BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
-
 
 @define(eq=False)
 class WorkflowCalls(SteppedAttempt):
@@ -63,6 +61,7 @@ class WorkflowCalls(SteppedAttempt):
     refused: StepflowError | None = field(init=False, default=None)  # why the store took no commit of a call
     _cancelled_at: int = field(init=False, default=0)  # microseconds UTC, if this claim learned of it
     _appended: bool = field(init=False, default=False)
+    failed_step: str = field(init=False, default="")  # the key of the one whose failure ended the attempt
     _next: Transition = field(init=False)  # of the commit on its way, if that makes a revision
     _answered: threading.Lock = field(
         init=False, factory=threading.Lock
@@ -86,6 +85,11 @@ class WorkflowCalls(SteppedAttempt):
     def progressed(self) -> bool:
         """Whether this claim has recorded anything: earlier crashes do not count any more."""
         return self._appended or self.rev != self.record.state.rev
+
+    @property
+    def step(self) -> str:
+        """The step that failed, or else the present one or the position as stored, for the log."""
+        return self.failed_step or SteppedAttempt.step.fget(self)  # type: ignore[attr-defined]
 
     def now(self) -> int:
         """Microseconds UTC."""
@@ -141,10 +145,7 @@ class WorkflowCalls(SteppedAttempt):
     async def perform(self, effect: StepCall | Many | Note) -> Any:
         """Do what a call of an async workflow asks for."""
         if isinstance(effect, Note):
-            try:
-                self.committed(await self.commit(self._member(effect)))
-            except (StoreError, LostClaim, RevMismatch) as error:
-                self._refuse(error)
+            await self._record(self._member(effect))
             return self._ends_if_lost()
         if isinstance(effect, Many):
             return await self._many(effect)
@@ -185,7 +186,7 @@ class WorkflowCalls(SteppedAttempt):
                 ended = [(running.pop(task), *task.result()) for task in list(running) if task in done]
                 rows = tuple(journal_row(note) for one in ended for note in effect.ended(*one))
                 if rows:
-                    await self._append(rows)
+                    await self._record(self._append(rows))
         except asyncio.CancelledError:
             if is_closed(self.task) or self.interrupted or not self.cancel:
                 raise
@@ -200,10 +201,10 @@ class WorkflowCalls(SteppedAttempt):
     def _begins(self, effect: Many) -> bool:
         return not (effect.enough() or self.stopping() or self.cancelling())
 
-    async def _append(self, rows: tuple[JournalRow, ...]) -> None:
-        """Record the results of several calls at once."""
+    async def _record(self, member: Member) -> None:
+        """Commit what a call has to record; if the store refuses it, the attempt ends."""
         try:
-            self.committed(await self.commit(Append(self.state.id, self.claim.fence.epoch, rows)))
+            self.committed(await self.commit(member))
         except (StoreError, LostClaim, RevMismatch) as error:
             self._refuse(error)
 
@@ -248,7 +249,7 @@ class WorkflowCalls(SteppedAttempt):
             running -= len(found)
             rows = tuple(journal_row(note) for one in found for note in effect.ended(*one))
             if rows:
-                self.committed(self._commit_sync(Append(self.state.id, self.claim.fence.epoch, rows)))
+                self.committed(self._commit_sync(self._append(rows)))
 
     def call_sync(self, value: Any) -> Any:
         """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
@@ -280,13 +281,16 @@ class WorkflowCalls(SteppedAttempt):
         finally:
             current.step = ""
 
+    def _append(self, rows: tuple[JournalRow, ...], consume: tuple[int, ...] = ()) -> Append:
+        return Append(self.state.id, self.claim.fence.epoch, rows, consume)
+
     def _member(self, note: Note) -> Append | Commit:
         """The commit of a row; one that ends a wait also takes that from the run's position."""
-        state, epoch, row = self.state, self.claim.fence.epoch, journal_row(note)
+        row = journal_row(note)
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
         if not note.consume or not self.transition.events:
-            return Append(state.id, epoch, (row,), note.consume)
+            return self._append((row,), note.consume)
         kept = {k: v for k, v in self.transition.annotations.items() if k not in (WAITING, DEADLINE)}
         return self.moved(Transition(self.flow.name, kept))._replace(consume=note.consume, journal=(row,))
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
+from stepflow.drivers.port.rules import lost_claim
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import Attempt, SteppedAttempt, is_closed
-from stepflow.engine.execution.step_attempt import BLOCKED_RETRY
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.membership.heartbeat import Heartbeat
@@ -322,8 +322,10 @@ class Worker:
             release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
         try:
             if release is not None:
-                await self._committer.release(release)
-                if release.blocked:
+                held = await self._committer.release(release)
+                if not held:
+                    run_log.lost(attempt, lost_claim(*release.fence))
+                elif release.blocked:
                     run_log.blocked(attempt, release)
                 self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
