@@ -193,7 +193,7 @@ class Journal:
     def enter(self, verb: str, key: str) -> None:
         """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
         self.check(verb, key)
-        if not isinstance(key, str) or not key or "\0" in key or not _fits(key):
+        if not is_key(key):
             raise self.wrong(
                 DefinitionError(
                     f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
@@ -288,6 +288,11 @@ class Journal:
 
     def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
         return ReplayMismatch(self.flow, self.run_id, recorded, attempted)
+
+
+def is_key(key: object) -> bool:
+    """Whether this can be the key of a call."""
+    return isinstance(key, str) and key != "" and "\0" not in key and _fits(key)
 
 
 def _fits(key: str) -> bool:

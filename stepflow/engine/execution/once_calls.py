@@ -14,15 +14,15 @@ from stepflow.drivers.port.step import Append
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import SteppedAttempt
+from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import LOOK_UP_S, running_loop
 from stepflow.errors import CodecError, DefinitionError, StepflowError
-from stepflow.model.generators import lazy_problem
 from stepflow.model.scalars import short_repr
-from stepflow.replay.journal import LARGEST_KEY
-from stepflow.replay.step import PLAIN, StepFunction, step_function
+from stepflow.replay.decider import round_trip
+from stepflow.replay.journal import LARGEST_KEY, is_key
+from stepflow.replay.step import StepFunction, step_function
 
 ONCE = "once"  # the kind of the rows
-AGAIN_S = 1.0  # after which a row that the store refused for now is written again
 
 
 @define(eq=False)
@@ -93,7 +93,7 @@ class OnceCalls:
     def _begin(self, verb: str, key: str, fn: Any) -> tuple[StepFunction, JournalRow | None]:
         """What there is to know of the function, and the row of this key; the key counts as used."""
         step = self.attempt.current.step
-        if not isinstance(key, str) or not key or "\0" in key or len(key.encode(errors="replace")) > LARGEST_KEY:
+        if not is_key(key):
             text = f"{step}: {verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
             raise DefinitionError(f"{text} without NUL")
         if key in self.used:
@@ -121,11 +121,8 @@ class OnceCalls:
 
     def _row(self, key: str, function: StepFunction, value: Any) -> tuple[JournalRow, Any]:
         """The row of a value, and the value as the next attempt restores it."""
-        if problem := lazy_problem(value):
-            raise StepflowError(f"once({key!r}): {problem}")
-        text = function.codec.encode(value)
-        row = JournalRow(f"{self.attempt.current.step}:{key}", ONCE, function.name, text)
-        return row, value if type(value) in PLAIN else function.codec.decode(text)
+        text, value = round_trip(function, value)
+        return JournalRow(f"{self.attempt.current.step}:{key}", ONCE, function.name, text), value
 
     def _append(self, row: JournalRow) -> Append:
         fence = self.attempt.fence
