@@ -166,3 +166,23 @@ def test_an_interrupt_in_a_step_is_no_crash_of_its_run(store, clock, real):
         engine.run_until_idle()
         assert run.status() is Status.COMPLETED
     assert attempts == [1, 1]
+
+
+def test_a_request_to_stop_that_came_before_the_work_does_not_end_the_next_work(store, monkeypatch):
+    install = signal.signal
+
+    def installed(number: int, handler: Any) -> Any:
+        before = install(number, handler)
+        if number == signal.SIGINT and signal.getsignal(signal.SIGTERM) == handler:  # `run_forever` has installed both
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGTERM)
+        return before
+
+    flow = chain("x", "a", "b")
+    with Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow, Order(), id="one")
+        monkeypatch.setattr(signal, "signal", installed)
+        engine.run_forever()
+        engine.run_until_idle()
+        assert run.status() is Status.COMPLETED

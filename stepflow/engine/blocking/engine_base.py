@@ -137,13 +137,24 @@ class EngineBase(FlowEngine):
         loop_thread, asked = self._loop_thread, threading.Event()
         before: dict[signal.Signals, Any] = {}
 
+        working = False
+
+        def end() -> None:
+            if working:  # else the request comes after the work, and must not end what this engine does next
+                self._engine.quit()
+
         def stop(*_: object) -> None:
             asked.set()
-            loop_thread.run_soon(self._engine.quit)
+            loop_thread.run_soon(end)
 
         async def work() -> None:
+            nonlocal working
             if not asked.is_set():  # else the work begins after the request to end it
-                await self._engine.run_forever()
+                working = True
+                try:
+                    await self._engine.run_forever()
+                finally:
+                    working = False
 
         if threading.current_thread() is threading.main_thread():
             for signum in (signal.SIGTERM, signal.SIGINT):
