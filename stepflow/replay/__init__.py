@@ -1,6 +1,7 @@
 """Workflows: plain Python functions that are called again from the top, with what they did before read from a journal."""
 
-from stepflow.replay.context import AsyncContext, Context
+from stepflow.replay.async_context import AsyncContext
+from stepflow.replay.context import Context
 from stepflow.replay.results import Failed, Ok
 from stepflow.replay.workflow import Workflow, workflow
 

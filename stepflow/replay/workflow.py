@@ -21,7 +21,8 @@ from stepflow.model.generators import generator_problem
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import STYLE, Transition
-from stepflow.replay.context import AsyncContext, Context
+from stepflow.replay.async_context import AsyncContext
+from stepflow.replay.context import Context
 from stepflow.replay.step import hints, result_codec
 
 In = TypeVar("In")

@@ -40,7 +40,7 @@ from stepflow.model.state import (
     WAITING,
     Transition,
 )
-from stepflow.replay.context import AsyncContext
+from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.journal import OPTIONAL, Journal, Suspended, Suspension
 
 

@@ -1,0 +1,150 @@
+"""AsyncContext: the durable calls of an async workflow; thin shells around the generators of the decider."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import datetime
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+from stepflow.model.retry import RetryPolicy
+from stepflow.replay import decider
+from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
+from stepflow.replay.decider import Effects
+from stepflow.replay.results import Failed, Ok
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Ts = TypeVarTuple("Ts")
+
+
+class AsyncContext(ContextBase):
+    """The durable calls of an async workflow, as in `Context`; await each of them before the next one."""
+
+    @overload
+    def execute(
+        self,
+        key: str,
+        fn: Callable[[*Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def execute(
+        self,
+        key: str,
+        fn: Callable[[*Ts], T],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    def execute(  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
+        self,
+        key: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call the step `fn(*args)`, async or sync (in a thread); see `Context.execute`."""
+        return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
+
+    @overload
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Item], Coroutine[Any, Any, T]],
+        items: Iterable[Item],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[T] | Failed]]: ...
+    @overload
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Item], T],
+        items: Iterable[Item],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[T] | Failed]]: ...
+    def map(
+        self,
+        key: str,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        width: int = 8,
+        fail_after: int | None = None,
+        first: int | None = None,
+    ) -> Coroutine[Any, Any, list[Ok[Any] | Failed]]:
+        """Call `fn(item)` as a step for each item, at most `width` at a time; see `Context.map`."""
+        return self._run(key, self._map(key, fn, items, width, fail_after, first, awaits=True))
+
+    def sleep(self, key: str, duration: Duration) -> Coroutine[Any, Any, None]:
+        """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
+        return self._run(key, self._sleep(key, duration))
+
+    def sleep_until(self, key: str, until: datetime) -> Coroutine[Any, Any, None]:
+        """Sleep until a moment, which the first call fixes."""
+        return self._run(key, self._sleep_until(key, until))
+
+    def wait_for_event(
+        self,
+        key: str,
+        name: str,
+        type: type[T],  # noqa: A002
+        *,
+        timeout: Duration | None = None,
+        latch: bool = False,
+    ) -> Coroutine[Any, Any, T]:
+        """Wait for an event that is published to the run; see `Context.wait_for_event`."""
+        return self._run(key, self._wait(key, name, type, timeout, latch))
+
+    def random_uuid7(self, key: str) -> Coroutine[Any, Any, str]:
+        """A new UUID of version 7, the same at each replay."""
+        return self._run(key, self._drawn("random_uuid7", key))
+
+    def random_uint64(self, key: str) -> Coroutine[Any, Any, int]:
+        """A random integer from 0 to 2**64 - 1, the same at each replay."""
+        return self._run(key, self._drawn("random_uint64", key), int)
+
+    def now(self, key: str) -> Coroutine[Any, Any, datetime]:
+        """The time of the first call, in UTC."""
+        return self._run(key, self._drawn("now", key), moment)
+
+    def patched(self, key: str) -> Coroutine[Any, Any, bool]:
+        """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
+        return self._run(key, decider.patched(self._journal, key))
+
+    def _run(
+        self, key: str, effects: Effects, restored: Callable[[Any], Any] | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        journal = self._journal
+        journal.made += 1
+        journal.unawaited[journal.made] = key
+        return self._awaited(journal.made, effects, restored)
+
+    async def _awaited(self, number: int, effects: Effects, restored: Callable[[Any], Any] | None) -> Any:
+        del self._journal.unawaited[number]
+        perform = self._perform
+        try:
+            effect = next(effects)
+            while True:
+                try:
+                    done = await perform(effect)
+                except BaseException as error:
+                    self._journal.broke_off(error)
+                    raise
+                effect = effects.send(done)
+        except StopIteration as stop:
+            return stop.value if restored is None else restored(stop.value)
+        except RuntimeError as error:
+            raised = raised_by(error)
+        raise raised

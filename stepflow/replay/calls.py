@@ -1,0 +1,116 @@
+"""ContextBase: checks what a call of a workflow is given, and makes the generator of it that both contexts run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from stepflow.errors import CodecError, DefinitionError
+from stepflow.model.codec import Codec
+from stepflow.model.durations import seconds
+from stepflow.model.retry import RetryPolicy
+from stepflow.replay import decider, fan_out
+from stepflow.replay.decider import SECOND, Effects
+from stepflow.replay.journal import Journal, Many, Note, StepCall
+
+Duration = float | timedelta
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ContextBase:
+    """What both contexts share: the identity of the run, and the checks of what is given."""
+
+    def __init__(self, journal: Journal, perform: Callable[[StepCall | Many | Note], Any]) -> None:
+        self._journal, self._perform = journal, perform
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._journal.run_id
+
+    def continue_as_new(self, input: Any) -> NoReturn:  # noqa: A002
+        """Begin anew with another input, under the same id: for a workflow without an end, whose journal would grow for ever.
+
+        What was recorded is dropped; events that no wait has taken, labels and the number of attempts stay.
+        """
+        codec = self._journal.codec
+        try:
+            text = codec.encode_input(input)
+        except CodecError as error:
+            raise self._wrong(f"continue_as_new(): {error}") from error
+        raise decider.continue_as_new(self._journal, text)
+
+    def _execute(
+        self,
+        key: str,
+        fn: Any,
+        args: tuple[Any, ...],
+        retry: Any,
+        timeout: Any,
+        renamed: str | None,
+        awaits: bool,
+    ) -> Effects:
+        if retry is not None and not isinstance(retry, RetryPolicy):
+            raise self._wrong(f"execute({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
+        limit_s = None if timeout is None else self._duration("execute", key, "timeout", timeout)
+        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits)
+
+    def _map(
+        self, key: str, fn: Any, items: Iterable[Any], width: Any, fail_after: Any, first: Any, awaits: bool
+    ) -> Effects:
+        for name, value in (("width", width), ("fail_after", fail_after), ("first", first)):
+            if (value is not None or name == "width") and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise self._wrong(f"map({key!r:.200}, {name}={value!r:.80}): give a whole number from 1 on")
+        return fan_out.map_items(self._journal, key, fn, items, width, (fail_after, first), awaits)
+
+    def _sleep(self, key: str, duration: Duration) -> Effects:
+        length = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if isinstance(length, bool) or not isinstance(length, int | float) or length != length:
+            raise self._wrong(f"sleep({key!r:.200}, {duration!r:.80}): give seconds or a timedelta")
+        micros = round(min(max(length, 0), 2e11) * SECOND)
+        return decider.sleep_until(self._journal, key, lambda now: now + micros, "sleep")
+
+    def _sleep_until(self, key: str, until: datetime) -> Effects:
+        if not isinstance(until, datetime) or until.tzinfo is None:
+            raise self._wrong(f"sleep_until({key!r:.200}, {until!r:.80}): give a datetime with a time zone")
+        due = (until - _EPOCH) // timedelta(microseconds=1)
+        return decider.sleep_until(self._journal, key, lambda _now: due, "sleep_until")
+
+    def _wait(self, key: str, name: str, type_: Any, timeout: Duration | None, latch: bool) -> Effects:
+        limit_s = None if timeout is None else self._duration("wait_for_event", key, "timeout", timeout)
+        try:
+            codec: Codec[Any] = Codec(type_)
+        except CodecError as error:
+            raise self._wrong(f"wait_for_event({key!r:.200}): {error}") from error
+        return decider.wait_for_event(self._journal, key, name, codec, limit_s, latch)
+
+    def _drawn(self, verb: str, key: str) -> Effects:
+        host = self._journal.host
+        draw = {
+            "now": lambda: str(host.now()),
+            "random_uint64": lambda: str(int.from_bytes(host.random_bytes(8), "big")),
+            "random_uuid7": host.uuid7,
+        }[verb]
+        return decider.drawn(self._journal, verb, key, draw)
+
+    def _duration(self, verb: str, key: str, what: str, given: Any) -> float:
+        found, problem = seconds(what, given)
+        if problem:
+            raise self._wrong(f"{verb}({key!r:.200}): {problem}")
+        return found
+
+    def _wrong(self, text: str) -> Exception:
+        return self._journal.wrong(DefinitionError(f"{self._journal.flow}: wf.{text}"))
+
+
+def raised_by(error: RuntimeError) -> BaseException:
+    """What a generator raised: Python replaces a StopIteration, e.g. of `next()` in a step, by a RuntimeError."""
+    return error.__cause__ if type(error.__cause__) is StopIteration else error
+
+
+def moment(micros: str) -> datetime:
+    """The moment of a recorded number of microseconds UTC."""
+    return _EPOCH + timedelta(microseconds=int(micros))
