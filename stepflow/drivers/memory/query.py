@@ -119,6 +119,7 @@ def _fits(run: MemoryRun, query: RunQuery) -> bool:
     labels = run.state.labels
     return (
         (query.flow is None or run.created.flow == query.flow)
+        and not (query.open and run.state.transition.status)
         and all(labels.get(name) == value for name, value in (query.labels or {}).items())
         and (query.status is None or status_of(run.state, run.row, query.now).value == query.status)
     )

@@ -39,7 +39,7 @@ from stepflow.drivers.port.rules import (
     publishes_of,
 )
 from stepflow.drivers.port.snapshot import RunSnapshot
-from stepflow.drivers.port.step import Append, Member, Step, answer, is_creation, whole
+from stepflow.drivers.port.step import Append, Member, Step, answer, ends_child, is_creation, whole
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import EPOCH, QueueRow
 from stepflow.model.limits import LimitUsage, after_start
@@ -158,6 +158,8 @@ class MemoryTables:
         if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
             return None
         if part is not None and run.row.cancel and transition.status != "cancelled":
+            return None
+        if transition.status and ends_child(step):
             return None
         rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
         if part is not None:

@@ -39,7 +39,7 @@ class RunQuery:
     """Runs, the newest created first, filtered: `flow` is the creating flow, `labels` must all be equal.
 
     `status` is one of the statuses as of `now`. `awaits` asks for runs whose transition waits for an event; it costs nothing for
-    the others. `after` is the last id of the page before.
+    the others. `open` asks for runs that have not ended. `after` is the last id of the page before.
     """
 
     now: int
@@ -49,6 +49,7 @@ class RunQuery:
     after: str | None = None
     limit: int = 50
     awaits: bool = False
+    open: bool = False
 
 
 @frozen

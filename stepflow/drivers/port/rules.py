@@ -40,6 +40,7 @@ from stepflow.errors import (
     StoreError,
     TooLarge,
 )
+from stepflow.model.family import PARENT, end_event
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.state import CANCEL
@@ -89,6 +90,7 @@ def ids_of(commit: Commit) -> Collection[str]:
     """The runs that a commit touches, each once."""
     found = [*commit.unowned] if commit.fence is None else [commit.fence.id, *commit.unowned]
     found += [write.state.id for write in commit.writes]
+    found += [parent for write in commit.writes if (parent := parent_told(write))]
     found += [part.id for part in commit.queue]
     if commit.publish or commit.cancel:
         found += [event.run_id for event in commit.publish]
@@ -97,6 +99,11 @@ def ids_of(commit: Commit) -> Collection[str]:
         found += [delay.state.id for delay in commit.delays]
         found += [data.run_id for data in commit.data]
     return dict.fromkeys(found)
+
+
+def parent_told(write: Write) -> str:
+    """The run that hears of it if this write ends its child; empty if it ends none."""
+    return write.state.labels.get(PARENT, "") if write.state.transition.status else ""
 
 
 def publishes_of(commit: Commit) -> Sequence[tuple[str, str, str]]:
@@ -140,8 +147,11 @@ def decide_commit(
         return problem
     first = changes.last_data + 1
     commit = filled(commit, revs, range(first, first + len(commit.data)), now)
+    ends: list[tuple[str, Event]] = []
     for index, write in enumerate(commit.writes):
         run = runs[write.state.id]
+        if (parent := parent_told(write)) and not run.status:
+            ends.append((parent, _end(parent, write, revs[index], now)))
         changes.writes.append(NumberedWrite((number, index), write, creates=not run.rev))
         run.at(write.state.transition)
         run.rev, run.newest = run.rev or -1, revs[index]  # it exists from now on
@@ -161,6 +171,9 @@ def decide_commit(
         _journal(commit, changes)
     for event in commit.publish:
         _publish(event, runs[event.run_id], now, changes)
+    for parent, event in ends:
+        if runs[parent].rev not in (0, PRUNED) and runs[parent].status in ("", "failed"):
+            _publish(event, runs[parent], now, changes)
     for cancel in commit.cancel:
         run = runs[cancel.id]
         assert run.row is not None
@@ -319,6 +332,12 @@ def _dequeue(key: str, run: RunSnapshot, now: int, changes: Changes) -> None:
             run.enqueue(run.row.flow if run.row else run.target, now, _limits(run), cancel=cancel)
         else:
             run.place(None)
+
+
+def _end(parent: str, write: Write, rev: int, now: int) -> Event:
+    """The event of the end of a child; one that is redriven may end again, in another revision."""
+    run_id, status = write.state.id, write.state.transition.status
+    return Event(parent, end_event(parent, run_id), str(rev), f'"{status}"', now)
 
 
 def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None:

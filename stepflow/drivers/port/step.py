@@ -18,6 +18,7 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.errors import StepflowError
+from stepflow.model.family import PARENT
 from stepflow.model.state import State, Transition
 
 
@@ -69,6 +70,11 @@ Member = Commit | Step | Append
 """A member of a batch."""
 
 
+def ends_child(step: Step) -> bool:
+    """Whether the step ends a run that has a parent, which is told: fast paths leave it to the rules."""
+    return PARENT in step.labels and step.transition.status != ""
+
+
 def answer(member: Member, done: Committed | StepflowError) -> CommitResult:
     """The answer to a member of a batch that was applied as a Commit."""
     return step_numbers(done) if isinstance(member, Step) and isinstance(done, Committed) else done
@@ -109,6 +115,8 @@ def is_creation(member: Member) -> bool:
         return False
     write = _only_write(member)
     if write is None or write.state.rev or write.created is None or member.fence is not None:
+        return False
+    if write.state.transition.status and PARENT in write.state.labels:
         return False
     part = member.queue[0] if member.queue else None
     return part is None or (isinstance(part, Enqueue) and part.id == write.state.id and not part.owned)

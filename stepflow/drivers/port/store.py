@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-two numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-three numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -126,6 +126,8 @@ class Store(ABC):
     22. *Pruning* (`Maintenance.pruning`) goes in pieces, each a transaction of bounded rows and bytes; other sessions write between
         two of them. From its first piece on a run is gone for loads, lists, counts and its history. Its id is refused (RevMismatch,
         `PrunedQuery` tells) while records of it are left, which the next pruning deletes first, and until `keep_until`.
+    23. *Children.* A write that ends a run with the label `stepflow.parent` (`stepflow.model.family`) publishes that to the run which the
+        label names, in the same atom and whatever commit it is part of; not if that run is completed, cancelled or not there.
     """
 
     guards: Sequence[Guard] = ()

@@ -85,7 +85,9 @@ class Lists:
     def runs(self, query: RunQuery) -> list[Record]:
         """The runs that the query asks for, the newest created first."""
         statuses = stored_statuses(query.status)
-        if "" not in statuses if query.awaits else not statuses:
+        if query.awaits or query.open:
+            statuses = tuple(status for status in statuses if not status)
+        if not statuses:
             return []
         limit = max(query.limit, 0)
         after = None if query.after is None else (self._created_at(query.after), stored(query.after))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Dequeue, Enqueue
-from stepflow.drivers.port.step import Append, Member, Step, answer, whole
+from stepflow.drivers.port.step import Append, Member, Step, answer, ends_child, whole
 from stepflow.drivers.rocksdb import journal
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.rocksdb.keys import number, text
@@ -43,7 +43,7 @@ def apply(
             continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
         fits = not transition.status if part is None else _leaves(part, transition, run, row)
-        if run.rev != last or not fits or run.transition.status:
+        if run.rev != last or not fits or run.transition.status or (transition.status and ends_child(step)):
             results.append(answer(member, usual(whole(member))))
             continue
         exchange, annotations = step.exchange, step.annotations

@@ -163,6 +163,9 @@ class RocksdbReader:
         """The ages of runs of the wanted status and flow, the newest first."""
         tables, status = self._tables, query.status
         groups: Collection[str] | None = None if status is None else GROUPS.get(status, (status,))
+        if query.open:
+            opened = {LIVE, *(status.value for status in WITHOUT_ROW)}
+            groups = opened if groups is None else opened.intersection(groups)
         if query.awaits:
             groups = GROUPS[Status.WAITING] if groups is None else set(groups) & set(GROUPS[Status.WAITING])
         walks = []
@@ -215,6 +218,7 @@ def _fits(record: Record, query: RunQuery) -> bool:
     labels = record.state.labels
     return (
         (query.flow is None or record.created.flow == query.flow)
+        and not (query.open and record.state.transition.status)
         and (not query.awaits or record.state.transition.events != ())
         and all(labels.get(name) == value for name, value in (query.labels or {}).items())
         and (query.status is None or status_of(record.state, record.row, query.now).value == query.status)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue
-from stepflow.drivers.port.step import Append, Member, Step
+from stepflow.drivers.port.step import Append, Member, Step, ends_child
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
 from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
@@ -206,8 +206,11 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
             steps.others.append(index)
             continue
         exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
-        rev += 1
         status = transition.status
+        if status and ends_child(step):
+            steps.others.append(index)
+            continue
+        rev += 1
         if exchange is None and transition.plain and not (status or labels or annotations) and before is None:
             plain += (place.state, step.rev, rev, transition.text)
         else:
@@ -237,7 +240,7 @@ def write_only_step(
 ) -> bool | None:
     """Write the only step of a batch, with the revision `rev`; None if it is for `StepBatch`, False as `StepBatch.write`."""
     part, transition, exchange = step.part, step.transition, step.exchange
-    if place.epoch != step.epoch or step.labels_before is not None:
+    if place.epoch != step.epoch or step.labels_before is not None or (transition.status and ends_child(step)):
         return None
     text, status, labels, annotations = (
         transition.text,

@@ -87,8 +87,8 @@ class SqliteLists:
     def runs(self, query: RunQuery) -> list[tuple[Any, ...]]:
         """The rows (columns `RUN` and `QUEUE`) that match the query, the newest created first."""
         groups = stored_statuses(query.status)
-        if query.awaits:
-            groups = tuple(group for group in groups if not group)  # the index has no others
+        if query.awaits or query.open:
+            groups = tuple(group for group in groups if not group)
         if not groups:
             return []
         values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}

@@ -8,6 +8,7 @@ import pytest
 
 from stepflow.drivers.port.store import Driver
 from stepflow.testing.conformance.kit import Sessions
+from stepflow.testing.conformance.laws.children import ChildLaws
 from stepflow.testing.conformance.laws.claims import ClaimLaws
 from stepflow.testing.conformance.laws.commits import CommitLaws
 from stepflow.testing.conformance.laws.data import DataLaws
@@ -39,6 +40,7 @@ class DriverLaws(
     LimitLaws,
     JournalLaws,
     PruningLaws,
+    ChildLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 
