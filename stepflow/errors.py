@@ -23,8 +23,10 @@ def _rebuild(kind: type[StepflowError], args: tuple[Any, ...], attributes: dict[
 class DefinitionError(StepflowError):
     """A flow definition is wrong; `problems` lists every mistake with its path, e.g. `["order/pay: name is empty"]`."""
 
+    problems: list[str]
+
     def __init__(self, problems: Iterable[str] | str) -> None:
-        self.problems: list[str] = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -43,6 +45,8 @@ class NeedsEngine(StepflowError):
 class RunExists(StepflowError):
     """A run with this id exists with another flow or another input; `run` is the existing one."""
 
+    run: Any
+
     def __init__(self, message: str, run: Any = None) -> None:
         super().__init__(message)
         self.run = run
@@ -55,8 +59,10 @@ class RunExists(StepflowError):
 class RevMismatch(StepflowError):
     """Another commit moved the States in `ids` (sorted) since they were read; nothing was written."""
 
+    ids: list[str]
+
     def __init__(self, ids: Iterable[str]) -> None:
-        self.ids: list[str] = sorted(set(ids))
+        self.ids = sorted(set(ids))
         super().__init__(f"rev mismatch: {', '.join(self.ids)}")
 
 
@@ -85,6 +91,11 @@ class NotFound(StepflowError):
 class RunFailed(StepflowError):
     """The run ended `failed`: `type` and `message` of the error, and its `traceback` as text."""
 
+    run_id: str
+    type: str
+    message: str
+    traceback: str
+
     def __init__(self, run_id: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
         self.run_id, self.type, self.message, self.traceback = run_id, type, message, traceback
         super().__init__(f"run {run_id!r} failed: {type}: {message}")
@@ -96,6 +107,9 @@ class RunCancelled(StepflowError):
 
 class RunEnded(StepflowError):
     """The run ended before: `status` tells how. Nothing was written."""
+
+    run_id: str
+    status: str
 
     def __init__(self, run_id: str, status: str, refused: str) -> None:
         self.run_id, self.status = run_id, status
@@ -123,6 +137,11 @@ class StepFailed(StepflowError):
     `type` is the name of its class, `message` its text, `traceback` the text of its traceback.
     """
 
+    key: str
+    type: str
+    message: str
+    traceback: str
+
     def __init__(self, key: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
         self.key, self.type, self.message, self.traceback = key, type, message, traceback
         super().__init__(f"step {key!r} failed: {type}: {message}")
@@ -130,6 +149,10 @@ class StepFailed(StepflowError):
 
 class ReplayMismatch(StepflowError):
     """A workflow went another way than its journal says: `recorded` is what it did before, `attempted` what it does now."""
+
+    run_id: str
+    recorded: str
+    attempted: str
 
     def __init__(self, flow: str, run_id: str, recorded: str, attempted: str) -> None:
         self.run_id, self.recorded, self.attempted = run_id, recorded, attempted
@@ -170,6 +193,8 @@ class OutcomeUnknown(StoreError):
 
 class RevisionsLost(StoreError):
     """The store lost revisions after `rev`, which were delivered: a failover to a standby that lagged, or a restored backup."""
+
+    rev: int
 
     def __init__(self, rev: int) -> None:
         self.rev = rev

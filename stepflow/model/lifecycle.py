@@ -13,16 +13,26 @@ from stepflow.model.state import State
 class Status(str, Enum):
     """What a run is doing, for all authoring styles."""
 
-    QUEUED = "queued"  # due, no worker has claimed it yet
-    RUNNING = "running"  # held by a worker
-    SLEEPING = "sleeping"  # due later: back-off or delay
-    WAITING = "waiting"  # for an event, or for a condition that is polled
-    PARKED = "parked"  # no flow advances it until a command moves it
-    PAUSED = "paused"  # held back on request
-    BLOCKED = "blocked"  # released by a worker that cannot advance it; `explain` tells why
+    QUEUED = "queued"
+    """Due, and no worker has claimed it yet."""
+    RUNNING = "running"
+    """Held by a worker."""
+    SLEEPING = "sleeping"
+    """Due later: back-off or delay."""
+    WAITING = "waiting"
+    """For an event, or for a condition that is polled."""
+    PARKED = "parked"
+    """No flow advances it until a command moves it."""
+    PAUSED = "paused"
+    """Held back on request."""
+    BLOCKED = "blocked"
+    """Released by a worker that cannot advance it; `explain` tells why."""
     COMPLETED = "completed"
+    """Final: it has its result."""
     FAILED = "failed"
+    """Final, unless `redrive` lets it go on: `info().error` is the reason."""
     CANCELLED = "cancelled"
+    """Final: `cancel` ended it."""
 
     def __str__(self) -> str:
         return self.value

@@ -1,16 +1,12 @@
-"""Every Python block of the README and the docs runs and prints what the page says, and the docs build."""
+"""Every Python block of the README and the docs runs and prints what the page says."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
-import stepflow
-from stepflow import errors
 from stepflow.cli.app import app
 from tests.house.pages import ROOT, blocks_of, matches, problems_of, suites_of
 from tests.postgres.server import Server
@@ -50,19 +46,6 @@ def test_the_page_runs_as_written(path, more, tmp_path):
 )
 def test_all_tests_on_the_page_pass(path, tmp_path):
     assert problems_of(path.read_text(), tmp_path, thorough=True) == []
-
-
-def test_the_docs_build_without_a_warning(tmp_path):
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, timeout=110, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "site" / "quickstart" / "index.html").exists()
-
-
-def test_every_public_name_is_in_the_reference():
-    shown = {name for path in PAGES for name in re.findall(r"^::: stepflow\.(\w+)$", path.read_text(), re.M)}
-    told = {name for name in stepflow.__all__ if hasattr(errors, name)}  # on one page
-    assert set(stepflow.__all__) - told - shown == set()
 
 
 PAGE = """

@@ -32,6 +32,8 @@ class VerbsBase:
 class RunBase(Generic[E]):
     """Constructor of the blocking twin of AsyncRun."""
 
+    id: str
+
     def __init__(self, run: AsyncRun[E], call: ForwardCall) -> None:
         self.id = run.id
         self._run, self._call = run, call

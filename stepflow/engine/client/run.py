@@ -23,6 +23,8 @@ log = logging.getLogger("stepflow")
 class AsyncRun(Generic[E]):
     """A run of a flow with exchange type `E`; every method raises NotFound if there is no such run."""
 
+    id: str
+
     def __init__(
         self,
         client: Client,
