@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 import click
 from attrs import frozen
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.replays import Replays
 from stepflow.cli.target import StoreTarget, with_store
+from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import RunInfo
 from stepflow.errors import CodecError, UnknownState
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
+from stepflow.replay.workflow import Workflow
 from stepflow.steps import StepFlow
 from stepflow.steps.suggest import suggest
 
@@ -26,10 +30,12 @@ PAGE = 500
 
 @frozen
 class Row:
-    """The open runs of a flow that wait in one way at one position: `verdict` is ok, waits, unknown or unreadable.
+    """The open runs of a flow that wait in one way at one position, with one `verdict`.
 
-    `waits`: a worker of this definition lets them wait otherwise, or not at all. `remedy` tells what to do. A flow that the
-    modules do not define has the verdict elsewhere, and no position.
+    It is ok, waits, unknown or unreadable, and of workflows also diverges, blocked or fails. `waits`: a worker of this definition lets
+    them wait otherwise, or not at all. `diverges`: the workflow goes another way than the run did. `blocked`: it misuses its calls.
+    `fails`: its code between the calls raises, or does not end. `remedy` tells what to do. A flow that the modules do not define has
+    the verdict elsewhere, and no position.
     """
 
     flow: str
@@ -42,14 +48,32 @@ class Row:
 
 @click.command("check", help=f"Check MODULEs against the open runs of the store.\n\nMODULE is {MODULE_HELP}.")
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
-@click.option("--sample", default=20, show_default=True, type=click.IntRange(0), help="Exchanges to read per position.")
+@click.option(
+    "--sample",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Runs to look into per flow and position: their exchanges are read, and workflows are replayed.",
+)
+@click.option(
+    "--limit",
+    type=duration,
+    metavar="DURATION",
+    default="10s",
+    show_default=True,
+    help="Time for the replay of one run.",
+)
 @with_store
-def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
-    """Exit code 3 if these definitions cannot advance a run."""
+def command(target: StoreTarget, modules: tuple[str, ...], sample: int, limit: timedelta) -> int:
+    """Exit code 3 if these definitions cannot advance a run.
+
+    No step is called; the code of a workflow between its calls is, in a process of its own.
+    """
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
 
     async def work(engine: AsyncEngine) -> list[Row]:
-        rows = [row for flow in flows.values() for row in await _rows(engine, flow, sample)]
+        async with Replays(modules, limit.total_seconds()) as replays:
+            rows = [row for flow in flows.values() for row in await _rows(engine, flow, sample, replays)]
         return rows + _elsewhere(await engine.tally(), flows)
 
     rows = target.run(work)
@@ -61,11 +85,32 @@ def command(target: StoreTarget, modules: tuple[str, ...], sample: int) -> int:
     return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else 3
 
 
-async def _rows(engine: AsyncEngine, flow: Flow[Any, Any], sample: int) -> list[Row]:
+async def _rows(engine: AsyncEngine, flow: Flow[Any, Any], sample: int, replays: Replays) -> list[Row]:
     at: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     async for run in _open_runs(engine, flow.name):
         at[json.dumps(run.position), run.waiting_for, run.deadline is not None].append(run.id)
+    if isinstance(flow, Workflow):
+        return [
+            row for place in sorted(at) for row in await _replayed(engine, flow, place[0], at[place], sample, replays)
+        ]
     return [await _check_position(engine, flow, *place, ids, sample) for place, ids in sorted(at.items())]
+
+
+async def _replayed(
+    engine: AsyncEngine, flow: Flow[Any, Any], text: str, ids: list[str], sample: int, replays: Replays
+) -> list[Row]:
+    """A row for each cause by which runs cannot go on, and one for those that can, or were not replayed."""
+    found: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    for run_id in ids[:sample]:
+        replayed = await replays.replay(flow.name, await engine.get(flow, run_id).recording())
+        found[replayed.verdict, replayed.cause].append((run_id, replayed.text))
+    position, ok = json.loads(text), [run_id for run_id, _ in found.pop(("ok", ""), ())] + ids[sample:]
+    rows = [
+        Row(flow.name, position, len(runs), verdict, runs[0][1], runs[0][0])
+        for (verdict, _), runs in sorted(found.items())
+    ]
+    note = f"{sample} of {len(ids)} were replayed" if len(ids) > sample else ""
+    return [*rows, *([Row(flow.name, position, len(ok), "ok", note, ok[0])] if ok else [])]
 
 
 def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[Any, Any]]) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from attrs import Factory, define, frozen
 
@@ -38,6 +38,17 @@ class Recorded(Protocol):
     def text(self) -> str: ...
     @property
     def failed(self) -> bool: ...
+
+
+class Stored(Recorded, Protocol):
+    """A row as the store gives it: rows of a higher `seq` were written later."""
+
+    @property
+    def seq(self) -> int: ...
+    def _replace(self, *, kind: str) -> Self: ...
+
+
+Row = TypeVar("Row", bound=Stored)
 
 
 class Published(Protocol):
@@ -288,6 +299,14 @@ class Journal:
 
     def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
         return ReplayMismatch(self.flow, self.run_id, recorded, attempted)
+
+
+def optional_after(rows: Iterable[Row], key: str) -> tuple[Row, ...]:
+    """The failure `key` is tried again: the rows that were written after it, e.g. in a `finally`, which may come again but need not."""
+    rows = list(rows)
+    since = next((row.seq for row in rows if row.key == key), 0)
+    later = [row for row in rows if row.seq > since and row.kind != "once"]
+    return tuple(row._replace(kind=row.kind.removesuffix(OPTIONAL) + OPTIONAL) for row in later)
 
 
 def is_key(key: object) -> bool:

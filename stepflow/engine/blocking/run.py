@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from stepflow.engine.blocking.base import RunBase
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.model.lifecycle import Status
+from stepflow.replay.dry_run import Recording
 
 E = TypeVar("E")
 
@@ -43,6 +44,10 @@ class Run(RunBase[E]):
     def unfit_events(self) -> list[str]:
         """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""
         return self._call(self._run.unfit_events())
+
+    def recording(self) -> Recording:
+        """What is stored of a run of a workflow: its input, its journal and its unread events."""
+        return self._call(self._run.recording())
 
     def history(self, limit: int = 1000, *, before: int | None = None) -> list[HistoryEntry]:
         """The newest `limit` revisions, or those before revision `before`, oldest first.

@@ -23,6 +23,7 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import Delay, DelayQuery
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     HistoryQuery,
@@ -50,7 +51,8 @@ from stepflow.model.current import current_run
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
-from stepflow.model.state import CANCEL, DEADLINE, STYLE, WAITING, State, Transition
+from stepflow.model.state import CANCEL, DEADLINE, FAILED_CALL, STYLE, WAITING, State, Transition
+from stepflow.replay.dry_run import Recording
 
 T = TypeVar("T")
 Existing = Created | PrunedId
@@ -185,6 +187,15 @@ class Client:
         if record is None:
             raise not_found(run_id)
         return record
+
+    async def recording(self, run_id: str) -> Recording:
+        """What is stored of a run of a workflow, all of one moment."""
+        while True:
+            record = await self.load(run_id)
+            (rows,) = await self._reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
+            if not rows or (await self.load(run_id)).state.rev == record.state.rev:  # else it may have begun anew
+                failed_call = record.state.transition.annotations.get(FAILED_CALL, "")
+                return Recording(run_id, record.exchange, rows, record.events, failed_call)
 
     async def delay_of(self, record: Record) -> Delay | None:
         """The pending delay that will move on a run without a queue row and without a wait; None if there is none."""

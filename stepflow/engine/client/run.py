@@ -15,6 +15,7 @@ from stepflow.engine.clock import Clock, uuid7
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
+from stepflow.replay.dry_run import Recording
 
 E = TypeVar("E")
 log = logging.getLogger("stepflow")
@@ -82,6 +83,10 @@ class AsyncRun(Generic[E]):
             for event, why in found
             if why and event.name in flow.events
         ]
+
+    async def recording(self) -> Recording:
+        """What is stored of a run of a workflow: its input, its journal and its unread events."""
+        return await self._client.recording(self.id)
 
     async def history(self, limit: int = 1000, *, before: int | None = None) -> list[HistoryEntry]:
         """The newest `limit` revisions, or those before revision `before`, oldest first.

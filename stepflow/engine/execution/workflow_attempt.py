@@ -21,7 +21,6 @@ from stepflow.engine.execution.workflow_calls import WorkflowCalls, journal_row
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
     CancelRequested,
-    DefinitionError,
     StepflowError,
     Terminal,
 )
@@ -41,7 +40,8 @@ from stepflow.model.state import (
     Transition,
 )
 from stepflow.replay.async_context import AsyncContext
-from stepflow.replay.journal import OPTIONAL, Journal, Suspended, Suspension
+from stepflow.replay.ending import wrong_end, wrong_return
+from stepflow.replay.journal import Journal, Suspension, optional_after
 
 
 @define(eq=False)
@@ -86,29 +86,19 @@ class WorkflowAttempt(WorkflowCalls):
             raise self.refused
         if isinstance(raised, KeyboardInterrupt):
             raise raised
-        if journal.problem is not None:
-            return self._blocked(journal.problem)
+        if (wrong := wrong_end(journal, raised, asyncio.CancelledError)) is not None:
+            return self._blocked(wrong)
         if journal.renewed is not None:
             return await self._renew(journal.renewed)
         if suspension is not None and not journal.over:
-            if not isinstance(raised, Suspended):
-                return self._blocked(_swallowed(self.flow.name, suspension))
             return await self._suspend(suspension)
-        if (broken := journal.broken) is not None and (
-            raised is not broken or (journal.went_on and isinstance(broken, asyncio.CancelledError))
-        ):
-            return self._blocked(_went_on(self.flow.name, broken))
         if self.cancel:
             shown = raised if isinstance(raised, Exception) else None
             return await self._end("cancelled", "" if shown is None else outcomes.describe(shown))
         if raised is not None:
             return await self._failed(raised)
-        try:
-            journal.finished()
-        except StepflowError as error:
-            return self._blocked(error)
-        if journal.unawaited:
-            return self._blocked(_unawaited(self.flow.name, next(iter(journal.unawaited.values()))))
+        if (wrong := wrong_return(journal)) is not None:
+            return self._blocked(wrong)
         try:
             text = self.flow.result_codec.encode(output)
         except Exception as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
@@ -145,9 +135,7 @@ class WorkflowAttempt(WorkflowCalls):
 
     async def _try_again(self, key: str) -> None:
         """Forget the failure that ended the run. What was recorded after it, e.g. in a `finally`, may come again, but need not."""
-        seqs = {row.key: row.seq for row in self.rows}
-        later = [row for row in self.rows if row.seq > seqs.get(key, 0) and row.kind != "once"]
-        again = tuple(row._replace(kind=row.kind.removesuffix(OPTIONAL) + OPTIONAL) for row in later)
+        again = optional_after(self.rows, key)
         kept = {k: v for k, v in self.transition.annotations.items() if k not in (FAILED_CALL, WAITING)}
         commit = self.moved(Transition(self.flow.name, kept))._replace(forget=(key,), journal=again)
         self.committed(await self.commit(commit))
@@ -225,23 +213,3 @@ class WorkflowAttempt(WorkflowCalls):
 
 def _position(at: str) -> str:
     return json.dumps([at], ensure_ascii=False)
-
-
-def _swallowed(flow: str, found: Suspension) -> DefinitionError:
-    return DefinitionError(
-        f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
-        " catch BaseException without raising it again; `except Exception` is fine"
-    )
-
-
-def _went_on(flow: str, broken: BaseException) -> DefinitionError:
-    return DefinitionError(
-        f"{flow}: the function went on after {kind_of(broken)} had ended one of its calls, which is not recorded and would be made again: it"
-        " must not catch BaseException, nor put calls under asyncio.timeout: give the step timeout="
-    )
-
-
-def _unawaited(flow: str, key: str) -> DefinitionError:
-    return DefinitionError(
-        f"{flow}: the call with the key {key!r} was made without `await`, so it did nothing: await it"
-    )

@@ -1,0 +1,48 @@
+"""ending: what is wrong with how the function of a workflow ended; the text says what was done, and what to do instead."""
+
+from __future__ import annotations
+
+from stepflow.errors import DefinitionError, StepflowError
+from stepflow.model.error_text import kind_of
+from stepflow.replay.journal import Journal, Suspended, Suspension
+
+
+def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[BaseException]) -> StepflowError | None:
+    """Why the run is blocked, although the function has returned or `raised`; `cancelled` is what ends a task of an event loop."""
+    if journal.problem is not None or journal.renewed is not None:
+        return journal.problem
+    if journal.suspension is not None and not journal.over:
+        return None if isinstance(raised, Suspended) else _swallowed(journal.flow, journal.suspension)
+    broken = journal.broken
+    if broken is not None and (raised is not broken or (journal.went_on and isinstance(broken, cancelled))):
+        return _went_on(journal.flow, broken)
+    return None
+
+
+def wrong_return(journal: Journal) -> StepflowError | None:
+    """Why the run is blocked, although the function returned a result."""
+    try:
+        journal.finished()
+    except StepflowError as error:
+        return error
+    return _unawaited(journal.flow, next(iter(journal.unawaited.values()))) if journal.unawaited else None
+
+
+def _swallowed(flow: str, found: Suspension) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
+        " catch BaseException without raising it again; `except Exception` is fine"
+    )
+
+
+def _went_on(flow: str, broken: BaseException) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the function went on after {kind_of(broken)} had ended one of its calls, which is not recorded and would be made again: it"
+        " must not catch BaseException, nor put calls under asyncio.timeout: give the step timeout="
+    )
+
+
+def _unawaited(flow: str, key: str) -> DefinitionError:
+    return DefinitionError(
+        f"{flow}: the call with the key {key!r} was made without `await`, so it did nothing: await it"
+    )
