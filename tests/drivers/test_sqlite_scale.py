@@ -72,6 +72,15 @@ def test_a_claim_among_many_keys_costs_as_much_as_among_some(tmp_path: Path, cou
     assert costs[3_000] < 3 * costs[150]
 
 
+def test_a_claim_among_many_ready_runs_costs_as_much_as_among_some(tmp_path: Path, counting: Count) -> None:
+    costs = {}
+    for runs in (200, 4_000):
+        with opened(tmp_path / str(runs)) as store:
+            store.commit([creation(f"r{n:05}") for n in range(runs)], NOW)
+            costs[runs] = counting(lambda store=store: store.claim(FLOWS, NOW, 32))
+    assert costs[4_000] < 1.5 * costs[200]
+
+
 def test_a_window_of_many_starts_is_a_few_rows(tmp_path: Path, counting: Count) -> None:
     limits = dump([Limit("all", rate=10_000, per=60)])
     with opened(tmp_path / "store") as store:

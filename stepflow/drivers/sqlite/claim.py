@@ -45,11 +45,14 @@ BELOW = f"{READY} AND q.blocked_by > '' AND q.blocked_by < ?6{ORDER}"
 ABOVE = f"{READY} AND q.blocked_by > ?6{ORDER}"
 SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.partition = 2 AND q.blocked_by <> ?5{ORDER}"
 
-# A ready row with limits, or a blocked one: most flows have none, and need none of the look-ups for them.
-SPECIAL = (
-    "SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ? AND flow = ? AND owner = ''"
-    " AND partition = 1 AND (limits, blocked_by) > ('', '') LIMIT 1"
+# Whether there is a ready row with limits, or a blocked one: most flows have none, and need none of the look-ups for them.
+# Two look-ups: of a comparison of (limits, blocked_by) the index would serve the limits only, and all ready rows would be read.
+_SPECIAL = (
+    "EXISTS (SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2 AND owner = ''"
+    " AND partition = 1 AND {more})"
 )
+_LIMITED, _BLOCKED = "limits > ''", "limits = '' AND blocked_by > ''"
+SPECIAL = f"SELECT {_SPECIAL.format(more=_LIMITED)} OR {_SPECIAL.format(more=_BLOCKED)}"
 _NEXT_LINE = (
     "SELECT (SELECT limits FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2"
     " AND owner = '' AND partition = 1 AND limits > {last} ORDER BY limits LIMIT 1)"
@@ -89,7 +92,7 @@ PROMOTE = (
 
 def has_special(connection: sqlite3.Connection, shard: str, flow: str) -> bool:
     """Whether a flow has a ready row with limits, or a blocked one."""
-    return connection.execute(SPECIAL, (shard, flow)).fetchone() is not None
+    return bool(connection.execute(SPECIAL, (shard, flow)).fetchone()[0])
 
 
 Found = tuple[Any, ...]
