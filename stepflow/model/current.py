@@ -24,6 +24,13 @@ class StepCalls(Protocol):
         """The same in an async step."""
 
 
+class StepCaller(Protocol):
+    """Calls the step."""
+
+    def step_calls(self) -> StepCalls:
+        """What makes the calls of the present step."""
+
+
 @define
 class Current:
     """The step that is being executed; valid until the step returns.
@@ -38,7 +45,7 @@ class Current:
     flow: str
     step: str = ""
     attempt: int = 1
-    step_calls: Callable[[], StepCalls] | None = field(default=None, eq=False, repr=False)
+    caller: Callable[[], StepCaller | None] | None = field(default=None, eq=False, repr=False)  # a weak reference
     running: bool = field(default=False, init=False, eq=False, repr=False)  # the step is being called
 
     def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -59,15 +66,16 @@ class Current:
         return await self._calls("aonce", key).acall(key, fn, args)
 
     def _calls(self, verb: str, key: str) -> StepCalls:
-        if _current.get(None) is not self:
-            raise StepflowError(
-                f"{verb}({key!r:.80}) was called outside of its step, or in a thread that the step started"
-            )
-        if self.step_calls is None:
+        if self.caller is None and _current.get(None) is self:
             raise StepflowError(
                 f"{verb}({key!r:.80}): only the steps of chains have it; a workflow has wf.execute(...)"
             )
-        return self.step_calls()
+        caller = None if self.caller is None or _current.get(None) is not self else self.caller()
+        if caller is None:
+            raise StepflowError(
+                f"{verb}({key!r:.80}) was called outside of its step, or in a thread that the step started"
+            )
+        return caller.step_calls()
 
     @property
     def key(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Generator
 from typing import Any
+from weakref import ref
 
 from attrs import define, evolve, field
 
@@ -54,14 +55,15 @@ class StepAttempt(GeneratorAttempt):
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         self.rev, self.transition = self.state.rev, self.state.transition
-        self.current = Current(self.state.id, record.created.flow, step_calls=self._step_calls)
+        # A weak reference, so that an attempt that has ended is freed at once: the collector of cycles costs more.
+        self.current = Current(self.state.id, record.created.flow, caller=ref(self))
 
     @property
     def progressed(self) -> bool:
         """Whether this claim has made a commit or written a journal row: earlier crashes do not count any more."""
         return self.rev != self.record.state.rev or (self._once is not None and self._once.wrote)
 
-    def _step_calls(self) -> OnceCalls:
+    def step_calls(self) -> OnceCalls:
         """What makes the calls of `once`, made for the first of them."""
         if self._once is None:
             self._once = OnceCalls(self, self.executor.committer, self._journal, self.executor.loop)

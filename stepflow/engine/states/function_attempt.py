@@ -110,6 +110,8 @@ class FunctionAttempt(Attempt):
                 raise
             keep_task(self.task)
             return await self._failed(at, own_error(error))
+        finally:
+            self.at = None  # it refers to this attempt, which is freed at once without the collector of cycles
         self.state = at.ctx.committed
         return release
 

@@ -1,0 +1,49 @@
+"""Memory: what a run needs is freed when it ends, without the collector of cycles."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+
+from stepflow import Engine, StateCtx, commit, current, flow, named, park, transit
+from stepflow.engine.execution.attempt import Attempt
+
+
+def note(log: list[str]) -> None:
+    log.append(current().step)
+
+
+async def anote(log: list[str]) -> None:
+    log.append(current().step)
+
+
+@flow("moves")
+async def moves(ctx: StateCtx) -> Any:
+    if ctx.rev > 1:
+        return commit(park(ctx))
+    return commit(transit(ctx, "moves"))
+
+
+STYLES = {
+    "sync": named("x", list[str]).do("a", note).do("b", note).compile(),
+    "async": named("x", list[str]).do("a", anote).do("b", anote).compile(),
+    "function": moves,
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_an_attempt_that_has_ended_is_freed_at_once(store: Any, style: str) -> None:
+    tested: Any = STYLES[style]
+    gc.collect()
+    gc.disable()
+    try:
+        with Engine(store) as engine:
+            engine.register(tested)
+            for _ in range(3):
+                engine.start(tested) if style == "function" else engine.start(tested, [])
+            engine.run_until_idle()
+        assert [found for found in gc.get_objects() if isinstance(found, Attempt)] == []
+    finally:
+        gc.enable()
