@@ -8,7 +8,7 @@ from types import TracebackType
 from stepflow.errors import RunFailed
 from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ERROR, FAILED_CALL, POSITION, STATUS, STYLE, WAITING, State, Transition
+from stepflow.model.state import ERROR, FAILED_CALL, POSITION, STATUS, STYLE, State, Transition, without_wait
 
 FLOW = "stepflow.flow"  # the flow function at which a State ended
 
@@ -55,7 +55,7 @@ def final(transition: Transition, status: str, error: str) -> Transition:
 
 def stopped(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a State at a flow function; `resumed` returns it there."""
-    notes = {key: value for key, value in transition.annotations.items() if key not in (WAITING, ERROR)}
+    notes = without_wait({key: value for key, value in transition.annotations.items() if key != ERROR})
     notes |= {STATUS: status, FLOW: transition.to} | ({ERROR: error} if error else {})
     return Transition("", notes)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -19,6 +19,7 @@ POSITION = "stepflow.state"  # JSON list of strings, the position of a step flow
 STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" when the run has ended
 ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here
 WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
+ALSO = "stepflow.also"  # JSON list of the names of the other events that end the wait, besides that of WAITING
 DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
 STYLE = "stepflow.style"  # "workflow": a cancel lets the run undo what it did, unless it has done nothing yet
@@ -26,6 +27,8 @@ CANCEL = "stepflow.cancel"  # integer microseconds UTC: when the cancel of a wor
 FAILED_CALL = "stepflow.failed_call"  # key of the journalled failure that ended a run: the call is made again when the run goes on
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 
+
+_OF_WAITS = frozenset({WAITING, ALSO, DEADLINE})
 
 _quoted = json.encoder.encode_basestring
 
@@ -96,7 +99,9 @@ class Transition:
     @events.default
     def _events(self) -> tuple[str, ...]:
         kind, _colon, name = self.annotations.get(WAITING, "").partition(":")
-        return (name,) if kind == "event" and name else ()
+        if kind != "event" or not name:
+            return ()
+        return (name, *json.loads(self.annotations[ALSO])) if ALSO in self.annotations else (name,)
 
     @polls.default
     def _polls(self) -> bool:
@@ -119,6 +124,23 @@ class Transition:
 
 
 PARKED = Transition()
+
+
+def wait_notes(events: Sequence[str], deadline: int | None = None) -> dict[str, str]:
+    """The annotations of a run that waits for the first of some events, until a deadline; without events it sleeps."""
+    if not events:
+        return {WAITING: "delay"}
+    notes = {WAITING: f"event:{events[0]}"}
+    if len(events) > 1:
+        notes[ALSO] = json.dumps(list(events[1:]), ensure_ascii=False)
+    if deadline is not None:
+        notes[DEADLINE] = str(deadline)
+    return notes
+
+
+def without_wait(annotations: Mapping[str, str]) -> dict[str, str]:
+    """The annotations of a run whose wait or sleep has ended."""
+    return {name: note for name, note in annotations.items() if name not in _OF_WAITS}
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.context import Context
-from stepflow.replay.results import Failed, Ok
+from stepflow.replay.results import Failed, First, Ok
 from stepflow.replay.workflow import Workflow, workflow
 
-__all__ = ["AsyncContext", "Context", "Failed", "Ok", "Workflow", "workflow"]
+__all__ = ["AsyncContext", "Context", "Failed", "First", "Ok", "Workflow", "workflow"]

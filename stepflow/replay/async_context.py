@@ -10,9 +10,15 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
 from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
 from stepflow.replay.decider import Effects
-from stepflow.replay.results import Failed, Ok
+from stepflow.replay.first_of import Way, first_of
+from stepflow.replay.results import Failed, First, Ok
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 
@@ -106,6 +112,24 @@ class AsyncContext(ContextBase):
     ) -> Coroutine[Any, Any, T]:
         """Wait for an event that is published to the run; see `Context.wait_for_event`."""
         return self._run(key, self._wait(key, name, type, timeout, latch))
+
+    @overload
+    def first_of(self, key: str, a: Way[A], b: Way[B], /) -> Coroutine[Any, Any, First[A | B]]: ...
+    @overload
+    def first_of(self, key: str, a: Way[A], b: Way[B], c: Way[C], /) -> Coroutine[Any, Any, First[A | B | C]]: ...
+    @overload
+    def first_of(
+        self, key: str, a: Way[A], b: Way[B], c: Way[C], d: Way[D], /
+    ) -> Coroutine[Any, Any, First[A | B | C | D]]: ...
+    @overload
+    def first_of(
+        self, key: str, a: Way[A], b: Way[B], c: Way[C], d: Way[D], e: Way[E], /
+    ) -> Coroutine[Any, Any, First[A | B | C | D | E]]: ...
+    @overload
+    def first_of(self, key: str, /, *ways: Way[T]) -> Coroutine[Any, Any, First[T]]: ...
+    def first_of(self, key: str, /, *ways: Way[Any]) -> Coroutine[Any, Any, First[Any]]:
+        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`; see `Context.first_of`."""
+        return self._run(key, first_of(self._journal, key, ways))
 
     def random_uuid7(self, key: str) -> Coroutine[Any, Any, str]:
         """A new UUID of version 7, the same at each replay."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.codec import Codec
@@ -12,8 +12,10 @@ from stepflow.model.durations import seconds
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider, fan_out
 from stepflow.replay.decider import SECOND, Effects
+from stepflow.replay.first_of import Way
 from stepflow.replay.journal import Journal, Many, Note, StepCall
 
+T = TypeVar("T")
 Duration = float | timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -66,11 +68,22 @@ class ContextBase:
                 raise self._wrong(f"map({key!r:.200}, {name}={value!r:.80}): give a whole number from 1 on")
         return fan_out.map_items(self._journal, key, fn, items, width, (fail_after, first), awaits)
 
+    def event(self, name: str, type: type[T], *, latch: bool = False) -> Way[T]:  # noqa: A002
+        """An event of this name as one of the ways of `first_of`; its value is the payload as a `type`."""
+        if not isinstance(name, str) or not name:
+            raise self._wrong(f"event({name!r:.80}): name the event, a non-empty text")
+        try:
+            return Way(name, Codec(type), latch=latch)
+        except CodecError as error:
+            raise self._wrong(f"event({name!r:.200}): {error}") from error
+
+    def timer(self, duration: Duration) -> Way[None]:
+        """A time (seconds or timedelta) as one of the ways of `first_of`, from its first call on; its value is None."""
+        micros = self._micros(f"timer({duration!r:.80})", duration)
+        return Way(due=lambda now: now + micros)
+
     def _sleep(self, key: str, duration: Duration) -> Effects:
-        length = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        if isinstance(length, bool) or not isinstance(length, int | float) or length != length:
-            raise self._wrong(f"sleep({key!r:.200}, {duration!r:.80}): give seconds or a timedelta")
-        micros = round(min(max(length, 0), 2e11) * SECOND)
+        micros = self._micros(f"sleep({key!r:.200}, {duration!r:.80})", duration)
         return decider.sleep_until(self._journal, key, lambda now: now + micros, "sleep")
 
     def _sleep_until(self, key: str, until: datetime) -> Effects:
@@ -95,6 +108,12 @@ class ContextBase:
             "random_uuid7": host.uuid7,
         }[verb]
         return decider.drawn(self._journal, verb, key, draw)
+
+    def _micros(self, call: str, duration: Duration) -> int:
+        length = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if isinstance(length, bool) or not isinstance(length, int | float) or length != length:
+            raise self._wrong(f"{call}: give seconds or a timedelta")
+        return round(min(max(length, 0), 2e11) * SECOND)
 
     def _duration(self, verb: str, key: str, what: str, given: Any) -> float:
         found, problem = seconds(what, given)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, overload
 
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
 from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
 from stepflow.replay.decider import Effects
-from stepflow.replay.results import Failed, Ok
+from stepflow.replay.first_of import Way, first_of
+from stepflow.replay.results import Failed, First, Ok
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
 Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 
@@ -80,6 +86,25 @@ class Context(ContextBase):
         the older ones are dropped. Raises TimedOut if none was published within `timeout` (seconds or timedelta).
         """
         return self._run(self._wait(key, name, type, timeout, latch))  # type: ignore[no-any-return]
+
+    @overload
+    def first_of(self, key: str, a: Way[A], b: Way[B], /) -> First[A | B]: ...
+    @overload
+    def first_of(self, key: str, a: Way[A], b: Way[B], c: Way[C], /) -> First[A | B | C]: ...
+    @overload
+    def first_of(self, key: str, a: Way[A], b: Way[B], c: Way[C], d: Way[D], /) -> First[A | B | C | D]: ...
+    @overload
+    def first_of(
+        self, key: str, a: Way[A], b: Way[B], c: Way[C], d: Way[D], e: Way[E], /
+    ) -> First[A | B | C | D | E]: ...
+    @overload
+    def first_of(self, key: str, /, *ways: Way[T]) -> First[T]: ...
+    def first_of(self, key: str, /, *ways: Way[Any]) -> First[Any]:
+        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`; which one it was, and its value.
+
+        The oldest event of these names that was published before the time of a timer, else the timer that ends first. The other events are kept for later waits.
+        """
+        return self._run(first_of(self._journal, key, ways))  # type: ignore[no-any-return]
 
     def random_uuid7(self, key: str) -> str:
         """A new UUID of version 7, the same at each replay."""

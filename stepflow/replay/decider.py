@@ -130,7 +130,7 @@ def wait_for_event(
         raise failed(journal, key, failure)
     yield from interrupted(journal, key, name)
     rows = () if row is not None else (Note(key, "wait", name, json.dumps(deadline)),)
-    raise journal.suspend(Suspension(f"event:{key}", deadline, rows, event=name))
+    raise journal.suspend(Suspension(f"event:{key}", deadline, rows, events=(name,)))
 
 
 def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str]) -> Effects:

@@ -16,6 +16,7 @@ MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal, which is read 
 UNFINISHED = {
     "attempt": "step",
     "wait": "event",
+    "choice": "first",
 }  # kinds of rows that a later row of the same key replaces, and its kind
 OPTIONAL = "?"  # ends the kind of such a row
 CANCELLED = "cancelled"  # the kind of the row of the call that raised Cancelled; recorded as failed
@@ -106,14 +107,14 @@ class Suspension:
     """Where an attempt ended without an end of the run, and when it goes on.
 
     `at` is the position, e.g. `"sleep:cool-off/v1"`; empty if the claim shall only be released. `rows` are recorded with it. `due` (microseconds UTC, None:
-    not by itself) and `event`, the name of an event that wakes the run, say when; `error` is the stored failure of a step that is tried
+    not by itself) and `events`, the names of the events that wake the run, say when; `error` is the stored failure of a step that is tried
     again as attempt number `attempt`.
     """
 
     at: str = ""
     due: int | None = None
     rows: tuple[Note, ...] = ()
-    event: str = ""
+    events: tuple[str, ...] = ()
     error: str = ""
     attempt: int = 1
 

@@ -1,4 +1,4 @@
-"""Ok and Failed: what became of each item of a map."""
+"""Ok and Failed: what became of each item of a map; First: which of several ways came first."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ class Failed:
     error: Exception
     cancelled: bool = False
     ok: Literal[False] = field(default=False, init=False)
+
+
+@frozen
+class First(Generic[T_co]):
+    """The argument number `index` of a `first_of`, from 0, came first; `value` is its value, None of a timer."""
+
+    index: int
+    value: T_co

@@ -14,6 +14,7 @@ from stepflow import (
     Context,
     Engine,
     Failed,
+    First,
     Ok,
     RetryPolicy,
     Run,
@@ -76,7 +77,16 @@ async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
     assert_type(await wf.wait_for_event("d", "number", int), int)
     assert_type(await wf.random_uuid7("f"), str)
     assert_type(await wf.map("m", acreate, ["a"]), list[Ok[Customer] | Failed])
+    assert_type(await wf.first_of("o", wf.event("a", int), wf.timer(3)), First[int | None])
     return found
+
+
+def decided(wf: Context) -> int | str | None:
+    first = wf.first_of("a", wf.event("yes", int), wf.event("no", str), wf.timer(3))
+    assert_type(first, First[int | str | None])
+    assert_type(wf.first_of("b", wf.event("yes", int)).value, int)
+    assert_type(wf.first_of("c", *[wf.event(name, int) for name in ("x", "y")]), First[int])
+    return first.value
 
 
 @workflow("alone/v1")

@@ -32,8 +32,11 @@ def signup(wf: Context, inp: Signup) -> int:
     y: str = wf.wait_for_event("f", "n", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.map("m", create, [1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep("g", "1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.first_of("o", "n")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    z: str = wf.first_of("p", wf.event("n", str), wf.timer(1)).value  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    print(x, y)
+    print(x, y, z)
     return 1
 
 

@@ -46,6 +46,9 @@ class Program:
                     wf.sleep(key, number)
                 elif kind == "draw":
                     found.append([wf.random_uint64(key), wf.random_uuid7(f"{key}/2"), str(wf.now(f"{key}/3"))])
+                elif kind == "first":
+                    ways = wf.event("event/0", int), wf.event("event/1", int), wf.timer(number)
+                    found.append(str(wf.first_of(key, *ways)))
                 elif kind == "event":
                     try:
                         found.append(wf.wait_for_event(key, f"event/{number % 2}", int, timeout=number + 1))
@@ -75,6 +78,9 @@ class Program:
                         str(await wf.now(f"{key}/3")),
                     ]
                     found.append(drawn)
+                elif kind == "first":
+                    ways = wf.event("event/0", int), wf.event("event/1", int), wf.timer(number)
+                    found.append(str(await wf.first_of(key, *ways)))
                 elif kind == "event":
                     try:
                         found.append(await wf.wait_for_event(key, f"event/{number % 2}", int, timeout=number + 1))
@@ -97,5 +103,6 @@ def policy(kind: str) -> RetryPolicy | None:
 
 
 programs = st.lists(
-    st.tuples(st.sampled_from(["step", "again", "later", "sleep", "draw", "event"]), st.integers(0, 3)), max_size=8
+    st.tuples(st.sampled_from(["step", "again", "later", "sleep", "draw", "event", "first"]), st.integers(0, 3)),
+    max_size=8,
 )

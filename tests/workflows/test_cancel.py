@@ -146,6 +146,41 @@ def test_a_cancel_stays_where_it_was_raised_when_the_process_dies_in_the_undoing
     assert DONE == ["reserve", "release"]
 
 
+@pytest.mark.parametrize("call", ["sleep", "wait", "first_of", "retry"])
+def test_what_undoes_does_not_outlast_its_time(call: str, store: Driver, clock: VirtualClock) -> None:
+    def fails() -> None:
+        raise OSError
+
+    @workflow("w", cancel_grace=60)
+    def flow(wf: Context) -> None:
+        wf.execute("reserve", do, "reserve")
+        try:
+            wf.wait_for_event("paid", "paid", str)
+        finally:
+            if call == "sleep":
+                wf.sleep("long", timedelta(days=30))
+            elif call == "wait":
+                wf.wait_for_event("long", "long", str)
+            elif call == "first_of":
+                wf.first_of("long", wf.event("long", str), wf.timer(timedelta(days=30)))
+            else:
+                wf.execute("long", fails, retry=RetryPolicy(max_attempts=2, delay=10_000, max_delay=10_000, jitter=0))
+
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle()
+        run.cancel()
+        engine.run_until_idle()
+        assert run.info().cancel_requested
+        clock.advance(59)
+        engine.run_until_idle()
+        assert run.status() in ("sleeping", "waiting")
+        clock.advance(2)
+        engine.run_until_idle()
+        assert run.status() == "cancelled"
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_run_that_is_held_is_cancelled_at_its_next_call_and_an_async_step_at_once(
     store: Driver, is_async: bool

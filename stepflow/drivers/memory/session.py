@@ -177,7 +177,7 @@ class MemoryStore(Store):
 
     def _release(self, release: Release, now: int) -> bool:
         run_id = release.fence.id
-        run = self._tables.snapshot(run_id, pending=release.event != "")
+        run = self._tables.snapshot(run_id, pending=release.events != ())
         held = decide_release(release, run, now)
         self._tables.write(run_id, run)
         return held

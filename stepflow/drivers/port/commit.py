@@ -198,13 +198,13 @@ applied."""
 class Release(NamedTuple):
     """Give a claim back. `due` is when it may be claimed again, None: the queue row goes away.
 
-    With `event`, a pending event of that name makes it due now instead. `blocked` and `blocked_by` say why a worker of
+    With `events`, a pending event of one of these names makes it due now instead. `blocked` and `blocked_by` say why a worker of
     that definition hash cannot go on with it. `crashes` None keeps the count.
     """
 
     fence: Fence
     due: int | None
-    event: str = ""
+    events: tuple[str, ...] = ()
     blocked: str = ""
     blocked_by: str = ""
     crashes: int | None = None

@@ -361,7 +361,7 @@ def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
     if row is None or not _holds(run, release.fence.epoch):
         return False
     due = release.due
-    if run.cancelled or (release.event and run.has_pending((release.event,))):
+    if run.cancelled or (release.events and run.has_pending(release.events)):
         due = now if due is None else min(due, now)
     if due is None:
         run.place(None)

@@ -127,7 +127,7 @@ class PostgresStore(Store):
 
     def _release(self, connection: Connection, batch: Sequence[Release], now: int) -> list[bool]:
         ids = [release.fence.id for release in batch]
-        pending = {release.fence.id for release in batch if release.event}
+        pending = {release.fence.id for release in batch if release.events}
         runs, _none = lock_and_read(self._runner, connection, self._shards, ids, pending=pending)
         results = [decide_release(release, runs[release.fence.id], now) for release in batch]
         statements = queue_statements(self._shards, runs, now)

@@ -121,7 +121,7 @@ def _rev_of(overlay: Overlay, keys: Keys, key: str) -> int:
 def release(overlay: Overlay, keys: Keys, given: Release, now: int) -> bool:
     """Release a claim; False if it had been lost."""
     key = given.fence.id
-    run = snapshot(overlay, keys, key, with_pending=given.event != "")
+    run = snapshot(overlay, keys, key, with_pending=given.events != ())
     held = decide_release(given, run, now)
     write(overlay, keys, key, run)
     return held

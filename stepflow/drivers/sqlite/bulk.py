@@ -68,7 +68,7 @@ def releases(
     connection: sqlite3.Connection, shard: str, batch: Sequence[Release], now: int, epochs: Callable[[int], int]
 ) -> bool:
     """Give claims back; False when one is lost, or not of the plain kind: roll back."""
-    if any(release.due is None or release.event for release in batch):
+    if any(release.due is None or release.events for release in batch):
         return False
     if len({release.fence.id for release in batch}) < len(batch):
         return False

@@ -130,7 +130,7 @@ class ReadyRows:
 
     def release(self, batch: Sequence[Release]) -> list[bool]:
         """Release claims; False for those that are lost."""
-        pending = {release.fence.id for release in batch if release.event}
+        pending = {release.fence.id for release in batch if release.events}
         ids = dict.fromkeys(release.fence.id for release in batch)
         runs = {run_id: self.snapshot(run_id, run_id in pending) for run_id in ids}
         held = [decide_release(release, runs[release.fence.id], self.now) for release in batch]

@@ -51,7 +51,7 @@ from stepflow.model.current import current_run
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
-from stepflow.model.state import CANCEL, DEADLINE, FAILED_CALL, STYLE, WAITING, State, Transition
+from stepflow.model.state import CANCEL, FAILED_CALL, STYLE, State, Transition, without_wait
 from stepflow.replay.dry_run import Recording
 
 T = TypeVar("T")
@@ -294,7 +294,7 @@ class Client:
             await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(state.id))
             return
         now = self._clock.now()
-        kept = {key: value for key, value in notes.items() if key not in (WAITING, DEADLINE)}
+        kept = without_wait(notes)
         transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
         await self._replace(state, transition, Enqueue(state.id, transition.to, now, SAME_PRIORITY))
         self._notifier.schedule_at(now)

@@ -77,10 +77,11 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
 
 
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
-    kind, _, name = info.waiting_for.partition(":")
     lines = [f"it polls its condition, next at {due}"]
-    if kind == "event":
-        lines = [f"it waits for event {name!r}: {command.format('publish')} {name!r} PAYLOAD"]
+    if info.awaits:
+        every = "events" if len(info.awaits) > 1 else "event"
+        names = " or ".join(map(repr, info.awaits))
+        lines = [f"it waits for {every} {names}: {command.format('publish')} {info.awaits[0]!r} PAYLOAD"]
     if info.deadline is not None:
         lines.append(f"it times out at {info.deadline.isoformat()}")
     return lines

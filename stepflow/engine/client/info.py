@@ -34,6 +34,7 @@ class RunInfo:
     """A run at one moment.
 
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
+    of a run that waits for any of several events it is `"event:<name>, event:<name>"`, and `awaits` is the names;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; each crash without progress
@@ -49,6 +50,7 @@ class RunInfo:
     created_at: datetime
     updated_at: datetime
     waiting_for: str = ""
+    awaits: tuple[str, ...] = ()
     due: datetime | None = None
     deadline: datetime | None = None
     attempt: int = 1
@@ -100,7 +102,8 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         labels=dict(state.labels),
         created_at=moment(record.created.created_at),
         updated_at=moment(state.committed_at),
-        waiting_for=notes.get(WAITING, "") if delay is None else "delay",
+        waiting_for=_waiting_for(state.transition) if delay is None else "delay",
+        awaits=() if delay is not None or state.transition.status else state.transition.events,
         due=None if due is None else moment(due),
         deadline=None if deadline is None else moment(int(deadline)),
         attempt=_attempt(state.transition) + (0 if row is None else row.crashes),
@@ -113,6 +116,10 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         limits=() if row is None else parse(row.limits),
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
     )
+
+
+def _waiting_for(transition: Transition) -> str:
+    return ", ".join(f"event:{name}" for name in transition.events) or transition.annotations.get(WAITING, "")
 
 
 def entry_of(revision: Revision) -> HistoryEntry:

@@ -360,7 +360,9 @@ class StepAttempt(GeneratorAttempt):
         return deadline is not None and deadline <= self.clock.now()
 
     def _release(self, due: int | None, event: str = "", survived: bool = False) -> Release:
-        return Release(self.claim.fence, due, event, crashes=0 if survived or self.progressed else None)
+        return Release(
+            self.claim.fence, due, (event,) if event else (), crashes=0 if survived or self.progressed else None
+        )
 
     def _blocked(self, error: BaseException) -> Release:
         due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)

@@ -10,7 +10,7 @@ import asyncio
 import json
 from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
 from stepflow.drivers.port.step import Step
@@ -30,7 +30,6 @@ from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
-    DEADLINE,
     ERROR,
     FAILED_CALL,
     NEXT_ATTEMPT,
@@ -38,6 +37,8 @@ from stepflow.model.state import (
     STYLE,
     WAITING,
     Transition,
+    wait_notes,
+    without_wait,
 )
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.ending import wrong_end, wrong_return
@@ -136,7 +137,7 @@ class WorkflowAttempt(WorkflowCalls):
     async def _try_again(self, key: str) -> None:
         """Forget the failure that ended the run. What was recorded after it, e.g. in a `finally`, may come again, but need not."""
         again = optional_after(self.rows, key)
-        kept = {k: v for k, v in self.transition.annotations.items() if k not in (FAILED_CALL, WAITING)}
+        kept = {k: v for k, v in without_wait(self.transition.annotations).items() if k != FAILED_CALL}
         commit = self.moved(Transition(self.flow.name, kept))._replace(forget=(key,), journal=again)
         self.committed(await self.commit(commit))
         changed = {row.key: row for row in again}
@@ -147,13 +148,16 @@ class WorkflowAttempt(WorkflowCalls):
         progress = 0 if self.progressed else None
         if not found.at:
             return Release(self.fence, self.clock.now(), crashes=progress)
+        if self.journal.cancelled:  # what undoes neither sleeps nor waits for longer than it has time
+            ends = self.undo_ends() + 1
+            found = evolve(found, due=ends if found.due is None else min(found.due, ends))
         transition = self._suspended(found)
         changed = bool(found.rows) or transition.text != self.transition.text
-        released = Release(self.fence, found.due, found.event, crashes=progress)
+        released = Release(self.fence, found.due, found.events, crashes=progress)
         if not changed:
             return released
         commit = self.moved(transition)._replace(journal=tuple(map(journal_row, found.rows)))
-        if found.event and found.due is not None:
+        if found.events and found.due is not None:
             if self.cancel and CANCEL not in self.transition.annotations:  # this takes the mark of the queue row away
                 await self.commit(commit._replace(queue=(self._later(self.clock.now()),)))
                 return None
@@ -177,9 +181,7 @@ class WorkflowAttempt(WorkflowCalls):
     def _suspended(self, found: Suspension) -> Transition:
         notes = self._kept(ATTEMPT)
         notes[POSITION] = _position(found.at)
-        notes[WAITING] = f"event:{found.event}" if found.event else "delay"
-        if found.event and found.due is not None:
-            notes[DEADLINE] = str(found.due)
+        notes |= wait_notes(found.events, found.due)
         if found.error:
             raw = json.loads(found.error)
             notes[ERROR] = json.dumps({name: raw[name] for name in ("type", "message", "traceback")})

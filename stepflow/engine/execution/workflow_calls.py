@@ -38,10 +38,9 @@ from stepflow.model.error_text import message_of
 from stepflow.model.flow import Call
 from stepflow.model.state import (
     CANCEL,
-    DEADLINE,
-    WAITING,
     State,
     Transition,
+    without_wait,
 )
 from stepflow.replay.context import Context
 from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension
@@ -129,8 +128,12 @@ class WorkflowCalls(SteppedAttempt):
 
     def may_undo(self) -> bool:
         """Whether the time for undoing after a cancel has not passed."""
+        return self.clock.now() <= self.undo_ends()
+
+    def undo_ends(self) -> int:
+        """When the time for undoing after a cancel ends, microseconds UTC."""
         since = int(self.transition.annotations.get(CANCEL, self._cancelled_at or self.clock.now()))
-        return self.clock.now() <= since + microseconds(self.workflow.cancel_grace_s)
+        return since + microseconds(self.workflow.cancel_grace_s)
 
     def stored(self, error: Exception) -> str:
         """The stored form of a step's failure."""
@@ -291,7 +294,7 @@ class WorkflowCalls(SteppedAttempt):
             self._moved_at = self.clock.monotonic()
         if not note.consume or not self.transition.events:
             return self._append((row,), note.consume)
-        kept = {k: v for k, v in self.transition.annotations.items() if k not in (WAITING, DEADLINE)}
+        kept = without_wait(self.transition.annotations)
         return self.moved(Transition(self.flow.name, kept))._replace(consume=note.consume, journal=(row,))
 
     def moved(self, transition: Transition) -> Commit:

@@ -327,7 +327,7 @@ class Worker:
                     run_log.lost(attempt, lost_claim(*release.fence))
                 elif release.blocked:
                     run_log.blocked(attempt, release)
-                self.schedule_at(NEVER if release.due is None else 0 if release.event else release.due)
+                self.schedule_at(NEVER if release.due is None else 0 if release.events else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
             if isinstance(error, StoreError):
                 self._error = error

@@ -24,7 +24,7 @@ from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.step import Append, Member, step_numbers, step_of
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.errors import StepflowError
-from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition
+from stepflow.model.state import EMPTY, POSITION, STATUS, WAITING, State, Transition, wait_notes
 
 FLOW = "order"
 FLOWS: Mapping[str, str] = {FLOW: "d1"}
@@ -58,9 +58,9 @@ def going(step: str = "start") -> Transition:
     return Transition(FLOW, {POSITION: f'["{step}"]'})
 
 
-def awaiting(event: str) -> Transition:
-    """A transition of a run that waits for an event."""
-    return Transition(FLOW, {POSITION: '["wait"]', WAITING: f"event:{event}"})
+def awaiting(*events: str) -> Transition:
+    """A transition of a run that waits for the first of these events."""
+    return Transition(FLOW, {POSITION: '["wait"]', **wait_notes(events)})
 
 
 def polling() -> Transition:

@@ -142,7 +142,7 @@ class ChildLaws:
         state = State("p", rev, awaiting(name))
         make(store, Commit(held.fence, writes=(Write(state),), queue=(Dequeue("p"),)))
         held = claim(store)["p"]
-        assert store.release([Release(held.fence, None, name)], NOW) == [True]
+        assert store.release([Release(held.fence, None, (name,))], NOW) == [True]
         assert list(claim(store)) == ["p"]
 
     def test_law_23_children_are_made_in_the_atom_of_a_journal_row(self, sessions: Sessions) -> None:

@@ -156,7 +156,7 @@ class DelayLaws:
         assert claim(one) == {}
         (suspect,) = claim(one, suspects=True).values()
         assert suspect.row.crashes == 2
-        release = Release(suspect.fence, NOW, "e", blocked="no", blocked_by="d9", crashes=0)
+        release = Release(suspect.fence, NOW, ("e",), blocked="no", blocked_by="d9", crashes=0)
         assert one.release([release], NOW) == [True]
         woken(one, 1, now=NOW)
         one.close()

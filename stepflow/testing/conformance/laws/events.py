@@ -99,12 +99,38 @@ class EventLaws:
         make(store, publish("a", "paid", "2"), publish("b", "paid", "2"))
         assert {run_id: c.row.flow for run_id, c in claim(store).items()} == {"a": FLOW, "b": FLOW}
 
+    def test_law_7_any_of_several_awaited_events_wakes_the_run(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        several = awaiting("paid", 'odd "name", ü', "lost")
+        for number, name in enumerate(("paid", 'odd "name", ü', "lost")):
+            make(store, creation(f"r{number}", transition=several, due=None))
+            make(store, creation(f"t{number}", transition=several, due=LATER))
+            make(store, publish(f"r{number}", "other", "1"), publish(f"t{number}", "other", "1"))
+            assert claim(store) == {}
+            make(store, publish(f"r{number}", name, "2"), publish(f"t{number}", name, "2"))
+            assert set(claim(store)) == {f"r{number}", f"t{number}"}
+
+    def test_law_7_what_begins_to_wait_for_several_looks_for_each(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(store, *(creation(run_id) for run_id in ("r0", "r1", "r2")))
+        held = claim(store)
+        several = awaiting("paid", "sent")
+        make(store, *(publish(run_id, "sent", "1") for run_id in ("r0", "r1")), publish("r2", "other", "1"))
+        for run_id, one in held.items():
+            begins = step(one, one.row.claim_rev, several)
+            if run_id == "r1":
+                make(store, Commit(one.fence, writes=begins.writes, queue=(Dequeue(run_id),)))
+            else:
+                make(store, begins)
+                assert store.release([Release(one.fence, LATER, events=("paid", "sent"))], NOW) == [True]
+        assert set(claim(store)) == {"r0", "r1"}
+
     def test_law_7_the_priority_outlives_a_wait_without_a_row(self, sessions: Sessions) -> None:
         store = sessions.session()
         make(store, creation("a", priority=4))
         held = claim(store)["a"]
         rev = make(store, step(held, held.row.claim_rev, awaiting("paid")))[0]
-        store.release([Release(held.fence, None, event="paid")], NOW)
+        store.release([Release(held.fence, None, events=("paid",))], NOW)
         assert record(store, "a").state.rev == rev
         make(store, publish("a", "paid", "1"))
         assert claim(store)["a"].row.priority == 4
@@ -115,7 +141,7 @@ class EventLaws:
         for (run_id, held), due in zip(claim(store).items(), (None, LATER), strict=True):
             make(store, step(held, held.row.claim_rev, awaiting("paid")))
             make(store, publish(run_id, "paid", "1"))
-            assert store.release([Release(held.fence, due, event="paid")], NOW) == [True]
+            assert store.release([Release(held.fence, due, events=("paid",))], NOW) == [True]
         assert set(claim(store)) == {"r0", "r1"}
 
     def test_law_7_release_ignores_events_of_other_names(self, sessions: Sessions) -> None:
@@ -123,7 +149,7 @@ class EventLaws:
         held, rev = begun(store, "a")
         make(store, step(held, rev, awaiting("paid")))
         make(store, publish("a", "other", "1"))
-        store.release([Release(held.fence, LATER, event="paid")], NOW)
+        store.release([Release(held.fence, LATER, events=("paid",))], NOW)
         assert claim(store) == {}
 
     def test_law_7_a_commit_that_begins_to_wait_looks_again(self, sessions: Sessions) -> None:

@@ -141,7 +141,7 @@ class QueryLaws:
         assert store.read(NotDueQuery(flows, NOW)) == [before + 1, blocked]
         assert store.read(NotDueQuery((), NOW)) == store.read(NotDueQuery(("nobody's",), NOW)) == [0, 0]
         for one in claim(store, now=LATER).values():
-            store.release([Release(one.fence, LATER + 5, event="e")], LATER)
+            store.release([Release(one.fence, LATER + 5, events=("e",))], LATER)
         assert store.read(NotDueQuery(flows, LATER + 5))[0] == 0
 
     def test_runs_come_newest_first_in_pages(self, sessions: Sessions) -> None:

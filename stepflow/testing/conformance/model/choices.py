@@ -13,6 +13,8 @@ FLOWS: Mapping[str, str] = {FLOW: "d1", "other": "d2"}
 ids = st.sampled_from(IDS)
 events = st.sampled_from(["paid", "sent"])
 offsets = st.integers(-2, 5)
-transitions = st.sampled_from([going("a"), going("b"), polling(), awaiting("paid"), ended(), ended("failed")])
+transitions = st.sampled_from(
+    [going("a"), going("b"), polling(), awaiting("paid"), awaiting("sent", "paid"), ended(), ended("failed")]
+)
 exchanges = st.sampled_from([None, "[1]", '"ü"'])
 labels = st.sampled_from([{}, {"k": "v"}, {"k": "w", "t": "\x00"}])

@@ -143,7 +143,7 @@ class DelayAndDataRules:
 
         def call(side: Side) -> list[bool]:
             at = None if due is None else self.now + due
-            release = Release(side.fences.get(key, Fence(key, 0)), at, "paid", crashes=crashes)
+            release = Release(side.fences.get(key, Fence(key, 0)), at, ("paid",), crashes=crashes)
             return side.session("main").release([release], self.now)
 
         self.both(call)

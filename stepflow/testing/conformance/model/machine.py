@@ -173,11 +173,11 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
 
     @rule(
         given=st.dictionaries(ids, st.none() | offsets, min_size=1, max_size=3),
-        event=st.sampled_from(["", "paid"]),
+        names=st.sampled_from([(), ("paid",), ("shipped", "paid")]),
         blocked=st.sampled_from(["", "d1", "d2"]),
         crashes=st.sampled_from([None, None, 0, 2]),
     )
-    def release(self, given: dict[str, int | None], event: str, blocked: str, crashes: int | None) -> None:
+    def release(self, given: dict[str, int | None], names: tuple[str, ...], blocked: str, crashes: int | None) -> None:
         """Release a few claims, some of them lost."""
 
         def call(side: Side) -> list[bool]:
@@ -185,7 +185,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
                 Release(
                     side.fences.get(run_id, Fence(run_id, 0)),
                     None if due is None else self.now + due,
-                    event,
+                    names,
                     blocked and "no",
                     blocked,
                     crashes,

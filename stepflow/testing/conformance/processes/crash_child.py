@@ -86,7 +86,7 @@ def _end(store: Store) -> None:
 
 
 def _release(store: Store) -> None:
-    store.release([Release(fence, NOW + 9, event="paid") for fence, _rev in _held(store).values()], NOW)
+    store.release([Release(fence, NOW + 9, events=("paid",)) for fence, _rev in _held(store).values()], NOW)
 
 
 def _move(store: Store) -> None:

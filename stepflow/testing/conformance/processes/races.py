@@ -227,7 +227,7 @@ class RaceLaws:
                         found.append(int(run_id[1:]))
                         make(store, step(one, one.row.claim_rev, ended(), end=True))
                     else:
-                        store.release([Release(one.fence, None, event="paid")], NOW)
+                        store.release([Release(one.fence, None, events=("paid",))], NOW)
             return found
 
         got = _together(sessions, work)
