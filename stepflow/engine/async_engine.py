@@ -17,7 +17,6 @@ from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.checks import (
     DEFAULT_KEEP,
-    MAX_LIMIT,
     checked_age,
     checked_clock,
     checked_concurrency,
@@ -33,6 +32,7 @@ from stepflow.engine.health import Health
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
+from stepflow.model.checks import MAX_LIMIT
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from inspect import iscoroutinefunction, unwrap
 from math import inf, isnan
 from typing import Any
 
 from stepflow.engine.clock import FIRST, LAST, Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
+from stepflow.model.checks import checked_id, checked_moment, encodable
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, dump
 
 DEFAULT_KEEP = timedelta(days=30)
-MAX_PRIORITY, MAX_LIMIT = 2**31 - 1, 2**31 - 2  # one more than the limit still fits every store
+MAX_PRIORITY = 2**31 - 1
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 
@@ -45,50 +45,9 @@ def checked_flow(flow: Any, verb: str) -> Flow[Any, Any]:
     raise DefinitionError(f"{verb}({flow!r:.200}): not a flow; {hint}")
 
 
-def checked_id(run_id: Any) -> str:
-    """A run's id."""
-    if not isinstance(run_id, str) or not run_id or len(run_id) > 512 or "\0" in run_id:
-        raise StepflowError(f"id={run_id!r:.80}: give a non-empty text of at most 512 characters without NUL")
-    return _encodable("id", run_id)
-
-
 def checked_new_id(run_id: Any) -> str:
     """The id of a run to be created."""
     return checked_size("id", checked_id(run_id), ID_BYTES)
-
-
-def checked_labels(labels: Any) -> dict[str, str]:
-    """Labels as a dict of their own."""
-    if labels is not None and not isinstance(labels, Mapping):
-        raise StepflowError(f'labels={labels!r:.80}: give a dict of texts, e.g. {{"tenant": "a"}}')
-    checked = dict(labels or {})
-    if _plain_texts(checked) and "" not in checked:
-        return checked
-    for key, value in checked.items():
-        if not isinstance(key, str) or not isinstance(value, str) or not key:
-            raise StepflowError(f"labels: {key!r:.80}: {value!r:.80}: keys and values must be texts, keys not empty")
-        _encodable("labels", key + value)
-    return checked
-
-
-def _plain_texts(mapping: Mapping[Any, Any]) -> bool:
-    """Whether all keys and values are ASCII texts: then no look at each of them is needed."""
-    try:
-        return "".join([*mapping, *mapping.values()]).isascii()
-    except TypeError:
-        return False
-
-
-def checked_notes(annotations: Any) -> None:
-    """Annotations: a mapping of texts to texts."""
-    if type(annotations) is not dict and not isinstance(annotations, Mapping):
-        raise StepflowError(f"annotations={annotations!r:.80}: give a dict of texts")
-    if _plain_texts(annotations):
-        return
-    for key, value in annotations.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise StepflowError(f"annotations: {key!r:.80}: {value!r:.80}: keys and values must be texts, e.g. str(3)")
-        _encodable("annotations", key + value)
 
 
 def is_awaited(tx: Any, *, blocking: bool) -> bool:
@@ -106,12 +65,7 @@ def is_awaited(tx: Any, *, blocking: bool) -> bool:
 
 def checked_at(at: Any) -> int:
     """A start time as microseconds UTC; one that UTC's calendar does not have becomes its first or last moment."""
-    if not isinstance(at, datetime) or at.tzinfo is None:
-        wrong = "it has no time zone: " if isinstance(at, datetime) else ""
-        raise StepflowError(
-            f"at={at!r:.80}: {wrong}give an aware datetime, e.g. datetime.now(UTC) + timedelta(hours=1)"
-        )
-    return min(max(timestamp(at), FIRST), LAST)
+    return min(max(timestamp(checked_moment(at)), FIRST), LAST)
 
 
 def checked_priority(priority: Any) -> int:
@@ -149,7 +103,7 @@ def checked_key(key: Any) -> str:
     """A deduplication key."""
     if not isinstance(key, str) or not key or len(key) > MAX_KEY:
         raise StepflowError(f"dedup_key={key!r:.80}: give a non-empty text of at most {MAX_KEY} characters")
-    return checked_size("dedup_key", _encodable("dedup_key", key), DEDUP_BYTES)
+    return checked_size("dedup_key", encodable("dedup_key", key), DEDUP_BYTES)
 
 
 def checked_window(window: Any) -> float:
@@ -189,7 +143,7 @@ def checked_namespace(namespace: Any) -> str:
         raise StepflowError(
             f"namespace={namespace!r:.80}: give a text of at most {MAX_KEY} characters without NUL; the usual one is ''"
         )
-    return checked_size("namespace", _encodable("namespace", namespace), NAMESPACE_BYTES)
+    return checked_size("namespace", encodable("namespace", namespace), NAMESPACE_BYTES)
 
 
 def checked_keep(keep: Any, retention: Any = ...) -> timedelta | None:
@@ -221,13 +175,6 @@ def checked_clock(clock: Any) -> Clock:
     return clock
 
 
-def checked_limit(limit: Any) -> int:
-    """How many things are asked for; more than any store holds is as good as that."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise StepflowError(f"limit={limit!r:.80}: give a whole number from 1 on, e.g. 50")
-    return min(limit, MAX_LIMIT)
-
-
 def checked_statuses(status: Any, is_open: Any) -> frozenset[str] | None:
     """The wanted statuses, None for all: one name, or several, of runs that are open, or of runs that have ended."""
     if is_open is not None and not isinstance(is_open, bool):
@@ -253,14 +200,3 @@ def checked_age(older_than: Any) -> timedelta:
             f"older_than={older_than!r:.80}: give a timedelta that is not negative, e.g. timedelta(days=30)"
         )
     return older_than
-
-
-def _encodable(what: str, text: str) -> str:
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise StepflowError(
-                f"{what}={text!r:.80}: half of a surrogate pair cannot be encoded as UTF-8: decode it with the right encoding"
-            ) from None
-    return text

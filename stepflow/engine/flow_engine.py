@@ -10,7 +10,7 @@ from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.store import Driver
-from stepflow.engine.checks import checked_id, checked_labels, checked_limit, checked_statuses
+from stepflow.engine.checks import checked_statuses
 from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
@@ -18,6 +18,7 @@ from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanne
 from stepflow.engine.clock import moment
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
+from stepflow.model.checks import checked_id, checked_labels, checked_limit
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 

@@ -1,5 +1,7 @@
 """Commands: instructions that read and change States. They are plain values; an engine executes them.
 
+Arguments are checked when a command is made, so that the error names the line; what a State contains, when it is executed.
+
 `commit(...)` is the atomic unit; it may not contain Execute, GetStates, GetDelayedStates or another commit.
 """
 
@@ -7,9 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from attrs import frozen
 
+from stepflow.errors import StepflowError
+from stepflow.model.checks import (
+    checked_alias,
+    checked_annotation,
+    checked_ctx,
+    checked_id,
+    checked_labels,
+    checked_limit,
+    checked_moment,
+    checked_notes,
+    checked_page,
+    checked_rev,
+    checked_since,
+    checked_target,
+    checked_when,
+)
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import EMPTY, State
 
@@ -22,6 +41,12 @@ class Transit:
     to: str
     annotations: Mapping[str, str] = EMPTY
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        checked_target(self.to, "transit")
+        if self.annotations:
+            checked_notes(self.annotations)
+
 
 @frozen
 class Park:
@@ -29,6 +54,11 @@ class Park:
 
     ctx: StateCtx
     annotations: Mapping[str, str] = EMPTY
+
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        if self.annotations:
+            checked_notes(self.annotations)
 
 
 @frozen
@@ -44,12 +74,21 @@ class DelayCommand:
     annotations: Mapping[str, str] = EMPTY
     commit: bool = True
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        checked_target(self.to, "delay", ", when")
+        checked_when(self.when)
+        checked_notes(self.annotations)
+
 
 @frozen
 class Execute:
     """Advance an independent copy of a State in the background; returned by a flow function: continue with this State."""
 
     ctx: StateCtx
+
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
 
 
 @frozen
@@ -65,6 +104,11 @@ class Stack:
     stacked: StateCtx
     annotation: str
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.carrier)
+        checked_ctx(self.stacked)
+        checked_annotation(self.annotation)
+
 
 @frozen
 class Unstack:
@@ -74,6 +118,11 @@ class Unstack:
     target: StateCtx
     annotation: str
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.carrier)
+        checked_ctx(self.target)
+        checked_annotation(self.annotation)
+
 
 @frozen
 class StoreData:
@@ -82,6 +131,10 @@ class StoreData:
     ctx: StateCtx
     alias: str
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        checked_alias(self.alias)
+
 
 @frozen
 class GetData:
@@ -89,6 +142,10 @@ class GetData:
 
     ctx: StateCtx
     alias: str
+
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        checked_alias(self.alias)
 
 
 @frozen
@@ -99,6 +156,13 @@ class GetStateByID:
     id: str
     rev: int = 0
 
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        if not self.id:
+            raise StepflowError("id is empty: name the State to read")
+        checked_id(self.id)
+        checked_rev(self.rev)
+
 
 @frozen
 class GetStateByLabels:
@@ -106,6 +170,12 @@ class GetStateByLabels:
 
     ctx: StateCtx
     labels: Mapping[str, str]
+
+    def __attrs_post_init__(self) -> None:
+        checked_ctx(self.ctx)
+        if not self.labels:
+            raise StepflowError("labels are empty: name at least one, or read by id")
+        checked_labels(self.labels)
 
 
 @frozen
@@ -126,6 +196,14 @@ class GetStates:
     latest_only: bool = False
     limit: int = 50
 
+    def __attrs_post_init__(self) -> None:
+        for group in self.labels:
+            checked_labels(group)
+        checked_since(self.since_rev)
+        checked_limit(self.limit)
+        if self.since is not None:
+            checked_moment(self.since)
+
 
 @frozen
 class GetDelayedStates:
@@ -136,12 +214,25 @@ class GetDelayedStates:
     offset: int = 0
     limit: int = 500
 
+    def __attrs_post_init__(self) -> None:
+        for moment in (self.since, self.until):
+            if moment is not None:
+                checked_moment(moment)
+        checked_page(self.offset, self.limit)
+
 
 @frozen
 class CommitCommand:
     """Execute all of these commands or none."""
 
     commands: tuple[Command, ...]
+
+    def __attrs_post_init__(self) -> None:
+        if not self.commands:
+            raise StepflowError("no commands to commit: give commit(...) at least one")
+        for command in self.commands:
+            if type(command) not in INSIDE:
+                raise _refusal(command)
 
 
 Command = (
@@ -161,7 +252,28 @@ Command = (
     | CommitCommand
 )
 
+_OUTSIDE: dict[type[Any], str] = {
+    CommitCommand: "commit",
+    Execute: "execute",
+    GetStates: "get states",
+    GetDelayedStates: "get delayed states",
+}
+INSIDE = frozenset(Command.__args__) - frozenset(_OUTSIDE)  # what a commit may contain
 ENDS_WITH_A_WRITE = (Transit, Park)  # a commit writes one revision for each of these
+
+
+def no_command(command: object) -> StepflowError:
+    """The error for a value that is no command."""
+    return StepflowError(f"{command!r:.80} is no command: use transit, park, delay, commit, Execute, Noop, ...")
+
+
+def _refusal(command: object) -> StepflowError:
+    """Why a commit cannot contain this."""
+    name = _OUTSIDE.get(type(command))
+    if name is None:
+        return no_command(command)
+    where = "another commit" if name == "commit" else "commit"
+    return StepflowError(f"{name} command not allowed inside {where}: do it before or after")
 
 
 def transit(ctx: StateCtx, to: str, **annotations: str) -> Transit:

@@ -92,12 +92,12 @@ class StateCtx:
         if alias not in self.datas:
             known = ", ".join(sorted(self.datas)) or "none"
             raise StepflowError(
-                f"data {alias!r} of {self.id!r} is not loaded (loaded: {known}): do get_data(ctx, {alias!r}) first"
+                f"data {alias!r} of {self.id!r} is not loaded (loaded: {known}): do GetData(ctx, {alias!r}) first"
             )
         return self.datas[alias]
 
     def set_data(self, alias: str, blob: bytes | str, *, binary: bool = False) -> Data:
-        """Put a blob under an alias; `store_data(ctx, alias)` makes it durable. Text is encoded as UTF-8."""
+        """Put a blob under an alias; `StoreData(ctx, alias)` makes it durable. Text is encoded as UTF-8."""
         if not alias:
             raise StepflowError("alias is empty: give the name under which the data is known to the State")
         if not isinstance(blob, str | bytes | bytearray | memoryview):

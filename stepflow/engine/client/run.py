@@ -6,12 +6,12 @@ import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from stepflow.engine.checks import checked_limit
 from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.clock import Clock, uuid7
+from stepflow.model.checks import checked_limit
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status

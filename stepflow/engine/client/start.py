@@ -13,7 +13,6 @@ from stepflow.engine.checks import (  # fmt: skip
     checked_at,
     checked_flow,
     checked_key,
-    checked_labels,
     checked_limits,
     checked_new_id,
     checked_priority,
@@ -21,6 +20,7 @@ from stepflow.engine.checks import (  # fmt: skip
 )
 from stepflow.engine.client.client import planned_start
 from stepflow.engine.clock import Clock, microseconds, uuid7
+from stepflow.model.checks import checked_labels
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
 

@@ -8,7 +8,6 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.engine.execution.executor import Executor
-from stepflow.engine.states.checks import checked_ctx
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import ExecutionContext
@@ -159,7 +158,7 @@ def _following(command: c.Command, ctx: StateCtx) -> StateCtx | Outcome:
             return _after_several(command.commands, ctx)
         command = command.commands[0]
     if isinstance(command, (c.Transit, c.Execute)):
-        return checked_ctx(command.ctx)
+        return command.ctx
     if isinstance(command, c.Park):
         return Parked()
     if isinstance(command, c.DelayCommand):

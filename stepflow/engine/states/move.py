@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, StepCommitted
 from stepflow.drivers.port.step import Step
-from stepflow.engine.checks import checked_labels, checked_notes
-from stepflow.engine.states.checks import checked_state_id, checked_target, copy_of
+from stepflow.engine.states.checks import checked_state_id, copy_of
 from stepflow.engine.states.lease import Lease
 from stepflow.model import commands as c
+from stepflow.model.checks import checked_labels, checked_notes
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State, new_tuple, transition_to
 
@@ -19,9 +19,9 @@ NO_CLAIM = 0  # instead of an epoch
 def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
     """The step that this command alone is under the lease; what a Script would write. Raises what is wrong with the command."""
     ctx = command.ctx
-    if not isinstance(ctx, StateCtx) or type(ctx.labels) is not dict or type(ctx.annotations) is not dict:
+    if type(ctx.labels) is not dict or type(ctx.annotations) is not dict:
         ctx = copy_of(ctx)
-    to = checked_target(command.to, "transit") if isinstance(command, c.Transit) else ""
+    to = command.to if isinstance(command, c.Transit) else ""
     run_id, committed, before = ctx.id, ctx.committed, None
     if not run_id or run_id != committed.id:
         checked_state_id(run_id)
@@ -32,8 +32,6 @@ def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
     if ctx.annotations != annotations:
         annotations = ctx.annotations.copy()
         checked_notes(annotations)
-    if command.annotations:
-        checked_notes(command.annotations)
     epoch = lease.fence.epoch if lease.fence is not None and lease.id == run_id else NO_CLAIM
     part: Enqueue | Dequeue | None = None
     if not to:

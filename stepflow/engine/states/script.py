@@ -16,20 +16,18 @@ from stepflow.drivers.port.commit import Created, DataRevOf, Placeholder, RevOf,
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
 from stepflow.drivers.port.placeholders import Numbers
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.engine.checks import checked_id, checked_labels, checked_notes
 from stepflow.engine.clock import microseconds, moment, timestamp
 from stepflow.engine.states import provisional
-from stepflow.engine.states.checks import MAX_NUMBER, checked_data, checked_rev, checked_state_id, checked_target
+from stepflow.engine.states.checks import checked_data, checked_state_id
 from stepflow.engine.states.copies import Copies
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
+from stepflow.model.checks import MAX_NUMBER, checked_labels, checked_notes
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data, data_rev
 from stepflow.model.state import State, Transition
 
 DELAY_COMMIT = "flowstate.delay.commit"  # transition annotation: "false" for a delay that needs no commit
-
-FAR_S = 1e11  # some thousand years, in seconds
 
 Reading = Generator[HistoryQuery | DataQuery, Any, None]
 
@@ -99,7 +97,7 @@ class Script:
     def _carry_out(self, command: c.Command, view: Callable[[StateCtx], StateCtx], plan: ScriptPlan) -> None:
         match command:
             case c.Transit():
-                view(command.ctx).move(checked_target(command.to, "transit"), command.annotations)
+                view(command.ctx).move(command.to, command.annotations)
             case c.Park():
                 view(command.ctx).move("", command.annotations)
             case c.DelayCommand():
@@ -113,7 +111,7 @@ class Script:
             case c.StoreData():
                 self._store_data(view(command.ctx), command.alias, plan)
             case _:
-                raise _not_here(command)
+                raise c.no_command(command)
 
     def _write(self, ctx: StateCtx, plan: ScriptPlan) -> None:
         if any(write.state.id == ctx.id for write in plan.writes):
@@ -124,7 +122,6 @@ class Script:
         ctx.reset(state._replace(rev=rev, committed_at=self.now))
 
     def _delay(self, ctx: StateCtx, command: c.DelayCommand, plan: ScriptPlan) -> None:
-        checked_target(command.to, "delay", ", when")
         state = checked_state(ctx.current, ctx.committed)
         due = _due(command.when, self.now)
         notes = {**command.annotations, DELAY_UNTIL: moment(due).isoformat()}
@@ -154,8 +151,6 @@ class Script:
 
 
 def _stack(carrier: StateCtx, stacked: StateCtx, annotation: str) -> None:
-    if not annotation:
-        raise StepflowError("stack annotation name empty: name the annotation that shall hold the State")
     if carrier.annotations.get(annotation):
         raise StepflowError(f"stack annotation '{annotation}' already set: unstack it first, or use another name")
     carrier.annotations[annotation] = provisional.stack(stacked)
@@ -171,29 +166,16 @@ def _unstack(carrier: StateCtx, target: StateCtx, annotation: str) -> None:
     carrier.annotations[annotation] = ""
 
 
-def _not_here(command: Any) -> StepflowError:
-    name = _NAMES.get(type(command))
-    if name is None:
-        return StepflowError(f"{command!r:.80} is no command: use transit, park, delay, commit, Execute, Noop, ...")
-    where = "another commit" if isinstance(command, c.CommitCommand) else "commit"
-    return StepflowError(f"{name} command not allowed inside {where}: do it before or after")
-
-
 def by_id(command: c.GetStateByID) -> HistoryQuery:
     """The query of a GetStateByID."""
-    if not command.id:
-        raise StepflowError("id is empty: name the State to read")
-    checked_id(command.id)
-    if checked_rev(command.rev) == 0:
+    if command.rev == 0:
         return HistoryQuery(command.id, limit=1, last=True, exchange=False)
     return HistoryQuery(command.id, since_rev=command.rev - 1, until_rev=command.rev, limit=1, exchange=False)
 
 
 def by_labels(command: c.GetStateByLabels) -> HistoryQuery:
     """The query of a GetStateByLabels."""
-    if not command.labels:
-        raise StepflowError("labels are empty: name at least one, or read by id")
-    return HistoryQuery(labels=(checked_labels(command.labels),), limit=1, last=True, exchange=False)
+    return HistoryQuery(labels=(dict(command.labels),), limit=1, last=True, exchange=False)
 
 
 def the_state(query: HistoryQuery, found: Sequence[State]) -> State:
@@ -220,19 +202,6 @@ def checked_state(state: State, committed: State) -> State:
     return state
 
 
-def _due(when: Any, now: int) -> int:
+def _due(when: float | timedelta | datetime, now: int) -> int:
     """A time to come as microseconds UTC."""
-    if isinstance(when, datetime) and when.tzinfo is not None:
-        return timestamp(when)
-    number = isinstance(when, int | float) and not isinstance(when, bool)
-    if isinstance(when, timedelta) or (number and abs(when) < FAR_S):
-        return now + microseconds(when)
-    raise StepflowError(f"delay until {when!r:.80}: give seconds, a timedelta or an aware datetime")
-
-
-_NAMES: dict[type[Any], str] = {
-    c.CommitCommand: "commit",
-    c.Execute: "execute",
-    c.GetStates: "get states",
-    c.GetDelayedStates: "get delayed states",
-}
+    return timestamp(when) if isinstance(when, datetime) else now + microseconds(when)

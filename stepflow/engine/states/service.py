@@ -13,12 +13,11 @@ from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Fe
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.step import committed_of, step_numbers, step_of
-from stepflow.engine.checks import checked_at, checked_labels, checked_limit
+from stepflow.engine.checks import checked_at
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import to_its_end
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.states.checks import checked_page, checked_since
 from stepflow.engine.states.checksum import xxhash64
 from stepflow.engine.states.commit_of import build_commit
 from stepflow.engine.states.executions import Executions
@@ -30,6 +29,7 @@ from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, StepflowError
 from stepflow.model import commands as c
+from stepflow.model.checks import MAX_LIMIT, checked_labels, checked_page, checked_since
 from stepflow.model.state import State
 
 
@@ -65,8 +65,6 @@ class StateService:
 
     def commit(self, command: c.CommitCommand, lease: Lease | None = None) -> Awaitable[None]:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
-        if not command.commands:
-            raise StepflowError("no commands to commit: give commit(...) at least one")
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
             return self._move(first, lease)
@@ -118,8 +116,7 @@ class StateService:
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""
-        limit = checked_limit(command.limit)
-        newest = checked_since(command.since_rev) == -1
+        limit, newest = min(command.limit, MAX_LIMIT), command.since_rev == -1
         query = HistoryQuery(
             since_rev=0 if newest else command.since_rev,
             limit=1 if newest else limit + 1,
