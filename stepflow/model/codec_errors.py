@@ -9,6 +9,7 @@ from cattrs.v import format_exception
 
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.fields import field_names, has_fields
+from stepflow.model.pydantic_models import UnknownKeys
 from stepflow.model.scalars import TypeMismatch
 from stepflow.model.type_tree import type_name
 
@@ -36,6 +37,6 @@ def expected_fields(type_: Any) -> str:
 
 def has_unknown_fields(error: BaseException) -> bool:
     """Whether the error reports stored fields that the type lacks."""
-    if isinstance(error, ForbiddenExtraKeysError):
+    if isinstance(error, ForbiddenExtraKeysError | UnknownKeys):
         return True
     return isinstance(error, BaseExceptionGroup) and any(has_unknown_fields(e) for e in error.exceptions)

@@ -24,6 +24,7 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 
 from stepflow.model.fields import computed, fields_of, has_fields, resolved
 from stepflow.model.forms import KINDS, Form, Spelling, enum_texts, literal_table
+from stepflow.model.pydantic_models import is_pydantic_model, read_model
 from stepflow.model.scalars import SCALARS, TypeMismatch, short_repr
 from stepflow.model.times import read_date, read_datetime, read_time, read_timedelta
 from stepflow.model.type_tree import TypeTree, stored_names, tags, type_name
@@ -62,6 +63,7 @@ def converter() -> Converter:
         (_is_union, _read_union),
         (_is_named, _read_named),
         (has_fields, _read_fields),
+        (is_pydantic_model, read_model),
     ):
         made.register_structure_hook_factory(is_kind, factory)
     return made

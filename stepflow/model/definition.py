@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from stepflow.model.pydantic_models import is_pydantic_model, model_fields
+
 
 def stored_fields(exchange: Any) -> list[str]:
     """Every field of the type and of the types inside it, as sorted `Type.field: type` texts, with `=` if it has a default.
@@ -41,6 +43,8 @@ def _field_names(owner: Any) -> dict[str, str]:
         required = dataclasses.MISSING
         fields = dataclasses.fields(owner)
         return {f.name: "" if f.default is required and f.default_factory is required else "=" for f in fields}
+    if is_pydantic_model(owner):
+        return model_fields(owner)
     if typing.is_typeddict(owner):
         return {name: "" if name in owner.__required_keys__ else "=" for name in owner.__annotations__}
     if hasattr(owner, "_fields"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from stepflow.model.pydantic_models import compared, is_pydantic_model
 from stepflow.model.scalars import short_repr
 
 _FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # `__setattr__` of every frozen attrs class
@@ -175,6 +176,10 @@ def difference(left: Any, right: Any, path: str = "$") -> str:
             if name in declared or not _only_identical(one, theirs[name])
         )
         return next(filter(None, (difference(one, other, at) for at, one, other in pairs)), "")
+    if is_pydantic_model(type(left)):
+        ours, theirs = compared(left), compared(right)
+        found = (difference(ours.get(name), theirs.get(name), f"{path}.{name}") for name in ours | theirs)
+        return next(filter(None, found), "")
     if isinstance(left, list | tuple) and len(left) == len(right):
         each = zip(left, right, strict=True)
         return next(filter(None, (difference(a, b, f"{path}[{n}]") for n, (a, b) in enumerate(each))), "")

@@ -56,12 +56,13 @@ from stepflow.model.forms import (
 )
 from stepflow.model.generics import arguments, substituted
 from stepflow.model.objects import Part, object_form, object_form_without_defaults, typed_dict_form
+from stepflow.model.pydantic_models import is_pydantic_model, model_form, model_problem
 
 _LISTS = (list, Sequence, MutableSequence)
 _DICTS = (dict, Mapping, MutableMapping)
 _SETS = {set: set, MutableSet: set, frozenset: frozenset, AbstractSet: frozenset}
 _KINDS = (
-    "dataclasses, attrs classes, typed dicts, named tuples, enums, texts, numbers, dates and times with a zone, UUID, "
+    "dataclasses, attrs classes, pydantic models, typed dicts, named tuples, enums, texts, numbers, dates and times with a zone, UUID, "
     "Decimal, bytes, and lists, tuples, sets and dicts of them"
 )
 
@@ -242,7 +243,17 @@ class TypeTree:
         if owner.__name__ in ("Path", "PosixPath") and owner.__module__.split(".")[0] == "pathlib":
             made = type(owner())
             return text_form(made, exact(made, str))
-        return self._refused(type_, path, _why_not(owner))
+        if is_pydantic_model(owner):
+            return self._model(owner, path)
+        return self._refused(type_, path, f"cannot be restored from JSON: make it one of {_KINDS}")
+
+    def _model(self, owner: Any, path: str) -> Form:
+        try:
+            problem = model_problem(owner)
+        except NameError as error:
+            return self._unresolved(owner, path, error)
+        self.runs_code = True
+        return self._refused(owner, path, problem) if problem else model_form(owner, self._spelling)
 
     def _fields(self, type_: Any, path: str) -> Form:
         later, owner = _Later(), typing.get_origin(type_) or type_
@@ -304,20 +315,6 @@ _TOP_LEVEL = "define it at the top level of its module, not inside a function or
 def _field_type(one: Any, given: dict[Any, Any]) -> Any:
     """The type of a field; attrs fields may have none."""
     return substituted(Any if one.type is None else one.type, given)
-
-
-def is_pydantic_model(owner: type) -> bool:
-    """Whether it is a class of pydantic, found without an import of it."""
-    return any(base.__name__ == "BaseModel" and base.__module__.split(".")[0] == "pydantic" for base in owner.__mro__)
-
-
-def _why_not(owner: type) -> str:
-    if is_pydantic_model(owner):
-        return (
-            "is a pydantic model, which is not supported yet: keep model.model_dump(mode='json') in a field of type dict, and "
-            "make the model of it with model_validate in the step; or use a dataclass, also one of pydantic"
-        )
-    return f"cannot be restored from JSON: make it one of {_KINDS}"
 
 
 def apart(objects: list[Any]) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.fields import has_fields
+from stepflow.model.pydantic_models import is_pydantic_model
 from stepflow.model.scalars import short_repr
-from stepflow.model.type_tree import is_pydantic_model
 from stepflow.steps.table import Table
 from stepflow.steps.values import Fn
 

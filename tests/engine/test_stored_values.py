@@ -216,15 +216,15 @@ def test_compile_names_the_path_of_every_type_that_cannot_be_stored():
     text = str(caught.value)
     for part in (
         "f: Outer cannot be stored as JSON: Outer.lines[].price: complex cannot be restored from JSON: make it one of",
-        "Outer.lines[].model: Model is a pydantic model, which is not supported yet: keep model.model_dump(mode='json')",
+        "Outer.lines[].model: Model is a model of an old pydantic: stepflow needs 2.12 or newer",
         "Outer.by_name{}[1]: Plain cannot be restored from JSON",
         "Outer.either: str | uuid.UUID has members with the same JSON (str, UUID): declare one of them",
     ):
         assert part in text
     assert isinstance(caught.value, CodecError)
-    with pytest.raises(DefinitionError, match=r"g: Model .*is a pydantic model"):
+    with pytest.raises(DefinitionError, match=r"g: Model .*is a model of an old pydantic"):
         named("g", Model).do("a", print).compile()
-    with pytest.raises(DefinitionError, match="is a pydantic model"):
+    with pytest.raises(DefinitionError, match="is a model of an old pydantic"):
         named("h").wait_event("e", "e", list[Model], lambda models: None).compile()
 
 
