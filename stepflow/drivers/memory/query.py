@@ -23,6 +23,7 @@ from stepflow.drivers.port.queries import (
     Tally,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Answer, Query
 from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
@@ -53,8 +54,18 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return [() if run is None else tuple(run.journal.values()) for run in entries]
         case PrunedQuery():
             return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
+        case ScheduleQuery():
+            return _schedules(tables, query)
         case OwnerQuery():
             return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
+
+
+def _schedules(tables: MemoryTables, query: ScheduleQuery) -> list[ScheduleRow]:
+    rows = [tables.schedules[key] for key in sorted(tables.schedules) if query.id is None or key == query.id]
+    if query.until is not None:
+        due = sorted((row.due, row.id, row) for row in rows if row.due is not None and row.due <= query.until)
+        return [row for _due, _id, row in due][: query.limit]
+    return [row for row in rows if query.after is None or row.id > query.after][: query.limit]
 
 
 def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:

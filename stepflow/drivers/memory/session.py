@@ -225,7 +225,9 @@ class MemoryStore(Store):
             lines += [(row.limits, row.due) for row in special]
             dues = [due for limits, head in lines if (due := due_of(head, limits, limit_usage, now)) is not None]
             suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
-            return DueSummary(min(dues, default=None), suspects, self._held(flows), self._memory.counters.head)
+            scheduled = min((r.due for r in self._tables.schedules.values() if r.due is not None), default=None)
+            first = min(dues, default=None)
+            return DueSummary(first, suspects, self._held(flows), self._memory.counters.head, schedule=scheduled)
 
     def _held(self, flows: Mapping[str, str]) -> dict[str, int]:
         counts: Counter[str] = Counter()

@@ -38,6 +38,7 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import Append, Member, Step, answer, ends_child, is_creation, whole
 from stepflow.errors import StepflowError
@@ -59,6 +60,7 @@ class MemoryTables:
         self.attached, self.control = MemoryDelaysAndData(), MemoryLimits()
         self.pruned: dict[str, PrunedId] = {}  # ids that are refused
         self.clearing = Lock()  # held while the log is filtered
+        self.schedules: dict[str, ScheduleRow] = {}
         self.pending: dict[str, MemoryRun] = {}  # delays that have not fired, by the key of their queue row
 
     def entry(self, key: str) -> MemoryRun | None:
@@ -195,6 +197,8 @@ class MemoryTables:
         changes = Changes(owner, "memory://", last_data=attached.last_blob, last_delay=attached.last_delay)
         if commit.dedup is not None:
             changes.reserved = self.control.reserved_by(commit.dedup, now, self.runs)
+        if commit.schedule is not None:
+            changes.schedules[commit.schedule.id] = self.schedules.get(commit.schedule.id)
         revs = range(head + 1, head + 1 + len(commit.writes))
         problem = decide_commit(commit, 0, runs, now, changes, revs)
         if problem is not None:
@@ -217,6 +221,11 @@ class MemoryTables:
             self._delay(delay)
         for dedup in changes.reserves:
             self.control.reserved[dedup.key] = dedup
+        for schedule_id, scheduled in changes.scheduled.items():
+            if scheduled is None:
+                del self.schedules[schedule_id]
+            else:
+                self.schedules[schedule_id] = scheduled
         epochs = [row.epoch for _number, run_id in changes.held if (row := self.row(run_id)) is not None]
         data_revs, offsets = changes.numbers.get(0, ((), ()))
         return Committed(tuple(revs), data_revs, offsets, tuple(epochs), now)

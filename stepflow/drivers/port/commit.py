@@ -10,6 +10,7 @@ from attrs import frozen
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.deltas import UNKNOWN, ExchangeParts
 from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.schedules import ScheduleChange
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
@@ -154,7 +155,8 @@ class Commit(NamedTuple):
     ignored; a new one for a completed or cancelled run is refused) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
     the store fills them in (`stepflow.drivers.port.placeholders`), so that a State can hold the revision of another one.
     `forget` deletes journal rows of the fenced run: a name that ends in ':' those whose keys begin with it, '' all, another one
-    the row of that key. `journal` are rows of the fenced run to be written; each replaces the one of its key.
+    the row of that key. `journal` are rows of the fenced run to be written; each replaces the one of its key. `schedule` changes a
+    schedule of that version; with another one the commit is refused (RevMismatch with the schedule's id).
     """
 
     fence: Fence | None = None
@@ -170,6 +172,7 @@ class Commit(NamedTuple):
     dedup: DedupKey | None = None
     forget: tuple[str, ...] = ()
     journal: tuple[JournalRow, ...] = ()
+    schedule: ScheduleChange | None = None
 
 
 class Committed(NamedTuple):

@@ -139,7 +139,8 @@ class DueSummary:
 
     `next_due` is the earliest due time of an unowned row that this worker may claim (None: no such row), `suspects` how
     many due rows have two crashes or more, `owned` the rows held, by owner id, `head` the newest revision. `timeline` is another number after the store lost
-    revisions that were visible before, as after a failover to a standby that lagged.
+    revisions that were visible before, as after a failover to a standby that lagged. `schedule` is when the first schedule of the
+    namespace is due, whatever its flow.
     """
 
     next_due: int | None
@@ -147,3 +148,4 @@ class DueSummary:
     owned: Mapping[str, int]
     head: int
     timeline: int = 0
+    schedule: int | None = None

@@ -27,6 +27,7 @@ from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.pruning import PRUNED
+from stepflow.drivers.port.schedules import ScheduleRow, decide_schedule
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import (
@@ -83,6 +84,8 @@ class Changes:
     forgets: list[tuple[str, str]] = field(
         factory=list
     )  # run id, name of journal rows; done before the next ones are written
+    schedules: dict[str, ScheduleRow | None] = field(factory=dict)  # of the batch, as they are; given by the driver
+    scheduled: dict[str, ScheduleRow | None] = field(factory=dict)  # as they shall be
     journal: list[tuple[str, JournalRow]] = field(factory=list)  # run id, a row with its epoch; no key of a run twice
 
 
@@ -134,6 +137,7 @@ def decide_commit(
     commit: Commit, number: int, runs: Mapping[str, RunSnapshot], now: int, changes: Changes, revs: Sequence[int]
 ) -> StepflowError | None:
     """Note what the commit changes, or answer why nothing of it is done; `revs` are the new revisions of its writes."""
+    scheduled = decide_schedule(commit.schedule, changes.schedules, now)
     problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
     problem = (
         problem
@@ -141,10 +145,14 @@ def decide_commit(
         or _missing(commit, runs)
         or _ended(commit, runs)
         or _too_large(commit.data, changes)
+        or (scheduled if isinstance(scheduled, RevMismatch) else None)
         or _reserve(commit.dedup, changes)
     )
     if problem is not None:
         return problem
+    if commit.schedule is not None:
+        assert not isinstance(scheduled, RevMismatch)
+        changes.schedules[commit.schedule.id] = changes.scheduled[commit.schedule.id] = scheduled
     first = changes.last_data + 1
     commit = filled(commit, revs, range(first, first + len(commit.data)), now)
     ends: list[tuple[str, Event]] = []

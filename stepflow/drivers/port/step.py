@@ -128,4 +128,4 @@ def _only_write(commit: Commit) -> Write | None:
         return None
     if commit.cancel or commit.delays or commit.data or commit.placeholders or commit.dedup is not None:
         return None
-    return None if commit.forget or commit.journal else commit.writes[0]
+    return None if commit.forget or commit.journal or commit.schedule is not None else commit.writes[0]

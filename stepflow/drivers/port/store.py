@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-three numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-four numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -41,6 +41,7 @@ from stepflow.drivers.port.queries import (
     Tally,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.step import Member
 from stepflow.errors import StoreError
 from stepflow.model.limits import LimitUsage
@@ -56,6 +57,7 @@ TableQuery = (
     | LimitUsageQuery
     | JournalQuery
     | PrunedQuery
+    | ScheduleQuery
 )
 Query = TableQuery | OwnerQuery
 Answer = (
@@ -70,6 +72,7 @@ Answer = (
     | list[tuple[JournalRow, ...]]
     | list[Peer]
     | list[PrunedId]
+    | list[ScheduleRow]
 )
 
 
@@ -128,6 +131,9 @@ class Store(ABC):
         `PrunedQuery` tells) while records of it are left, which the next pruning deletes first, and until `keep_until`.
     23. *Children.* A write that ends a run with the label `stepflow.parent` (`stepflow.model.family`) publishes that to the run which the
         label names, in the same atom and whatever commit it is part of; not if that run is completed, cancelled or not there.
+    24. *Schedules.* A change of a schedule is part of its commit's atom. It applies only to the version that it names (0: none is
+        there), else RevMismatch with the schedule's id. Each change gives another version, never one that a deleted schedule
+        of that id had. `next_due` tells the earliest due time of all schedules of the namespace.
     """
 
     guards: Sequence[Guard] = ()
@@ -143,7 +149,7 @@ class Store(ABC):
 
     @abstractmethod
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20, 21)."""
+        """Apply the commits, which have no State id in common, and answer each (laws 1-4, 7-9, 17, 20, 21, 23, 24)."""
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:  # noqa: ARG002
         """`commit` if that has to wait neither for another writer nor for a network, else None (law 18).
@@ -215,9 +221,11 @@ class Store(ABC):
     def read(self, query: OwnerQuery) -> list[Peer]: ...
     @overload
     def read(self, query: PrunedQuery) -> list[PrunedId]: ...
+    @overload
+    def read(self, query: ScheduleQuery) -> list[ScheduleRow]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
-        """Answer a query (laws 11, 13-16, 19, 21); the records of a RunQuery have `exchange` and `events` left empty."""
+        """Answer a query (laws 11, 13-16, 19, 21, 24); the records of a RunQuery have `exchange` and `events` left empty."""
 
     @abstractmethod
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:

@@ -16,6 +16,7 @@ from stepflow.drivers.port.rules import (
     pending_ids_of,
     publishes_of,
 )
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.drivers.port.stored import read_map
@@ -27,6 +28,7 @@ from stepflow.drivers.postgres.limits import reservations, reserved
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schedules import lock_schedules, schedule_statements
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
 from stepflow.drivers.postgres.write_changes import event_statements, label_statements, queue_statements
 from stepflow.errors import StepflowError
@@ -52,6 +54,7 @@ class Batch:
     broken: bool = False  # a connection broke: an earlier try may have been done
     last: Mapping[str, int] = field(factory=dict)  # numbers of data and delays given before, if they are locked
     reserved: Mapping[str, str] = field(factory=dict)  # deduplication keys that hold, and the runs started with them
+    schedules: Mapping[str, ScheduleRow | None] = field(factory=dict)  # those that are changed, as they are
     changes: Changes = field(factory=Changes)  # what was decided last
     epochs: dict[int, tuple[int, ...]] = field(factory=dict)  # of the rows that the committer holds, by commit
 
@@ -96,6 +99,7 @@ class Writer:
         )
         batch.drawn = dict(zip(slots, revs, strict=True))
         batch.reserved = reserved(self._runner, connection, self._shards, commits, batch.now)
+        batch.schedules = lock_schedules(self._runner, connection, self._shards, commits)
         if any(commit.placeholders or commit.delays or commit.data for commit in commits):
             batch.last = last_numbers(self._runner, connection, self._shards)
         return runs
@@ -112,6 +116,7 @@ class Writer:
             last_data=last.get("data", 0),
             last_delay=last.get("delays", 0),
             reserved=dict(batch.reserved),
+            schedules=dict(batch.schedules),
         )
         labels = {run_id: run.labels for run_id, run in runs.items() if run.rev}
         batch.problems.clear()
@@ -135,6 +140,7 @@ class Writer:
             + data_statements(self._shards, changes.data, batch.token)
             + delay_statements(self._shards, changes.delays, batch.now, batch.token)
             + reservations(self._shards, changes.reserves)
+            + schedule_statements(self._shards, changes.scheduled)
             + ([self._owners.appearing()] if changes.held else [])
         )
         return self.revisions(changes, batch, runs) + [(statement, ()) for statement in others]

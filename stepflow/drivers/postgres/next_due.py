@@ -17,6 +17,7 @@ from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import limit_usage
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
+from stepflow.drivers.postgres.schedules import FIRST
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import SUSPECT
@@ -69,8 +70,9 @@ def next_due(
     ]
     held = (runner.sql(OWNED), (texts(shards.all), texts(list(flows))))
     number = head.begin()
-    posted, owned, last, holders, *found = fetch_all(
-        connection, (runner.sql(POSTED), (texts(shards.all),)), held, *head.asking(), *looks, *lines
+    scheduled = (runner.sql(FIRST), (shards.all[0],))
+    posted, owned, first_schedule, last, holders, *found = fetch_all(
+        connection, (runner.sql(POSTED), (texts(shards.all),)), held, scheduled, *head.asking(), *looks, *lines
     )
     ahead = found[: len(looks)]
     if posted[0][0]:
@@ -93,6 +95,7 @@ def next_due(
         counts,
         head.newest(connection, shards.all, head.judge(number, last, holders), last),
         head.timeline,
+        first_schedule[0][0] if first_schedule else None,
     )
 
 

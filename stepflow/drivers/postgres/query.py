@@ -25,6 +25,7 @@ from stepflow.drivers.port.queries import (
     RunQuery,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
@@ -45,6 +46,7 @@ from stepflow.drivers.postgres.rows import (
     read_record,
     run_of,
 )
+from stepflow.drivers.postgres.schedules import read_schedules
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import QueueRow
@@ -110,6 +112,8 @@ class PostgresReader:
                 parts = self.shards.split(query.ids).items()
                 rows = [row for shard, ids in parts for row in self._rows(PRUNED_IDS, shard, texts(ids))]
                 return [PrunedId(restored(run_id), digest, until) for run_id, digest, until in rows]
+            case ScheduleQuery():
+                return read_schedules(self.runner, self.connection, self.shards, query)
             case DelayQuery():
                 return attached.read_delays(self.runner, self.connection, self.shards, query)
             case DataQuery():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from stepflow.drivers.port.deltas import needed
-from stepflow.drivers.rocksdb import journal
+from stepflow.drivers.rocksdb import journal, schedules
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import DATA, DELAYS, last, load, parse_data, timed, waiting
 from stepflow.drivers.rocksdb.index import row_entry, run_entries
@@ -46,6 +46,8 @@ class Inspection:
             (keys.data, self._data),
             (keys.blobs, self._blob),
             (keys.journal, self._journal),
+            (keys.schedules, self._schedule),
+            (keys.ticks, self._tick),
         ):
             for tables, key in self._each(prefix):
                 found += look(tables, key)
@@ -151,6 +153,18 @@ class Inspection:
         run_id, at = read_text(key, len(self._keys.blobs))
         if tables.disk.get(self._keys.data + key[at:]) is None:
             yield f"data {read_number(key, at)} of run {run_id!r} is missing"
+
+    def _schedule(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
+        row = schedules.get(tables, self._keys, read_text(key, len(self._keys.schedules))[0])
+        due = None if row is None else schedules.due_key(self._keys, row)
+        if row is not None and due is not None and tables.disk.get(due) is None:
+            yield f"schedule {row.id!r} is missing in the index by time"
+
+    def _tick(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
+        name = read_text(key, len(self._keys.ticks) + NUMBER)[0]
+        row = schedules.get(tables, self._keys, name)
+        if row is None or schedules.due_key(self._keys, row) != key:
+            yield f"the index by time names schedule {name!r} where it is not: {key!r}"
 
     def _journal(self, tables: RocksdbTables, key: bytes) -> Iterator[str]:
         name = read_text(key, len(self._keys.journal))[0]

@@ -15,7 +15,7 @@ from stepflow.drivers.port.rules import (
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import is_creation
 from stepflow.drivers.rocksdb import delays as attached
-from stepflow.drivers.rocksdb import journal
+from stepflow.drivers.rocksdb import journal, schedules
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
@@ -66,6 +66,8 @@ def _decided(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -
         changes.last_delay = attached.last(member, keys, attached.DELAYS)
     if commit.dedup is not None:
         changes.reserved = control.reserved(member, keys, commit.dedup, now)
+    if commit.schedule is not None:
+        changes.schedules[commit.schedule.id] = schedules.get(member, keys, commit.schedule.id)
     rev = member.head.rev + 1
     revs = tuple(range(rev, rev + len(commit.writes)))
     problem = decide_commit(commit, 0, runs, now, changes, revs)
@@ -100,6 +102,7 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
         attached.put(member, keys, offset, delay)
     for dedup in changes.reserves:
         control.reserve(member, keys, dedup)
+    schedules.write(member, keys, changes)
 
 
 def _check(row: QueueRow) -> None:

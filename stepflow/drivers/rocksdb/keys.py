@@ -79,6 +79,8 @@ class Keys:
         self.journal = shard + b"j"  # queue key, key of the row -> a journal row
         self.pruned = shard + b"m"  # id -> what stands for its pruned run, while the id is refused
         self.kept = shard + b"s"  # until when, id: every such id once
+        self.schedules = shard + b"v"  # id -> a schedule
+        self.ticks = shard + b"x"  # due, id: every schedule at which a worker shall look
         self.numbers = shard + b"n"  # the last delay offset and data revision
         self._groups = BoundedCache[tuple[str, str], bytes](
             lambda key: self.ages + text(key[0]) + text(key[1]), lambda key, prefix: size_of_texts(prefix, *key), KNOWN

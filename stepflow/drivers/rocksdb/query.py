@@ -22,9 +22,10 @@ from stepflow.drivers.port.queries import (
     Tally,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
-from stepflow.drivers.rocksdb import journal
+from stepflow.drivers.rocksdb import journal, schedules
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
@@ -87,6 +88,9 @@ class RocksdbReader:
             case PrunedQuery():
                 found = [pruned(self._tables, self._tables.keys, run_id) for run_id in query.ids]
                 return [gone for gone in found if gone is not None]
+            case ScheduleQuery():
+                with self._lock:
+                    return schedules.read(self._tables, query)
             case LimitUsageQuery():
                 with self._lock:
                     return [control.limit_usage(self._tables, [query.limits], query.now)]

@@ -28,6 +28,7 @@ from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
 from stepflow.drivers.rocksdb import commit_fast as fast
 from stepflow.drivers.rocksdb import queue as rows
+from stepflow.drivers.rocksdb import schedules
 from stepflow.drivers.rocksdb.claim import next_due, select_claims
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.keys import text
@@ -213,7 +214,8 @@ class RocksdbStore(Store):
             tables = self._tables()
             self._database.disk.check_identity()  # a worker that has nothing to do writes nothing
             suspects = tables.partitions.suspects(flows, now)
-            return DueSummary(next_due(tables, flows, now), suspects, _held(tables, flows), self._database.head.rev)
+            first, scheduled = next_due(tables, flows, now), schedules.first(tables)
+            return DueSummary(first, suspects, _held(tables, flows), self._database.head.rev, schedule=scheduled)
 
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         raise StoreError(

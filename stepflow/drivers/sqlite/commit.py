@@ -27,6 +27,7 @@ from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.rows import derived_of
+from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.errors import StepflowError
 
 LARGEST = 1_000_000_000  # bytes of a value
@@ -70,6 +71,10 @@ class CommitApplier:
     def _attached(self) -> SqliteDelaysAndData:
         return SqliteDelaysAndData(self.connection, self.shard)
 
+    @property
+    def _schedules(self) -> SqliteSchedules:
+        return SqliteSchedules(self.connection, self.shard)
+
     def _decided(self, commit: Commit) -> Committed | StepflowError:
         queue, publishes, pending = self._queue, publishes_of(commit), set(pending_ids_of(commit))
         runs = {key: queue.snapshot(key, key in pending, publishes) for key in ids_of(commit)}
@@ -79,6 +84,8 @@ class CommitApplier:
             changes.last_data, changes.last_delay = self._attached.last("data"), self._attached.last("delays")
         if commit.dedup is not None:
             changes.reserved = self._control.reserved(commit.dedup)
+        if commit.schedule is not None:
+            changes.schedules[commit.schedule.id] = self._schedules.get(commit.schedule.id)
         revs = tuple(range(self.rev + 1, self.rev + 1 + len(commit.writes)))
         problem = decide_commit(commit, 0, runs, self.now, changes, revs)
         if problem is not None:
@@ -113,6 +120,7 @@ class CommitApplier:
         self._queue.requeue(delayed)
         for dedup in changes.reserves:
             self._control.reserve(dedup)
+        self._schedules.write(changes.scheduled)
         return epochs
 
     def _write(self, write: Write, last_labels: str) -> None:

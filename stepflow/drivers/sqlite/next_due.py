@@ -10,6 +10,7 @@ from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES, has_special
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.rows import head
+from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.model.limits import due_of
 
 _READY = (
@@ -58,7 +59,8 @@ def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str
     if not complete and not (limited and min(limited) <= now):
         limited, _complete = _limited(connection, shard, special, now, windows.ALL_LINES)
     first = min(known + limited, default=None)
-    return DueSummary(first, suspects, _owned(connection, shard, flows), head(connection))
+    scheduled = SqliteSchedules(connection, shard).first()
+    return DueSummary(first, suspects, _owned(connection, shard, flows), head(connection), schedule=scheduled)
 
 
 def _limited(

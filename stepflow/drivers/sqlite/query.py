@@ -35,6 +35,7 @@ from stepflow.drivers.port.queries import (
     RunQuery,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
@@ -43,6 +44,7 @@ from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue, read_state
+from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import new_tuple
 
@@ -133,6 +135,8 @@ class SqliteReader:
             case PrunedQuery():
                 rows = many_rows(self.connection, PRUNED_IDS, list(query.ids), self.shard)
                 return [PrunedId(*row) for row in rows]
+            case ScheduleQuery():
+                return SqliteSchedules(self.connection, self.shard).read(query)
             case LimitUsageQuery():
                 return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
 

@@ -22,6 +22,7 @@ from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
+from stepflow.testing.conformance.laws.schedules import ScheduleLaws
 from stepflow.testing.conformance.processes.races import RaceLaws
 
 
@@ -41,6 +42,7 @@ class DriverLaws(
     JournalLaws,
     PruningLaws,
     ChildLaws,
+    ScheduleLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 
