@@ -11,14 +11,11 @@ import pytest
 from tests.house.pages import ROOT, blocks_of
 from tests.typing.test_typing import CHECKERS, Place
 
-# Django has no types; the page of workflows calls a decorator with overloads as a function, which mypy takes for another one.
-UNTYPED = {"docs/howto/django.md", "docs/howto/workflows.md"}
-
 
 def pages() -> list[str]:
     """The pages, as paths from the root."""
     found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return [name for name in (path.relative_to(ROOT).as_posix() for path in found) if name not in UNTYPED]
+    return [path.relative_to(ROOT).as_posix() for path in found]
 
 
 def code_of(page: str) -> str:
