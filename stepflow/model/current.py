@@ -36,9 +36,9 @@ class Current:
     """The step that is being executed; valid until the step returns.
 
     `attempt` counts from 1: it is that of the innermost retry group around the step, and grows with every retry by the run's own
-    policy and with every crash without progress. A process that died after it had committed a step of the run, or recorded a
-    call of `once`, made progress: its death is not counted. So `attempt` is no proof that the step is called for the first
-    time; use `key` or `once` for that. When a group around that one begins anew, and after a redrive, it is 1 again.
+    policy, with every death of a process that held the run at this step, and with every interruption of the step, whatever
+    else that process had done before. It is 1 again when a group around that one begins anew, and after a redrive; so it is no
+    proof that the step is called for the first time: use `key` or `once` for that.
     """
 
     run_id: str

@@ -68,7 +68,8 @@ class QueueRow(NamedTuple):
     """A run's row in the ready queue: `due` is integer microseconds UTC, `owner` is empty while no worker holds it.
 
     `crashes` counts the owners that died holding it without a commit in between; `blocked` says why a worker whose
-    definition hash is `blocked_by` released it. `limits` is the text of the limits that a claim must respect.
+    definition hash is `blocked_by` released it. `limits` is the text of the limits that a claim must respect. `unfinished` counts
+    the attempts of the step at this revision that ended without a commit, because their owner died or was interrupted.
     """
 
     flow: str
@@ -82,6 +83,7 @@ class QueueRow(NamedTuple):
     blocked: str = ""
     blocked_by: str = ""
     limits: str = ""
+    unfinished: int = 0
 
 
 EPOCH = QueueRow._fields.index("epoch")  # for loops that count

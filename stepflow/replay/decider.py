@@ -39,11 +39,10 @@ def execute(
     if row is not None and row.kind == "step":
         return recorded(journal, row, step.codec)
     yield from begin(journal, key, row, step.name)
-    tried = yield from _attempts(row, journal)
+    tried, unfinished = yield from _attempts(row, journal)
     while True:
         tried += 1
-        number, journal.crashes = tried + journal.crashes, 0
-        raised, value = yield StepCall(fn, args, step.is_async, limit_s, key, number)
+        raised, value = yield StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished)
         if isinstance(raised, Cancelled):
             yield from _cancel(journal, key, step.name)
         if raised is None:
@@ -60,9 +59,10 @@ def execute(
             raise failed(journal, key, failure)
         delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)
         due = journal.host.now() + delay
-        note = Note(key, "attempt", step.name, json.dumps({"attempt": tried, "due": due, "error": failure}))
+        text = json.dumps({"attempt": tried, "due": due, "error": failure, "unfinished": unfinished})
+        note, following = Note(key, "attempt", step.name, text), tried + unfinished + 1
         if delay > 0:
-            raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=tried + 1))
+            raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=following))
         yield note
 
 
@@ -192,16 +192,18 @@ def _cancel(journal: Journal, key: str, name: str) -> Generator[Note, Any, None]
     raise Cancelled
 
 
-def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, int]:
-    """How many attempts of a step are recorded; ends the attempt of the run if the next one is not due yet."""
+def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, tuple[int, int]]:
+    """How many attempts of a step failed, and how many died; ends the attempt of the run if the next one is not due yet."""
     if row is None:
-        return 0
+        return 0, journal.unfinished
     raw = json.loads(row.text)
-    tried: int = raw["attempt"]
+    tried, unfinished = raw["attempt"], raw.get("unfinished", 0) + journal.unfinished
     if raw["due"] > journal.host.now():
         yield from interrupted(journal, row.key, row.name)
-        raise journal.suspend(Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + 1))
-    return tried
+        raise journal.suspend(
+            Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + unfinished + 1)
+        )
+    return tried, unfinished
 
 
 def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:

@@ -92,7 +92,7 @@ def map_items(
     journal.nothing_left(f"map {key!r}")
     yield from begin(journal, key, over, step.name)
     calls = [
-        StepCall(fn, (value,), step.is_async, None, name, 1)
+        StepCall(fn, (value,), step.is_async, None, name, 1 + journal.unfinished)
         for name, value in zip(found.keys, values, strict=True)
         if name not in found.results
     ]

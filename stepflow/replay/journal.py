@@ -164,7 +164,7 @@ class Journal:
     left: dict[str, Recorded]
     events: list[Published]
     codec: Codec[Any] = Factory(Codec)  # of the input
-    crashes: int = 0  # of the run, which count as attempts of the first step that begins
+    unfinished: int = 0  # attempts of the first step that begins which died or were interrupted
     optional: dict[str, Recorded] = Factory(
         dict
     )  # rows that were written after a failure that is tried again: they need not be read

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stepflow.drivers.port.commit import Cancel, Commit, DedupKey, Dequeue, Enqueue, Event, Fence, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import JournalRow, Progress
 from stepflow.drivers.port.rules import (
     Changes,
     decide_commit,
@@ -210,8 +210,11 @@ def test_an_event_published_by_the_same_batch_keeps_the_row():
 
 
 def test_a_run_is_suspected_if_its_owner_died_without_a_commit():
-    row = QueueRow("order", 90, "you", 5, claim_rev=3, crashes=1, cancel=True)
-    assert reclaimed(row, 3, NOW, journaled=False) == row._replace(owner="", due=NOW, crashes=2)
-    assert reclaimed(row, 4, NOW, journaled=False) == row._replace(owner="", due=NOW, crashes=0)
-    assert reclaimed(row, 3, NOW, journaled=True) == row._replace(owner="", due=NOW, crashes=0)
-    assert returned(row) == row._replace(owner="")
+    row = QueueRow("order", 90, "you", 5, claim_rev=3, crashes=1, cancel=True, unfinished=5)
+    freed = row._replace(owner="", due=NOW)
+    assert reclaimed(row, 3, NOW, Progress.NONE) == freed._replace(crashes=2, unfinished=6)
+    assert reclaimed(row, 4, NOW, Progress.NONE) == freed._replace(crashes=0, unfinished=1)
+    assert reclaimed(row, 3, NOW, Progress.WITHIN_STEP) == freed._replace(crashes=0, unfinished=6)
+    assert reclaimed(row, 3, NOW, Progress.NEXT_CALL) == freed._replace(crashes=0, unfinished=1)
+    assert returned(row, 3) == row._replace(owner="")
+    assert returned(row, 4) == row._replace(owner="", unfinished=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepflow import Engine, RetryPolicy, Status, Steps, current, named
-from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.commit import Commit, Owner, Write
 from stepflow.testing import VirtualClock
 from tests.engine.flows import Broken, Order
 
@@ -76,6 +77,92 @@ def test_attempts_grow_with_crashes_in_a_group_too(store, clock):
             assert victim.claim({"x": flow.definition}, clock.now(), 1)
             engine._engine._session.store.beat(clock.now(), [f"victim-{crash}"])
         assert run.info().attempt == 3
+        engine.register(flow)
+        engine.run_until_idle()
+        assert seen == [3]
+
+
+def _die(engine: Engine, store: Any, flow: Any, clock: VirtualClock, times: int) -> None:
+    """So many owners claim what is due, and die."""
+    for _time in range(times):
+        victim = store.connect("", Owner(token := uuid4().hex, "host", 1), clock.now())
+        assert victim.claim({"x": flow.definition}, clock.now(), 1) or victim.claim(
+            {"x": flow.definition}, clock.now(), 1, suspects=True
+        )
+        engine._engine._session.store.beat(clock.now(), [token])
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize("delay", [0, 1])
+def test_attempts_grow_over_deaths_and_failures(store, clock, group, delay):
+    """Deaths, a failure, deaths, a failure: no number of an attempt comes twice."""
+    seen: list[int] = []
+
+    def fail() -> None:
+        seen.append(current().attempt)
+        if len(seen) < 3:
+            raise Broken
+
+    policy = RetryPolicy(max_attempts=9, delay=delay, factor=1, jitter=0)
+    first = named("x").do("first", lambda: None)
+    flow = (
+        first.retry("r", policy, Steps().do("fail", fail)).do("last", lambda: seen.append(current().attempt)).compile()
+        if group
+        else first.do("fail", fail).do("last", lambda: seen.append(current().attempt)).compile(retry=policy)
+    )
+    with Engine(store, clock=clock) as engine:
+        run = engine.start(flow, id="one")
+        _die(engine, store, flow, clock, 1)
+        engine.register(flow)
+        engine.run_until_idle()
+        if delay:
+            for _failure in range(2):
+                clock.advance(max(delay, 0.01))
+                _die(engine, store, flow, clock, 2)
+                assert run.info().attempt == seen[-1] + 3
+                engine.run_until_idle()
+            assert seen == [1, 4, 7, 1]
+        else:
+            assert seen == [1, 2, 3, 1]
+
+
+def test_an_attempt_that_was_interrupted_counts(store, clock):
+    seen: list[int] = []
+
+    def stop() -> None:
+        seen.append(current().attempt)
+        if len(seen) < 3:
+            raise KeyboardInterrupt
+
+    flow = named("x").do("a", stop).do("b", lambda: seen.append(current().attempt)).compile()
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow, id="one")
+        for _time in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                engine.run_until_idle()
+        assert run.info().attempt == 3
+        engine.run_until_idle()
+        assert seen == [1, 2, 3, 1]
+
+
+def test_a_death_after_a_commit_counts_for_the_step_that_had_begun(store, clock):
+    seen: list[int] = []
+    flow = named("x").do("a", lambda: None).do("b", lambda: seen.append(current().attempt)).compile()
+    with Engine(store, clock=clock) as engine:
+        run = engine.start(flow, id="one")
+        for name in ("one", "two"):
+            victim = store.connect("", Owner(name, "host", 1), clock.now())
+            (claim,) = victim.claim({"x": flow.definition}, clock.now(), 1)
+            if claim.row.unfinished == 0:
+                (record,) = victim.load(["one"])
+                move = flow.resume(record.state.transition).tasks[0].after_return(None, None)
+                victim.commit(
+                    [Commit(claim.fence, writes=(Write(record.state._replace(transition=move.transition)),))],
+                    clock.now(),
+                )
+            engine._engine._session.store.beat(clock.now(), [name])
+        assert (run.info().attempt, run.info().crashes) == (3, 1)
         engine.register(flow)
         engine.run_until_idle()
         assert seen == [3]

@@ -45,6 +45,9 @@ def test_a_long_step_goes_on_behind_its_last_finished_call(nursery: Nursery, nam
     child.wait()
     assert Counter(e.note for e in nursery.log.entries("end")) == dict.fromkeys(range(5), 1)
     assert Counter(e.note for e in nursery.log.entries("begin")) == {n: 2 if n in (1, 2, 3) else 1 for n in range(5)}
+    assert sorted({(e.who, e.attempt) for e in nursery.log.entries("begin")}, key=lambda one: one[1]) == [
+        (who, n + 1) for n, who in enumerate(dict.fromkeys(e.who for e in nursery.log.entries("begin")))
+    ]
     with Engine(nursery.url) as engine:
         run = engine.get(flow, name)
         assert run.result().n == 10

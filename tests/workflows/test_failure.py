@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -21,6 +22,7 @@ from stepflow import (
     current,
     workflow,
 )
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 
@@ -357,3 +359,34 @@ def test_a_journal_that_grows_too_large_fails_the_run_and_names_the_way_out(
     engine.run_until_idle(advance=True)
     with pytest.raises(RunFailed, match=r"TooLarge: w: the journal .* call wf\.continue_as_new\(input\) before that"):
         run.result()
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_the_attempts_of_a_step_grow_over_deaths_and_failures(store: Driver, clock: VirtualClock, delay: float) -> None:
+    first, step, last = Flaky(0, Declined(7)), Flaky(2, Declined(7)), Flaky(0, Declined(7))
+
+    @workflow("w")
+    def flow(wf: Context, inp: None) -> None:
+        wf.execute("first", first)
+        wf.execute("step", step, retry=RetryPolicy(max_attempts=9, delay=delay, factor=1, jitter=0))
+        wf.execute("last", last)
+
+    def die() -> None:
+        victim = store.connect("", Owner(name := uuid4().hex, "host", 1), clock.now())
+        claims = [victim.claim({"w": flow.definition}, clock.now(), 1, suspects=one) for one in (False, True)]
+        assert sum(map(len, claims)) == 1
+        engine._engine._session.store.beat(clock.now(), [name])  # type: ignore[attr-defined]
+
+    with Engine(store, clock=clock) as engine:
+        run = engine.start(flow, None, id="r")
+        engine.register(flow)
+        die()
+        engine.run_until_idle()
+        while delay and run.status() == "sleeping":
+            clock.advance(delay)
+            die()
+            die()
+            assert run.info().attempt == step.seen[-1] + 3
+            engine.run_until_idle()
+        assert run.status() == "completed"
+    assert (first.seen, step.seen, last.seen) == ([2], [1, 4, 7] if delay else [1, 2, 3], [1])

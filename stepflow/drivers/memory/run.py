@@ -8,7 +8,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
-from stepflow.drivers.port.journal import JournalRow, is_forgotten
+from stepflow.drivers.port.journal import JournalRow, Progress, is_forgotten, progress_of
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.snapshot import EventKey
 from stepflow.model.lifecycle import QueueRow
@@ -48,9 +48,9 @@ class MemoryRun:
         """Delete the journal rows that `name` names."""
         self.journal = {key: row for key, row in self.journal.items() if not is_forgotten(key, name)}
 
-    def journaled(self, epoch: int) -> bool:
-        """Whether the claim of this epoch wrote a journal row."""
-        return any(row.epoch == epoch for row in self.journal.values())
+    def progress(self, epoch: int) -> Progress:
+        """What the claim of this epoch wrote to the journal."""
+        return progress_of(row.kind for row in self.journal.values() if row.epoch == epoch)
 
     def record(self, full: bool = True) -> Record:
         """The run as others see it."""

@@ -82,9 +82,10 @@ class MemoryStore(Store):
             if self._closed:
                 return
             for run_id in sorted(self._tables.held[self._owner.id]):
-                row = self._tables.row(run_id)
-                assert row is not None
-                self._tables.requeue(run_id, returned(row))
+                run = self._tables.entry(run_id)
+                assert run is not None
+                assert run.row is not None
+                self._tables.requeue(run_id, returned(run.row, run.state.rev))
             self._tables.owners.pop(self._owner.id, None)
             self._closed = True
             self._touch()
@@ -164,7 +165,8 @@ class MemoryStore(Store):
         self._tables.control.begins(row.limits, now)
         limits = after_start(row.limits)
         epoch, owner = next(self._memory.counters.epochs), self._owner.id
-        row = QueueRow(row.flow, row.due, owner, epoch, rev, row.priority, row.crashes, row.cancel, limits=limits)
+        rest = row.priority, row.crashes, row.cancel, "", "", limits, row.unfinished
+        row = QueueRow(row.flow, row.due, owner, epoch, rev, *rest)
         self._tables.place(run_id, row)
         return Claim(Fence(run_id, epoch), row, self._tables.load(run_id))
 
@@ -202,7 +204,7 @@ class MemoryStore(Store):
             run = self._tables.entry(run_id)
             assert run is not None
             assert run.row is not None
-            self._tables.requeue(run_id, reclaimed(run.row, run.state.rev, now, run.journaled(run.row.epoch)))
+            self._tables.requeue(run_id, reclaimed(run.row, run.state.rev, now, run.progress(run.row.epoch)))
         return known or bool(ids)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:

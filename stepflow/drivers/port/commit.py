@@ -202,7 +202,7 @@ class Release(NamedTuple):
     """Give a claim back. `due` is when it may be claimed again, None: the queue row goes away.
 
     With `events`, a pending event of one of these names makes it due now instead. `blocked` and `blocked_by` say why a worker of
-    that definition hash cannot go on with it. `crashes` None keeps the count.
+    that definition hash cannot go on with it. `crashes` and `unfinished` None keep the counts.
     """
 
     fence: Fence
@@ -211,6 +211,7 @@ class Release(NamedTuple):
     blocked: str = ""
     blocked_by: str = ""
     crashes: int | None = None
+    unfinished: int | None = None
 
 
 class Record(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import Enum
 from typing import NamedTuple
 
 from attrs import frozen
@@ -30,6 +32,23 @@ class JournalQuery:
     """The journals of these runs; the answer is a tuple of rows for each, in the order of `ids`, by seq."""
 
     ids: tuple[str, ...]
+
+
+ONCE = "once"  # the kind of the rows that a step writes while it goes on
+
+
+class Progress(Enum):
+    """What a claim wrote to the journal of its run."""
+
+    NONE = 0
+    WITHIN_STEP = 1  # rows of the kind ONCE alone: the step that wrote them has not ended
+    NEXT_CALL = 2  # another row: a call of a workflow ended
+
+
+def progress_of(kinds: Iterable[str]) -> Progress:
+    """What these kinds tell of the claim that wrote rows of them."""
+    found = set(kinds)
+    return Progress.NONE if not found else Progress.WITHIN_STEP if found == {ONCE} else Progress.NEXT_CALL
 
 
 def is_forgotten(key: str, name: str) -> bool:

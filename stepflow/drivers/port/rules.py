@@ -24,7 +24,7 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import DataWrite, Delay
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import JournalRow, Progress
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.schedules import ScheduleRow, decide_schedule
@@ -376,18 +376,23 @@ def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
         return True
     crashes = row.crashes if release.crashes is None else release.crashes
     blocked, blocked_by = printable(release.blocked), release.blocked_by
-    run.place(row._replace(owner="", due=due, crashes=crashes, blocked=blocked, blocked_by=blocked_by))
+    unfinished = row.unfinished if release.unfinished is None else release.unfinished
+    changed = row._replace(crashes=crashes, blocked=blocked, blocked_by=blocked_by, unfinished=unfinished)
+    run.place(changed._replace(owner="", due=due))
     return True
 
 
-def returned(row: QueueRow) -> QueueRow:
-    """The row of an owner that ends: it was due when it was claimed and stays so."""
-    return row._replace(owner="")
+def returned(row: QueueRow, rev: int) -> QueueRow:
+    """The row, on a run at `rev`, of an owner that ends: it was due when it was claimed and stays so."""
+    return row._replace(owner="", unfinished=row.unfinished if rev == row.claim_rev else 0)
 
 
-def reclaimed(row: QueueRow, rev: int, now: int, journaled: bool) -> QueueRow:
+def reclaimed(row: QueueRow, rev: int, now: int, progress: Progress) -> QueueRow:
     """The row, on a run at `rev`, of an owner that died: a run in which it made no progress may have killed it.
 
-    `journaled` tells whether the run has a journal row of the row's epoch.
+    `progress` tells of the journal rows that have the row's epoch.
     """
-    return row._replace(owner="", due=now, crashes=0 if journaled or rev != row.claim_rev else row.crashes + 1)
+    moved = rev != row.claim_rev
+    unfinished = 1 if moved or progress is Progress.NEXT_CALL else row.unfinished + 1
+    crashes = 0 if moved or progress is not Progress.NONE else row.crashes + 1
+    return row._replace(owner="", due=now, crashes=crashes, unfinished=unfinished)

@@ -96,7 +96,8 @@ class Store(ABC):
        misses no turn of the others. `claim_rev` is the State's rev then. A row blocked by the claimer's own definition is left alone.
     6. *Crashes.* When an owner is released as dead, each of its rows becomes unowned and due now; `crashes` grows by one
        if the claim made no progress, else it becomes 0. Progress is that the State's rev is not `claim_rev` any more, or that
-       a journal row carries the claim's epoch.
+       a journal row carries the claim's epoch. `unfinished` grows by one as well, but becomes 1 if the rev has moved, or if such a row
+       is of another kind than `once`: then another step had begun. A row that is enqueued has neither count.
     7. *Events* are stored once per (run, name, id), delivered in order of seq, and vanish only in the commit that consumes them.
        A new one for a completed or cancelled run is refused (RunEnded); a failed run keeps it for its redrive.
        A publish never gets lost between a look for events and a release: the release itself looks again.

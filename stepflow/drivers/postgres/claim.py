@@ -103,7 +103,7 @@ left join taken on true left join lateral (
 )
 MINE = f"""
 select q.id, coalesce(q.epoch, s.epoch), q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits,
-    q.epoch is not null
+    q.unfinished, q.epoch is not null
 from {held_by("$2", "x.*")} cross join {found("states", "x.shard = q.shard and x.id = q.id", "x.epoch")} s
 where coalesce(q.epoch, s.epoch) > $3
 """
@@ -146,13 +146,24 @@ class PostgresClaims:
         return [one[3] for one in first(candidates, request.flows, len(found))]
 
     def _read(self, row: Sequence[Any]) -> Claim:
-        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, polls, *run = row
+        run_id, epoch, flow, due, claim_rev, priority, crashes, cancel, limits, unfinished, polls, *run = row
         if polls:
             if len(self._polling) >= MOST_POLLING:
                 self._polling.clear()
             self._polling.add(epoch)
         taken = QueueRow(
-            restored(flow), due, self._owner, epoch, claim_rev, priority, crashes, cancel, limits=restored(limits)
+            restored(flow),
+            due,
+            self._owner,
+            epoch,
+            claim_rev,
+            priority,
+            crashes,
+            cancel,
+            "",
+            "",
+            restored(limits),
+            unfinished,
         )
         return Claim(Fence(restored(run_id), epoch), taken, _record(run, taken))
 

@@ -68,7 +68,7 @@ with u as materialized (
 update stepflow.queue q set partition = 3, owner = $5, claim_rev = c.rev, blocked = '', blocked_by = '', limits = c.rest,
     epoch = case when c.polls then c.epoch end
 from c where q.ctid = c.at
-returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, c.polls
+returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, q.unfinished, c.polls
 """.format(
     row=found(
         "queue",

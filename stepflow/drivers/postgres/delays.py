@@ -160,7 +160,7 @@ def _read_delay(row: tuple[Any, ...]) -> Delay:
 
 def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record, int]:
     """The key and record of a pending delay, from a row of `LOAD`, and the revision that holds its exchange, which is as stored."""
-    key, *rest, exchange, journaled, rev = row[20:]
+    key, *rest, exchange, journaled, rev = row[21:]
     delay = _read_delay((*row[:6], *rest))
-    record = read_record(row, read_queue(row[9:20]), restored(exchange), delay=delay, journaled=journaled)
+    record = read_record(row, read_queue(row[9:21]), restored(exchange), delay=delay, journaled=journaled)
     return restored(key), record, rev

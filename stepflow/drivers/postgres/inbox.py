@@ -66,7 +66,7 @@ def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogu
     quoted, key = f'"{place.schema}".', stored(run_id)
     found = yield RUN.replace("stepflow.", quoted), {"shard": shard, "id": key}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(run_id))}
-    record = read_record(found[0], read_queue(found[0][9:20])) if found else None
+    record = read_record(found[0], read_queue(found[0][9:21])) if found else None
     return as_posted(record, run_id, [parse(restored(body))[0] for (body,) in bodies])
 
 

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import JournalRow, Progress, progress_of
 from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.port.step import Append
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, texts
@@ -55,8 +55,8 @@ READ = (
 # A scalar query with a limit: of `exists` the planner may make a hash table of the whole journal.
 _ANY = "(select true from stepflow.journal x where x.shard = {shard} and x.run_id = {run}{more} order by x.key limit 1) is not null"
 JOURNALED = _ANY.format(shard="s.shard", run="s.id", more="")
-BY_EPOCH = "select u.id from unnest($2::text[], $3::bigint[]) as u (id, epoch) where " + _ANY.format(
-    shard="$1", run="u.id", more=" and x.epoch = u.epoch"
+BY_EPOCH = "select u.id, j.kind from unnest($2::text[], $3::bigint[]) as u (id, epoch) cross join " + (
+    found("journal", "x.shard = $1 and x.run_id = u.id and x.epoch = u.epoch", "kind") + " j"
 )
 KEPT = (
     "select count(*) > 0 from unnest($2::text[], $3::text[]) as u (run_id, key) cross join "
@@ -144,14 +144,13 @@ def _seq(row: JournalRow) -> int:
     return row.seq
 
 
-def journaled_by(
+def progress_by(
     runner: TransactionRunner, connection: Connection, shards: Shards, epochs: Mapping[str, int]
-) -> Iterable[str]:
-    """Which of the runs have a row of the epoch that goes with them."""
-    return [
-        restored(row[0])
-        for shard, ids in shards.split(epochs).items()
-        for row in connection.execute(
-            runner.sql(BY_EPOCH), (shard, texts(ids), numbers([epochs[run_id] for run_id in ids]))
-        )
-    ]
+) -> dict[str, Progress]:
+    """What the claims of these epochs wrote to the journals of their runs."""
+    kinds: dict[str, set[str]] = {run_id: set() for run_id in epochs}
+    for shard, ids in shards.split(epochs).items():
+        key = (shard, texts(ids), numbers([epochs[run_id] for run_id in ids]))
+        for run_id, kind in connection.execute(runner.sql(BY_EPOCH), key):
+            kinds[restored(run_id)].add(restored(kind))
+    return {run_id: progress_of(some) for run_id, some in kinds.items()}

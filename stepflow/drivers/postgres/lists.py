@@ -94,7 +94,7 @@ class Lists:
         # One shard at a time: its index has the order.
         statements = [self._statement(query, statuses, shard, limit, after) for shard in self.shards.all]
         parts = fetch_all(self.connection, *statements)
-        records = [read_record(row, read_queue(row[9:20])) for rows in parts for row in rows]
+        records = [read_record(row, read_queue(row[9:21])) for rows in parts for row in rows]
         records.sort(key=lambda record: (record.created.created_at, stored(record.state.id)), reverse=True)
         return records[:limit]
 

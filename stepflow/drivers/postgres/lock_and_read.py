@@ -30,7 +30,7 @@ LOCKED, LOCKED_IF_FREE = (
     f"select s.* from {_GIVEN} {by_id('states', _LOCKED, f' for no key update{more}')} s"
     for more in ("", " skip locked")
 )
-_ROW = "id, epoch, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits"
+_ROW = "id, epoch, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished"
 ROWS = f"select q.* from {_GIVEN} {by_id('queue', _ROW)} q"
 PENDING = (
     f"select e.* from {_GIVEN} lateral (select run_id, seq, name from stepflow.events x"
@@ -125,13 +125,27 @@ def _read_claims(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]])
 
 
 def _read_rows(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -> None:
-    for run_id, epoch, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits in rows:
+    for (
+        run_id,
+        epoch,
+        flow,
+        due,
+        owner,
+        claim_rev,
+        priority,
+        crashes,
+        cancel,
+        blocked,
+        blocked_by,
+        limits,
+        unfinished,
+    ) in rows:
         run = runs[restored(run_id)]
         if epoch is not None:
             run.polls, run.epoch = epoch != run.epoch, epoch
         run.row = QueueRow(
             restored(flow), due, restored(owner), run.epoch or 0, claim_rev, priority, crashes, cancel,
-            restored(blocked), restored(blocked_by), restored(limits),
+            restored(blocked), restored(blocked_by), restored(limits), unfinished,
         )  # fmt: skip
 
 

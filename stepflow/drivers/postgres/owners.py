@@ -9,11 +9,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
+from stepflow.drivers.port.journal import Progress
 from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.journal import journaled_by
+from stepflow.drivers.postgres.journal import progress_by
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.process import fate, identity
@@ -23,7 +24,7 @@ from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME, TIME
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.write_changes import queue_statements
-from stepflow.model.lifecycle import SUSPECT
+from stepflow.model.lifecycle import SUSPECT, QueueRow
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
@@ -200,10 +201,10 @@ class PostgresOwners:
         dues = [0 if now is None else now]
         counted = []
         mine = {i: run.epoch for i, run in runs.items() if run.epoch is not None and run.row and run.row.owner == owner}
-        journaled = set() if now is None else set(journaled_by(self._runner, connection, self._shards, mine))
+        progress = {} if now is None else progress_by(self._runner, connection, self._shards, mine)
         for run_id, run in runs.items():
             if run_id in mine and run.row is not None:
-                row = returned(run.row) if now is None else reclaimed(run.row, run.newest, now, run_id in journaled)
+                row = _freed(run.row, run.newest, now, progress.get(run_id, Progress.NONE))
                 counted += [run_id] if row.crashes > run.row.crashes else []
                 run.place(row)
                 dues.append(run.row.due)  # a row was due when it was claimed
@@ -221,6 +222,11 @@ class PostgresOwners:
             return
         connection.execute(sql(RECLAIMED), (first, name, now, stored(json.dumps(counted))))
         connection.execute(sql(FORGOTTEN), (first, now - REMEMBER))
+
+
+def _freed(row: QueueRow, rev: int, now: int | None, progress: Progress) -> QueueRow:
+    """The row of an owner that left, or of one that died if there is a `now`."""
+    return returned(row, rev) if now is None else reclaimed(row, rev, now, progress)
 
 
 def _lock_of(free: object, still: bool, process: str) -> Any:

@@ -67,7 +67,7 @@ TAKEN = f"""c as materialized (
     update stepflow.queue q set partition = 3, owner = $8, claim_rev = c.rev, blocked = '', blocked_by = '',
         epoch = case when c.polls then c.epoch end
     from c where q.ctid = c.at
-    returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, c.polls
+    returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, q.unfinished, c.polls
 )"""
 _TAKE = "with u as materialized ({rows}), {taken} select * from taken"
 _SORTED = "select {columns} from stepflow.queue q where {where} order by q.priority, q.due, q.id limit {number}{lock}"

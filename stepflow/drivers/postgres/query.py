@@ -189,6 +189,6 @@ def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, R
     """
     *columns, rev, exchange, events, journaled = row
     run_id, exchange = restored(row[0]), restored(exchange)
-    queued = queued or read_queue(columns[9:20])
+    queued = queued or read_queue(columns[9:21])
     found, parts = _events(run_id, events), parts_of(rev, exchange)
     return run_id, read_record(columns, queued, exchange, found, journaled=journaled, parts=parts)

@@ -25,7 +25,7 @@ STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 CREATED = "s.flow, s.input_hash, s.created_at"
 QUEUE = (
     "q.flow, q.due, q.owner, coalesce(q.epoch, s.epoch), q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by,"
-    " q.limits"
+    " q.limits, q.unfinished"
 )
 
 
@@ -100,12 +100,12 @@ def read_state(row: Sequence[Any]) -> State:
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished = row
     if flow is None:
         return None
     return QueueRow(
         restored(flow), due, restored(owner), epoch, claim_rev, priority, crashes, cancel, restored(blocked),
-        restored(blocked_by), restored(limits),
+        restored(blocked_by), restored(limits), unfinished,
     )  # fmt: skip
 
 

@@ -20,29 +20,29 @@ PLACE = f"""
 with u as materialized (
     select coalesce(t.given, nextval('stepflow.epochs')) as epoch, t.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[],
         $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[], $10::text[], $11::text[], $12::bigint[],
-        $13::text[], $14::bigint[], $15::text[], $16::text[])
+        $13::text[], $14::bigint[], $15::text[], $16::text[], $17::bigint[])
         as t (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, kept, owner, given, limits,
-            kept_limits)
+            kept_limits, unfinished)
 ), s as (
     update stepflow.states t set epoch = u.epoch, priority = u.kept, limits = u.kept_limits
     from u cross join {by_id("states")} s where t.ctid = s.at
 )
 insert into stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by,
-    limits)
-select $1, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits from u
+    limits, unfinished)
+select $1, id, flow, due, partition, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished from u
 on conflict (shard, id) do update set flow = excluded.flow, due = excluded.due, partition = excluded.partition,
     owner = excluded.owner, claim_rev = excluded.claim_rev, priority = excluded.priority, crashes = excluded.crashes,
     cancel = excluded.cancel, blocked = excluded.blocked, blocked_by = excluded.blocked_by, limits = excluded.limits,
-    epoch = excluded.epoch
+    epoch = excluded.epoch, unfinished = excluded.unfinished
 """
 # The same for rows that had an epoch of their own: those of the States are not that of a claim, and stay.
 RELEASE = f"""
 update stepflow.queue t set flow = u.flow, due = u.due, partition = u.partition, owner = '', claim_rev = u.claim_rev,
     priority = u.priority, crashes = u.crashes, cancel = u.cancel, blocked = u.blocked, blocked_by = u.blocked_by,
-    limits = u.limits, epoch = null
+    limits = u.limits, epoch = null, unfinished = u.unfinished
 from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::boolean[],
-    $10::text[], $11::text[], $12::text[])
-    as u (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits)
+    $10::text[], $11::text[], $12::text[], $13::bigint[])
+    as u (id, flow, due, partition, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished)
     cross join {by_id("queue")} q where t.ctid = q.at
 """
 _GIVEN = "unnest($2::text[]) as u (id) cross join"
@@ -105,7 +105,12 @@ def _columns(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], no
 
 
 def _release(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
-    return RELEASE, (*_columns(shard, placed, now), texts([row.limits for _id, row, _run in placed]))
+    rows = [row for _id, row, _run in placed]
+    return RELEASE, (
+        *_columns(shard, placed, now),
+        texts([row.limits for row in rows]),
+        numbers([row.unfinished for row in rows]),
+    )
 
 
 def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now: int) -> Statement:
@@ -117,6 +122,7 @@ def _place(shard: str, placed: Sequence[tuple[str, QueueRow, RunSnapshot]], now:
         numbers([row.epoch if row.owner else None for row in rows]),
         texts([row.limits for row in rows]),
         texts([run.limits for _id, _row, run in placed]),
+        numbers([row.unfinished for row in rows]),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from stepflow.drivers.port.journal import JournalRow, is_forgotten
+from stepflow.drivers.port.journal import JournalRow, Progress, is_forgotten, progress_of
 from stepflow.drivers.port.step import Append
 from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
@@ -53,12 +53,13 @@ def forget(overlay: Overlay, keys: Keys, run_id: str, names: Collection[str]) ->
         overlay.copy(run).journaled = False
 
 
-def written_by(overlay: Overlay, keys: Keys, key: str, epoch: int) -> bool:
-    """Whether the claim of this epoch wrote a row of the run or delay of this key."""
+def written_by(overlay: Overlay, keys: Keys, key: str, epoch: int) -> Progress:
+    """What the claim of this epoch wrote to the journal of the run or delay of this key."""
     run = overlay.run(key)
     if run is not None and not run.journaled:
-        return False
-    return any(parse(record)[1] == epoch for record in _records(overlay, _prefix(overlay, keys, key)).values())
+        return Progress.NONE
+    rows = map(parse, _records(overlay, _prefix(overlay, keys, key)).values())
+    return progress_of(row[2] for row in rows if row[1] == epoch)
 
 
 def read(tables: RocksdbTables, run_id: str) -> tuple[JournalRow, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Release
 from stepflow.drivers.port.pruning import PRUNED
-from stepflow.drivers.port.rules import decide_release, reclaimed
+from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.journal import written_by
@@ -102,9 +102,9 @@ def take(overlay: Overlay, keys: Keys, key: str, owner: str, record: Record | No
     """Give a row to an owner; `record` is that of the run with the row as it was."""
     last = overlay.row(key)
     assert last is not None
-    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits = last
+    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits, unfinished = last
     rev, epoch = _rev_of(overlay, keys, key), overlay.epoch()
-    row = (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits and after_start(limits))
+    row = (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits and after_start(limits), unfinished)
     taken = overlay.rows[key] = new_tuple(QueueRow, row)
     if record is not None:
         state, created, exchange, _row, *rest = record
@@ -131,5 +131,12 @@ def reclaim(overlay: Overlay, keys: Keys, key: str, now: int) -> None:
     """Free a row whose owner died."""
     row = overlay.row(key)
     assert row is not None
-    journaled = written_by(overlay, keys, key, row.epoch)
-    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, journaled))
+    progress = written_by(overlay, keys, key, row.epoch)
+    overlay.requeue(key, reclaimed(row, _rev_of(overlay, keys, key), now, progress))
+
+
+def leave(overlay: Overlay, keys: Keys, key: str) -> None:
+    """Free a row whose owner ends."""
+    row = overlay.row(key)
+    assert row is not None
+    overlay.requeue(key, returned(row, _rev_of(overlay, keys, key)))

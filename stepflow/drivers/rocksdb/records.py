@@ -150,17 +150,19 @@ def exchange_of(record: bytes) -> str:
 
 def dump_row(row: QueueRow) -> bytes:
     """A row of the ready queue."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished = row
+    last = f",{_quote(limits)},{unfinished}" if unfinished or crashes else _last(limits)
     why = f"{_quote(blocked)},{_quote(blocked_by)}" if blocked or blocked_by else '"",""'
     return (
         f"[{FORMAT},{_quote(flow)},{due},{_quote(owner)},{epoch},{claim_rev},{priority},"
-        f"{crashes},{'true' if cancel else 'false'},{why}{_last(limits)}]"
+        f"{crashes},{'true' if cancel else 'false'},{why}{last}]"
     ).encode()
 
 
 def parse_row(record: bytes) -> QueueRow:
-    """The queue row of a record."""
-    return QueueRow(*parse(record))
+    """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes."""
+    row = QueueRow(*(values := parse(record)))
+    return row if len(values) == len(row) or not row.crashes else row._replace(unfinished=row.crashes)
 
 
 def dump_event(event: Event) -> bytes:

@@ -22,7 +22,6 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
-from stepflow.drivers.port.rules import returned
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
@@ -95,9 +94,7 @@ class RocksdbStore(Store):
             return
         overlay = self._database.overlay(tables)
         for key in sorted(tables.held[self._owner.id]):
-            row = overlay.row(key)
-            assert row is not None
-            overlay.requeue(key, returned(row))
+            rows.leave(overlay, tables.keys, key)
         overlay.puts[tables.keys.owners + text(self._owner.id)] = None
         self._database.apply(tables, overlay)
         del tables.owners[self._owner.id]

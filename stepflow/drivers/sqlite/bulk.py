@@ -37,13 +37,14 @@ QUEUE = (
 )
 LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
 RELEASE = (
-    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, partition)"
-    " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7,"
+    "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, unfinished, partition)"
+    " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7, ifnull(column8, q.unfinished),"
     " CASE WHEN ifnull(column5, q.crashes) >= ?3 THEN 2 WHEN column7 <> '' OR column3 <= ?2 THEN 1 ELSE 0 END"
     " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q"
     " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0"
     " WHERE true ON CONFLICT (shard, id) DO UPDATE SET due = excluded.due, epoch = excluded.epoch, owner = '',"
-    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, partition = excluded.partition"
+    " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, partition = excluded.partition,"
+    " unfinished = excluded.unfinished"
 )
 
 
@@ -77,8 +78,8 @@ def releases(
     for number, release in enumerate(batch):
         fence = release.fence
         rows += (fence.id, fence.epoch, release.due, epoch + number)
-        rows += (release.crashes, printable(release.blocked), release.blocked_by)
-    return many(connection, RELEASE, 7, rows, shard, now, SUSPECT) == len(batch)
+        rows += (release.crashes, printable(release.blocked), release.blocked_by, release.unfinished)
+    return many(connection, RELEASE, 8, rows, shard, now, SUSPECT) == len(batch)
 
 
 def creations(

@@ -33,7 +33,8 @@ PROMOTED = 5_000
 # of the own definition, so that those which this worker blocked cost nothing. The row of a delay has no State; its claim_rev
 # is always that of its snapshot.
 CANDIDATES = (
-    "SELECT q.priority, q.due, q.id, q.flow, q.crashes, q.cancel, q.limits, ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
+    "SELECT q.priority, q.due, q.id, q.flow, q.crashes, q.cancel, q.limits, q.unfinished,"
+    " ifnull(s.rev, q.claim_rev), q.rowid, s.rowid,"
     f" {RUN}, s.exchange_rev"
     " FROM stepflow_queue AS q INDEXED BY stepflow_queue_{index}"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id WHERE q.shard = ?1 AND q.flow = ?2 AND q.owner = '' AND q.due <= ?3"
@@ -99,7 +100,7 @@ Found = tuple[Any, ...]
 """A row of CANDIDATES. What belongs to its State is None for a delay."""
 
 ID, FLOW, LIMITS = 2, 3, 6
-WHOLE = 10  # columns before those of the State
+WHOLE = 11  # columns before those of the State
 
 
 def _candidate(row: Found) -> Candidate:
@@ -224,7 +225,7 @@ class SqliteClaims:
         values: list[object] = []
         runs: list[tuple[Sequence[Any], QueueRow]] = []
         for one in found:
-            priority, due, run_id, flow, crashes, cancel, limits, rev, place, state = one[:WHOLE]
+            priority, due, run_id, flow, crashes, cancel, limits, unfinished, rev, place, state = one[:WHOLE]
             values += (place, rev)
             row = (
                 flow,
@@ -238,6 +239,7 @@ class SqliteClaims:
                 "",
                 "",
                 limits and after_start(limits),
+                unfinished,
             )
             runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
             if state is not None:

@@ -83,7 +83,7 @@ LATER = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, partition, epoch, shard)"
     " SELECT column1, column2, column3, column4, column5, column6, ?1 FROM (VALUES {rows})"
     " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, partition = excluded.partition,"
-    " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, blocked = '', blocked_by = ''"
+    " epoch = excluded.epoch, owner = '', claim_rev = 0, crashes = 0, unfinished = 0, blocked = '', blocked_by = ''"
     " WHERE cancel = 0 AND priority = excluded.priority"
 )
 # For a row whose epoch was compared: the committer holds it with another epoch, as if it had claimed it again.
@@ -91,7 +91,7 @@ HOLD = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, epoch, claim_rev, shard, owner)"
     " SELECT column1, column2, column3, column4, column5, column6, ?1, ?2 FROM (VALUES {rows})"
     " WHERE true ON CONFLICT (shard, id) DO UPDATE SET flow = excluded.flow, due = excluded.due, owner = excluded.owner,"
-    " epoch = excluded.epoch, claim_rev = excluded.claim_rev, crashes = 0, blocked = '', blocked_by = ''"
+    " epoch = excluded.epoch, claim_rev = excluded.claim_rev, crashes = 0, unfinished = 0, blocked = '', blocked_by = ''"
     " WHERE priority = excluded.priority"
 )
 

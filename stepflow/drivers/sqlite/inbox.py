@@ -82,7 +82,7 @@ def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
     with _through(tx, path) as connection:
         row = connection.execute(RUN, (shard, run_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
-    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:20]))
+    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:21]))
     return as_posted(record, run_id, [parse(body)[0] for (body,) in posted])
 
 

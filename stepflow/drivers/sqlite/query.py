@@ -117,7 +117,7 @@ class SqliteReader:
                 return self._history(query) if is_plain(query) else self._search(query)
             case RunQuery():
                 rows = SqliteLists(self.connection, self.shard).runs(query)
-                return [_record(row[:9], read_queue(row[9:20])) for row in rows]
+                return [_record(row[:9], read_queue(row[9:21])) for row in rows]
             case TallyQuery():
                 return SqliteLists(self.connection, self.shard).tally(query)
             case NotDueQuery():
@@ -147,7 +147,7 @@ class SqliteReader:
         for row in many_rows(self.connection, LOAD, ids, self.shard):
             run_id = row[0]
             more = events.get(run_id, ()), run_id in journaled
-            found[run_id] = self._full(row[:9], read_queue(row[9:20]), row[-2], row[-1], *more)
+            found[run_id] = self._full(row[:9], read_queue(row[9:21]), row[-2], row[-1], *more)
         return [found.get(run_id) or self._delay(run_id, run_id in journaled) for run_id in ids]
 
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
@@ -208,7 +208,7 @@ class SqliteReader:
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
         exchange = self._whole(row[-1], row[-2])
-        return Record(delay.state, created, exchange, read_queue(row[13:24]), delay=delay, journaled=journaled)
+        return Record(delay.state, created, exchange, read_queue(row[13:25]), delay=delay, journaled=journaled)
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 
 from attrs import define
 
 from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.journal import Progress, progress_of
 from stepflow.drivers.port.rules import decide_release, reclaimed, returned
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import read_transition
@@ -30,7 +32,8 @@ KNOWN = "SELECT 1 FROM stepflow_events WHERE shard = ? AND run_id = ? AND name =
 # The row of a delay has no State; its claim_rev is always the revision of its snapshot.
 HELD = (
     f"SELECT {QUEUE}, q.id, ifnull(s.rev, q.claim_rev),"
-    " EXISTS (SELECT 1 FROM stepflow_journal AS j WHERE j.shard = q.shard AND j.run_id = q.id AND j.epoch = q.epoch) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
+    " (SELECT json_group_array(DISTINCT j.kind) FROM stepflow_journal AS j WHERE j.shard = q.shard AND j.run_id = q.id"
+    " AND j.epoch = q.epoch) FROM stepflow_queue AS q INDEXED BY stepflow_queue_owned"
     " LEFT JOIN stepflow_states AS s ON s.shard = q.shard AND s.id = q.id"
     " WHERE q.shard = ? AND q.owner = ? AND q.owner <> '' ORDER BY q.id"
 )
@@ -46,6 +49,7 @@ COLUMNS = (
     "blocked",
     "blocked_by",
     "limits",
+    "unfinished",
 )
 PUT = (
     f"INSERT INTO stepflow_queue ({', '.join(COLUMNS)}, id, partition, shard)"
@@ -139,19 +143,19 @@ class ReadyRows:
 
     def reclaim(self, owner: str) -> bool:
         """Free what a dead owner held."""
-        held = self._free(owner, lambda row, rev, journaled: reclaimed(row, rev, self.now, journaled))
+        held = self._free(owner, lambda row, rev, progress: reclaimed(row, rev, self.now, progress))
         return self._forget(owner) or held
 
     def leave(self, owner: str) -> None:
         """Free what an owner holds that ends."""
-        self._free(owner, lambda row, _rev, _journaled: returned(row))
+        self._free(owner, lambda row, rev, _progress: returned(row, rev))
         self._forget(owner)
 
-    def _free(self, owner: str, freed: Callable[[QueueRow, int, bool], QueueRow]) -> bool:
+    def _free(self, owner: str, freed: Callable[[QueueRow, int, Progress], QueueRow]) -> bool:
         found = self.connection.execute(HELD, (self.shard, owner)).fetchall()
         rows = {
-            key: freed(row, rev, bool(journaled))
-            for *columns, key, rev, journaled in found
+            key: freed(row, rev, progress_of(json.loads(kinds)))
+            for *columns, key, rev, kinds in found
             if (row := read_queue(columns)) is not None
         }
         self.requeue(rows)

@@ -13,7 +13,8 @@ from stepflow.model.state import State, Transition, new_tuple
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 QUEUE = (
-    "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits"
+    "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits,"
+    " q.unfinished"
 )
 EVENT = "run_id, name, id, payload, published_at, seq"
 
@@ -37,10 +38,10 @@ def read_state(row: Sequence[Any]) -> State:
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, *rest = row
     if flow is None:
         return None
-    return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), blocked, blocked_by, limits)
+    return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), *rest)
 
 
 def read_event(row: tuple[Any, ...]) -> Event:

@@ -13,11 +13,22 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
-from stepflow.model.lifecycle import Status, status_of
+from stepflow.model.lifecycle import QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ATTEMPT, CANCEL, DEADLINE, ERROR, NEXT_ATTEMPT, POSITION, WAITING, Transition
+from stepflow.model.state import (
+    ATTEMPT,
+    CANCEL,
+    DEADLINE,
+    ERROR,
+    NEXT_ATTEMPT,
+    POSITION,
+    UNFINISHED,
+    WAITING,
+    State,
+    Transition,
+)
 
 
 @frozen
@@ -106,7 +117,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         awaits=() if delay is not None or state.transition.status else state.transition.events,
         due=None if due is None else moment(due),
         deadline=None if deadline is None else moment(int(deadline)),
-        attempt=_attempt(state.transition) + (0 if row is None else row.crashes),
+        attempt=_attempt(state.transition) + _unfinished(state, row),
         priority=0 if row is None else row.priority,
         error=error_of(state.transition),
         owner="" if row is None else row.owner,
@@ -133,6 +144,12 @@ def entry_of(revision: Revision) -> HistoryEntry:
         state.transition.status,
         error_of(state.transition),
     )
+
+
+def _unfinished(state: State, row: QueueRow | None) -> int:
+    """How many attempts of the present step died or were interrupted; the row counts those at its revision."""
+    before = int(state.transition.annotations.get(UNFINISHED, "0"))
+    return before if row is None or (row.owner and row.claim_rev != state.rev) else before + row.unfinished
 
 
 def _attempt(transition: Transition) -> int:

@@ -76,6 +76,11 @@ class Attempt(ABC):
         return self.state.rev != self.record.state.rev
 
     @property
+    def unfinished(self) -> int:
+        """How many attempts of the present step died or were interrupted before this claim."""
+        return 0 if self.progressed else self.claim.row.unfinished
+
+    @property
     def step(self) -> str:
         """Where the run is, for the log: its step, or the flow function that it goes to."""
         transition = self.state.transition
@@ -108,7 +113,7 @@ class Attempt(ABC):
         """Releases the claim although a step has begun; a crash is counted if it hung, or if neither the worker nor a signal ended it."""
         unasked = self.hung or not (self.stop or self.interrupted or isinstance(cause, Interruption))
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
-        return Release(self.fence, self.clock.now(), crashes=crashes)
+        return Release(self.fence, self.clock.now(), crashes=crashes, unfinished=self.unfinished + 1)
 
 
 @define(eq=False)

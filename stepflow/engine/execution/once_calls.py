@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from attrs import define, field
 
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import ONCE, JournalRow
 from stepflow.drivers.port.step import Append
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.deferred_signals import user_code
@@ -21,8 +21,6 @@ from stepflow.model.scalars import short_repr
 from stepflow.replay.decider import round_trip
 from stepflow.replay.journal import LARGEST_KEY, is_key
 from stepflow.replay.step import StepFunction, step_function
-
-ONCE = "once"  # the kind of the rows
 
 
 @define(eq=False)

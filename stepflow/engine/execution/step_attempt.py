@@ -28,7 +28,7 @@ from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, WAITING, Transition
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, UNFINISHED, WAITING, Transition
 
 
 @define(eq=False)
@@ -47,6 +47,7 @@ class StepAttempt(GeneratorAttempt):
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+    _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
     _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
     _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
@@ -55,6 +56,7 @@ class StepAttempt(GeneratorAttempt):
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         self.rev, self.transition = self.state.rev, self.state.transition
+        self._unfinished = self.claim.row.unfinished + int(self.transition.annotations.get(UNFINISHED, "0"))
         # A weak reference, so that an attempt that has ended is freed at once: the collector of cycles costs more.
         self.current = Current(self.state.id, record.created.flow, caller=ref(self))
 
@@ -62,6 +64,11 @@ class StepAttempt(GeneratorAttempt):
     def progressed(self) -> bool:
         """Whether this claim has made a commit or written a journal row: earlier crashes do not count any more."""
         return self.rev != self.record.state.rev or (self._once is not None and self._once.wrote)
+
+    @property
+    def unfinished(self) -> int:
+        """How many attempts of the present step died or were interrupted before this claim; its transition has those before that."""
+        return 0 if self.rev != self.record.state.rev else self.claim.row.unfinished
 
     def step_calls(self) -> OnceCalls:
         """What makes the calls of `once`, made for the first of them."""
@@ -79,7 +86,7 @@ class StepAttempt(GeneratorAttempt):
         if not isinstance(move, Move):
             return move
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
-        tries = self.claim.row.crashes + int(self.transition.annotations.get(ATTEMPT, "1"))
+        tries = int(self.transition.annotations.get(ATTEMPT, "1"))
         while move.tasks:
             (task,) = move.tasks
             if self.cancel:
@@ -87,7 +94,7 @@ class StepAttempt(GeneratorAttempt):
                 return None
             if self.stop:
                 return self._release(self.clock.now())
-            self.current.step, self.current.attempt = task.step, tries + move.attempt - 1
+            self.current.step, self.current.attempt = task.step, self._unfinished + tries + move.attempt - 1
             tries, note = 1, ""
             if task.event and not self._published(task) and not self._overdue(task):
                 return (yield from self._wait(task))
@@ -171,6 +178,8 @@ class StepAttempt(GeneratorAttempt):
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
+        if self._unfinished:
+            transition = self._counted(transition, note)
         if self.cancel:
             self.ended = "cancelled"
             return self._commit(outcomes.final(transition, "cancelled", note), changed, Dequeue(self.state.id), forget)
@@ -195,6 +204,13 @@ class StepAttempt(GeneratorAttempt):
             return self._release(due, survived=True)
         part = self._later(due) if move.delay_s or move.stays or self.lost else None
         return self._commit(transition, changed, part, forget)
+
+    def _counted(self, transition: Transition, note: str) -> Transition:
+        """The transition with the attempts that died, which count on while a retry group makes the step again."""
+        if not note and '"attempt:' not in transition.annotations.get(POSITION, ""):
+            self._unfinished = 0
+            return transition
+        return transition.with_notes(unfinished=str(self._unfinished))
 
     def _stored(self, text: str) -> str:
         """The form in which to store an exchange that has changed."""
@@ -315,6 +331,8 @@ class StepAttempt(GeneratorAttempt):
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
         notes = {"attempt": str(attempt + 1), "error": self.error, "waiting": "delay"}
+        if self._unfinished:
+            notes["unfinished"] = str(self._unfinished)
         return self._commit(Transition(transition.to, kept).with_notes(**notes), None, self._later(due))
 
     def _made(self, member: Member) -> Generator[Member, Any, None]:
@@ -360,15 +378,17 @@ class StepAttempt(GeneratorAttempt):
         return deadline is not None and deadline <= self.clock.now()
 
     def _release(self, due: int | None, event: str = "", survived: bool = False) -> Release:
-        return Release(
-            self.claim.fence, due, (event,) if event else (), crashes=0 if survived or self.progressed else None
-        )
+        events = (event,) if event else ()
+        if survived:
+            return Release(self.claim.fence, due, events, crashes=0, unfinished=0)
+        crashes = 0 if self.progressed else None
+        return Release(self.claim.fence, due, events, crashes=crashes, unfinished=self.unfinished)
 
     def _blocked(self, error: BaseException) -> Release:
         due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)
         if not isinstance(error, StepflowError):
             text = f"{kind_of(error)}: {text}"
-        return Release(self.claim.fence, due, blocked=text, blocked_by=self.flow.definition)
+        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition, unfinished=self.unfinished)
 
 
 class _BadPayload(CodecError):

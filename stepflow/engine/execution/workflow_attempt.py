@@ -60,7 +60,7 @@ class WorkflowAttempt(WorkflowCalls):
         if FAILED_CALL in self.transition.annotations:
             await self._try_again(self.transition.annotations[FAILED_CALL])
         self.journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
-        self.journal.crashes, self.journal.codec = row.crashes, self.flow.codec
+        self.journal.unfinished, self.journal.codec = self.unfinished, self.flow.codec
         try:
             value = self.flow.codec.decode(self.record.exchange)
         except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
@@ -147,13 +147,13 @@ class WorkflowAttempt(WorkflowCalls):
         """Commit where the attempt ended, and let the run sleep or wait."""
         progress = 0 if self.progressed else None
         if not found.at:
-            return Release(self.fence, self.clock.now(), crashes=progress)
+            return Release(self.fence, self.clock.now(), crashes=progress, unfinished=self.unfinished)
         if self.journal.cancelled:  # what undoes neither sleeps nor waits for longer than it has time
             ends = self.undo_ends() + 1
             found = evolve(found, due=ends if found.due is None else min(found.due, ends))
         transition = self._suspended(found)
         changed = bool(found.rows) or transition.text != self.transition.text
-        released = Release(self.fence, found.due, found.events, crashes=progress)
+        released = Release(self.fence, found.due, found.events, crashes=progress, unfinished=self.unfinished)
         if not changed:
             return released
         commit = self.moved(transition)._replace(journal=tuple(map(journal_row, found.rows)))
@@ -207,7 +207,7 @@ class WorkflowAttempt(WorkflowCalls):
         if not isinstance(error, StepflowError):
             text = f"{kind_of(error)}: {text}"
         due = self.clock.now() + BLOCKED_RETRY
-        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition)
+        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition, unfinished=self.unfinished)
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)

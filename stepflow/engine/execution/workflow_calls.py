@@ -289,7 +289,7 @@ class WorkflowCalls(SteppedAttempt):
 
     def _member(self, note: Note) -> Append | Commit:
         """The commit of a row; one that ends a wait also takes that from the run's position."""
-        row = journal_row(note)
+        row, self.journal.unfinished = journal_row(note), 0
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
         if not note.consume or not self.transition.events:

@@ -24,7 +24,7 @@ from stepflow.model.ctx import StateCtx
 from stepflow.model.error_text import loggable
 from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
 from stepflow.model.retry import RetryPolicy
-from stepflow.model.state import State, Transition
+from stepflow.model.state import UNFINISHED, State, Transition
 
 log = logging.getLogger("stepflow")
 
@@ -60,7 +60,7 @@ class FunctionAttempt(Attempt):
     @property
     def number(self) -> int:
         """Which attempt of the function this is, from 1."""
-        return tried(self.state) + 1
+        return tried(self.state) + 1 + self.unfinished + int(self.state.transition.annotations.get(UNFINISHED, "0"))
 
     def request_cancel(self) -> None:
         """Let the State end as cancelled: an async function is cancelled now, a sync one comes to its end."""
@@ -175,6 +175,8 @@ class FunctionAttempt(Attempt):
         now = self.clock.now()
         due = now + microseconds(retry_after_s(state, policy.delay_s(attempt, state.id)))
         notes = {TRIED: str(attempt), "stepflow.error": self.error, "stepflow.waiting": "delay"}
+        if self.number > attempt and state.transition == self.state.transition:
+            notes[UNFINISHED] = str(self.number - attempt)
         again = Transition(state.transition.to, {**state.transition.annotations, **notes})
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
         step = Step(state.id, lease.fence.epoch, state.rev, again, state.labels, state.annotations, None, later)

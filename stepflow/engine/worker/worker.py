@@ -308,7 +308,7 @@ class Worker:
             release = attempt.release() if isinstance(error, RevMismatch) else None  # the claim may still be ours
         except StoreError as error:
             self._error, attempt.ended = error, ""
-            release = Release(attempt.fence, self._clock.now() + BACK_OFF)
+            release = attempt.release()._replace(due=self._clock.now() + BACK_OFF, crashes=None)
         except asyncio.CancelledError:
             release = attempt.release()
         except KeyboardInterrupt as interrupt:  # passed on by `run`
@@ -319,7 +319,8 @@ class Worker:
                 raise
             attempt.failure = error  # logged when the run is released as blocked
             why, due = f"{kind_of(error)}: {message_of(error)}", self._clock.now() + BLOCKED_RETRY
-            release = Release(attempt.fence, due, blocked=why, blocked_by=attempt.flow.definition)
+            by, unfinished = attempt.flow.definition, attempt.unfinished + 1
+            release = Release(attempt.fence, due, blocked=why, blocked_by=by, unfinished=unfinished)
         try:
             if release is not None:
                 held = await self._committer.release(release)

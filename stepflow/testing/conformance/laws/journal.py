@@ -248,6 +248,41 @@ class JournalLaws:
                 store.release([Release(one.fence, NOW, crashes=1) for one in claim(store, suspects=True).values()], NOW)
         assert crashes == [[0, 1], [0, 2], [1, 2]]
 
+    def test_law_6_unfinished_attempts_are_those_of_the_present_step(self, sessions: Sessions) -> None:
+        store, other = sessions.session(owner="me"), sessions.session(owner="dies")
+        names = "moves", "notes", "ends", "idle"
+        make(store, *map(creation, names))
+        counts = []
+        for turn in range(4):
+            held = claim(other) | claim(other, suspects=True)
+            if turn in (1, 3):
+                make(other, step(held["moves"], held["moves"].row.claim_rev))
+                make(other, Append(*held["notes"].fence, (JournalRow(f"s:{turn}", "once", "", "1"),)))
+                make(other, Append(*held["ends"].fence, (*rows(f"k{turn}"), JournalRow("s:k", "once", "", "1"))))
+            store.beat(NOW, ["dies"])
+            counts.append([row.unfinished for name in names if (row := record(store, name).row)])
+        assert counts == [[1, 1, 1, 1], [1, 2, 1, 2], [2, 3, 2, 3], [1, 4, 1, 4]]
+
+    def test_law_6_releases_and_ends_of_owners_keep_the_unfinished_attempts(self, sessions: Sessions) -> None:
+        store, other = sessions.session(owner="me"), sessions.session(owner="leaves")
+        make(store, creation("a"), creation("b"))
+        held = claim(store)
+        store.release([Release(one.fence, NOW, unfinished=3) for one in held.values()], NOW)
+        held = claim(store)
+        store.release(
+            [Release(held["a"].fence, NOW, blocked="no", blocked_by="other"), Release(held["b"].fence, NOW)], NOW
+        )
+        held = claim(other)
+        assert [held[name].row.unfinished for name in "ab"] == [3, 3]
+        make(other, step(held["a"], held["a"].row.claim_rev))
+        other.close()
+        held = claim(store)
+        assert [held[name].row.unfinished for name in "ab"] == [0, 3]
+        later = Enqueue("b", FLOW, NOW)
+        make(store, Commit(held["b"].fence, queue=(later,)))
+        make(store, step(held["a"], held["a"].row.claim_rev)._replace(queue=(Enqueue("a", FLOW, NOW),)))
+        assert [one.row.unfinished for one in claim(store).values()] == [0, 0]
+
     def test_law_20_an_append_is_answered_as_the_commit_that_it_is(self, sessions: Sessions) -> None:
         store = sessions.session()
         held, _rev = begun(store, "a")

@@ -175,9 +175,11 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
         given=st.dictionaries(ids, st.none() | offsets, min_size=1, max_size=3),
         names=st.sampled_from([(), ("paid",), ("shipped", "paid")]),
         blocked=st.sampled_from(["", "d1", "d2"]),
-        crashes=st.sampled_from([None, None, 0, 2]),
+        counts=st.tuples(st.sampled_from([None, None, 0, 2]), st.sampled_from([None, None, 0, 3])),
     )
-    def release(self, given: dict[str, int | None], names: tuple[str, ...], blocked: str, crashes: int | None) -> None:
+    def release(
+        self, given: dict[str, int | None], names: tuple[str, ...], blocked: str, counts: tuple[int | None, int | None]
+    ) -> None:
         """Release a few claims, some of them lost."""
 
         def call(side: Side) -> list[bool]:
@@ -188,7 +190,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
                     names,
                     blocked and "no",
                     blocked,
-                    crashes,
+                    *counts,
                 )
                 for run_id, due in given.items()
             ]
