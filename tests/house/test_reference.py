@@ -74,6 +74,7 @@ def spelling(signature: str) -> str:
     signature = re.sub(r"\b[a-z]\w*\.(?=[A-Z])", "", signature)  # `c.Command` is shown as `Command`
     tree = ast.parse(f"def {signature.strip()}: ...").body[0]
     assert isinstance(tree, ast.FunctionDef)
+    tree.args.args, tree.args.posonlyargs = tree.args.posonlyargs + tree.args.args, []  # a `/` at the end is not shown
     for defaults in (tree.args.defaults, tree.args.kw_defaults):
         defaults[:] = [one and ast.Constant(...) for one in defaults]
     return ast.unparse(tree).partition(":\n")[0].removeprefix("def ")
@@ -84,16 +85,12 @@ def signature_of(name: str, function: Callable[..., Any], *, bound: bool = False
     parameters = list(inspect.signature(function).parameters.values())[bound:]
     text, kind = [], None
     for p in parameters:
-        if kind is p.POSITIONAL_ONLY is not p.kind:
-            text.append("/")
         if p.kind is p.KEYWORD_ONLY and kind not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
             text.append("*")
         star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
         annotation = p.annotation if isinstance(p.annotation, str) else inspect.formatannotation(p.annotation)
         text.append(f"{star}{p.name}: {annotation}" + ("" if p.default is p.empty else " = ..."))
         kind = p.kind
-    if kind is inspect.Parameter.POSITIONAL_ONLY:
-        text.append("/")
     returns = inspect.signature(function).return_annotation
     arrow = f" -> {returns}" if returns not in (inspect.Signature.empty, None, "None") or name[0].islower() else ""
     return spelling(f"{name}({', '.join(text)}){arrow}")
