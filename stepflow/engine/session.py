@@ -17,9 +17,11 @@ from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
 from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
+from stepflow.engine.commit.callers import CallersCommitter
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.execution.user_transactions import UserTransactions
 from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.futures import Outcome, off_loop, uninterrupted, value_of
 from stepflow.engine.health import Health
@@ -102,24 +104,26 @@ class Session:
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
         self._waiters = RunWaiters(store, reader, notifier, clock, lifetime)
-        self.client = Client(store, clock, self.committer, notifier, reader, lifetime, self._waiters)
+        callers = CallersCommitter(self.committer, self.driver.url)
+        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters)
         self.feed = RevisionFeed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
-        self.service = StateService(clock, self.committer, reader, notifier, self.leases, executions)
+        self.service = StateService(clock, callers, reader, notifier, self.leases, executions)
         verbs = AsyncFlowEngine(self)
         sync_verbs = FlowEngine(verbs, call_inline if clock.virtual else call_on(loop))
         self.runner = FunctionRunner(
             self.service, self.leases, executions, self.executor, flows, engine=verbs, sync_engine=sync_verbs
         )
         self._redefinition = Redefinition(reader, self.committer, notifier, clock, flows)
+        transactions = UserTransactions(self.driver, store, clock, self.executor, notifier.transaction_committed)
         self.worker = Worker(
             store,
             clock,
             self.committer,
             notifier,
             self.heartbeat,
-            styles(clock, self.committer, self.executor, self.runner, store.takes_deltas),
+            styles(clock, self.committer, self.executor, transactions, self.runner, store.takes_deltas),
             self.executor.limits,
             self.feed,
             executions,

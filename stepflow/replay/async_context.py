@@ -59,6 +59,41 @@ class AsyncContext(ContextBase):
         return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
 
     @overload
+    def transaction(
+        self,
+        key: str,
+        fn: Callable[[Any, *Ts], Coroutine[Any, Any, T]],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def transaction(
+        self,
+        key: str,
+        fn: Callable[[Any, *Ts], T],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    def transaction(  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
+        self,
+        key: str,
+        fn: Callable[..., Any],
+        *args: Any,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Call `fn(connection, *args)` as a step whose writes are committed with its value; see `Context.transaction`.
+
+        An async `fn` gets a `psycopg.AsyncConnection`, a sync one is called in a thread.
+        """
+        return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, awaits=True, kind="transaction"))
+
+    @overload
     def map(
         self,
         key: str,

@@ -13,7 +13,7 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider, fan_out
 from stepflow.replay.decider import SECOND, Effects
 from stepflow.replay.first_of import Way
-from stepflow.replay.journal import Journal, Many, Note, StepCall
+from stepflow.replay.journal import Journal, Many, Note, StepCall, Transacted
 
 T = TypeVar("T")
 Duration = float | timedelta
@@ -23,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ContextBase:
     """What both contexts share: the identity of the run, and the checks of what is given."""
 
-    def __init__(self, journal: Journal, perform: Callable[[StepCall | Many | Note], Any]) -> None:
+    def __init__(self, journal: Journal, perform: Callable[[StepCall | Transacted | Many | Note], Any]) -> None:
         self._journal, self._perform = journal, perform
 
     @property
@@ -52,11 +52,13 @@ class ContextBase:
         timeout: Any,
         renamed: str | None,
         awaits: bool,
+        kind: str = "step",
     ) -> Effects:
+        verb = "execute" if kind == "step" else kind
         if retry is not None and not isinstance(retry, RetryPolicy):
-            raise self._wrong(f"execute({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
-        limit_s = None if timeout is None else self._duration("execute", key, "timeout", timeout)
-        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits)
+            raise self._wrong(f"{verb}({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
+        limit_s = None if timeout is None else self._duration(verb, key, "timeout", timeout)
+        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits, kind)
 
     def _map(
         self, key: str, fn: Any, items: Iterable[Any], width: Any, fail_after: Any, first: Any, awaits: bool

@@ -46,6 +46,23 @@ class Context(ContextBase):
         """
         return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=False))  # type: ignore[no-any-return]
 
+    def transaction(
+        self,
+        key: str,
+        fn: Callable[[Any, *Ts], T],
+        *args: *Ts,
+        retry: RetryPolicy | None = None,
+        timeout: Duration | None = None,
+        renamed: str | None = None,
+    ) -> T:
+        """Call `fn(connection, *args)` as a step that writes tables of yours in the store of the run: they and the record of the value are committed together.
+
+        `connection` is a `sqlite3.Connection` or a `psycopg.Connection` inside of a transaction, which is committed when `fn` returns, and
+        rolled back when it raises. After a deadlock `fn` is called again. On SQLite `timeout` is 5 s unless it is given: `fn` keeps
+        all other writers out. The other options are those of `execute`.
+        """
+        return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=False, kind="transaction"))  # type: ignore[no-any-return]
+
     def map(
         self,
         key: str,

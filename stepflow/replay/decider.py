@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 from stepflow.errors import Cancelled, CodecError, DefinitionError, StepflowError, Terminal, TimedOut
@@ -15,11 +16,22 @@ from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.generators import lazy_problem
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay.journal import CANCELLED, Journal, Many, Note, Published, Recorded, StepCall, Suspended, Suspension
+from stepflow.replay.journal import (
+    CANCELLED,
+    Journal,
+    Many,
+    Note,
+    Published,
+    Recorded,
+    StepCall,
+    Suspended,
+    Suspension,
+    Transacted,
+)
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
-Effects = Generator[StepCall | Many | Note, Any, Any]
+Effects = Generator[StepCall | Transacted | Many | Note, Any, Any]
 
 
 def execute(
@@ -31,39 +43,53 @@ def execute(
     limit_s: float | None,
     renamed: str | None,
     awaits: bool,
+    kind: str = "step",
 ) -> Effects:
-    """Call a step once: the recorded value or failure, else that of the call, which is recorded."""
-    journal.enter("execute", key)
+    """Call a step once: the recorded value or failure, else that of the call, which is recorded; a `transaction` with what it writes."""
+    transacted = kind == "transaction"
+    journal.enter("transaction" if transacted else "execute", key)
     step = step_of(journal, key, fn, awaits)
-    row = journal.take("step", key, step.name, renamed)
-    if row is not None and row.kind == "step":
+    if transacted and (problem := journal.host.transaction_problem(step.is_async)):
+        raise journal.wrong(DefinitionError(f"{journal.flow}: wf.transaction({key!r}): {problem}"))
+    row = journal.take(kind, key, step.name, renamed)
+    if row is not None and row.kind == kind:
         return recorded(journal, row, step.codec)
     yield from begin(journal, key, row, step.name)
     tried, unfinished = yield from _attempts(row, journal)
     while True:
         tried += 1
-        raised, value = yield StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished)
+        call = StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished)
+        raised, value = yield Transacted(call, partial(_noted, key, kind, step)) if transacted else call
         if isinstance(raised, Cancelled):
             yield from _cancel(journal, key, step.name)
         if raised is None:
+            if transacted:
+                return value
             try:
-                text, value = round_trip(step, value)
+                note, value = _noted(key, kind, step, value)
             except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
                 raised = refusal
             else:
-                yield Note(key, "step", step.name, text)
+                yield note
                 return value
         failure = journal.host.stored(raised)
         if retry is None or isinstance(raised, Terminal) or not retry.allows(tried, raised):
-            yield Note(key, "step", step.name, failure, failed=True)
+            yield Note(key, kind, step.name, failure, failed=True)
             raise failed(journal, key, failure)
         delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)
         due = journal.host.now() + delay
         text = json.dumps({"attempt": tried, "due": due, "error": failure, "unfinished": unfinished})
-        note, following = Note(key, "attempt", step.name, text), tried + unfinished + 1
+        row_kind = "transaction_attempt" if transacted else "attempt"
+        note, following = Note(key, row_kind, step.name, text), tried + unfinished + 1
         if delay > 0:
             raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=following))
         yield note
+
+
+def _noted(key: str, kind: str, step: StepFunction, value: Any) -> tuple[Note, Any]:
+    """The row of a value, and the value as a replay restores it."""
+    text, value = round_trip(step, value)
+    return Note(key, kind, step.name, text), value
 
 
 def step_of(journal: Journal, key: str, fn: Callable[..., Any], awaits: bool) -> StepFunction:

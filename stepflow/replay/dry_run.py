@@ -18,6 +18,7 @@ from stepflow.replay.journal import (
     StepCall,
     Stored,
     Suspension,
+    Transacted,
     optional_after,
 )
 from stepflow.replay.workflow import Workflow
@@ -79,14 +80,14 @@ class DryRun:
         """The input; raises CodecError, or what user classes raise, if it cannot be restored."""
         return self.workflow.codec.decode(self.recording.exchange)
 
-    def perform(self, effect: StepCall | Many | Note) -> NoReturn:
+    def perform(self, effect: StepCall | Transacted | Many | Note) -> NoReturn:
         """A call would do something: that is as far as the replay goes."""
         if isinstance(effect, Note) and effect.failed and effect.consume:
             problem = CodecError(f"{self.workflow.name}: an event for {effect.key!r} does not fit the type of the wait")
             self.journal.wrong(problem)
         raise self.journal.suspend(Suspension())
 
-    async def aperform(self, effect: StepCall | Many | Note) -> NoReturn:
+    async def aperform(self, effect: StepCall | Transacted | Many | Note) -> NoReturn:
         """The same for an async workflow."""
         self.perform(effect)
 
@@ -132,6 +133,10 @@ class DryRun:
     def cancelling(self) -> bool:
         """Whether a cancel was requested: it ends the attempt no sooner than `stopping` does."""
         return False
+
+    def transaction_problem(self, is_async: bool) -> str:  # noqa: ARG002
+        """None that the code could be blamed for: the store of the workers may be another one."""
+        return ""
 
     def may_undo(self) -> bool:
         """As of a run that was not cancelled."""

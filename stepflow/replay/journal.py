@@ -17,6 +17,7 @@ UNFINISHED = {
     "attempt": "step",
     "wait": "event",
     "choice": "first",
+    "transaction_attempt": "transaction",
 }  # kinds of rows that a later row of the same key replaces, and its kind
 OPTIONAL = "?"  # ends the kind of such a row
 CANCELLED = "cancelled"  # the kind of the row of the call that raised Cancelled; recorded as failed
@@ -76,6 +77,17 @@ class StepCall(NamedTuple):
     limit_s: float | None
     key: str
     attempt: int
+
+
+class Transacted(NamedTuple):
+    """A call in a transaction of the store, whose connection comes before the other arguments.
+
+    `record(value)` gives the row to be committed with what the function wrote, and the value as a replay restores it; what it raises
+    is the failure of the call, as what the function raises.
+    """
+
+    call: StepCall
+    record: Callable[[Any], tuple[Note, Any]]
 
 
 class Many(NamedTuple):
@@ -139,6 +151,9 @@ class Host(Protocol):
 
     def cancelling(self) -> bool:
         """Whether a cancel of the run was requested."""
+
+    def transaction_problem(self, is_async: bool) -> str:
+        """Why the store gives no transaction to a function, an async one if `is_async`; empty if it does."""
 
     def may_undo(self) -> bool:
         """Whether a cancelled workflow may still make calls."""

@@ -16,6 +16,7 @@ SHARED = {
     "futures",
     "health",
     "hidden_loop",
+    "inside_transaction",
     "lifetime",
     "caller_loop",
     "loop_thread",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
+
+import psycopg
 
 from stepflow import (
     AsyncContext,
@@ -43,6 +46,14 @@ async def acreate(name: str) -> Customer:
     return Customer(len(name))
 
 
+def book(connection: sqlite3.Connection, name: str) -> Customer:
+    return Customer(connection.total_changes + len(name))
+
+
+async def abook(connection: psycopg.AsyncConnection[tuple[int]], name: str) -> Customer:
+    return Customer(connection.info.backend_pid + len(name))
+
+
 @workflow("signup/v1", concurrency=10, retry=RetryPolicy(max_attempts=5), cancel_grace=timedelta(minutes=1))
 def signup(wf: Context, inp: Signup) -> Customer:
     found = wf.execute("create/v1", create, inp.name, 3, retry=RetryPolicy(), timeout=30)
@@ -59,6 +70,7 @@ def signup(wf: Context, inp: Signup) -> Customer:
     assert_type(wf.run_id, str)
     assert_type(wf.execute("j", lambda: 5), int)
     assert_type(wf.map("m", len, ["a"], width=2, first=1), list[Ok[int] | Failed])
+    assert_type(wf.transaction("t", book, inp.name, retry=RetryPolicy(), timeout=2), Customer)
     try:
         wf.execute("k", print, "a", renamed="old")
     except Cancelled:
@@ -76,6 +88,8 @@ async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
     await wf.sleep("a", 3)
     assert_type(await wf.wait_for_event("d", "number", int), int)
     assert_type(await wf.random_uuid7("f"), str)
+    assert_type(await wf.transaction("t", book, inp.name), Customer)
+    assert_type(await wf.transaction("u", abook, inp.name, timeout=2), Customer)
     assert_type(await wf.map("m", acreate, ["a"]), list[Ok[Customer] | Failed])
     assert_type(await wf.first_of("o", wf.event("a", int), wf.timer(3)), First[int | None])
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 
 from stepflow import AsyncContext, Context, Engine, workflow
@@ -21,6 +22,10 @@ def create(name: str) -> int:
     return len(name)
 
 
+def book(connection: sqlite3.Connection, name: str) -> int:
+    return connection.total_changes + len(name)
+
+
 @workflow("signup/v1")
 def signup(wf: Context, inp: Signup) -> int:
     wf.execute("a", create, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -31,12 +36,15 @@ def signup(wf: Context, inp: Signup) -> int:
     x: str = wf.execute("e", create, inp.name)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     y: str = wf.wait_for_event("f", "n", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.map("m", create, [1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.transaction("t", book)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.transaction("u", book, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    v: str = wf.transaction("v", book, inp.name)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.sleep("g", "1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.first_of("o", "n")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     z: str = wf.first_of("p", wf.event("n", str), wf.timer(1)).value  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    print(x, y, z)
+    print(x, y, z, v)
     return 1
 
 

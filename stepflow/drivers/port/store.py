@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-four numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-five numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -43,6 +43,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.user_transaction import Transactions, UserTransaction
 from stepflow.errors import StoreError
 from stepflow.model.limits import LimitUsage
 
@@ -135,6 +136,9 @@ class Store(ABC):
     24. *Schedules.* A change of a schedule is part of its commit's atom. It applies only to the version that it names (0: none is
         there), else RevMismatch with the schedule's id. Each change gives another version, never one that a deleted schedule
         of that id had. `next_due` tells the earliest due time of all schedules of the namespace.
+    25. *Together.* What a function writes through the connection of a `UserTransaction` and the member that is committed with it are
+        durable both or neither: a refused member, a lost claim too, takes the function's writes back. Until then neither is
+        visible, and after that the connection is refused. A function cannot end the transaction unnoticed.
     """
 
     guards: Sequence[Guard] = ()
@@ -256,6 +260,11 @@ class Store(ABC):
         """`load_in` through a connection whose statements are awaited."""
         return self.load_in(tx, run_id)
 
+    def begin(self, *, awaited: bool = False) -> UserTransaction:
+        """Open a transaction for a user's function, an async one if `awaited` (law 25); for stores whose driver has `transactions`."""
+        kind = "async functions" if awaited else "functions"
+        raise StoreError(f"this store has no transactions for {kind}: leave the transaction out, or use another store")
+
     @abstractmethod
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """Return a new token when another session changed the store since `token` was given, or the same after the timeout."""
@@ -293,6 +302,12 @@ class Driver(ABC):
     """Names a store. Cheap to make; `connect` opens it, creating or migrating the schema when needed."""
 
     url: str
+
+    transactions: Transactions = "none"
+    """Which functions `Store.begin` can give a connection."""
+
+    transaction_limit_s: float | None = None
+    """How long such a function may take by default: for a store in which it keeps all other writers out."""
 
     @abstractmethod
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:

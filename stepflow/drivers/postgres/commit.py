@@ -20,13 +20,13 @@ from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
 from stepflow.drivers.postgres.connection import ANSWER_S, LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import KEPT
-from stepflow.drivers.postgres.errors import concerns_member, is_stale, member_error
+from stepflow.drivers.postgres.errors import Lost, concerns_member, is_stale, member_error, translate
 from stepflow.drivers.postgres.journal import fits_append, kept
-from stepflow.drivers.postgres.lock_and_read import InboxNotEmpty
+from stepflow.drivers.postgres.lock_and_read import BEGIN, InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.transactions import TransactionRunner, roll_back
-from stepflow.errors import Unavailable
+from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
 LARGE = 8 << 20  # bytes of data for which the server may need longer than for an answer
@@ -64,6 +64,49 @@ class Commits:
                 return [member_error(error)]
         half = len(batch) // 2
         return self.commit(batch[:half], now) + self.commit(batch[half:], now)
+
+    def commit_within(self, connection: Connection, member: Member, now: int) -> CommitResult:
+        """Decide a member in the transaction that is open, and commit that; rolled back if the member is refused.
+
+        Raises psycopg's errors, or OutcomeUnknown; Unavailable if nothing was written.
+        """
+        batch = Batch([member], now, self._tokens.next(), unseen=False)
+        try:
+            runs = self._writer.lock_and_read(connection, batch, [0], within=True)
+            parts = self._writer.decided(connection, [0], batch, runs)
+            if batch.problems:
+                return batch.problems[0]
+            self._hold(max((0, *batch.epochs.get(0, ()))))
+            batch.sent = True
+            revs = self._writer.execute(connection, parts, begun=True)
+        except psycopg.Error as error:
+            if not batch.sent or not connection.closed:
+                raise
+            return self._settled(batch, error)
+        self._tokens.newest = max([self._tokens.newest, *revs.values()])
+        return batch.results(revs)[0]
+
+    def _settled(self, batch: Batch, error: psycopg.Error) -> CommitResult:
+        """The answer to a commit within a transaction whose connection broke."""
+
+        def look(connection: Connection) -> list[CommitResult]:
+            try:
+                connection.execute(BEGIN)
+                self._writer.lock_and_read(
+                    connection, batch, [0], within=True
+                )  # waits until that transaction has ended
+                return self._made(connection, batch) or []
+            finally:
+                roll_back(connection)
+
+        self._runner.pool.forget()
+        try:
+            found = self._runner.run(look)
+        except StoreError as trouble:
+            raise OutcomeUnknown(f"{trouble}; the connection broke inside COMMIT, read the runs again") from trouble
+        if not found:
+            raise translate(Lost(str(error)), self._runner.place.url) from error
+        return found[0]
 
     def _whole(self, batch: Batch) -> list[CommitResult]:
         size = sum(len(data.blob) for commit in batch.commits for data in commit.data)

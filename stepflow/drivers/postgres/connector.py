@@ -65,8 +65,14 @@ log = logging.getLogger("stepflow")
 class Connector:
     """Opens connections to one server and schema; `closing` ends its waiting. `route` is shared by those of one driver."""
 
-    def __init__(self, place: ServerTarget, route: Route) -> None:
-        self.place = place
+    def __init__(
+        self,
+        place: ServerTarget,
+        route: Route,
+        settings: Mapping[str, str] = SETTINGS,
+        kind: type[Connection] = Connection,
+    ) -> None:
+        self.place, self._settings, self._kind = place, settings, kind
         self.network = Network()
         self.closing = self.network.closing
         self._route = route
@@ -88,7 +94,7 @@ class Connector:
             if not self._route.known:
                 self._explore(connection)
             if self.direct or not self.pooled:
-                connection.execute(SET, (list(SETTINGS), list(SETTINGS.values())), prepare=False)
+                connection.execute(SET, (list(self._settings), list(self._settings.values())), prepare=False)
         except BaseException:
             connection.close()
             raise
@@ -108,7 +114,7 @@ class Connector:
 
     def _plain(self) -> Connection:
         """A connection with the settings of its role."""
-        connection = Connection.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
+        connection = self._kind.connect(autocommit=True, cursor_factory=psycopg.RawCursor, **self._options)
         connection.belongs_to(self.network)
         self._opened.add(connection)
         return connection
@@ -135,7 +141,7 @@ class Connector:
 
     def _tell_missing(self, connection: Connection) -> None:
         """Log the settings that cannot be made behind this pooler: they would reach the sessions of others."""
-        wanted = {name: value for name, value in SETTINGS.items() if not name.startswith("tcp_")}
+        wanted = {name: value for name, value in self._settings.items() if not name.startswith("tcp_")}
         found = dict(connection.execute(GET, (list(wanted),), prepare=False).fetchall())
         missing = {name: value for name, value in wanted.items() if found[name] != value}
         if missing:

@@ -13,17 +13,20 @@ from stepflow.drivers.postgres.maintenance import PostgresMaintenance
 from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.session import PostgresStore
-from stepflow.drivers.postgres.transactions import TransactionRunner
+from stepflow.drivers.postgres.transactions import Pool, TransactionRunner
 from stepflow.drivers.postgres.url import target_of
+from stepflow.drivers.postgres.user_transaction import users_connector
 
 
 class PostgresDriver(Driver):
     """A store in one schema of a PostgreSQL database, for any number of processes and machines.
 
     The URL is that of libpq, with these options besides its own: `schema` (default `stepflow`), `shards` (when the store
-    is made; default 1), `connections` per engine (at least 2, default 4) and `pooler=transaction` or `session`, which
+    is made; default 1), `connections` per engine (at least 2, default 4; as many more for functions that get one) and `pooler=transaction` or `session`, which
     is found out if it is left out. Raises StoreError where an option is not understood.
     """
+
+    transactions = "async"
 
     def __init__(self, url: str) -> None:
         self._place = target_of(url)
@@ -38,7 +41,8 @@ class PostgresDriver(Driver):
         runner.pool.adopt(connector.first())
         try:
             shards, store = runner.run(self._prepare)
-            return PostgresStore(runner, connector, Shards(namespace, shards), owner, store)
+            users = Pool(users_connector(self._place, self._route), self._place.connections)
+            return PostgresStore(runner, connector, users, Shards(namespace, shards), owner, store)
         except BaseException as error:
             runner.pool.close()
             if isinstance(error, psycopg.Error):

@@ -13,6 +13,7 @@ from stepflow.drivers.port.queries import DueSummary, NotDueQuery, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.postgres import inbox, next_due
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
@@ -31,7 +32,8 @@ from stepflow.drivers.postgres.query import PostgresReader
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
+from stepflow.drivers.postgres.transactions import Pool, TransactionRunner, fetch_all
+from stepflow.drivers.postgres.user_transaction import PostgresTransaction
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.drivers.postgres.write_changes import queue_statements
 
@@ -39,13 +41,16 @@ T = TypeVar("T")
 
 
 class PostgresStore(Store):
-    """One engine's session: a connection for the lock and the news, and a small pool for the rest."""
+    """One engine's session: a connection for the lock and the news, and a small pool for the rest.
+
+    `users` are the connections that functions get.
+    """
 
     def __init__(
-        self, runner: TransactionRunner, connector: Connector, shards: Shards, owner: Owner, store: int
+        self, runner: TransactionRunner, connector: Connector, users: Pool, shards: Shards, owner: Owner, store: int
     ) -> None:
         place = connector.place
-        self._runner = runner
+        self._runner, self._users = runner, users
         self._shards, self._store = shards, store
         self._closed = False
         key = lock_key(place.schema, "revs")
@@ -68,6 +73,7 @@ class PostgresStore(Store):
             return
         self._closed = True
         self._runner.pool.hurry()
+        self._users.close()
         try:
             with self._watch.writing():
                 self._owners.leave()
@@ -205,6 +211,9 @@ class PostgresStore(Store):
         ids = created + [event.run_id for event in commit.publish] + [cancel.id for cancel in commit.cancel]
         shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
         return inbox.posting(self._runner.place, self._store, shard, body, created[0] if created else "")
+
+    def begin(self, *, awaited: bool = False) -> UserTransaction:
+        return PostgresTransaction(self._users, self._runner, self._commits, awaited)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._watch.wait(token, timeout_s)

@@ -64,7 +64,7 @@ class Pool:
 
         Whatever fails inside is rolled back; raises Lost when it broke.
         """
-        connection = self._take()
+        connection = self.take()
         connection.answer_s = answer_s
         try:
             yield connection
@@ -74,9 +74,10 @@ class Pool:
                 raise Lost(" ".join(str(error).split())) from error
             raise
         finally:
-            self._give(connection)
+            self.give(connection)
 
-    def _take(self) -> Connection:
+    def take(self) -> Connection:
+        """A connection in autocommit mode, for `give` or `drop`; raises Unavailable."""
         with self._returned:
             found = self._returned.wait_for(lambda: self._closed or self._free or self._made < self._most, POOL_WAIT_S)
             if self._closed:
@@ -92,19 +93,21 @@ class Pool:
         try:
             return self._connector.connect()
         except BaseException:
-            self._drop()
+            self.drop()
             raise
 
-    def _give(self, connection: Connection) -> None:
+    def give(self, connection: Connection) -> None:
+        """Take a connection back that no transaction is open on."""
         with self._returned:
             if not connection.closed and not self._closed:
                 self._free.append(connection)
                 self._returned.notify()
                 return
         connection.close()
-        self._drop()
+        self.drop()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
+        """A connection that was taken is not given back: another one may be made."""
         with self._returned:
             self._made -= 1
             self._returned.notify()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import TypeVar
 
 from stepflow.drivers.port.file_identity import FileIdentity
 from stepflow.drivers.sqlite import numbered
@@ -21,9 +22,18 @@ BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this s
 OWN_S = 1.0  # for a transaction of this process on another connection; another thread may be about to end it
 BEGIN = "BEGIN IMMEDIATE"
 LOCKS = "-locks"  # suffix of the directory of lock files
+OURS = numbered.Connection if numbered.AFFECTED else sqlite3.Connection
+C = TypeVar("C", bound=sqlite3.Connection)
 
 
-def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False, create: bool = True) -> sqlite3.Connection:
+def connect(
+    path: Path,
+    lock_timeout_s: float,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    factory: type[C] = OURS,  # type: ignore[assignment]
+) -> C:
     """A connection without implicit transactions that any thread may use, one at a time.
 
     `lock_timeout_s` is how many seconds it waits for writers that do not take turns: other programs, a caller's transaction.
@@ -31,7 +41,7 @@ def connect(path: Path, lock_timeout_s: float, *, read_only: bool = False, creat
     mode = "ro" if read_only else "rwc" if create else "rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
-        factory=numbered.Connection if numbered.AFFECTED else sqlite3.Connection,
+        factory=factory,
         timeout=lock_timeout_s,
         isolation_level=None,
         check_same_thread=False,
@@ -78,14 +88,14 @@ class SqliteDatabase:
         with translated(path):
             if not read_only:
                 create_file(path)
-            self._writer = self.connect()
+            self._writer: sqlite3.Connection = self.connect()
             self._identity = FileIdentity(path)
         self._writer_lock: WriterLock | None = None
 
-    def connect(self) -> sqlite3.Connection:
+    def connect(self, factory: type[C] = OURS) -> C:  # type: ignore[assignment]
         """One more connection to the file, for the caller to close."""
         first = self._identity is None
-        return connect(self.path, self._lock_timeout_s, read_only=self.read_only, create=first)
+        return connect(self.path, self._lock_timeout_s, read_only=self.read_only, create=first, factory=factory)
 
     def check_identity(self) -> None:
         """Raise StoreReplaced if the path does not lead to the file that this session opened."""
@@ -137,7 +147,7 @@ class SqliteDatabase:
                     yield writer
                 except BaseException:
                     self.generation += 1
-                    _roll_back(writer)
+                    roll_back(writer)
                     with translated(self.path):
                         raise
                 self._commit(writer)
@@ -145,6 +155,17 @@ class SqliteDatabase:
                 writer_lock.give()
         finally:
             self._writing.release()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """The right to write, for a transaction on another connection than the one of this session that writes."""
+        with self._writing:
+            self._waits, writer_lock = True, self._ready()
+            writer_lock.take()
+            try:
+                yield
+            finally:
+                writer_lock.give()
 
     def _sync(self, writer: sqlite3.Connection, synced: bool) -> None:
         if synced is not self._synced:
@@ -158,15 +179,18 @@ class SqliteDatabase:
         self._begin(writer)
 
     def _begin(self, writer: sqlite3.Connection) -> None:
+        self.begin(writer)
+        version = _version(writer)
+        if version != self._version:
+            self._version, self.generation = version, self.generation + 1
+
+    def begin(self, writer: sqlite3.Connection) -> None:
         """Begin a write transaction; other programs do not take turns and may be writing."""
         if not _begins(writer):
             if not self._waits:
                 raise WouldBlock
             if not self._wait(lambda: _begins(writer)):
                 writer.execute(BEGIN)
-        version = _version(writer)
-        if version != self._version:
-            self._version, self.generation = version, self.generation + 1
 
     def _wait(self, attempt: Callable[[], bool]) -> bool:
         """Repeat what another writer keeps from being done; False after the timeout.
@@ -197,10 +221,17 @@ class SqliteDatabase:
 
     def _commit(self, writer: sqlite3.Connection) -> None:
         try:
+            self.commit(writer)
+        except StoreError:
+            self.generation += 1
+            raise
+
+    def commit(self, writer: sqlite3.Connection) -> None:
+        """Commit; raises OutcomeUnknown or another StoreError, after a rollback."""
+        try:
             writer.commit()  # acquires the interpreter lock once; executing COMMIT does so three times
         except sqlite3.Error as error:
-            self.generation += 1
-            _roll_back(writer)
+            roll_back(writer)
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:
                 raise OutcomeUnknown(
                     f"{self.path}: {error} inside COMMIT; check the disk, then open it again"
@@ -263,7 +294,8 @@ class SqliteDatabase:
                 self._writer_lock = None
 
 
-def _roll_back(writer: sqlite3.Connection) -> None:
+def roll_back(writer: sqlite3.Connection) -> None:
+    """End a transaction without a commit."""
     with suppress(sqlite3.Error):  # after some errors SQLite has rolled back already
         if writer.in_transaction:
             writer.execute("ROLLBACK")

@@ -22,6 +22,9 @@ class SqliteDriver(Driver):
     seconds a write waits for another process before it raises Unavailable.
     """
 
+    transactions = "sync"
+    transaction_limit_s = 5.0
+
     def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False, lock_timeout_s: float = 10.0) -> None:
         if str(path) in ("", ":memory:"):
             raise StoreError(f"path={str(path)!r}: SQLite stores are files, e.g. sqlite:///orders.db; or use memory://")

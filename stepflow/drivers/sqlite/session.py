@@ -25,6 +25,7 @@ from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.sqlite import bulk as fast
 from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.change_detector import ChangeDetector
@@ -39,7 +40,8 @@ from stepflow.drivers.sqlite.owners import SqliteOwners
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import SessionCache, row_ids_of
-from stepflow.errors import StoreReplaced
+from stepflow.drivers.sqlite.user_transaction import SqliteTransaction
+from stepflow.errors import StoreError, StoreReplaced
 from stepflow.model.shard import shard_of
 
 
@@ -245,6 +247,13 @@ class SqliteStore(Store):
     def load_in(self, tx: Any, run_id: str) -> Record | None:
         self._database.check_identity()
         return inbox.load_in(tx, self._database.path, self._shard, run_id)
+
+    def begin(self, *, awaited: bool = False) -> UserTransaction:
+        if awaited:
+            raise StoreError(
+                "sqlite3 has no connection for async functions: let the function be sync; it is called in a thread"
+            )
+        return SqliteTransaction(self._database, self._shard, self._owners)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._changes.wait(token, timeout_s)

@@ -41,6 +41,7 @@ from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.inside_transaction import note_post
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
@@ -233,6 +234,7 @@ class Client:
         Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent.
         """
         self._lifetime.check_open()
+        note_post()
         if not is_awaited(tx, blocking=self._lifetime.blocking):
             return self._store.post(tx, commit)
         if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession

@@ -73,6 +73,10 @@ class Executor:
             return run_inline(fn, *args)
         return self._pool.submit_to_threads(context.run, in_thread, fn, *args)
 
+    def block(self, fn: Callable[[], T]) -> Awaitable[T]:
+        """Do work of the store that may block; in a thread, under virtual time here."""
+        return _done(fn) if self._clock.virtual else self._pool.submit_to_threads(fn)
+
     def start(self, fn: Callable[..., Any], *args: Any) -> None:
         """Begin a call in another thread, under virtual time make it here; from the thread of a sync workflow."""
         if self._clock.virtual:
@@ -199,6 +203,10 @@ def in_thread(fn: Callable[..., T], *args: Any) -> T:
         return fn(*args)
     finally:
         user_code.end()
+
+
+async def _done(fn: Callable[[], T]) -> T:
+    return fn()
 
 
 async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:

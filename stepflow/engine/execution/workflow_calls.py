@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import define, field
 
@@ -24,6 +26,7 @@ from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution import step_failure
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.executor import AGAIN_S, Executor
+from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.raised import Raised, own_error
 from stepflow.errors import (
@@ -43,7 +46,7 @@ from stepflow.model.state import (
     without_wait,
 )
 from stepflow.replay.context import Context
-from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension
+from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension, Transacted
 from stepflow.replay.workflow import Workflow
 
 
@@ -53,6 +56,7 @@ class WorkflowCalls(SteppedAttempt):
 
     committer: Committer = field(kw_only=True)
     executor: Executor = field(kw_only=True)
+    transactions: UserTransactions = field(kw_only=True)
     journal: Journal = field(init=False)
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
@@ -126,6 +130,10 @@ class WorkflowCalls(SteppedAttempt):
         """Whether a cancel was requested."""
         return self.cancel
 
+    def transaction_problem(self, is_async: bool) -> str:
+        """Why the store gives no transaction to such a function."""
+        return self.transactions.problem(is_async)
+
     def may_undo(self) -> bool:
         """Whether the time for undoing after a cancel has not passed."""
         return self.clock.now() <= self.undo_ends()
@@ -145,23 +153,27 @@ class WorkflowCalls(SteppedAttempt):
         """The exception of a recorded failure."""
         return step_failure.restored(key, text)
 
-    async def perform(self, effect: StepCall | Many | Note) -> Any:
+    async def perform(self, effect: StepCall | Transacted | Many | Note) -> Any:
         """Do what a call of an async workflow asks for."""
         if isinstance(effect, Note):
             await self._record(self._member(effect))
             return self._ends_if_lost()
         if isinstance(effect, Many):
             return await self._many(effect)
+        effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
         current = self.current
         current.step, current.attempt = effect.key, effect.attempt
         try:
+            if record is not None:
+                return None, await self._transacted(call_of(effect), record)
             if effect.limit_s is not None:
-                call = Call(effect.fn, effect.args, effect.is_async, effect.limit_s)
-                return None, await self.executor.limits.run(self, call, self.executor.call_step)
+                return None, await self.executor.limits.run(self, call_of(effect), self.executor.call_step)
             if effect.is_async:
                 self.awaits = True
                 return None, await effect.fn(*effect.args)
             return None, await self.executor.call_to_its_end(self, effect.fn, *effect.args)
+        except Refused as refusal:
+            self._refuse(refusal.error)
         except (Exception, Raised) as error:  # noqa: BLE001 - the step's failure
             own = own_error(error)
             if not isinstance(own, Exception):
@@ -254,12 +266,27 @@ class WorkflowCalls(SteppedAttempt):
             if rows:
                 self.committed(self._commit_sync(self._append(rows)))
 
+    async def _transacted(self, call: Call, record: Callable[[Any], tuple[Note, Any]]) -> Any:
+        value, done = await self.transactions.acall(self, call, partial(self._recorded, record))
+        self.committed(done)
+        return value
+
+    def _transacted_sync(self, call: Call, record: Callable[[Any], tuple[Note, Any]]) -> Any:
+        value, done = self.transactions.call(self, call, partial(self._recorded, record))
+        self.committed(done)
+        return value
+
+    def _recorded(self, record: Callable[[Any], tuple[Note, Any]], value: Any) -> tuple[Member, Any]:
+        """The commit of what a function returned, and the value that the call has for the workflow."""
+        note, value = record(value)
+        return self._member(note), value
+
     def call_sync(self, value: Any) -> Any:
         """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
         self.home = threading.get_ident()
         return self.workflow.call(Context(self.journal, self.perform_sync), value)
 
-    def perform_sync(self, effect: StepCall | Many | Note) -> Any:
+    def perform_sync(self, effect: StepCall | Transacted | Many | Note) -> Any:
         """Do what a call of a sync workflow asks for, in its thread."""
         if isinstance(effect, Note):
             before = user_code.suspend()
@@ -270,13 +297,17 @@ class WorkflowCalls(SteppedAttempt):
             return self._ends_if_lost()
         if isinstance(effect, Many):
             return self._many_sync(effect)
+        effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
         current = self.current
         current.step, current.attempt = effect.key, effect.attempt
         try:
+            if record is not None:
+                return None, self._transacted_sync(call_of(effect), record)
             if effect.limit_s is None:
                 return None, effect.fn(*effect.args)
-            call = Call(effect.fn, effect.args, False, effect.limit_s)
-            return None, self.executor.limits.call(self, call, self.executor.call_step)
+            return None, self.executor.limits.call(self, call_of(effect), self.executor.call_step)
+        except Refused as refusal:
+            self._refuse(refusal.error)
         except Exception as error:  # noqa: BLE001 - the step's failure
             if error is user_code.interruption:
                 raise KeyboardInterrupt from None
@@ -344,7 +375,7 @@ class WorkflowCalls(SteppedAttempt):
         self._answer = answer
         self._answered.release()
 
-    def _refuse(self, error: BaseException) -> None:
+    def _refuse(self, error: BaseException) -> NoReturn:
         """The store did not take a commit: end the attempt, and let the worker see why."""
         self.refused = error if isinstance(error, StepflowError) else StepflowError(message_of(error))
         raise self.journal.suspend(Suspension())
@@ -353,6 +384,11 @@ class WorkflowCalls(SteppedAttempt):
         """After a step whose thread goes on, the claim is given up: what the thread still writes is refused."""
         if self.lost:
             raise self.journal.suspend(Suspension())
+
+
+def call_of(effect: StepCall) -> Call:
+    """A step's call as the executor takes it."""
+    return Call(effect.fn, effect.args, effect.is_async, effect.limit_s)
 
 
 def journal_row(note: Note) -> JournalRow:

@@ -99,6 +99,13 @@ class Notifier:
         for subscriber in self._commit:
             subscriber()
 
+    def transaction_committed(self, posted: bool) -> None:
+        """A transaction of a user's function is durable, with calls through its connection if something was `posted`."""
+        if self.watched:
+            self.committed()
+        if posted:
+            self.schedule_at(0)
+
     def schedule_at(self, due: int) -> None:
         """Something may be due at `due` (microseconds UTC; 0: now)."""
         for subscriber in self._due:

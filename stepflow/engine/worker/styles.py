@@ -12,6 +12,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.step_attempt import StepAttempt
+from stepflow.engine.execution.user_transactions import UserTransactions
 from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.engine.states.function_attempt import FunctionAttempt
 from stepflow.engine.states.function_runner import FunctionRunner
@@ -21,11 +22,18 @@ Styles = Mapping[str, Callable[[Flow[Any, Any], Claim, Record], Attempt]]
 
 
 def styles(
-    clock: Clock, committer: Committer, executor: Executor, runner: FunctionRunner, takes_deltas: bool
+    clock: Clock,
+    committer: Committer,
+    executor: Executor,
+    transactions: UserTransactions,
+    runner: FunctionRunner,
+    takes_deltas: bool,
 ) -> Styles:
     """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow; `takes_deltas` is that of the store."""
     return {
         "steps": partial(StepAttempt, clock=clock, executor=executor, takes_deltas=takes_deltas),
-        "workflow": partial(WorkflowAttempt, clock=clock, committer=committer, executor=executor),
+        "workflow": partial(
+            WorkflowAttempt, clock=clock, committer=committer, executor=executor, transactions=transactions
+        ),
         "function": partial(FunctionAttempt, clock=clock, committer=committer, runner=runner),
     }

@@ -23,6 +23,7 @@ from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
 from stepflow.testing.conformance.laws.schedules import ScheduleLaws
+from stepflow.testing.conformance.laws.user_transactions import UserTransactionLaws
 from stepflow.testing.conformance.processes.races import RaceLaws
 
 
@@ -43,6 +44,7 @@ class DriverLaws(
     PruningLaws,
     ChildLaws,
     ScheduleLaws,
+    UserTransactionLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""
 

@@ -13,6 +13,7 @@
 - `pruning.py`: law 22, pruning in pieces.
 - `children.py`: law 23, children and their parents.
 - `schedules.py`: law 24, schedules.
+- `user_transactions.py`: law 25, functions of the user in a transaction of the store.
 
 A new law gets its number in the docstring of the port and at least one test named after it here or in `processes/`;
 the architecture test compares the two. `DriverLaws` (`driver_laws.py`) inherits all of them.

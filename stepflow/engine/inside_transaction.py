@@ -1,0 +1,48 @@
+"""Inside: tells the calls of an engine that the caller is a function in a transaction of the same store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from attrs import define
+
+from stepflow.errors import StepflowError
+
+
+@define(eq=False)
+class Inside:
+    """One call of a function in a transaction of `store`, a URL; `posted` tells whether it made a call with `tx=`."""
+
+    store: str
+    posted: bool = False
+
+
+_inside: ContextVar[Inside | None] = ContextVar("stepflow_inside_transaction", default=None)
+
+
+@contextmanager
+def inside(call: Inside) -> Iterator[None]:
+    """What is called in the block is inside of the transaction."""
+    token = _inside.set(call)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
+def note_post() -> None:
+    """Something was posted through a connection, perhaps that of the transaction which the caller is inside of."""
+    if (call := _inside.get()) is not None:
+        call.posted = True
+
+
+def check_outside_transaction(store: str) -> None:
+    """Raise StepflowError if the caller is inside of a transaction of this store: a write would be no part of it, or wait for its end."""
+    call = _inside.get()
+    if call is not None and call.store == store:
+        raise StepflowError(
+            "an engine was called to write inside of a transaction of its own store, of which that would be no part: give the call"
+            " the connection as tx=, or make it after the function has returned"
+        )
