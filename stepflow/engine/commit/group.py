@@ -103,7 +103,7 @@ class GroupCommitter(Committer):
             entry.outcome = _closed()
             return entry
         pending = self._pending
-        if self._pool.in_first_step and not pending and not self._sent and not isinstance(commit, Release):
+        if not pending and self._pool.in_first_step and not self._sent and not isinstance(commit, Release):
             entry.outcome = self._commit_now(commit)
             if entry.outcome is not PENDING:
                 return entry

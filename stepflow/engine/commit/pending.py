@@ -30,7 +30,7 @@ class PendingCommit:
         on_done: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
-        self.run = _only_run(write)
+        self.run = write.id if type(write) is Step else _only_run(write)
         self.on_done = on_done
         self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
@@ -78,7 +78,7 @@ async def to_its_end(pending: Awaitable[T]) -> tuple[T, bool]:
 
 def _only_run(write: Member | Release) -> str:
     """The run that a step writes, or a commit that touches no other; else empty: `_one_per_run` has to look closer."""
-    if type(write) is Step or type(write) is Append:
+    if type(write) is Append or type(write) is Step:
         return write.id
     if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
         return ""

@@ -88,11 +88,7 @@ class Executor:
         """Call a sync step of a workflow where it may block; only the worker ends the wait for it."""
         task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker made it
         context = copy_context()
-        made = self.call_step(context, fn, *args)
-        try:
-            return await (_to_its_end(made, task, attempt) if isinstance(made, asyncio.Future) else made)
-        finally:
-            _carry_over(context)
+        return await _of_thread(self.call_step(context, fn, *args), context, task, attempt)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Let the threads end."""
@@ -118,28 +114,27 @@ def run_on_loop(
             try:
                 if type(effect) is not Call:
                     made: Any = commit(effect)
-                elif effect.limit_s is not None:
-                    made = limits.run(attempt, effect, call)
-                elif effect.is_async:
-                    made, attempt.awaits = effect.fn(*effect.args), True
+                    if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
+                        while made.outcome is PENDING:
+                            yield made
+                            if made.outcome is PENDING:  # the task was cancelled
+                                _keep_unless_interrupted(task, attempt)
+                        value = made.outcome
+                        if type(value) is not tuple and isinstance(value, BaseException):
+                            raise value
+                    else:
+                        value = yield from _awaited(made)
+                elif effect.is_async or effect.limit_s is not None:
+                    if effect.limit_s is None:
+                        made, attempt.awaits = effect.fn(*effect.args), True
+                    else:
+                        made = limits.run(attempt, effect, call)
+                    value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
+                    attempt.awaits = False
                 else:
                     context = copy_context()
                     made = call(context, effect.fn, *effect.args)
-                if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
-                    while made.outcome is PENDING:
-                        yield made
-                        if made.outcome is PENDING:  # the task was cancelled
-                            _keep_unless_interrupted(task, attempt)
-                    value = made.outcome
-                    if type(value) is not tuple and isinstance(value, BaseException):
-                        raise value
-                elif isinstance(made, asyncio.Future) and type(effect) is Call and not effect.is_async:
-                    try:
-                        value = yield from _awaited(_to_its_end(made, task, attempt))
-                    finally:
-                        _carry_over(context)
-                else:
-                    value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
+                    value = yield from _awaited(_of_thread(made, context, task, attempt))
             except BaseException as error:
                 if is_closed(task) or (issubclass(type(error), CancelledError) and attempt.interrupted):
                     effects.close()
@@ -151,7 +146,6 @@ def run_on_loop(
                     continue
                 effect = effects.throw(for_generator(own_error(error)))
             else:
-                attempt.awaits = False
                 if task.cancelling():
                     yield from _awaited(_absorb(task, attempt))
                 effect = effects.send(value)
@@ -174,6 +168,16 @@ def _keep_unless_interrupted(task: asyncio.Task[Any], attempt: Attempt) -> None:
     if attempt.interrupted:
         raise CancelledError
     keep_task(task)
+
+
+async def _of_thread(made: Awaitable[Any], context: Context, task: asyncio.Task[Any], attempt: Attempt) -> Any:
+    """The result of a call that runs in a thread, or of one that is made here."""
+    if not isinstance(made, asyncio.Future):
+        return await made
+    try:
+        return await _to_its_end(made, task, attempt)
+    finally:
+        _carry_over(context)
 
 
 async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attempt: Attempt) -> T:

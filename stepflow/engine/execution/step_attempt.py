@@ -174,7 +174,7 @@ class StepAttempt(GeneratorAttempt):
             self._taken = []
             return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._failed(refusal)
         changed = None if text == self.text else self._stored(text)
-        forget = self._forgotten(move, note)
+        forget = self._forgotten(move, note) if self._journal else ()
         transition = move.transition
         if note:
             transition = transition.with_notes(error=note)
@@ -219,7 +219,7 @@ class StepAttempt(GeneratorAttempt):
 
     def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
         """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""
-        if note or move.stays or not self._journal:
+        if note or move.stays:
             return ()
         name = f"{self.current.step}:" if move.tasks else ""
         gone = [key for key in self._journal if key.startswith(name)]
