@@ -54,8 +54,10 @@ def execute(
     row = journal.take(kind, key, step.name, renamed)
     if row is not None and row.kind == kind:
         return recorded(journal, row, step.codec)
-    yield from begin(journal, key, row, step.name)
-    tried, unfinished = yield from _attempts(row, journal)
+    tried, unfinished = 0, journal.unfinished
+    if row is not None or journal.host.stopping() or journal.host.cancelling():
+        yield from begin(journal, key, row, step.name)
+        tried, unfinished = yield from _attempts(row, journal)
     while True:
         tried += 1
         call = StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished)
@@ -234,11 +236,11 @@ def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, tu
 
 def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
     """The text of a value, and the value as a replay restores it."""
-    if problem := lazy_problem(value):
-        raise StepflowError(problem)
     codec = step.codec
     if type(value) is int and codec.type is int:
         return str(value), value
+    if problem := lazy_problem(value):
+        raise StepflowError(problem)
     text = codec.encode(value)
     return text, value if type(value) in PLAIN else codec.decode(text)
 

@@ -220,6 +220,13 @@ class Journal:
     def enter(self, verb: str, key: str) -> None:
         """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
         self.check(verb, key)
+        if type(key) is not str or key not in self.left:  # a recorded key is a good one, and was counted
+            self._check_new(verb, key)
+        if key in self.used:
+            raise self._used_before(verb, key)
+        self.used.add(key)
+
+    def _check_new(self, verb: str, key: str) -> None:
         if not is_key(key):
             raise self.wrong(
                 DefinitionError(
@@ -227,10 +234,7 @@ class Journal:
                     " without NUL, which no other call of this workflow has"
                 )
             )
-        if key in self.used:
-            raise self._used_before(verb, key)
         self._count(1)
-        self.used.add(key)
 
     def enter_items(self, verb: str, keys: Sequence[str]) -> None:
         """A call that makes several others begins: their keys count as used. Raises as `enter`."""

@@ -60,6 +60,7 @@ class WorkflowCalls(SteppedAttempt):
     journal: Journal = field(init=False)
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
+    _is_async: bool = field(init=False)
     home: object = field(init=False, default=None)  # the task or the thread that may make durable calls
     refused: StepflowError | None = field(init=False, default=None)  # why the store took no commit of a call
     _cancelled_at: int = field(init=False, default=0)  # microseconds UTC, if this claim learned of it
@@ -76,6 +77,7 @@ class WorkflowCalls(SteppedAttempt):
         self.rev, self.transition = self.state.rev, self.state.transition
         self.cancel = self.cancel or CANCEL in self.transition.annotations
         self.current = Current(self.state.id, self.record.created.flow)
+        self._is_async = self.workflow.is_async
         self._answered.acquire()
 
     @property
@@ -110,7 +112,7 @@ class WorkflowCalls(SteppedAttempt):
         """Why a durable call may not be made here."""
         if step := current_step():
             return f"is called inside of step {step!r}: only the workflow itself may make durable calls; let the step return first"
-        if self.workflow.is_async:
+        if self._is_async:
             if asyncio.current_task() is not self.home:
                 return "is awaited in another task than the workflow: await the calls one after another, without asyncio.gather, create_task or wait_for"
         elif threading.get_ident() != self.home:
@@ -342,16 +344,7 @@ class WorkflowCalls(SteppedAttempt):
 
     async def commit(self, member: Member) -> Any:
         """Commit from the event loop; the write is done even if user code cancels the task meanwhile."""
-        while True:
-            pending = self.committer.submit(member)
-            try:
-                return await self._done(pending)
-            except StoreError as error:
-                if not self.should_retry_commit(error):
-                    raise
-                await asyncio.sleep(AGAIN_S)
-
-    async def _done(self, pending: Any) -> Any:
+        pending = self.committer.submit(member)
         while True:
             try:
                 return await pending
@@ -359,6 +352,11 @@ class WorkflowCalls(SteppedAttempt):
                 if is_closed(self.task) or self.interrupted or type(pending) is not PendingCommit:
                     raise
                 keep_task(self.task)
+            except StoreError as error:
+                if not self.should_retry_commit(error):
+                    raise
+                await asyncio.sleep(AGAIN_S)
+                pending = self.committer.submit(member)
 
     def _commit_sync(self, member: Member) -> Any:
         while True:
