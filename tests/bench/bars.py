@@ -112,6 +112,20 @@ BARS = (
         for store, suffix, chains in (("sqlite", ".64", "async.64"), ("postgres", ".postgres.64", "postgres.64"))
         for name, how in (("flowfn", "return"), ("flowfn-do", "await"))
     ),
+    *(
+        Bar(
+            f"workflows whose steps return {what}, {STORES[store]}: {factor:g} x chains",
+            name + suffix,
+            factor,
+            (chains,),
+        )
+        for store, suffix, chains in (("sqlite", ".64", "async.64"), ("postgres", ".postgres.64", "postgres.64"))
+        for name, what, factor in (("workflows", "an int", 1.2), ("workflows-attrs", "an object", 1))
+    ),
+    *(
+        Bar(f"a replay of 1,000 steps, {STORES[s]}: 10 ms", f"resume.{s}", 10, at_most=True)
+        for s in ("sqlite", "postgres")
+    ),
     Bar(
         "one run after the other, SQLite: 1.2 x the best peer", "serial.sqlite", 1.2, ("serial.dura", "serial.unhinged")
     ),

@@ -30,6 +30,31 @@ def flow_functions() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def workflows() -> Iterator[Row]:
+    """Workflows of ten steps beside the chains of ten, replays, and steps side by side."""
+    styles = {
+        "workflows": ("int", "async steps that return an int"),
+        "workflows-attrs": ("attrs", "async steps that return a small attrs object"),
+        "workflows-sync": ("sync", "sync steps that return an int"),
+    }
+    for store in DURABLE:
+        runs, needs = 3200 if store == "sqlite" else 1600, NEEDS.get(store, ())
+        for name, (style, label) in styles.items():
+            yield Row(
+                f"{name}.64" if store == "sqlite" else f"{name}.{store}.64", f"workflows, {STORES[store]}",
+                f"{label}, 64 runs at a time", "workflows:drain", runs, "steps/s", {"width": 64, "style": style},
+                needs, store,
+            )  # fmt: skip
+        yield Row(
+            f"resume.{store}", f"workflows, {STORES[store]}", "event to the next step behind 1,000 recorded ones",
+            "workflows:resume", 10, "ms", {"behind": 1000}, needs, store, size="rounds",
+        )  # fmt: skip
+        yield Row(
+            f"map.{store}", f"workflows, {STORES[store]}", "map over 1,000 items, 64 at a time", "workflows:mapped", 10,
+            "items/s", {"items": 1000, "width": 64}, needs, store,
+        )  # fmt: skip
+
+
 def crashes() -> Iterator[Row]:
     """A worker process dies, another one is idle."""
     for store in DURABLE:

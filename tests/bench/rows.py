@@ -125,6 +125,7 @@ PARTS = (
     _runs,
     short_rows.short,
     engine_rows.flow_functions,
+    engine_rows.workflows,
     engine_rows.crashes,
     engine_rows.loads,
     _footprint,

@@ -37,6 +37,10 @@ class Target:
         """The runs whose ids begin so."""
         return self._rows("states", prefix) if self.store in ("sqlite", "postgres") else len(set(self._ids(prefix)))
 
+    def calls(self) -> int:
+        """The recorded calls of workflows, in a SQLite or PostgreSQL store."""
+        return self._rows("journal", "run-", "run_id")
+
     def delays(self) -> int:
         """All delays that have not fired."""
         if self.store in ("sqlite", "postgres"):

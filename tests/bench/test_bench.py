@@ -49,6 +49,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "crash:measure": {"rounds": 1, "settle": False},
     "short:reopen": {"rounds": 2, "behind": 3},
     "short:across": {"pause_s": 0.0},
+    "workflows:resume": {"rounds": 2, "behind": 3},
+    "workflows:mapped": {"items": 3},
     "load:measure": {"rate": 1000.0},
 }
 """What makes a probe small, besides its size."""
