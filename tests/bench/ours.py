@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from stepflow import AsyncEngine, StepFlow, Steps, named
+from stepflow.model.flow import Flow
 from tests.bench.target import target
 
 STEPS = 10
@@ -39,7 +40,9 @@ def flow_of(style: str, steps: int = STEPS) -> StepFlow[Any]:
     return _chain("bench", step, step, steps)
 
 
-async def start_all(engine: AsyncEngine, flow: StepFlow[Any], ids: Iterable[str], width: int = 512, **how: Any) -> None:
+async def start_all(
+    engine: AsyncEngine, flow: Flow[Any, Any], ids: Iterable[str], width: int = 512, **how: Any
+) -> None:
     """Start the runs, `width` clients at a time."""
     todo = iter(ids)
 
