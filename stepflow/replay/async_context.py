@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime
 from typing import Any, TypeVar, TypeVarTuple, overload
 
@@ -11,6 +11,7 @@ from stepflow.replay import decider
 from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
 from stepflow.replay.decider import Effects
 from stepflow.replay.first_of import Way, first_of
+from stepflow.replay.gather import gather
 from stepflow.replay.results import Failed, First, Ok
 
 T = TypeVar("T")
@@ -128,6 +129,40 @@ class AsyncContext(ContextBase):
         """Call `fn(item)` as a step for each item, at most `width` at a time; see `Context.map`."""
         return self._run(key, self._map(key, fn, items, width, fail_after, first, awaits=True))
 
+    @overload
+    def gather(self, a: Awaitable[A], /) -> Coroutine[Any, Any, tuple[A]]: ...
+    @overload
+    def gather(self, a: Awaitable[A], b: Awaitable[B], /) -> Coroutine[Any, Any, tuple[A, B]]: ...
+    @overload
+    def gather(self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> Coroutine[Any, Any, tuple[A, B, C]]: ...
+    @overload
+    def gather(
+        self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], /
+    ) -> Coroutine[Any, Any, tuple[A, B, C, D]]: ...
+    @overload
+    def gather(
+        self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], d: Awaitable[D], e: Awaitable[E], /
+    ) -> Coroutine[Any, Any, tuple[A, B, C, D, E]]: ...
+    @overload
+    def gather(
+        self,
+        a: Awaitable[T],
+        b: Awaitable[T],
+        c: Awaitable[T],
+        d: Awaitable[T],
+        e: Awaitable[T],
+        f: Awaitable[T],
+        /,
+        *calls: Awaitable[T],  # mypy takes a call for ambiguous if this overload accepts as few arguments as the others
+    ) -> Coroutine[Any, Any, tuple[T, ...]]: ...
+    def gather(self, *calls: Awaitable[Any]) -> Coroutine[Any, Any, tuple[Any, ...]]:
+        """Make several calls side by side: `a, b = await wf.gather(wf.execute(...), wf.wait_for_event(...))`; their values, in their order.
+
+        Each argument is a call without `await`, or a coroutine of your own that makes calls one after another. Several of them may wait
+        at the same time. When all have ended, the first error in their order is raised.
+        """
+        return self._run("gather", gather(self._journal, calls))
+
     def sleep(self, key: str, duration: Duration) -> Coroutine[Any, Any, None]:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""
         return self._run(key, self._sleep(key, duration))
@@ -192,18 +227,31 @@ class AsyncContext(ContextBase):
 
     async def _awaited(self, number: int, effects: Effects, restored: Callable[[Any], Any] | None) -> Any:
         del self._journal.unawaited[number]
-        perform = self._perform
+        perform, send = self._perform, effects.send
+        if self._journal.forks:
+            send = self._in_branch(send)
         try:
-            effect = next(effects)
+            effect = send(None)
             while True:
                 try:
                     done = await perform(effect)
                 except BaseException as error:
                     self._journal.broke_off(error)
                     raise
-                effect = effects.send(done)
+                effect = send(done)
         except StopIteration as stop:
             return stop.value if restored is None else restored(stop.value)
         except RuntimeError as error:
             raised = raised_by(error)
         raise raised
+
+    def _in_branch(self, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """`send` for a call of a branch: others go on in between."""
+        journal = self._journal
+        branch = journal.host.branch() or journal.branch
+
+        def switched(done: Any) -> Any:
+            journal.switch(branch)
+            return send(done)
+
+        return switched

@@ -13,7 +13,7 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider, fan_out
 from stepflow.replay.decider import SECOND, Effects
 from stepflow.replay.first_of import Way
-from stepflow.replay.journal import Journal, Many, Note, StepCall, Transacted
+from stepflow.replay.journal import Journal
 
 T = TypeVar("T")
 Duration = float | timedelta
@@ -23,7 +23,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ContextBase:
     """What both contexts share: the identity of the run, and the checks of what is given."""
 
-    def __init__(self, journal: Journal, perform: Callable[[StepCall | Transacted | Many | Note], Any]) -> None:
+    def __init__(self, journal: Journal, perform: Callable[[Any], Any]) -> None:
         self._journal, self._perform = journal, perform
 
     @property

@@ -26,12 +26,13 @@ from stepflow.replay.journal import (
     StepCall,
     Suspended,
     Suspension,
+    Together,
     Transacted,
 )
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
-Effects = Generator[StepCall | Transacted | Many | Note, Any, Any]
+Effects = Generator[StepCall | Transacted | Many | Note | Together, Any, Any]
 
 
 def execute(
@@ -179,7 +180,7 @@ def patched(journal: Journal, key: str) -> Effects:
     if key in journal.left:
         journal.take("patched", key)
         return True
-    if journal.left:
+    if journal.unread():
         return False
     yield Note(key, "patched", "", "true")
     return True
@@ -188,6 +189,12 @@ def patched(journal: Journal, key: str) -> Effects:
 def continue_as_new(journal: Journal, text: str) -> Suspended:
     """End this attempt and all that was recorded; the run begins anew with another input. The exception is to be raised."""
     journal.check("continue_as_new", "")
+    if journal.forks:
+        raise journal.wrong(
+            DefinitionError(
+                f"{journal.flow}: wf.continue_as_new() is called inside of wf.gather: call it when that has ended"
+            )
+        )
     journal.finished()
     journal.renewed = text
     return journal.suspend(Suspension())

@@ -9,6 +9,7 @@ from attrs import define, field, frozen
 
 from stepflow.errors import CodecError, ReplayMismatch, StepflowError
 from stepflow.model.error_text import kind_of, message_of
+from stepflow.replay.branches import Branch
 from stepflow.replay.ending import wrong_end, wrong_return
 from stepflow.replay.journal import (
     Journal,
@@ -18,6 +19,7 @@ from stepflow.replay.journal import (
     StepCall,
     Stored,
     Suspension,
+    Together,
     Transacted,
     optional_after,
 )
@@ -87,9 +89,22 @@ class DryRun:
             self.journal.wrong(problem)
         raise self.journal.suspend(Suspension())
 
-    async def aperform(self, effect: StepCall | Transacted | Many | Note) -> NoReturn:
-        """The same for an async workflow."""
-        self.perform(effect)
+    async def aperform(self, effect: StepCall | Transacted | Many | Note | Together) -> None:
+        """The same for an async workflow; the branches of a gather are replayed one after another."""
+        if not isinstance(effect, Together):
+            self.perform(effect)
+        journal, leaving = self.journal, False
+        around = journal.branch
+        for branch, call in effect.calls:
+            journal.switch(branch)
+            journal.leaving = False
+            try:
+                branch.value = await call
+            except BaseException as error:  # noqa: BLE001 - the gather decides
+                branch.error = error
+            leaving = leaving or journal.leaving
+        journal.switch(around)
+        journal.leaving = leaving
 
     def replayed(self, output: Any, raised: BaseException | None) -> Replayed:
         """What the end of the function means."""
@@ -125,6 +140,10 @@ class DryRun:
     def misplaced(self) -> str:
         """Why a call may not be made where it is made now."""
         return "" if self.home() == self._begun else "is made in another task or thread than the workflow"
+
+    def branch(self) -> Branch:
+        """The present branch: they are replayed one after another."""
+        return self.journal.branch
 
     def stopping(self) -> bool:
         """True: the attempt ends before its first new call."""

@@ -12,7 +12,7 @@ def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[Ba
     if journal.problem is not None or journal.renewed is not None:
         return journal.problem
     if journal.suspension is not None and not journal.over:
-        return None if isinstance(raised, Suspended) else _swallowed(journal.flow, journal.suspension)
+        return None if isinstance(raised, Suspended) else swallowed(journal.flow, journal.suspension)
     broken = journal.broken
     if broken is not None and (raised is not broken or (journal.went_on and isinstance(broken, cancelled))):
         return _went_on(journal.flow, broken)
@@ -28,7 +28,8 @@ def wrong_return(journal: Journal) -> StepflowError | None:
     return _unawaited(journal.flow, next(iter(journal.unawaited.values()))) if journal.unawaited else None
 
 
-def _swallowed(flow: str, found: Suspension) -> DefinitionError:
+def swallowed(flow: str, found: Suspension) -> DefinitionError:
+    """The code that a call suspended went on."""
     return DefinitionError(
         f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
         " catch BaseException without raising it again; `except Exception` is fine"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
 from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError, TooLarge
 from stepflow.model.codec import Codec
 from stepflow.model.scalars import short_repr
+from stepflow.replay.branches import MARK, Branch, sort_out
 
 LARGEST_KEY = 500  # bytes
 MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal, which is read for each attempt
@@ -112,6 +113,13 @@ class Note(NamedTuple):
     text: str
     failed: bool = False
     consume: tuple[int, ...] = ()
+    branch: str = ""  # the path of the branch that writes it
+
+
+class Together(NamedTuple):
+    """Coroutines of the workflow that go on side by side, each in a branch, which receives the error or the value."""
+
+    calls: tuple[tuple[Branch, Coroutine[Any, Any, Any]], ...]
 
 
 @frozen
@@ -120,7 +128,7 @@ class Suspension:
 
     `at` is the position, e.g. `"sleep:cool-off/v1"`; empty if the claim shall only be released. `rows` are recorded with it. `due` (microseconds UTC, None:
     not by itself) and `events`, the names of the events that wake the run, say when; `error` is the stored failure of a step that is tried
-    again as attempt number `attempt`.
+    again as attempt number `attempt`. `also` are the positions of other branches that wait.
     """
 
     at: str = ""
@@ -129,6 +137,7 @@ class Suspension:
     events: tuple[str, ...] = ()
     error: str = ""
     attempt: int = 1
+    also: tuple[str, ...] = ()
 
 
 class Host(Protocol):
@@ -145,6 +154,9 @@ class Host(Protocol):
 
     def misplaced(self) -> str:
         """Why a call may not be made where it is made now; empty if it may."""
+
+    def branch(self) -> Branch | None:
+        """The branch of the present task, if it is one of a gather."""
 
     def stopping(self) -> bool:
         """Whether the attempt shall end before its next new call."""
@@ -195,6 +207,10 @@ class Journal:
     went_on: bool = False  # the function made another call after that
     made: int = 0  # calls of an async workflow
     unawaited: dict[int, str] = Factory(dict)  # the keys of those that it has not awaited
+    branch: Branch = Factory(Branch)  # the one that makes the present call
+    later: dict[str, dict[str, Recorded]] = Factory(dict)  # rows of branches that have not begun, by path and key
+    forks: int = 0  # gathers that go on
+    leaving: bool = False  # a branch has found that the attempt shall end
 
     @classmethod
     def of(cls, flow: str, run_id: str, host: Host, rows: Iterable[Recorded], events: Sequence[Published]) -> Journal:
@@ -204,14 +220,36 @@ class Journal:
         for key in [key for key, row in journal.left.items() if row.kind.endswith(OPTIONAL)]:
             row = journal.left.pop(key)
             kind = row.kind.removesuffix(OPTIONAL)
-            journal.optional[key] = Note(key, kind, row.name, row.text, row.failed)
+            journal.optional[key] = _plain(row, kind.partition(MARK)[0])
+        journal.later = sort_out(journal.left, _plain)
         return journal
+
+    def switch(self, branch: Branch) -> None:
+        """Let the next calls be those of this branch."""
+        if branch is not self.branch:
+            last, self.branch = self.branch, branch
+            last.left, last.suspension, last.cancelled = self.left, self.suspension, self.cancelled
+            self.left, self.suspension, self.cancelled = branch.left, branch.suspension, branch.cancelled
+
+    def fork(self, count: int) -> list[Branch]:
+        """The branches of a gather, which the present branch begins."""
+        self.forks += 1
+        return self.branch.calls(count, self.later)
+
+    def ended(self, branch: Branch) -> None:
+        """The code of a branch returned: raises ReplayMismatch if it did not come by everything that the branch has recorded."""
+        unread = [*branch.left.values()]
+        unread += [
+            row for path, rows in self.later.items() if path.startswith(f"{branch.path}/") for row in rows.values()
+        ]
+        if unread:
+            raise self.wrong(self._diverged(unread, "the end of the call"))
 
     def check(self, verb: str, key: str) -> None:
         """Raises Suspended when the attempt is ending, DefinitionError for a call from a wrong place."""
         if problem := self.host.misplaced():
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
-        if self.suspension is not None:
+        if self.suspension is not None or self.leaving:
             raise Suspended
         if self.broken is not None:
             self.went_on = True
@@ -274,8 +312,15 @@ class Journal:
 
     def nothing_left(self, attempted: str) -> None:
         """Something new begins: raises ReplayMismatch if there are rows that the workflow did not come by."""
-        if self.left:
-            raise self.wrong(self._diverged(f"{attempted}, which is not in it"))
+        if unread := self.unread():
+            raise self.wrong(self._diverged(unread, f"{attempted}, which is not in it"))
+
+    def unread(self) -> list[Recorded]:
+        """The rows that must be read before the present branch does something new."""
+        if not self.left and not self.later and self.branch.parent is None:
+            return []
+        self.branch.left = self.left
+        return list(self.branch.unread(self.later))
 
     def take_if_there(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
         """`take` for a call that need not be recorded although others are: an item of a map."""
@@ -290,8 +335,8 @@ class Journal:
 
     def finished(self) -> None:
         """The function returned: raises ReplayMismatch if it did not come by everything that is recorded."""
-        if self.left:
-            raise self.wrong(self._diverged("the end of the function"))
+        if unread := self.unread():
+            raise self.wrong(self._diverged(unread, "the end of the function"))
 
     def broke_off(self, error: BaseException) -> None:
         """A call ended without a record: no other call may follow, since a replay would make this one again."""
@@ -300,7 +345,12 @@ class Journal:
 
     def suspend(self, suspension: Suspension) -> Suspended:
         """End the attempt here; the exception is to be raised."""
-        self.suspension = suspension
+        path = self.branch.path
+        if path and not suspension.at:
+            self.leaving = True
+        else:
+            rows = tuple([row if row.branch else row._replace(branch=path) for row in suspension.rows])
+            self.suspension = evolve(suspension, rows=rows) if path and rows else suspension
         return Suspended()
 
     def wrong(self, problem: StepflowError) -> StepflowError:
@@ -308,9 +358,9 @@ class Journal:
         self.problem = self.problem or problem
         return problem
 
-    def _diverged(self, attempted: str) -> ReplayMismatch:
-        row = next(iter(self.left.values()))
-        more = f" and {len(self.left) - 1} more" if len(self.left) > 1 else ""
+    def _diverged(self, unread: Sequence[Recorded], attempted: str) -> ReplayMismatch:
+        row = unread[0]
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
         return self._mismatch(f"{UNFINISHED.get(row.kind, row.kind)} {row.key!r}{_of(row.name)}{more}", attempted)
 
     def mismatch(self, recorded: str, attempted: str) -> StepflowError:
@@ -319,6 +369,10 @@ class Journal:
 
     def _mismatch(self, recorded: str, attempted: str) -> ReplayMismatch:
         return ReplayMismatch(self.flow, self.run_id, recorded, attempted)
+
+
+def _plain(row: Recorded, kind: str) -> Note:
+    return Note(row.key, kind, row.name, row.text, row.failed)
 
 
 def optional_after(rows: Iterable[Row], key: str) -> tuple[Row, ...]:

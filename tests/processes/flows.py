@@ -196,6 +196,18 @@ async def async_workflow(wf: AsyncContext, inp: Count) -> int:
     return n
 
 
+@workflow("gathering", max_crashes=1000)
+async def gathering(wf: AsyncContext, inp: Count) -> int:
+    async def third(begin: int) -> int:
+        n = 0
+        for i in range(begin, begin + CHAIN // 3):
+            n = await wf.execute(f"s{i:02}", acounted if i % 2 else counted, n)
+            await wf.sleep(f"pause/{i}", 0.001)
+        return n
+
+    return inp.n + sum(await wf.gather(*[third(begin) for begin in range(0, CHAIN, CHAIN // 3)]))
+
+
 @workflow("five")
 def five(wf: Context, inp: Count) -> int:
     n = inp.n

@@ -92,6 +92,10 @@ async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
     assert_type(await wf.transaction("u", abook, inp.name, timeout=2), Customer)
     assert_type(await wf.map("m", acreate, ["a"]), list[Ok[Customer] | Failed])
     assert_type(await wf.first_of("o", wf.event("a", int), wf.timer(3)), First[int | None])
+    both = await wf.gather(wf.execute("p", acreate, "a"), wf.wait_for_event("q", "number", int))
+    assert_type(both, tuple[Customer, int])
+    assert_type(await wf.gather(*[wf.random_uuid7(key) for key in "ab"]), tuple[str, ...])
+    assert_type(await wf.gather(wf.gather(wf.now("r")), wf.sleep("s", 1)), tuple[tuple[datetime], None])
     return found
 
 

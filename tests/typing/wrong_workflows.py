@@ -50,6 +50,9 @@ def signup(wf: Context, inp: Signup) -> int:
 
 @workflow("asignup/v1")
 async def asignup(wf: AsyncContext, inp: Signup) -> int:
+    u: tuple[str, str] = await wf.gather(wf.random_uuid7("f"), wf.random_uint64("g"))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
+    wf.gather(wf.run_id)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnusedCoroutine]
+    print(u)
     x: str = await wf.execute("e", create, inp.name)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     print(x)
     return 1

@@ -42,6 +42,8 @@ class Program:
             found: list[Any] = []
             for n, (kind, number) in enumerate(self.calls):
                 key = f"{kind}/{n}"
+                if kind == "gather":
+                    kind = "step"
                 if kind == "sleep":
                     wf.sleep(key, number)
                 elif kind == "draw":
@@ -63,13 +65,31 @@ class Program:
 
         return flow
 
+    async def branch(self, wf: AsyncContext, key: str, number: int) -> Any:
+        """What one branch of a gather does: a few calls, some of which wait."""
+        try:
+            one = await wf.execute(
+                f"{key}/{number}/a", self.step, f"{key}/{number}/a", number % 2, retry=policy("later")
+            )
+            await wf.sleep(f"{key}/{number}/s", number)
+            ways = wf.event(f"branch/{number}", int), wf.timer(2)
+            two = await wf.first_of(f"{key}/{number}/f", *ways)
+            inner = await wf.gather(
+                wf.execute(f"{key}/{number}/b", self.astep, f"{key}/{number}/b", 0), wf.sleep(f"{key}/{number}/t", 1)
+            )
+            return [one, str(two), inner]
+        except Broken as error:
+            return str(error)
+
     def async_flow(self) -> Workflow[None, list[Any]]:
         @workflow("program")
         async def flow(wf: AsyncContext) -> list[Any]:
             found: list[Any] = []
             for n, (kind, number) in enumerate(self.calls):
                 key = f"{kind}/{n}"
-                if kind == "sleep":
+                if kind == "gather":
+                    found.append(str(await wf.gather(*[self.branch(wf, key, b) for b in range(number + 1)])))
+                elif kind == "sleep":
                     await wf.sleep(key, number)
                 elif kind == "draw":
                     drawn = [
@@ -103,6 +123,8 @@ def policy(kind: str) -> RetryPolicy | None:
 
 
 programs = st.lists(
-    st.tuples(st.sampled_from(["step", "again", "later", "sleep", "draw", "event", "first"]), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["step", "again", "later", "sleep", "draw", "event", "first", "gather"]), st.integers(0, 3)
+    ),
     max_size=8,
 )

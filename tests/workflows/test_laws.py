@@ -55,7 +55,7 @@ class Failing:
         what = self.plan.pop(0) if self.plan else ""
         if what == "before":
             rows = getattr(member, "rows", getattr(member, "journal", ()))
-            self.repeated.update(row.key for row in rows if row.kind in ("step", "attempt"))
+            self.repeated.update(row.key for row in rows if row.kind.partition("@")[0] in ("step", "attempt"))
         return what
 
     async def failing_submit(self, member: Any) -> Any:

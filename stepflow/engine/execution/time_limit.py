@@ -13,6 +13,7 @@ from stepflow.engine.clock import Clock, VirtualClock
 from stepflow.engine.execution.attempt import SteppedAttempt, keep_task
 from stepflow.engine.futures import end_of_cancelled
 from stepflow.errors import StepflowError, TimedOut
+from stepflow.model.current import current_step
 from stepflow.model.flow import Call
 
 Outcome = tuple[BaseException | None, Any]
@@ -51,7 +52,7 @@ class TimeLimits:
     async def run(self, attempt: SteppedAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
         """The result of the call, which `begin(context, fn, *args)` makes if it is sync; TimedOut if it has not ended within its limit."""
         limit_s, began, task = call.limit_s or 0.0, self._clock.monotonic(), asyncio.current_task()
-        step, is_async = attempt.current.step, call.is_async
+        step, is_async = current_step() or attempt.current.step, call.is_async
         attempt.awaits = is_async
         work = self._loop.create_task(
             _outcome(call.fn(*call.args) if is_async else begin(copy_context(), call.fn, *call.args))

@@ -17,7 +17,8 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log, step_failure
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, is_closed, keep_task
-from stepflow.engine.execution.workflow_calls import WorkflowCalls, journal_row
+from stepflow.engine.execution.workflow_calls import journal_row
+from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
     CancelRequested,
@@ -46,7 +47,7 @@ from stepflow.replay.journal import Journal, Suspension, optional_after
 
 
 @define(eq=False)
-class WorkflowAttempt(WorkflowCalls):
+class WorkflowAttempt(WorkflowThreads):
     """A claim on a run whose flow is a workflow."""
 
     async def run(self) -> Release | None:
@@ -180,7 +181,7 @@ class WorkflowAttempt(WorkflowCalls):
 
     def _suspended(self, found: Suspension) -> Transition:
         notes = self._kept(ATTEMPT)
-        notes[POSITION] = _position(found.at)
+        notes[POSITION] = _position(found.at, *found.also)
         notes |= wait_notes(found.events, found.due)
         if found.error:
             raw = json.loads(found.error)
@@ -213,5 +214,5 @@ class WorkflowAttempt(WorkflowCalls):
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)
 
 
-def _position(at: str) -> str:
-    return json.dumps([at], ensure_ascii=False)
+def _position(*at: str) -> str:
+    return json.dumps(at, ensure_ascii=False)

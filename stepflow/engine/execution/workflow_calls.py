@@ -1,7 +1,7 @@
-"""WorkflowCalls: what the calls of a workflow need of its attempt: steps are made and journal rows committed, sync and async.
+"""WorkflowCalls: what the calls of a workflow need of its attempt: steps are made and journal rows committed.
 
-The deciders of `replay` tell what to do: a StepCall is made, a Note is committed as an Append. A sync workflow runs in a thread,
-which waits for each commit.
+The deciders of `replay` tell what to do: a StepCall is made, a Note is committed as an Append. What is here carries that out for async
+workflows, and `workflow_threads.py` for sync ones.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
-from queue import SimpleQueue
 from typing import Any, NoReturn
 
 from attrs import define, field
@@ -22,31 +21,20 @@ from stepflow.drivers.port.step import Append, Member
 from stepflow.engine.clock import microseconds, uuid7
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PendingCommit
-from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution import step_failure
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
+from stepflow.engine.execution.branch_tasks import BranchTasks
 from stepflow.engine.execution.executor import AGAIN_S, Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.raised import Raised, own_error
-from stepflow.errors import (
-    Cancelled,
-    LostClaim,
-    RevMismatch,
-    StepflowError,
-    StoreError,
-)
-from stepflow.model.current import Current, current_step, enter
+from stepflow.errors import Cancelled, LostClaim, RevMismatch, StepflowError, StoreError
+from stepflow.model.current import Current, current, current_step, enter
 from stepflow.model.error_text import message_of
 from stepflow.model.flow import Call
-from stepflow.model.state import (
-    CANCEL,
-    State,
-    Transition,
-    without_wait,
-)
-from stepflow.replay.context import Context
-from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension, Transacted
+from stepflow.model.state import CANCEL, State, Transition, without_wait
+from stepflow.replay.branches import Branch, marked
+from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension, Together, Transacted
 from stepflow.replay.workflow import Workflow
 
 
@@ -63,14 +51,11 @@ class WorkflowCalls(SteppedAttempt):
     _is_async: bool = field(init=False)
     home: object = field(init=False, default=None)  # the task or the thread that may make durable calls
     refused: StepflowError | None = field(init=False, default=None)  # why the store took no commit of a call
+    tasks: BranchTasks = field(init=False, factory=BranchTasks)
     _cancelled_at: int = field(init=False, default=0)  # microseconds UTC, if this claim learned of it
     _appended: bool = field(init=False, default=False)
     failed_step: str = field(init=False, default="")  # the key of the one whose failure ended the attempt
     _next: Transition = field(init=False)  # of the commit on its way, if that makes a revision
-    _answered: threading.Lock = field(
-        init=False, factory=threading.Lock
-    )  # held until the last commit of a sync workflow is answered
-    _answer: Any = field(init=False, default=None)  # to the last commit of a sync workflow
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -78,7 +63,6 @@ class WorkflowCalls(SteppedAttempt):
         self.cancel = self.cancel or CANCEL in self.transition.annotations
         self.current = Current(self.state.id, self.record.created.flow)
         self._is_async = self.workflow.is_async
-        self._answered.acquire()
 
     @property
     def workflow(self) -> Workflow[Any, Any]:
@@ -113,8 +97,11 @@ class WorkflowCalls(SteppedAttempt):
         if step := current_step():
             return f"is called inside of step {step!r}: only the workflow itself may make durable calls; let the step return first"
         if self._is_async:
-            if asyncio.current_task() is not self.home:
-                return "is awaited in another task than the workflow: await the calls one after another, without asyncio.gather, create_task or wait_for"
+            if asyncio.current_task() is not self.home and self.tasks.present() is None:
+                return (
+                    "is awaited in another task than the workflow: use `await wf.gather(...)` for calls side by side, not asyncio.gather,"
+                    " create_task or wait_for"
+                )
         elif threading.get_ident() != self.home:
             return "is made in another thread than the workflow: make the calls one after another in the workflow's own thread"
         return ""
@@ -123,6 +110,10 @@ class WorkflowCalls(SteppedAttempt):
         """Let the workflow see Cancelled; an async step is cancelled now."""
         self._cancelled_at = self._cancelled_at or self.clock.now()
         SteppedAttempt.request_cancel(self)
+
+    def branch(self) -> Branch | None:
+        """The branch of the present task, if it is one of a gather."""
+        return self.tasks.present()
 
     def stopping(self) -> bool:
         """Whether the claim shall be released before the next call."""
@@ -155,15 +146,47 @@ class WorkflowCalls(SteppedAttempt):
         """The exception of a recorded failure."""
         return step_failure.restored(key, text)
 
-    async def perform(self, effect: StepCall | Transacted | Many | Note) -> Any:
+    async def perform(self, effect: StepCall | Transacted | Many | Note | Together) -> Any:
         """Do what a call of an async workflow asks for."""
+        if self.tasks.branches or isinstance(effect, Together):
+            return await self._in_branch(effect)
+        return await self._perform(effect, self.current)
+
+    async def _in_branch(self, effect: StepCall | Transacted | Many | Note | Together) -> Any:
+        """The same while the calls of a gather go on."""
+        journal, branch, outer = self.journal, self.journal.branch, not self.tasks.branches
+        if isinstance(effect, Together):
+            self.awaits = self.awaits or outer
+            try:
+                return await self.tasks.run(journal, effect, self.current, self._record_notes, self._is_cancelled)
+            finally:
+                self.awaits = self.awaits and not outer
+        if isinstance(effect, Note):
+            note = effect._replace(branch=branch.path)
+            if note.consume and self.transition.events:
+                async with self.tasks.moving:
+                    await self._record(self._member(note))
+            else:
+                await self._record(self._member(note))
+            journal.switch(branch)
+            return self._ends_if_lost()
+        if isinstance(effect, Transacted):
+            effect = effect._replace(record=partial(_marked, effect.record, branch.path))
+            async with self.tasks.moving:  # a transaction of one branch at a time
+                return await self._perform(effect, current())
+        if isinstance(effect, Many) or effect.is_async:
+            with self.tasks.interruptible():
+                return await self._perform(effect, current())
+        return await self._perform(effect, current())
+
+    async def _perform(self, effect: StepCall | Transacted | Many | Note, current: Current) -> Any:
         if isinstance(effect, Note):
             await self._record(self._member(effect))
             return self._ends_if_lost()
         if isinstance(effect, Many):
             return await self._many(effect)
         effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
-        current = self.current
+        outer = not self.tasks.branches
         current.step, current.attempt = effect.key, effect.attempt
         try:
             if record is not None:
@@ -182,16 +205,24 @@ class WorkflowCalls(SteppedAttempt):
                 raise own from None
             return own, None
         except asyncio.CancelledError:
-            if is_closed(self.task) or self.interrupted or not self.cancel:
+            if not self._is_cancelled():
                 raise
-            keep_task(self.task)
             return Cancelled(), None
         finally:
-            current.step, self.awaits = "", False
+            current.step, self.awaits = "", not outer
+
+    def _is_cancelled(self) -> bool:
+        """Whether a CancelledError in the present task comes from a cancel of the run; then the task goes on."""
+        task = self.task if self.tasks.present() is None else asyncio.current_task()
+        if is_closed(task) or self.interrupted or not self.cancel:
+            return False
+        keep_task(task)
+        return True
 
     async def _many(self, effect: Many) -> None:
         """Make the calls of a map in tasks of their own."""
         calls, running = iter(effect.calls), dict[asyncio.Task[Any], StepCall]()
+        path, outer = self.journal.branch.path, not self.tasks.branches
         try:
             self.awaits = True
             while True:
@@ -201,15 +232,14 @@ class WorkflowCalls(SteppedAttempt):
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 ended = [(running.pop(task), *task.result()) for task in list(running) if task in done]
-                rows = tuple(journal_row(note) for one in ended for note in effect.ended(*one))
-                if rows:
-                    await self._record(self._append(rows))
+                notes = [note for one in ended for note in effect.ended(*one)]
+                if notes:
+                    await self._record_notes([note._replace(branch=path) for note in notes] if path else notes)
         except asyncio.CancelledError:
-            if is_closed(self.task) or self.interrupted or not self.cancel:
+            if not self._is_cancelled():
                 raise
-            keep_task(self.task)
         finally:
-            self.awaits = False
+            self.awaits = not outer
             for task in running:
                 task.cancel()
             if running:
@@ -224,6 +254,9 @@ class WorkflowCalls(SteppedAttempt):
             self.committed(await self.commit(member))
         except (StoreError, LostClaim, RevMismatch) as error:
             self._refuse(error)
+
+    async def _record_notes(self, notes: list[Note]) -> None:
+        await self._record(self._append(tuple(map(journal_row, notes))))
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
         """The error or the value of one call of a map, which has a context of its own."""
@@ -240,41 +273,8 @@ class WorkflowCalls(SteppedAttempt):
             own = own_error(error)
             return own if isinstance(own, Exception) else RuntimeError(repr(own)), None
 
-    def _many_sync(self, effect: Many) -> None:
-        """Make the calls of a map in other threads, and record their results in the workflow's own."""
-        calls, running = iter(effect.calls), 0
-        ended: SimpleQueue[tuple[StepCall, Exception | None, Any]] = SimpleQueue()
-
-        def make(call: StepCall) -> None:
-            enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
-            try:
-                ended.put((call, None, call.fn(*call.args)))
-            except BaseException as error:  # noqa: BLE001 - SystemExit and the like in another thread are failures, too
-                ended.put((call, error if isinstance(error, Exception) else RuntimeError(repr(error)), None))
-            finally:
-                enter(self.current)
-
-        while True:
-            while running < effect.width and self._begins(effect) and (call := next(calls, None)):
-                running += 1
-                self.executor.start(make, call)
-            if not running or effect.enough():
-                return
-            found = [ended.get()]
-            while not ended.empty():
-                found.append(ended.get())
-            running -= len(found)
-            rows = tuple(journal_row(note) for one in found for note in effect.ended(*one))
-            if rows:
-                self.committed(self._commit_sync(self._append(rows)))
-
     async def _transacted(self, call: Call, record: Callable[[Any], tuple[Note, Any]]) -> Any:
         value, done = await self.transactions.acall(self, call, partial(self._recorded, record))
-        self.committed(done)
-        return value
-
-    def _transacted_sync(self, call: Call, record: Callable[[Any], tuple[Note, Any]]) -> Any:
-        value, done = self.transactions.call(self, call, partial(self._recorded, record))
         self.committed(done)
         return value
 
@@ -282,40 +282,6 @@ class WorkflowCalls(SteppedAttempt):
         """The commit of what a function returned, and the value that the call has for the workflow."""
         note, value = record(value)
         return self._member(note), value
-
-    def call_sync(self, value: Any) -> Any:
-        """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
-        self.home = threading.get_ident()
-        return self.workflow.call(Context(self.journal, self.perform_sync), value)
-
-    def perform_sync(self, effect: StepCall | Transacted | Many | Note) -> Any:
-        """Do what a call of a sync workflow asks for, in its thread."""
-        if isinstance(effect, Note):
-            before = user_code.suspend()
-            try:
-                self.committed(self._commit_sync(self._member(effect)))
-            finally:
-                user_code.resume(before)
-            return self._ends_if_lost()
-        if isinstance(effect, Many):
-            return self._many_sync(effect)
-        effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
-        current = self.current
-        current.step, current.attempt = effect.key, effect.attempt
-        try:
-            if record is not None:
-                return None, self._transacted_sync(call_of(effect), record)
-            if effect.limit_s is None:
-                return None, effect.fn(*effect.args)
-            return None, self.executor.limits.call(self, call_of(effect), self.executor.call_step)
-        except Refused as refusal:
-            self._refuse(refusal.error)
-        except Exception as error:  # noqa: BLE001 - the step's failure
-            if error is user_code.interruption:
-                raise KeyboardInterrupt from None
-            return error, None
-        finally:
-            current.step = ""
 
     def _append(self, rows: tuple[JournalRow, ...], consume: tuple[int, ...] = ()) -> Append:
         return Append(self.state.id, self.claim.fence.epoch, rows, consume)
@@ -349,29 +315,15 @@ class WorkflowCalls(SteppedAttempt):
             try:
                 return await pending
             except asyncio.CancelledError:
-                if is_closed(self.task) or self.interrupted or type(pending) is not PendingCommit:
+                task = self.task if self.tasks.present() is None else asyncio.current_task()
+                if is_closed(task) or self.interrupted or type(pending) is not PendingCommit:
                     raise
-                keep_task(self.task)
+                keep_task(task)
             except StoreError as error:
                 if not self.should_retry_commit(error):
                     raise
                 await asyncio.sleep(AGAIN_S)
                 pending = self.committer.submit(member)
-
-    def _commit_sync(self, member: Member) -> Any:
-        while True:
-            self.committer.submit_threadsafe(member, self._on_done)
-            self._answered.acquire()
-            answer = self._answer
-            if not isinstance(answer, BaseException):
-                return answer
-            if not self.should_retry_commit(answer):
-                self._refuse(answer)
-            threading.Event().wait(AGAIN_S)
-
-    def _on_done(self, answer: Any) -> None:
-        self._answer = answer
-        self._answered.release()
 
     def _refuse(self, error: BaseException) -> NoReturn:
         """The store did not take a commit: end the attempt, and let the worker see why."""
@@ -384,6 +336,11 @@ class WorkflowCalls(SteppedAttempt):
             raise self.journal.suspend(Suspension())
 
 
+def _marked(record: Callable[[Any], tuple[Note, Any]], path: str, value: Any) -> tuple[Note, Any]:
+    note, value = record(value)
+    return note._replace(branch=path), value
+
+
 def call_of(effect: StepCall) -> Call:
     """A step's call as the executor takes it."""
     return Call(effect.fn, effect.args, effect.is_async, effect.limit_s)
@@ -391,4 +348,4 @@ def call_of(effect: StepCall) -> Call:
 
 def journal_row(note: Note) -> JournalRow:
     """A note as the store takes it."""
-    return JournalRow(note.key, note.kind, note.name, note.text, note.failed)
+    return JournalRow(note.key, marked(note.kind, note.branch), note.name, note.text, note.failed)

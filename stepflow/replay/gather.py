@@ -1,0 +1,81 @@
+"""gather: what `wf.gather` does, given the journal: its calls go on side by side, and several of them may wait at the same time."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve
+
+from stepflow.errors import Cancelled, DefinitionError
+from stepflow.replay.branches import Branch
+from stepflow.replay.decider import Effects
+from stepflow.replay.ending import swallowed
+from stepflow.replay.journal import Journal, Suspended, Suspension, Together
+
+SHOWN = 10  # positions of a run that waits in several branches
+
+
+def gather(journal: Journal, calls: Sequence[Any]) -> Effects:
+    """The values of the calls, in their order; once all have ended the first error in their order is raised."""
+    try:
+        journal.check("gather", "")
+        if wrong := [call for call in calls if not inspect.iscoroutine(call)]:
+            raise journal.wrong(
+                DefinitionError(
+                    f"{journal.flow}: wf.gather({wrong[0]!r:.80}): give calls that are not awaited, e.g. wf.gather(wf.execute(...),"
+                    " wf.sleep(...)), or coroutines that make such calls one after another"
+                )
+            )
+    except BaseException:
+        for call in calls:
+            if inspect.iscoroutine(call):
+                call.close()
+        raise
+    branches = journal.fork(len(calls))
+    try:
+        yield Together(tuple(zip(branches, calls, strict=True)))
+    finally:
+        journal.forks -= 1
+    return _joined(journal, branches)
+
+
+def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:
+    """The values once all branches have ended; raises what ends, suspends or blocks the workflow."""
+    journal.cancelled = journal.cancelled or any(branch.cancelled for branch in branches)
+    for branch in branches:
+        if branch.suspension is not None and not isinstance(branch.error, Suspended):
+            journal.wrong(swallowed(journal.flow, branch.suspension))
+    if journal.problem is not None:
+        raise journal.problem
+    if journal.broken is not None:
+        raise journal.broken
+    if journal.leaving:
+        raise journal.suspend(Suspension())
+    if waiting := [branch.suspension for branch in branches if branch.suspension is not None]:
+        raise journal.suspend(_union(waiting))
+    for branch in branches:
+        if branch.error is None:
+            journal.ended(branch)
+    errors = [branch.error for branch in branches if branch.error is not None]
+    for error in sorted(errors, key=lambda error: not isinstance(error, Cancelled)):
+        raise error
+    return tuple([branch.value for branch in branches])
+
+
+def _union(waiting: Sequence[Suspension]) -> Suspension:
+    """The run waits for every event that a branch waits for, and for the earliest time."""
+    if len(waiting) == 1:
+        return waiting[0]
+    dues = [one.due for one in waiting if one.due is not None]
+    found = next((one for one in waiting if one.error), waiting[0])
+    places = list(dict.fromkeys(place for one in [found, *waiting] for place in (one.at, *one.also)))
+    return evolve(
+        found,
+        at=places[0],
+        also=tuple(places[1:SHOWN]),
+        due=min(dues, default=None),
+        rows=tuple(row for one in waiting for row in one.rows),
+        events=tuple(dict.fromkeys(name for one in waiting for name in one.events)),
+    )
