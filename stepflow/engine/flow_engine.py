@@ -15,7 +15,7 @@ from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
-from stepflow.engine.clock import moment
+from stepflow.engine.clock import moment, uuid7
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, checked_limit
@@ -146,6 +146,27 @@ class AsyncFlowEngine(AsyncVerbs):
         wanted = checked_statuses(status, open)
         query = RunQuery(self._parts.clock.now(), flow, None, checked_labels(labels), after, checked_limit(limit))
         return await self._parts.client.runs(query, wanted)
+
+    async def broadcast(
+        self,
+        labels: Mapping[str, str],
+        name: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> int:
+        """Publish an event to every run that has all of these labels and has not ended; how many these are.
+
+        It reaches every such run that exists when the last of its commits is made; each has the event for itself, as by `run.publish`. Runs that are started
+        later do not get it. If the process dies meanwhile, some may have it: repeat the call with the same `id`, and each run gets it once.
+        """
+        wanted = checked_labels(labels)
+        if not wanted:
+            raise StepflowError(f"broadcast({labels!r:.80}): give at least one label that the runs have")
+        event_id = uuid7(self._parts.clock) if id is None else id
+        return await self._parts.client.broadcast(
+            self._parts.client.planned_event("*", name, payload, event_id), wanted
+        )
 
     async def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.

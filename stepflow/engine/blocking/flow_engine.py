@@ -112,6 +112,14 @@ class FlowEngine(FlowEngineBase):
             self._verbs.runs(flow=flow, status=status, open=open, labels=labels, limit=limit, after=after)
         )
 
+    def broadcast(self, labels: Mapping[str, str], name: str, payload: Any = None, *, id: str | None = None) -> int:
+        """Publish an event to every run that has all of these labels and has not ended; how many these are.
+
+        It reaches every such run that exists when the last of its commits is made; each has the event for itself, as by `run.publish`. Runs that are started
+        later do not get it. If the process dies meanwhile, some may have it: repeat the call with the same `id`, and each run gets it once.
+        """
+        return self._call(self._verbs.broadcast(labels, name, payload, id=id))
+
     def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
 

@@ -36,6 +36,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
+from stepflow.engine.client.broadcast import Broadcast
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
@@ -227,6 +228,12 @@ class Client:
         except NotFound:
             raise not_found(event.run_id) from None
         self._notifier.schedule_at(0)
+
+    async def broadcast(self, event: Event, labels: Mapping[str, str]) -> int:
+        """Store the event for every run with these labels that has not ended; how many there are."""
+        reached = await Broadcast(self._committer, self._reader, self._clock, labels).publish(event)
+        self._notifier.schedule_at(0)
+        return reached
 
     async def post(self, tx: Any, commit: Commit) -> Existing | None:
         """Make a planned start, or publish, through the caller's own transaction; the answers of `create`.
