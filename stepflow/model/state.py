@@ -52,6 +52,8 @@ _SHORT = (
     ('\\"]","stepflow.status":"completed"},"to":""}', "\x05"),
     ("completed:", "\x06"),
 )
+ENDS = (STATUS, *[character for part, character in _SHORT if STATUS in part])
+"""Parts of stored transitions: that of each which ends a run has one of them; another one may have, too, in a text of a user."""
 
 
 def _shortened(text: str) -> str:

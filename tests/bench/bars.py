@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from tests.bench.driver_rows import BESIDE, STORES
+from tests.bench.driver_rows import BESIDE, LISTS, STORES
 from tests.bench.probe import Sampler
 from tests.bench.rows import ROWS, SLEEPERS
 
@@ -105,6 +105,18 @@ BARS = (
         for store, name in STORES.items()
         if store != "memory"
         for kind, most, beside in CLAIMS
+    ),
+    *(
+        Bar(
+            f"{label}, {STORES[s]}, beside 1,000,000 finished runs: {most} x beside 20,000",
+            f"list.{s}.{what}.many",
+            most,
+            (f"list.{s}.{what}.few",),
+            at_most=True,
+        )
+        for s in ("sqlite", "postgres")
+        for what, label in LISTS.items()
+        for most in (5 if what == "tally" else 3,)
     ),
     Bar("import: 150 ms", "import", 150, at_most=True),
     *(

@@ -16,6 +16,8 @@ BESIDE = {
     "mixed": ("1,000,000 rows due or asleep at mixed priority", Fill("mixed", 1_000_000)),
 }
 
+LISTS = {"tally": "runs by flow and status", "open": "the waiting runs", "label": "runs of an unknown label"}
+
 
 def raw_limits() -> Iterator[Row]:
     """One commit after the other, on one connection."""
@@ -97,6 +99,19 @@ def claims() -> Iterator[Row]:
                 90, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
                 long=store != "sqlite" and fill.rows >= 1_000_000,
             )  # fmt: skip
+
+
+def lists() -> Iterator[Row]:
+    """Lists and counts beside few and many runs that ended."""
+    for store in ("sqlite", "postgres"):
+        for what, label in LISTS.items():
+            for size, runs in (("few", 20_000), ("many", 1_000_000)):
+                yield Row(
+                    f"list.{store}.{what}.{size}", f"lists and counts, {STORES[store]}",
+                    f"{label}, beside {runs:,} finished runs: p50", "lists:measure", 50, "ms", {"what": what},
+                    needs=NEEDS.get(store, ()), store=store, fill=Fill("ended", runs), shared=True, size="rounds",
+                    long=store != "sqlite" and size == "many",
+                )  # fmt: skip
 
 
 def prunes() -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Lists and counts of runs: each begins at the runs of one flow and status, or at those that have a label.
+"""Lists of runs: each begins at the runs of one flow and status, or at those that have a label.
 
 Of both the index has the order, so that runs which ended cost the lists of open ones nothing, and the other way round.
 """
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from attrs import define
 
 from stepflow.drivers.port.commit import Record
-from stepflow.drivers.port.queries import RunQuery, Tally, TallyQuery
-from stepflow.drivers.postgres.arrays import restored, stored, texts
+from stepflow.drivers.port.queries import RunQuery
+from stepflow.drivers.postgres.arrays import stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, label_key, read_queue, read_record
@@ -60,12 +60,6 @@ LABELLED_IDS = "select id from stepflow.labels where shard = $2 and label = {}"
 BLOCKED_IDS = "select id from stepflow.queue where shard = $2 and partition = 2 order by flow, priority, due, id"
 # No `exists`: the planner may make a join of it that begins with all runs that have the label.
 LABELLED = "(select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id) is not null"
-TALLY = (
-    "select s.flow, s.status, count(*) from stepflow.states s"
-    " where s.shard = any($2::text[]) and s.status not in ('', 'pruned', 'pruning') and s.delay is null group by 1, 2 union all"
-    f" select s.flow, {STATUS}, count(*) from stepflow.states s left join {ROW} q on true"
-    " where s.shard = any($2::text[]) and s.status = '' and s.delay is null group by 1, 2"
-)
 FEW = 5_000  # runs with a label, or blocked ones, that are all looked at: fewer than would have to be searched for them
 MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
 MANY_BLOCKED = (
@@ -76,7 +70,7 @@ MANY_BLOCKED = (
 
 @define
 class Lists:
-    """The lists and counts of one namespace on one connection."""
+    """The lists of one namespace on one connection."""
 
     runner: TransactionRunner
     shards: Shards
@@ -154,9 +148,3 @@ class Lists:
         if not rows:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
         return int(rows[0][0])
-
-    def tally(self, query: TallyQuery) -> list[Tally]:
-        """How many runs of each flow have each status."""
-        rows = self.connection.execute(self.runner.sql(TALLY), (query.now, texts(self.shards.all))).fetchall()
-        found = sorted((restored(row[0]), *row[1:]) for row in rows)
-        return [Tally(flow, status, count) for flow, status, count in found]

@@ -2,7 +2,7 @@
 
 Candidates are looked for outside of the transactions, each once per pruning. A run's history is deleted from its newest revision
 back, so what is left of it is a sound chain, which begins where the hidden record says (`exchange_rev`). No other transaction is
-waited for: a run that one has locked is left to the next pruning.
+waited for but the end of another pruning's: a run that one has locked is left to the next pruning.
 """
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 
 from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned
 from stepflow.drivers.port.stored import read_map
+from stepflow.drivers.postgres import tally
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import OVER
@@ -41,7 +42,7 @@ _FINAL = ", ".join(repr(str(status)) for status in sorted(FINAL))
 _ENDED = f"x.shard = $1 and x.id = u.id and x.delay is null and x.epoch is null and x.committed_at < $3 and x.status in ({_FINAL})"
 ENDED = (
     "select s.* from unnest($2::text[]) as u (id) cross join"
-    f" {found('states', _ENDED, 'x.id, x.rev, x.labels', ' for update skip locked')} s"
+    f" {found('states', _ENDED, 'x.id, x.rev, x.labels, x.flow, x.status', ' for update skip locked')} s"
 )
 # Asked once the runs are locked: a delay may have been set since they were looked for.
 DELAYED = f"select x.id from unnest($2::text[]) as x (id) where exists ({_PENDING})"
@@ -107,6 +108,8 @@ class EndedRun:
     rev: int
     keep_until: int
     labels: str = "{}"
+    flow: str = ""
+    status: str = ""
     fresh: bool = False
 
 
@@ -176,14 +179,21 @@ class PostgresPruning:
         ended, delayed = fetch_all(connection, (sql(ENDED), (*key, self.candidates.before)), (sql(DELAYED), key))
         kept = {row[0] for row in delayed}
         targets += [
-            EndedRun(restored(run_id), rev, self.keep_until, labels, fresh=True)
-            for run_id, rev, labels in ended
+            EndedRun(restored(run_id), rev, self.keep_until, labels, restored(flow), status, fresh=True)
+            for run_id, rev, labels, flow, status in ended
             if run_id not in kept
         ]
         changed = piece.delete(targets, self.now)
+        fresh = [target for target in changed if target.fresh]
+        if fresh:
+            counted = [(target.flow, target.status, target.rev) for target in fresh]
+            tally.pruned(self.runner, connection, shard, counted)
         connection.execute("commit")
-        fresh = [target.id for target in changed if target.fresh]
-        done = len(waiting) if len(changed) == len(targets) else max((waiting.index(i) + 1 for i in fresh), default=0)
+        done = (
+            len(waiting)
+            if len(changed) == len(targets)
+            else max((waiting.index(target.id) + 1 for target in fresh), default=0)
+        )
         return Pruned(len(fresh), piece.revisions, 1), done, bool(changed or expired)
 
 

@@ -47,6 +47,7 @@ from stepflow.drivers.postgres.rows import (
     run_of,
 )
 from stepflow.drivers.postgres.schedules import read_schedules
+from stepflow.drivers.postgres.tally import PostgresTally
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import QueueRow
@@ -99,7 +100,7 @@ class PostgresReader:
             case RunQuery():
                 return Lists(self.runner, self.shards, self.connection).runs(query)
             case TallyQuery():
-                return Lists(self.runner, self.shards, self.connection).tally(query)
+                return PostgresTally(self.runner, self.shards, self.head, self.connection).read(query.now)
             case NotDueQuery():
                 return self.not_due(query)
             case JournalQuery():

@@ -1,4 +1,4 @@
-"""lists: lists and counts of runs, each from the runs of one flow and status, or from those that have a label.
+"""lists: lists of runs, each from the runs of one flow and status, or from those that have a label.
 
 The index has the order of both, so ended runs cost the lists of open ones nothing, and the other way round.
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.queries import RunQuery, Tally, TallyQuery
+from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.sqlite.rows import QUEUE, STATE
 from stepflow.errors import NotFound
-from stepflow.model.lifecycle import FINAL, status_sql, stored_statuses
+from stepflow.model.lifecycle import status_sql, stored_statuses
 
 RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
 STATUS = status_sql(
@@ -47,14 +47,14 @@ def flows_sql(shard: str) -> str:
 
 
 FLOWS = f"{flows_sql('?1')} SELECT name FROM flow WHERE name IS NOT NULL"
-_ROW = "LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
+ROW = "LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
 _ORDER = " ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
 LISTED = (
-    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_listed {_ROW}"
+    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_listed {ROW}"
     " WHERE s.shard = :shard AND s.flow = :flow AND s.status = :group{terms}" + _ORDER
 )
 AWAITING = (
-    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_waiting {_ROW}"
+    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_waiting {ROW}"
     " WHERE s.shard = :shard AND s.flow = :flow AND s.event <> ''{terms}" + _ORDER
 )
 LABELLED = "(SELECT id FROM stepflow_labels WHERE shard = :shard AND name = :name{0} AND value = :value{0})"
@@ -63,23 +63,16 @@ HAS_LABEL = (
     " AND l{0}.value = :value{0})"
 )
 OF_LABEL = (
-    f"SELECT {RUN}, {QUEUE} FROM {{label}} AS l CROSS JOIN stepflow_states AS s ON s.shard = :shard AND s.id = l.id {_ROW}"
+    f"SELECT {RUN}, {QUEUE} FROM {{label}} AS l CROSS JOIN stepflow_states AS s ON s.shard = :shard AND s.id = l.id {ROW}"
     " WHERE s.shard = :shard{terms}" + _ORDER
 )
 FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
 MANY_HAVE = "SELECT count(*) FROM (SELECT 1 FROM stepflow_labels WHERE shard = ? AND name = ? AND value = ? LIMIT ?)"
-OPEN = (
-    f"SELECT {STATUS}, count(*) FROM stepflow_states AS s INDEXED BY stepflow_states_listed {_ROW}"
-    " WHERE s.shard = :shard AND s.flow = :flow AND s.status = '' GROUP BY 1"
-)
-COUNT = (
-    "SELECT count(*) FROM stepflow_states INDEXED BY stepflow_states_listed WHERE shard = ? AND flow = ? AND status = ?"
-)
 
 
 @define
 class SqliteLists:
-    """The lists and counts of one shard on one connection."""
+    """The lists of one shard on one connection."""
 
     connection: sqlite3.Connection
     shard: str
@@ -136,14 +129,3 @@ class SqliteLists:
         if row is None:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
         return int(row[0])
-
-    def tally(self, query: TallyQuery) -> list[Tally]:
-        """How many runs of each flow have each status."""
-        found = []
-        for flow in self._flows():
-            values = {"shard": self.shard, "now": query.now, "flow": flow}
-            found += [Tally(flow, status, count) for status, count in self.connection.execute(OPEN, values)]
-            for status in sorted(FINAL):
-                count = self.connection.execute(COUNT, (self.shard, flow, str(status))).fetchone()[0]
-                found += [Tally(flow, str(status), count)] if count else []
-        return sorted(found, key=lambda tally: (tally.flow.encode("utf-8", "surrogatepass"), tally.status))

@@ -17,6 +17,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned
+from stepflow.drivers.sqlite import tally
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import OVER
 from stepflow.drivers.sqlite.lists import FLOWS
@@ -35,7 +36,7 @@ LOOK = (
 )
 # Asked again under the lock of writers.
 ENDED = (
-    f"SELECT s.rev, s.input_hash FROM stepflow_states AS s WHERE s.shard = ? AND s.id = ? AND s.committed_at < ?"
+    f"SELECT s.rev, s.flow, s.status FROM stepflow_states AS s WHERE s.shard = ? AND s.id = ? AND s.committed_at < ?"
     f" AND s.status IN ({', '.join(repr(str(status)) for status in sorted(FINAL))}) AND NOT ({_KEPT})"
 )
 _GONE = "FROM stepflow_states INDEXED BY stepflow_states_listed WHERE shard = ?1 AND flow = '' AND status ="
@@ -159,17 +160,21 @@ class _SqlitePiece:
         for run_id, rev, keep_until in execute(HIDDEN, (shard, RUNS)).fetchall():
             if not self.budget.spent:
                 self._delete(run_id, rev, keep_until)
-        floor, runs = f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'", 0
+        floor = f"UPDATE stepflow_meta SET value = ({HEAD}) WHERE name = 'rev_floor'"
+        pruned: list[tuple[str, str, int]] = []
         while waiting and not self.budget.spent:
             run_id = waiting.popleft()
             found = execute(ENDED, (shard, run_id, self.before)).fetchone()
             if found is not None:
-                if not runs:  # the newest revision may be deleted, and must not be assigned again
+                if not pruned:  # the newest revision may be deleted, and must not be assigned again
                     execute(floor)
                 execute(UNLABEL, (shard, run_id))
-                self._delete(run_id, found[0], self.keep_until)
-                runs += 1
-        return runs
+                rev, flow, status = found
+                self._delete(run_id, rev, self.keep_until)
+                pruned.append((flow, status, rev))
+        if pruned:
+            tally.pruned(self.writer, shard, pruned)
+        return len(pruned)
 
     def _delete(self, run_id: str, rev: int, keep_until: int) -> None:
         """Delete what the budget allows of a run whose newest revision is `rev`, and its record or what stands for it."""

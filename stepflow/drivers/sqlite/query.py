@@ -33,10 +33,12 @@ from stepflow.drivers.port.queries import (
     PrunedQuery,
     Revision,
     RunQuery,
+    Tally,
     TallyQuery,
 )
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.port.tallied import Tallied
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
 from stepflow.drivers.sqlite.journal import SqliteJournal
@@ -45,6 +47,7 @@ from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue, read_state
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
+from stepflow.drivers.sqlite.tally import SqliteTally
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import new_tuple
 
@@ -109,6 +112,7 @@ class SqliteReader:
 
     connection: sqlite3.Connection
     shard: str
+    newer: Tallied | None = None  # what a writer should keep of the last answer, if anything
 
     def answer(self, query: TableQuery) -> Answer:
         """The rows that match the query."""
@@ -119,7 +123,7 @@ class SqliteReader:
                 rows = SqliteLists(self.connection, self.shard).runs(query)
                 return [_record(row[:9], read_queue(row[9:21])) for row in rows]
             case TallyQuery():
-                return SqliteLists(self.connection, self.shard).tally(query)
+                return self._tally(query)
             case NotDueQuery():
                 counts = [self.connection.execute(NOT_DUE, (self.shard, flow, query.now)) for flow in query.flows]
                 blocked, asleep = zip(*[count.fetchone() for count in counts], strict=True) if counts else ((), ())
@@ -139,6 +143,12 @@ class SqliteReader:
                 return SqliteSchedules(self.connection, self.shard).read(query)
             case LimitUsageQuery():
                 return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
+
+    def _tally(self, query: TallyQuery) -> list[Tally]:
+        tally = SqliteTally(self.connection, self.shard)
+        found = tally.read(query.now)
+        self.newer = tally.newer
+        return found
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`."""

@@ -27,7 +27,7 @@ from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.sqlite import bulk as fast
-from stepflow.drivers.sqlite import inbox
+from stepflow.drivers.sqlite import inbox, tally
 from stepflow.drivers.sqlite.change_detector import ChangeDetector
 from stepflow.drivers.sqlite.claim import SqliteClaims
 from stepflow.drivers.sqlite.commit import CommitApplier
@@ -234,7 +234,13 @@ class SqliteStore(Store):
 
     def read(self, query: Query) -> Any:
         with self._reading() as reader:
-            return self._owners.read(reader.connection) if isinstance(query, OwnerQuery) else reader.answer(query)
+            if isinstance(query, OwnerQuery):
+                return self._owners.read(reader.connection)
+            answer = reader.answer(query)
+        if reader.newer is not None and not self._database.read_only:
+            with suppress(WouldBlock), self._database.writing(wait=False, synced=False) as writer:
+                tally.keep_newer(writer, self._shard, reader.newer)
+        return answer
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._reading() as reader:
