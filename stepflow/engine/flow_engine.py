@@ -184,7 +184,7 @@ class AsyncFlowEngine(AsyncVerbs):
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow), commit.writes[0].created
         if isinstance(found, PrunedId):
-            raise RunExists(_pruned(found), run)
+            raise RunExists(_pruned(found, self._parts.clock.now()), run)
         if (
             found is not None
             and created is not None
@@ -201,10 +201,14 @@ class AsyncFlowEngine(AsyncVerbs):
         return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, flow)
 
 
-def _pruned(gone: PrunedId) -> str:
+def _pruned(gone: PrunedId, now: int) -> str:
     """Why an id cannot be started although there is no run."""
-    if gone.until:
-        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=), and forgotten by the first pruning after that"
+    instead = "use another id, or start it later"
+    if gone.is_over(now):
+        kept = f"its id was kept until {moment(gone.until).isoformat()} (keep_ids=), and is not freed inside of a caller's transaction"
+        instead = "start it without tx=, or after the next pruning"
+    elif gone.until:
+        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=)"
     else:
         kept = "its records are being deleted: `stepflow prune` completes that"
-    return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; use another id, or start it later"
+    return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; {instead}"

@@ -105,7 +105,8 @@ class Session:
         self.heartbeat = Heartbeat(store, clock, notifier)
         self._waiters = RunWaiters(store, reader, notifier, clock, lifetime)
         callers = CallersCommitter(self.committer, self.driver.url)
-        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters)
+        forget_ids = self.pruner.forget_ids
+        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids)
         self.feed = RevisionFeed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)

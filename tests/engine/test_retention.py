@@ -148,6 +148,28 @@ def test_an_id_that_is_kept_is_not_done_again_and_says_why(store, clock):
         assert engine.start(flow, Order(1), id="one").status() is Status.QUEUED
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_an_id_is_free_when_its_time_is_over_whether_or_not_anything_prunes(store, clock, many):
+    flow = chain("x", "a")
+    with Engine(store, clock=clock, keep=timedelta(days=1), keep_ids=timedelta(days=9)) as engine:
+        engine.register(flow)
+        engine.start_many(flow, [(run_id, Order(1)) for run_id in ("one", "two")])
+        engine.run_until_idle()
+        clock.advance(timedelta(days=2))
+        assert engine.prune(timedelta(days=1)) == 2
+        clock.advance(timedelta(days=9) - timedelta(microseconds=1))
+        with pytest.raises(RunExists):
+            engine.start(flow, Order(1), id="one")
+        clock.advance(timedelta(microseconds=1))
+        runs = (
+            engine.start_many(flow, [("one", Order(1)), ("two", Order(2))])
+            if many
+            else [engine.start(flow, Order(1), id="one"), engine.start(flow, Order(2), id="two")]
+        )
+        assert engine.run_until_idle().completed == 2
+        assert [run.status() for run in runs] == [Status.COMPLETED] * 2
+
+
 def test_what_was_deleted_is_reported_after_each_transaction(engine, clock):
     flow = chain("x", "a", "b")
     engine.register(flow)

@@ -44,6 +44,10 @@ class PrunedId:
     input_hash: str
     until: int
 
+    def is_over(self, now: int) -> bool:
+        """Whether the time is over until which the id is kept."""
+        return 0 < self.until <= now
+
 
 @define
 class Budget:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -97,9 +97,11 @@ class Client:
         reader: StoreReader,
         lifetime: Lifetime,
         waiters: RunWaiters,
+        forget_ids: Callable[[], Awaitable[None]],
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
+        self._forget_ids = forget_ids
 
     async def create(self, commit: Commit) -> Existing | None:
         """Make a planned start; None, or what there is of this id: how its run was created before, or that this was pruned."""
@@ -109,7 +111,7 @@ class Client:
             except RevMismatch as error:
                 if (found := (await self._existing(error.ids)).get(error.ids[0])) is not None:
                     return found
-                continue  # its run was pruned since
+                continue  # its run was pruned since, or its id is free again
             for row in commit.queue:
                 if isinstance(row, Enqueue):
                     self._notifier.schedule_at(row.due)
@@ -135,13 +137,19 @@ class Client:
         ]
 
     async def _existing(self, ids: Sequence[str]) -> dict[str, Existing]:
-        """How the runs of these ids were created, or that they were pruned; those of no other id."""
+        """How the runs of these ids were created, or that they were pruned; those of no other id.
+
+        An id whose time is over is none of them: it is freed for the next try, or one of those kept before it is.
+        """
         found: dict[str, Existing] = {
             record.state.id: record.created for record in await self._reader.load(ids) if record
         }
         missing = [run_id for run_id in ids if run_id not in found]
         if missing:
-            found |= {gone.id: gone for gone in await self._reader.read(PrunedQuery(missing))}
+            pruned, now = await self._reader.read(PrunedQuery(missing)), self._clock.now()
+            found |= {gone.id: gone for gone in pruned if not gone.is_over(now)}
+            if any(gone.is_over(now) for gone in pruned):
+                await self._forget_ids()
         return found
 
     async def runs(self, query: RunQuery, statuses: frozenset[str] | None) -> list[RunInfo]:

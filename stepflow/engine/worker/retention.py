@@ -77,6 +77,14 @@ class Pruner:
             await self._call(lambda: _close(pieces))
         return total
 
+    async def forget_ids(self) -> None:
+        """Delete some of the kept ids whose time is over, the oldest first: those of one transaction."""
+        pieces = self._maintenance(self._namespace).pruning(0, 0, now=self._clock.now())
+        try:
+            await self._call(lambda: next(pieces, None))
+        finally:
+            await self._call(lambda: _close(pieces))
+
     async def _call(self, fn: Callable[[], T]) -> T:
         """Call a function that uses the store in a thread; one that has begun comes to its end before a cancellation goes on."""
         if self._clock.virtual:
