@@ -69,7 +69,7 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     server.execute(f"alter table {schema}.queue drop column limits, drop column epoch")
     later = ", ".join(f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted"))
     server.execute(f"alter table {schema}.owners {later}")
-    new = ("journal", "conflicts", "schedules", "counters", "delays", "data", "begun", "dedup_keys")
+    new = ("journal", "conflicts", "schedules", "counters", "delays", "data", "begun", "dedup_keys", "tallied")
     server.execute("drop table " + ", ".join(f"{schema}.{name}" for name in new))
     server.execute(f"alter table {schema}.queue rename column partition to lane")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from stepflow import Engine, Limit, named
+from stepflow.drivers.postgres.schema import lock_key
 from stepflow.engine.clock import SECOND, SystemClock
+from stepflow.model.limits import dump
+from tests.postgres.hot import FLOWS, NOW, creation, session
 from tests.postgres.server import Server
 
 APART_S = 300
@@ -86,3 +91,26 @@ def test_a_time_limit_is_not_over_for_the_other(hosts: tuple[Engine, Engine]) ->
         run.publish("news", number)
         two.run_until_idle()
         assert run.result(0) == {"n": number}
+
+
+WAITED = (
+    "select extract(epoch from clock_timestamp() - waitstart) from pg_locks"
+    " where locktype = 'advisory' and not granted and waitstart is not null"
+)
+
+
+def test_a_run_begins_after_the_wait_for_the_claims_of_others(server: Server) -> None:
+    """Else a claim that waited would leave room in the next period for runs that begin within this one."""
+    url = server.empty()
+    limits = dump([Limit("api", rate=5, per=60)])
+    with session(url, "waits") as store, psycopg.connect(server.uri) as other, ThreadPoolExecutor(1) as pool:
+        store.commit([creation(f"r{n}", limits) for n in range(9)], NOW)
+        other.execute("select pg_advisory_xact_lock(%s)", (lock_key("emptied", "limits//0"),))
+        claims = pool.submit(store.claim, FLOWS, NOW, 9)
+        waited_s = 0.0
+        while waited_s < 0.02:
+            waited_s = float((other.execute(WAITED).fetchone() or (0.0,))[0])
+        other.commit()
+        assert len(claims.result(WAIT_S)) == 5
+        ((at,),) = other.execute("select distinct at from emptied.begun").fetchall()
+        assert at >= NOW + waited_s * SECOND

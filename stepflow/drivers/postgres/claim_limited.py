@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from attrs import evolve
+
 from stepflow.drivers.port import windows
 from stepflow.drivers.port.turns import Candidate, admitted
 from stepflow.drivers.port.windows import Window, in_windows
@@ -97,9 +99,11 @@ class Limited:
         plain = [look_at(self._runner, partition, request) for partition in partitions]
         asked = [] if request.suspects else lines(self._runner, self._shards, request.flows, windows.MANY_LINES)
         special = self._special(request)
-        _begun, _guarded, _locked, *found = fetch_all(
+        _begun, ((waited,),), _locked, *found = fetch_all(
             connection, (BEGIN, ()), guard, self._lock, *plain, *[one for _partition, one in special], *asked
         )
+        # The runs begin after the wait for the claims of others, and others before it: as of its end a period has as many.
+        request = evolve(request, now=request.now + waited)
         candidates: list[Candidate] = [
             one for partition, rows in zip(partitions, found, strict=False) for one in candidates_of(partition, rows)
         ]

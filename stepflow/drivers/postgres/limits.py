@@ -12,6 +12,7 @@ from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
+from stepflow.drivers.postgres.server_clock import LOCK_AND_WAITED
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.limits import Limit, LimitUsage, rated
 
@@ -52,8 +53,8 @@ OVER = tuple(
 
 
 def claiming(runner: TransactionRunner, shards: Shards) -> Statement:
-    """The statement after which this transaction alone claims runs with limits in the namespace."""
-    return GUARD, (lock_key(runner.place.schema, f"limits/{shards.all[0]}"),)
+    """The statement after which this transaction alone claims runs with limits in the namespace; it tells how long that took."""
+    return LOCK_AND_WAITED, (lock_key(runner.place.schema, f"limits/{shards.all[0]}"),)
 
 
 def limit_usage(
