@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from tests.bench.driver_rows import BESIDE, LISTS, STORES
+from tests.bench.driver_rows import BESIDE, KEYS, LISTS, STORES
 from tests.bench.probe import Sampler
 from tests.bench.rows import ROWS, SLEEPERS
 
@@ -105,6 +105,17 @@ BARS = (
         for store, name in STORES.items()
         if store != "memory"
         for kind, most, beside in CLAIMS
+    ),
+    *(
+        Bar(
+            f"claim among {many:,} keys, {STORES[s]}: {most} x among {few:,}",
+            f"keys.{s}.{many}",
+            most,
+            (f"keys.{s}.{few}",),
+            at_most=True,
+        )
+        for s in ("sqlite", "postgres")
+        for few, many, most in zip(KEYS, KEYS[1:], (3, 1.5), strict=False)
     ),
     *(
         Bar(

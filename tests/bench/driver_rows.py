@@ -16,6 +16,7 @@ BESIDE = {
     "mixed": ("1,000,000 rows due or asleep at mixed priority", Fill("mixed", 1_000_000)),
 }
 
+KEYS = (100, 10_000, 30_000)
 LISTS = {"tally": "runs by flow and status", "open": "the waiting runs", "label": "runs of an unknown label"}
 
 
@@ -98,6 +99,17 @@ def claims() -> Iterator[Row]:
                 f"claim.{store}.{kind}", f"one claim of 64 runs, {STORES[store]}", f"beside {beside}", "claims:measure",
                 90, "ms", how, needs=NEEDS.get(store, ()), store=store, fill=fill, shared=True, size="rounds",
                 long=store != "sqlite" and fill.rows >= 1_000_000,
+            )  # fmt: skip
+
+
+def keys() -> Iterator[Row]:
+    """A claim of 64 runs with limits."""
+    for store in ("sqlite", "postgres"):
+        for number in KEYS:
+            yield Row(
+                f"keys.{store}.{number}", f"one claim of 64 runs with limits, {STORES[store]}",
+                f"{number:,} waiting keys", "keys:measure", 9, "ms", {"keys": number}, needs=NEEDS.get(store, ()),
+                store=store, size="claims",
             )  # fmt: skip
 
 
