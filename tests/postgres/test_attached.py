@@ -66,7 +66,7 @@ def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"create index states_created on {schema}.states (shard, created_at, id)")
     server.execute(f"create index states_ended on {schema}.states (shard, status, created_at, id) where status <> ''")
-    server.execute(f"alter table {schema}.queue drop column limits, drop column epoch")
+    server.execute(f"alter table {schema}.queue drop column limits, drop column epoch, drop column unfinished")
     later = ", ".join(f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted"))
     server.execute(f"alter table {schema}.owners {later}")
     new = ("journal", "conflicts", "schedules", "counters", "delays", "data", "begun", "dedup_keys", "tallied")
