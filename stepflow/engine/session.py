@@ -95,6 +95,7 @@ class Session:
         lifetime.opened()
         self._change_listener = ChangeListener(store, loop)
         self.notifier = notifier = Notifier(loop, None if clock.virtual else self._change_listener)
+        notifier.listens_while(lambda: self._pruning is not None)  # while a worker works for longer than QUIET_S
         self.committer: Committer = (
             InlineCommitter(store, clock, notifier)
             if clock.virtual
@@ -213,8 +214,8 @@ class Session:
 
     def _accompany(self) -> None:
         self.heartbeat.start(lambda: self.worker.busy)
-        self.notifier.listen()
         self._pruning = asyncio.create_task(self.pruner.run())
+        self.notifier.listen()
 
     async def _rest(self) -> None:
         self.lifetime.work_ends()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -125,11 +126,36 @@ def test_the_change_listener_survives_any_surprise():
     async def test() -> None:
         heard_of = asyncio.Event()
         listener = ChangeListener(Stumbling(1), asyncio.get_running_loop())
+        listener.needs(lambda: True)
         listener.start(heard_of.set)
         await asyncio.wait_for(heard_of.wait(), WAIT_S)
         listener.stop()
         await asyncio.to_thread(listener.join)
         assert listener.guard.health.failures == 1
+
+    asyncio.run(test())
+
+
+def test_the_change_listener_asks_the_store_only_while_a_part_needs_it():
+    async def test() -> None:
+        heard_of, store = asyncio.Event(), Stumbling(0)
+        asked: SimpleQueue[bool] = SimpleQueue()
+        answers = iter([False, False, True, True])
+
+        def need() -> bool:
+            asked.put(store.sound.is_set())
+            return next(answers, False)
+
+        listener = ChangeListener(store, asyncio.get_running_loop())
+        listener.needs(need)
+        for _ in range(2):
+            listener.start(heard_of.set)
+            assert not await asyncio.to_thread(asked.get, timeout=WAIT_S)
+        assert not store.sound.is_set()
+        listener.start(heard_of.set)
+        await asyncio.wait_for(heard_of.wait(), WAIT_S)
+        listener.stop()
+        await asyncio.to_thread(listener.join)
 
     asyncio.run(test())
 

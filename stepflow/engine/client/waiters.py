@@ -58,6 +58,7 @@ class RunWaiters:
         self._timer: asyncio.TimerHandle | None = None
         notifier.on_run(self._run_changed)
         notifier.on_store(self._store_changed)
+        notifier.listens_while(lambda: bool(self._waiting))
 
     def add(self, run_id: str) -> RunWaiter:
         """Begin to wait for a run."""

@@ -14,20 +14,29 @@ SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is 
 
 
 class ChangeListener:
-    """Calls `on_change` on the loop, from a daemon thread, when another process or engine changed the store."""
+    """Calls `on_change` on the loop, from a daemon thread, when another process or engine changed the store.
+
+    The thread pauses while no part of the engine `needs` it: each commit of this engine would wake it.
+    """
 
     def __init__(self, store: Store, loop: asyncio.AbstractEventLoop) -> None:
         self._store, self._loop = store, loop
-        self._stop = threading.Event()
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._needs: list[Callable[[], bool]] = []
         self._lock = threading.Lock()  # the loop may start the thread while another thread closes the engine
         self.guard = Guard("changes")
         self._thread: threading.Thread | None = None
 
+    def needs(self, need: Callable[[], bool]) -> None:
+        """Listen, once started, while `need` returns true; asked in the thread. A part whose need begins calls `start`."""
+        self._needs.append(need)
+
     def start(self, on_change: Callable[[], None]) -> None:
-        """Start the thread; does nothing if it runs already, or was stopped.
+        """Start the thread, or wake it if it pauses; does nothing if it was stopped.
 
         If the system refuses the thread, the next call tries again: until then only polls find changes.
         """
+        self._wake.set()
         with self._lock:
             if self._thread is None and not self._stop.is_set():
                 thread = threading.Thread(target=self._run, args=(on_change,), name="stepflow-changes", daemon=True)
@@ -41,6 +50,7 @@ class ChangeListener:
     def stop(self) -> None:
         """Ask the thread to end; its wait ends with the store's session, or after SLICE_S seconds."""
         self._stop.set()
+        self._wake.set()
 
     def join(self) -> None:
         """Wait for the thread's end."""
@@ -54,8 +64,12 @@ class ChangeListener:
 
         def turn() -> bool:
             nonlocal token
+            self._wake.clear()  # before the question: a need that begins after it sets the event
             if self._stop.is_set():
                 return False
+            if not any(need() for need in self._needs):
+                self._wake.wait()
+                return True
             seen = self._store.wait_for_change(token, SLICE_S)
             if seen != token:
                 token = seen

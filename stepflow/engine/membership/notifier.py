@@ -22,6 +22,8 @@ class Notifier:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: ChangeListener | None = None) -> None:
         self._loop, self._listener = loop, listener
+        self.watched = False  # whether a subscriber wants to know of every batch of commits
+        self.listens_while(lambda: self.watched)
         self._run: list[Callable[[str], None]] = []
         self._store: list[Callable[[], None]] = []
         self._due: list[Callable[[int], None]] = []
@@ -30,7 +32,6 @@ class Notifier:
         self._overdue: list[Callable[[], None]] = []
         self._reclaimed: list[Callable[[], None]] = []
         self._commit: list[Callable[[], None]] = []
-        self.watched = False  # whether a subscriber wants to know of every batch of commits
 
     def on_run(self, subscriber: Callable[[str], None]) -> None:
         """Call `subscriber` with the id of every run to which this engine did something."""
@@ -78,8 +79,13 @@ class Notifier:
             self.watched = True
         self.listen()
 
+    def listens_while(self, need: Callable[[], bool]) -> None:
+        """Hear of other processes' changes while `need` returns true, which other threads ask; `listen` tells that it does from now on."""
+        if self._listener is not None:
+            self._listener.needs(need)
+
     def listen(self) -> None:
-        """Hear of other processes' changes from now on."""
+        """Hear of other processes' changes from now on, while a part needs it."""
         if self._listener is not None:
             self._listener.start(self.store_changed)
 
