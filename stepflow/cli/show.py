@@ -10,6 +10,7 @@ from stepflow.cli.list import why
 from stepflow.cli.output import cell
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.explain import unread
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 
 
@@ -41,6 +42,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("updated", info.updated_at),
         ("due", info.due),
         ("times out", info.deadline),
+        ("unread", unread(info)),
         ("exchange", exchange),
     ]
     for name, value in facts:

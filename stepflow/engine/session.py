@@ -15,6 +15,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
+from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.callers import CallersCommitter
@@ -104,7 +105,8 @@ class Session:
         self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
         self.executor = Executor(clock, self.committer)
         self.heartbeat = Heartbeat(store, clock, notifier)
-        self._waiters = RunWaiters(store, reader, notifier, clock, lifetime)
+        unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
+        self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, unadvanced)
         callers = CallersCommitter(self.committer, self.driver.url)
         forget_ids = self.pruner.forget_ids
         self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids)

@@ -11,7 +11,9 @@ import sys
 
 import pytest
 
+from stepflow import Engine, RunExists, named
 from tests.house.pages import ROOT
+from tests.processes.harness import eventually
 
 SPIN = """
 from stepflow import Steps, named
@@ -58,6 +60,21 @@ def test_a_worker_that_is_stopped_releases_its_run(spawn, signum):
     output(worker)
     info = json.loads(output(spawn("show", "run-1", "--json")))["info"]
     assert (info["status"], info["owner"], info["crashes"]) == ("queued", "", 0)
+
+
+def test_a_worker_prunes_what_ended_and_keeps_the_ids(spawn, tmp_path):
+    (tmp_path / "short.py").write_text(
+        "from stepflow import named\nshort = named('short.v1', dict).do('a', lambda given: None).compile()\n"
+    )
+    flow = named("short.v1", dict).do("a", lambda given: None).compile()
+    with Engine(f"sqlite:///{tmp_path / 'spin.db'}") as engine:
+        engine.start(flow, {"number": 1}, id="run-1")
+        worker = spawn("worker", "short", "--keep", "0s", "--keep-ids", "365d")
+        eventually(lambda: engine.runs() == [])
+        with pytest.raises(RunExists, match="keep_ids"):
+            engine.start(flow, {"number": 1}, id="run-1")
+    worker.terminate()
+    output(worker)
 
 
 def test_tail_follows_until_the_run_ends(spawn):

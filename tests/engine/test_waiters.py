@@ -17,7 +17,8 @@ from stepflow import AsyncEngine, NotFound, StoreError
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.engine.client import waiters
+from stepflow.engine.client import unadvanced, waiters
+from stepflow.model.state import PARKED
 from stepflow.testing.conformance.kit import NOW, creation, ended, make, record, write
 from tests.engine.flows import Order, chain
 
@@ -196,5 +197,90 @@ def test_a_run_that_ended_already_takes_one_load(tmp_path: Path) -> None:
             calls.clear()
             assert (await run.result()).log == ["a"]
             assert calls == ["load"]
+
+    asyncio.run(go())
+
+
+Worked = Callable[[AsyncEngine, Store], Any]
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """The warnings so far, of waits that are looked at with the first news after they began."""
+    monkeypatch.setattr(unadvanced, "AFTER_S", 0.0)
+    return lambda: [r.getMessage() for r in caplog.records if getattr(r, "event", "") == "unadvanced"]
+
+
+def test_a_wait_for_a_flow_that_no_engine_advances_is_told_once(
+    tmp_path: Path, warned: Callable[[], list[str]]
+) -> None:
+    async def go() -> None:
+        async with two(tmp_path / "runs.db") as (engine, other, calls):
+            ids = ["a", "b", "c"]
+            make(other, *[creation(run_id) for run_id in ids])
+            tasks = await wait_for(engine, ids)
+            for _ in range(3):
+                await heard(engine)
+            flow = record(other, "a").state.transition.to
+            (text,) = warned()
+            assert text.startswith(
+                f"no engine advances flow {flow!r}: result() of run 'a' and 2 more waits for a worker;"
+            )
+            assert text.endswith("run `stepflow worker MODULE`, or register it here and use engine.worker()")
+            calls.clear()
+            await heard(engine)
+            assert calls == ["read", "load"]  # which of all awaited runs ended, and those: no look at owners
+            for run_id in ids:
+                end(other, run_id)
+            await heard(engine)
+            await asyncio.gather(*tasks)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("who", ["another", "this", "a holder"])
+def test_a_wait_for_a_run_that_an_engine_may_advance_is_quiet(
+    tmp_path: Path, warned: Callable[[], list[str]], who: str
+) -> None:
+    async def go() -> None:
+        async with two(tmp_path / "runs.db") as (engine, other, _calls):
+            make(other, creation("a", due=NOW + 10**15), creation("parked", due=None, transition=PARKED))
+            flow = record(other, "a").state.transition.to
+            if who == "another":
+                other.claim({flow: ""}, NOW, 1)
+                other.beat(NOW)
+            elif who == "a holder":
+                make(other, creation("b", due=NOW))
+                assert other.claim({flow: ""}, NOW, 1)
+            engine._session.flows |= {flow: object()} if who == "this" else {}  # type: ignore[dict-item]
+            engine._session.lifetime._at_rest.clear() if who == "this" else None
+            tasks = await wait_for(engine, ["b" if who == "a holder" else "a", "parked"])
+            await heard(engine)
+            await heard(engine)
+            assert warned() == []
+            engine._session.lifetime._at_rest.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    asyncio.run(go())
+
+
+def test_an_engine_that_has_registered_the_flow_but_does_not_work_is_told_so(
+    tmp_path: Path, warned: Callable[[], list[str]]
+) -> None:
+    async def go() -> None:
+        async with two(tmp_path / "runs.db") as (engine, _other, _calls):
+            flow = chain("noted", "one")
+            engine.register(flow)
+            await engine.start(flow, Order(), id="a")
+            await engine.run_until_idle()
+            await engine.start(flow, Order(), id="b")
+            (task,) = await wait_for(engine, ["b"])
+            await heard(engine)
+            (text,) = warned()
+            assert "this engine has registered it, but does not work: use engine.worker()" in text
+            await engine.run_until_idle()
+            await task
 
     asyncio.run(go())

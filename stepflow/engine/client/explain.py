@@ -59,6 +59,8 @@ def explain(
         lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
     if info.cancel_requested:
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
+    if info.unread:
+        lines.append("events that no wait has taken: " + unread(info))
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)
@@ -94,6 +96,11 @@ def _redefined(info: RunInfo, flow: Flow[Any, Any] | None) -> list[str]:
     if flow is None or not info.position or flow.waits_at(Transition(info.to, notes | limit)):
         return []
     return ["the definition registered here does not wait like that: a worker of it takes up the run when it begins"]
+
+
+def unread(info: RunInfo) -> str:
+    """The names of the unread events, and how many there are: `'paid', 'note' (3)`."""
+    return ", ".join(repr(name) + (f" ({count})" if count > 1 else "") for name, count in sorted(info.unread.items()))
 
 
 def _line(info: RunInfo) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import Delay
@@ -49,7 +50,7 @@ class RunInfo:
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; each crash without progress
-    counts, too. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
+    counts, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
     """
 
     id: str
@@ -73,6 +74,7 @@ class RunInfo:
     to: str = ""
     limits: tuple[Limit, ...] = ()
     cancel_requested: bool = False
+    unread: Mapping[str, int] = Factory(dict)
 
 
 @frozen
@@ -126,6 +128,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
+        unread=dict(Counter(event.name for event in record.events)),
     )
 
 

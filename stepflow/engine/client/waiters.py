@@ -17,6 +17,7 @@ from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.queries import EndedQuery
 from stepflow.drivers.port.store import Store
+from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.clock import Clock
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
@@ -45,8 +46,16 @@ class RunWaiter:
 class RunWaiters:
     """The tasks of one engine that wait for runs; lives on the event loop."""
 
-    def __init__(self, store: Store, reader: StoreReader, notifier: Notifier, clock: Clock, lifetime: Lifetime) -> None:
-        self._store, self._reader, self._notifier = store, reader, notifier
+    def __init__(
+        self,
+        store: Store,
+        reader: StoreReader,
+        notifier: Notifier,
+        clock: Clock,
+        lifetime: Lifetime,
+        unadvanced: Unadvanced,
+    ) -> None:
+        self._store, self._reader, self._notifier, self._unadvanced = store, reader, notifier, unadvanced
         self._clock, self._lifetime = clock, lifetime
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, list[RunWaiter]] = {}
@@ -65,6 +74,7 @@ class RunWaiters:
         waiter = RunWaiter(run_id, self._loop.create_future(), self._loop.create_future())
         self._waiting.setdefault(run_id, []).append(waiter)
         self._named.add(run_id)
+        self._unadvanced.add(waiter)
         return waiter
 
     async def look(self, waiter: RunWaiter) -> None:
@@ -87,6 +97,7 @@ class RunWaiters:
 
     def remove(self, waiter: RunWaiter) -> None:
         """The task no longer waits."""
+        self._unadvanced.remove(waiter)
         waiters = self._waiting.get(waiter.run_id, [])
         if waiter in waiters:
             waiters.remove(waiter)
@@ -122,6 +133,7 @@ class RunWaiters:
         everything = self._all and self._clock.monotonic() >= self._rest_until
         named, self._named = self._named & self._waiting.keys(), set()
         if not named and not everything:
+            await self._unadvanced.look()
             return False
         others: Collection[str] = ()
         if everything:
