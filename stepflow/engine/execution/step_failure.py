@@ -6,16 +6,30 @@ The exception is made from the text also when the step has just failed, so that 
 from __future__ import annotations
 
 import json
+import re
 import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+import stepflow
 from stepflow.errors import StepFailed
 from stepflow.model import outcome as outcomes
-from stepflow.model.error_text import message_of
+from stepflow.model.error_text import kind_of, message_of
+
+HEADING = "Traceback (most recent call last):\n"
+HEADER = re.compile(f"^{re.escape(HEADING)}", re.M)
+OURS = str(Path(stepflow.__file__).parent)
 
 
 class StepTraceback(Exception):
     """The cause of an exception that a step raised, perhaps in another process: the text of the traceback."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f'\n"""\n{text}"""')
+        self.text = text
 
 
 def stored(error: Exception) -> str:
@@ -50,15 +64,48 @@ def restored(key: str, text: str) -> Exception:
     if error is None:
         error = StepFailed(key, raw["type"], raw["message"], raw["traceback"])
     if raw["traceback"]:
-        error.__cause__ = StepTraceback(f'\n"""\n{raw["traceback"]}"""')
+        error.__cause__ = StepTraceback(raw["traceback"])
     return error
 
 
-def original(error: BaseException, text: str) -> str:
-    """The stored form of the error that ends a run: of the step's own failure if it is that, which has the traceback of the step."""
+def described(error: BaseException, trace: TracebackType | None) -> str:
+    """The stored form of the error that ends an attempt, which came through the workflow by `trace`.
+
+    A step's failure has one traceback: the lines of the workflow, then those of the step, which may have run elsewhere.
+    """
     if isinstance(error, StepFailed):
-        return json.dumps({"type": error.type, "message": error.message, "traceback": error.traceback})
-    return text
+        kind, message, text = error.type, error.message, error.traceback
+    elif isinstance(cause := _cause(error), StepTraceback):
+        kind, message, text = kind_of(error), message_of(error), cause.text
+    else:
+        return outcomes.describe(error)
+    *before, last = HEADER.split(text)
+    if before:
+        lines = [line for line in traceback.extract_tb(trace) if not line.filename.startswith(OURS)]
+        text = HEADING.join([*before, "".join(traceback.format_list(lines)) + last])
+    return json.dumps({"type": kind, "message": message, "traceback": text})
+
+
+def origin(error: BaseException | None, failures: Mapping[str, Exception]) -> str:
+    """The key of the recorded failure that is this error, or its cause by `raise ... from`, the nearest one; empty if there is none.
+
+    An exception that is only raised while another one is handled (`__context__`) did not come from that: the code caught it. The
+    frames by which the recorded failure came through the workflow are dropped: a log shows those of the step.
+    """
+    keys, seen = {id(failure): key for key, failure in failures.items()}, set[int]()
+    while error is not None and id(error) not in seen:
+        if key := keys.get(id(error), ""):
+            BaseException.with_traceback(error, None)
+            return key
+        seen.add(id(error))
+        error = _cause(error)
+    return ""
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """The exception that this one was raised from, whatever attributes its class has."""
+    found: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
+    return found
 
 
 def _made(raw: dict[str, Any]) -> Exception:

@@ -27,7 +27,7 @@ from stepflow.errors import (
 )
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter
-from stepflow.model.error_text import kind_of, message_of
+from stepflow.model.error_text import kind_of, message_of, traceback_of
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
@@ -109,13 +109,14 @@ class WorkflowAttempt(WorkflowThreads):
 
     async def _failed(self, error: BaseException) -> Release | None:
         """Let the run's own policy call the function again later, or fail the run."""
-        text = step_failure.original(error, outcomes.describe(error))
+        trace = traceback_of(error)
+        key = step_failure.origin(error, self.journal.failures)
+        text = step_failure.described(error, trace)
         policy, attempt = self.flow.options.retry, int(self.transition.annotations.get(ATTEMPT, "1"))
         notes = self._kept(POSITION)
-        for key, failure in self.journal.failures.items():
-            if failure is error:
-                notes |= {FAILED_CALL: key, POSITION: _position(f"step:{key}")}
-                self.failed_step = key
+        if key:
+            notes |= {FAILED_CALL: key, POSITION: _position(f"step:{key}")}
+            self.failed_step = key
         self.transition = Transition(self.flow.name, notes)
         self.failure, self.error = error, text
         final = isinstance(error, Terminal) or not isinstance(error, Exception)
