@@ -14,14 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import stepflow
 from stepflow.errors import StepFailed
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import kind_of, message_of
 
 HEADING = "Traceback (most recent call last):\n"
 HEADER = re.compile(f"^{re.escape(HEADING)}", re.M)
-OURS = str(Path(stepflow.__file__).parent)
+OURS = str(Path(__file__).parents[2])  # the folder of this library
 
 
 class StepTraceback(Exception):
