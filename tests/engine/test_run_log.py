@@ -113,7 +113,7 @@ def test_a_blocked_run_is_logged_and_counted(store, clock, told, caplog):
         for _ in range(2):
             assert new.run_until_idle().blocked == 1
     assert [one[:3] for one in told()] == [("blocked", "one", "order")]
-    assert "run one of flow order is blocked at" in caplog.text
+    assert "run one of flow order is blocked at start:order: " in caplog.text
 
 
 def test_a_blocked_run_of_another_flow_is_not_counted(store, clock):
@@ -140,7 +140,7 @@ def test_a_run_whose_owner_died_is_logged_as_taken_over(store, clock, session, t
     with Engine(store, clock=clock) as engine:
         engine.register(order)
         engine.run_until_idle()
-    assert [one[:3] for one in told()] == [("taken_over", "one", "order")]
+    assert [one[:4] for one in told()] == [("taken_over", "one", "order", "start:order")]
 
 
 def test_a_claim_that_was_lost_before_its_release_is_logged_as_taken_over(store, clock, session, told):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator, Sequence
@@ -84,7 +85,7 @@ class Attempt(ABC):
     def step(self) -> str:
         """Where the run is, for the log: its step, or the flow function that it goes to."""
         transition = self.state.transition
-        return transition.annotations.get(POSITION, transition.to)
+        return " ".join(json.loads(transition.annotations.get(POSITION, "[]"))) or transition.to
 
     @property
     def number(self) -> int:
