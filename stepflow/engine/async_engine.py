@@ -25,6 +25,7 @@ from stepflow.engine.checks import (
     checked_keep_ids,
     checked_namespace,
     checked_timeout,
+    checked_transactions,
 )
 from stepflow.engine.clock import Clock, moment
 from stepflow.engine.flow_engine import AsyncFlowEngine
@@ -115,6 +116,7 @@ class AsyncEngine(AsyncFlowEngine):
             name = checked_flow(flow, "register").name
             if name in known and known[name].definition != flow.definition:
                 raise DefinitionError(f"another flow {name!r} is registered: give the new one another name")
+            checked_transactions(flow, session.driver)
             known[name] = flow
         session.flows.update(known)
         if session.lifetime.is_open:

@@ -7,6 +7,7 @@ from inspect import iscoroutinefunction, unwrap
 from math import inf, isnan
 from typing import Any
 
+from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import FIRST, LAST, Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.checks import checked_id, checked_moment, encodable
@@ -43,6 +44,25 @@ def checked_flow(flow: Any, verb: str) -> Flow[Any, Any]:
         else "give a compiled flow or a function decorated with @flow(NAME)"
     )
     raise DefinitionError(f"{verb}({flow!r:.200}): not a flow; {hint}")
+
+
+def checked_transactions(flow: Flow[Any, Any], driver: Driver) -> None:
+    """Raise DefinitionError if functions of the flow need transactions that the stores of this driver do not have."""
+    problems = [
+        f"{path}: {problem}" for path, is_async in flow.transacted if (problem := transaction_problem(driver, is_async))
+    ]
+    if problems:
+        raise DefinitionError(problems)
+
+
+def transaction_problem(driver: Driver, is_async: bool) -> str:
+    """Why a function cannot have a transaction of this driver's stores; empty if it can."""
+    kind = driver.transactions
+    if kind == "none":
+        return f"{driver.url} has no transactions for functions: use a store in SQLite or PostgreSQL"
+    if kind == "sync" and is_async:
+        return f"{driver.url} has no connection for async functions: make this one sync, it is called in a thread"
+    return ""
 
 
 def checked_new_id(run_id: Any) -> str:

@@ -38,6 +38,11 @@ def note_post() -> None:
         call.posted = True
 
 
+def is_inside_transaction() -> bool:
+    """Whether the caller is a function in a transaction of a store."""
+    return _inside.get() is not None
+
+
 def check_outside_transaction(store: str) -> None:
     """Raise StepflowError if the caller is inside of a transaction of this store: a write would be no part of it, or wait for its end."""
     call = _inside.get()

@@ -71,6 +71,7 @@ class Task(ABC):
     payload: Codec[Any] | None
     timeout_s: float | None
     limit_s: float | None  # of one call, in seconds
+    transacted: bool  # whether it is call(exchange, connection), in a transaction of the store
     latch: bool
     call: Callable[..., Any]  # call(exchange), or call(exchange, payload) when `event` is set
 
@@ -129,6 +130,9 @@ class Flow(ABC, Generic[I_contra, O_co]):
     )
     kind: ClassVar[str] = "flow"
     waits: ClassVar[bool] = False  # whether its runs may wait at a position, for an event or a condition
+    transacted: tuple[
+        tuple[str, bool], ...
+    ] = ()  # its functions that need a transaction of the store: where, whether async
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
 
     @property

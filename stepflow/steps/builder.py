@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.options import read_options
@@ -74,20 +74,36 @@ class Steps(Generic[E_contra]):
         steps._chain = chain  # noqa: SLF001 - its own class
         return steps
 
+    @overload
     def do(
         self,
         name: str,
         fn: Callable[[E_contra], object] | Callable[[], object],
         *,
         timeout: Duration | None = None,
+        transaction: Literal[False] = False,
+    ) -> Steps[E_contra]: ...
+    @overload
+    def do(
+        self,
+        name: str,
+        fn: Callable[[E_contra, Any], object] | Callable[[Any], object],
+        *,
+        timeout: Duration | None = None,
+        transaction: Literal[True],
+    ) -> Steps[E_contra]: ...
+    def do(
+        self, name: str, fn: Callable[..., object], *, timeout: Duration | None = None, transaction: bool = False
     ) -> Steps[E_contra]:
         """Call `fn(exchange)` once. Scope `<parent>/<name>`.
 
         `timeout` (seconds or timedelta) limits each attempt: one that has not ended by then fails with TimedOut, which retries
         handle like any error. An async function is cancelled. A sync one goes on in its thread: its result is refused, and a
         retry may overlap it. Plain `apply` never times out.
+        With `transaction=True` it is `fn(exchange, connection)`: what it writes through the connection, to tables in the store of the
+        run, is committed together with the position, or not at all. A `sqlite3.Connection`, or psycopg's; on SQLite `timeout` is 5 s then.
         """
-        return self._append(name, Do(fn, timeout))
+        return self._append(name, Do(fn, timeout, transaction))
 
     def wait_for(
         self,

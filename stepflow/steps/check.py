@@ -49,6 +49,8 @@ def _engine_only(table: Table) -> Iterable[Finding]:
             yield Finding(
                 "engine-only", row.scope, f"waits for the event {row.event!r}: plain apply raises NeedsEngine"
             )
+        elif row.transacted:
+            yield Finding("engine-only", row.scope, "needs a transaction of a store: plain apply raises NeedsEngine")
         elif (limit_s := row.limit_s if row.timeout_s is None else row.timeout_s) is not None:
             yield Finding("engine-only", row.scope, f"timeout={limit_s:g} s: plain apply never times out")
 

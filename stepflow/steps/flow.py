@@ -43,7 +43,8 @@ class StepFlow(Flow[E, E]):
         self._machine = Machine(table)
         self._callable = self._machine.callable
         self._finished = [table.completed]
-        self.inline = not any(row.awaits or row.limit_s is not None for row in table.rows)
+        self.inline = not any(row.awaits or row.limit_s is not None or row.transacted for row in table.rows)
+        self.transacted = tuple((row.scope, row.fn.is_async) for row in table.rows if row.transacted)
         self.events = frozenset(row.event for row in table.rows if row.event)
 
     def __repr__(self) -> str:

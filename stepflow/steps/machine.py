@@ -32,7 +32,9 @@ class Machine:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.callable = {
-            name: row for name, row in table.next.items() if row is not None and not row.awaits and not row.event
+            name: row
+            for name, row in table.next.items()
+            if row is not None and not (row.awaits or row.event or row.transacted)
         }
         """The rows that plain apply can call directly, by every position at which they are due."""
 
@@ -75,6 +77,8 @@ class Machine:
                 f"{row.scope} waits for the event {row.event!r}, and plain apply has no events: start the flow on an "
                 "Engine, or use wait_for with a condition of your own"
             )
+        if row.transacted:
+            raise NeedsEngine(f"{row.scope} needs a transaction of a store: start the flow on an Engine")
         if row.awaits and not is_async:
             reason = "is async" if row.fn.is_async else "is inside a retry group whose handler is async"
             raise NeedsAwait(f"{row.scope} {reason}: use `await flow.aapply(state, exchange)`")

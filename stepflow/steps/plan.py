@@ -35,6 +35,7 @@ class StepTask(Task):
         "polls",
         "step",
         "timeout_s",
+        "transacted",
     )
 
     def __init__(self, row: CallTransition, attempts: Attempts, plan: ChainPlan) -> None:
@@ -44,6 +45,7 @@ class StepTask(Task):
         self.is_async, self.call = row.fn.is_async, row.call
         self.event, self.payload, self.latch = row.event, row.payload, row.latch
         self.timeout_s, self.limit_s, self.polls = row.timeout_s, row.limit_s, row.poll >= 0
+        self.transacted = row.transacted
         self.moves: tuple[Move, ...] = ()
 
     def after_return(self, value: Any, exchange: Any) -> Move:

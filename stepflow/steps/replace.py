@@ -10,7 +10,7 @@ from attrs import evolve
 from stepflow.errors import DefinitionError
 from stepflow.steps.kinds.do import Do
 from stepflow.steps.kinds.wait_event import WaitEvent
-from stepflow.steps.signature import CONDITION, STEP, THEN, read_function
+from stepflow.steps.signature import CONDITION, STEP, THEN, TRANSACTION, read_function
 from stepflow.steps.suggest import suggest
 from stepflow.steps.table import Table
 from stepflow.steps.values import CallTransition
@@ -25,7 +25,8 @@ def replaced(table: Table, step: str, fn: Callable[..., Any]) -> Table:
         what = f"there are several: {', '.join(named)}" if named else f"there is none; most similar: {near or 'none'}"
         raise DefinitionError(f"{table.name}: replace({step!r:.80}): {what}; give the name of one step, or its path")
     (row,) = named.values()
-    expected = STEP if row.kind is Do else THEN if row.kind is WaitEvent else CONDITION
+    step_kind = TRANSACTION if row.transacted else STEP
+    expected = step_kind if row.kind is Do else THEN if row.kind is WaitEvent else CONDITION
     call, problem = read_function(fn, expected)
     if problem:
         raise DefinitionError(f"{row.scope}: {problem}")

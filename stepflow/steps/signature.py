@@ -36,6 +36,7 @@ class Signature:
 STEP = Signature("a step", ("exchange",))
 CONDITION = Signature("a condition", ("exchange",))
 HANDLER = Signature("an error handler", ("exchange", "error"))
+TRANSACTION = Signature("a function in a transaction", ("exchange", "connection"))
 THEN = Signature("an event's function", ("exchange", "payload"))
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypedDict, TypeVar, assert_type
+
+import psycopg
 
 from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
@@ -73,6 +76,15 @@ class Client:
 
 client = Client()
 
+
+def book(order: Order, connection: sqlite3.Connection) -> None:
+    order.n = connection.total_changes
+
+
+async def note(connection: psycopg.AsyncConnection[tuple[int]]) -> None:
+    await connection.execute("select 1")
+
+
 inner = Steps(Order).do("a", pay).do("b", apay).do("c", ping)
 assert_type(inner, Steps[Order])
 free = Steps().do("ping", ping).wait_for("yes", yes, every=0.5)
@@ -81,6 +93,8 @@ base = Steps(Base).do("touch", touch)
 chain = (
     named("order.v1", Order)
     .do("pay", pay, timeout=30)
+    .do("book", book, transaction=True, timeout=2)
+    .do("note", note, transaction=True)
     .do("apay", apay, timeout=timedelta(minutes=1))
     .do("ping", ping, timeout=None)
     .do("touch", touch)

@@ -3,6 +3,7 @@
 # A line that one of the two checkers should accept, or that has an ignore too many, fails the test beside this file.
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,13 +47,22 @@ def on_value(error: ValueError) -> bool:
     return True
 
 
+def transacted(order: Order, connection: sqlite3.Connection) -> None:
+    order.paid = connection.total_changes > 0
+
+
+def untransacted() -> None: ...
+
+
 inner = Steps(Order).do("a", pay)
 alien = Steps(Other).do("a", other)
 base = named("x", Order)
 base.do("a", other)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-base.do("a", 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+base.do("t", untransacted, transaction=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+base.do("u", transacted)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+base.do("a", 3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 base.do("a", two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-base.do(3, pay)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+base.do(3, pay)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 base.do("l", lambda order: order.payd)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownLambdaType, reportUnknownMemberType]
 base.wait_for("a", no_bool)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.wait_for("a", ano_bool)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -80,7 +90,7 @@ flow.is_completed("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgume
 flow.diagram("svg")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 x: StepFlow[Other] = flow  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 y: str = flow.apply([], Order())  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-base.steps("a", Steps().do("a", 3))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+base.steps("a", Steps().do("a", 3))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 named("x", Order())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
 named(Order)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 E = TypeVar("E")

@@ -16,6 +16,7 @@ from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import SteppedAttempt
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import LOOK_UP_S, running_loop
+from stepflow.engine.inside_transaction import is_inside_transaction
 from stepflow.errors import CodecError, DefinitionError, StepflowError
 from stepflow.model.scalars import short_repr
 from stepflow.replay.decider import round_trip
@@ -76,6 +77,11 @@ class OnceCalls:
     def _check_place(self, verb: str, key: str) -> None:
         """Refuse a call that no step makes, or that another thread makes than that of its step."""
         current, on_loop = self.attempt.current, running_loop() is self.loop
+        if is_inside_transaction():
+            raise StepflowError(
+                f"{verb}({short_repr(key)}): what it records would be no part of the step's transaction, which may be rolled back: make the"
+                " call in a step before"
+            )
         if not current.running:
             raise StepflowError(f"{verb}({short_repr(key)}): the step has ended: make the call while it runs")
         if verb == "aonce":

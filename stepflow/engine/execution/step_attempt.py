@@ -15,13 +15,12 @@ from attrs import define, evolve, field
 
 from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Event, Release, StepCommitted
 from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of, stored_form
-from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import BLOCKED_RETRY, AttemptEffects, GeneratorAttempt
-from stepflow.engine.execution.executor import Executor
-from stepflow.engine.execution.once_calls import OnceCalls, ends_claim
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, AttemptEffects
+from stepflow.engine.execution.once_calls import ends_claim
+from stepflow.engine.execution.transacted_steps import TransactedSteps
 from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
@@ -32,24 +31,18 @@ from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, UNFINISHED,
 
 
 @define(eq=False)
-class StepAttempt(GeneratorAttempt):
+class StepAttempt(TransactedSteps):
     """A claim on a run whose flow is a chain of tasks."""
 
-    executor: Executor = field(kw_only=True)
     takes_deltas: bool = field(kw_only=True, default=True)  # of the store
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
     text: str = field(init=False)  # of the exchange as of the last commit
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
     _parts: ExchangeParts = field(init=False)  # as which `text` is stored
-    exchange: Any = field(init=False, default=None)
     _step: Step = field(init=False)  # the last commit
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
-    _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
-    _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
-    _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
-    _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
@@ -69,12 +62,6 @@ class StepAttempt(GeneratorAttempt):
     def unfinished(self) -> int:
         """How many attempts of the present step died or were interrupted before this claim; its transition has those before that."""
         return 0 if self.rev != self.record.state.rev else self.claim.row.unfinished
-
-    def step_calls(self) -> OnceCalls:
-        """What makes the calls of `once`, made for the first of them."""
-        if self._once is None:
-            self._once = OnceCalls(self, self.executor.committer, self._journal, self.executor.loop)
-        return self._once
 
     def run(self) -> Awaitable[Release | None]:
         """Advance the run in the Executor."""
@@ -101,14 +88,19 @@ class StepAttempt(GeneratorAttempt):
             try:
                 call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
                 call.fn, call.is_async, call.limit_s = task.call, task.is_async, task.limit_s
+                if task.transacted:
+                    call.fn, call.args, call.is_async, call.limit_s = self._transacted, (task,), True, None
                 if self._once is not None:
                     self._once.used.clear()
                 self.current.running = True
                 value = yield call
                 self.current.running = False
-                move = task.after_return(value, self.exchange)
-                if move.stays and self._overdue(task):
-                    raise self._late(task)
+                if task.transacted:
+                    move = value
+                else:
+                    move = task.after_return(value, self.exchange)
+                    if move.stays and self._overdue(task):
+                        raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
                 self._step_raised(task, failure)
                 note = outcomes.describe(failure)
@@ -121,6 +113,13 @@ class StepAttempt(GeneratorAttempt):
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
                 self.current.running = False
                 return (yield from self._ended(failure))
+            if task.transacted and not note:
+                if isinstance(move, StepflowError):
+                    yield from self._untaken(move)
+                    return None
+                if self._over:
+                    return None
+                continue
             plan = self._planned(move, note)
             if isinstance(plan, Release):
                 return plan
@@ -160,7 +159,7 @@ class StepAttempt(GeneratorAttempt):
         self.current.running = False
         if ends_claim(self._once, failure):
             raise failure
-        if task.limit_s is not None and isinstance(failure, TimedOut):
+        if (task.limit_s is not None or task.transacted) and isinstance(failure, TimedOut):
             self.current = evolve(self.current)
             enter(self.current)
 
@@ -216,16 +215,6 @@ class StepAttempt(GeneratorAttempt):
         """The form in which to store an exchange that has changed."""
         self._encoded = text
         return text if len(text) < SMALL or not self.takes_deltas else stored_form(self.text, text, self._parts)
-
-    def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
-        """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""
-        if note or move.stays:
-            return ()
-        name = f"{self.current.step}:" if move.tasks else ""
-        gone = [key for key in self._journal if key.startswith(name)]
-        for key in gone:
-            del self._journal[key]
-        return (name,) if gone else ()
 
     def _commit(
         self,

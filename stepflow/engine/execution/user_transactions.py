@@ -17,6 +17,7 @@ from attrs import define
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
+from stepflow.engine.checks import transaction_problem
 from stepflow.engine.clock import Clock
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
@@ -100,7 +101,13 @@ class UserTransactions:
             return self.executor.limits.call(attempt, effect, self.executor.call_step)
 
     async def acall(self, attempt: SteppedAttempt, call: Call, member_of: MemberOf) -> tuple[Any, Any]:
-        """The same from the event loop: what may block is done in a thread."""
+        """The same from the event loop.
+
+        All of it is done in one thread if the function is sync: an open transaction may keep all writers out, and the loop, which may be
+        one of them, does not block while a thread of steps is busy.
+        """
+        if not call.is_async:
+            return await self.executor.call_to_its_end(attempt, self.call, attempt, call, member_of)
         made = Inside(self.driver.url)
         effects = self._effects(attempt, call, member_of)
         try:
@@ -131,8 +138,6 @@ class UserTransactions:
         with inside(made):
             if effect.limit_s is not None:
                 return await self.executor.limits.run(attempt, effect, self.executor.call_step)
-            if not effect.is_async:
-                return await self.executor.call_to_its_end(attempt, effect.fn, *effect.args)
             attempt.awaits = True
             try:
                 return await effect.fn(*effect.args)
@@ -192,16 +197,6 @@ class UserTransactions:
         except StepflowError as error:
             return error
         return answer if isinstance(answer, StepflowError) else (value, answer)
-
-
-def transaction_problem(driver: Driver, is_async: bool) -> str:
-    """Why a function cannot have a transaction of this driver's stores; empty if it can."""
-    kind = driver.transactions
-    if kind == "none":
-        return f"{driver.url} has no transactions for functions: use a store in SQLite or PostgreSQL"
-    if kind == "sync" and is_async:
-        return f"{driver.url} has no connection for async functions: make this one sync, it is called in a thread"
-    return ""
 
 
 def _own(error: RuntimeError) -> BaseException:

@@ -31,7 +31,9 @@ def styles(
 ) -> Styles:
     """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow; `takes_deltas` is that of the store."""
     return {
-        "steps": partial(StepAttempt, clock=clock, executor=executor, takes_deltas=takes_deltas),
+        "steps": partial(
+            StepAttempt, clock=clock, executor=executor, transactions=transactions, takes_deltas=takes_deltas
+        ),
         "workflow": partial(
             WorkflowAttempt, clock=clock, committer=committer, executor=executor, transactions=transactions
         ),

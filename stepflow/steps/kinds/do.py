@@ -10,22 +10,35 @@ from attrs import frozen
 
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.return_value import step_check
-from stepflow.steps.signature import STEP
+from stepflow.steps.signature import STEP, TRANSACTION
 from stepflow.steps.values import BOX, CallTransition, Target
 
 
 @frozen(eq=False)
 class Do(Node):
-    """Calls `fn` and completes; `timeout` (seconds or a timedelta) limits each call."""
+    """Calls `fn` and completes; `timeout` (seconds or a timedelta) limits each call. With `transaction` it gets a connection of the store."""
 
     verb = "do"
     shape = BOX
 
     fn: Any
     timeout: float | timedelta | None = None
+    transaction: bool = False
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
-        fn = at.function(self.fn, STEP)
+        if not isinstance(self.transaction, bool):
+            at.problem(f"transaction={self.transaction!r:.80}: give True or False")
+        fn = at.function(self.fn, TRANSACTION if self.transaction else STEP)
         targets = (Target(at.completed, "completed"),)
         limit_s = at.seconds("timeout", self.timeout)
-        yield CallTransition(at.start, at.path, Do, fn, step_check(at.path), targets, at.retry_scope, limit_s=limit_s)
+        yield CallTransition(
+            at.start,
+            at.path,
+            Do,
+            fn,
+            step_check(at.path),
+            targets,
+            at.retry_scope,
+            limit_s=limit_s,
+            transacted=self.transaction,
+        )

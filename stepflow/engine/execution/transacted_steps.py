@@ -1,0 +1,104 @@
+"""TransactedSteps: the part of a step attempt that commits with more than a position: with journal rows, and in a transaction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Generator
+from typing import Any
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.step import Member
+from stepflow.engine.execution.attempt import GeneratorAttempt
+from stepflow.engine.execution.executor import Executor
+from stepflow.engine.execution.once_calls import OnceCalls
+from stepflow.engine.execution.user_transactions import Refused, UserTransactions
+from stepflow.errors import CancelRequested, StepflowError
+from stepflow.model.flow import Call, Move, Task
+
+
+@define(eq=False)
+class TransactedSteps(GeneratorAttempt):
+    """An attempt whose steps may write in the transaction that commits their position, and call what is made once."""
+
+    executor: Executor = field(kw_only=True)
+    transactions: UserTransactions = field(kw_only=True)
+    exchange: Any = field(init=False, default=None)
+    _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
+    _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+    _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
+    _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
+
+    @abstractmethod
+    def _planned(self, move: Move, note: str = "") -> Member | Release:
+        """The commit that makes a move durable."""
+
+    @abstractmethod
+    def _on_done(self, done: Any) -> None:
+        """That commit is durable."""
+
+    @abstractmethod
+    def _restore(self) -> Any:
+        """The exchange of the last commit, in place of what a failed step left."""
+
+    @abstractmethod
+    def _end(self, status: str, error: str = "") -> Member:
+        """The commit that ends the run."""
+
+    def step_calls(self) -> OnceCalls:
+        """What makes the calls of `once`, made for the first of them."""
+        if self._once is None:
+            self._once = OnceCalls(self, self.executor.committer, self._journal, self.executor.loop)
+        return self._once
+
+    def _forgotten(self, move: Move, note: str) -> tuple[str, ...]:
+        """The journal rows that go with a commit: those of the step that it completes, all when the run completes."""
+        if note or move.stays:
+            return ()
+        name = f"{self.current.step}:" if move.tasks else ""
+        gone = [key for key in self._journal if key.startswith(name)]
+        for key in gone:
+            del self._journal[key]
+        return (name,) if gone else ()
+
+    async def _transacted(self, task: Task) -> Move | StepflowError:
+        """Call a step with a connection, and commit the move together with what it wrote; the error if the store did not take that."""
+        kept, unfinished, tries = dict(self._journal), self._unfinished, 0
+
+        def undo() -> None:
+            """Nothing is committed: the journal rows are still there, and the run has not ended."""
+            self._journal.clear()
+            self._journal.update(kept)
+            self._over, self.ended, self._unfinished = False, "", unfinished
+
+        def call(connection: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            return task.call(self.exchange if tries == 1 else self._restore(), connection)
+
+        def member_of(value: Any) -> tuple[Member, Move]:
+            undo()
+            move = task.after_return(value, self.exchange)
+            self.flow.codec.encode(self.exchange)  # what cannot be stored is the step's failure
+            plan = self._planned(move)
+            assert not isinstance(plan, Release)
+            return plan, move
+
+        try:
+            move, done = await self.transactions.acall(self, Call(call, (), task.is_async, task.limit_s), member_of)
+        except Refused as refusal:
+            undo()
+            return refusal.error
+        except BaseException:
+            undo()
+            raise
+        self._on_done(done)
+        return move  # type: ignore[no-any-return]
+
+    def _untaken(self, error: StepflowError) -> Generator[Member, Any, None]:
+        """The store did not take the commit of a transaction: end the run if that was because of a cancel, else the claim."""
+        if not isinstance(error, CancelRequested):
+            raise error
+        yield self._end("cancelled")
