@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         UnknownFlow,
         UnknownState,
     )
+    from stepflow.model.blocked import Blocked
     from stepflow.model.commands import (
         Command,
         Execute,
@@ -96,6 +97,7 @@ _HOME = {
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
     "stepflow.engine.states.watch": "Watch",
     "stepflow.errors": "Cancelled CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ReplayMismatch ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepFailed StepflowError Stopping StoreError StoreReplaced Terminal TimedOut TooLarge Unavailable UnknownFlow UnknownState",
+    "stepflow.model.blocked": "Blocked",
     "stepflow.model.commands": "Command Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
     "stepflow.model.ctx": "StateCtx",
     "stepflow.model.current": "Current current",
@@ -114,6 +116,7 @@ __all__ = [
     "AsyncEngine",
     "AsyncFlowEngine",
     "AsyncRun",
+    "Blocked",
     "Cancelled",
     "CodecError",
     "Command",

@@ -16,6 +16,7 @@ from stepflow.cli import (
     migrate,
     prune,
     publish,
+    resolve,
     retry,
     show,
     start,
@@ -42,7 +43,23 @@ def app() -> None:
     """Durable workflows: start, advance and inspect runs."""
 
 
-for verb in (worker, list_, show, tail, explain, start, publish, cancel, retry, diagram, check, prune, migrate, doctor):
+for verb in (
+    worker,
+    list_,
+    show,
+    tail,
+    explain,
+    start,
+    publish,
+    cancel,
+    retry,
+    resolve,
+    diagram,
+    check,
+    prune,
+    migrate,
+    doctor,
+):
     app.add_command(verb.command)
 
 

@@ -75,4 +75,4 @@ def why(run: RunInfo) -> str:
     """The error of the run, or what it waits for, as a short text."""
     if run.error is not None:
         return f"{run.error.type}: {run.error.message}"
-    return run.blocked or run.waiting_for
+    return str(run.blocked or run.waiting_for)

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 from stepflow.cli.definitions import flows_of
 from stepflow.drivers.port.commit import Event
 from stepflow.drivers.port.journal import JournalRow
+from stepflow.engine import step_failure
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.execution import step_failure
 from stepflow.model.current import Current, enter
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.context import Context

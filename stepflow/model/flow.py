@@ -72,6 +72,7 @@ class Task(ABC):
     timeout_s: float | None
     limit_s: float | None  # of one call, in seconds
     transacted: bool  # whether it is call(exchange, connection), in a transaction of the store
+    at_most_once: bool  # a call that was interrupted must not be repeated
     latch: bool
     call: Callable[..., Any]  # call(exchange), or call(exchange, payload) when `event` is set
 

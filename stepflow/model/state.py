@@ -25,6 +25,9 @@ ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's
 STYLE = "stepflow.style"  # "workflow": a cancel lets the run undo what it did, unless it has done nothing yet
 CANCEL = "stepflow.cancel"  # integer microseconds UTC: when the cancel of a workflow was requested that it carries out
 FAILED_CALL = "stepflow.failed_call"  # key of the journalled failure that ended a run: the call is made again when the run goes on
+RESOLVED = (
+    "stepflow.resolved"  # JSON {"step", "value", "error"}: how a call of unknown outcome ended, as a caller found out
+)
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 

@@ -36,6 +36,7 @@ class AsyncContext(ContextBase):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         renamed: str | None = None,
+        at_most_once: bool = False,
     ) -> Coroutine[Any, Any, T]: ...
     @overload
     def execute(
@@ -46,6 +47,7 @@ class AsyncContext(ContextBase):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         renamed: str | None = None,
+        at_most_once: bool = False,
     ) -> Coroutine[Any, Any, T]: ...
     def execute(  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
         self,
@@ -55,9 +57,10 @@ class AsyncContext(ContextBase):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         renamed: str | None = None,
+        at_most_once: bool = False,
     ) -> Coroutine[Any, Any, Any]:
         """Call the step `fn(*args)`, async or sync (in a thread); see `Context.execute`."""
-        return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, awaits=True))
+        return self._run(key, self._execute(key, fn, args, retry, timeout, renamed, True, at_most_once=at_most_once))
 
     @overload
     def transaction(

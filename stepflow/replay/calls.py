@@ -53,12 +53,19 @@ class ContextBase:
         renamed: str | None,
         awaits: bool,
         kind: str = "step",
+        at_most_once: Any = False,
     ) -> Effects:
         verb = "execute" if kind == "step" else kind
         if retry is not None and not isinstance(retry, RetryPolicy):
             raise self._wrong(f"{verb}({key!r:.200}, retry={retry!r:.80}): give a RetryPolicy, or None")
+        if not isinstance(at_most_once, bool):
+            raise self._wrong(f"{verb}({key!r:.200}, at_most_once={at_most_once!r:.80}): give True or False")
+        if at_most_once and retry is not None:
+            raise self._wrong(
+                f"{verb}({key!r:.200}): retry= repeats a call, at_most_once=True forbids that: give one of them"
+            )
         limit_s = None if timeout is None else self._duration(verb, key, "timeout", timeout)
-        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits, kind)
+        return decider.execute(self._journal, key, fn, args, retry, limit_s, renamed, awaits, kind, at_most_once)
 
     def _map(
         self, key: str, fn: Any, items: Iterable[Any], width: Any, fail_after: Any, first: Any, awaits: bool

@@ -36,6 +36,7 @@ class Context(ContextBase):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         renamed: str | None = None,
+        at_most_once: bool = False,
     ) -> T:
         """Call `fn(*args)` as a step: its value is durable before the workflow goes on, and it is called no more after that.
 
@@ -43,8 +44,11 @@ class Context(ContextBase):
         A step that raises is tried again as `retry` says, where the run sleeps in between; the failure of the last attempt is
         recorded and raised here. `timeout` (seconds or timedelta) is the time of each attempt. `renamed` is the former
         `__qualname__` of `fn`, for runs that recorded it.
+
+        With `at_most_once` a call that was interrupted (by a death, a stop, its time limit or the loss of its claim) is not made
+        again: the run is blocked until `run.resolve` or `run.resolve_failed` says how it ended. A cancel lets the call end.
         """
-        return self._run(self._execute(key, fn, args, retry, timeout, renamed, awaits=False))  # type: ignore[no-any-return]
+        return self._run(self._execute(key, fn, args, retry, timeout, renamed, False, at_most_once=at_most_once))  # type: ignore[no-any-return]
 
     def transaction(
         self,

@@ -29,6 +29,7 @@ from stepflow.replay.journal import (
     Together,
     Transacted,
 )
+from stepflow.replay.results import UnknownOutcome
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
@@ -45,6 +46,7 @@ def execute(
     renamed: str | None,
     awaits: bool,
     kind: str = "step",
+    at_most_once: bool = False,
 ) -> Effects:
     """Call a step once: the recorded value or failure, else that of the call, which is recorded; a `transaction` with what it writes."""
     transacted = kind == "transaction"
@@ -55,13 +57,17 @@ def execute(
     row = journal.take(kind, key, step.name, renamed)
     if row is not None and row.kind == kind:
         return recorded(journal, row, step.codec)
+    if row is not None and row.kind == "intent":
+        return (yield from _resolved(journal, key, step))
     tried, unfinished = 0, journal.unfinished
     if row is not None or journal.host.stopping() or journal.host.cancelling():
         yield from begin(journal, key, row, step.name)
         tried, unfinished = yield from _attempts(row, journal)
+    if at_most_once:
+        yield Note(key, "intent", step.name, "null")
     while True:
         tried += 1
-        call = StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished)
+        call = StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished, at_most_once)
         raised, value = yield Transacted(call, partial(_noted, key, kind, step)) if transacted else call
         if isinstance(raised, Cancelled):
             yield from _cancel(journal, key, step.name)
@@ -75,6 +81,8 @@ def execute(
             else:
                 yield note
                 return value
+        if isinstance(raised, UnknownOutcome):
+            raise journal.wrong(raised)
         failure = journal.host.stored(raised)
         if retry is None or isinstance(raised, Terminal) or not retry.allows(tried, raised):
             yield Note(key, kind, step.name, failure, failed=True)
@@ -93,6 +101,25 @@ def _noted(key: str, kind: str, step: StepFunction, value: Any) -> tuple[Note, A
     """The row of a value, and the value as a replay restores it."""
     text, value = round_trip(step, value)
     return Note(key, kind, step.name, text), value
+
+
+def _resolved(journal: Journal, key: str, step: StepFunction) -> Generator[Note, Any, Any]:
+    """Of a call that was interrupted and must not be made again: record how it ended, as a caller found out; else block the run."""
+    yield from interrupted(journal, key, step.name)
+    resolution = journal.resolution
+    if resolution is None or resolution["step"] != key:
+        raise journal.wrong(UnknownOutcome(key))
+    if (failure := resolution["error"]) is not None:
+        yield Note(key, "step", step.name, failure, failed=True)
+        raise failed(journal, key, failure)
+    text = resolution["value"] or "null"
+    try:
+        value = step.codec.decode(text)
+    except CodecError as error:
+        why = f"it was resolved, but by a value that does not fit: {error}; so"
+        raise journal.wrong(UnknownOutcome(key, why)) from error
+    yield Note(key, "step", step.name, text)
+    return value
 
 
 def step_of(journal: Journal, key: str, fn: Callable[..., Any], awaits: bool) -> StepFunction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from attrs import Factory, define, evolve, frozen
@@ -16,6 +16,7 @@ LARGEST_KEY = 500  # bytes
 MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal, which is read for each attempt
 UNFINISHED = {
     "attempt": "step",
+    "intent": "step",
     "wait": "event",
     "choice": "first",
     "transaction_attempt": "transaction",
@@ -70,7 +71,7 @@ class Published(Protocol):
 
 
 class StepCall(NamedTuple):
-    """The step `key` to be called, as attempt number `attempt` (from 1); it fails with TimedOut after `limit_s` seconds."""
+    """The step `key` to be called, as attempt number `attempt` (from 1); after `limit_s` seconds it fails with TimedOut, or UnknownOutcome."""
 
     fn: Callable[..., Any]
     args: tuple[Any, ...]
@@ -78,6 +79,7 @@ class StepCall(NamedTuple):
     limit_s: float | None
     key: str
     attempt: int
+    at_most_once: bool = False
 
 
 class Transacted(NamedTuple):
@@ -192,6 +194,7 @@ class Journal:
     events: list[Published]
     codec: Codec[Any] = Factory(Codec)  # of the input
     unfinished: int = 0  # attempts of the first step that begins which died or were interrupted
+    resolution: Mapping[str, str | None] | None = None  # of a call of unknown outcome: `step`, `value`, `error`
     optional: dict[str, Recorded] = Factory(
         dict
     )  # rows that were written after a failure that is tried again: they need not be read

@@ -1,10 +1,12 @@
-"""Ok and Failed: what became of each item of a map; First: which of several ways came first."""
+"""Ok and Failed: what became of each item of a map; First: which of several ways came first; UnknownOutcome: that of a call."""
 
 from __future__ import annotations
 
 from typing import Generic, Literal, TypeVar
 
 from attrs import field, frozen
+
+from stepflow.errors import StepflowError
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -32,3 +34,11 @@ class First(Generic[T_co]):
 
     index: int
     value: T_co
+
+
+class UnknownOutcome(StepflowError):
+    """A call that is made at most once was interrupted, and `why` nobody knows how it ended (empty: it is not known either)."""
+
+    def __init__(self, key: str, why: str = "") -> None:
+        self.key, self.why = key, why
+        super().__init__(f"step {key!r}: the outcome of its call is unknown: {why}")

@@ -82,6 +82,7 @@ class Steps(Generic[E_contra]):
         *,
         timeout: Duration | None = None,
         transaction: Literal[False] = False,
+        at_most_once: bool = False,
     ) -> Steps[E_contra]: ...
     @overload
     def do(
@@ -93,7 +94,13 @@ class Steps(Generic[E_contra]):
         transaction: Literal[True],
     ) -> Steps[E_contra]: ...
     def do(
-        self, name: str, fn: Callable[..., object], *, timeout: Duration | None = None, transaction: bool = False
+        self,
+        name: str,
+        fn: Callable[..., object],
+        *,
+        timeout: Duration | None = None,
+        transaction: bool = False,
+        at_most_once: bool = False,
     ) -> Steps[E_contra]:
         """Call `fn(exchange)` once. Scope `<parent>/<name>`.
 
@@ -102,8 +109,12 @@ class Steps(Generic[E_contra]):
         retry may overlap it. Plain `apply` never times out.
         With `transaction=True` it is `fn(exchange, connection)`: what it writes through the connection, to tables in the store of the
         run, is committed together with the position, or not at all. A `sqlite3.Connection`, or psycopg's; on SQLite `timeout` is 5 s then.
+
+        With `at_most_once` a call that was interrupted (by a death, a stop, its time limit or the loss of its claim) is not made
+        again: the run is blocked until `run.resolve` or `run.resolve_failed` says how it ended. A call that raised has failed as
+        usual: a retry makes another one. A cancel lets the call end.
         """
-        return self._append(name, Do(fn, timeout, transaction))
+        return self._append(name, Do(fn, timeout, transaction, at_most_once))
 
     def wait_for(
         self,

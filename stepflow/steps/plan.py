@@ -25,6 +25,7 @@ class StepTask(Task):
         "_check",
         "_plan",
         "_row",
+        "at_most_once",
         "call",
         "event",
         "is_async",
@@ -46,6 +47,7 @@ class StepTask(Task):
         self.event, self.payload, self.latch = row.event, row.payload, row.latch
         self.timeout_s, self.limit_s, self.polls = row.timeout_s, row.limit_s, row.poll >= 0
         self.transacted = row.transacted
+        self.at_most_once = row.at_most_once
         self.moves: tuple[Move, ...] = ()
 
     def after_return(self, value: Any, exchange: Any) -> Move:

@@ -98,7 +98,7 @@ class CallTransition:
 
     `awaits` is true when the function or one of the handlers around it is async. `poll` is the index of the target of a
     condition that is not met yet, -1 if there is none, and `every_s` the seconds until the next call. `event` names the
-    event whose payload, of type `payload`, the call needs. `limit_s` is the time limit of one call. A `transacted` function gets a connection, too. `only` is the position of the target, empty if there are
+    event whose payload, of type `payload`, the call needs. `limit_s` is the time limit of one call, `at_most_once` forbids to repeat one that was interrupted. A `transacted` function gets a connection, too. `only` is the position of the target, empty if there are
     several: a function that returns None leads there without a check.
     """
 
@@ -117,6 +117,7 @@ class CallTransition:
     timeout_s: float | None = None
     limit_s: float | None = None
     transacted: bool = False
+    at_most_once: bool = False
     call: Callable[..., Any] = field(init=False)
     awaits: bool = field(init=False)
     only: str = field(init=False)

@@ -356,6 +356,28 @@ def test_worker_until_idle_counts_blocked_runs_and_exits_with_3(stepflow, tmp_pa
     assert [run["id"] for run in stepflow.json("list", "--status", "blocked")] == ["one"]
 
 
+@pytest.mark.parametrize(("how", "status"), [(["5"], "completed"), ([], "completed"), (["--failed", "no"], "failed")])
+def test_resolve_says_how_an_interrupted_call_ended(stepflow, tmp_path, how, status):
+    (tmp_path / "bank.py").write_text(
+        "from stepflow import named\n\ndef pay(n):\n    raise KeyboardInterrupt\n\n"
+        'flow = named("bank.v1", int).do("pay", pay, at_most_once=True).compile()\n'
+    )
+    stepflow("start", "bank", "1", "--id", "one")
+    stepflow("worker", "bank", "--until-idle")
+    stepflow("worker", "bank", "--until-idle")
+    assert stepflow.code == 3
+    assert stepflow.json("show", "one")["info"]["blocked"]["kind"] == "unknown_outcome"
+    assert "stepflow resolve 'one'" in stepflow("explain", "one")
+    stepflow("retry", "one")
+    assert (stepflow.code, "the outcome of step 'pay' is unknown" in stepflow.err) == (1, True)
+    stepflow("resolve", "one", "other")
+    assert (stepflow.code, "name that one" in stepflow.err) == (1, True)
+    assert stepflow("resolve", "one", "pay", *how) == "one: pay is resolved, now queued\n"
+    stepflow("worker", "bank", "--until-idle")
+    shown = stepflow.json("show", "one")
+    assert (shown["info"]["status"], shown["exchange"]) == (status, 5 if how == ["5"] else 1)
+
+
 def test_show_prints_the_traceback(waiting):
     text = waiting("show", "order--1")
     assert 'shop.py", line' in text

@@ -64,7 +64,7 @@ def check(store: str, clock: VirtualClock | None, style: str, policy: str, maker
         run, other = engine.start(bad, Order(), id="bad"), engine.start(innocent, Order(), id="good")
         engine.run_until_idle()
         info = run.info()
-        assert (info.status, info.owner, info.blocked) == (Status.FAILED, "", ""), info
+        assert (info.status, info.owner, info.blocked) == (Status.FAILED, "", None), info
         assert info.error is not None
         assert info.error.type == "Hostile"
         assert "Hostile" in info.error.traceback

@@ -21,6 +21,7 @@ SHARED = {
     "caller_loop",
     "loop_thread",
     "raised",
+    "step_failure",
     "store_reader",
     "thread_pool",
 }  # files that every room may import

@@ -283,6 +283,6 @@ def test_a_store_without_such_transactions_blocks_the_run(tmp_path: Path, functi
             engine.register(flow)
             run = engine.start(flow)
             engine.run_until_idle()
-            assert (
-                "has no transactions for functions" in run.info().blocked or "make this one sync" in run.info().blocked
+            assert "has no transactions for functions" in str(run.info().blocked) or "make this one sync" in str(
+                run.info().blocked
             )

@@ -16,7 +16,7 @@ from typing import Any
 from stepflow import AsyncEngine, Engine, StepflowError
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.engine import async_engine, session
-from stepflow.engine.execution import step_attempt as attempt
+from stepflow.engine.execution import attempt
 from stepflow.engine.membership import failure_detector
 from stepflow.engine.worker import worker
 from tests.processes import flows as definitions

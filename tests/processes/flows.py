@@ -208,6 +208,15 @@ async def gathering(wf: AsyncContext, inp: Count) -> int:
     return inp.n + sum(await wf.gather(*[third(begin) for begin in range(0, CHAIN, CHAIN // 3)]))
 
 
+paid_once = named("paid_once", Count).do("pay", guarded, at_most_once=True).do("then", count).compile()
+apaid_once = named("apaid_once", Count).do("pay", aguarded, at_most_once=True).do("then", acount).compile()
+
+
+@workflow("wpaid_once")
+def wpaid_once(wf: Context, inp: Count) -> int:
+    return wf.execute("then", counted, wf.execute("pay", gated_step, inp.n, at_most_once=True))
+
+
 @workflow("five")
 def five(wf: Context, inp: Count) -> int:
     n = inp.n

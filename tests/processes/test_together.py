@@ -102,7 +102,7 @@ def test_a_new_worker_goes_on_where_an_old_one_does_not_know_the_position(nurser
         old = nursery.spawn("forever", "shop_1", BLOCKED_RETRY=500_000)
         eventually(lambda: run.status() == "blocked")
         info = run.info()
-        assert "pick_well" in info.blocked
+        assert "pick_well" in str(info.blocked)
         assert "deploy" in run.explain()
         newer = nursery.spawn("forever", "shop_2")
         begun = nursery.log.wait(what="begin", who=newer.name)[0]

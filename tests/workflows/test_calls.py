@@ -331,4 +331,4 @@ def test_continue_as_new_with_another_type_blocks_the_run(store: Driver, clock: 
         engine.register(flow)
         run = engine.start(flow, Signup("a"))
         engine.run_until_idle()
-        assert "continue_as_new(): " in run.info().blocked
+        assert "continue_as_new(): " in str(run.info().blocked)

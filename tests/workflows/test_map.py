@@ -170,7 +170,7 @@ def test_wrong_numbers_are_found(engine: Engine, given: dict[str, Any]) -> None:
     engine.register(flow)
     run = engine.start(flow)
     assert engine.run_until_idle().blocked == 1
-    assert "give a whole number from 1 on" in run.info().blocked
+    assert "give a whole number from 1 on" in str(run.info().blocked)
 
 
 def test_other_items_than_recorded_block_the_run(store: Driver, clock: VirtualClock) -> None:
@@ -185,7 +185,7 @@ def test_other_items_than_recorded_block_the_run(store: Driver, clock: VirtualCl
         engine.register(flow)
         run = engine.start(flow)
         engine.run_until_idle(advance=True)
-        assert "map 'm' over 3 items here, the workflow comes to map 'm' over 4 items" in run.info().blocked
+        assert "map 'm' over 3 items here, the workflow comes to map 'm' over 4 items" in str(run.info().blocked)
 
 
 @pytest.mark.parametrize("items_first", [True, False])
@@ -199,7 +199,7 @@ def test_a_call_with_the_key_of_an_item_is_found(engine: Engine, items_first: bo
     engine.register(flow)
     run = engine.start(flow)
     assert engine.run_until_idle().blocked == 1
-    assert "('m[1]'): the key was used before in this workflow" in run.info().blocked
+    assert "('m[1]'): the key was used before in this workflow" in str(run.info().blocked)
 
 
 @pytest.mark.parametrize("items", [5, 6])

@@ -34,7 +34,7 @@ def blocked_by(engine: Engine, flow: Workflow[None, Any]) -> str:
     engine.register(flow)
     run = engine.start(flow)
     assert engine.run_until_idle().blocked == 1
-    return run.info().blocked
+    return str(run.info().blocked)
 
 
 def test_a_swallowed_suspend_is_found(engine: Engine) -> None:
@@ -189,7 +189,9 @@ def test_a_replay_that_leaves_the_recorded_way_blocks_the_run_and_mended_code_go
         assert engine.run_until_idle().blocked == 1
         run = engine.get("r")
         recorded, attempted = MISMATCHES[after]
-        assert f"the journal of run 'r' has {recorded} here, the workflow comes to {attempted}:" in run.info().blocked
+        assert f"the journal of run 'r' has {recorded} here, the workflow comes to {attempted}:" in str(
+            str(run.info().blocked)
+        )
         assert "wf.patched(KEY)" in run.explain()
     with Engine(store, clock=clock) as engine:
         engine.register(workflow("w")(before))
@@ -318,5 +320,5 @@ def test_a_limit_around_a_call_is_found(store: Driver) -> None:
         engine.register(flow)
         run = engine.start(flow)
         engine.run_until_idle()
-        assert "went on after CancelledError had ended one of its calls" in run.info().blocked
-        assert "give the step timeout=" in run.info().blocked
+        assert "went on after CancelledError had ended one of its calls" in str(run.info().blocked)
+        assert "give the step timeout=" in str(run.info().blocked)

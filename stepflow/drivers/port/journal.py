@@ -34,6 +34,7 @@ class JournalQuery:
     ids: tuple[str, ...]
 
 
+INTENT = "intent"  # the kind of a row that is written before a call which is made at most once
 ONCE = "once"  # the kind of the rows that a step writes while it goes on
 
 

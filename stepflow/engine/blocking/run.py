@@ -79,6 +79,22 @@ class Run(RunBase[E]):
         """
         self._call_tx(tx, self._run.cancel(tx=tx))
 
+    def resolve(self, step: str, value: Any = None) -> None:
+        """Say that an `at_most_once` call whose outcome is unknown took place: the run goes on behind it.
+
+        `step` is the path of the step, its position, or the key of a workflow's call. `value` is what the workflow's call returned;
+        for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
+        that has no such call.
+        """
+        self._call(self._run.resolve(step, value))
+
+    def resolve_failed(self, step: str, error: Exception | str) -> None:
+        """Say that an `at_most_once` call whose outcome is unknown failed with this error, or did not take place; see `resolve`.
+
+        What would follow if the step had raised it follows: retry groups are asked, a workflow sees the exception.
+        """
+        self._call(self._run.resolve_failed(step, error))
+
     def redrive(self) -> None:
         """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
         self._call(self._run.redrive())

@@ -39,6 +39,7 @@ from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is
 from stepflow.engine.client.broadcast import Broadcast
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
+from stepflow.engine.client.resolve import resolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.commit.committer import Committer
@@ -48,6 +49,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
 from stepflow.model.flow import Flow
@@ -322,12 +324,22 @@ class Client:
         state, row, transition = record.state, record.row, record.state.transition
         blocked = row is not None and bool(row.blocked) and not row.owner
         waiting = status_of(state, row, self._clock.now()) is Status.WAITING
+        if row is not None and row.blocked_by == UNKNOWN_OUTCOME:
+            raise StepflowError(f"run {run_id!r} cannot be redriven: {read(row.blocked)}")
         if transition.status != "failed" and not blocked and not waiting:
             raise StepflowError(f"run {run_id!r} did not fail: only a failed, blocked or waiting run can be redriven")
         if transition.status:
             transition = outcomes.resumed(transition, record.created.flow)
         now = self._clock.now()
         await self._replace(state, transition, Enqueue(run_id, transition.to, now, SAME_PRIORITY))
+        self._notifier.schedule_at(now)
+
+    async def resolve(self, run_id: str, step: str, value: str | None, error: str | None) -> None:
+        """Store how a call of unknown outcome ended, and let the run go on."""
+        record = await self.load(run_id)
+        (rows,) = await self._reader.read(JournalQuery((run_id,)))
+        transition, now = resolved(record, rows, step, value, error), self._clock.now()
+        await self._replace(record.state, transition, Enqueue(run_id, transition.to, now, SAME_PRIORITY))
         self._notifier.schedule_at(now)
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
@@ -369,7 +381,12 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
         raise StepflowError(f"publish(..., id={event_id!r:.80}): give a non-empty text, or leave it out")
     checked_size("name", name, NAME_BYTES)
     checked_size("id", event_id, NAME_BYTES)
-    return Event(run_id, name, event_id, _payload_codec(type(payload)).encode(payload), now)
+    return Event(run_id, name, event_id, payload_text(payload), now)
+
+
+def payload_text(payload: Any) -> str:
+    """A value as JSON text for a receiver whose type is not known."""
+    return _payload_codec(type(payload)).encode(payload)
 
 
 def _payload_codec(type_: type[Any]) -> Codec[Any]:

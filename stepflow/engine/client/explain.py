@@ -9,6 +9,7 @@ from typing import Any
 from stepflow.drivers.port.commit import Owner
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import moment
+from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Admission, LimitUsage
@@ -54,7 +55,7 @@ def explain(
     elif info.status is Status.PARKED:
         lines.append("it stays here until a commit moves it: engine.do(commit(transit(ctx, FLOW)))")
     elif info.status is Status.BLOCKED:
-        lines.append(f"a worker released it: {info.blocked}; deploy a definition that knows it; next try {due}")
+        lines.append(_blocked(info, command, due))
     elif info.status is Status.FAILED:
         lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
     if info.cancel_requested:
@@ -76,6 +77,12 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
         return f": {command}"
     known = ", ".join(sorted({repr(name) for w in workers for name in w.flows})[:SHOWN])
     return f": of {len(workers)} at work none has registered flow {flow!r}, but {known}; {command} with its module"
+
+
+def _blocked(info: RunInfo, command: str, due: str) -> str:
+    if info.blocked is not None and info.blocked.kind == UNKNOWN_OUTCOME:
+        return f"{info.blocked}; on the command line: {command.format('resolve')} STEP [VALUE] (or --failed MESSAGE)"
+    return f"a worker released it: {info.blocked}; deploy a definition that knows it; next try {due}"
 
 
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:

@@ -14,6 +14,7 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
+from stepflow.model.blocked import Blocked, read
 from stepflow.model.lifecycle import QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
@@ -48,9 +49,9 @@ class RunInfo:
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     of a run that waits for any of several events it is `"event:<name>, event:<name>"`, and `awaits` is the names;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
-    failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it;
-    `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; each crash without progress
-    counts, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
+    failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it (None: it is not blocked);
+    `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; attempts that died or were
+    interrupted count, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
     """
 
     id: str
@@ -70,7 +71,7 @@ class RunInfo:
     error: RunError | None = None
     owner: str = ""
     crashes: int = 0
-    blocked: str = ""
+    blocked: Blocked | None = None
     to: str = ""
     limits: tuple[Limit, ...] = ()
     cancel_requested: bool = False
@@ -124,7 +125,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         error=error_of(state.transition),
         owner="" if row is None else row.owner,
         crashes=0 if row is None else row.crashes,
-        blocked="" if row is None else row.blocked,
+        blocked=None if row is None else read(row.blocked),
         to=state.transition.to or notes.get(FLOW, ""),
         limits=() if row is None else parse(row.limits),
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),

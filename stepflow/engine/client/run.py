@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 
 from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
-from stepflow.engine.client.client import Client
+from stepflow.engine.client.client import Client, payload_text
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.client.resolve import failure_text
 from stepflow.engine.clock import Clock, uuid7
 from stepflow.model.checks import checked_limit
 from stepflow.model.codec import Codec
@@ -130,6 +131,22 @@ class AsyncRun(Generic[E]):
             await self._client.post_cancel(tx, self.id)
             return
         await self._client.cancel(self.id)
+
+    async def resolve(self, step: str, value: Any = None) -> None:
+        """Say that an `at_most_once` call whose outcome is unknown took place: the run goes on behind it.
+
+        `step` is the path of the step, its position, or the key of a workflow's call. `value` is what the workflow's call returned;
+        for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
+        that has no such call.
+        """
+        await self._client.resolve(self.id, step, None if value is None else payload_text(value), None)
+
+    async def resolve_failed(self, step: str, error: Exception | str) -> None:
+        """Say that an `at_most_once` call whose outcome is unknown failed with this error, or did not take place; see `resolve`.
+
+        What would follow if the step had raised it follows: retry groups are asked, a workflow sees the exception.
+        """
+        await self._client.resolve(self.id, step, None, failure_text(error))
 
     async def redrive(self) -> None:
         """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""

@@ -16,8 +16,10 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.deferred_signals import Interruption
-from stepflow.errors import Full, Unavailable
+from stepflow.errors import Full, StepflowError, Unavailable
+from stepflow.model.blocked import stored
 from stepflow.model.current import Current
+from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Flow
 from stepflow.model.state import POSITION, State
 
@@ -39,6 +41,7 @@ class Attempt(ABC):
     cancel: bool = False
     lost: bool = False  # a sync call went on after its time limit: the claim ends with the commit of its TimedOut
     awaits: bool = False  # async user code runs, which a cancel shall reach
+    at_most_once: bool = False  # the present call must not be interrupted by a cancel
     task: asyncio.Task[None] | None = None  # the one that runs this attempt
     worker: asyncio.Task[Any] | None = None  # the task that claims; if it is cancelled, its attempts end, too
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
@@ -96,7 +99,7 @@ class Attempt(ABC):
         """Let the run end as cancelled: an async call is cancelled now, a sync one and a commit come to their end."""
         if not self.cancel:
             self.cancel = True
-            if self.awaits and self.task is not None:
+            if self.awaits and self.task is not None and not self.at_most_once:
                 self.task.cancel()
 
     def interrupt(self) -> None:
@@ -122,6 +125,9 @@ class SteppedAttempt(Attempt):
     """An attempt that calls steps, and makes what they did durable one after the other."""
 
     current: Current = field(init=False)
+    overdue: Exception | None = field(
+        init=False, default=None
+    )  # the failure of the last call that reached its time limit
 
     @property
     def step(self) -> str:
@@ -132,6 +138,14 @@ class SteppedAttempt(Attempt):
     def number(self) -> int:
         """What `current().attempt` is in the step."""
         return self.current.attempt
+
+    def blocked(self, error: BaseException) -> Release:
+        """Releases a run that this definition cannot advance."""
+        due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)
+        if not isinstance(error, StepflowError):
+            text = f"{kind_of(error)}: {text}"
+        by, text = self.flow.definition, stored(error, text)
+        return Release(self.fence, due, blocked=text, blocked_by=by, unfinished=self.unfinished)
 
     def note_progress(self) -> None:
         """Something was made durable: a flow with `hung_after` need not wait for its next commit."""

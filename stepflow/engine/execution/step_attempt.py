@@ -18,16 +18,16 @@ from stepflow.drivers.port.deltas import SMALL, UNKNOWN, ExchangeParts, parts_of
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import BLOCKED_RETRY, AttemptEffects
+from stepflow.engine.execution.at_most_once import intent_key
+from stepflow.engine.execution.attempt import AttemptEffects
 from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.execution.transacted_steps import TransactedSteps
 from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, StepflowError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter
-from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, UNFINISHED, WAITING, Transition
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, RESOLVED, UNFINISHED, WAITING, Transition
 
 
 @define(eq=False)
@@ -36,7 +36,6 @@ class StepAttempt(TransactedSteps):
 
     takes_deltas: bool = field(kw_only=True, default=True)  # of the store
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
-    transition: Transition = field(init=False)
     text: str = field(init=False)  # of the exchange as of the last commit
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
     _parts: ExchangeParts = field(init=False)  # as which `text` is stored
@@ -85,6 +84,8 @@ class StepAttempt(TransactedSteps):
             tries, note = 1, ""
             if task.event and not self._published(task) and not self._overdue(task):
                 return (yield from self._wait(task))
+            if task.at_most_once and not self.at_most_once:
+                yield self._intent(task)
             try:
                 call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
                 call.fn, call.is_async, call.limit_s = task.call, task.is_async, task.limit_s
@@ -93,7 +94,7 @@ class StepAttempt(TransactedSteps):
                 if self._once is not None:
                     self._once.used.clear()
                 self.current.running = True
-                value = yield call
+                value = (yield call) if self._resolution is None else self._settle(task)
                 self.current.running = False
                 if task.transacted:
                     move = value
@@ -103,6 +104,8 @@ class StepAttempt(TransactedSteps):
                         raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
                 self._step_raised(task, failure)
+                if self.at_most_once and (unknown := self._unknown(task, failure)):
+                    return unknown
                 note = outcomes.describe(failure)
                 recovered = yield from self._recover(task, failure, note)
                 if recovered is None:
@@ -137,6 +140,9 @@ class StepAttempt(TransactedSteps):
 
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
+        self._journal = {row.key: row for row in self.rows}
+        if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
+            return blocked_again
         crashes = self.claim.row.crashes
         if crashes >= self.flow.options.max_crashes and not self.cancel:
             yield from self._made(self._end("failed", outcomes.crashed(crashes, self.state)))
@@ -150,8 +156,9 @@ class StepAttempt(TransactedSteps):
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - UnknownState, CodecError, and what classes and `upgrade` raise
-            return self._blocked(error)
-        self._journal = {row.key: row for row in self.rows}
+            return self.blocked(error)
+        if wrong := self._misplaced(move):
+            return wrong
         return move
 
     def _step_raised(self, task: Task, failure: Exception) -> None:
@@ -228,6 +235,10 @@ class StepAttempt(TransactedSteps):
         self._over = part is not None
         state, epoch = self.state, self.claim.fence.epoch
         step = self._step = Step(state.id, epoch, self.rev, transition, state.labels, state.annotations, text, part)
+        if self.at_most_once:  # the call has ended
+            self.at_most_once, key = False, intent_key(self.current.step)
+            self._journal.pop(key, None)
+            forget = (*forget, key)
         if not self._taken and not forget:
             return step
         seqs = tuple(e.seq for e in self._taken)
@@ -318,7 +329,7 @@ class StepAttempt(TransactedSteps):
             return self._end("failed", self.error)
         now = self.clock.now()
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
-        kept = {k: v for k, v in transition.annotations.items() if k != DEADLINE or int(v) > now}
+        kept = {k: v for k, v in transition.annotations.items() if k != RESOLVED and (k != DEADLINE or int(v) > now)}
         notes = {"attempt": str(attempt + 1), "error": self.error, "waiting": "delay"}
         if self._unfinished:
             notes["unfinished"] = str(self._unfinished)
@@ -372,12 +383,6 @@ class StepAttempt(TransactedSteps):
             return Release(self.claim.fence, due, events, crashes=0, unfinished=0)
         crashes = 0 if self.progressed else None
         return Release(self.claim.fence, due, events, crashes=crashes, unfinished=self.unfinished)
-
-    def _blocked(self, error: BaseException) -> Release:
-        due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)
-        if not isinstance(error, StepflowError):
-            text = f"{kind_of(error)}: {text}"
-        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition, unfinished=self.unfinished)
 
 
 class _BadPayload(CodecError):

@@ -78,7 +78,7 @@ class TimeLimits:
         elif not work.done():
             attempt.lost = True
             self._count(work)
-        raise TimedOut(f"{step}: it did not end within {limit_s:g} s")
+        raise _reached(attempt, step, limit_s)
 
     def call(self, attempt: SteppedAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
         """`run` for a sync call of a sync workflow, from the thread that runs that; under virtual time the call is made here."""
@@ -88,7 +88,7 @@ class TimeLimits:
         began, limit_s = self._clock.monotonic(), call.limit_s or 0.0
         value = call.fn(*call.args)
         if self._clock.monotonic() - began > limit_s:
-            raise TimedOut(f"{attempt.current.step}: it did not end within {limit_s:g} s")
+            raise _reached(attempt, attempt.current.step, limit_s)
         return value
 
     async def _wait(self, work: asyncio.Task[Outcome], began: float, limit_s: float) -> None:
@@ -124,6 +124,12 @@ class TimeLimits:
 
     def _found(self, _work: asyncio.Task[Outcome]) -> None:
         self.lost -= 1
+
+
+def _reached(attempt: SteppedAttempt, step: str, limit_s: float) -> TimedOut:
+    """The failure of the call; the attempt can tell it from a TimedOut that user code raised."""
+    attempt.overdue = TimedOut(f"{step}: it did not end within {limit_s:g} s")
+    return attempt.overdue
 
 
 async def _outcome(made: Awaitable[Any]) -> Outcome:

@@ -9,9 +9,8 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Release
-from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
-from stepflow.engine.execution.attempt import GeneratorAttempt
+from stepflow.engine.execution.at_most_once import AtMostOnceAttempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import OnceCalls
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
@@ -20,15 +19,13 @@ from stepflow.model.flow import Call, Move, Task
 
 
 @define(eq=False)
-class TransactedSteps(GeneratorAttempt):
+class TransactedSteps(AtMostOnceAttempt):
     """An attempt whose steps may write in the transaction that commits their position, and call what is made once."""
 
     executor: Executor = field(kw_only=True)
     transactions: UserTransactions = field(kw_only=True)
-    exchange: Any = field(init=False, default=None)
     _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
-    _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
     _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
     @abstractmethod

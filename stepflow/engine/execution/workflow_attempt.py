@@ -14,20 +14,20 @@ from attrs import define, evolve
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
 from stepflow.drivers.port.step import Step
+from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds
-from stepflow.engine.execution import run_log, step_failure
-from stepflow.engine.execution.attempt import BLOCKED_RETRY, is_closed, keep_task
+from stepflow.engine.execution import at_most_once, run_log
+from stepflow.engine.execution.attempt import is_closed, keep_task
 from stepflow.engine.execution.workflow_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
     CancelRequested,
-    StepflowError,
     Terminal,
 )
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter
-from stepflow.model.error_text import kind_of, message_of, traceback_of
+from stepflow.model.error_text import traceback_of
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
@@ -44,6 +44,7 @@ from stepflow.model.state import (
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.ending import wrong_end, wrong_return
 from stepflow.replay.journal import Journal, Suspension, optional_after
+from stepflow.replay.results import UnknownOutcome
 
 
 @define(eq=False)
@@ -62,6 +63,7 @@ class WorkflowAttempt(WorkflowThreads):
             await self._try_again(self.transition.annotations[FAILED_CALL])
         self.journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
         self.journal.unfinished, self.journal.codec = self.unfinished, self.flow.codec
+        self.journal.resolution = at_most_once.resolution_of(self.transition)
         try:
             value = self.flow.codec.decode(self.record.exchange)
         except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
@@ -205,11 +207,10 @@ class WorkflowAttempt(WorkflowThreads):
         return None
 
     def _blocked(self, error: BaseException) -> Release:
-        self.failure, text = error, message_of(error)
-        if not isinstance(error, StepflowError):
-            text = f"{kind_of(error)}: {text}"
-        due = self.clock.now() + BLOCKED_RETRY
-        return Release(self.fence, due, blocked=text, blocked_by=self.flow.definition, unfinished=self.unfinished)
+        self.failure = error
+        if isinstance(error, UnknownOutcome):
+            return at_most_once.block(self.fence, error.key, self.unfinished, error.why)
+        return self.blocked(error)
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)

@@ -18,10 +18,11 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Committed, Fence, Write
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Append, Member
+from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds, uuid7
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PendingCommit
-from stepflow.engine.execution import step_failure
+from stepflow.engine.execution.at_most_once import failure_of
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.branch_tasks import BranchTasks
 from stepflow.engine.execution.executor import AGAIN_S, Executor
@@ -174,7 +175,7 @@ class WorkflowCalls(SteppedAttempt):
             effect = effect._replace(record=partial(_marked, effect.record, branch.path))
             async with self.tasks.moving:  # a transaction of one branch at a time
                 return await self._perform(effect, current())
-        if isinstance(effect, Many) or effect.is_async:
+        if isinstance(effect, Many) or (effect.is_async and not effect.at_most_once):
             with self.tasks.interruptible():
                 return await self._perform(effect, current())
         return await self._perform(effect, current())
@@ -187,6 +188,8 @@ class WorkflowCalls(SteppedAttempt):
             return await self._many(effect)
         effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
         outer = not self.tasks.branches
+        if outer:  # a branch is not interrupted by a cancel of the attempt, but by one of its own task
+            self.at_most_once = effect.at_most_once
         current.step, current.attempt = effect.key, effect.attempt
         try:
             if record is not None:
@@ -203,13 +206,15 @@ class WorkflowCalls(SteppedAttempt):
             own = own_error(error)
             if not isinstance(own, Exception):
                 raise own from None
-            return own, None
+            return failure_of(self, effect, own), None
         except asyncio.CancelledError:
             if not self._is_cancelled():
                 raise
             return Cancelled(), None
         finally:
             current.step, self.awaits = "", not outer
+            if outer:
+                self.at_most_once = False
 
     def _is_cancelled(self) -> bool:
         """Whether a CancelledError in the present task comes from a cancel of the run; then the task goes on."""

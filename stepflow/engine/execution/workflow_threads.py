@@ -12,6 +12,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.step import Member
 from stepflow.engine.deferred_signals import user_code
+from stepflow.engine.execution.at_most_once import failure_of
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.execution.user_transactions import Refused
 from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of, journal_row
@@ -49,7 +50,7 @@ class WorkflowThreads(WorkflowCalls):
         if isinstance(effect, Many):
             return self._many_sync(effect)
         effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
-        current = self.current
+        current, self.at_most_once = self.current, effect.at_most_once
         current.step, current.attempt = effect.key, effect.attempt
         try:
             if record is not None:
@@ -62,9 +63,9 @@ class WorkflowThreads(WorkflowCalls):
         except Exception as error:  # noqa: BLE001 - the step's failure
             if error is user_code.interruption:
                 raise KeyboardInterrupt from None
-            return error, None
+            return failure_of(self, effect, error), None
         finally:
-            current.step = ""
+            current.step, self.at_most_once = "", False
 
     def _many_sync(self, effect: Many) -> None:
         """Make the calls of a map in other threads, and record their results in the workflow's own."""

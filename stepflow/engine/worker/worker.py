@@ -13,7 +13,7 @@ from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
 from stepflow.drivers.port.rules import lost_claim
 from stepflow.drivers.port.store import Store
-from stepflow.engine.clock import SECOND, Clock
+from stepflow.engine.clock import LAST, SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
@@ -366,7 +366,7 @@ class Worker:
             self._limits.check(self._concurrency)
             self._next_due = 0
             return False
-        self.idle_until = ahead.next_due
+        self.idle_until = None if ahead.next_due == LAST else ahead.next_due
         others = [owner for owner in ahead.owned if owner != self._owner]
         if not others:
             return True

@@ -16,7 +16,10 @@ from stepflow.steps.values import BOX, CallTransition, Target
 
 @frozen(eq=False)
 class Do(Node):
-    """Calls `fn` and completes; `timeout` (seconds or a timedelta) limits each call. With `transaction` it gets a connection of the store."""
+    """Calls `fn` and completes; `timeout` (seconds or a timedelta) limits each call. With `transaction` it gets a connection of the store.
+
+    With `at_most_once` a call that was interrupted is not repeated.
+    """
 
     verb = "do"
     shape = BOX
@@ -24,6 +27,7 @@ class Do(Node):
     fn: Any
     timeout: float | timedelta | None = None
     transaction: bool = False
+    at_most_once: bool = False
 
     def expand(self, at: Scope) -> Iterator[CallTransition]:
         if not isinstance(self.transaction, bool):
@@ -31,6 +35,12 @@ class Do(Node):
         fn = at.function(self.fn, TRANSACTION if self.transaction else STEP)
         targets = (Target(at.completed, "completed"),)
         limit_s = at.seconds("timeout", self.timeout)
+        if not isinstance(self.at_most_once, bool):
+            at.problem(f"at_most_once={self.at_most_once!r:.80}: give True or False")
+        elif self.at_most_once and self.transaction is True:
+            at.problem(
+                "transaction=True and at_most_once=True: give one, what a transaction writes is never there twice"
+            )
         yield CallTransition(
             at.start,
             at.path,
@@ -41,4 +51,5 @@ class Do(Node):
             at.retry_scope,
             limit_s=limit_s,
             transacted=self.transaction,
+            at_most_once=self.at_most_once,
         )

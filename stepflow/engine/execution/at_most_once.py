@@ -1,0 +1,126 @@
+"""at_most_once: steps that are not called again if nobody knows how their call ended: the intent, the block and the resolution.
+
+The intent is a journal row, durable before the call. The commit of the step's end forgets it, so an attempt that finds one knows that
+an earlier attempt was interrupted in the call. Such a run is blocked until a resolution is stored in its transition.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from attrs import define, field
+
+from stepflow.drivers.port.commit import Fence, Release
+from stepflow.drivers.port.journal import INTENT, JournalRow
+from stepflow.drivers.port.step import Append
+from stepflow.engine import step_failure
+from stepflow.engine.clock import LAST
+from stepflow.engine.execution.attempt import GeneratorAttempt, SteppedAttempt
+from stepflow.model.blocked import UNKNOWN_OUTCOME, unknown
+from stepflow.model.error_text import message_of
+from stepflow.model.flow import Move, Task
+from stepflow.model.state import RESOLVED, Transition
+from stepflow.replay.journal import StepCall
+from stepflow.replay.results import UnknownOutcome
+
+Resolution = dict[str, str | None]
+
+
+def intent_key(step: str) -> str:
+    """The key of the intent of a chain's step: no path of a step is empty, so no other row has such a key."""
+    return f":{step}"
+
+
+def intent(fence: Fence, step: str) -> Append:
+    """What makes the intent of a chain's step durable."""
+    return Append(fence.id, fence.epoch, (JournalRow(intent_key(step), INTENT, "", "null"),))
+
+
+def unsettled(rows: dict[str, JournalRow]) -> str | None:
+    """The step of a chain whose call was interrupted."""
+    return next((key[1:] for key, row in rows.items() if row.kind == INTENT), None)
+
+
+def resolution_of(transition: Transition) -> Resolution | None:
+    """`step`, and `value` or `error` as text, of the resolution that a caller has stored."""
+    text = transition.annotations.get(RESOLVED)
+    found: Resolution | None = None if text is None else json.loads(text)
+    return found
+
+
+def describe(step: str, why: str = "") -> str:
+    """What is unknown, and how to settle it."""
+    why = why or "its process died, was stopped or lost its claim while it was called, or its time limit was over"
+    return (
+        f"the outcome of step {step!r} is unknown: {why}; find out whether it took place, then settle it with"
+        f" run.resolve({step!r}, value) or run.resolve_failed({step!r}, error)"
+    )
+
+
+def block(fence: Fence, step: str, unfinished: int, why: str = "") -> Release:
+    """Releases a run until its unknown outcome is resolved, or it is cancelled: no worker claims it before."""
+    text = unknown(describe(step, why))
+    return Release(fence, LAST, blocked=text, blocked_by=UNKNOWN_OUTCOME, crashes=0, unfinished=unfinished)
+
+
+def failure_of(attempt: SteppedAttempt, call: StepCall, error: Exception) -> Exception:
+    """The failure of a workflow's step; UnknownOutcome if it reached its time limit and must not be called again."""
+    if call.at_most_once and error is attempt.overdue:
+        return UnknownOutcome(call.key, message_of(error))
+    return error
+
+
+@define(eq=False)
+class AtMostOnceAttempt(GeneratorAttempt):
+    """What an attempt of a chain does before and after a call that is made at most once; `at_most_once` is true during one."""
+
+    transition: Transition = field(init=False)
+    exchange: Any = field(init=False, default=None)
+    _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
+    _resolution: Resolution | None = field(init=False, default=None)  # of the call whose outcome was unknown
+
+    def _intent(self, task: Task) -> Append:
+        """What to commit before such a call."""
+        member = intent(self.fence, task.step)
+        self.at_most_once = True
+        self._journal |= {row.key: row for row in member.rows}
+        return member
+
+    def _meet_intent(self) -> Release | None:
+        """Blocks the run if an earlier attempt was interrupted in such a call, and nobody has said how that ended."""
+        step = unsettled(self._journal)
+        if step is None:
+            return None
+        self._resolution = resolution_of(self.transition)
+        self.at_most_once = self._resolution is not None
+        return None if self.at_most_once else block(self.fence, step, self.unfinished)
+
+    def _misplaced(self, move: Move) -> Release | None:
+        """Blocks the run if this definition does not have the step of the resolved call here."""
+        step = None if self._resolution is None else self._resolution["step"]
+        if step is None or (move.tasks and move.tasks[0].step == step):
+            return None
+        why = f"it was resolved, but flow {self.flow.name!r} has no such step here: deploy the definition that has it, and"
+        return block(self.fence, step, self.unfinished, why)
+
+    def _settle(self, task: Task) -> Any:
+        """In place of the call: take the exchange over that was given for it, or raise the error."""
+        assert self._resolution is not None
+        if (error := self._resolution["error"]) is not None:
+            self._resolution = None
+            raise step_failure.restored(task.step, error)
+        if (value := self._resolution["value"]) is not None:
+            self.exchange = self.flow.codec.decode(value)
+        self._resolution = None
+        return None
+
+    def _unknown(self, task: Task, failure: Exception) -> Release | None:
+        """Blocks the run if the outcome of the call is unknown although it has ended."""
+        if self._resolution is not None:
+            why = f"it was resolved, but by a value that does not fit: {message_of(failure)}; so"
+        elif failure is self.overdue:
+            why = message_of(failure)
+        else:
+            return None
+        return block(self.fence, task.step, self.unfinished + 1, why)
