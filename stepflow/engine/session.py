@@ -81,9 +81,7 @@ class Session:
         if self.lifetime.is_open:
             raise StepflowError("this engine is open already: make another Engine for a second session")
         loop, clock, flows, lifetime = asyncio.get_running_loop(), self.clock, self.flows, self.lifetime
-        host = socket.gethostname()
-        # The owner of claims: the host, the process, and which of its engines.
-        owner = Owner(f"{host}:{os.getpid()}:{uuid7(SystemClock())[-12:]}", host, os.getpid())
+        owner = _new_owner()
         self._pool = ThreadPool(loop, "stepflow-reader")
         self.store = store = await self._call(self.driver.connect, self.namespace, owner, clock.now())
         self._store_time = StoreTime(store, clock, self._call)
@@ -304,3 +302,9 @@ async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
     if cancelled:
         raise asyncio.CancelledError
     task.result()
+
+
+def _new_owner() -> Owner:
+    """The owner of an engine's claims: the host, the process, and which of its engines."""
+    host = socket.gethostname()
+    return Owner(f"{host}:{os.getpid()}:{uuid7(SystemClock())[-12:]}", host, os.getpid())
