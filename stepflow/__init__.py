@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from stepflow.engine.blocking.engine import Engine
     from stepflow.engine.blocking.flow_engine import FlowEngine
     from stepflow.engine.blocking.run import Run
+    from stepflow.engine.blocking.schedule import Schedule
     from stepflow.engine.blocking.states import SyncWatch
     from stepflow.engine.client.info import HistoryEntry, RunError, RunInfo
     from stepflow.engine.client.run import AsyncRun
+    from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo
     from stepflow.engine.flow_engine import AsyncFlowEngine
     from stepflow.engine.health import Health
     from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
@@ -92,7 +94,9 @@ _HOME = {
     "stepflow.engine.blocking.engine": "Engine",
     "stepflow.engine.states.function_runner": "Conflict Delayed Done Parked",
     "stepflow.engine.client.run": "AsyncRun",
+    "stepflow.engine.client.schedule": "AsyncSchedule ScheduleInfo",
     "stepflow.engine.blocking.run": "Run",
+    "stepflow.engine.blocking.schedule": "Schedule",
     "stepflow.engine.blocking.states": "SyncWatch",
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
     "stepflow.engine.states.watch": "Watch",
@@ -116,6 +120,7 @@ __all__ = [
     "AsyncEngine",
     "AsyncFlowEngine",
     "AsyncRun",
+    "AsyncSchedule",
     "Blocked",
     "Cancelled",
     "CodecError",
@@ -163,6 +168,8 @@ __all__ = [
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "Schedule",
+    "ScheduleInfo",
     "SchemaMismatch",
     "Stack",
     "State",

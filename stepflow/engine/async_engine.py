@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from attrs import frozen
 
@@ -27,13 +27,15 @@ from stepflow.engine.checks import (
     checked_timeout,
     checked_transactions,
 )
+from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, schedule_info
+from stepflow.engine.client.schedules import planned_schedule
 from stepflow.engine.clock import Clock, moment
-from stepflow.engine.flow_engine import AsyncFlowEngine
+from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
 from stepflow.engine.health import Health
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
-from stepflow.model.checks import MAX_LIMIT
+from stepflow.model.checks import MAX_LIMIT, checked_id
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
@@ -122,6 +124,57 @@ class AsyncEngine(AsyncFlowEngine):
         if session.lifetime.is_open:
             session.notifier.schedule_at(0)
 
+    async def schedule(
+        self,
+        id: str,  # noqa: A002
+        flow: Flow[In, Out],
+        input: In | None = None,  # noqa: A002
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        tz: str = "UTC",
+        overlap: Literal["skip", "queue", "cancel"] = "skip",
+        catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0),
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> AsyncSchedule[Out]:
+        """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
+
+        The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
+        happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
+        that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
+        the schedule: it keeps a pause, and with the same timing its next tick. Raises StepflowError for a timing that cannot be meant, and what
+        `start` raises for the input.
+        """
+        session = self._session
+        session.lifetime.check_open()
+        wanted = planned_schedule(
+            id,
+            flow,
+            input,
+            cron=cron,
+            every=every,
+            tz=tz,
+            overlap=overlap,
+            catch_up=catch_up,
+            jitter=jitter,
+            labels=labels,
+            priority=priority,
+            now=self._clock.now(),
+        )
+        await session.schedules.put(wanted)
+        return AsyncSchedule(session.schedules, self._clock, wanted.id, lambda run_id: self.get(flow, run_id))
+
+    def get_schedule(self, id: str) -> AsyncSchedule[Any]:  # noqa: A002
+        """A handle on a schedule by its id; no I/O."""
+        self._session.lifetime.check_open()
+        return AsyncSchedule(self._session.schedules, self._clock, checked_id(id), self.get)
+
+    async def schedules(self) -> list[ScheduleInfo]:
+        """All schedules of the namespace, by id."""
+        return [schedule_info(record) for record in await self._session.schedules.every()]
+
     async def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.
 
@@ -169,6 +222,9 @@ class AsyncEngine(AsyncFlowEngine):
 
     async def _next_one(self, due: int) -> str:
         """What is due at `due`, in words."""
+        for schedule in await self.schedules():
+            if schedule.next is not None and schedule.next <= moment(due):
+                return f"a tick of schedule {schedule.id!r} is due"
         for status in (Status.WAITING, Status.SLEEPING):
             for run in await self.runs(status=status, limit=MAX_LIMIT):
                 if run.due == moment(due):

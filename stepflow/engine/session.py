@@ -15,6 +15,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
+from stepflow.engine.client.schedules import Schedules
 from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
@@ -38,6 +39,7 @@ from stepflow.engine.states.service import StateService
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.quota import definitions
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.retention import Pruner
@@ -95,19 +97,14 @@ class Session:
         self._change_listener = ChangeListener(store, loop)
         self.notifier = notifier = Notifier(loop, None if clock.virtual else self._change_listener)
         notifier.listens_while(lambda: self._pruning is not None)  # while a worker works for longer than QUIET_S
-        self.committer: Committer = (
-            InlineCommitter(store, clock, notifier)
-            if clock.virtual
-            else GroupCommitter(store, clock, loop, notifier, commit_on_loop=self._commit_on_loop)
-        )
+        self.committer = self._new_committer(loop)
         self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
-        self.executor = Executor(clock, self.committer)
-        self.heartbeat = Heartbeat(store, clock, notifier)
+        self.executor, self.heartbeat = Executor(clock, self.committer), Heartbeat(store, clock, notifier)
         unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
         self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, unadvanced)
         callers = CallersCommitter(self.committer, self.driver.url)
-        forget_ids = self.pruner.forget_ids
-        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids)
+        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, self.pruner.forget_ids)
+        self.schedules = Schedules(clock, callers, notifier, reader, lifetime, self.client, flows)
         self.feed = RevisionFeed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
@@ -130,12 +127,18 @@ class Session:
             self.feed,
             executions,
             self._redefinition,
+            Firing(store, clock, self.committer, flows, self.client.cancel),
             owner.id,
             flows,
             self.concurrency,
         )
         if isinstance(clock, VirtualClock):
             clock.subscribe(notifier.clock_moved)
+
+    def _new_committer(self, loop: asyncio.AbstractEventLoop) -> Committer:
+        if self.clock.virtual:
+            return InlineCommitter(self.store, self.clock, self.notifier)
+        return GroupCommitter(self.store, self.clock, loop, self.notifier, commit_on_loop=self._commit_on_loop)
 
     async def close(self, grace_s: float) -> None:
         """Release what is held, finish what was submitted, end the threads; a forked child owns none of that."""
@@ -184,8 +187,9 @@ class Session:
             timer.cancel()
 
     async def next_due(self) -> int | None:
-        """When the next run of a registered flow is due, microseconds UTC."""
-        return (await self.reader.next_due(definitions(self.flows))).next_due
+        """When the next run of a registered flow or the next schedule is due, microseconds UTC."""
+        ahead = await self.reader.next_due(definitions(self.flows))
+        return min((due for due in (ahead.next_due, ahead.schedule) if due is not None), default=None)
 
     @asynccontextmanager
     async def at_work(self, beat: bool = True) -> AsyncIterator[None]:

@@ -45,6 +45,18 @@ FACES = {
         "Run: the blocking face of AsyncRun.",
         Face("Run", "RunBase", BASE, "AsyncRun", "stepflow/engine/client/run.py", "_run", parameter="E"),
     ),
+    "stepflow/engine/blocking/schedule.py": (
+        "Schedule: the blocking face of AsyncSchedule.",
+        Face(
+            "Schedule",
+            "ScheduleBase",
+            "stepflow/engine/blocking/schedule_base.py",
+            "AsyncSchedule",
+            "stepflow/engine/client/schedule.py",
+            "_schedule",
+            parameter="E",
+        ),
+    ),
     "stepflow/engine/blocking/flow_engine.py": (
         "FlowEngine: the blocking face of AsyncFlowEngine.",
         Face(
@@ -73,6 +85,7 @@ FACES = {
 
 TWINS = {
     "AsyncRun": "Run",
+    "AsyncSchedule": "Schedule",
     "Watch": "SyncWatch",
     "AsyncEngine": "Engine",
     "AsyncFlowEngine": "FlowEngine",
@@ -82,12 +95,17 @@ TWINS = {
 HOMES = {
     "TypeVar": "typing",
     "Run": "stepflow.engine.blocking.run",
+    "Schedule": "stepflow.engine.blocking.schedule",
     "SyncWatch": "stepflow.engine.blocking.states",
     "Iterator": "collections.abc",
     "each": "stepflow.engine.blocking.base",
 }
 """Where names come from that the async source and the base class do not import."""
-WRAP = {"AsyncRun": "self._blocking_run({})", "Watch": "SyncWatch({}, self._call)"}
+WRAP = {
+    "AsyncRun": "self._blocking_run({})",
+    "AsyncSchedule": "Schedule({}, self._call)",
+    "Watch": "SyncWatch({}, self._call)",
+}
 """Async class -> the expression that makes a blocking object of one."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -189,7 +207,9 @@ def _document(node: ast.ClassDef | Function) -> str:
         paragraphs = [text for text in paragraphs if not re.search(r"\bloop\b", text)]
     text = "\n\n".join(paragraphs)
     text = re.sub(r"\b(?:async (?=for |with )|await )", "", text)
-    text = re.sub(r"\b(AsyncRun|AsyncEngine|AsyncFlowEngine|Watch)\b", lambda found: TWINS[found[0]], text)
+    text = re.sub(
+        r"\b(AsyncRun|AsyncSchedule|AsyncEngine|AsyncFlowEngine|Watch)\b", lambda found: TWINS[found[0]], text
+    )
     if wrong := re.search(r"\b(async\w*|await\w*|coroutine|loop)\b", text, re.I):
         raise AssertionError(
             f"{node.name}: say it without {wrong[0]!r}, or write this method by hand in the base class"
@@ -248,8 +268,8 @@ def _arguments(args: ast.arguments) -> str:
 def _wrapped(value: str, returns: ast.expr | None) -> str:
     """An async handle, or each `value` of a list of them, as a blocking handle; anything else as it is."""
     text = "None" if returns is None else ast.unparse(returns)
-    found = re.fullmatch(r"(?:list\[)?(AsyncRun|Watch)\b(?:\[\w+\])*\]?", text)
-    if found is None and re.search(r"\b(AsyncRun|Watch)\b", text):
+    found = re.fullmatch(r"(?:list\[)?(AsyncRun|AsyncSchedule|Watch)\b(?:\[\w+\])*\]?", text)
+    if found is None and re.search(r"\b(AsyncRun|AsyncSchedule|Watch)\b", text):
         raise AssertionError(f"a method returns {text}: only handles and lists of handles are made blocking ones")
     return WRAP[found[1]].format(value) if found else value
 

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 from stepflow import (
     AsyncEngine,
     AsyncRun,
+    AsyncSchedule,
     Conflict,
     Current,
     Delayed,
@@ -24,6 +25,8 @@ from stepflow import (
     RunExists,
     RunFailed,
     RunInfo,
+    Schedule,
+    ScheduleInfo,
     State,
     StateCtx,
     Status,
@@ -99,6 +102,15 @@ def sync_program() -> None:
         assert_type(watch.next(timeout=1.5), State | None)
         assert_type(next(watch), State)
         clock.advance(5)
+        schedule = engine.schedule("nightly", order_flow, Order(1), cron="@daily", tz="Europe/Berlin", overlap="queue")
+        assert_type(schedule, Schedule[Order])
+        assert_type(schedule.trigger(), Run[Order])
+        assert_type(
+            schedule.backfill(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)), list[Run[Order]]
+        )
+        assert_type(schedule.runs(limit=3), list[RunInfo])
+        assert_type(engine.get_schedule("nightly"), Schedule[Any])
+        assert_type(engine.schedules(), list[ScheduleInfo])
         with engine.worker():
             run.cancel()
             run.redrive()
@@ -116,6 +128,9 @@ async def async_program() -> None:
         assert_type(await engine.states(limit=5), States)
         assert_type(engine.iterate(since_rev=3), AsyncIterator[State])
         assert_type(engine.watch(), Watch)
+        schedule = await engine.schedule("often", order_flow, Order(), every=timedelta(hours=1))
+        assert_type(schedule, AsyncSchedule[Order])
+        assert_type(await schedule.trigger(), AsyncRun[Order])
         async with engine.worker():
             assert_type(await run.status(), Status)
 

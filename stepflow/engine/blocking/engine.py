@@ -1,15 +1,21 @@
 # Generated from stepflow/engine/async_engine.py by `make generate`: do not edit.
+# ruff: noqa: A002 - the names of parameters are those of the async face
 """Engine: the blocking face of AsyncEngine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import Any, Literal
 
 from stepflow.engine.async_engine import Idle
 from stepflow.engine.blocking.engine_base import EngineBase
+from stepflow.engine.blocking.schedule import Schedule
+from stepflow.engine.client.schedule import ScheduleInfo
+from stepflow.engine.flow_engine import In, Out
 from stepflow.engine.health import Health
 from stepflow.engine.jumps import MAX_JUMPS
+from stepflow.model.flow import Flow
 
 
 class Engine(EngineBase):
@@ -22,6 +28,56 @@ class Engine(EngineBase):
 
     It may be used from any thread but its own event loop's, in the process that opened it.
     """
+
+    def schedule(
+        self,
+        id: str,
+        flow: Flow[In, Out],
+        input: In | None = None,
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        tz: str = "UTC",
+        overlap: Literal["skip", "queue", "cancel"] = "skip",
+        catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0),
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> Schedule[Out]:
+        """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
+
+        The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
+        happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
+        that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
+        the schedule: it keeps a pause, and with the same timing its next tick. Raises StepflowError for a timing that cannot be meant, and what
+        `start` raises for the input.
+        """
+        return Schedule(
+            self._call(
+                self._engine.schedule(
+                    id,
+                    flow,
+                    input,
+                    cron=cron,
+                    every=every,
+                    tz=tz,
+                    overlap=overlap,
+                    catch_up=catch_up,
+                    jitter=jitter,
+                    labels=labels,
+                    priority=priority,
+                )
+            ),
+            self._call,
+        )
+
+    def get_schedule(self, id: str) -> Schedule[Any]:
+        """A handle on a schedule by its id; no I/O."""
+        return Schedule(self._engine.get_schedule(id), self._call)
+
+    def schedules(self) -> list[ScheduleInfo]:
+        """All schedules of the namespace, by id."""
+        return self._call(self._engine.schedules())
 
     def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.

@@ -23,6 +23,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.firing import NEVER, Firing
 from stepflow.engine.worker.hung import interrupt_hung
 from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
@@ -39,7 +40,6 @@ from stepflow.model.lifecycle import Status
 
 log = logging.getLogger("stepflow")
 
-NEVER = 1 << 62
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
 MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
@@ -61,11 +61,13 @@ class Worker:
         feed: RevisionFeed,
         executions: Executions,
         redefinition: Redefinition,
+        firing: Firing,
         owner: str,
         flows: Mapping[str, Flow[Any, Any]],
         concurrency: int,
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
+        self._firing = firing
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
         self._redefinition, self._loop, self._wake = redefinition, asyncio.get_running_loop(), asyncio.Event()
@@ -227,6 +229,8 @@ class Worker:
     async def _fill(self) -> bool:
         """Claim what is due and fits; True if more may be due for the slots that are left."""
         interrupt_hung(self._held.values(), self._clock.monotonic())
+        if self._error is None and await self._firing.fire():
+            self._next_due = 0
         if self._unreleased and self._error is None:
             await self._committer.call(self._unreleased.release_all)
             self._next_due = 0
@@ -345,6 +349,7 @@ class Worker:
                 self._next_due = 0  # a limit may have kept other runs back, or a commit said when this run is due again
             if attempt.ended:
                 self.ended[attempt.ended] += 1
+                self._firing.ended(attempt.state)
                 if attempt.ended == Status.FAILED:
                     run_log.failed(attempt)
             self._notifier.run_changed(attempt.state.id)
@@ -355,18 +360,17 @@ class Worker:
         ahead = await self._committer.call(self._store.next_due, wanted, self._clock.now())
         self._looked = self._clock.monotonic()
         self._quarantine.due = ahead.suspects
-        if ahead.next_due is not None:
-            self._next_due = min(self._next_due, ahead.next_due)
+        self._next_due = min(self._next_due, self._firing.first(ahead))
 
     async def _look_for_idle(self) -> bool:
         """Whether nothing is due and no owner that may be dead holds a run; asks the store."""
         now = self._clock.now()
         ahead = await self._committer.call(self._store.next_due, definitions(self._flows), now)
-        if ahead.suspects or (ahead.next_due is not None and ahead.next_due <= now):
+        if ahead.suspects or (first := self._firing.first(ahead)) <= now:
             self._limits.check(self._concurrency)
             self._next_due = 0
             return False
-        self.idle_until = None if ahead.next_due == LAST else ahead.next_due
+        self.idle_until = None if first >= LAST else first
         others = [owner for owner in ahead.owned if owner != self._owner]
         if not others:
             return True

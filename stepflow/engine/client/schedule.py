@@ -1,0 +1,158 @@
+"""AsyncSchedule: a handle on one schedule; making one does no I/O, each method asks the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from stepflow.drivers.port.commit import Owner
+from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.run import AsyncRun
+from stepflow.engine.client.schedules import Schedules
+from stepflow.engine.clock import Clock, moment
+from stepflow.model.checks import checked_limit
+from stepflow.model.schedule import ScheduleRecord
+from stepflow.model.timetable import zone_of
+
+E = TypeVar("E")
+SHOWN = 5  # names in an explanation
+
+
+@frozen
+class ScheduleInfo:
+    """A schedule at one moment.
+
+    `timing` is its cron expression, or the interval in words. `next` is the next tick (None while it is paused), `last` the
+    last one that started a run, whose id is `last_run`; `skipped` is the last tick that started none, `why` tells the reason. `queued` are
+    ticks whose runs begin when the earlier ones have ended, `active` runs that may not have ended.
+    """
+
+    id: str
+    flow: str
+    timing: str
+    tz: str
+    paused: bool
+    next: datetime | None
+    last: datetime | None
+    last_run: str
+    skipped: datetime | None
+    why: str
+    queued: tuple[datetime, ...]
+    active: tuple[str, ...]
+    overlap: str
+    catch_up: timedelta
+    jitter: timedelta
+    labels: Mapping[str, str]
+    priority: int
+    created_at: datetime
+
+
+class AsyncSchedule(Generic[E]):
+    """A schedule that starts runs with results of type `E`; every method raises NotFound if there is no such schedule."""
+
+    def __init__(self, schedules: Schedules, clock: Clock, schedule_id: str, get: Callable[[str], AsyncRun[E]]) -> None:
+        self.id = schedule_id
+        self._schedules, self._clock, self._get = schedules, clock, get
+
+    def __repr__(self) -> str:
+        return f"AsyncSchedule({self.id!r})"
+
+    async def info(self) -> ScheduleInfo:
+        """Everything that is known of the schedule, except its input."""
+        return schedule_info((await self._schedules.load(self.id))[1])
+
+    async def pause(self) -> None:
+        """Let no tick start a run until `resume`; runs that exist go on."""
+        await self._schedules.pause(self.id)
+
+    async def resume(self) -> None:
+        """Go on with the first tick after now; those of the pause are not made up for, `backfill` does that."""
+        await self._schedules.resume(self.id)
+
+    async def trigger(self) -> AsyncRun[E]:
+        """Start a run now, beside the ticks: also while the schedule is paused, and whatever `overlap` says."""
+        return self._get(await self._schedules.trigger(self.id))
+
+    async def backfill(self, start: datetime, end: datetime) -> list[AsyncRun[E]]:
+        """Start the runs of the ticks from `start` to `end`, both included, that have no run; the runs of all these ticks.
+
+        They are due at once, whatever `overlap` says; the concurrency of the flow limits how many go at the same time. A tick
+        whose run was pruned is done again. Raises StepflowError for a time in the future, or more than 10,000 ticks.
+        """
+        return [self._get(run_id) for run_id in await self._schedules.backfill(self.id, start, end)]
+
+    async def runs(self, limit: int = 50) -> list[RunInfo]:
+        """The newest runs that it started, the newest first."""
+        found = await self._schedules.runs(self.id, checked_limit(limit))
+        if not found:
+            await self._schedules.load(self.id)
+        return found
+
+    async def delete(self) -> None:
+        """Delete the schedule; runs that exist go on."""
+        await self._schedules.change(self.id, lambda _record: None)
+
+    async def explain(self) -> str:
+        """When it fires next, why its last ticks started no run, and whether a worker is there to do it."""
+        _row, record = await self._schedules.load(self.id)
+        known = self._schedules.knows(record.flow)
+        return explained(record, self._clock.now(), await self._schedules.workers(), known)
+
+
+def schedule_info(record: ScheduleRecord) -> ScheduleInfo:
+    """What callers see of a record."""
+    return ScheduleInfo(
+        id=record.id, flow=record.flow, timing=_timing(record), tz=record.tz, paused=record.paused,
+        next=None if record.paused else _at(record.tick), last=_at(record.last), last_run=record.last_run,
+        skipped=_at(record.skipped), why=record.why, queued=tuple(moment(tick) for tick in record.queued),
+        active=record.active, overlap=record.overlap, catch_up=timedelta(microseconds=record.catch_up),
+        jitter=timedelta(microseconds=record.jitter), labels=record.labels, priority=record.priority,
+        created_at=moment(record.created_at),
+    )  # fmt: skip
+
+
+def explained(record: ScheduleRecord, now: int, workers: list[Owner], known_here: bool = False) -> str:
+    """When a schedule fires next, and why it did not."""
+    zone = zone_of(record.tz)
+    where = f" in {record.tz}" if record.cron else ""
+    lines = [f"schedule {record.id!r} starts flow {record.flow!r} at {_timing(record)}{where}"]
+    if record.paused:
+        lines.append(
+            "it is paused: schedule.resume(), or `stepflow schedule resume`, lets it go on with the next tick after that"
+        )
+    elif record.tick is None:
+        lines.append("it has no ticks any more")
+    else:
+        fires = moment(record.at(record.tick))
+        later = f", with its jitter at {fires.isoformat()}" if record.jitter else ""
+        local = moment(record.tick).astimezone(zone).isoformat()
+        lines.append(f"its next tick is {moment(record.tick).isoformat()} ({local}){later}")
+        if record.at(record.tick) <= now:
+            lines.append(
+                "that is due: a worker is about to fire it" if workers else "that is due, but no worker is at work"
+            )
+    if record.last is not None:
+        lines.append(f"its last tick, {moment(record.last).isoformat()}, started run {record.last_run!r}")
+    if record.queued:
+        behind = ", ".join(map(repr, record.active[:SHOWN]))
+        lines.append(
+            f"{len(record.queued)} tick(s) are queued since {moment(record.queued[0]).isoformat()}, behind run {behind}"
+        )
+    if record.skipped is not None:
+        lines.append(f"the tick {moment(record.skipped).isoformat()} started no run: {record.why}")
+    if not known_here and not any(record.flow in worker.flows for worker in workers):
+        known = sorted({repr(name) for worker in workers for name in worker.flows})[:SHOWN]
+        those = f"of {len(workers)} at work none has, but {', '.join(known)}" if workers else "none is at work"
+        lines.append(f"its runs wait for a worker that has registered flow {record.flow!r}: {those}")
+    return "\n".join(lines)
+
+
+def _timing(record: ScheduleRecord) -> str:
+    return record.cron or f"every {timedelta(microseconds=record.every)}"
+
+
+def _at(instant: int | None) -> datetime | None:
+    return None if instant is None else moment(instant)

@@ -1,0 +1,49 @@
+"""The verb `schedule` on a real store, with text and with JSON output."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from stepflow import Engine, named
+
+FLOW = named("report", dict).do("a", lambda: None).compile()
+
+
+@pytest.fixture
+def scheduled(stepflow):
+    with Engine("sqlite:///shop.db") as engine:
+        engine.schedule("nightly", FLOW, {"n": 1}, cron="30 2 * * *", tz="Europe/Berlin")
+        engine.schedule("often", FLOW, {"n": 1}, every=timedelta(days=900))
+    return stepflow
+
+
+def test_list_and_show(scheduled):
+    lines = [line.split("\t") for line in scheduled("schedule", "list").splitlines()]
+    assert [line[:4] for line in lines[1:]] == [
+        ["nightly", "report", "30 2 * * *", "Europe/Berlin"],
+        ["often", "report", "every 900 days, 0:00:00", "UTC"],
+    ]
+    assert [one["id"] for one in scheduled.json("schedule", "list")] == ["nightly", "often"]
+    text = scheduled("schedule", "show", "nightly")
+    assert text.startswith("schedule 'nightly' starts flow 'report' at 30 2 * * * in Europe/Berlin\nits next tick is ")
+    shown = scheduled.json("schedule", "show", "nightly")
+    assert shown["info"]["timing"] == "30 2 * * *"
+    assert shown["runs"] == []
+
+
+def test_pause_resume_trigger_and_delete(scheduled):
+    assert scheduled("schedule", "pause", "nightly") == "nightly: is paused\n"
+    assert "it is paused" in scheduled("schedule", "show", "nightly")
+    assert scheduled.json("schedule", "resume", "nightly") == {"id": "nightly"}
+    run = scheduled.json("schedule", "trigger", "nightly")["run"]
+    assert run.startswith("nightly@trigger-")
+    assert [one["id"] for one in scheduled.json("schedule", "show", "nightly")["runs"]] == [run]
+    assert scheduled("schedule", "delete", "nightly") == "nightly: is deleted\n"
+    assert [one["id"] for one in scheduled.json("schedule", "list")] == ["often"]
+
+
+def test_one_that_is_not_there(scheduled):
+    assert scheduled("schedule", "pause", "nobody") == ""
+    assert (scheduled.code, "there is no schedule 'nobody'" in scheduled.err) == (1, True)
