@@ -11,7 +11,7 @@ from stepflow.drivers.postgres import PostgresDriver, conditions
 from stepflow.engine.clock import SECOND, SystemClock
 from tests.postgres.server import Server
 
-WHATS = ["clock difference", "pooler", "long transactions", "replication", "write-ahead log"]
+WHATS = ["clock difference", "pooler", "long transactions", "statistics", "replication", "write-ahead log"]
 
 
 def _found(driver: PostgresDriver, ahead: int = 0) -> dict[str, tuple[bool, str]]:
@@ -42,6 +42,15 @@ def test_a_long_transaction_is_named(server: Server, driver: PostgresDriver, mon
         assert not ok
         assert f"{other.info.backend_pid} (" in text
         assert "report, idle in transaction" in text
+
+
+def test_statistics_that_lag_are_named(driver: PostgresDriver, monkeypatch) -> None:
+    monkeypatch.setattr(conditions, "STALE_ROWS", 0)
+    monkeypatch.setattr(conditions, "STALE_SHARE", 0.0)  # every table is named, whenever the server counts its rows
+    ok, text = _found(driver)["statistics"]
+    assert not ok
+    assert "rows changed since the last ANALYZE (never)" in text
+    assert text.endswith("is autovacuum on?")
 
 
 def test_a_slot_that_holds_log_back_is_named(server: Server, driver: PostgresDriver, monkeypatch) -> None:

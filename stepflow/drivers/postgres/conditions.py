@@ -14,6 +14,10 @@ LONG_S = 60.0  # of a transaction: dead rows that it may still see are kept
 LAG_S, LAG_BYTES = 10.0, 64 << 20  # of a standby
 KEPT_BYTES = 1 << 30  # of write-ahead log that a replication slot holds back
 CLOCK_S = 1.0
+STALE_ROWS, STALE_SHARE = (
+    100_000,
+    2.0,
+)  # changed or dead rows of a table, and as a multiple of the live ones: autovacuum begins earlier
 
 LONG = """
 select pid::text, coalesce(usename, '?'), coalesce(application_name, ''), state, extract(epoch from clock_timestamp() - xact_start)
@@ -33,16 +37,25 @@ select slot_name, active, coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart
 from pg_replication_slots where restart_lsn is not null
 """
 LOG_SIZE = "select coalesce(sum(size), 0), pg_size_bytes(current_setting('max_wal_size')) from pg_ls_waldir()"
+STATISTICS = """
+select pg_class.relname, n_mod_since_analyze, n_dead_tup, greatest(last_analyze, last_autoanalyze)::text
+from pg_stat_all_tables join pg_class on pg_class.oid = relid
+where relnamespace = (select relnamespace from pg_class where oid = 'stepflow.states'::regclass)
+    and (n_mod_since_analyze >= greatest($1, $2 * n_live_tup) or n_dead_tup >= greatest($1, $2 * n_live_tup))
+order by n_mod_since_analyze + n_dead_tup desc, 1 limit 5
+"""
 NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 
 
-def conditions(connection: Connection, route: Route, now: Callable[[], int]) -> list[Condition]:
-    """Look at the server; `now()` is this host's time in microseconds UTC."""
+def conditions(
+    connection: Connection, route: Route, now: Callable[[], int], sql: Callable[[str], str]
+) -> list[Condition]:
+    """Look at the server; `now()` is this host's time in microseconds UTC, `sql` puts the store's schema into a text."""
     found = [_clock(connection, now), _pooler(route), _long_transactions(connection)]
     (standby,) = connection.execute("select pg_is_in_recovery()").fetchone() or (False,)
     if standby:
         return [*found, Condition("replication", False, "this server is a standby: nothing can be written to it")]
-    return [*found, _replication(connection), _log_size(connection)]
+    return [*found, _statistics(connection, sql), _replication(connection), _log_size(connection)]
 
 
 def _clock(connection: Connection, now: Callable[[], int]) -> Condition:
@@ -67,6 +80,16 @@ def _long_transactions(connection: Connection) -> Condition:
     )
     advice = ": vacuum removes no row that they may see; end them"
     return Condition("long transactions", not rows, shown + advice if rows else f"none longer than {LONG_S:g} s")
+
+
+def _statistics(connection: Connection, sql: Callable[[str], str]) -> Condition:
+    rows = connection.execute(sql(STATISTICS), (STALE_ROWS, STALE_SHARE)).fetchall()
+    shown = "; ".join(
+        f"{table}: {changed} rows changed since the last ANALYZE ({last or 'never'}), {dead} are dead"
+        for table, changed, dead, last in rows
+    )
+    advice = ": the planner goes by old numbers; is autovacuum on?"
+    return Condition("statistics", not rows, shown + advice if rows else "autovacuum keeps up")
 
 
 def _replication(connection: Connection) -> Condition:

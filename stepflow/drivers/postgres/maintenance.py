@@ -98,7 +98,7 @@ class PostgresMaintenance(Maintenance):
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:
         with self._runner() as (runner, _shards):
-            return runner.run(lambda connection: conditions(connection, self._route, now))
+            return runner.run(lambda connection: conditions(connection, self._route, now, runner.sql))
 
 
 def _check(runner: TransactionRunner, connection: Connection) -> list[str]:
