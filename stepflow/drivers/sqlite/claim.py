@@ -47,7 +47,7 @@ ABOVE = f"{READY} AND q.blocked_by > ?6{ORDER}"
 SUSPECTS = f"{CANDIDATES.format(index='suspect')} AND q.partition = 2 AND q.blocked_by <> ?5{ORDER}"
 
 # Whether there is a ready row with limits, or a blocked one: most flows have none, and need none of the look-ups for them.
-# Two look-ups: of a comparison of (limits, blocked_by) the index would serve the limits only, and all ready rows would be read.
+# Two look-ups: SQLite seeks (limits, blocked_by) > ('', '') as >= and would read all ready rows that are equal to it.
 _SPECIAL = (
     "EXISTS (SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_next WHERE shard = ?1 AND flow = ?2 AND owner = ''"
     " AND partition = 1 AND {more})"
