@@ -23,7 +23,7 @@ from stepflow.engine.execution.attempt import AttemptEffects
 from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.execution.transacted_steps import TransactedSteps
 from stepflow.engine.raised import own_error
-from stepflow.errors import CancelRequested, CodecError, StepflowError, TimedOut
+from stepflow.errors import CancelRequested, CodecError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter
 from stepflow.model.flow import Call, Move, Task
@@ -96,31 +96,23 @@ class StepAttempt(TransactedSteps):
                 self.current.running = True
                 value = (yield call) if self._resolution is None else self._settle(task)
                 self.current.running = False
-                if task.transacted:
-                    move = value
-                else:
-                    move = task.after_return(value, self.exchange)
-                    if move.stays and self._overdue(task):
-                        raise self._late(task)
+                move = value if task.transacted else task.after_return(value, self.exchange)
+                if move.stays and self._overdue(task):
+                    raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
                 self._step_raised(task, failure)
                 if self.at_most_once and (unknown := self._unknown(task, failure)):
                     return unknown
                 note = outcomes.describe(failure)
-                recovered = yield from self._recover(task, failure, note)
-                if recovered is None:
+                move = yield from self._recover(task, failure, note)
+                if move is None:
                     return None
-                move = recovered
             except (GeneratorExit, KeyboardInterrupt):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
-                self.current.running = False
                 return (yield from self._ended(failure))
             if task.transacted and not note:
-                if isinstance(move, StepflowError):
-                    yield from self._untaken(move)
-                    return None
-                if self._over:
+                if (yield from self._ends()):
                     return None
                 continue
             plan = self._planned(move, note)
@@ -352,6 +344,7 @@ class StepAttempt(TransactedSteps):
 
     def _ended(self, failure: BaseException) -> Generator[Member, Any, Release | None]:
         """End the run at once: as cancelled if that was requested, else as failed."""
+        self.current.running = False
         self.failure = own_error(failure)
         error = outcomes.describe(self.failure)
         if not self.cancel:

@@ -16,6 +16,7 @@ from stepflow.engine.execution.once_calls import OnceCalls
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.errors import CancelRequested, StepflowError
 from stepflow.model.flow import Call, Move, Task
+from stepflow.model.state import Transition
 
 
 @define(eq=False)
@@ -26,6 +27,7 @@ class TransactedSteps(AtMostOnceAttempt):
     transactions: UserTransactions = field(kw_only=True)
     _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
     _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+    _untaken: StepflowError | None = field(init=False, default=None)  # why the store did not take a transaction
     _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
     @abstractmethod
@@ -60,8 +62,8 @@ class TransactedSteps(AtMostOnceAttempt):
             del self._journal[key]
         return (name,) if gone else ()
 
-    async def _transacted(self, task: Task) -> Move | StepflowError:
-        """Call a step with a connection, and commit the move together with what it wrote; the error if the store did not take that."""
+    async def _transacted(self, task: Task) -> Move:
+        """Call a step with a connection, and commit the move together with what it wrote; `_ends` tells if the store did not take that."""
         kept, unfinished, tries = dict(self._journal), self._unfinished, 0
 
         def undo() -> None:
@@ -87,15 +89,20 @@ class TransactedSteps(AtMostOnceAttempt):
             move, done = await self.transactions.acall(self, Call(call, (), task.is_async, task.limit_s), member_of)
         except Refused as refusal:
             undo()
-            return refusal.error
+            self._untaken = refusal.error
+            return Move(Transition(""), ())
         except BaseException:
             undo()
             raise
         self._on_done(done)
         return move  # type: ignore[no-any-return]
 
-    def _untaken(self, error: StepflowError) -> Generator[Member, Any, None]:
-        """The store did not take the commit of a transaction: end the run if that was because of a cancel, else the claim."""
+    def _ends(self) -> Generator[Member, Any, bool]:
+        """Whether the claim ends after a transaction; raises what kept the store from taking it, unless that is a cancel of the run."""
+        error = self._untaken
+        if error is None:
+            return self._over
         if not isinstance(error, CancelRequested):
             raise error
         yield self._end("cancelled")
+        return True
