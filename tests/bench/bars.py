@@ -106,6 +106,7 @@ BARS = (
         if store != "memory"
         for kind, most, beside in CLAIMS
     ),
+    Bar("four workers on one file, SQLite: 95 % of one", "workers.sqlite.4", 0.95, ("workers.sqlite.1",)),
     *(
         Bar(
             f"claim among {many:,} keys, {STORES[s]}: {most} x among {few:,}",

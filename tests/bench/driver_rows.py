@@ -102,6 +102,16 @@ def claims() -> Iterator[Row]:
             )  # fmt: skip
 
 
+def several() -> Iterator[Row]:
+    """One worker process and four of them on one file."""
+    for workers in (1, 4):
+        label = f"{workers} worker process{'es' * (workers > 1)}, 64 runs at a time in each"
+        yield Row(
+            f"workers.sqlite.{workers}", "several worker processes, SQLite", label, "several:measure", 3200,
+            how={"workers": workers}, store="sqlite",
+        )  # fmt: skip
+
+
 def keys() -> Iterator[Row]:
     """A claim of 64 runs with limits."""
     for store in ("sqlite", "postgres"):

@@ -121,6 +121,7 @@ PARTS = (
     driver_rows.claims,
     driver_rows.plans,
     driver_rows.turns,
+    driver_rows.several,
     driver_rows.keys,
     driver_rows.lists,
     driver_rows.prunes,
