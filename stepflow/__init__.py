@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from stepflow.model.limits import Limit
     from stepflow.model.retry import RetryPolicy
     from stepflow.model.state import State, Transition
-    from stepflow.replay import AsyncContext, Context, Failed, First, Ok, Workflow, workflow
+    from stepflow.replay import AsyncContext, ChildHandle, Context, Failed, First, Ok, Workflow, workflow
     from stepflow.steps import StepFlow, Steps, named
 
 __version__ = "0.1.0"
@@ -110,7 +110,7 @@ _HOME = {
     "stepflow.model.limits": "Limit",
     "stepflow.model.retry": "RetryPolicy",
     "stepflow.model.state": "State Transition",
-    "stepflow.replay": "AsyncContext Context Failed First Ok Workflow workflow",
+    "stepflow.replay": "AsyncContext ChildHandle Context Failed First Ok Workflow workflow",
     "stepflow.steps": "StepFlow Steps named",
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -123,6 +123,7 @@ __all__ = [
     "AsyncSchedule",
     "Blocked",
     "Cancelled",
+    "ChildHandle",
     "CodecError",
     "Command",
     "Conflict",

@@ -31,6 +31,7 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
     multiple=True,
     help="Only runs with this label; with several, all must match.",
 )
+@click.option("--parent", metavar="ID", help="Only the runs that this run started as its children.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many runs.")
 @click.option("--after", metavar="ID", help="Start after this run, the last one of the page before.")
 @click.option("--count", is_flag=True, help="Print the number of runs per flow and status.")
@@ -41,6 +42,7 @@ def command(
     statuses: tuple[str, ...],
     is_open: bool | None,
     labels: tuple[tuple[str, str], ...],
+    parent: str | None,
     limit: int,
     after: str | None,
     count: bool,
@@ -51,7 +53,13 @@ def command(
 
     async def work(engine: AsyncEngine) -> list[RunInfo]:
         return await engine.runs(
-            flow=flow, status=statuses or None, open=is_open, labels=dict(labels), limit=limit, after=after
+            flow=flow,
+            status=statuses or None,
+            open=is_open,
+            labels=dict(labels),
+            parent=parent,
+            limit=limit,
+            after=after,
         )
 
     runs = target.run(work)

@@ -10,7 +10,7 @@ from stepflow.cli.list import why
 from stepflow.cli.output import cell
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.client.explain import unread
+from stepflow.engine.client.explain import SHOWN, named, unread
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 
 
@@ -23,19 +23,23 @@ from stepflow.engine.client.info import HistoryEntry, RunInfo
 def command(target: StoreTarget, run_id: str, limit: int) -> None:
     """Show a run: status, position, exchange, the traceback of its error, and history."""
 
-    async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry]]:
+    async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry], list[RunInfo]]:
         run = engine.get(run_id)
-        return await run.info(), await run.exchange(), await run.history(limit)
+        info, children = await run.info(), await engine.runs(parent=run_id, open=True, limit=SHOWN + 1)
+        return info, await run.exchange(), await run.history(limit), children
 
-    info, exchange, history = target.run(work)
+    info, exchange, history, children = target.run(work)
     if target.out.json:
-        return target.out.value({"info": info, "exchange": exchange, "history": history})
+        ids = [child.id for child in children]
+        return target.out.value({"info": info, "exchange": exchange, "history": history, "open_children": ids})
     facts = [
         ("run", info.id),
         ("flow", info.flow),
         ("status", info.status),
         ("position", " ".join(info.position)),
         ("why", why(info)),
+        ("parent", info.parent),
+        ("children", named(children)),
         ("cancel", "requested" if info.cancel_requested else ""),
         ("labels", " ".join(f"{k}={v}" for k, v in info.labels.items())),
         ("created", info.created_at),

@@ -19,6 +19,7 @@ from stepflow.engine.clock import moment, uuid7
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, checked_limit
+from stepflow.model.family import PARENT
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
@@ -135,16 +136,19 @@ class AsyncFlowEngine(AsyncVerbs):
         status: str | Iterable[str] | None = None,
         open: bool | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
+        parent: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> list[RunInfo]:
         """Runs, the newest first; `after` is the last id of the page before.
 
         `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
+        `parent` asks for the direct children of that run.
         """
         self._parts.lifetime.check_open()
         wanted = checked_statuses(status, open)
-        query = RunQuery(self._parts.clock.now(), flow, None, checked_labels(labels), after, checked_limit(limit))
+        wanted_labels = checked_labels(labels) | ({} if parent is None else {PARENT: checked_id(parent)})
+        query = RunQuery(self._parts.clock.now(), flow, None, wanted_labels, after, checked_limit(limit))
         return await self._parts.client.runs(query, wanted)
 
     async def broadcast(

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import Owner
-from stepflow.drivers.port.store import Driver
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
 from stepflow.engine.client.client import Client
@@ -20,8 +20,10 @@ from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.callers import CallersCommitter
+from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.execution.child_calls import ChildCalls
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import UserTransactions
 from stepflow.engine.flow_engine import AsyncFlowEngine
@@ -103,7 +105,8 @@ class Session:
         unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
         self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, unadvanced)
         callers = CallersCommitter(self.committer, self.driver.url)
-        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, self.pruner.forget_ids)
+        forget_ids, cancels = self.pruner.forget_ids, Canceller(store, clock, callers, notifier)
+        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids, cancels)
         self.schedules = Schedules(clock, callers, notifier, reader, lifetime, self.client, flows)
         self.feed = RevisionFeed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
@@ -115,25 +118,32 @@ class Session:
             self.service, self.leases, executions, self.executor, flows, engine=verbs, sync_engine=sync_verbs
         )
         self._redefinition = Redefinition(reader, self.committer, notifier, clock, flows)
-        transactions = UserTransactions(self.driver, store, clock, self.executor, notifier.transaction_committed)
-        self.worker = Worker(
-            store,
-            clock,
-            self.committer,
-            notifier,
-            self.heartbeat,
-            styles(clock, self.committer, self.executor, transactions, self.runner, store.takes_deltas),
-            self.executor.limits,
-            self.feed,
-            executions,
-            self._redefinition,
-            Firing(store, clock, self.committer, flows, self.client.cancel),
-            owner.id,
-            flows,
-            self.concurrency,
-        )
+        self.worker = self._worker(store, clock, notifier, owner.id)
         if isinstance(clock, VirtualClock):
             clock.subscribe(notifier.clock_moved)
+
+    def _worker(self, store: Store, clock: Clock, notifier: Notifier, owner: str) -> Worker:
+        """The worker, with what makes its attempts."""
+        committer, executor = self.committer, self.executor
+        transactions = UserTransactions(self.driver, store, clock, executor, notifier.transaction_committed)
+        cancels = Canceller(store, clock, committer, notifier)
+        children = ChildCalls(store, clock, committer, cancels, notifier.due_now)
+        return Worker(
+            store,
+            clock,
+            committer,
+            notifier,
+            self.heartbeat,
+            styles(clock, committer, executor, transactions, self.runner, children, store.takes_deltas),
+            executor.limits,
+            self.feed,
+            self.executions,
+            self._redefinition,
+            Firing(store, clock, committer, self.flows, self.client.cancel),
+            owner,
+            self.flows,
+            self.concurrency,
+        )
 
     def _new_committer(self, loop: asyncio.AbstractEventLoop) -> Committer:
         if self.clock.virtual:

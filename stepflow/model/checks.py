@@ -9,6 +9,7 @@ from typing import Any
 
 from stepflow.errors import StepflowError
 from stepflow.model.ctx import StateCtx
+from stepflow.model.family import RESERVED, reserved
 
 MAX_LIMIT = 2**31 - 2  # one more still fits every store
 MAX_NUMBER = 2**63 - 1  # of revisions and offsets, in every store
@@ -34,6 +35,23 @@ def checked_labels(labels: Any) -> dict[str, str]:
             raise StepflowError(f"labels: {key!r:.80}: {value!r:.80}: keys and values must be texts, keys not empty")
         encodable("labels", key + value)
     return checked
+
+
+def checked_own_labels(labels: Any) -> dict[str, str]:
+    """Labels that a caller gives to a run."""
+    return relabelled(labels, {})
+
+
+def relabelled(labels: Any, before: Mapping[str, str]) -> dict[str, str]:
+    """The new labels of a run: those that only the library gives stay as they are."""
+    checked = checked_labels(labels)
+    kept = reserved(before) if before else {}
+    for name, value in reserved(checked).items() if checked else ():
+        if kept.get(name) != value:
+            raise StepflowError(
+                f"labels: {name!r:.80}: names that begin with {RESERVED!r} are given by stepflow: use another name"
+            )
+    return checked | kept if kept else checked
 
 
 def _plain_texts(mapping: Mapping[Any, Any]) -> bool:

@@ -8,7 +8,7 @@ from types import TracebackType
 from stepflow.errors import RunFailed
 from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import ERROR, FAILED_CALL, POSITION, STATUS, STYLE, State, Transition, without_wait
+from stepflow.model.state import CHILDREN, ERROR, FAILED_CALL, POSITION, STATUS, STYLE, State, Transition, without_wait
 
 FLOW = "stepflow.flow"  # the flow function at which a State ended
 
@@ -46,7 +46,7 @@ def crashed(crashes: int, state: State) -> str:
 
 def final(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a run: parked, at its last position, with its status and error."""
-    annotations = {key: value for key, value in transition.annotations.items() if key in (POSITION, STYLE)}
+    annotations = {key: value for key, value in transition.annotations.items() if key in (POSITION, STYLE, CHILDREN)}
     annotations[STATUS] = status
     if error:
         annotations[ERROR] = error
@@ -65,7 +65,7 @@ def resumed(transition: Transition, flow: str) -> Transition:
     if FLOW in transition.annotations:
         notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
         return Transition(transition.annotations[FLOW], notes)
-    kept = (POSITION, STYLE, FAILED_CALL)
+    kept = (POSITION, STYLE, FAILED_CALL, CHILDREN)
     return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k in kept})
 
 

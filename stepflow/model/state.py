@@ -29,6 +29,7 @@ RESOLVED = (
     "stepflow.resolved"  # JSON {"step", "value", "error"}: how a call of unknown outcome ended, as a caller found out
 )
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
+CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 
 

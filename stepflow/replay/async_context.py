@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
+from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
 from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
+from stepflow.replay.children import ChildHandle
 from stepflow.replay.decider import Effects
 from stepflow.replay.first_of import Way, first_of
 from stepflow.replay.gather import gather
@@ -20,6 +22,8 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+In = TypeVar("In")
+Out = TypeVar("Out")
 Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 
@@ -165,6 +169,42 @@ class AsyncContext(ContextBase):
         at the same time. When all have ended, the first error in their order is raised.
         """
         return self._run("gather", gather(self._journal, calls))
+
+    def start_child(
+        self,
+        key: str,
+        flow: Flow[In, Out],
+        input: In | None = None,  # noqa: A002
+        *,
+        on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> Coroutine[Any, Any, ChildHandle[Out]]:
+        """Start a run of another flow, of any style, as a child of this one; see `Context.start_child`."""
+        effects = self._start_child("start_child", key, flow, input, on_parent_end, labels, priority)
+        return self._run(key, effects)
+
+    def start_children(
+        self,
+        key: str,
+        flow: Flow[In, Out],
+        inputs: Iterable[In],
+        *,
+        on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> Coroutine[Any, Any, list[ChildHandle[Out]]]:
+        """Start a child for each input, many in each commit; see `Context.start_children`."""
+        effects = self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority)
+        return self._run(key, effects)
+
+    def result(self, key: str, child: ChildHandle[Out]) -> Coroutine[Any, Any, Out]:
+        """Wait for the end of a child; see `Context.result`."""
+        return self._run(key, self._result(key, child))
+
+    def results(self, key: str, children: Iterable[ChildHandle[Out]]) -> Coroutine[Any, Any, list[Ok[Out] | Failed]]:
+        """Wait for the ends of many children; see `Context.results`."""
+        return self._run(key, self._results(key, children))
 
     def sleep(self, key: str, duration: Duration) -> Coroutine[Any, Any, None]:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""

@@ -9,8 +9,11 @@ from typing import Any, NoReturn, TypeVar
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.durations import seconds
+from stepflow.model.family import CANCEL, LEAVE
+from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay import decider, fan_out
+from stepflow.replay import children, decider, fan_out
+from stepflow.replay.children import ChildHandle, ChildOptions
 from stepflow.replay.decider import SECOND, Effects
 from stepflow.replay.first_of import Way
 from stepflow.replay.journal import Journal
@@ -123,6 +126,34 @@ class ContextBase:
         if isinstance(length, bool) or not isinstance(length, int | float) or length != length:
             raise self._wrong(f"{call}: give seconds or a timedelta")
         return round(min(max(length, 0), 2e11) * SECOND)
+
+    def _start_child(
+        self, verb: str, key: str, flow: Any, given: Any, on_parent_end: Any, labels: Any, priority: Any
+    ) -> Effects:
+        """Start one child, or with `start_children` one for each of the inputs given."""
+        if not isinstance(flow, Flow):
+            hint = "call .compile() on the chain first" if hasattr(flow, "compile") else "give a flow of any style"
+            raise self._wrong(f"{verb}({key!r:.200}, {flow!r:.80}): not a flow; {hint}")
+        if on_parent_end not in (CANCEL, LEAVE):
+            raise self._wrong(
+                f"{verb}({key!r:.200}, on_parent_end={on_parent_end!r:.80}): give {CANCEL!r} or {LEAVE!r}"
+            )
+        common = ChildOptions(on_parent_end == LEAVE, labels, priority)
+        if verb == "start_child":
+            return children.start_child(self._journal, key, flow, given, common)
+        return children.start_children(self._journal, key, flow, list(given), common)
+
+    def _result(self, key: str, child: Any) -> Effects:
+        if not isinstance(child, ChildHandle):
+            raise self._wrong(f"result({key!r:.200}, {child!r:.80}): give what wf.start_child returned")
+        return children.result(self._journal, key, child)
+
+    def _results(self, key: str, given: Iterable[Any]) -> Effects:
+        found = list(given)
+        for child in found:
+            if not isinstance(child, ChildHandle):
+                raise self._wrong(f"results({key!r:.200}, [{child!r:.80}]): give what wf.start_child returned")
+        return children.results(self._journal, key, found)
 
     def _duration(self, verb: str, key: str, what: str, given: Any) -> float:
         found, problem = seconds(what, given)

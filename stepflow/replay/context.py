@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar, TypeVarTuple, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
+from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
 from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
+from stepflow.replay.children import ChildHandle
 from stepflow.replay.decider import Effects
 from stepflow.replay.first_of import Way, first_of
 from stepflow.replay.results import Failed, First, Ok
@@ -19,6 +21,8 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 E = TypeVar("E")
+In = TypeVar("In")
+Out = TypeVar("Out")
 Item = TypeVar("Item")
 Ts = TypeVarTuple("Ts")
 
@@ -83,6 +87,44 @@ class Context(ContextBase):
         after so many values, and those that run are given up: such items are Failed with `cancelled`.
         """
         return self._run(self._map(key, fn, items, width, fail_after, first, awaits=False))  # type: ignore[no-any-return]
+
+    def start_child(
+        self,
+        key: str,
+        flow: Flow[In, Out],
+        input: In | None = None,  # noqa: A002
+        *,
+        on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> ChildHandle[Out]:
+        """Start a run of another flow, of any style, as a child of this one; its id is `<id of this run>/<key>`.
+
+        It is started once, whatever crashes. When this run ends, however it does, a child that is still open is cancelled; with
+        `on_parent_end="leave"` it goes on. `result` waits for it.
+        """
+        return self._run(self._start_child("start_child", key, flow, input, on_parent_end, labels, priority))  # type: ignore[no-any-return]
+
+    def start_children(
+        self,
+        key: str,
+        flow: Flow[In, Out],
+        inputs: Iterable[In],
+        *,
+        on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+    ) -> list[ChildHandle[Out]]:
+        """Start a child for each input, many in each commit, with the ids `<id of this run>/<key>[0]` and so on; see `start_child`."""
+        return self._run(self._start_child("start_children", key, flow, inputs, on_parent_end, labels, priority))  # type: ignore[no-any-return]
+
+    def result(self, key: str, child: ChildHandle[Out]) -> Out:
+        """Wait for the end of a child, without holding a worker; what it returned. Raises RunFailed or RunCancelled."""
+        return self._run(self._result(key, child))  # type: ignore[no-any-return]
+
+    def results(self, key: str, children: Iterable[ChildHandle[Out]]) -> list[Ok[Out] | Failed]:
+        """Wait for the ends of many children; an Ok or a Failed for each, in order."""
+        return self._run(self._results(key, children))  # type: ignore[no-any-return]
 
     def sleep(self, key: str, duration: Duration) -> None:
         """Sleep (seconds or timedelta) without holding a worker; the end is fixed by the first call."""

@@ -16,6 +16,7 @@ from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.generators import lazy_problem
 from stepflow.model.retry import RetryPolicy
+from stepflow.replay.child_effects import ChildEffect
 from stepflow.replay.journal import (
     CANCELLED,
     Journal,
@@ -33,7 +34,7 @@ from stepflow.replay.results import UnknownOutcome
 from stepflow.replay.step import PLAIN, StepFunction, step_function
 
 SECOND = 1_000_000
-Effects = Generator[StepCall | Transacted | Many | Note | Together, Any, Any]
+Effects = Generator[StepCall | Transacted | Many | Note | Together | ChildEffect, Any, Any]
 
 
 def execute(

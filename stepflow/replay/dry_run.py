@@ -10,6 +10,7 @@ from attrs import define, field, frozen
 from stepflow.errors import CodecError, ReplayMismatch, StepflowError
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.replay.branches import Branch
+from stepflow.replay.child_effects import ChildEffect
 from stepflow.replay.ending import wrong_end, wrong_return
 from stepflow.replay.journal import (
     Journal,
@@ -82,14 +83,14 @@ class DryRun:
         """The input; raises CodecError, or what user classes raise, if it cannot be restored."""
         return self.workflow.codec.decode(self.recording.exchange)
 
-    def perform(self, effect: StepCall | Transacted | Many | Note) -> NoReturn:
+    def perform(self, effect: StepCall | Transacted | Many | Note | ChildEffect) -> NoReturn:
         """A call would do something: that is as far as the replay goes."""
         if isinstance(effect, Note) and effect.failed and effect.consume:
             problem = CodecError(f"{self.workflow.name}: an event for {effect.key!r} does not fit the type of the wait")
             self.journal.wrong(problem)
         raise self.journal.suspend(Suspension())
 
-    async def aperform(self, effect: StepCall | Transacted | Many | Note | Together) -> None:
+    async def aperform(self, effect: StepCall | Transacted | Many | Note | Together | ChildEffect) -> None:
         """The same for an async workflow; the branches of a gather are replayed one after another."""
         if not isinstance(effect, Together):
             self.perform(effect)

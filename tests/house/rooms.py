@@ -12,6 +12,7 @@ ENGINE = f"{PACKAGE}.engine."
 SHARED = {
     "checks",
     "clock",
+    "creation",
     "deferred_signals",
     "futures",
     "health",

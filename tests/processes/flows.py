@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow import AsyncContext, Context, StateCtx, Steps, current, flow, named, park, workflow
+from stepflow import AsyncContext, Context, Ok, StateCtx, Steps, current, flow, named, park, workflow
 
 LOG_FD = int(os.environ.get("TEST_LOG", "-1"))
 GATE_FD = int(os.environ.get("TEST_GATE", "-1"))
@@ -215,6 +215,23 @@ apaid_once = named("apaid_once", Count).do("pay", aguarded, at_most_once=True).d
 @workflow("wpaid_once")
 def wpaid_once(wf: Context, inp: Count) -> int:
     return wf.execute("then", counted, wf.execute("pay", gated_step, inp.n, at_most_once=True))
+
+
+@workflow("family", max_crashes=1000)
+def family(wf: Context, inp: Count) -> int:
+    """A workflow with children of two styles, which wait for each other's workers."""
+    kids = wf.start_children("kid", sync_workflow, [inp] * 4)
+    chains = [wf.start_child(f"chain/{n}", sync_chain, inp) for n in range(2)]
+    total = sum(end.value for end in wf.results("kids", kids) if isinstance(end, Ok))
+    return total + sum(wf.result(f"chain/{n}/end", child).n for n, child in enumerate(chains))
+
+
+@workflow("afamily", max_crashes=1000)
+async def afamily(wf: AsyncContext, inp: Count) -> int:
+    kids = await wf.start_children("kid", async_workflow, [inp] * 4)
+    chains = [await wf.start_child(f"chain/{n}", async_chain, inp) for n in range(2)]
+    total = sum(end.value for end in await wf.results("kids", kids) if isinstance(end, Ok))
+    return total + sum([(await wf.result(f"chain/{n}/end", child)).n for n, child in enumerate(chains)])
 
 
 @workflow("five")

@@ -1,4 +1,4 @@
-"""Processes that advance workflows are killed: no finished step is repeated, nothing is lost, and the result is the same."""
+"""Processes that advance workflows are killed: no finished step is repeated, nothing is lost, each child is started once."""
 
 from __future__ import annotations
 
@@ -53,4 +53,26 @@ def test_a_storm_of_kills(nursery: Nursery, name: str) -> None:
     assert len(killed) >= 2
     with Engine(nursery.url) as engine:
         assert {engine.get(flow, run_id).result() for run_id in ids} == {flows.CHAIN}
+    check_file(nursery.path)
+
+
+@pytest.mark.parametrize("name", ["family", "afamily"])
+def test_parents_and_children_under_kills_run_each_child_once(nursery: Nursery, name: str) -> None:
+    flow: Any = getattr(flows, name)
+    others = ["sync_workflow", "sync_chain"] if name == "family" else ["async_workflow", "async_chain"]
+    chance, killed = random.Random(20260102), list[str]()
+    parents = start_many(nursery.url, flow, 5)
+    while True:
+        child = nursery.spawn("until_idle", name, *others, SILENCE_S=3600.0)
+        if not work_until_killed(nursery, child, chance, chance.randint(1, 120)):
+            break
+        killed.append(child.name)
+    child.wait()
+    keys = [f"kid[{n}]" for n in range(4)] + [f"chain/{n}" for n in range(2)]
+    check_effects(nursery.log.entries("step"), [f"{one}/{key}" for one in parents for key in keys], killed, IN_FLIGHT)
+    assert len(killed) >= 2
+    with Engine(nursery.url) as engine:
+        assert {engine.get(flow, parent).result() for parent in parents} == {6 * flows.CHAIN}
+        for parent in parents:
+            assert sorted(run.id for run in engine.runs(parent=parent)) == sorted(f"{parent}/{key}" for key in keys)
     check_file(nursery.path)

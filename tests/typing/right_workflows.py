@@ -14,6 +14,7 @@ from stepflow import (
     AsyncEngine,
     AsyncRun,
     Cancelled,
+    ChildHandle,
     Context,
     Engine,
     Failed,
@@ -24,6 +25,7 @@ from stepflow import (
     Terminal,
     TimedOut,
     Workflow,
+    named,
     workflow,
 )
 
@@ -109,6 +111,31 @@ def decided(wf: Context) -> int | str | None:
 
 @workflow("alone/v1")
 def alone(wf: Context) -> int:
+    return 1
+
+
+chain = named("chain/v1", Customer).do("a", print).compile()
+
+
+@workflow("parent/v1")
+def parent(wf: Context) -> int:
+    child = wf.start_child("a", signup, Signup("a"), on_parent_end="leave", labels={"a": "b"}, priority=3)
+    assert_type(child, ChildHandle[Customer])
+    assert_type(wf.result("b", child), Customer)
+    assert_type(wf.result("c", wf.start_child("c", alone)), int)
+    assert_type(wf.result("e", wf.start_child("d", chain, Customer(1))), Customer)
+    children = wf.start_children("f", signup, [Signup("a")])
+    assert_type(children, list[ChildHandle[Customer]])
+    assert_type(wf.results("g", children), list[Ok[Customer] | Failed])
+    return len(child.id)
+
+
+@workflow("aparent/v1")
+async def aparent(wf: AsyncContext) -> int:
+    child = await wf.start_child("a", signup, Signup("a"))
+    assert_type(await wf.result("b", child), Customer)
+    children = await wf.start_children("f", chain, [Customer(1)])
+    assert_type(await wf.results("g", children), list[Ok[Customer] | Failed])
     return 1
 
 

@@ -44,7 +44,13 @@ def signup(wf: Context, inp: Signup) -> int:
     z: str = wf.first_of("p", wf.event("n", str), wf.timer(1)).value  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    print(x, y, z, v)
+    wf.start_child("c", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    child = wf.start_child("d", signup, Signup("a"))
+    w: str = wf.result("r", child)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    wf.start_children("e", signup, [3])  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    wf.start_child("f", signup, Signup("a"), on_parent_end="stay")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.result("g", signup)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(x, y, z, v, w)
     return 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from attrs import define, field
 
@@ -34,9 +34,11 @@ class MemoryRun:
         """The events that no wait took yet, in order of seq."""
         return [event for event in self.events.values() if event is not None]
 
-    def consume(self, seq: int) -> None:
-        """Take a pending event; its publish id stays known."""
-        self.events[next((event.name, event.id) for event in self.pending() if event.seq == seq)] = None
+    def consume(self, seqs: Collection[int]) -> None:
+        """Take pending events; their publish ids stay known."""
+        for event in self.pending():
+            if event.seq in seqs:
+                self.events[event.name, event.id] = None
 
     def append(self, rows: Iterable[JournalRow], epoch: int, seqs: Iterator[int]) -> None:
         """Write journal rows; one that replaces another keeps its place and its seq."""

@@ -205,8 +205,8 @@ class MemoryTables:
             return problem
         for _slot, write, creates in changes.writes:
             self._write(write, creates=creates, now=now)
-        for run_id, seq in changes.consumed:
-            self.runs[run_id].consume(seq)
+        for run_id in dict.fromkeys(run_id for run_id, _seq in changes.consumed):
+            self.runs[run_id].consume({seq for one, seq in changes.consumed if one == run_id})
         for key, name in changes.forgets:
             self.entry(key).forget(name)  # type: ignore[union-attr] # it was held
         for key, written in changes.journal:

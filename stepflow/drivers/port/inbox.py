@@ -7,13 +7,23 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Enqueue, Event, Record, Write
+from stepflow.drivers.port.commit import (
+    SAME_PRIORITY,
+    Cancel,
+    Commit,
+    Created,
+    Dequeue,
+    Enqueue,
+    Event,
+    Record,
+    Write,
+)
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import State, Transition
+from stepflow.model.state import CANCEL, CHILDREN, STYLE, State, Transition, without_wait
 
 log = logging.getLogger("stepflow")
 
@@ -78,7 +88,7 @@ def needle(run_id: str) -> str:
     return json.dumps(run_id, ensure_ascii=False)
 
 
-def ending(record: Record | None, run_id: str) -> Commit | StepflowError | None:
+def ending(record: Record | None, run_id: str, now: int) -> Commit | StepflowError | None:
     """The commit by which a posted cancel takes place now; None: the run is cancelled already."""
     if record is None:
         return NotFound(f"there is no run {run_id!r} in this namespace")
@@ -89,8 +99,22 @@ def ending(record: Record | None, run_id: str) -> Commit | StepflowError | None:
         return RunEnded(run_id, state.transition.status, "it cannot be cancelled")
     if row is not None and row.owner:
         return Commit(cancel=(Cancel(run_id),))
-    write = Write(State(run_id, state.rev, _cancelled(state), state.labels, state.annotations))
-    return Commit(unowned=(run_id,), writes=(write,), queue=(Dequeue(run_id),))
+    return cancel_of(record, now)
+
+
+def cancel_of(record: Record, now: int) -> Commit:
+    """The commit that cancels a run which no worker holds: it ends, or, of a workflow that did something, sees Cancelled.
+
+    Such a workflow may undo what it did, and cancels its children when it ends.
+    """
+    state, notes = record.state, record.state.transition.annotations
+    transition, queue = _cancelled(state), Dequeue(state.id)  # type: Transition, Enqueue | Dequeue
+    if STYLE in notes and (record.journaled or CHILDREN in notes):
+        kept = without_wait(notes)
+        transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
+        queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)
+    write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
+    return Commit(unowned=(state.id,), writes=(write,), queue=(queue,))
 
 
 def _cancelled(state: State) -> Transition:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.commit import Commit, Record
 from stepflow.drivers.port.inbox import conflict, ending, is_made, log_conflict, parse
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.postgres.arrays import restored, stored, texts
@@ -18,6 +18,7 @@ from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.transactions import TransactionRunner
 from stepflow.errors import StepflowError
+from stepflow.model.family import PARENT
 
 MANY = 1000
 Posted = tuple[int, Commit, int]
@@ -69,13 +70,19 @@ class InboxApplier:
     def _cancel(self, connection: Connection, shard: str, row: Posted) -> None:
         """Apply a cancel: what it does depends on whether the run is held."""
         (cancel,) = row[1].cancel
-        lock_and_read(self._runner, connection, self._shards, [cancel.id], within=True)
-        found = connection.execute(self._runner.sql(LOAD), (shard, texts([cancel.id]))).fetchall()
-        commit = ending(read_run(found[0])[1] if found else None, cancel.id)
+        record = self._load(connection, shard, cancel.id)
+        parent = "" if record is None else record.state.labels.get(PARENT, "")
+        ids = [cancel.id, parent] if parent else [cancel.id]  # in the order in which other commits lock them
+        lock_and_read(self._runner, connection, self._shards, ids, within=True)
+        commit = ending(self._load(connection, shard, cancel.id), cancel.id, row[2])
         if isinstance(commit, Commit):
             self._write(connection, shard, [row], [commit])
         else:
             self._end(connection, shard, [row], [] if commit is None else [(row, commit)])
+
+    def _load(self, connection: Connection, shard: str, run_id: str) -> Record | None:
+        found = connection.execute(self._runner.sql(LOAD), (shard, texts([run_id]))).fetchall()
+        return read_run(found[0])[1] if found else None
 
     def _write(self, connection: Connection, shard: str, rows: Sequence[Posted], commits: Sequence[Commit]) -> None:
         """Apply these commits, which the rows stand for."""

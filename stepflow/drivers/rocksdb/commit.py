@@ -84,8 +84,8 @@ def _decided(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -
 def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str, RunSnapshot], now: int) -> None:
     for _slot, write, _creates in changes.writes:
         _write(member, keys, write, now)
-    for run_id, seq in changes.consumed:
-        rows.consume(member, keys, run_id, seq)
+    for run_id in dict.fromkeys(run_id for run_id, _seq in changes.consumed):
+        rows.consume(member, keys, run_id, {seq for one, seq in changes.consumed if one == run_id})
     for run_id in dict.fromkeys(run_id for run_id, _name in changes.forgets):
         journal.forget(member, keys, run_id, [name for one, name in changes.forgets if one == run_id])
     for run_id, row in changes.journal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Release
 from stepflow.drivers.port.pruning import PRUNED
@@ -27,12 +27,13 @@ def pending(overlay: Overlay, keys: Keys, run: RunRecord) -> list[Event]:
     return [parse_event(record, run.id, read_number(key, len(prefix))) for key, record in found.items()]
 
 
-def consume(overlay: Overlay, keys: Keys, run_id: str, seq: int) -> None:
-    """Take a pending event away."""
+def consume(overlay: Overlay, keys: Keys, run_id: str, seqs: Collection[int]) -> None:
+    """Take pending events away."""
     run = overlay.run(run_id)
     assert run is not None
-    left = [event.seq for event in pending(overlay, keys, run) if event.seq != seq]
-    overlay.loose[keys.events + run.code + number(seq)] = None
+    left = [event.seq for event in pending(overlay, keys, run) if event.seq not in seqs]
+    for seq in seqs:
+        overlay.loose[keys.events + run.code + number(seq)] = None
     run = overlay.copy(run)
     run.pending, run.oldest = len(left), min(left, default=0)
 

@@ -144,7 +144,7 @@ def _apply(connection: sqlite3.Connection, shard: str, posted: Commit, now: int)
     commit: Commit | StepflowError | None = posted
     for cancel in posted.cancel:
         (record,) = SqliteReader(connection, shard).load([cancel.id])
-        commit = ending(record, cancel.id)
+        commit = ending(record, cancel.id, now)
     return (
         CommitApplier(connection, shard, now, head(connection), "").apply(commit)
         if isinstance(commit, Commit)

@@ -101,15 +101,19 @@ class FlowEngine(FlowEngineBase):
         status: str | Iterable[str] | None = None,
         open: bool | None = None,
         labels: Mapping[str, str] | None = None,
+        parent: str | None = None,
         limit: int = 50,
         after: str | None = None,
     ) -> list[RunInfo]:
         """Runs, the newest first; `after` is the last id of the page before.
 
         `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
+        `parent` asks for the direct children of that run.
         """
         return self._call(
-            self._verbs.runs(flow=flow, status=status, open=open, labels=labels, limit=limit, after=after)
+            self._verbs.runs(
+                flow=flow, status=status, open=open, labels=labels, parent=parent, limit=limit, after=after
+            )
         )
 
     def broadcast(self, labels: Mapping[str, str], name: str, payload: Any = None, *, id: str | None = None) -> int:

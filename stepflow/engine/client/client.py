@@ -41,21 +41,24 @@ from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.client.resolve import resolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
-from stepflow.engine.clock import Clock, microseconds
+from stepflow.engine.clock import Clock
+from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.creation import creation
 from stepflow.engine.inside_transaction import note_post
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import LostClaim, NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
+from stepflow.errors import NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
+from stepflow.model.family import PARENT, RESERVED
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
-from stepflow.model.state import CANCEL, FAILED_CALL, STYLE, State, Transition, without_wait
+from stepflow.model.state import FAILED_CALL, State, Transition
 from stepflow.replay.dry_run import Recording
 
 T = TypeVar("T")
@@ -75,16 +78,8 @@ def planned_start(
     limits: str = "",
 ) -> Commit:
     """The commit that creates a run; encodes the exchange, and so refuses what cannot be stored."""
-    move = flow.first()
-    transition = move.transition
-    limits_s = [task.timeout_s for task in move.tasks if task.timeout_s is not None]
-    if limits_s:
-        transition = transition.with_notes(deadline=str(due + microseconds(min(limits_s))))
-    text = flow.codec.encode_input(exchange)
-    created = Created(flow.name, flow.codec.digest(exchange), now)
-    write = Write(State(run_id, 0, transition, labels, {}, now), text, created)
-    queue = () if not move.transition.to else (Enqueue(run_id, flow.name, due, priority, limits=limits),)
-    return Commit(writes=(write,), queue=queue)
+    text, digest = flow.codec.encode_input(exchange), flow.codec.digest(exchange)
+    return creation(flow, text, digest, run_id, labels, due, priority, now, limits)
 
 
 class Client:
@@ -100,10 +95,11 @@ class Client:
         lifetime: Lifetime,
         waiters: RunWaiters,
         forget_ids: Callable[[], Awaitable[None]],
+        canceller: Canceller,
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
-        self._forget_ids = forget_ids
+        self._forget_ids, self._canceller = forget_ids, canceller
 
     async def create(self, commit: Commit) -> Existing | None:
         """Make a planned start; None, or what there is of this id: how its run was created before, or that this was pruned."""
@@ -162,6 +158,11 @@ class Client:
             found |= {record.state.id: record for record in await self._reader.read(one)}
         newest = sorted(found.values(), key=lambda record: (record.created.created_at, record.state.id), reverse=True)
         return [info_of(record, query.now) for record in newest[: query.limit]]
+
+    async def open_children(self, parent: str, limit: int) -> list[RunInfo]:
+        """The newest children of a run that have not ended."""
+        query = RunQuery(self._clock.now(), labels={PARENT: parent}, limit=limit, open=True)
+        return await self.runs(query, None)
 
     async def tally(self, labels: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """The number of runs by flow and status, of those that have all labels."""
@@ -289,34 +290,7 @@ class Client:
 
         A cancelled run stays as it is; RunEnded for one that completed or failed.
         """
-        while True:
-            record = await self.load(run_id)
-            state = record.state
-            if state.transition.status == "cancelled":
-                return
-            if state.transition.status:
-                raise RunEnded(run_id, state.transition.status, "it cannot be cancelled")
-            try:
-                if record.row is not None and record.row.owner:
-                    await self._committer.submit(Commit(cancel=(Cancel(run_id),)))
-                    self._notifier.cancel_requested(run_id)
-                    return
-                await self._cancel_unowned(record)
-            except (LostClaim, RevMismatch):
-                continue  # it was claimed, released or moved on since it was read: read it again
-            return
-
-    async def _cancel_unowned(self, record: Record) -> None:
-        """End the run as cancelled at once; a workflow that has done something sees Cancelled, and may undo that."""
-        state, notes = record.state, record.state.transition.annotations
-        if not record.journaled or STYLE not in notes:
-            await self._replace(state, outcomes.final(state.transition, "cancelled", ""), Dequeue(state.id))
-            return
-        now = self._clock.now()
-        kept = without_wait(notes)
-        transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
-        await self._replace(state, transition, Enqueue(state.id, transition.to, now, SAME_PRIORITY))
-        self._notifier.schedule_at(now)
+        await self._canceller.cancel(run_id, self.load)
 
     async def redrive(self, run_id: str) -> None:
         """Let a failed run go on at the step that failed, its crashes forgiven; a blocked or waiting one be looked at now."""
@@ -377,6 +351,10 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
     """An event whose payload is text already."""
     if not isinstance(name, str) or not name:
         raise StepflowError(f"publish({name!r:.80}): give the event's name, a non-empty text")
+    if name.startswith(RESERVED):
+        raise StepflowError(
+            f"publish({name!r:.80}): names that begin with {RESERVED!r} are stepflow's: use another name"
+        )
     if not isinstance(event_id, str) or not event_id:
         raise StepflowError(f"publish(..., id={event_id!r:.80}): give a non-empty text, or leave it out")
     checked_size("name", name, NAME_BYTES)

@@ -10,6 +10,7 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import moment
 from stepflow.model.blocked import UNKNOWN_OUTCOME
+from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Admission, LimitUsage
@@ -32,7 +33,12 @@ def refusal(found: Admission, limit_usage: LimitUsage) -> str:
 
 
 def explain(
-    info: RunInfo, store: str, flows: Mapping[str, Any], kept_back: str = "", workers: Sequence[Owner] = ()
+    info: RunInfo,
+    store: str,
+    flows: Mapping[str, Any],
+    kept_back: str = "",
+    workers: Sequence[Owner] = (),
+    children: Sequence[RunInfo] = (),
 ) -> str:
     """Why the run is where it is, since when, and the command that moves it on."""
     where = info.position[0] if info.position else info.to or "its start"
@@ -58,6 +64,8 @@ def explain(
         lines.append(_blocked(info, command, due))
     elif info.status is Status.FAILED:
         lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
+    if children:
+        lines.append(f"children that are open: {named(children)}")
     if info.cancel_requested:
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
     if info.unread:
@@ -65,6 +73,13 @@ def explain(
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)
+
+
+def named(children: Sequence[RunInfo]) -> str:
+    """The first of some open children, each with its status."""
+    return ", ".join(f"{run.id!r} ({run.status})" for run in children[:SHOWN]) + (
+        ", …" if len(children) > SHOWN else ""
+    )
 
 
 def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
@@ -87,7 +102,10 @@ def _blocked(info: RunInfo, command: str, due: str) -> str:
 
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
     lines = [f"it polls its condition, next at {due}"]
-    if info.awaits:
+    ends = [child for name in info.awaits if (child := child_awaited(info.id, name))]
+    if ends:
+        lines = [f"it waits for the end of its child {ends[0]!r}"]
+    elif info.awaits:
         every = "events" if len(info.awaits) > 1 else "event"
         names = " or ".join(map(repr, info.awaits))
         lines = [f"it waits for {every} {names}: {command.format('publish')} {info.awaits[0]!r} PAYLOAD"]

@@ -15,6 +15,7 @@ from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
+from stepflow.model.family import PARENT, own_labels
 from stepflow.model.lifecycle import QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
@@ -51,7 +52,8 @@ class RunInfo:
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it (None: it is not blocked);
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; attempts that died or were
-    interrupted count, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it.
+    interrupted count, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it. `parent` is the id of the run that started
+    this one as its child.
     """
 
     id: str
@@ -76,6 +78,7 @@ class RunInfo:
     limits: tuple[Limit, ...] = ()
     cancel_requested: bool = False
     unread: Mapping[str, int] = Factory(dict)
+    parent: str = ""
 
 
 @frozen
@@ -113,7 +116,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         status=status_of(state, row, now) if delay is None else Status.SLEEPING,
         position=position_of(state.transition),
         rev=state.rev,
-        labels=dict(state.labels),
+        labels=own_labels(state.labels),
         created_at=moment(record.created.created_at),
         updated_at=moment(state.committed_at),
         waiting_for=_waiting_for(state.transition) if delay is None else "delay",
@@ -130,6 +133,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         limits=() if row is None else parse(row.limits),
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
         unread=dict(Counter(event.name for event in record.events)),
+        parent=state.labels.get(PARENT, ""),
     )
 
 

@@ -101,7 +101,8 @@ class AsyncRun(Generic[E]):
         """Why the run does not move, since when, when it will, and the command that moves it."""
         info = await self.info()
         kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
-        return explanation.explain(info, self._store, self._flows, kept_back, workers)
+        children = await self._client.open_children(self.id, explanation.SHOWN + 1)
+        return explanation.explain(info, self._store, self._flows, kept_back, workers, children)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.

@@ -20,7 +20,7 @@ from stepflow.engine.checks import (  # fmt: skip
 )
 from stepflow.engine.client.client import planned_start
 from stepflow.engine.clock import Clock, microseconds, uuid7
-from stepflow.model.checks import checked_labels
+from stepflow.model.checks import checked_own_labels
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
 
@@ -50,7 +50,7 @@ class StartPlanner:
         self._flow: Flow[Any, Any] = checked_flow(flow, "start")
         self._clock, self._key = clock, options.dedup_key
         self._at = None if options.at is None else checked_at(options.at)
-        self._labels, self._priority = checked_labels(options.labels), checked_priority(options.priority)
+        self._labels, self._priority = checked_own_labels(options.labels), checked_priority(options.priority)
         self._limits = dump(checked_limits(options.limits))
         if options.dedup_key is not None:
             self._key = f"{self._flow.name}\0{checked_key(options.dedup_key)}"

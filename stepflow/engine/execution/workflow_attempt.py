@@ -18,7 +18,7 @@ from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import at_most_once, run_log
 from stepflow.engine.execution.attempt import is_closed, keep_task
-from stepflow.engine.execution.workflow_calls import journal_row
+from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.raised import own_error
 from stepflow.errors import (
@@ -31,6 +31,7 @@ from stepflow.model.error_text import traceback_of
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
+    CHILDREN,
     ERROR,
     FAILED_CALL,
     NEXT_ATTEMPT,
@@ -132,7 +133,8 @@ class WorkflowAttempt(WorkflowThreads):
 
     async def _renew(self, text: str) -> Release | None:
         """Let the run begin anew with this input."""
-        commit = self.moved(Transition(self.flow.name, self._kept(ATTEMPT)))
+        notes = self._kept(ATTEMPT) | ({CHILDREN: "1"} if self.may_have_children else {})
+        commit = self.moved(Transition(self.flow.name, notes))
         (write,) = commit.writes
         writes = (write._replace(exchange=text),)
         await self.commit(commit._replace(writes=writes, queue=(self._later(self.clock.now()),), forget=("",)))
@@ -177,7 +179,7 @@ class WorkflowAttempt(WorkflowThreads):
     def _kept(self, *names: str) -> dict[str, str]:
         """The annotations that stay with the run wherever it goes, and those of these names."""
         notes = self.transition.annotations
-        kept = {name: notes[name] for name in (STYLE, CANCEL, *names) if name in notes}
+        kept = {name: notes[name] for name in (STYLE, CANCEL, CHILDREN, *names) if name in notes}
         if self.cancel:
             kept.setdefault(CANCEL, str(self._cancelled_at or self.clock.now()))
         return kept
@@ -193,6 +195,8 @@ class WorkflowAttempt(WorkflowThreads):
         return Transition(self.flow.name, notes)
 
     async def _end(self, status: str, error: str = "", text: str | None = None) -> Release | None:
+        if self.may_have_children:
+            await self.children.canceller.cancel_children(self.state.id)
         self.ended, self.error, state = status, error, self.state
         final, epoch = outcomes.final(self.transition, status, error), self.claim.fence.epoch
         if status == "completed":

@@ -25,6 +25,7 @@ from stepflow.engine.commit.pending import PendingCommit
 from stepflow.engine.execution.at_most_once import failure_of
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.branch_tasks import BranchTasks
+from stepflow.engine.execution.child_calls import ChildCalls, journal_row
 from stepflow.engine.execution.executor import AGAIN_S, Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.futures import end_of_cancelled
@@ -33,8 +34,9 @@ from stepflow.errors import Cancelled, LostClaim, RevMismatch, StepflowError, St
 from stepflow.model.current import Current, current, current_step, enter
 from stepflow.model.error_text import message_of
 from stepflow.model.flow import Call
-from stepflow.model.state import CANCEL, State, Transition, without_wait
-from stepflow.replay.branches import Branch, marked
+from stepflow.model.state import CANCEL, CHILDREN, State, Transition, without_wait
+from stepflow.replay.branches import Branch
+from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, StartChildren, in_branch
 from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension, Together, Transacted
 from stepflow.replay.workflow import Workflow
 
@@ -46,6 +48,7 @@ class WorkflowCalls(SteppedAttempt):
     committer: Committer = field(kw_only=True)
     executor: Executor = field(kw_only=True)
     transactions: UserTransactions = field(kw_only=True)
+    children: ChildCalls = field(kw_only=True)
     journal: Journal = field(init=False)
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
@@ -55,6 +58,7 @@ class WorkflowCalls(SteppedAttempt):
     tasks: BranchTasks = field(init=False, factory=BranchTasks)
     _cancelled_at: int = field(init=False, default=0)  # microseconds UTC, if this claim learned of it
     _appended: bool = field(init=False, default=False)
+    _started: bool = field(init=False, default=False)  # children, by this claim
     failed_step: str = field(init=False, default="")  # the key of the one whose failure ended the attempt
     _next: Transition = field(init=False)  # of the commit on its way, if that makes a revision
 
@@ -147,13 +151,19 @@ class WorkflowCalls(SteppedAttempt):
         """The exception of a recorded failure."""
         return step_failure.restored(key, text)
 
-    async def perform(self, effect: StepCall | Transacted | Many | Note | Together) -> Any:
+    @property
+    def may_have_children(self) -> bool:
+        """Whether this run started a child."""
+        found = self._started or CHILDREN in self.transition.annotations
+        return found or any(row.kind.startswith("child") for row in self.rows)
+
+    async def perform(self, effect: StepCall | Transacted | Many | Note | Together | ChildEffect) -> Any:
         """Do what a call of an async workflow asks for."""
         if self.tasks.branches or isinstance(effect, Together):
             return await self._in_branch(effect)
         return await self._perform(effect, self.current)
 
-    async def _in_branch(self, effect: StepCall | Transacted | Many | Note | Together) -> Any:
+    async def _in_branch(self, effect: StepCall | Transacted | Many | Note | Together | ChildEffect) -> Any:
         """The same while the calls of a gather go on."""
         journal, branch, outer = self.journal, self.journal.branch, not self.tasks.branches
         if isinstance(effect, Together):
@@ -171,6 +181,11 @@ class WorkflowCalls(SteppedAttempt):
                 await self._record(self._member(note))
             journal.switch(branch)
             return self._ends_if_lost()
+        if isinstance(effect, ChildEffect):
+            async with self.tasks.moving:
+                answer = await self._perform(in_branch(effect, branch.path), current())
+            journal.switch(branch)
+            return answer
         if isinstance(effect, Transacted):
             effect = effect._replace(record=partial(_marked, effect.record, branch.path))
             async with self.tasks.moving:  # a transaction of one branch at a time
@@ -180,12 +195,14 @@ class WorkflowCalls(SteppedAttempt):
                 return await self._perform(effect, current())
         return await self._perform(effect, current())
 
-    async def _perform(self, effect: StepCall | Transacted | Many | Note, current: Current) -> Any:
-        if isinstance(effect, Note):
+    async def _perform(self, effect: StepCall | Transacted | Many | Note | ChildEffect, current: Current) -> Any:
+        if isinstance(effect, Note | Notes):
             await self._record(self._member(effect))
             return self._ends_if_lost()
         if isinstance(effect, Many):
             return await self._many(effect)
+        if isinstance(effect, StartChildren | LookAt):
+            return await self._family(effect)
         effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
         outer = not self.tasks.branches
         if outer:  # a branch is not interrupted by a cancel of the attempt, but by one of its own task
@@ -288,18 +305,42 @@ class WorkflowCalls(SteppedAttempt):
         note, value = record(value)
         return self._member(note), value
 
+    async def _family(self, effect: StartChildren | LookAt) -> Any:
+        """Start children, or see which have ended; if the store refuses it, the attempt ends."""
+        try:
+            if isinstance(effect, LookAt):
+                return await self.committer.call(self.children.ends, effect.ids)
+            return await self.children.start(effect, self.fence, self._commit_start)
+        except (StoreError, LostClaim) as error:
+            self._refuse(error)
+
+    async def _commit_start(self, commit: Commit) -> list[str]:
+        """Commit the start of children: the ids of those that are there already, and nothing was done, or none."""
+        try:
+            await self.commit(commit)
+        except RevMismatch as error:
+            return error.ids
+        return self._has_started()
+
+    def _has_started(self) -> list[str]:
+        self._appended, self._started, self.journal.unfinished = True, True, 0
+        self.children.wake()
+        return []
+
     def _append(self, rows: tuple[JournalRow, ...], consume: tuple[int, ...] = ()) -> Append:
         return Append(self.state.id, self.claim.fence.epoch, rows, consume)
 
-    def _member(self, note: Note) -> Append | Commit:
-        """The commit of a row; one that ends a wait also takes that from the run's position."""
-        row, self.journal.unfinished = journal_row(note), 0
+    def _member(self, effect: Note | Notes) -> Append | Commit:
+        """The commit of rows; one that ends a wait also takes that from the run's position."""
+        notes, consume = ([effect], ()) if isinstance(effect, Note) else (effect.notes, effect.consume)
+        rows, self.journal.unfinished = tuple(map(journal_row, notes)), 0
+        consume = sum([note.consume for note in notes], consume)
         if self.flow.options.hung_after_s is not None:
             self._moved_at = self.clock.monotonic()
-        if not note.consume or not self.transition.events:
-            return self._append((row,), note.consume)
+        if not consume or not self.transition.events:
+            return self._append(rows, consume)
         kept = without_wait(self.transition.annotations)
-        return self.moved(Transition(self.flow.name, kept))._replace(consume=note.consume, journal=(row,))
+        return self.moved(Transition(self.flow.name, kept))._replace(consume=consume, journal=rows)
 
     def moved(self, transition: Transition) -> Commit:
         state = self.state
@@ -349,8 +390,3 @@ def _marked(record: Callable[[Any], tuple[Note, Any]], path: str, value: Any) ->
 def call_of(effect: StepCall) -> Call:
     """A step's call as the executor takes it."""
     return Call(effect.fn, effect.args, effect.is_async, effect.limit_s)
-
-
-def journal_row(note: Note) -> JournalRow:
-    """A note as the store takes it."""
-    return JournalRow(note.key, marked(note.kind, note.branch), note.name, note.text, note.failed)

@@ -10,14 +10,18 @@ from typing import Any
 
 from attrs import define, field
 
+from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.step import Member
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.at_most_once import failure_of
+from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.execution.user_transactions import Refused
-from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of, journal_row
+from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of
+from stepflow.errors import RevMismatch, StepflowError, StoreError
 from stepflow.model.current import Current, enter
 from stepflow.model.flow import Call
+from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, StartChildren
 from stepflow.replay.context import Context
 from stepflow.replay.journal import Many, Note, StepCall, Transacted
 
@@ -38,9 +42,11 @@ class WorkflowThreads(WorkflowCalls):
         self.home = threading.get_ident()
         return self.workflow.call(Context(self.journal, self.perform_sync), value)
 
-    def perform_sync(self, effect: StepCall | Transacted | Many | Note) -> Any:
+    def perform_sync(self, effect: StepCall | Transacted | Many | Note | ChildEffect) -> Any:
         """Do what a call of a sync workflow asks for, in its thread."""
-        if isinstance(effect, Note):
+        if isinstance(effect, StartChildren | LookAt):
+            return self._family_sync(effect)
+        if isinstance(effect, Note | Notes):
             before = user_code.suspend()
             try:
                 self.committed(self._commit_sync(self._member(effect)))
@@ -100,12 +106,27 @@ class WorkflowThreads(WorkflowCalls):
         self.committed(done)
         return value
 
-    def _commit_sync(self, member: Member) -> Any:
+    def _family_sync(self, effect: StartChildren | LookAt) -> Any:
+        before = user_code.suspend()
+        try:
+            if isinstance(effect, LookAt):
+                return self.children.ends(effect.ids)
+            return self.children.start_sync(effect, self.fence, self._commit_start_sync)
+        except StoreError as error:
+            self._refuse(error)
+        finally:
+            user_code.resume(before)
+
+    def _commit_start_sync(self, commit: Commit) -> list[str]:
+        done = self._commit_sync(commit, RevMismatch)
+        return done.ids if isinstance(done, RevMismatch) else self._has_started()
+
+    def _commit_sync(self, member: Member, expected: type[StepflowError] | tuple[()] = ()) -> Any:
         while True:
             self.committer.submit_threadsafe(member, self._on_done)
             self._answered.acquire()
             answer = self._answer
-            if not isinstance(answer, BaseException):
+            if not isinstance(answer, BaseException) or isinstance(answer, expected):
                 return answer
             if not self.should_retry_commit(answer):
                 self._refuse(answer)

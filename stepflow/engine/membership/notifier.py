@@ -126,6 +126,10 @@ class Notifier:
         """The virtual clock was moved; from any thread."""
         self._on_loop(self.schedule_at, 0)
 
+    def due_now(self) -> None:
+        """Something is due; from any thread."""
+        self._on_loop(self.schedule_at, 0)
+
     def heartbeat(self, reply: HeartbeatReply, released: bool) -> None:
         """What a heartbeat learned: cancel requests, and whether runs of dead owners were released; from any thread."""
         for run_id in reply.cancels:

@@ -9,7 +9,7 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine.states.checks import checked_state_id, copy_of
 from stepflow.engine.states.lease import Lease
 from stepflow.model import commands as c
-from stepflow.model.checks import checked_labels, checked_notes
+from stepflow.model.checks import checked_notes, relabelled
 from stepflow.model.ctx import StateCtx
 from stepflow.model.state import State, new_tuple, transition_to
 
@@ -27,7 +27,7 @@ def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
         checked_state_id(run_id)
     labels: Mapping[str, str] = committed.labels
     if ctx.labels != labels:
-        before, labels = labels, checked_labels(ctx.labels)
+        before, labels = labels, relabelled(ctx.labels, labels)
     annotations: Mapping[str, str] = committed.annotations
     if ctx.annotations != annotations:
         annotations = ctx.annotations.copy()

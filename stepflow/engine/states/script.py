@@ -22,7 +22,7 @@ from stepflow.engine.states.checks import checked_data, checked_state_id
 from stepflow.engine.states.copies import Copies
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import commands as c
-from stepflow.model.checks import MAX_NUMBER, checked_labels, checked_notes
+from stepflow.model.checks import MAX_NUMBER, checked_notes, relabelled
 from stepflow.model.ctx import DELAY_UNTIL, StateCtx
 from stepflow.model.data import ALIAS_PREFIX, CHECKSUM, Data, data_rev
 from stepflow.model.state import State, Transition
@@ -193,8 +193,8 @@ def checked_state(state: State, committed: State) -> State:
     run_id, _rev, transition, labels, annotations, _then = state
     if not run_id or run_id != committed.id:
         checked_state_id(run_id)
-    if labels and labels != committed.labels:
-        checked_labels(labels)
+    if labels != committed.labels:
+        state = state._replace(labels=relabelled(labels, committed.labels))
     if annotations and annotations != committed.annotations:
         checked_notes(annotations)
     if transition.annotations:

@@ -10,6 +10,7 @@ from stepflow.drivers.port.commit import Claim, Record
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.child_calls import ChildCalls
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.step_attempt import StepAttempt
 from stepflow.engine.execution.user_transactions import UserTransactions
@@ -27,6 +28,7 @@ def styles(
     executor: Executor,
     transactions: UserTransactions,
     runner: FunctionRunner,
+    children: ChildCalls,
     takes_deltas: bool,
 ) -> Styles:
     """`Flow.kind` -> what makes the attempt for a claim on a run of such a flow; `takes_deltas` is that of the store."""
@@ -35,7 +37,12 @@ def styles(
             StepAttempt, clock=clock, executor=executor, transactions=transactions, takes_deltas=takes_deltas
         ),
         "workflow": partial(
-            WorkflowAttempt, clock=clock, committer=committer, executor=executor, transactions=transactions
+            WorkflowAttempt,
+            clock=clock,
+            committer=committer,
+            executor=executor,
+            transactions=transactions,
+            children=children,
         ),
         "function": partial(FunctionAttempt, clock=clock, committer=committer, runner=runner),
     }

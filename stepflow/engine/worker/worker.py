@@ -35,6 +35,7 @@ from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
+from stepflow.model.family import PARENT
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
@@ -345,8 +346,8 @@ class Worker:
                 del self._held[run_id], self._tasks[run_id]
                 self._lent.drop(run_id)
             limited = attempt.flow.options.concurrency is not None or attempt.claim.row.limits
-            if limited or (release is None and not attempt.ended):
-                self._next_due = 0  # a limit may have kept other runs back, or a commit said when this run is due again
+            if limited or (release is None and not attempt.ended) or PARENT in attempt.state.labels:
+                self._next_due = 0  # a limit kept other runs back, a commit said when this run is due again, or a parent waited for it
             if attempt.ended:
                 self.ended[attempt.ended] += 1
                 self._firing.ended(attempt.state)

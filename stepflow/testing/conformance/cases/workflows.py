@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 
-from attrs import frozen
+from attrs import define
 
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import VirtualClock
 from stepflow.errors import Cancelled, TimedOut
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay import AsyncContext, Context, workflow
+from stepflow.replay import AsyncContext, Context, Ok, workflow
+from stepflow.steps import named
 from stepflow.testing.conformance.cases.kit import WITHIN_S, on_loop, open_engine
 
 CALLS: Counter[str] = Counter()
 
 
-@frozen
+@define
 class Made:
     """A value that steps return."""
 
@@ -61,6 +62,43 @@ def _undo(wf: Context, name: str) -> str:
         wf.execute("undo", _make, f"{name}/undo", 1)
         raise
     return ""
+
+
+def _grow(made: Made) -> None:
+    CALLS[made.name] += 1
+    made.size += 1
+
+
+_CHAIN = named("case/chain", Made).do("grow", _grow).do("again", _grow).compile()
+
+
+@workflow("case/kid")
+def _kid(wf: Context, made: Made) -> int:
+    wf.execute("make", _make, made.name, 1)
+    wf.sleep("sleep", 0.01)
+    if made.size == 3:
+        raise ValueError(made.name)
+    return wf.wait_for_event("go", "go", int) if made.size == 4 else made.size
+
+
+@workflow("case/parent")
+def _parent(wf: Context, name: str) -> list[int]:
+    grown = wf.start_child("chain", _CHAIN, Made(f"{name}/chain", 5))
+    kids = wf.start_children("kid", _kid, [Made(f"{name}/kid/{n}", n) for n in range(4)])
+    wf.start_child("open", _kid, Made(f"{name}/open", 4))
+    wf.start_child("left", _kid, Made(f"{name}/left", 4), on_parent_end="leave")
+    ends = wf.results("kids", kids)
+    return [wf.result("grown", grown).size, *[end.value if isinstance(end, Ok) else -1 for end in ends]]
+
+
+@workflow("case/aparent")
+async def _aparent(wf: AsyncContext, name: str) -> list[int]:
+    grown = await wf.start_child("chain", _CHAIN, Made(f"{name}/chain", 5))
+    kids = await wf.start_children("kid", _kid, [Made(f"{name}/kid/{n}", n) for n in range(4)])
+    await wf.start_child("open", _kid, Made(f"{name}/open", 4))
+    await wf.start_child("left", _kid, Made(f"{name}/left", 4), on_parent_end="leave")
+    ends = await wf.results("kids", kids)
+    return [(await wf.result("grown", grown)).size, *[end.value if isinstance(end, Ok) else -1 for end in ends]]
 
 
 _AGAIN = RetryPolicy(delay=0.01)
@@ -114,3 +152,23 @@ class WorkflowCases:
             await engine.run_until_idle(advance=True)
             assert (await cancelled.status(), CALLS["x/undo"]) == ("cancelled", 1)
             assert await late.result() == "never: no event 'never' within 1 d"
+
+    @on_loop
+    async def test_children_of_any_style_run_once_and_their_parent_gets_their_results(self, driver: Driver) -> None:
+        CALLS.clear()
+        async with open_engine(driver, _parent, _aparent, _kid, _CHAIN) as engine:
+            runs = [
+                await engine.start(flow, f"{flow.name}/{n}", id=f"{flow.name}/{n}")
+                for n in range(3)
+                for flow in (_parent, _aparent)
+            ]
+            for run in runs:
+                assert await run.result(timeout=WITHIN_S) == [7, 0, 1, 2, -1]
+                children = {child.id.removeprefix(run.id): child for child in await engine.runs(parent=run.id)}
+                assert len(children) == 7
+                assert {child.parent for child in children.values()} == {run.id}
+                assert children["/open"].status == "cancelled" or children["/open"].cancel_requested
+                left = engine.get(_kid, f"{run.id}/left")
+                await left.publish("go", 9)
+                assert await left.result(timeout=WITHIN_S) == 9
+        assert {key: n for key, n in CALLS.items() if n != (2 if key.endswith("/chain") else 1)} == {}

@@ -1,0 +1,79 @@
+"""Canceller: ends a run as cancelled, at once or by its holder, and the open children of a run that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from stepflow.drivers.port.commit import Cancel, Commit, Record
+from stepflow.drivers.port.inbox import cancel_of
+from stepflow.drivers.port.queries import RunQuery
+from stepflow.drivers.port.store import Store
+from stepflow.engine.clock import Clock
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.errors import LostClaim, NotFound, RevMismatch, RunEnded
+from stepflow.model.family import LEAVE, ON_PARENT_END, PARENT
+
+PAGE = 100  # children that are cancelled together
+
+
+class Canceller:
+    """Cancels runs by their id."""
+
+    def __init__(self, store: Store, clock: Clock, committer: Committer, notifier: Notifier) -> None:
+        self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
+
+    async def cancel(self, run_id: str, load: Callable[[str], Any] | None = None) -> None:
+        """End a run as cancelled: at once if no worker holds it, else its holder does; `load` reads its record.
+
+        A cancelled run stays as it is; RunEnded for one that completed or failed, NotFound if there is none.
+        """
+        while True:
+            record: Record = await (load or self._load)(run_id)
+            status = record.state.transition.status
+            if status == "cancelled":
+                return
+            if status:
+                raise RunEnded(run_id, status, "it cannot be cancelled")
+            try:
+                if record.row is not None and record.row.owner:
+                    await self._committer.submit(Commit(cancel=(Cancel(run_id),)))
+                    self._notifier.cancel_requested(run_id)
+                    return
+                await self._committer.submit(cancel_of(record, self._clock.now()))
+            except (LostClaim, RevMismatch):
+                continue  # it was claimed, released or moved on since it was read: read it again
+            self._notifier.run_changed(run_id)
+            self._notifier.schedule_at(0)  # the run undoes what it did, or its parent hears of its end
+            return
+
+    async def cancel_children(self, parent: str) -> None:
+        """Cancel the open children of a run but for those that go on when it ends."""
+        after: str | None = None
+        while True:
+            query = RunQuery(self._clock.now(), labels={PARENT: parent}, after=after, limit=PAGE, open=True)
+            try:
+                page: list[Record] = await self._committer.call(self._store.read, query)
+            except NotFound:  # the last one of the page before was pruned
+                after = None
+                continue
+            states = [record.state for record in page]
+            ids = [state.id for state in states if state.labels.get(ON_PARENT_END) != LEAVE]
+            await asyncio.gather(*[self._cancel_if_open(run_id) for run_id in ids])
+            if len(page) < PAGE:
+                return
+            after = states[-1].id
+
+    async def _cancel_if_open(self, run_id: str) -> None:
+        try:
+            await self.cancel(run_id)
+        except (RunEnded, NotFound):
+            return  # it ended meanwhile
+
+    async def _load(self, run_id: str) -> Record:
+        (record,) = await self._committer.call(self._store.load, [run_id])
+        if record is None:
+            raise NotFound(f"there is no run {run_id!r} in this namespace")
+        return record
