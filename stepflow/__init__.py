@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from stepflow.model.lifecycle import Status
     from stepflow.model.limits import Limit
     from stepflow.model.retry import RetryPolicy
+    from stepflow.model.run_key import RunKey
     from stepflow.model.state import State, Transition
     from stepflow.replay import AsyncContext, ChildHandle, Context, Failed, First, Ok, Workflow, workflow
     from stepflow.steps import StepFlow, Steps, named
@@ -109,6 +110,7 @@ _HOME = {
     "stepflow.model.lifecycle": "Status",
     "stepflow.model.limits": "Limit",
     "stepflow.model.retry": "RetryPolicy",
+    "stepflow.model.run_key": "RunKey",
     "stepflow.model.state": "State Transition",
     "stepflow.replay": "AsyncContext ChildHandle Context Failed First Ok Workflow workflow",
     "stepflow.steps": "StepFlow Steps named",
@@ -169,6 +171,7 @@ __all__ = [
     "RunExists",
     "RunFailed",
     "RunInfo",
+    "RunKey",
     "Schedule",
     "ScheduleInfo",
     "SchemaMismatch",

@@ -11,6 +11,14 @@ def fnv1a_64(text: str) -> int:
     return value
 
 
+def fnv1a_32(text: str) -> int:
+    """32-bit FNV-1a hash of the UTF-8 bytes: `""` gives 0x811c9dc5."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return value
+
+
 def shard_of(namespace: str, run_id: str, shards: int) -> str:
     """The shard key of a run: `<namespace>/<k>` with k = FNV-1a(id) mod `shards`."""
     return f"{namespace}/{fnv1a_64(run_id) % shards if shards > 1 else 0}"

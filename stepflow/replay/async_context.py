@@ -256,6 +256,10 @@ class AsyncContext(ContextBase):
         """The time of the first call, in UTC."""
         return self._run(key, self._drawn("now", key), moment)
 
+    def set_labels(self, key: str, labels: Mapping[str, str | None]) -> Coroutine[Any, Any, None]:
+        """Give this run other labels, by which it is found; None removes a label, those that are not named stay."""
+        return self._run(key, self._set_labels(key, labels))
+
     def patched(self, key: str) -> Coroutine[Any, Any, bool]:
         """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
         return self._run(key, decider.patched(self._journal, key))

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
-from stepflow.errors import CodecError, DefinitionError
+from stepflow.errors import CodecError, DefinitionError, StepflowError
+from stepflow.model.checks import checked_own_labels
 from stepflow.model.codec import Codec
 from stepflow.model.durations import seconds
 from stepflow.model.family import CANCEL, LEAVE
 from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
+from stepflow.model.run_key import RunKey
 from stepflow.replay import children, decider, fan_out
 from stepflow.replay.children import ChildHandle, ChildOptions
 from stepflow.replay.decider import SECOND, Effects
@@ -33,6 +35,10 @@ class ContextBase:
     def run_id(self) -> str:
         """The id of the run."""
         return self._journal.run_id
+
+    def run_key(self, shards: int = 1) -> RunKey:
+        """The key by which clients of the Go library `flows` name the run, for so many shards."""
+        return RunKey.of(self._journal.flow, self._journal.run_id, shards)
 
     def continue_as_new(self, input: Any) -> NoReturn:  # noqa: A002
         """Begin anew with another input, under the same id: for a workflow without an end, whose journal would grow for ever.
@@ -111,6 +117,15 @@ class ContextBase:
         except CodecError as error:
             raise self._wrong(f"wait_for_event({key!r:.200}): {error}") from error
         return decider.wait_for_event(self._journal, key, name, codec, limit_s, latch)
+
+    def _set_labels(self, key: str, labels: Any) -> Effects:
+        try:
+            checked_own_labels({k: "" if v is None else v for k, v in labels.items()})
+        except (AttributeError, StepflowError) as error:
+            raise self._wrong(
+                f"set_labels({key!r:.200}, {labels!r:.200}): give a dict of texts; None removes a label ({error})"
+            ) from error
+        return decider.set_labels(self._journal, key, dict(labels))
 
     def _drawn(self, verb: str, key: str) -> Effects:
         host = self._journal.host

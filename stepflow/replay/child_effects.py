@@ -16,6 +16,13 @@ class Notes(NamedTuple):
     consume: tuple[int, ...] = ()
 
 
+class Relabel(NamedTuple):
+    """Other labels for the run, None removes one; and the row that records it, in one commit."""
+
+    labels: Mapping[str, str | None]
+    note: Note
+
+
 class NewRun(NamedTuple):
     """A run to be started: its id, and the text and the digest of its input."""
 
@@ -52,11 +59,11 @@ class ChildEnd(NamedTuple):
     text: str
 
 
-ChildEffect = Notes | StartChildren | LookAt
+ChildEffect = Notes | Relabel | StartChildren | LookAt
 
 
 def in_branch(effect: ChildEffect, path: str) -> ChildEffect:
     """The effect as the branch of this path asks for it."""
     if isinstance(effect, Notes):
         return effect._replace(notes=[note._replace(branch=path) for note in effect.notes])
-    return effect._replace(note=effect.note._replace(branch=path)) if isinstance(effect, StartChildren) else effect
+    return effect if isinstance(effect, LookAt) else effect._replace(note=effect.note._replace(branch=path))

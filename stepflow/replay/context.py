@@ -181,6 +181,10 @@ class Context(ContextBase):
         """The time of the first call, in UTC."""
         return moment(self._run(self._drawn("now", key)))
 
+    def set_labels(self, key: str, labels: Mapping[str, str | None]) -> None:
+        """Give this run other labels, by which it is found; None removes a label, those that are not named stay."""
+        self._run(self._set_labels(key, labels))
+
     def patched(self, key: str) -> bool:
         """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
         return self._run(decider.patched(self._journal, key))  # type: ignore[no-any-return]

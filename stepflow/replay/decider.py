@@ -7,7 +7,7 @@ of the call, or raises what the workflow shall see.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.generators import lazy_problem
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay.child_effects import ChildEffect
+from stepflow.replay.child_effects import ChildEffect, Relabel
 from stepflow.replay.journal import (
     CANCELLED,
     Journal,
@@ -200,6 +200,15 @@ def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str]) -> Eff
     text = draw()
     yield Note(key, verb, "", text)
     return text
+
+
+def set_labels(journal: Journal, key: str, labels: Mapping[str, str | None]) -> Effects:
+    """Change labels of the run once."""
+    journal.enter("set_labels", key)
+    row = journal.take("labels", key)
+    if row is None or row.kind != "labels":
+        yield from begin(journal, key, row)
+        yield Relabel(labels, Note(key, "labels", "", "null"))
 
 
 def patched(journal: Journal, key: str) -> Effects:

@@ -22,6 +22,7 @@ from stepflow import (
     Ok,
     RetryPolicy,
     Run,
+    RunKey,
     Terminal,
     TimedOut,
     Workflow,
@@ -70,6 +71,8 @@ def signup(wf: Context, inp: Signup) -> Customer:
     assert_type(wf.now("h"), datetime)
     assert_type(wf.patched("i"), bool)
     assert_type(wf.run_id, str)
+    assert_type(wf.run_key(8), RunKey)
+    wf.set_labels("l", {"a": "b", "c": None})
     assert_type(wf.execute("j", lambda: 5), int)
     assert_type(wf.map("m", len, ["a"], width=2, first=1), list[Ok[int] | Failed])
     assert_type(wf.transaction("t", book, inp.name, retry=RetryPolicy(), timeout=2), Customer)

@@ -44,6 +44,7 @@ def signup(wf: Context, inp: Signup) -> int:
     z: str = wf.first_of("p", wf.event("n", str), wf.timer(1)).value  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.set_labels("l", {"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     wf.start_child("c", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
     child = wf.start_child("d", signup, Signup("a"))
     w: str = wf.result("r", child)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]

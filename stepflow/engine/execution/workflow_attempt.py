@@ -203,7 +203,7 @@ class WorkflowAttempt(WorkflowThreads):
             final = Transition("", {k: v for k, v in final.annotations.items() if k != POSITION})
         if (key := self.transition.annotations.get(FAILED_CALL)) and status == "failed":
             final = final.with_notes(failed_call=key)
-        step = Step(state.id, epoch, self.rev, final, state.labels, state.annotations, text, Dequeue(state.id))
+        step = Step(state.id, epoch, self.rev, final, self.labels, state.annotations, text, Dequeue(state.id))
         try:
             await self.commit(step)
         except CancelRequested:

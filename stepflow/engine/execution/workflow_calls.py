@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import Any, NoReturn
@@ -36,7 +36,7 @@ from stepflow.model.error_text import message_of
 from stepflow.model.flow import Call
 from stepflow.model.state import CANCEL, CHILDREN, State, Transition, without_wait
 from stepflow.replay.branches import Branch
-from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, StartChildren, in_branch
+from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, Relabel, StartChildren, in_branch
 from stepflow.replay.journal import Journal, Many, Note, StepCall, Suspension, Together, Transacted
 from stepflow.replay.workflow import Workflow
 
@@ -52,6 +52,7 @@ class WorkflowCalls(SteppedAttempt):
     journal: Journal = field(init=False)
     rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     transition: Transition = field(init=False)
+    labels: Mapping[str, str] = field(init=False)
     _is_async: bool = field(init=False)
     home: object = field(init=False, default=None)  # the task or the thread that may make durable calls
     refused: StepflowError | None = field(init=False, default=None)  # why the store took no commit of a call
@@ -64,7 +65,7 @@ class WorkflowCalls(SteppedAttempt):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self.rev, self.transition = self.state.rev, self.state.transition
+        self.rev, self.transition, self.labels = self.state.rev, self.state.transition, self.state.labels
         self.cancel = self.cancel or CANCEL in self.transition.annotations
         self.current = Current(self.state.id, self.record.created.flow)
         self._is_async = self.workflow.is_async
@@ -154,8 +155,7 @@ class WorkflowCalls(SteppedAttempt):
     @property
     def may_have_children(self) -> bool:
         """Whether this run started a child."""
-        found = self._started or CHILDREN in self.transition.annotations
-        return found or any(row.kind.startswith("child") for row in self.rows)
+        return self._started or CHILDREN in self.transition.annotations or any(r.kind[:5] == "child" for r in self.rows)
 
     async def perform(self, effect: StepCall | Transacted | Many | Note | Together | ChildEffect) -> Any:
         """Do what a call of an async workflow asks for."""
@@ -196,7 +196,7 @@ class WorkflowCalls(SteppedAttempt):
         return await self._perform(effect, current())
 
     async def _perform(self, effect: StepCall | Transacted | Many | Note | ChildEffect, current: Current) -> Any:
-        if isinstance(effect, Note | Notes):
+        if isinstance(effect, Note | Notes | Relabel):
             await self._record(self._member(effect))
             return self._ends_if_lost()
         if isinstance(effect, Many):
@@ -330,8 +330,10 @@ class WorkflowCalls(SteppedAttempt):
     def _append(self, rows: tuple[JournalRow, ...], consume: tuple[int, ...] = ()) -> Append:
         return Append(self.state.id, self.claim.fence.epoch, rows, consume)
 
-    def _member(self, effect: Note | Notes) -> Append | Commit:
+    def _member(self, effect: Note | Notes | Relabel) -> Append | Commit:
         """The commit of rows; one that ends a wait also takes that from the run's position."""
+        if isinstance(effect, Relabel):
+            return self._relabelled(effect)
         notes, consume = ([effect], ()) if isinstance(effect, Note) else (effect.notes, effect.consume)
         rows, self.journal.unfinished = tuple(map(journal_row, notes)), 0
         consume = sum([note.consume for note in notes], consume)
@@ -342,9 +344,15 @@ class WorkflowCalls(SteppedAttempt):
         kept = without_wait(self.transition.annotations)
         return self.moved(Transition(self.flow.name, kept))._replace(consume=consume, journal=rows)
 
+    def _relabelled(self, effect: Relabel) -> Commit:
+        before, self.journal.unfinished = self.labels, 0
+        self.labels = {name: value for name, value in {**before, **effect.labels}.items() if value is not None}
+        commit = self.moved(self.transition)._replace(journal=(journal_row(effect.note),))
+        return commit._replace(writes=(commit.writes[0]._replace(labels_before=before),))
+
     def moved(self, transition: Transition) -> Commit:
         state = self.state
-        write = Write(State(state.id, self.rev, transition, state.labels, state.annotations))
+        write = Write(State(state.id, self.rev, transition, self.labels, state.annotations))
         self._next = transition
         return Commit(Fence(state.id, self.claim.fence.epoch), writes=(write,))
 

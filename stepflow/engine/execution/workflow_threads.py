@@ -21,7 +21,7 @@ from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of
 from stepflow.errors import RevMismatch, StepflowError, StoreError
 from stepflow.model.current import Current, enter
 from stepflow.model.flow import Call
-from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, StartChildren
+from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, Relabel, StartChildren
 from stepflow.replay.context import Context
 from stepflow.replay.journal import Many, Note, StepCall, Transacted
 
@@ -46,7 +46,7 @@ class WorkflowThreads(WorkflowCalls):
         """Do what a call of a sync workflow asks for, in its thread."""
         if isinstance(effect, StartChildren | LookAt):
             return self._family_sync(effect)
-        if isinstance(effect, Note | Notes):
+        if isinstance(effect, Note | Notes | Relabel):
             before = user_code.suspend()
             try:
                 self.committed(self._commit_sync(self._member(effect)))
