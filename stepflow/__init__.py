@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stepflow.drivers.memory import MemoryDriver
+    from stepflow.drivers.payload.stages import Fernet, Offload, Stage, Zlib
     from stepflow.drivers.port.background import TaskHealth
     from stepflow.engine.async_engine import AsyncEngine, Idle
     from stepflow.engine.blocking.engine import Engine
@@ -87,6 +88,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "stepflow.drivers.memory": "MemoryDriver",
+    "stepflow.drivers.payload.stages": "Fernet Offload Stage Zlib",
     "stepflow.drivers.port.background": "TaskHealth",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
     "stepflow.engine.health": "Health",
@@ -138,6 +140,7 @@ __all__ = [
     "Engine",
     "Execute",
     "Failed",
+    "Fernet",
     "First",
     "FlowEngine",
     "Full",
@@ -155,6 +158,7 @@ __all__ = [
     "NeedsEngine",
     "Noop",
     "NotFound",
+    "Offload",
     "Ok",
     "OutcomeUnknown",
     "Parked",
@@ -176,6 +180,7 @@ __all__ = [
     "ScheduleInfo",
     "SchemaMismatch",
     "Stack",
+    "Stage",
     "State",
     "StateCtx",
     "Status",
@@ -199,6 +204,7 @@ __all__ = [
     "Unstack",
     "Watch",
     "Workflow",
+    "Zlib",
     "commit",
     "current",
     "delay",

@@ -43,6 +43,15 @@ def flow_of(target: str) -> Flow[Any, Any]:
     return flows[0]
 
 
+def stages_of(target: str) -> list[Any]:
+    """The list of payload stages that `module:name` names."""
+    name, _colon, attribute = target.partition(":")
+    found = getattr(_import(name), attribute, None) if attribute else None
+    if not isinstance(found, list):
+        raise click.UsageError(f"--payload {target}: give the list of stages of an engine, e.g. shop.keys:stages")
+    return found
+
+
 def _import(name: str) -> ModuleType:
     """Import a module as `python -m` would, the current directory first."""
     if problem := _name_problem(name):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from attrs import frozen
 
+from stepflow.cli.definitions import stages_of
 from stepflow.cli.output import Output
 from stepflow.cli.values import duration
 from stepflow.drivers.memory import MemoryDriver
@@ -29,6 +30,7 @@ class StoreTarget:
     store: str
     namespace: str
     out: Output
+    payload: list[Any] | None = None
 
     def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, **options: Any) -> T:
         """Open an engine with `options`, await `work(engine)`, close it. Without `create` a missing file is an error."""
@@ -43,7 +45,7 @@ class StoreTarget:
             must_exist(driver)
 
         async def session() -> T:
-            engine_of = partial(AsyncEngine, driver, namespace=self.namespace, **options)
+            engine_of = partial(AsyncEngine, driver, namespace=self.namespace, payload=self.payload, **options)
             async with engine_of(commit_on_loop=True) as engine:  # the loop is this command's own
                 return await work(engine)
 
@@ -69,12 +71,20 @@ def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> 
         "--store", envvar="STEPFLOW_STORE", metavar="URL", help="e.g. sqlite:///orders.db  [env: STEPFLOW_STORE]"
     )
     @click.option("--namespace", envvar="STEPFLOW_NAMESPACE", default="", help="Set of runs  [env: STEPFLOW_NAMESPACE]")
+    @click.option(
+        "--payload",
+        "stages",
+        envvar="STEPFLOW_PAYLOAD",
+        metavar="MODULE:NAME",
+        help="List of payload stages, as of Engine(payload=)  [env: STEPFLOW_PAYLOAD]",
+    )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @wraps(fn)
-    def verb(*args: Any, store: str | None, namespace: str, as_json: bool, **options: Any) -> Any:
+    def verb(*args: Any, store: str | None, namespace: str, stages: str | None, as_json: bool, **options: Any) -> Any:
         if needed and not store:
             raise _missing()
-        return fn(StoreTarget(store or "", namespace, Output(as_json)), *args, **options)
+        payload = None if stages is None else stages_of(stages)
+        return fn(StoreTarget(store or "", namespace, Output(as_json), payload), *args, **options)
 
     return verb
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 
 from attrs import frozen
 
+from stepflow.drivers.payload.driver import PayloadDriver
+from stepflow.drivers.payload.stages import Stage
 from stepflow.drivers.port.delays import DelayQuery
 from stepflow.drivers.port.queries import NotDueQuery
 from stepflow.drivers.port.store import Driver
@@ -59,7 +61,8 @@ class AsyncEngine(AsyncFlowEngine):
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
-    a new run, unless `keep_ids` says for how long it is refused (RunExists). Use it as `async with AsyncEngine(...) as engine:`,
+    a new run, unless `keep_ids` says for how long it is refused (RunExists). Values go through the stages of `payload` before they are
+    stored, e.g. `[Zlib(), Fernet(keys)]`. Use it as `async with AsyncEngine(...) as engine:`,
     or call `open` and `close`.
     """
 
@@ -75,6 +78,7 @@ class AsyncEngine(AsyncFlowEngine):
         keep: timedelta | None = DEFAULT_KEEP,
         keep_ids: timedelta | None = None,
         retention: timedelta | EllipsisType | None = ...,
+        payload: Sequence[Stage] | None = None,
         commit_on_loop: bool = False,
     ) -> None:
         """A thread writes to the store, so that a disk that stalls never blocks the event loop.
@@ -83,10 +87,9 @@ class AsyncEngine(AsyncFlowEngine):
         whose loop does nothing else.
         """
         options = (checked_namespace(namespace), checked_concurrency(concurrency))
+        driver = driver_for(store) if payload is None else PayloadDriver(driver_for(store), payload)
         spans = (checked_keep(keep, retention), checked_keep_ids(keep_ids))
-        self._session = Session(
-            driver_for(store), checked_clock(clock), *options, *spans, commit_on_loop, self._any_loop
-        )
+        self._session = Session(driver, checked_clock(clock), *options, *spans, commit_on_loop, self._any_loop)
         self._clock = self._session.clock
         super().__init__(self._session)
 

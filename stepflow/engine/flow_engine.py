@@ -192,7 +192,7 @@ class AsyncFlowEngine(AsyncVerbs):
         if (
             found is not None
             and created is not None
-            and (found.flow, found.input_hash) != (created.flow, created.input_hash)
+            and not (found.flow == created.flow and self._parts.driver.same_input(found.input_hash, created.input_hash))
             and not (found.flow == flow.name and flow.codec.is_former_digest(exchange, found.input_hash))
         ):
             what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"

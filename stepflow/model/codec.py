@@ -24,6 +24,11 @@ from stepflow.model.unencodable import find_unencodable
 T = TypeVar("T")
 
 MAX_BYTES = 16 * 1024 * 1024
+SEALED = "\x0e"  # begins a stored text that payload stages made; no JSON text does
+UNOPENED = (
+    "the stored value went through payload stages of which this engine lacks one, or its key: give it the same payload=[...]"
+    " as the engine that wrote it; for Fernet, older keys behind the newest one"
+)
 FORMAT = 1  # version of the stored text; every record carries it, so that a later format can be recognised
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -32,6 +37,10 @@ _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=("
 
 class UnknownFields(CodecError):
     """The stored value has fields that the type lacks; the codec refuses it instead of dropping them."""
+
+
+class Unopened(CodecError):
+    """The stored value went through payload stages that this engine lacks, or whose key it lacks."""
 
 
 class UnresolvedName(CodecError):
@@ -133,6 +142,8 @@ class Codec(Generic[T]):
                     raise TypeMismatch(f"upgrade returned {short_repr(raw)}: it must return the dict, changed or not")
             return self._structure(raw)
         except Exception as error:
+            if text[:1] == SEALED:
+                raise Unopened(UNOPENED) from error
             kind = UnknownFields if has_unknown_fields(error) else CodecError
             remedy = self.remedy and f"; {self.remedy}"
             raise kind(f"the stored value does not fit {type_name(self.type)}: {one_line(error)}{remedy}") from error

@@ -141,6 +141,19 @@ def test_prune_keeps_the_ids_of_the_runs_that_it_deletes(waiting):
     assert (waiting.code, "(keep_ids=)" in waiting.err) == (1, True)
 
 
+def test_values_that_are_encrypted_are_shown_with_the_keys_only(stepflow, tmp_path):
+    (tmp_path / "keys.py").write_text("from stepflow import Fernet\nstages = [Fernet([b'A' * 43 + b'='])]\n")
+    with_keys = ("--payload", "keys:stages")
+    stepflow("start", "shop", '{"number": 1}', "--id", "order-1", *with_keys)
+    stepflow("worker", "shop", "--until-idle", *with_keys)
+    assert stepflow.json("show", "order-1", *with_keys)["exchange"]["number"] == 1
+    assert "waiting" in stepflow("list")
+    stepflow("show", "order-1")
+    assert (stepflow.code, "payload stages" in stepflow.err) == (1, True)
+    stepflow("list", "--payload", "keys")
+    assert (stepflow.code, "give the list of stages" in stepflow.err) == (2, True)
+
+
 def test_doctor_looks_at_the_environment_and_the_store(waiting, monkeypatch):
     assert "2 runs" in waiting("doctor")
     assert waiting.code == 0

@@ -52,6 +52,8 @@ EXTRAS = {
     "psycopg",
     "rocksdict",
     "sqlalchemy",
+    "cryptography",
+    "pydantic",
     "opentelemetry",
     "xxhash",
 }

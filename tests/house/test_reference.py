@@ -31,7 +31,7 @@ NAMES = {name: getattr(stepflow, name) for name in stepflow.__all__ if name != "
 }
 ORDINARY = frozenset(vars(builtins)) | words(
     "Any Awaitable Callable Iterable Iterator AsyncIterator Mapping Coroutine Literal NoReturn Self AbstractContextManager"
-    " AbstractAsyncContextManager EllipsisType TypeForm datetime timedelta"
+    " AbstractAsyncContextManager EllipsisType Sequence TypeForm datetime timedelta"
 )
 TYPE_VARIABLE = re.compile(r"[A-Z](s|_co|_contra)?|In|Out|Item")
 KIT = ("stepflow.testing.strategies.", "stepflow.testing.script.", "stepflow.drivers.")  # shown, but not compared

@@ -317,6 +317,10 @@ class Driver(ABC):
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port."""
 
+    def same_input(self, stored: str, digest: str) -> bool:
+        """Whether the stored `Created.input_hash` is that of an input with this digest."""
+        return stored == digest
+
     def migrations(self) -> Sequence[tuple[int, str]]:
         """(number, script) of what makes the schema, in order; `connect` applies those that are missing. Empty without a schema."""
         return ()

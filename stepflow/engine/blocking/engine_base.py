@@ -7,12 +7,13 @@ import logging
 import signal
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from types import EllipsisType, TracebackType
 from typing import Any, Self, TypeVar
 
+from stepflow.drivers.payload.stages import Stage
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.blocking.base import ForwardCall
@@ -52,6 +53,7 @@ class EngineBase(FlowEngine):
         keep: timedelta | None = DEFAULT_KEEP,
         keep_ids: timedelta | None = None,
         retention: timedelta | EllipsisType | None = ...,
+        payload: Sequence[Stage] | None = None,
     ) -> None:
         self._engine = _CalledFromThreads(
             store,
@@ -61,6 +63,7 @@ class EngineBase(FlowEngine):
             keep=keep,
             keep_ids=keep_ids,
             retention=retention,
+            payload=payload,
             commit_on_loop=True,  # the loop is this engine's own
         )
         super().__init__(self._engine, self._call_on_loop)

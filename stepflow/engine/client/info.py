@@ -15,6 +15,7 @@ from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
+from stepflow.model.codec import Codec
 from stepflow.model.family import PARENT, own_labels
 from stepflow.model.lifecycle import QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
@@ -93,6 +94,9 @@ class HistoryEntry:
     error: RunError | None = None
 
 
+PLAIN_JSON = Codec[Any]()
+
+
 def position_of(transition: Transition) -> list[str]:
     """The position that a transition carries, `[]` for other authoring styles."""
     found: list[str] = json.loads(transition.annotations.get(POSITION, "[]"))
@@ -102,7 +106,10 @@ def position_of(transition: Transition) -> list[str]:
 def error_of(transition: Transition) -> RunError | None:
     """The error that a transition carries."""
     text = transition.annotations.get(ERROR)
-    return None if text is None else RunError(**json.loads(text))
+    if text is None:
+        return None
+    raw = json.loads(text)
+    return RunError(raw["type"], raw["message"], raw["traceback"])
 
 
 def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
@@ -148,7 +155,7 @@ def entry_of(revision: Revision) -> HistoryEntry:
         state.rev,
         moment(state.committed_at),
         position_of(state.transition),
-        json.loads(revision.exchange),
+        PLAIN_JSON.decode(revision.exchange),
         state.transition.status,
         error_of(state.transition),
     )

@@ -18,6 +18,7 @@ from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.deferred_signals import Interruption
 from stepflow.errors import Full, StepflowError, Unavailable
 from stepflow.model.blocked import stored
+from stepflow.model.codec import Unopened
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Flow
@@ -25,6 +26,9 @@ from stepflow.model.state import POSITION, State
 
 AttemptEffects = Generator[Member | Call, Any, Release | None]
 BLOCKED_RETRY = 30 * SECOND  # a blocked run is offered to other workers again after this time
+NO_DEFINITION = (
+    "payload"  # blocked a run whose values cannot be opened: a worker of the same definition may have the key
+)
 LOG_EVERY = 30  # refusals of a commit
 log = logging.getLogger("stepflow")
 
@@ -144,7 +148,8 @@ class SteppedAttempt(Attempt):
         due, text = self.clock.now() + BLOCKED_RETRY, message_of(error)
         if not isinstance(error, StepflowError):
             text = f"{kind_of(error)}: {text}"
-        by, text = self.flow.definition, stored(error, text)
+        by = NO_DEFINITION if isinstance(error, Unopened) else self.flow.definition
+        text = stored(error, text)
         return Release(self.fence, due, blocked=text, blocked_by=by, unfinished=self.unfinished)
 
     def note_progress(self) -> None:

@@ -18,6 +18,7 @@ from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import LOOK_UP_S, running_loop
 from stepflow.engine.inside_transaction import is_inside_transaction
 from stepflow.errors import CodecError, DefinitionError, StepflowError
+from stepflow.model.codec import Unopened
 from stepflow.model.scalars import short_repr
 from stepflow.replay.decider import round_trip
 from stepflow.replay.journal import LARGEST_KEY, is_key
@@ -120,6 +121,8 @@ class OnceCalls:
     def _restored(self, key: str, row: JournalRow, function: StepFunction) -> Any:
         try:
             return function.codec.decode(row.text)
+        except Unopened as error:
+            self._refuse(error)
         except CodecError as error:
             self._refuse(CodecError(f"{self.attempt.current.step}: the recorded value of {key!r}: {error}"), error)
 
