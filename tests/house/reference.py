@@ -20,7 +20,7 @@ def words(text: str) -> frozenset[str]:
 
 # Users never call the constructors of these: an engine, a decorator or `compile` makes them.
 MADE = words(
-    "Run AsyncRun FlowEngine AsyncFlowEngine Watch SyncWatch Workflow StepFlow Context AsyncContext Current RunInfo RunError"
+    "Run AsyncRun Schedule AsyncSchedule FlowEngine AsyncFlowEngine Watch SyncWatch Workflow StepFlow Context AsyncContext Current RunInfo RunError"
     " HistoryEntry Idle Health TaskHealth Ok Failed Done Parked Delayed Conflict State Transition"
     " DefinitionError RunExists RevMismatch RunFailed RunEnded StepFailed ReplayMismatch RevisionsLost"
 )
@@ -29,7 +29,7 @@ ERRORS = frozenset(name for name in stepflow.__all__ if hasattr(errors, name))  
 
 # Members without an underscore that other modules of stepflow use, and users do not.
 INTERNAL = {
-    "Workflow": "kind codec result_codec options definition inline waits events given cancel_grace_s fn is_async input call"
+    "Workflow": "kind codec result_codec options definition inline waits events transacted given cancel_grace_s fn is_async input call"
     " first resume waits_at event_problem",
     "StepFlow": "kind codec result_codec options inline waits events refuse_exchange first resume waits_at event_problem",
     "Steps": "chain of",

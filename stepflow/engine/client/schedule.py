@@ -53,6 +53,8 @@ class ScheduleInfo:
 class AsyncSchedule(Generic[E]):
     """A schedule that starts runs with results of type `E`; every method raises NotFound if there is no such schedule."""
 
+    id: str
+
     def __init__(self, schedules: Schedules, clock: Clock, schedule_id: str, get: Callable[[str], AsyncRun[E]]) -> None:
         self.id = schedule_id
         self._schedules, self._clock, self._get = schedules, clock, get
