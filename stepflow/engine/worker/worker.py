@@ -68,11 +68,10 @@ class Worker:
         concurrency: int,
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
-        self._firing = firing
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
-        self._redefinition, self._loop, self._wake = redefinition, asyncio.get_running_loop(), asyncio.Event()
-        self.ended: Counter[str] = Counter()
+        self._redefinition, self._firing, self._wake = redefinition, firing, asyncio.Event()
+        self._loop, self.ended = asyncio.get_running_loop(), Counter[str]()
         self.guard = Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
         self._lent = LentSlots(concurrency)
