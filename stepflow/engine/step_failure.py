@@ -14,13 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from stepflow import errors
 from stepflow.errors import StepFailed
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import kind_of, message_of
 
 HEADING = "Traceback (most recent call last):\n"
 HEADER = re.compile(f"^{re.escape(HEADING)}", re.M)
-OURS = str(Path(__file__).parents[2])  # the folder of this library
+OURS = str(Path(errors.__file__).parent)  # the folder of this library
 
 
 class StepTraceback(Exception):
