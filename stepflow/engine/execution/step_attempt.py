@@ -75,11 +75,8 @@ class StepAttempt(TransactedSteps):
         tries = int(self.transition.annotations.get(ATTEMPT, "1"))
         while move.tasks:
             (task,) = move.tasks
-            if self.cancel:
-                yield self._end("cancelled")
-                return None
-            if self.stop:
-                return self._release(self.clock.now())
+            if self.cancel or self.stop:
+                return (yield from self._stopped())
             self.current.step, self.current.attempt = task.step, self._unfinished + tries + move.attempt - 1
             tries, note = 1, ""
             if task.event and not self._published(task) and not self._overdue(task):
@@ -128,6 +125,13 @@ class StepAttempt(TransactedSteps):
             if self._over:
                 return None
         yield self._end("completed")
+        return None
+
+    def _stopped(self) -> Generator[Member, Any, Release | None]:
+        """Before the next step: end the run that was cancelled, or release it."""
+        if not self.cancel:
+            return self._release(self.clock.now())
+        yield self._end("cancelled")
         return None
 
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
