@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -332,3 +335,30 @@ def test_nothing_to_gather(store: Driver, clock: VirtualClock) -> None:
         run = engine.start(flow)
         engine.run_until_idle()
         assert run.result() == [[], ["a"]]
+
+
+def test_transactions_in_branches_are_recorded_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+        connection.execute("create table payments (number integer)")
+
+    def pay(connection: sqlite3.Connection, number: int) -> int:
+        connection.execute("insert into payments values (?)", (number,))
+        return number
+
+    async def twice(wf: AsyncContext, number: int) -> int:
+        first = await wf.transaction(f"a/{number}", pay, number)
+        await wf.sleep(f"s/{number}", 5)
+        return first + await wf.transaction(f"b/{number}", pay, number + 10)
+
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> list[int]:
+        return list(await wf.gather(twice(wf, 1), twice(wf, 2), wf.execute("c", int, "3")))
+
+    with Engine(url, clock=VirtualClock()) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle(advance=True)
+        assert run.result() == [12, 14, 3]
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as connection:
+        assert sorted(connection.execute("select number from payments")) == [(1,), (2,), (11,), (12,)]

@@ -23,7 +23,7 @@ class BranchTasks:
 
     branches: dict[asyncio.Task[Any] | None, Branch] = field(factory=dict)
     awaiting: set[asyncio.Task[Any]] = field(factory=set)
-    moving: asyncio.Lock = field(factory=asyncio.Lock)  # held for a commit that makes a revision
+    moving: asyncio.Lock = field(factory=asyncio.Lock)  # held for a commit that makes a revision, and for a transaction
 
     def present(self) -> Branch | None:
         """The branch of the present task."""
@@ -98,3 +98,9 @@ async def _in_branch(branch: Branch, call: Coroutine[Any, Any, Any], current: Cu
         branch.value = await call
     except BaseException as error:  # noqa: BLE001 - the gather decides
         branch.error = own_error(error)
+
+
+def recorded_in(record: Callable[[Any], tuple[Note, Any]], path: str, value: Any) -> tuple[Note, Any]:
+    """What a transaction of a branch records."""
+    note, value = record(value)
+    return note._replace(branch=path), value

@@ -108,7 +108,7 @@ class UserTransactions:
         """
         if not call.is_async:
             return await self.executor.call_to_its_end(attempt, self.call, attempt, call, member_of)
-        made = Inside(self.driver.url)
+        made, task = Inside(self.driver.url), asyncio.current_task()  # of the attempt, or of a branch
         effects = self._effects(attempt, call, member_of)
         try:
             effect = next(effects)
@@ -116,7 +116,7 @@ class UserTransactions:
                 try:
                     done = await self._ado(attempt, effect, made)
                 except BaseException as error:
-                    if is_closed(attempt.task):  # nothing can be awaited any more
+                    if is_closed(task):  # nothing can be awaited any more
                         effects.close()
                         raise
                     effect = effects.throw(error)
@@ -132,28 +132,28 @@ class UserTransactions:
         if isinstance(effect, float):
             return await asyncio.sleep(effect)
         if not isinstance(effect, Call):
-            return await self._to_its_end(attempt, self.executor.block(effect))
+            return await self._to_its_end(self.executor.block(effect))
         if attempt.interrupted:
             raise asyncio.CancelledError
         with inside(made):
             if effect.limit_s is not None:
                 return await self.executor.limits.run(attempt, effect, self.executor.call_step)
-            attempt.awaits = True
+            attempt.awaits, before = True, attempt.awaits  # beside other branches of a gather it stays true
             try:
                 return await effect.fn(*effect.args)
             finally:
-                attempt.awaits = False
+                attempt.awaits = before
 
-    async def _to_its_end(self, attempt: SteppedAttempt, work: Awaitable[Any]) -> Any:
+    async def _to_its_end(self, work: Awaitable[Any]) -> Any:
         """The result of work of the store, which is not left alone: a transaction would stay open."""
-        future = asyncio.ensure_future(work)
+        future, task = asyncio.ensure_future(work), asyncio.current_task()
         while True:
             try:
                 return await asyncio.shield(future)
             except asyncio.CancelledError:
-                if is_closed(attempt.task) or future.done():
+                if is_closed(task) or future.done():
                     raise
-                keep_task(attempt.task)  # the worker that interrupts the attempt is heard before the next call
+                keep_task(task)  # the worker that interrupts the attempt is heard before the next call
 
     def _effects(self, attempt: SteppedAttempt, call: Call, member_of: MemberOf) -> Effects:
         tries = iter(PAUSES_S)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import Any, NoReturn
@@ -24,7 +25,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PendingCommit
 from stepflow.engine.execution.at_most_once import failure_of
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
-from stepflow.engine.execution.branch_tasks import BranchTasks
+from stepflow.engine.execution.branch_tasks import BranchTasks, recorded_in
 from stepflow.engine.execution.child_calls import ChildCalls, journal_row
 from stepflow.engine.execution.executor import AGAIN_S, Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
@@ -174,7 +175,7 @@ class WorkflowCalls(SteppedAttempt):
                 self.awaits = self.awaits and not outer
         if isinstance(effect, Note):
             note = effect._replace(branch=branch.path)
-            if note.consume and self.transition.events:
+            if (note.consume and self.transition.events) or self.tasks.moving.locked():
                 async with self.tasks.moving:
                     await self._record(self._member(note))
             else:
@@ -187,9 +188,10 @@ class WorkflowCalls(SteppedAttempt):
             journal.switch(branch)
             return answer
         if isinstance(effect, Transacted):
-            effect = effect._replace(record=partial(_marked, effect.record, branch.path))
-            async with self.tasks.moving:  # a transaction of one branch at a time
-                return await self._perform(effect, current())
+            effect = effect._replace(record=partial(recorded_in, effect.record, branch.path))
+            async with self.tasks.moving:  # it may hold the write lock of the store: no other branch commits meanwhile
+                with self.tasks.interruptible() if effect.call.is_async else nullcontext():
+                    return await self._perform(effect, current())
         if isinstance(effect, Many) or (effect.is_async and not effect.at_most_once):
             with self.tasks.interruptible():
                 return await self._perform(effect, current())
@@ -278,7 +280,8 @@ class WorkflowCalls(SteppedAttempt):
             self._refuse(error)
 
     async def _record_notes(self, notes: list[Note]) -> None:
-        await self._record(self._append(tuple(map(journal_row, notes))))
+        async with self.tasks.moving if self.tasks.moving.locked() else nullcontext():
+            await self._record(self._append(tuple(map(journal_row, notes))))
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
         """The error or the value of one call of a map, which has a context of its own."""
@@ -388,11 +391,6 @@ class WorkflowCalls(SteppedAttempt):
         """After a step whose thread goes on, the claim is given up: what the thread still writes is refused."""
         if self.lost:
             raise self.journal.suspend(Suspension())
-
-
-def _marked(record: Callable[[Any], tuple[Note, Any]], path: str, value: Any) -> tuple[Note, Any]:
-    note, value = record(value)
-    return note._replace(branch=path), value
 
 
 def call_of(effect: StepCall) -> Call:

@@ -11,7 +11,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import VirtualClock
 from stepflow.errors import Cancelled, TimedOut
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay import AsyncContext, Context, Ok, workflow
+from stepflow.replay import AsyncContext, Context, First, Ok, workflow
 from stepflow.steps import named
 from stepflow.testing.conformance.cases.kit import WITHIN_S, on_loop, open_engine
 
@@ -101,6 +101,17 @@ async def _aparent(wf: AsyncContext, name: str) -> list[int]:
     return [(await wf.result("grown", grown)).size, *[end.value if isinstance(end, Ok) else -1 for end in ends]]
 
 
+@workflow("case/gather")
+async def _gather(wf: AsyncContext, name: str) -> list[str]:
+    async def branch(n: int) -> str:
+        size = await wf.wait_for_event(f"wait/{n}", f"size/{n}", int)
+        return str((await wf.execute(f"c/{n}", _make, f"{name}/c/{n}", size)).size)
+
+    first = wf.first_of("first", wf.event("é", str), wf.event("two words", str), wf.timer(timedelta(days=1)))
+    one, two, found = await wf.gather(branch(1), branch(2), first)
+    return [one, two, str(found)]
+
+
 _AGAIN = RetryPolicy(delay=0.01)
 
 
@@ -172,3 +183,23 @@ class WorkflowCases:
                 await left.publish("go", 9)
                 assert await left.result(timeout=WITHIN_S) == 9
         assert {key: n for key, n in CALLS.items() if n != (2 if key.endswith("/chain") else 1)} == {}
+
+    @on_loop
+    async def test_a_workflow_waits_for_several_events_at_a_time(self, driver: Driver) -> None:
+        CALLS.clear()
+        clock, labels = VirtualClock(), {"case": "gather"}
+        for names in (["é", "size/1", "size/2"], ["two words", "size/2", "size/1"], ["size/1", "size/2"]):
+            run_id = "/".join(names)
+            async with open_engine(driver, _gather, clock=clock) as engine:
+                await engine.start(_gather, run_id, id=run_id, labels=labels)
+            for name in names:
+                async with open_engine(driver, _gather, clock=clock) as engine:
+                    await engine.run_until_idle()
+                    info = await engine.get(run_id).info()
+                    assert (info.status, name in info.awaits) == ("waiting", True)
+                    assert await engine.broadcast(labels, name, 5 if name.startswith("size") else "x") == 1
+            async with open_engine(driver, _gather, clock=clock) as engine:
+                await engine.run_until_idle(advance=True)
+                first = {"é": First(0, "x"), "two words": First(1, "x")}.get(names[0], First(2, None))
+                assert await engine.get(_gather, run_id).result() == ["5", "5", str(first)]
+        assert set(CALLS.values()) == {1}
