@@ -323,8 +323,7 @@ class Worker:
                 raise
             attempt.failure = error  # logged when the run is released as blocked
             why, due = f"{kind_of(error)}: {message_of(error)}", self._clock.now() + BLOCKED_RETRY
-            by, unfinished = attempt.flow.definition, attempt.unfinished + 1
-            release = Release(attempt.fence, due, blocked=why, blocked_by=by, unfinished=unfinished)
+            release = attempt.release()._replace(due=due, crashes=None, blocked=why, blocked_by=attempt.flow.definition)
         try:
             if release is not None:
                 held = await self._committer.release(release)
