@@ -84,7 +84,7 @@ class StepAttempt(TransactedSteps):
             if task.at_most_once and not self.at_most_once:
                 yield self._intent(task)
             try:
-                self._prepare(call, task)
+                call.fn, call.args, call.is_async, call.limit_s = self._call_of(task)
                 self.current.running = True
                 value = (yield call) if self._resolution is None else self._settle(task)
                 self.current.running = False
@@ -129,14 +129,14 @@ class StepAttempt(TransactedSteps):
         yield self._end("cancelled")
         return None
 
-    def _prepare(self, call: Call, task: Task) -> None:
-        """Let the call be that of the task."""
-        call.args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
-        call.fn, call.is_async, call.limit_s = task.call, task.is_async, task.limit_s
-        if task.transacted:
-            call.fn, call.args, call.is_async, call.limit_s = self._transacted, (task,), True, None
+    def _call_of(self, task: Task) -> tuple[Any, tuple[Any, ...], bool, float | None]:
+        """The function of a task, its arguments, whether it is async, and its time limit."""
         if self._once is not None:
             self._once.used.clear()
+        if task.transacted:
+            return self._transacted, (task,), True, None
+        args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
+        return task.call, args, task.is_async, task.limit_s
 
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
