@@ -44,7 +44,7 @@ def child(*words: object, module: str = "tests.rocksdb.child") -> Iterator[subpr
 def says(*words: object) -> str:
     """All that a child says."""
     with child(*words) as process:
-        return process.communicate(timeout=60)[0]
+        return process.communicate(timeout=250)[0]
 
 
 def _look(store: Store) -> Any:
