@@ -79,7 +79,7 @@ def run_script(
     path: Path, cwd: Path, *args: str, more: Mapping[str, str] = NOTHING, timeout_s: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run a script with this checkout importable, and `more` in its environment; warnings are errors there, too."""
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1"} | more
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1", **more}
     command = [sys.executable, str(path), *args]
     return subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, timeout=timeout_s, check=False)
 

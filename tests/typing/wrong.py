@@ -58,7 +58,7 @@ inner = Steps(Order).do("a", pay)
 alien = Steps(Other).do("a", other)
 base = named("x", Order)
 base.do("a", other)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-base.do("t", untransacted, transaction=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+base.do("t", untransacted, transaction=True)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 base.do("u", transacted)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 base.do("a", 3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 base.do("a", two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -70,7 +70,7 @@ async def async_program(engine: AsyncEngine) -> None:
     engine.start(flow, Order())  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
     run.status().final()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     await engine.start(flow, Order(), dedupe_key="a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await engine.schedule("s", flow, 5, cron="@daily")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await engine.schedule("s", flow, 5, cron="@daily")  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
     await engine.schedule("s", flow, Order(), every=60)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await engine.schedule("s", flow, Order(), cron="@daily", overlap="both")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await engine.states(limt=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -40,7 +40,7 @@ def signup(wf: Context, inp: Signup) -> int:
     wf.transaction("u", book, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     v: str = wf.transaction("v", book, inp.name)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.sleep("g", "1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    wf.first_of("o", "n")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    wf.first_of("o", "n")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     z: str = wf.first_of("p", wf.event("n", str), wf.timer(1)).value  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -58,7 +58,7 @@ def signup(wf: Context, inp: Signup) -> int:
 @workflow("asignup/v1")
 async def asignup(wf: AsyncContext, inp: Signup) -> int:
     u: tuple[str, str] = await wf.gather(wf.random_uuid7("f"), wf.random_uint64("g"))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
-    wf.gather(wf.run_id)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnusedCoroutine]
+    wf.gather(wf.run_id)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportUnusedCoroutine]
     print(u)
     x: str = await wf.execute("e", create, inp.name)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     print(x)
