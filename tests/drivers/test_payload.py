@@ -300,3 +300,27 @@ def test_a_stage_of_ones_own(tmp_path):
     with Engine(f"sqlite:///{tmp_path}/store.db", payload=[Reverse(), Zlib(over=0)]) as engine:
         fill(engine)
         assert engine.get(story, "story").result().startswith(MARKER)
+
+
+def test_a_value_that_settles_a_call_is_sealed_until_the_run_takes_it(tmp_path):
+    def pay(_letter: Letter) -> None:
+        raise KeyboardInterrupt
+
+    paid = named("paid.v1", Letter).do("pay", pay, at_most_once=True).compile()
+    url, clock = f"sqlite:///{tmp_path}/store.db", VirtualClock()
+    with Engine(url, payload=stages(), clock=clock) as engine:
+        engine.register(paid)
+        engine.start(paid, Letter("bill"), id="one")
+        with pytest.raises(KeyboardInterrupt):
+            engine.run_until_idle()
+        engine.run_until_idle()
+        engine.get(paid, "one").resolve("pay", Letter(MARKER))
+        assert MARKER.encode() not in content(tmp_path)
+    with Engine(url, payload=[Zlib()], clock=clock) as engine:
+        engine.register(paid)
+        assert engine.run_until_idle().blocked == 1
+    clock.advance(60)
+    with Engine(url, payload=stages(), clock=clock) as engine:
+        engine.register(paid)
+        engine.run_until_idle()
+        assert engine.get(paid, "one").result() == Letter(MARKER)

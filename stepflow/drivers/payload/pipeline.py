@@ -20,7 +20,7 @@ from stepflow.drivers.port.schedules import ScheduleChange, ScheduleRow
 from stepflow.drivers.port.step import Append, Member, Step
 from stepflow.errors import StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
-from stepflow.model.state import ERROR, State, Transition
+from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
 UNREADABLE = "(cannot be read: this engine lacks a payload stage, or its key)"
@@ -99,15 +99,17 @@ class Pipeline:
     def record(self, record: Record) -> Record:
         """A record as it was given; if something of it cannot be opened, nothing is: the run is blocked."""
         exchange, events = self.open(record.exchange), tuple(map(self._opened_event, record.events))
+        state = self._opened_state(record.state)
+        if state.transition.annotations.get(RESOLVED, "")[:1] == SEALED:
+            notes = {name: note for name, note in state.transition.annotations.items() if name != RESOLVED}
+            state, exchange = state._replace(transition=Transition(state.transition.to, notes)), f"{SEALED}1"
         if any(event.payload[:1] == SEALED for event in events):
             exchange = f"{SEALED}1"
         row = record.row
         if row is not None and row.blocked:
             row = row._replace(blocked=self._opened_blocked(row.blocked))
         delay = None if record.delay is None else self._opened(record.delay)
-        return record._replace(
-            state=self._opened_state(record.state), exchange=exchange, events=events, row=row, delay=delay
-        )
+        return record._replace(state=state, exchange=exchange, events=events, row=row, delay=delay)
 
     def answer(self, found: Any) -> Any:
         """One element of the answer to a query."""
@@ -205,25 +207,24 @@ class Pipeline:
         return state._replace(transition=self._transition(state.transition)) if self._secret else state
 
     def _transition(self, transition: Transition) -> Transition:
-        """The type of an error stays readable, its message and traceback do not."""
-        text = transition.annotations.get(ERROR) if self._secret else None
-        if text is None:
-            return transition
-        raw = json.loads(text)
-        sealed = self.seal(json.dumps([raw.get("message", ""), raw.get("traceback", "")]))
-        hidden = json.dumps(raw | {"message": UNREADABLE, "traceback": "", "sealed": sealed})
-        return Transition(transition.to, {**transition.annotations, ERROR: hidden})
+        """The type of an error stays readable, its message and traceback do not; nor does a value that settles a call."""
+        notes, sealed = transition.annotations, dict[str, str]()
+        if self._secret and ERROR in notes:
+            raw = json.loads(notes[ERROR])
+            text = self.seal(json.dumps([raw.get("message", ""), raw.get("traceback", "")]))
+            sealed[ERROR] = json.dumps(raw | {"message": UNREADABLE, "traceback": "", "sealed": text})
+        if self._secret and RESOLVED in notes:
+            sealed[RESOLVED] = self.seal(notes[RESOLVED])
+        return Transition(transition.to, {**notes, **sealed}) if sealed else transition
 
     def _opened_state(self, state: State) -> State:
-        text = state.transition.annotations.get(ERROR, "")
-        if '"sealed"' not in text:
-            return state
-        raw = json.loads(text)
-        found = self.open(raw.pop("sealed"))
-        if found[:1] == SEALED:
-            return state
-        message, traceback = json.loads(found)
-        shown = json.dumps(raw | {"message": message, "traceback": traceback}, ensure_ascii=True)
-        return state._replace(
-            transition=Transition(state.transition.to, {**state.transition.annotations, ERROR: shown})
-        )
+        notes, opened = state.transition.annotations, dict[str, str]()
+        if '"sealed"' in notes.get(ERROR, ""):
+            raw = json.loads(notes[ERROR])
+            found = self.open(raw.pop("sealed"))
+            if found[:1] != SEALED:
+                message, traceback = json.loads(found)
+                opened[ERROR] = json.dumps(raw | {"message": message, "traceback": traceback}, ensure_ascii=True)
+        if notes.get(RESOLVED, "")[:1] == SEALED:
+            opened[RESOLVED] = self.open(notes[RESOLVED])
+        return state._replace(transition=Transition(state.transition.to, {**notes, **opened})) if opened else state

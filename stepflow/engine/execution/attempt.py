@@ -18,7 +18,7 @@ from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.deferred_signals import Interruption
 from stepflow.errors import Full, StepflowError, Unavailable
 from stepflow.model.blocked import stored
-from stepflow.model.codec import Unopened
+from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.flow import Call, Flow
@@ -151,6 +151,13 @@ class SteppedAttempt(Attempt):
         by = NO_DEFINITION if isinstance(error, Unopened) else self.flow.definition
         text = stored(error, text)
         return Release(self.fence, due, blocked=text, blocked_by=by, unfinished=self.unfinished)
+
+    def unopened(self) -> Release | None:
+        """Releases a run of which this engine cannot open what is stored: it lacks a payload stage, or its key."""
+        if self.record.exchange[:1] == SEALED or any(row.text[:1] == SEALED for row in self.rows):
+            self.failure = Unopened(UNOPENED)
+            return self.blocked(self.failure)
+        return None
 
     def note_progress(self) -> None:
         """Something was made durable: a flow with `hung_after` need not wait for its next commit."""

@@ -141,6 +141,8 @@ class StepAttempt(TransactedSteps):
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
         self._journal = {row.key: row for row in self.rows}
+        if not self.cancel and (unopened := self.unopened()):
+            return unopened
         if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
             return blocked_again
         crashes = self.claim.row.crashes

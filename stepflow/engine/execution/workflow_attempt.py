@@ -26,7 +26,6 @@ from stepflow.errors import (
     Terminal,
 )
 from stepflow.model import outcome as outcomes
-from stepflow.model.codec import SEALED
 from stepflow.model.current import enter
 from stepflow.model.error_text import traceback_of
 from stepflow.model.state import (
@@ -60,6 +59,8 @@ class WorkflowAttempt(WorkflowThreads):
             return await self._end("failed", outcomes.crashed(row.crashes, self.state))
         if self.cancel and not self.rows:
             return await self._end("cancelled")
+        if (unopened := self.unopened()) is not None:
+            return unopened
         enter(self.current)
         if FAILED_CALL in self.transition.annotations:
             await self._try_again(self.transition.annotations[FAILED_CALL])
@@ -67,8 +68,7 @@ class WorkflowAttempt(WorkflowThreads):
         self.journal.unfinished, self.journal.codec = self.unfinished, self.flow.codec
         self.journal.resolution = at_most_once.resolution_of(self.transition)
         try:
-            sealed = next((row.text for row in self.rows if row.text[:1] == SEALED), "")  # a key is not here
-            value = self.flow.codec.decode(sealed or self.record.exchange)
+            value = self.flow.codec.decode(self.record.exchange)
         except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
             return self._blocked(error)
         raised: BaseException | None = None
