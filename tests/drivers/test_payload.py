@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -324,3 +325,23 @@ def test_a_value_that_settles_a_call_is_sealed_until_the_run_takes_it(tmp_path):
         engine.register(paid)
         engine.run_until_idle()
         assert engine.get(paid, "one").result() == Letter(MARKER)
+
+
+def test_a_schedule_that_cannot_be_opened_is_left_to_workers_that_can(tmp_path):
+    url, clock = f"sqlite:///{tmp_path}/store.db", VirtualClock()
+    with Engine(url, payload=stages(), clock=clock) as engine:
+        engine.schedule("nightly", letter_flow, Letter(MARKER), every=timedelta(hours=1))
+        assert MARKER.encode() not in content(tmp_path)
+    clock.advance(3601)
+    with Engine(url, payload=[Zlib()], clock=clock) as engine:
+        engine.register(letter_flow)
+        engine.run_until_idle()
+        assert engine.runs() == []
+        with pytest.raises(CodecError, match="payload stages"):
+            engine.schedules()
+    with Engine(url, payload=stages(), clock=clock) as engine:
+        engine.register(letter_flow)
+        clock.advance(6)
+        engine.run_until_idle()
+        (run,) = engine.runs()
+        assert engine.get(letter_flow, run.id).exchange().text == MARKER

@@ -48,7 +48,9 @@ class Pipeline:
         self._secret = any(stage.secret for stage in stages)
 
     def seal(self, text: str) -> str:
-        """The stored form of a text."""
+        """The stored form of a text; that of one which could not be opened is the same again."""
+        if text[:1] == SEALED:
+            return text
         tags, data = self._packed(text.encode("utf-8", "surrogatepass"))
         return f"{SEALED}1{tags}:{b64encode(data).decode()}" if tags else text
 
@@ -116,12 +118,12 @@ class Pipeline:
         return self._opened(found)
 
     def schedules(self, found: Sequence[ScheduleRow], due: bool) -> list[ScheduleRow]:
-        """The schedules as they were given. One that is due and cannot be opened is left to workers that can; else CodecError."""
+        """The schedules as they were given. If one cannot be opened, a worker sees it closed, and looks later; else Unopened is raised."""
         opened = [row._replace(body=self.open(row.body)) for row in found]
         closed = [row.id for row in opened if row.body[:1] == SEALED]
         if closed and not due:
             raise Unopened(f"schedule {closed[0]!r}: {UNOPENED}")
-        return [row for row in opened if row.body[:1] != SEALED]
+        return opened
 
     def seal_blocked(self, text: str) -> str:
         """Why a run is blocked: the text may quote a value, but for the kind of the reason in front."""

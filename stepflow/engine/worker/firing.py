@@ -25,7 +25,7 @@ from stepflow.model.state import State
 log = logging.getLogger("stepflow")
 NEVER = 1 << 62
 PAGE = 100
-BROKEN = 60 * SECOND  # until the next look at a schedule that this process cannot read
+BROKEN = 5 * SECOND  # until the next look at a schedule that this process cannot read: less than ticks may be late
 
 
 class Firing:
@@ -86,7 +86,7 @@ class Firing:
         except StoreError:
             raise
         except Exception:
-            log.exception("schedule %s cannot be read here; next look in 60 s, another worker may read it", row.id)
+            log.exception("schedule %s cannot be read here; next look in 5 s, another worker may read it", row.id)
             change = ScheduleChange(row.id, row.version, self._clock.now() + BROKEN, row.body)
             await self._commit(Commit(schedule=change))
             return
