@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import builtins
+import fcntl
 import inspect
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -40,10 +42,16 @@ KIT = ("stepflow.testing.strategies.", "stepflow.testing.script.", "stepflow.dri
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Path of an object -> the HTML of its entry in the reference, up to the next one."""
-    site = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
-    done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, timeout=110, check=False)
-    assert done.returncode == 0, done.stderr
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # the processes of a test run share one site
+    site, built = base / "site", base / "site.built"
+    with (base / "site.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+            done = subprocess.run(build, cwd=ROOT, text=True, capture_output=True, timeout=250, check=False)
+            assert done.returncode == 0, done.stderr
+            built.touch()
     assert (site / "quickstart" / "index.html").exists()
     return {path: text for page in (site / "reference").rglob("*.html") for path, text in entries_of(page)}
 
