@@ -31,6 +31,7 @@ def timestamp(moment: datetime) -> int:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = timestamp(datetime.min.replace(tzinfo=UTC))
 LAST = timestamp(datetime.max.replace(tzinfo=UTC))  # of the calendar
+NEVER = 1 << 62  # when a row is due that no time makes due; later than any time limit ends
 
 
 def moment(micros: int) -> datetime:

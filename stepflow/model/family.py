@@ -34,5 +34,5 @@ def reserved(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that users gave."""
-    return {name: value for name, value in labels.items() if not name.startswith(RESERVED)}
+    """The labels without those that name a parent."""
+    return {name: value for name, value in labels.items() if name not in (PARENT, ON_PARENT_END)}

@@ -41,7 +41,8 @@ def everything(engine: Engine) -> dict[str, Any]:
     for run in (engine.get(listed.id) for listed in engine.runs(limit=ALL)):
         info = run.info()  # which knows of delays, as the list does not
         history = [{"rev": h.rev, "exchange": h.exchange, "status": h.status} for h in run.history(ALL)]
-        runs[info.id] = {name: getattr(info, name) for name in INFO} | {"exchange": run.exchange(), "history": history}
+        found = {name: getattr(info, name) for name in INFO} | {"blocked": str(info.blocked or "")}
+        runs[info.id] = found | {"exchange": run.exchange(), "history": history}
     states = list(engine.iterate())
     delays = engine.do(GetDelayedStates(until=END)) or []
     return plain(

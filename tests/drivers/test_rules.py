@@ -84,6 +84,8 @@ def copy_of(run: RunSnapshot) -> RunSnapshot:
 
 
 def decide(commit: Commit, runs: dict[str, RunSnapshot], changes: Changes, number: int = 0) -> StepflowError | None:
+    if commit.schedule is not None:
+        changes.schedules.setdefault(commit.schedule.id, None)  # the driver reads it before
     return decide_commit(commit, number, runs, NOW, changes, [10 + number * 10 + n for n in range(len(commit.writes))])
 
 
@@ -92,6 +94,8 @@ def decide(commit: Commit, runs: dict[str, RunSnapshot], changes: Changes, numbe
 def test_a_refused_commit_notes_nothing(batch, runs):
     changes = Changes(owner=ME)
     for number, commit in enumerate(batch):
+        if commit.schedule is not None:
+            changes.schedules.setdefault(commit.schedule.id, None)
         before = repr((runs, changes))
         if decide(commit, runs, changes, number) is not None:
             assert repr((runs, changes)) == before
@@ -143,14 +147,14 @@ def test_no_cancel_and_no_awaited_event_is_lost(commit, runs):
 @given(epochs, st.none() | st.integers(90, 110), snapshots())
 def test_a_release_looks_again(epoch, due, run):
     release = Release(Fence("a", epoch), due)
-    for event in ("", "paid"):
-        found, asked = copy_of(run), release._replace(event=event)
+    for events_ in ((), ("paid",), ("left", "paid")):
+        found, asked = copy_of(run), release._replace(events=events_)
         held = run.row is not None and run.epoch == release.fence.epoch
         assert decide_release(asked, found, NOW) is held
         if not held:
             assert found == run
             continue
-        wanted = run.cancelled or (event and run.has_pending([event]))
+        wanted = run.cancelled or run.has_pending(events_)
         due = min(NOW, NOW if asked.due is None else asked.due) if wanted else asked.due
         assert (found.row and found.row.due) == due
         assert found.row is None or (not found.row.owner and found.row.cancel == run.row.cancel)

@@ -13,7 +13,7 @@ from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.step import Member, whole
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
-from stepflow.errors import StoreError, Unavailable
+from stepflow.errors import CodecError, StepflowError, StoreError, Unavailable
 
 
 class PayloadDriver(Driver):
@@ -135,12 +135,12 @@ class PayloadStore(Store):
     def _opened(self, record: Record | None) -> Record | None:
         return None if record is None else self._pipeline.record(record)
 
-    def _sealed(self, batch: Sequence[Member]) -> tuple[list[Member], dict[int, Unavailable]]:
-        sealed, refused = list[Member](), dict[int, Unavailable]()
+    def _sealed(self, batch: Sequence[Member]) -> tuple[list[Member], dict[int, StepflowError]]:
+        sealed, refused = list[Member](), dict[int, StepflowError]()
         for number, member in enumerate(batch):
             try:
                 sealed.append(self._pipeline.sealed(member))
-            except Unavailable as error:
+            except (Unavailable, CodecError) as error:
                 refused[number] = error
         return sealed, refused
 
@@ -159,7 +159,7 @@ class PayloadTransaction(UserTransaction):
         """Seal and commit; if a stage fails, roll back."""
         try:
             sealed = self._pipeline.sealed(member)
-        except Unavailable:
+        except (Unavailable, CodecError):
             self._inside.roll_back()
             raise
         return self._inside.commit(sealed, now)
@@ -178,7 +178,7 @@ class PayloadTransaction(UserTransaction):
 
 
 def _merged(
-    batch: Sequence[Member], answers: Sequence[CommitResult], refused: Mapping[int, Unavailable]
+    batch: Sequence[Member], answers: Sequence[CommitResult], refused: Mapping[int, StepflowError]
 ) -> list[CommitResult]:
     """The answers in the order of the batch."""
     given = iter(answers)

@@ -18,7 +18,7 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleRow
 from stepflow.drivers.port.step import Append, Member, Step
-from stepflow.errors import StepflowError, Unavailable
+from stepflow.errors import CodecError, StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
@@ -47,11 +47,11 @@ class Pipeline:
         self._stages = {stage.tag: stage for stage in stages}
         self._secret = any(stage.secret for stage in stages)
 
-    def seal(self, text: str) -> str:
+    def seal(self, text: str, errors: str = "strict") -> str:
         """The stored form of a text; that of one which could not be opened is the same again."""
         if text[:1] == SEALED:
             return text
-        tags, data = self._packed(text.encode("utf-8", "surrogatepass"))
+        tags, data = self._packed(text.encode("utf-8", errors))
         return f"{SEALED}1{tags}:{b64encode(data).decode()}" if tags else text
 
     def open(self, text: str) -> str:
@@ -84,6 +84,8 @@ class Pipeline:
             if isinstance(member, Append):
                 return Append(member.id, member.epoch, self._rows(member.rows), member.consume)
             return self.commit(member)
+        except UnicodeEncodeError as error:
+            raise CodecError(f"half of a surrogate pair cannot be encoded as UTF-8: {error}") from error
         except Exception as error:
             raise Unavailable(f"a payload stage failed, nothing was written: {error!r}") from error
 
@@ -131,7 +133,7 @@ class Pipeline:
             return text
         kind = _KIND.match(text)
         begin = 0 if kind is None else kind.end()
-        return text[:begin] + self.seal(text[begin:])
+        return text[:begin] + self.seal(text[begin:], "surrogatepass")
 
     def _opened_blocked(self, text: str) -> str:
         begin = text.find(SEALED)

@@ -23,7 +23,8 @@ class Engine(EngineBase):
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
-    a new run, unless `keep_ids` says for how long it is refused (RunExists). Use it as `with Engine(...) as engine:`,
+    a new run, unless `keep_ids` says for how long it is refused (RunExists). Values go through the stages of `payload` before they are
+    stored, e.g. `[Zlib(), Fernet(keys)]`. Use it as `with Engine(...) as engine:`,
     or call `open` and `close`.
 
     It may be used from any thread but its own event loop's, in the process that opened it.

@@ -15,7 +15,7 @@ from stepflow.drivers.port.commit import Fence, Release
 from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.drivers.port.step import Append
 from stepflow.engine import step_failure
-from stepflow.engine.clock import LAST
+from stepflow.engine.clock import NEVER
 from stepflow.engine.execution.attempt import GeneratorAttempt, SteppedAttempt
 from stepflow.model.blocked import UNKNOWN_OUTCOME, unknown
 from stepflow.model.error_text import message_of
@@ -61,7 +61,7 @@ def describe(step: str, why: str = "") -> str:
 def block(fence: Fence, step: str, unfinished: int, why: str = "") -> Release:
     """Releases a run until its unknown outcome is resolved, or it is cancelled: no worker claims it before."""
     text = unknown(describe(step, why))
-    return Release(fence, LAST, blocked=text, blocked_by=UNKNOWN_OUTCOME, crashes=0, unfinished=unfinished)
+    return Release(fence, NEVER, blocked=text, blocked_by=UNKNOWN_OUTCOME, crashes=0, unfinished=unfinished)
 
 
 def failure_of(attempt: SteppedAttempt, call: StepCall, error: Exception) -> Exception:

@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.queries import DueSummary, EndedQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Store
-from stepflow.engine.clock import SECOND, Clock, moment
+from stepflow.engine.clock import NEVER, SECOND, Clock, moment
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StoreError
@@ -23,7 +23,6 @@ from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look, parse_
 from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
-NEVER = 1 << 62
 PAGE = 100
 BROKEN = 5 * SECOND  # until the next look at a schedule that this process cannot read: less than ticks may be late
 

@@ -13,7 +13,7 @@ from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
 from stepflow.drivers.port.rules import lost_claim
 from stepflow.drivers.port.store import Store
-from stepflow.engine.clock import LAST, SECOND, Clock
+from stepflow.engine.clock import NEVER, SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
@@ -23,7 +23,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
-from stepflow.engine.worker.firing import NEVER, Firing
+from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.hung import interrupt_hung
 from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
@@ -369,7 +369,7 @@ class Worker:
             self._limits.check(self._concurrency)
             self._next_due = 0
             return False
-        self.idle_until = None if first >= LAST else first
+        self.idle_until = None if first >= NEVER else first
         others = [owner for owner in ahead.owned if owner != self._owner]
         if not others:
             return True

@@ -99,7 +99,11 @@ class CommitCases:
         self, driver: Driver, command: Callable[[], Command], text: str
     ) -> None:
         async with open_engine(driver) as engine:
-            error = await refusal(engine.do(command()))
+
+            async def refused() -> None:
+                await engine.do(command())
+
+            error = await refusal(refused())
             assert text in str(error)
             assert type(error) is StepflowError
             assert (await engine.states()).states == ()
