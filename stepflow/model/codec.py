@@ -103,7 +103,9 @@ class Codec(Generic[T]):
         self._dump: Write | None = None
         self._runs_code = False
         self._check = checked_plain if self.plain and exact else None
-        if not self.plain and type_ is not None and type_ is not NoneType:
+        if type_ is NoneType:
+            self._dump = _refuse_value
+        elif not self.plain and type_ is not None:
             found = _hashable(compiled, type_)
             self._dump, self._runs_code = found.write, found.runs_code
 
@@ -216,6 +218,11 @@ class Codec(Generic[T]):
         if not why.startswith(what):
             why = f"{what} cannot be stored as JSON: {why}"
         return CodecError(f"{why}{self.hint and '; ' + self.hint}")
+
+
+def _refuse_value(value: Any) -> Any:
+    """Writes a value that is not None where only None is allowed."""
+    raise TypeMismatch(f"expected None, found {short_repr(value)}")
 
 
 def _hashable(make: Any, type_: Any, *more: Any) -> Any:

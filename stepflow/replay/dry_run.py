@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -173,11 +174,16 @@ class DryRun:
 
 def unreadable(error: BaseException) -> Replayed:
     """The input of the run does not fit the workflow."""
-    return Replayed("unreadable", message_of(error), message_of(error))
+    return Replayed("unreadable", f"the input: {message_of(error)}", _without_values(message_of(error)))
 
 
 def _wrong(problem: StepflowError) -> Replayed:
     if isinstance(problem, ReplayMismatch):
         return Replayed("diverges", str(problem), f"{problem.recorded} / {problem.attempted}")
     verdict = "unreadable" if isinstance(problem, CodecError) else "blocked"
-    return Replayed(verdict, str(problem), message_of(problem))
+    return Replayed(verdict, str(problem), _without_values(message_of(problem)))
+
+
+def _without_values(text: str) -> str:
+    """The text of an error without the stored values that it quotes: the same for all runs."""
+    return re.sub(r"found [^;@]*", "found ", text)

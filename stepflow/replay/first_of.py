@@ -74,7 +74,7 @@ def _checked(journal: Journal, key: str, ways: Sequence[Way[Any]]) -> str:
     """The names of the ways, for the journal; a wrong one blocks the run."""
     problem, names = "", [way.event for way in ways if isinstance(way, Way) and way.event]
     if wrong := [way for way in ways if not isinstance(way, Way)]:
-        problem = f"{wrong[0]!r:.80} cannot be waited for: give wf.event(name, type), wf.timer(duration) or a child"
+        problem = f"{wrong[0]!r:.80} cannot be waited for: give wf.event(name, type), or wf.timer(duration)"
     elif not ways:
         problem = "give what to wait for: wf.event(name, type), wf.timer(duration) or a child"
     elif len(set(names)) < len(names):

@@ -201,6 +201,9 @@ def test_the_same_start_is_the_same_run_under_a_new_key(tmp_path):
         with pytest.raises(CodecError, match="is not among Fernet"):
             engine.start(letter_flow, Letter("a"), id="one")
         assert engine.get("one").exchange() == {"text": "a", "answer": f"{MARKER} once"}
+    for stages_ in ([Zlib()], None):
+        with Engine(url, payload=stages_) as engine, pytest.raises(CodecError, match="cannot be compared"):
+            engine.start(letter_flow, Letter("a"), id="one")
     digest = letter_flow.codec.digest(Letter("a"))
     assert digest.encode() not in content(tmp_path)
 

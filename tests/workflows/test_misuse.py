@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, Context, DefinitionError, Engine, Workflow, workflow
+from stepflow import AsyncContext, CodecError, Context, DefinitionError, Engine, Workflow, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 
@@ -322,3 +322,14 @@ def test_a_limit_around_a_call_is_found(store: Driver) -> None:
         engine.run_until_idle()
         assert "went on after CancelledError had ended one of its calls" in str(run.info().blocked)
         assert "give the step timeout=" in str(run.info().blocked)
+
+
+def test_an_input_is_refused_where_the_workflow_takes_none(engine: Engine) -> None:
+    @workflow("none")
+    def flow(_wf: Context) -> None:
+        """Takes no input."""
+
+    engine.register(flow)
+    with pytest.raises(CodecError, match="expected None, found 3"):
+        engine.start(flow, 3)  # type: ignore[call-overload]
+    assert engine.runs() == []

@@ -74,6 +74,8 @@ class Pipeline:
     def same_input(self, stored: str, digest: str) -> bool:
         """Whether the stored form is that of this digest. CodecError if a key is not there."""
         found = [stage.is_hash(stored, digest) for stage in self._stages.values()]
+        if ":" in stored and not [one for one in found if one is not None]:
+            raise Unopened(f"the input of the run cannot be compared: {UNOPENED}")
         return stored == digest or any(found)
 
     def sealed(self, member: Member) -> Member:

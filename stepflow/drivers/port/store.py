@@ -45,6 +45,7 @@ from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.user_transaction import Transactions, UserTransaction
 from stepflow.errors import StoreError
+from stepflow.model.codec import UNOPENED, Unopened
 from stepflow.model.limits import LimitUsage
 
 TableQuery = (
@@ -318,7 +319,9 @@ class Driver(ABC):
         """Open the maintenance port."""
 
     def same_input(self, stored: str, digest: str) -> bool:
-        """Whether the stored `Created.input_hash` is that of an input with this digest."""
+        """Whether the stored `Created.input_hash` is that of an input with this digest; Unopened if it was sealed with a key."""
+        if ":" in stored:
+            raise Unopened(f"the input of the run cannot be compared: {UNOPENED}")
         return stored == digest
 
     def migrations(self) -> Sequence[tuple[int, str]]:

@@ -94,10 +94,18 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
     return f": of {len(workers)} at work none has registered flow {flow!r}, but {known}; {command} with its module"
 
 
+_REMEDIES = {
+    "definition": "deploy a definition that knows it",
+    "payload": "deploy a definition, or payload stages with the key, that can read it",
+    "replay": "deploy code that takes the recorded way",
+}
+
+
 def _blocked(info: RunInfo, command: str, due: str) -> str:
     if info.blocked is not None and info.blocked.kind == UNKNOWN_OUTCOME:
         return f"{info.blocked}; on the command line: {command.format('resolve')} STEP [VALUE] (or --failed MESSAGE)"
-    return f"a worker released it: {info.blocked}; deploy a definition that knows it; next try {due}"
+    kind = "definition" if info.blocked is None else info.blocked.kind
+    return f"a worker released it: {info.blocked}; {_REMEDIES[kind]}; next try {due}"
 
 
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
