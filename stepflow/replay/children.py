@@ -141,8 +141,9 @@ def results(journal: Journal, key: str, children: Sequence[ChildHandle[Any]]) ->
         else:
             cancelled = cancelled or row
     left = [(name, child) for name, child in zip(keys, children, strict=True) if name not in found]
-    if left:
+    if left and cancelled is None:
         journal.nothing_left(f"results {key!r}")
+    if left:
         yield from begin(journal, left[0][0], cancelled, left[0][1].flow.name)
     last: ChildHandle[Any] | None = None
     for first in range(0, len(left), CHUNK):

@@ -10,7 +10,7 @@ from attrs import define, field
 
 from stepflow.errors import StepFailed
 from stepflow.replay.decider import begin, failed, interrupted, recorded, round_trip, step_of
-from stepflow.replay.journal import Journal, Many, Note, StepCall
+from stepflow.replay.journal import CANCELLED, Journal, Many, Note, StepCall
 from stepflow.replay.results import Failed, Ok
 from stepflow.replay.step import StepFunction
 
@@ -89,7 +89,8 @@ def map_items(
             raise journal.mismatch(f"map {key!r} over {over.text} items", f"map {key!r} over {len(values)} items")
         if found.enough() or len(found.results) == len(values):
             return found.all()  # else an item's failure ended the run, and is tried again
-    journal.nothing_left(f"map {key!r}")
+    if over is None or over.kind != CANCELLED:  # else what undid the workflow is behind
+        journal.nothing_left(f"map {key!r}")
     yield from begin(journal, key, over, step.name)
     calls = [
         StepCall(fn, (value,), step.is_async, None, name, 1 + journal.unfinished)

@@ -237,14 +237,13 @@ class Journal:
     def fork(self, count: int) -> list[Branch]:
         """The branches of a gather, which the present branch begins."""
         self.forks += 1
+        self.branch.cancelled = self.cancelled
         return self.branch.calls(count, self.later)
 
     def ended(self, branch: Branch) -> None:
         """The code of a branch returned: raises ReplayMismatch if it did not come by everything that the branch has recorded."""
-        unread = [*branch.left.values()]
-        unread += [
-            row for path, rows in self.later.items() if path.startswith(f"{branch.path}/") for row in rows.values()
-        ]
+        inside = [rows.values() for path, rows in self.later.items() if path.startswith(f"{branch.path}/")]
+        unread = [*branch.left.values(), *(row for rows in inside for row in rows)]
         if unread:
             raise self.wrong(self._diverged(unread, "the end of the call"))
 
@@ -252,8 +251,8 @@ class Journal:
         """Raises Suspended when the attempt is ending, DefinitionError for a call from a wrong place."""
         if problem := self.host.misplaced():
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
-        if self.suspension is not None or self.leaving:
-            raise Suspended
+        if self.suspension is not None or self.leaving or self.problem is not None:
+            raise Suspended  # with a problem the run is blocked, whatever the function catches
         if self.broken is not None:
             self.went_on = True
             raise self.broken

@@ -53,6 +53,10 @@ class PayloadStore(Store):
         """End the session."""
         self._inside.close()
 
+    def same_input(self, stored: str, digest: str) -> bool:
+        """Compares under the key that sealed the stored one."""
+        return self._pipeline.same_input(stored, digest)
+
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Seal and commit; a member whose stage fails is refused alone."""
         sealed, refused = self._sealed(batch)

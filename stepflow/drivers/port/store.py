@@ -149,6 +149,10 @@ class Store(ABC):
     """Whether the exchange of a Write may be a delta (`stepflow.drivers.port.deltas`). A store that changes texts before it keeps them
     says no: it could not restore one."""
 
+    def same_input(self, stored: str, digest: str) -> bool:
+        """As `Driver.same_input`."""
+        return stored == digest
+
     @abstractmethod
     def close(self) -> None:
         """End the session: its claims become unowned and due now (without a crash), its owner row goes away."""

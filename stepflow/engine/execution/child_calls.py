@@ -91,7 +91,7 @@ class ChildCalls:
                 return None
             records: list[Record | None] = yield there
             for run_id, record in zip(there, records, strict=True):
-                if conflict := _conflict(record, left.pop(run_id), effect):
+                if conflict := _conflict(record, left.pop(run_id), effect, self.store.same_input):
                     return RunExists(conflict)
 
     def ends(self, ids: Sequence[str]) -> dict[str, ChildEnd]:
@@ -114,7 +114,7 @@ def _next(work: _Starting, answer: Any) -> tuple[Commit | list[str] | None, Step
         return None, stop.value
 
 
-def _conflict(record: Record | None, run: NewRun, effect: StartChildren) -> str:
+def _conflict(record: Record | None, run: NewRun, effect: StartChildren, same_input: Callable[[str, str], bool]) -> str:
     """Why the run that has this id is not the child that is to be started; empty if it is."""
     if record is None:
         return f"child {run.id!r} was started before and pruned, and its id is kept: use another key"
@@ -123,7 +123,7 @@ def _conflict(record: Record | None, run: NewRun, effect: StartChildren) -> str:
         return f"run {run.id!r}, which is no child of this run, was started before: use another key"
     if created.flow != effect.flow.name:
         return f"child {run.id!r} was started before with flow {created.flow!r}: use another key"
-    if created.input_hash != run.digest:
+    if not same_input(created.input_hash, run.digest):
         return f"child {run.id!r} was started before with another input: use another key"
     return ""
 

@@ -84,7 +84,11 @@ class TimeLimits:
         """`run` for a sync call of a sync workflow, from the thread that runs that; under virtual time the call is made here."""
         if not self._clock.virtual:
             bound = Call(partial(copy_context().run, call.fn), call.args, limit_s=call.limit_s)
-            return asyncio.run_coroutine_threadsafe(self.run(attempt, bound, begin), self._loop).result()
+            work = _outcome(self.run(attempt, bound, begin))
+            error, value = asyncio.run_coroutine_threadsafe(work, self._loop).result()
+            if error is not None:
+                raise error
+            return value
         began, limit_s = self._clock.monotonic(), call.limit_s or 0.0
         value = call.fn(*call.args)
         if self._clock.monotonic() - began > limit_s:

@@ -165,10 +165,10 @@ class WorkflowAttempt(WorkflowThreads):
         if not changed:
             return released
         commit = self.moved(transition)._replace(journal=tuple(map(journal_row, found.rows)))
+        if self.cancel and CANCEL not in self.transition.annotations:  # this takes the mark of the queue row away
+            await self.commit(commit._replace(queue=(self._later(self.clock.now()),)))
+            return None
         if found.events and found.due is not None:
-            if self.cancel and CANCEL not in self.transition.annotations:  # this takes the mark of the queue row away
-                await self.commit(commit._replace(queue=(self._later(self.clock.now()),)))
-                return None
             await self.commit(commit)
             return released
         part = Dequeue(self.state.id) if found.due is None else self._later(found.due)

@@ -270,7 +270,8 @@ class WorkflowCalls(SteppedAttempt):
                 await end_of_cancelled(running)
 
     def _begins(self, effect: Many) -> bool:
-        return not (effect.enough() or self.stopping() or self.cancelling())
+        cancelled = self.cancelling() and not self.journal.cancelled  # else these calls undo
+        return not (effect.enough() or self.stopping() or cancelled)
 
     async def _record(self, member: Member) -> None:
         """Commit what a call has to record; if the store refuses it, the attempt ends."""
