@@ -1,4 +1,4 @@
-"""The verb `retry`: resumes failed runs at the step that failed."""
+"""The verb `retry`: resumes failed, blocked and waiting runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stepflow.engine.client.run import AsyncRun
 @click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
 @with_store
 def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
-    """Resume failed runs at the step that failed, after the cause is fixed."""
+    """Resume failed runs at the step that failed, after the cause is fixed; blocked and waiting runs are looked at again."""
     return each(target, run_ids, _redrive)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, overload
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import RunQuery
-from stepflow.drivers.port.store import Driver
+from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.checks import checked_statuses
 from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.info import RunInfo
@@ -32,6 +32,7 @@ class EngineParts(VerbParts, Protocol):
 
     client: Client
     driver: Driver
+    store: Store
     flows: dict[str, Flow[Any, Any]]
 
 
@@ -192,7 +193,7 @@ class AsyncFlowEngine(AsyncVerbs):
         if (
             found is not None
             and created is not None
-            and not (found.flow == created.flow and self._parts.driver.same_input(found.input_hash, created.input_hash))
+            and not (found.flow == created.flow and self._parts.store.same_input(found.input_hash, created.input_hash))
             and not (found.flow == flow.name and flow.codec.is_former_digest(exchange, found.input_hash))
         ):
             what = f"flow {found.flow!r}" if found.flow != flow.name else "another input"

@@ -37,7 +37,7 @@ class First(Generic[T_co]):
 
 
 class UnknownOutcome(StepflowError):
-    """A call that is made at most once was interrupted, and `why` nobody knows how it ended (empty: it is not known either)."""
+    """A call that is made at most once was interrupted: how it ended is unknown, for the reason `why` (empty: that is unknown too)."""
 
     def __init__(self, key: str, why: str = "") -> None:
         self.key, self.why = key, why

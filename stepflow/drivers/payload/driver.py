@@ -35,10 +35,6 @@ class PayloadDriver(Driver):
         """Those of the inner driver."""
         return self._inside.migrations()
 
-    def same_input(self, stored: str, digest: str) -> bool:
-        """Compares under the key that sealed the stored one."""
-        return self._pipeline.same_input(stored, digest)
-
 
 class PayloadStore(Store):
     """A session: seals what goes in, opens what comes out, and forwards everything else."""
@@ -103,7 +99,7 @@ class PayloadStore(Store):
         answers: Any = self._inside.read(query)
         if isinstance(query, ScheduleQuery):
             return self._pipeline.schedules(answers, due=query.until is not None)
-        return list(map(self._pipeline.answer, answers))
+        return list(map(self._pipeline.opened, answers))
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         """Forwarded."""

@@ -114,12 +114,8 @@ class Pipeline:
         row = record.row
         if row is not None and row.blocked:
             row = row._replace(blocked=self._opened_blocked(row.blocked))
-        delay = None if record.delay is None else self._opened(record.delay)
+        delay = None if record.delay is None else self.opened(record.delay)
         return record._replace(state=state, exchange=exchange, events=events, row=row, delay=delay)
-
-    def answer(self, found: Any) -> Any:
-        """One element of the answer to a query."""
-        return self._opened(found)
 
     def schedules(self, found: Sequence[ScheduleRow], due: bool) -> list[ScheduleRow]:
         """The schedules as they were given. If one cannot be opened, a worker sees it closed, and looks later; else Unopened is raised."""
@@ -142,7 +138,8 @@ class Pipeline:
         found = self.open(text[begin:]) if begin >= 0 else ""
         return text if begin < 0 else text[:begin] + (UNREADABLE if found[:1] == SEALED else found)
 
-    def _opened(self, found: Any) -> Any:
+    def opened(self, found: Any) -> Any:
+        """One element of the answer to a query, as it was given."""
         match found:
             case Record():
                 return self.record(found)

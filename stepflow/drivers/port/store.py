@@ -150,7 +150,9 @@ class Store(ABC):
     says no: it could not restore one."""
 
     def same_input(self, stored: str, digest: str) -> bool:
-        """As `Driver.same_input`."""
+        """Whether the stored `Created.input_hash` is that of an input with this digest; Unopened if it was sealed with a key."""
+        if ":" in stored:
+            raise Unopened(f"the input of the run cannot be compared: {UNOPENED}")
         return stored == digest
 
     @abstractmethod
@@ -321,12 +323,6 @@ class Driver(ABC):
     @abstractmethod
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port."""
-
-    def same_input(self, stored: str, digest: str) -> bool:
-        """Whether the stored `Created.input_hash` is that of an input with this digest; Unopened if it was sealed with a key."""
-        if ":" in stored:
-            raise Unopened(f"the input of the run cannot be compared: {UNOPENED}")
-        return stored == digest
 
     def migrations(self) -> Sequence[tuple[int, str]]:
         """(number, script) of what makes the schema, in order; `connect` applies those that are missing. Empty without a schema."""

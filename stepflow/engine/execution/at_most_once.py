@@ -1,4 +1,4 @@
-"""at_most_once: steps that are not called again if nobody knows how their call ended: the intent, the block and the resolution.
+"""at_most_once: steps that are not called again if it is unknown how their call ended: the intent, the block and the resolution.
 
 The intent is a journal row, durable before the call. The commit of the step's end forgets it, so an attempt that finds one knows that
 an earlier attempt was interrupted in the call. Such a run is blocked until a resolution is stored in its transition.
@@ -88,7 +88,7 @@ class AtMostOnceAttempt(GeneratorAttempt):
         return member
 
     def _meet_intent(self) -> Release | None:
-        """Blocks the run if an earlier attempt was interrupted in such a call, and nobody has said how that ended."""
+        """Blocks the run if an earlier attempt was interrupted in such a call, and how that ended was not told."""
         step = unsettled(self._journal)
         if step is None:
             return None

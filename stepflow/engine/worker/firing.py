@@ -1,7 +1,7 @@
 """Firing: looks at the schedules that are due, and starts the runs of their ticks.
 
-Every worker of a namespace does that, for flows of any name. One commit makes the run and moves the schedule on, if nobody
-else has changed it since: so each tick has one run, however many workers look and whenever one of them dies.
+Every worker of a namespace does that, for flows of any name. One commit makes the run and moves the schedule on, unless it
+was changed since: so each tick has one run, however many workers look and whenever one of them dies.
 """
 
 from __future__ import annotations
