@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
-
 from stepflow.steps.kinds.sequence import Child
+from stepflow.steps.quick import frozen
 
 
 @frozen(eq=False, repr=False)

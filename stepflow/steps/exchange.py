@@ -12,8 +12,10 @@ from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.fields import has_fields
 from stepflow.model.pydantic_models import is_pydantic_model
 from stepflow.model.scalars import short_repr
+from stepflow.steps.kinds.base import Placed
+from stepflow.steps.signature import plain_count
 from stepflow.steps.table import Table
-from stepflow.steps.values import Fn
+from stepflow.steps.values import CallTransition, RetryScope
 
 _NO_TYPE = (Any, object, None, type(None))
 _FORMS = ("typing", "types", "typing_extensions")  # modules whose objects are types, e.g. dict[str, int]
@@ -51,15 +53,23 @@ def exchange_type(table: Table, declared: Any) -> Any:
     return found[0] if len(found) == 1 else Any
 
 
-def _functions(table: Table) -> Iterator[Fn]:
-    groups = dict.fromkeys(group for row in table.rows for group in row.retry_scopes())
-    yield from (row.fn for row in table.rows)
-    yield from (group.handler for group in groups if group.handler is not None)
+def _functions(table: Table) -> Iterator[Any]:
+    """The functions that take the exchange, and have annotations as far as that is known."""
+    groups: dict[RetryScope, None] = {}
+    for item in table.items:
+        if isinstance(item, Placed):
+            if item.fn.__annotations__ and plain_count(item.fn, 1):
+                yield item.fn
+        elif isinstance(item, CallTransition) and item.fn.wants_exchange:
+            yield item.fn.raw
+        if item.retry_scope is not None and item.retry_scope not in groups:
+            groups.update(dict.fromkeys(item.retry_scope.outwards()))
+    yield from (group.handler.raw for group in groups if group.handler is not None and group.handler.wants_exchange)
 
 
-def _hints(functions: Iterable[Fn]) -> Iterator[Any]:
-    for fn in functions:
-        hint = _first_hint(fn.raw) if fn.wants_exchange else None
+def _hints(functions: Iterable[Any]) -> Iterator[Any]:
+    for raw in functions:
+        hint = _first_hint(raw)
         if hint in _NO_TYPE or isinstance(hint, typing.TypeVar) or getattr(hint, "_is_protocol", False):
             continue
         yield hint

@@ -16,13 +16,17 @@ from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.state import DEADLINE, WAITING, Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
+from stepflow.steps.diagram.picture import Picture
 from stepflow.steps.exchange import exchange_type, is_opaque
 from stepflow.steps.introspect import Edge, edges, fingerprint
+from stepflow.steps.kinds.base import Placed
 from stepflow.steps.machine import Machine
 from stepflow.steps.plan import ChainPlan
 from stepflow.steps.position import read_position
 from stepflow.steps.replace import replaced
-from stepflow.steps.table import Table
+from stepflow.steps.signature import is_async
+from stepflow.steps.table import Item, Table
+from stepflow.steps.values import CallTransition, StaticTransition, awaits_handlers
 
 E = TypeVar("E")
 _REMEDY = "change the type, or map the stored form to it in compile(upgrade=...)"
@@ -41,14 +45,22 @@ class StepFlow(Flow[E, E]):
         self.name, self.options = table.name, options
         self._table, self._declared = table, declared
         self._machine = Machine(table)
-        self._callable = self._machine.callable
+        self._called = self._machine.called
         self._finished = [table.completed]
-        self.inline = not any(row.awaits or row.limit_s is not None or row.transacted for row in table.rows)
-        self.transacted = tuple((row.scope, row.fn.is_async) for row in table.rows if row.transacted)
-        self.events = frozenset(row.event for row in table.rows if row.event)
+        made = [item for item in table.items if isinstance(item, CallTransition)]  # the others have nothing of that
+        self.transacted = tuple((row.scope, row.fn.is_async) for row in made if row.transacted)
+        self.events = frozenset(row.event for row in made if row.event)
+        self._waits = [row for row in made if row.event]
 
     def __repr__(self) -> str:
-        return f"<StepFlow {self.name}: {len(self._table.rows)} steps>"
+        return (
+            f"<StepFlow {self.name}: {sum(not isinstance(one, StaticTransition) for one in self._table.items)} steps>"
+        )
+
+    @cached_property
+    def inline(self) -> bool:  # type: ignore[override]
+        """Whether no step awaits, has a time limit or gets a connection."""
+        return not any(map(_needs_more, self._table.items))
 
     @overload
     def apply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
@@ -63,8 +75,8 @@ class StepFlow(Flow[E, E]):
         NeedsAwait (a StepflowError) at an async step.
         """
         try:
-            # anything but a list of one known position, e.g. None or one with attempts, takes the general path below
-            row = self._callable[state[0]] if len(state) == 1 else None  # type: ignore[index,arg-type]
+            # the first call at a position, and anything but a list of one position, takes the general path below
+            row = self._called[state[0]] if len(state) == 1 else None  # type: ignore[index,arg-type]
         except (KeyError, TypeError):
             row = None
         if row is None:
@@ -106,6 +118,10 @@ class StepFlow(Flow[E, E]):
     def diagram(self, format: Format = "mermaid", state: list[str] | None = None) -> str:  # noqa: A002
         """The chain as Mermaid, Graphviz DOT or text; the step that is due at `state` is highlighted if one is given."""
         return diagram(self._table, format, None if state is None else read_position(self._table, state))
+
+    def picture(self, state: list[str] | None = None) -> Picture:
+        """What a diagram shows, for those who draw it themselves; raises UnknownState like `diagram`."""
+        return Picture.of(self._table, None if state is None else read_position(self._table, state))
 
     def replace(self, step: str, fn: Callable[..., object]) -> StepFlow[E]:
         """This flow with another function in one step, for tests: `order_flow.replace("charge", fake_charge)`.
@@ -173,6 +189,10 @@ class StepFlow(Flow[E, E]):
         polled = f"event:{task.event}" if task.event else "poll" if task.polls else ""
         return waiting == polled and (DEADLINE in notes) == (task.timeout_s is not None)
 
+    def payload_type(self, event: str) -> Any:
+        """The type of the payload that the first wait for an event of this name takes; Any if there is none."""
+        return next((row.payload.type for row in self._waits if row.event == event), Any)
+
     def event_problem(self, name: str, payload: str) -> str:
         """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""
         problem = ""
@@ -181,7 +201,7 @@ class StepFlow(Flow[E, E]):
                 f"it waits for {', '.join(map(repr, sorted(self.events)))}" if self.events else "and for no other one"
             )
             return f"flow {self.name!r} waits for no event of this name, {others}"
-        for row in self._table.rows:
+        for row in self._waits:
             if row.event == name:
                 try:
                     row.payload.decode(payload)
@@ -190,3 +210,10 @@ class StepFlow(Flow[E, E]):
                 else:
                     return ""
         return problem
+
+
+def _needs_more(item: Item) -> bool:
+    """Whether a step awaits, has a time limit or gets a connection."""
+    if isinstance(item, Placed):
+        return is_async(item.fn) or awaits_handlers(item.retry_scope)
+    return isinstance(item, CallTransition) and (item.awaits or item.limit_s is not None or item.transacted)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from attrs import frozen
 
+from stepflow.steps.kinds.base import Placed
 from stepflow.steps.table import Table
-from stepflow.steps.values import CallTransition
+from stepflow.steps.values import DONE, CallTransition, StaticTransition
 
 
 class Destination(NamedTuple):
@@ -42,10 +44,17 @@ def edges(table: Table) -> tuple[Edge, ...]:
 
 def fingerprint(table: Table) -> str:
     """SHA-256 (hex) over all transitions, with their order, the groups around them and the events they wait for."""
-    digest = hashlib.sha256()
-    for t in table.transitions:
-        group = t.retry_scope.scope if t.retry_scope is not None else ""
-        event = t.event if isinstance(t, CallTransition) else ""
-        parts = [t.source, group, event, *(text for target in t.targets for text in (target.position, target.reason))]
-        digest.update("\n".join(map(repr, parts)).encode("utf-8", "surrogatepass") + b"\0")
-    return digest.hexdigest()
+    return hashlib.sha256("".join(_lines(table)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _lines(table: Table) -> Iterator[str]:
+    """What identifies each transition: its source, the group around it, its event, and its targets with their reasons."""
+    for t in table.items:
+        group = "" if (within := t.retry_scope) is None else within.scope
+        if isinstance(t, StaticTransition):
+            yield f"{t.source!r}\n{group!r}\n''\n{t.target!r}\n'static'\0"
+        elif isinstance(t, Placed):
+            yield f"{t.source!r}\n{group!r}\n''\n{t.scope.completed!r}\n{DONE!r}\0"
+        else:
+            targets = "\n".join([f"{target.position!r}\n{target.reason!r}" for target in t.targets])
+            yield f"{t.source!r}\n{group!r}\n{t.event!r}\n{targets}\0"

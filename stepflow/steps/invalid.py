@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
-
 from stepflow.model.flow import Flow
 from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.quick import frozen
 
 _REMEDY = "give e.g. Steps().do('name', function)"
 

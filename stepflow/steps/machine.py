@@ -31,12 +31,8 @@ class Machine:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.callable = {
-            name: row
-            for name, row in table.next.items()
-            if row is not None and not (row.awaits or row.event or row.transacted)
-        }
-        """The rows that plain apply can call directly, by every position at which they are due."""
+        self.called: dict[str, CallTransition] = {}
+        """The rows that `advance` has called, by the positions without attempts at which they were due."""
 
     def advance(self, state: list[str] | None, exchange: Any) -> Target | Advanced:
         """Call the user function that is due at `state` and return the next position; `state` is not changed.
@@ -47,6 +43,8 @@ class Machine:
         if position.row is None:
             return self.table.done
         row = self._callable(position.row, is_async=False)
+        if not position.attempts:
+            self.called[position.name] = row
         try:
             value = row.call(exchange)
         except Exception as error:  # noqa: BLE001 - raised again unless a retry group retries
@@ -86,7 +84,9 @@ class Machine:
 
     def _advanced(self, target: Target, attempts: Attempts) -> Target | Advanced:
         """The target, with the attempts of those groups that it does not leave."""
-        next_row = self.table.next[target.position]
+        if not attempts:
+            return target
+        next_row = self.table.row_at(target.position)
         attempts = attempts_in(next_row.retry_scope, attempts) if next_row else ()
         return Advanced(to_strings(target.position, attempts), target.reason) if attempts else target
 

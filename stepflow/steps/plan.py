@@ -18,11 +18,12 @@ from stepflow.steps.values import Attempts, CallTransition
 
 
 class StepTask(Task):
-    """A row of the table for an engine, with the attempts of its position; `moves` belong to the row's targets."""
+    """A row of the table for an engine, with the attempts of its position."""
 
     __slots__ = (
         "_attempts",
         "_check",
+        "_moves",
         "_plan",
         "_row",
         "at_most_once",
@@ -31,8 +32,8 @@ class StepTask(Task):
         "is_async",
         "latch",
         "limit_s",
-        "moves",
         "payload",
+        "plain",
         "polls",
         "step",
         "timeout_s",
@@ -48,12 +49,16 @@ class StepTask(Task):
         self.timeout_s, self.limit_s, self.polls = row.timeout_s, row.limit_s, row.poll >= 0
         self.transacted = row.transacted
         self.at_most_once = row.at_most_once
-        self.moves: tuple[Move, ...] = ()
+        self.plain = not (row.event or row.transacted or row.at_most_once)
+        self._moves: list[Move | None] = [None] * len(row.targets)  # made when the first run takes them
 
     def after_return(self, value: Any, exchange: Any) -> Move:
         """The Move to the target that the value selects; raises BadReturn."""
         index = 0 if value is None and self._row.only else self._check(value, exchange)
-        return self.moves[index] if self.moves else self._plan.move_to_target(self._row, index, self._attempts)
+        move = self._moves[index]
+        if move is None:
+            move = self._moves[index] = self._plan.move_to_target(self._row, index, self._attempts)
+        return move
 
     def after_error(
         self, error: Exception, exchange: Any, restore: Callable[[], Any] | None = None
@@ -64,31 +69,29 @@ class StepTask(Task):
             return decision
         start = decision.group.start
         waiting = "delay" if decision.delay_s else ""
-        next_row = self._plan.table.next[start]
+        next_row = self._plan.table.row_at(start)
         move = self._plan.move(start, next_row, decision.attempts, delay_s=decision.delay_s, waiting=waiting)
         return evolve(move, uncounted=True) if decision.group.policy is None else move
 
 
 class ChainPlan:
-    """All tasks of a table, and the moves between them."""
+    """All tasks of a table, and the moves between them, each made on its first use: a chain may have a thousand steps."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.prefix = f"{table.name}/"
-        self._tasks = {row.source: StepTask(row, (), self) for row in table.rows}
+        self._tasks: dict[str, StepTask] = {}  # by source, those without attempts
         # moves by stored position, without attempts: never more than the table has positions
         self._moves_read: dict[str | None, Move] = {}
         self._end = Transition("", {POSITION: to_json((table.completed,)), STATUS: "completed"})
-        for row in table.rows:
-            self._tasks[row.source].moves = tuple(self.move_to_target(row, n, ()) for n in range(len(row.targets)))
-        self.first = self.move(table.start, table.next[table.start], ())
+        self.first = self.move(table.start, table.row_at(table.start), ())
 
     def move_to_target(self, row: CallTransition, index: int, attempts: Attempts) -> Move:
         """The Move to target number `index`; the table has resolved the static transitions that follow."""
         position = row.targets[index].position
         if index == row.poll:
             return self.move(position, row, attempts, delay_s=row.every_s, waiting="poll", stays=True)
-        return self.move(position, self.table.next[position], attempts)
+        return self.move(position, self.table.row_at(position), attempts)
 
     def move(
         self,
@@ -139,7 +142,9 @@ class ChainPlan:
         return move
 
     def _task(self, row: CallTransition, attempts: Attempts) -> StepTask:
-        return StepTask(row, attempts, self) if attempts else self._tasks[row.source]
+        if attempts:
+            return StepTask(row, attempts, self)
+        return self._tasks.get(row.source) or self._tasks.setdefault(row.source, StepTask(row, (), self))
 
 
 def _number(row: CallTransition, attempts: Attempts) -> int:

@@ -41,13 +41,13 @@ def read_position(table: Table, state: Any) -> Position:
         state = (table.start,)
     if not all(isinstance(text, str) for text in state):
         raise UnknownState(f"{state!r:.200} is not a position of {table.name}: it must be a list of strings")
-    known = [text for text in state if text in table.next]
+    known = [text for text in state if text in table.positions]
     if len(known) > 1:
         raise UnknownState(f"{list(state)!r:.400} has {len(known)} positions: {table.name} has one at a time")
     attempts = [text for text in state if text.startswith("attempt:")]
     if not known or len(attempts) + 1 < len(state):
-        raise _unknown(table, [text for text in state if text not in table.next and text not in attempts])
-    row = table.next[known[0]]
+        raise _unknown(table, [text for text in state if text not in table.positions and text not in attempts])
+    row = table.row_at(known[0])
     return Position(
         known[0], row, attempts_in(row.retry_scope if row else None, tuple(_attempt(text) for text in attempts))
     )
@@ -65,7 +65,7 @@ def _unknown(table: Table, unknown: list[str]) -> UnknownState:
         return UnknownState(
             f"the list has no position of {table.name}, only attempts: give the list that apply returned"
         )
-    similar = suggest(unknown[0], table.next)
+    similar = suggest(unknown[0], table.positions)
     hint = f"; the most similar known one is {similar!r}" if similar else ""
     return UnknownState(
         f"{_shortened(unknown[0])} is not a position of {table.name}{hint}. Was a step renamed or removed, or does it "

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 
 from stepflow.errors import DefinitionError
-from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.kinds.base import Expand, Node, Placed, Scope
 from stepflow.steps.kinds.sequence import name_problem
 from stepflow.steps.values import CallTransition, StaticTransition, Target
+
+Item = CallTransition | Placed | StaticTransition
 
 
 def compile_table(name: str, root: Node) -> Table:
     """Expand `root` in the scope `name`; raises one DefinitionError with all mistakes."""
-    scope = Scope(name)
+    scope = Scope.root(name)
     if problem := name_problem(name):
         scope.problem(problem)
-    transitions = list(_expand(root, scope))
+    items = list(_expand(root, scope))
     if scope.problems:
         raise DefinitionError(dict.fromkeys(scope.problems))
-    return Table(name, transitions)
+    return Table(name, items)
 
 
-def _expand(root: Node, scope: Scope) -> Iterator[CallTransition | StaticTransition]:
+def _expand(root: Node, scope: Scope) -> Iterator[Item]:
     """The transitions in order. Uses a stack of its own: a chain may be nested deeper than Python's recursion limit."""
     stack = [root.expand(scope)]
     while stack:
@@ -35,40 +39,72 @@ def _expand(root: Node, scope: Scope) -> Iterator[CallTransition | StaticTransit
 
 
 class Table:
-    """`transitions` in order of definition; `next` maps each known position to the row that is due there (None: the end).
+    """`items` in order of definition: the transitions, as far as they are made, and the steps whose transitions are not.
 
     Raises DefinitionError if two transitions share a source, one has no successor, or static transitions form a cycle.
     """
 
-    def __init__(self, name: str, transitions: Iterable[CallTransition | StaticTransition]) -> None:
+    def __init__(self, name: str, items: Iterable[Item]) -> None:
         self.name = name
         self.start, self.completed = f"start:{name}", f"completed:{name}"
-        self.transitions = tuple(transitions)
-        self.rows = tuple(t for t in self.transitions if isinstance(t, CallTransition))
-        self.by_source: dict[str, CallTransition | StaticTransition] = {}
-        problems = []
-        for transition in self.transitions:
-            if transition.source in self.by_source:
-                problems.append(f"{name}: duplicate transition source {transition.source}")
-            self.by_source[transition.source] = transition
-        if problems:
-            raise DefinitionError(problems)
+        every = list(items)
+        self._items = {item.source: item for item in every}
+        if len(self._items) < len(every):
+            shared = [source for source, number in Counter(item.source for item in every).items() if number > 1]
+            raise DefinitionError([f"{name}: duplicate transition source {source}" for source in shared])
         self.done = Target(self.completed, "completed")
-        self.next: dict[str, CallTransition | None] = {self.completed: None}
-        for source in self.by_source:
-            self._resolve(source)
+        # The source of the row that is due at each known position; empty at the end.
+        self._due = {item.source: item.source for item in every if not isinstance(item, StaticTransition)}
+        self._due[self.completed] = ""
+        for item in reversed(every):  # most lead to the item behind them
+            if isinstance(item, StaticTransition) and (due := self._due.get(item.target)) is not None:
+                self._due[item.source] = due
+        for source in self._items:
+            if source not in self._due:
+                self._resolve(source)
 
     def _resolve(self, position: str) -> None:
         path: dict[str, None] = {}
-        while position not in self.next:
-            transition = self.by_source.get(position)
-            if transition is None or position in path:
+        while position not in self._due:
+            transition = self._items.get(position)
+            if not isinstance(transition, StaticTransition) or position in path:
                 fault = "is part of a cycle of static transitions" if position in path else "has no transition"
                 raise DefinitionError(f"{self.name}: {position} {fault}")
-            if isinstance(transition, CallTransition):
-                self.next[position] = transition
-                break
             path[position] = None
-            position = transition.targets[0].position
+            position = transition.target
         for passed in path:
-            self.next[passed] = self.next[position]
+            self._due[passed] = self._due[position]
+
+    @property
+    def items(self) -> Iterable[Item]:
+        """Everything in order of definition, without making the transitions that are not made."""
+        return self._items.values()
+
+    @property
+    def positions(self) -> Collection[str]:
+        """All known positions."""
+        return self._due.keys()
+
+    def row_at(self, position: str) -> CallTransition | None:
+        """The row that is due at a known position; None at the end."""
+        source = self._due[position]
+        return self._row(source) if source else None
+
+    def _row(self, source: str) -> CallTransition:
+        item = self._items[source]
+        if isinstance(item, Placed):
+            item = self._items[source] = item.row()
+        assert isinstance(item, CallTransition)
+        return item
+
+    @cached_property
+    def rows(self) -> tuple[CallTransition, ...]:
+        """All transitions that call a function, in order of definition."""
+        return tuple(t for t in self.transitions if isinstance(t, CallTransition))
+
+    @cached_property
+    def transitions(self) -> tuple[CallTransition | StaticTransition, ...]:
+        """All transitions in order of definition."""
+        return tuple(
+            self._row(item.source) if isinstance(item, Placed) else item for item in list(self._items.values())
+        )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
-from attrs import field, frozen
+from attrs import field
 
 from stepflow.model.retry import RetryPolicy
+from stepflow.steps.quick import frozen
 
 Check = Callable[[Any, Any], int]
 """check(value, exchange): the index of the target that the returned value selects. Raises BadReturn."""
@@ -30,6 +31,9 @@ HEXAGON = Shape("hexagon", ("{{", "}}"))
 PARALLELOGRAM = Shape("parallelogram", ("[/", "/]"))
 
 
+DONE = "completed"  # why a step that only calls a function is left
+
+
 class Kind:
     """What positions and diagrams need to know about a kind of step; each class in `steps/kinds` sets its own values.
 
@@ -45,14 +49,14 @@ class Kind:
 
 @frozen
 class Target:
-    """One way out of a transition: the position that it leads to, and why; `state` is the list that apply returns for it."""
+    """One way out of a transition: the position that it leads to, and why."""
 
     position: str
     reason: str
-    state: tuple[str, ...] = field(init=False)
 
-    @state.default
-    def _state(self) -> tuple[str, ...]:
+    @property
+    def state(self) -> tuple[str, ...]:
+        """The list that apply returns for it."""
         return (self.position,)
 
 
@@ -92,14 +96,23 @@ class RetryScope:
             group = group.outer
 
 
+def awaits_handlers(group: RetryScope | None) -> bool:
+    """Whether one of the handlers of this group, and of those around it, is async."""
+    while group is not None:
+        if group.handler is not None and group.handler.is_async:
+            return True
+        group = group.outer
+    return False
+
+
 @frozen(eq=False)
 class CallTransition:
     """A dynamic transition: at position `source` the machine calls one user function, and `check` selects one of `targets`.
 
-    `awaits` is true when the function or one of the handlers around it is async. `poll` is the index of the target of a
-    condition that is not met yet, -1 if there is none, and `every_s` the seconds until the next call. `event` names the
-    event whose payload, of type `payload`, the call needs. `limit_s` is the time limit of one call, `at_most_once` forbids to repeat one that was interrupted. A `transacted` function gets a connection, too. `only` is the position of the target, empty if there are
-    several: a function that returns None leads there without a check.
+    `poll` is the index of the target of a condition that is not met yet, -1 if there is none, and `every_s` the seconds until
+    the next call. `event` names the event whose payload, of type `payload`, the call needs. `limit_s` is the time limit of one
+    call, `at_most_once` forbids to repeat one that was interrupted. A `transacted` function gets a connection, too. `only` is
+    the position of the target, empty if there are several: a function that returns None leads there without a check.
     """
 
     source: str
@@ -119,21 +132,20 @@ class CallTransition:
     transacted: bool = False
     at_most_once: bool = False
     call: Callable[..., Any] = field(init=False)
-    awaits: bool = field(init=False)
     only: str = field(init=False)
 
     @call.default
     def _call(self) -> Callable[..., Any]:
         return self.fn.call
 
-    @awaits.default
-    def _awaits(self) -> bool:
-        handlers = (group.handler for group in self.retry_scopes())
-        return self.fn.is_async or any(handler is not None and handler.is_async for handler in handlers)
-
     @only.default
     def _only(self) -> str:
         return self.targets[0].position if len(self.targets) == 1 else ""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the function or one of the handlers around it is async."""
+        return self.fn.is_async or awaits_handlers(self.retry_scope)
 
     def retry_scopes(self) -> Iterator[RetryScope]:
         """The retry groups around this step, the innermost first."""
@@ -142,11 +154,16 @@ class CallTransition:
 
 @frozen(eq=False)
 class StaticTransition:
-    """A static transition: from `source` the machine moves to the only target without a call."""
+    """A static transition: from `source` the machine moves to the position `target` without a call."""
 
     source: str
-    targets: tuple[Target]
+    target: str
     retry_scope: RetryScope | None = None
+
+    @property
+    def targets(self) -> tuple[Target]:
+        """The only way out."""
+        return (Target(self.target, "static"),)
 
     def retry_scopes(self) -> Iterator[RetryScope]:
         """The retry groups around this transition, the innermost first."""

@@ -47,7 +47,7 @@ class Core:
 
     def destinations(self, source: str) -> list[tuple[str, str]]:
         """(position, reason) of every target of a source."""
-        found = self.table.by_source[source]
+        (found,) = [transition for transition in self.table.transitions if transition.source == source]
         return [(target.position, target.reason) for target in found.targets]
 
 

@@ -73,7 +73,7 @@ def test_k4_is_completed():
 
 
 def test_k5_k6_k7_scopes():
-    root = Scope("parent")
+    root = Scope.root("parent")
     assert (root.path, root.start, root.completed) == ("parent", "start:parent", "completed:parent")
     child = root.child("child")
     assert (child.path, child.start) == ("parent/child", "start:parent/child")
@@ -98,7 +98,7 @@ def test_k9_an_error_passes_through_the_call():
 
 def test_k10_k14_nodes_take_the_scope_of_their_place():
     for node in (Do(nothing), Sequence()):
-        (transition,) = node.expand(Scope("parent").child("test"))
+        (transition,) = node.expand(Scope.root("parent").child("test"))
         assert transition.source == "start:parent/test"  # type: ignore[union-attr]
 
 

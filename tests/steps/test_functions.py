@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from typing import Any
 
 import pytest
 
 from stepflow.errors import StepflowError
-from stepflow.steps import Steps, named
+from stepflow.steps import Steps, named, signature
 from stepflow.steps.machine import NeedsAwait
 from tests.steps.helpers import Fail
 
@@ -181,3 +182,27 @@ def test_aapply_refuses_what_apply_refuses():
             asyncio.run(flow.aapply(state))  # type: ignore[arg-type]
     assert asyncio.run(flow.aapply(["completed:x"])) == ["completed:x"]
     assert flow.inline
+
+
+def _some(a, b=1, *rest, **named): ...
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda: None, lambda a: a, lambda a, b: a, lambda a, b=2: a, lambda a=1, b=2: a, lambda *a: a, lambda a, *b: a,
+        lambda a, /, b: a, lambda a=1, /, *b: a, lambda **a: a, lambda a, **b: a, _some,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("full", [1, 2])
+def test_plain_functions_are_counted_as_their_signatures_are(fn, full):
+    parameters = list(inspect.signature(fn).parameters.values())
+    arguments = tuple("abc"[:full])
+    assert signature.plain_count(fn, full) == signature._count(parameters, signature.Signature("", arguments))
+
+
+@pytest.mark.parametrize(
+    "fn", [lambda *, a: a, lambda *, a=1: a, functools.wraps(_some)(lambda: None), print, int, _some.__call__]
+)
+def test_other_callables_are_counted_by_their_signatures_alone(fn):
+    assert signature.plain_count(fn, 1) is None

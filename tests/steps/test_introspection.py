@@ -15,6 +15,7 @@ from stepflow.model.retry import RetryPolicy
 from stepflow.steps import Steps, kinds, named
 from stepflow.steps.check import check
 from stepflow.steps.diagram import diagram
+from stepflow.steps.flow import StepFlow
 from stepflow.steps.introspect import Edge
 from stepflow.steps.kinds.base import Node, Scope
 from stepflow.steps.kinds.do import Do
@@ -151,11 +152,11 @@ def test_check_finds_unreachable_steps_and_dead_ends():
     ("transitions", "says"),
     [
         ([row("start:R", "completed:R"), row("start:R", "completed:R")], "duplicate transition source start:R"),
-        ([StaticTransition("start:R", (Target("start:R/a", "static"),))], "start:R/a has no transition"),
+        ([StaticTransition("start:R", "start:R/a")], "start:R/a has no transition"),
         (
             [
-                StaticTransition("start:R", (Target("start:R/a", "static"),)),
-                StaticTransition("start:R/a", (Target("start:R", "static"),)),
+                StaticTransition("start:R", "start:R/a"),
+                StaticTransition("start:R/a", "start:R"),
             ],
             "start:R is part of a cycle of static transitions",
         ),
@@ -180,10 +181,10 @@ def test_a_new_kind_brings_its_suffix_and_its_drawing():
     class Twirl(Do):
         verb, suffix, label, shape = "twirl", "Twirl", "twirl ", Shape("egg", ("((", "))"))
 
-        def expand(self, at: Scope):
+        def row(self, at: Scope):
             fn = at.function(self.fn, STEP)
             target = Target(at.completed, "completed")
-            yield CallTransition(at.start, at.path, Twirl, fn, step_check(at.path), (target,), at.retry_scope)
+            return CallTransition(at.start, at.path, Twirl, fn, step_check(at.path), (target,), at.retry_scope)
 
     table = compile_table("x", Sequence((Child("a", Twirl(nothing)),)))
     assert diagram(table, "text", None) == "  x\n    twirl a\n  completed\n"
@@ -311,3 +312,35 @@ def test_an_unknown_format():
 def test_durations_in_words(seconds, words):
     drawn = named("R").wait_for("w", yes, every=seconds).compile().diagram("text")
     assert f"(every {words})" in drawn
+
+
+async def awaited() -> None:
+    pass
+
+
+def typed(exchange: dict[str, int]) -> None:
+    pass
+
+
+@pytest.mark.parametrize(("step", "inline"), [(nothing, True), (awaited, False), (typed, True)])
+def test_steps_tell_of_themselves_before_their_transitions_are_made(step, inline):
+    def flow() -> StepFlow[Any]:
+        inner = Steps().do("a", nothing).do("b", step)
+        return (
+            named("x").do("first", nothing).retry("r", lambda error: True, inner).wait_for("w", lambda: True).compile()
+        )
+
+    early, late = flow(), flow()
+    assert len(late.transitions) == 11  # made by now
+    assert (early.fingerprint, early.inline, repr(early)) == (late.fingerprint, late.inline, repr(late))
+    assert early.inline is inline
+    assert early.definition == late.definition
+
+
+def test_a_step_is_made_when_a_run_comes_to_it(monkeypatch):
+    made = []
+    row = Do.row
+    monkeypatch.setattr(Do, "row", lambda self, at: made.append(at.path) or row(self, at))
+    flow = named("x").do("a", nothing).do("b", nothing).do("c", nothing).compile()
+    assert flow.apply(["completed:x/a"], None) == ["completed:x/b"]
+    assert (flow.inline, made) == (True, ["x/b"])

@@ -127,15 +127,15 @@ def _arrows(table: Table, boxes: dict[str, Box]) -> Iterator[Arrow]:
     def key(row: CallTransition | None) -> str:
         return END if row is None else boxes[row.scope].key
 
-    yield Arrow(BEGIN, key(table.next[table.start]))
+    yield Arrow(BEGIN, key(table.row_at(table.start)))
     last: dict[RetryScope, CallTransition] = {}
     for row in table.rows:
         for target in row.targets:
-            yield Arrow(key(row), key(table.next[target.position]), _label(target.reason))
+            yield Arrow(key(row), key(table.row_at(target.position)), _label(target.reason))
         for group in row.retry_scopes():
             last[group] = row
     for group, row in last.items():
-        yield Arrow(key(row), key(table.next[group.start]), f"retry {boxes[group.scope].title}", error=True)
+        yield Arrow(key(row), key(table.row_at(group.start)), f"retry {boxes[group.scope].title}", error=True)
 
 
 def one_line(text: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import timedelta
+from types import FunctionType
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from stepflow.model.durations import seconds
+from stepflow.steps.quick import frozen
 from stepflow.steps.signature import Signature, read_function
-from stepflow.steps.values import CallTransition, Fn, Kind, RetryScope, StaticTransition, Target
+from stepflow.steps.values import CallTransition, Fn, Kind, RetryScope, StaticTransition
 
 
 @frozen(eq=False)
@@ -19,22 +21,20 @@ class Scope:
     """A place in the chain: its path, e.g. "order/pay", the retry group around it, and the list that collects all mistakes."""
 
     path: str
+    start: str
+    completed: str
+    problems: list[str]
     retry_scope: RetryScope | None = None
-    problems: list[str] = field(factory=list)
-    start: str = field(init=False)
-    completed: str = field(init=False)
 
-    @start.default
-    def _start(self) -> str:
-        return f"start:{self.path}"
-
-    @completed.default
-    def _completed(self) -> str:
-        return f"completed:{self.path}"
+    @classmethod
+    def root(cls, name: str) -> Scope:
+        """The scope of a whole chain, without problems so far."""
+        return cls(name, f"start:{name}", f"completed:{name}", [])
 
     def child(self, name: str) -> Scope:
         """The scope `<this path>/<name>`."""
-        return Scope(f"{self.path}/{name}", self.retry_scope, self.problems)
+        path = f"{self.path}/{name}"
+        return Scope(path, f"start:{path}", f"completed:{path}", self.problems, self.retry_scope)
 
     def within(self, group: RetryScope) -> Scope:
         """The same path inside a retry group."""
@@ -46,7 +46,7 @@ class Scope:
 
     def static(self, source: str, target: str) -> StaticTransition:
         """A static transition in this scope."""
-        return StaticTransition(source, (Target(target, "static"),), self.retry_scope)
+        return StaticTransition(source, target, self.retry_scope)
 
     def function(self, given: Any, expected: Signature) -> Fn:
         """The user's function, ready to be called; a mistake is recorded and returns a function that is never called."""
@@ -80,5 +80,43 @@ class Node(Kind, ABC):
     """
 
     @abstractmethod
-    def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
+    def expand(self, at: Scope) -> Iterator[CallTransition | Placed | StaticTransition | Expand]:
         """The transitions of this node in that scope, in order; mistakes are recorded in the scope."""
+
+
+class Leaf(Node):
+    """A kind of step without children: one transition that calls a function."""
+
+    @abstractmethod
+    def row(self, at: Scope) -> CallTransition:
+        """The transition of this step in that scope; mistakes are recorded in the scope."""
+
+    def place(self, at: Scope) -> CallTransition | Placed:
+        """The same, or how to make it when a run comes there, if nothing can be wrong with it."""
+        return self.row(at)
+
+    def expand(self, at: Scope) -> Iterator[CallTransition | Placed]:
+        yield self.place(at)
+
+
+@frozen(eq=False)
+class Placed:
+    """A step that only calls the plain function `fn`: a chain has a thousand of them, of which a process may call two."""
+
+    leaf: Leaf
+    scope: Scope
+    fn: FunctionType
+
+    @property
+    def source(self) -> str:
+        """As of its row."""
+        return self.scope.start
+
+    @property
+    def retry_scope(self) -> RetryScope | None:
+        """As of its row."""
+        return self.scope.retry_scope
+
+    def row(self) -> CallTransition:
+        """Its transition."""
+        return self.leaf.row(self.scope)

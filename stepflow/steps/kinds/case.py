@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
-
 from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
 from stepflow.steps.values import DIAMOND, CallTransition, StaticTransition, Target

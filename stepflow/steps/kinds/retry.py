@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
-
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.kinds.base import Expand, Node, Scope
+from stepflow.steps.quick import frozen
 from stepflow.steps.signature import HANDLER
 from stepflow.steps.values import RetryScope
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
-
-from stepflow.steps.kinds.base import Expand, Node, Scope
-from stepflow.steps.values import StaticTransition
+from stepflow.steps.kinds.base import Expand, Leaf, Node, Placed, Scope
+from stepflow.steps.quick import frozen
+from stepflow.steps.values import CallTransition, StaticTransition
 
 _RENAME = "names in a group must be unique; the suffix counts, e.g. wait_for('x') has the name 'xWaitFor'"
 
@@ -29,17 +28,19 @@ class Sequence(Node):
 
     children: tuple[Child, ...] = ()
 
-    def expand(self, at: Scope) -> Iterator[StaticTransition | Expand]:
+    def expand(self, at: Scope) -> Iterator[CallTransition | Placed | StaticTransition | Expand]:
         seen: set[str] = set()
         source = at.start
         for child in self.children:
-            inner = at.child(f"{child.name}{child.node.suffix}")
-            _check_name(child.name, at, inner)
+            name, node = child.name, child.node
+            inner = at.child(f"{name}{node.suffix}")
+            if not (type(name) is str and name.isidentifier()):  # most are
+                _check_name(name, at, inner)
             if inner.path in seen:
                 inner.problem(f"this name is used twice: {_RENAME}")
             seen.add(inner.path)
             yield at.static(source, inner.start)
-            yield Expand(child.node, inner)
+            yield node.place(inner) if isinstance(node, Leaf) else Expand(node, inner)
             source = inner.completed
         yield at.static(source, at.completed)
 

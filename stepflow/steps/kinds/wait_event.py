@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-
-from attrs import frozen
 
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec
 from stepflow.steps.exchange import type_problem
-from stepflow.steps.kinds.base import Node, Scope
+from stepflow.steps.kinds.base import Leaf, Scope
+from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import step_check
 from stepflow.steps.signature import THEN
 from stepflow.steps.values import PARALLELOGRAM, CallTransition, Target
 
 
 @frozen(eq=False)
-class WaitEvent(Node):
+class WaitEvent(Leaf):
     """Calls `then` with the payload of the next event of this name; only an engine delivers events."""
 
     verb = "wait_event"
@@ -32,12 +30,12 @@ class WaitEvent(Node):
     timeout: float | timedelta | None = None
     latch: bool = False
 
-    def expand(self, at: Scope) -> Iterator[CallTransition]:
+    def row(self, at: Scope) -> CallTransition:
         if not isinstance(self.event, str) or not self.event.strip():
             at.problem(f"event={self.event!r}: give the event's name, a non-empty text")
         if not isinstance(self.latch, bool):
             at.problem(f"latch={self.latch!r}: give True or False")
-        yield CallTransition(
+        return CallTransition(
             at.start,
             at.path,
             WaitEvent,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from attrs import frozen
-
-from stepflow.steps.kinds.base import Node, Scope
+from stepflow.steps.kinds.base import Leaf, Scope
+from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import condition_check
 from stepflow.steps.signature import CONDITION
 from stepflow.steps.values import HEXAGON, CallTransition, Target
@@ -17,7 +15,7 @@ LEAST_S = 0.001
 
 
 @frozen(eq=False)
-class WaitFor(Node):
+class WaitFor(Leaf):
     """Stays at its position while `condition` returns False; `every` and `timeout` are seconds or timedeltas."""
 
     verb = "wait_for"
@@ -29,7 +27,7 @@ class WaitFor(Node):
     every: float | timedelta = 1.0
     timeout: float | timedelta | None = None
 
-    def expand(self, at: Scope) -> Iterator[CallTransition]:
+    def row(self, at: Scope) -> CallTransition:
         targets = (Target(at.start, "WaitFor condition is not met"), Target(at.completed, "WaitFor condition is met"))
         every_s = at.seconds("every", self.every)
         if every_s is None:
@@ -38,7 +36,7 @@ class WaitFor(Node):
             at.problem(
                 f"every={self.every!r}: give at least {LEAST_S:g} s, or the polls keep the store and a processor busy"
             )
-        yield CallTransition(
+        return CallTransition(
             at.start,
             at.path,
             WaitFor,
