@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+
+def error_line(type: str, message: str) -> str:  # noqa: A002
+    """The type and the message of an error, without a colon if there is no message but the place that follows it."""
+    return f"{type}: {message}" if message.strip() and not message.startswith(" [") else f"{type}{message}".strip()
 
 
 class StepflowError(Exception):
@@ -98,7 +104,7 @@ class RunFailed(StepflowError):
 
     def __init__(self, run_id: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
         self.run_id, self.type, self.message, self.traceback = run_id, type, message, traceback
-        super().__init__(f"run {run_id!r} failed: {type}: {message}")
+        super().__init__(f"run {run_id!r} failed: {error_line(type, message)}")
 
 
 class RunCancelled(StepflowError):
@@ -118,6 +124,22 @@ class RunEnded(StepflowError):
 
 class CancelRequested(StepflowError):
     """A cancel of the run was requested: its holder may end it only as cancelled. Nothing was written."""
+
+
+class PauseRequested(StepflowError):
+    """Runs are paused: a commit may neither keep nor take the claim on them. Nothing was written. `ids` are the runs, `flows` those of their rows."""
+
+    def __init__(self, ids: Sequence[str], flows: Sequence[str]) -> None:
+        super().__init__(f"run {ids[0]!r} is paused: give up its claim with this commit")
+        self.ids, self.flows = list(ids), list(flows)
+
+
+class RunPaused(LostClaim):
+    """The run was paused: the commit is durable, `answer` is that of the store, and the claim is given up; stop working on the run."""
+
+    def __init__(self, run_id: str, answer: Any) -> None:
+        super().__init__(f"run {run_id!r} is paused: what was done is stored, it goes on when it is resumed")
+        self.answer = answer
 
 
 class Cancelled(BaseException):
@@ -144,7 +166,40 @@ class StepFailed(StepflowError):
 
     def __init__(self, key: str, type: str, message: str, traceback: str = "") -> None:  # noqa: A002
         self.key, self.type, self.message, self.traceback = key, type, message, traceback
-        super().__init__(f"step {key!r} failed: {type}: {message}")
+        super().__init__(f"step {key!r} failed: {error_line(type, message)}")
+
+
+class RemoteFailed(StepflowError):
+    """A flow function raised on the host that executed it: `type`, `message` and `traceback` (text) of its error, and the `host`.
+
+    `retried`: its retry policy allows another attempt.
+    """
+
+    host: str
+    type: str
+    message: str
+    traceback: str
+    retried: bool
+
+    def __init__(
+        self,
+        host: str,
+        type: str,  # noqa: A002
+        message: str,
+        traceback: str = "",
+        retried: bool = True,
+    ) -> None:
+        self.host, self.type, self.message, self.traceback, self.retried = host, type, message, traceback, retried
+        super().__init__(f"on host {host}: {error_line(type, message)}")
+
+    @property
+    def stored(self) -> str:
+        """The error as a State keeps it, JSON: that of the function, as if it had raised here."""
+        return json.dumps({"type": self.type, "message": self.message, "traceback": self.traceback})
+
+
+class CallLost(StepflowError):
+    """A host was asked to execute a flow function, and no answer came that can be used: it may have been executed."""
 
 
 class ReplayMismatch(StepflowError):

@@ -9,7 +9,8 @@ from attrs import frozen
 from stepflow.errors import CodecError, ReplayMismatch
 
 UNKNOWN_OUTCOME = "unknown_outcome"  # also the `blocked_by` of such rows: no definition has this hash
-_STORED = re.compile(rf"\[(payload|replay|{UNKNOWN_OUTCOME})\] ")
+HOST = "host"  # also the `blocked_by` of such rows: any worker may ask the hosts again
+_STORED = re.compile(rf"\[(payload|replay|{HOST}|{UNKNOWN_OUTCOME})\] ")
 
 
 @frozen
@@ -17,7 +18,7 @@ class Blocked:
     """Why a run is blocked, in words, and the kind of the reason.
 
     `definition`: the flow has no such position, or its code uses the library wrongly; `payload`: a stored value does not fit its
-    type; `replay`: the workflow leaves the recorded path; `unknown_outcome`: a call that is made at most once was interrupted.
+    type; `replay`: the workflow leaves the recorded path; `host`: the hosts of the flow refuse it; `unknown_outcome`: a call that is made at most once was interrupted.
     """
 
     kind: str
@@ -32,6 +33,11 @@ def stored(error: BaseException, text: str) -> str:
     if isinstance(error, CodecError):
         return f"[payload] {text}"
     return f"[replay] {text}" if isinstance(error, ReplayMismatch) else text
+
+
+def refused(text: str) -> str:
+    """The text of a queue row for a run that its hosts refuse."""
+    return f"[{HOST}] {text}"
 
 
 def unknown(text: str) -> str:

@@ -11,6 +11,7 @@ from stepflow.errors import StepflowError
 from stepflow.model.ctx import StateCtx
 from stepflow.model.family import RESERVED, reserved
 
+MAX_PRIORITY = 2**31 - 1
 MAX_LIMIT = 2**31 - 2  # one more still fits every store
 MAX_NUMBER = 2**63 - 1  # of revisions and offsets, in every store
 FAR_S = 1e11  # some thousand years, in seconds
@@ -52,6 +53,13 @@ def relabelled(labels: Any, before: Mapping[str, str]) -> dict[str, str]:
                 f"labels: {name!r:.80}: names that begin with {RESERVED!r} are given by stepflow: use another name"
             )
     return checked | kept if kept else checked
+
+
+def checked_priority(priority: Any) -> int:
+    """A priority."""
+    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
+        raise StepflowError(f"priority={priority!r:.80}: give a whole number, low ones go first; 0 is usual")
+    return priority
 
 
 def _plain_texts(mapping: Mapping[Any, Any]) -> bool:

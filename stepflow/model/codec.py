@@ -31,8 +31,26 @@ UNOPENED = (
 )
 FORMAT = 1  # version of the stored text; every record carries it, so that a later format can be recognised
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_read_json = json.JSONDecoder().raw_decode
 _canonical = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+_NONE_DIGEST = hashlib.sha256(b"null").hexdigest()
+
+
+def _one_encoder() -> Callable[[Any], str]:
+    """`_encoder.encode`, which makes an encoder in C for each value, with one that serves all of them.
+
+    It keeps no list of the containers around a value, so one that contains itself ends in a RecursionError.
+    """
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    text_of = json.encoder.encode_basestring
+    parts = make(None, _encoder.default, text_of, None, ":", ",", False, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_encode = _one_encoder()
 
 
 class UnknownFields(CodecError):
@@ -49,10 +67,15 @@ class UnresolvedName(CodecError):
 
 @frozen
 class Compiled:
-    """What is found out about a type once: how it is written, and whether code of its classes runs when it is read."""
+    """What is found out about a type once: how it is written and read, and whether code of its classes runs then.
+
+    `again` is that of its form.
+    """
 
     write: Write
+    read: Callable[[Any, Any], Any]
     runs_code: bool
+    again: Callable[[Any], Any] | None
 
 
 @lru_cache(maxsize=1024)
@@ -64,10 +87,10 @@ def compiled(type_: Any) -> Compiled:
         kind = UnresolvedName if len(tree.problems) == tree.unresolved else CodecError
         raise kind(f"{type_name(type_)} cannot be stored as JSON: {'; '.join(tree.problems)}")
     try:
-        converter().get_structure_hook(type_)
+        read = converter().get_structure_hook(type_)
     except Exception as error:
         raise CodecError(f"{type_name(type_)} cannot be restored from JSON: {one_line(error)}") from error
-    return Compiled(form.write, tree.runs_code)
+    return Compiled(form.write, read, tree.runs_code, form.again)
 
 
 @lru_cache(maxsize=1024)
@@ -101,13 +124,15 @@ class Codec(Generic[T]):
         self._none = takes_none(type_)
         self._class: Any = (typing.get_origin(type_) or type_) if has_fields(type_) else None
         self._dump: Write | None = None
+        self._read: Callable[[Any, Any], Any] | None = None
+        self._again: Callable[[Any], Any] | None = None
         self._runs_code = False
         self._check = checked_plain if self.plain and exact else None
         if type_ is NoneType:
             self._dump = _refuse_value
         elif not self.plain and type_ is not None:
             found = _hashable(compiled, type_)
-            self._dump, self._runs_code = found.write, found.runs_code
+            self._dump, self._read, self._runs_code, self._again = found.write, found.read, found.runs_code, found.again
 
     def encode_input(self, value: T) -> str:
         """The JSON text of the input of a run. Plain JSON is taken as it is given, e.g. a tuple as a list: all steps see that."""
@@ -137,7 +162,7 @@ class Codec(Generic[T]):
     def decode(self, text: str) -> T:
         """The value that `encode` was given; raises UnknownFields or CodecError."""
         try:
-            raw = None if text == "null" else json.loads(text)
+            raw = None if text == "null" else _loads(text)
             if self._upgrade is not None and isinstance(raw, dict):
                 raw = self._upgrade(raw)
                 if not isinstance(raw, dict):
@@ -149,6 +174,15 @@ class Codec(Generic[T]):
             kind = UnknownFields if has_unknown_fields(error) else CodecError
             remedy = self.remedy and f"; {self.remedy}"
             raise kind(f"the stored value does not fit {type_name(self.type)}: {one_line(error)}{remedy}") from error
+
+    def restored(self, value: T, text: str) -> T:
+        """What `decode` makes of the text that `encode` made of `value`."""
+        if self._again is None or value is None:
+            return self.decode(text)
+        try:
+            return cast(T, self._again(value))
+        except Exception:  # noqa: BLE001 - of the constructor; this tells what a replay would find wrong
+            return self.decode(text)
 
     def digest(self, value: T) -> str:
         """SHA-256 (hex) of the canonical JSON of `value`: equal values have equal digests, default-valued fields are omitted.
@@ -162,13 +196,15 @@ class Codec(Generic[T]):
         return digest == self._digest(value, Spelling(omit=True, former=True))
 
     def _digest(self, value: T, spelling: Spelling) -> str:
-        if value is None and not self._none:
-            raise self._none_error()
+        if value is None:
+            if not self._none:
+                raise self._none_error()
+            return _NONE_DIGEST  # of "null", however it is spelled
         raw: Any = value
         try:
             if self.plain and spelling.canonical:
                 raw = json.loads(_encode(value))  # as `encode_input` takes it
-            if value is not None and (self._dump is not None or (self._check is not None and spelling.canonical)):
+            if self._dump is not None or (self._check is not None and spelling.canonical):
                 raw = _hashable(_spelled, self.type, spelling)(raw)
             return hashlib.sha256(_canonical(raw).encode()).hexdigest()
         except Exception as error:
@@ -193,7 +229,9 @@ class Codec(Generic[T]):
             return cast(T, raw)
         if self._class is not None and not isinstance(raw, dict):
             raise TypeMismatch(f"{expected_fields(self.type)}, found {short_repr(raw)}")
-        return cast(T, converter().structure(raw, self.type))
+        if self._read is None:
+            return cast(T, converter().structure(raw, self.type))
+        return cast(T, self._read(raw, self.type))
 
     def _none_error(self) -> CodecError:
         name = type_name(self.type)
@@ -218,6 +256,15 @@ class Codec(Generic[T]):
         if not why.startswith(what):
             why = f"{what} cannot be stored as JSON: {why}"
         return CodecError(f"{why}{self.hint and '; ' + self.hint}")
+
+
+def _loads(text: str) -> Any:
+    """`json.loads` of a text that mostly has no space around its value, as `encode` makes them."""
+    try:
+        value, end = _read_json(text)
+    except ValueError:
+        end = -1
+    return value if end == len(text) else json.loads(text)
 
 
 def _refuse_value(value: Any) -> Any:

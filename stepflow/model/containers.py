@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
 from json import dumps
 from typing import Any
 
@@ -11,6 +12,9 @@ from stepflow.model.forms import Form, Write, checked_plain
 from stepflow.model.scalars import TypeMismatch, mismatch, short_repr
 
 LIST, OBJECT = frozenset({"list"}), frozenset({"object"})
+LISTS = (list, Sequence, MutableSequence)
+DICTS = (dict, Mapping, MutableMapping)
+SETS: dict[Any, type] = {set: set, MutableSet: set, frozenset: frozenset, AbstractSet: frozenset}
 
 
 def _elements(name: str, element: Form) -> Callable[[Iterable[Any]], Iterable[Any]]:

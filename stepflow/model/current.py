@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any, Protocol, TypeVar, TypeVarTuple, overload
 
 from attrs import define, field
@@ -51,9 +51,9 @@ class Current:
     def once(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call `fn(*args)` once for this step of this run: after a crash and at each retry of the step its value comes from the journal.
 
-        The value is durable when this returns, and is dropped with the commit that completes the step. It is restored from the return annotation of `fn`,
-        also at first; without one only plain JSON values pass. What `fn` raises is raised, and not recorded. An attempt
-        uses each `key` once. For the sync steps of chains, in the step's own thread.
+        The value is durable when this returns, and is dropped with the commit that completes the step, or moves the State of a flow function. It is
+        restored from the return annotation of `fn`, also at first; without one only plain JSON values pass. What `fn` raises is raised, and not
+        recorded. An attempt uses each `key` once. For the sync steps of chains and sync flow functions, in their own thread.
         """
         return self._calls("once", key).call(key, fn, args)  # type: ignore[no-any-return]
 
@@ -62,13 +62,13 @@ class Current:
     @overload
     async def aonce(self, key: str, fn: Callable[[*Ts], T], *args: *Ts) -> T: ...
     async def aonce(self, key: str, fn: Callable[..., Any], *args: Any) -> Any:  # type: ignore[misc]  # mypy compares *args: Any with *args: *Ts
-        """`once` in an async step; `fn` is async, or does not block."""
+        """`once` in an async step or flow function; `fn` is async, or does not block."""
         return await self._calls("aonce", key).acall(key, fn, args)
 
     def _calls(self, verb: str, key: str) -> StepCalls:
         if self.caller is None and _current.get(None) is self:
             raise StepflowError(
-                f"{verb}({key!r:.80}): only the steps of chains have it; a workflow has wf.execute(...)"
+                f"{verb}({key!r:.80}): only the steps of chains and flow functions have it; a workflow has wf.execute(...)"
             )
         caller = None if self.caller is None or _current.get(None) is not self else self.caller()
         if caller is None:
@@ -111,6 +111,11 @@ def current_step() -> str:
     return "" if found is None else found.step
 
 
-def enter(value: Current) -> None:
-    """Make `value` the current step of this thread or task."""
-    _current.set(value)
+def enter(value: Current) -> Token[Current]:
+    """Make `value` the current step of this thread or task; what `leave` takes."""
+    return _current.set(value)
+
+
+def leave(token: Token[Current]) -> None:
+    """Make the step the current one that was so before `enter`."""
+    _current.reset(token)

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import traceback
 from types import TracebackType
+from typing import Any, TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 _accessors = BaseException.__dict__
 _attributes = _accessors["__dict__"].__get__
 _traceback = _accessors["__traceback__"].__get__
+_args = _accessors["args"]
+_cause = _accessors["__cause__"]
 _context = _accessors["__context__"]
 _qualname = type.__dict__["__qualname__"].__get__
+
+
+def is_a(error: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether this is an exception of the class; not isinstance, which may ask the exception for its `__class__`."""
+    return issubclass(type(error), kind)
 
 
 def kind_of(error: BaseException) -> str:
@@ -53,6 +63,34 @@ def set_context(error: BaseException, cause: BaseException) -> None:
         _context.__set__(error, cause)
 
 
+def attributes_of(error: BaseException) -> dict[str, Any]:
+    """What the exception holds besides its arguments."""
+    found: dict[str, Any] = _attributes(error)
+    return found
+
+
+def args_of(error: BaseException) -> tuple[Any, ...]:
+    """The arguments of the exception."""
+    found: tuple[Any, ...] = _args.__get__(error)
+    return found
+
+
+def set_args(error: BaseException, args: tuple[Any, ...]) -> None:
+    """Give the exception other arguments."""
+    _args.__set__(error, args)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """The exception that this one was raised from."""
+    found: BaseException | None = _cause.__get__(error)
+    return found
+
+
+def set_cause(error: BaseException, cause: BaseException) -> None:
+    """Let the exception be raised from `cause`."""
+    _cause.__set__(error, cause)
+
+
 def traceback_of(error: BaseException) -> TracebackType | None:
     """The traceback that the exception carries."""
     found: TracebackType | None = _traceback(error)
@@ -84,6 +122,11 @@ def loggable(error: BaseException) -> BaseException:
 def encodable(text: str) -> str:
     """The text with each half of a surrogate pair as an escape sequence: logs are written as UTF-8."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def printable(text: str) -> str:
+    """A text of others, with escapes for what would break a line of a log, move the cursor, or not be UTF-8."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Unprintable(Exception):

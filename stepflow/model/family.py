@@ -11,6 +11,7 @@ ON_PARENT_END = (
 )
 LEAVE, CANCEL = "leave", "cancel"
 _ENDED = "stepflow.child:"
+_TOPIC = "stepflow.topic."
 
 
 def child_id(parent: str, key: str) -> str:
@@ -34,5 +35,5 @@ def reserved(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels without those that name a parent."""
-    return {name: value for name, value in labels.items() if name not in (PARENT, ON_PARENT_END)}
+    """The labels without those that name a parent, or a topic for which the run waits."""
+    return {k: v for k, v in labels.items() if k not in (PARENT, ON_PARENT_END) and not k.startswith(_TOPIC)}

@@ -73,6 +73,7 @@ class Task(ABC):
     limit_s: float | None  # of one call, in seconds
     transacted: bool  # whether it is call(exchange, connection), in a transaction of the store
     at_most_once: bool  # a call that was interrupted must not be repeated
+    plain: bool  # whether it only is call(exchange): without an event or a transaction, and not at most once
     latch: bool
     call: Callable[..., Any]  # call(exchange), or call(exchange, payload) when `event` is set
 
@@ -137,9 +138,20 @@ class Flow(ABC, Generic[I_contra, O_co]):
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
 
     @property
+    def available(self) -> bool:
+        """Whether a worker that has registered it may claim runs of it now."""
+        return True
+
+    @property
     def result_codec(self) -> Codec[O_co]:
         """Restores the result, the exchange of the last revision."""
         return self.codec  # type: ignore[return-value]  # a style whose result has another type has another codec
+
+    def refuse_types(self) -> None:
+        """Raise DefinitionError if the input or the result has a type that cannot be stored; `register` calls it.
+
+        A style that checks them when the flow is made has nothing to do.
+        """
 
     @abstractmethod
     def first(self) -> Move:
@@ -152,6 +164,10 @@ class Flow(ABC, Generic[I_contra, O_co]):
     def waits_at(self, transition: Transition) -> bool:  # noqa: ARG002
         """Whether a run that waits at this transition waits there as this definition says."""
         return True
+
+    def payload_type(self, event: str) -> Any:  # noqa: ARG002
+        """The type of the payload that a wait of this flow takes with an event of this name; Any if the definition does not tell."""
+        return Any
 
     def event_problem(self, name: str, payload: str) -> str:  # noqa: ARG002
         """Why no wait of this flow takes an event of this name with this payload (JSON text); empty if one does."""

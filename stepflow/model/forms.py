@@ -44,7 +44,8 @@ class Form:
 
     `kinds` are the JSON kinds that it writes (values of KINDS), `classes` the exact classes that it accepts, `same` those
     whose values are their own JSON. `key` writes a value as the key of an object; None if it cannot be one. `values` are all
-    JSON values, each with its class, if there are only a few. `plain` forms write every value as it is.
+    JSON values, each with its class, if there are only a few. `plain` forms write every value as it is. `again(value)` makes of
+    a value that was written the one that would be read back, without a text in between; None if only the text tells.
     """
 
     write: Write
@@ -54,6 +55,7 @@ class Form:
     key: Callable[[Any], str] | None = None
     values: frozenset[tuple[type, Any]] | None = None
     plain: bool = False
+    again: Callable[[Any], Any] | None = None
 
 
 @frozen

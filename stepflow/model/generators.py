@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator
-from types import AsyncGeneratorType, GeneratorType, MethodType
+from types import AsyncGeneratorType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
 _LAZY = (GeneratorType, AsyncGeneratorType, map, filter)
@@ -39,6 +39,9 @@ def short_name(given: Any) -> str:
 
 def _layers(given: Any) -> Iterator[Any]:
     """A callable, and what it calls: inside partials, methods, decorators with functools.wraps, and `__call__`."""
+    if type(given) is FunctionType and not given.__dict__:  # nearly all: it wraps nothing
+        yield given
+        return
     seen: list[Any] = []
     while given is not None and not any(given is one for one in seen):
         seen.append(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,13 +44,15 @@ class Status(str, Enum):
 
 
 FINAL = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED})
+OPEN = tuple(sorted(status.value for status in Status if status not in FINAL))
 SUSPECT = 2  # crashes from which a row is given only to a worker that asks for suspects
 
 TABLE: tuple[tuple[frozenset[str], Status | None], ...] = (
     (frozenset({"ended"}), None),  # the final status that the transition names
+    (frozenset({"owned"}), Status.RUNNING),
+    (frozenset({"paused"}), Status.PAUSED),  # the run, or the flow that created it
     (frozenset({"no_row", "awaits_event"}), Status.WAITING),
     (frozenset({"no_row"}), Status.PARKED),
-    (frozenset({"owned"}), Status.RUNNING),
     (frozenset({"blocked"}), Status.BLOCKED),
     (frozenset({"due"}), Status.QUEUED),
     (frozenset({"polls"}), Status.WAITING),
@@ -58,10 +60,13 @@ TABLE: tuple[tuple[frozenset[str], Status | None], ...] = (
 )
 """Facts about a run and the status that follows from them: the first line counts all of whose facts hold."""
 
-WITHOUT_ROW = frozenset(status for facts, status in TABLE if status and "no_row" in facts)
+WITHOUT_ROW = frozenset(status for facts, status in TABLE if status and "no_row" in facts) | {Status.PAUSED}
 WITH_ROW = frozenset(status for facts, status in TABLE if status and "no_row" not in facts)
 _DUE = next(line for line, (facts, _status) in enumerate(TABLE) if facts == {"due"})
 UNTIL_DUE = frozenset(status for _facts, status in TABLE[_DUE + 1 :] if status)  # they end when the run is due
+
+
+UNSET = (1 << 62) - 1  # the due time of a paused run that would have no queue row if it were not paused
 
 
 class QueueRow(NamedTuple):
@@ -69,7 +74,8 @@ class QueueRow(NamedTuple):
 
     `crashes` counts the owners that died holding it without a commit in between; `blocked` says why a worker whose
     definition hash is `blocked_by` released it. `limits` is the text of the limits that a claim must respect. `unfinished` counts
-    the attempts of the step at this revision that ended without a commit, because their owner died or was interrupted.
+    the attempts of the step at this revision that ended without a commit, because their owner died or was interrupted. A row that
+    is `paused` is not claimed; its holder gives it up with the next commit.
     """
 
     flow: str
@@ -84,6 +90,7 @@ class QueueRow(NamedTuple):
     blocked_by: str = ""
     limits: str = ""
     unfinished: int = 0
+    paused: bool = False
 
 
 EPOCH = QueueRow._fields.index("epoch")  # for loops that count
@@ -95,8 +102,8 @@ def status_from(facts: frozenset[str]) -> Status:
     return next(status for needed, status in TABLE if status is not None and needed <= facts)
 
 
-def status_of(state: State, row: QueueRow | None, now: int) -> Status:
-    """The status of a run at time `now` (microseconds)."""
+def status_of(state: State, row: QueueRow | None, now: int, *, flow_paused: bool = False) -> Status:
+    """The status of a run at time `now` (microseconds); `flow_paused`: the flow that created it is paused."""
     transition = state.transition
     if transition.status:
         return Status(transition.status)
@@ -104,6 +111,7 @@ def status_of(state: State, row: QueueRow | None, now: int) -> Status:
         "no_row": row is None,
         "awaits_event": bool(transition.events),
         "owned": row is not None and row.owner != "",
+        "paused": flow_paused or (row is not None and row.paused),
         "blocked": row is not None and row.blocked != "",
         "due": row is not None and row.due <= now,
         "polls": transition.polls,
@@ -121,10 +129,9 @@ def status_sql(facts: Mapping[str, str], final: str) -> str:
     return f"CASE {' '.join(lines)} ELSE '{TABLE[-1][1]}' END"
 
 
-def stored_statuses(status: str | None) -> tuple[str, ...]:
-    """The final statuses, '' while a run is open, that a store has for the runs of this status (None: any); none if it is no status."""
-    if status is None:
+def stored_statuses(statuses: Collection[str] | None) -> tuple[str, ...]:
+    """The final statuses, '' while a run is open, that a store has for the runs of these statuses (None: any); none for texts that are none."""
+    if statuses is None:
         return "", *sorted(final.value for final in FINAL)
-    if status not in Status._value2member_map_:
-        return ()
-    return (Status(status).value,) if Status(status).final else ("",)
+    known = {Status(one) for one in statuses if one in Status._value2member_map_}
+    return tuple(sorted({one.value if one.final else "" for one in known}))

@@ -6,7 +6,7 @@ twice as much. It looks at the exact class of each field, because what is read b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Any
 
@@ -41,7 +41,16 @@ def object_form(owner: Any, parts: list[Part], strict: bool) -> Form:
     scope["refuse"] = refuse
     exec(compile(source, f"<writer of {owner.__qualname__}>", "exec"), scope)  # noqa: S102 - the text is made of field names
     write: Write = scope["write"]
-    return Form(write, OBJECT, frozenset({owner}))
+    return Form(write, OBJECT, frozenset({owner}), again=_again(owner, parts) if strict else None)
+
+
+def _again(owner: Any, parts: list[Part]) -> Callable[[Any], Any] | None:
+    """Makes an object of the same class with the same fields, if all of these are their own JSON and the constructor takes them."""
+    if not all(part.field.init and part.form.classes and part.form.classes <= part.form.same for part in parts):
+        return None
+    taken = ", ".join(f"{getattr(part.field, 'alias', part.name)}=value.{part.name}" for part in parts)
+    made: Callable[[Any], Any] = eval(f"lambda value: owner({taken})", {"owner": owner})  # noqa: S307 - made of field names
+    return made
 
 
 def _source(owner: Any, parts: list[Part], strict: bool) -> tuple[str, dict[str, Any]]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from types import TracebackType
 
 from stepflow.errors import RunFailed
 from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
-from stepflow.model.state import CHILDREN, ERROR, FAILED_CALL, POSITION, STATUS, STYLE, State, Transition, without_wait
+from stepflow.model.state import (
+    CHILDREN,
+    ERROR,
+    FAILED_CALL,
+    ONCE_SINCE,
+    POSITION,
+    REWOUND,
+    STATUS,
+    STYLE,
+    State,
+    Transition,
+    without_wait,
+)
 
 FLOW = "stepflow.flow"  # the flow function at which a State ended
 
@@ -53,6 +66,17 @@ def final(transition: Transition, status: str, error: str) -> Transition:
     return Transition("", annotations)
 
 
+def completed(transition: Transition) -> Transition:
+    """The final transition of a workflow that returned: its runs share one for each way in which they differ."""
+    notes = transition.annotations
+    return _completed(*[(name, notes[name]) for name in (STYLE, CHILDREN) if name in notes])
+
+
+@lru_cache(maxsize=1024)
+def _completed(*notes: tuple[str, str]) -> Transition:
+    return Transition("", {**dict(notes), STATUS: "completed"})
+
+
 def stopped(transition: Transition, status: str, error: str) -> Transition:
     """The final transition of a State at a flow function; `resumed` returns it there."""
     notes = without_wait({key: value for key, value in transition.annotations.items() if key != ERROR})
@@ -63,9 +87,10 @@ def stopped(transition: Transition, status: str, error: str) -> Transition:
 def resumed(transition: Transition, flow: str) -> Transition:
     """The transition that resumes a failed run: at its position in `flow`, or at the flow function that failed."""
     if FLOW in transition.annotations:
-        notes = {k: v for k, v in transition.annotations.items() if not k.startswith("stepflow.") and k != TRIED}
+        noted = transition.annotations.items()
+        notes = {k: v for k, v in noted if k == ONCE_SINCE or (not k.startswith("stepflow.") and k != TRIED)}
         return Transition(transition.annotations[FLOW], notes)
-    kept = (POSITION, STYLE, FAILED_CALL, CHILDREN)
+    kept = (POSITION, STYLE, FAILED_CALL, CHILDREN, REWOUND)
     return Transition(flow, {k: v for k, v in uncounted(transition).annotations.items() if k in kept})
 
 

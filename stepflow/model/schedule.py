@@ -11,6 +11,7 @@ import attrs
 from attrs import evolve, field, frozen
 
 from stepflow.errors import StepflowError
+from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.timetable import SECOND, Times, jitter_of, tick_text, times_of
 
 SCHEDULE = "stepflow.schedule"  # label of a run: the id of the schedule that started it
@@ -104,7 +105,9 @@ def dump_schedule(record: ScheduleRecord) -> str:
 
 
 def parse_schedule(text: str) -> ScheduleRecord:
-    """The record of a stored form. Raises StepflowError for one of a newer version of the library."""
+    """The record of a stored form. Raises StepflowError for one of a newer version of the library, CodecError for one whose key is not here."""
+    if text[:1] == SEALED:
+        raise Unopened(f"a schedule is stored sealed: {UNOPENED}")
     fields = json.loads(text)
     if (found := fields.pop("format")) != FORMAT:
         raise StepflowError(
@@ -126,15 +129,15 @@ class Look:
 
 def look(record: ScheduleRecord, now: int, ended: Collection[str]) -> Look:
     """What is to be done at `now`; `ended` are runs of `record.active` that ended. One run is started at most."""
-    record = evolve(record, active=tuple(run for run in record.active if run not in ended))
     record, missed = _without_missed(record, now)
     due: list[int] = []
     tick = record.tick
     while tick is not None and record.at(tick) <= now and len(due) < MANY:
         due.append(tick)
         tick = record.times.after(tick)
-    decided = _decide(evolve(record, tick=tick), due)
-    return evolve(decided, missed=missed)
+    active = tuple(run for run in record.active if run not in ended)
+    decided = _decide(evolve(record, tick=tick, active=active), due)
+    return decided if missed is None else evolve(decided, missed=missed)
 
 
 def _without_missed(record: ScheduleRecord, now: int) -> tuple[ScheduleRecord, tuple[int, int] | None]:

@@ -20,6 +20,7 @@ STATUS = "stepflow.status"  # "completed" | "failed" | "cancelled" when the run 
 ERROR = "stepflow.error"  # JSON {"type", "message", "traceback"} of the error that led here
 WAITING = "stepflow.waiting"  # "event:<name>" | "poll" | "delay": the reason why the run waits at this position
 ALSO = "stepflow.also"  # JSON list of the names of the other events that end the wait, besides that of WAITING
+PAYLOADS = "stepflow.payloads"  # JSON {name of an event: JSON schema}: the payloads that end the wait, as far as their types tell
 DEADLINE = "stepflow.deadline"  # integer microseconds UTC: when the wait at this position times out
 ATTEMPT = "stepflow.attempt"  # decimal: number of the next attempt by the run's own retry policy (from 2 on)
 STYLE = "stepflow.style"  # "workflow": a cancel lets the run undo what it did, unless it has done nothing yet
@@ -30,10 +31,23 @@ RESOLVED = (
 )
 UNFINISHED = "stepflow.unfinished"  # decimal: attempts of the step that died or were interrupted before the failure that led here
 CHILDREN = "stepflow.children"  # "1": the run may have children, although its journal names none
+TOPICS = "stepflow.topics"  # JSON {beginning of ids: [microseconds UTC, [ids]]}: the last messages that a run took before it began anew
+REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was rewound last; part of the ids of later children
+UNWANTED = "stepflow.unwanted"  # JSON list of ids: the children that a rewind left behind, to be cancelled before the run goes on
+ONCE_SINCE = "stepflow.once_since"  # decimal: the revision at which a flow function made the first of its calls that are made once; part of their keys
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 
+# Annotations of States, named by W3C: the trace to which a run belongs. They stay with the run, unlike those of transitions.
+TRACEPARENT = "traceparent"  # "00-<32 hex digits of the trace>-<16 of a span>-<flags>"
 
-_OF_WAITS = frozenset({WAITING, ALSO, DEADLINE})
+
+def trace_of(annotations: Mapping[str, str]) -> str:
+    """The id of the trace to which a run belongs, 32 hex digits; empty if it has none."""
+    parts = annotations.get(TRACEPARENT, "").split("-")
+    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
+
+
+_OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE})
 
 _quoted = json.encoder.encode_basestring
 

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import (
-    Callable,
-    Hashable,
-    Mapping,
-    MutableMapping,
-    MutableSequence,
-    MutableSet,
-    Sequence,
-)
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Hashable
 from enum import Enum
 from functools import lru_cache
 from types import NoneType, UnionType
@@ -23,7 +14,10 @@ import attrs
 from attrs import define, field
 
 from stepflow.model.containers import (
+    DICTS,
+    LISTS,
     OBJECT,
+    SETS,
     deque_form,
     dict_form,
     fixed_tuple_form,
@@ -58,9 +52,6 @@ from stepflow.model.generics import arguments, substituted
 from stepflow.model.objects import Part, object_form, object_form_without_defaults, typed_dict_form
 from stepflow.model.pydantic_models import is_pydantic_model, model_form, model_problem
 
-_LISTS = (list, Sequence, MutableSequence)
-_DICTS = (dict, Mapping, MutableMapping)
-_SETS = {set: set, MutableSet: set, frozenset: frozenset, AbstractSet: frozenset}
 _KINDS = (
     "dataclasses, attrs classes, pydantic models, typed dicts, named tuples, enums, texts, numbers, dates and times with a zone, UUID, "
     "Decimal, bytes, and lists, tuples, sets and dicts of them"
@@ -182,15 +173,15 @@ class TypeTree:
         args, name = typing.get_args(type_), type_name(type_)
         if not isinstance(owner, Hashable):
             return None
-        if owner in _LISTS:
+        if owner in LISTS:
             return list_form(name, self._argument(args, 0, f"{path}[]"))
         if owner is deque:
             return deque_form(name, self._argument(args, 0, f"{path}[]"))
-        if owner in _SETS:
-            return set_form(name, _SETS[owner], self._argument(args, 0, f"{path}[]"))
+        if owner in SETS:
+            return set_form(name, SETS[owner], self._argument(args, 0, f"{path}[]"))
         if owner is tuple:
             return self._tuple(type_, args, path)
-        if owner in _DICTS:
+        if owner in DICTS:
             return self._dict(name, dict, args, path)
         if owner is Counter:
             return self._dict(name, Counter, (*args, int) if args else (), path)

@@ -19,6 +19,9 @@ ARGUMENTS = {
     "RunEnded": ("run-1", "completed", "event 'paid' was not stored"),
     "RunFailed": ("run-1", "ValueError", "no", "Traceback"),
     "StepFailed": ("charge", "ValueError", "no", "Traceback"),
+    "RemoteFailed": ("host", "ValueError", "no", "Traceback", False),
+    "PauseRequested": (["run-1"], ["flow"]),
+    "RunPaused": ("run-1", (3,)),
     "ReplayMismatch": ("flow", "run-1", "step 'a'", "step 'b'"),
 }
 
@@ -53,5 +56,19 @@ def test_errors_of_time_are_timeouts_for_everybody():
 
 
 def test_the_door_has_every_error():
-    inside = {"Duplicate", "CancelRequested"}  # between a driver and its engine
+    inside = {"Duplicate", "CancelRequested", "PauseRequested", "RunPaused"}  # between a driver and its engine
     assert {kind.__name__ for kind in KINDS} - set(stepflow.__all__) == inside
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("no", "ValueError: no"),
+        ("", "ValueError"),
+        (" [in step f/a]", "ValueError [in step f/a]"),
+        ("no [in step f/a]", "ValueError: no [in step f/a]"),
+    ],
+)
+def test_an_error_without_a_message_has_no_colon(message, line):
+    assert str(errors.RunFailed("r", "ValueError", message)) == f"run 'r' failed: {line}"
+    assert str(errors.StepFailed("k", "ValueError", message)) == f"step 'k' failed: {line}"

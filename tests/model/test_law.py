@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -49,8 +51,10 @@ def test_a_value_of_the_type_comes_back(one: Typed, data: st.DataObject):
         event("type refused")
         return
     value = data.draw(right)
-    back = codec.decode(codec.encode(value))
+    text = codec.encode(value)
+    back = codec.decode(text)
     assert_same(value, back)
+    assert_same(back, codec.restored(value, text))
     assert codec.digest(value) == codec.digest(back)
 
 
@@ -71,3 +75,33 @@ def test_a_value_that_is_almost_of_the_type_comes_back_or_is_refused(one: Typed,
         return
     event("came back")
     assert_same(value, codec.decode(text))
+
+
+@attrs.frozen
+class _Label:
+    text: str
+    _number: int | None = None
+
+
+def test_what_is_restored_without_the_text_is_another_object():
+    codec = Codec(_Label)
+    value = _Label("a", 3)
+    again = codec.restored(value, codec.encode(value))
+    assert again == value
+    assert again is not value
+
+
+@dataclass(init=False)
+class WithoutConstructor:
+    a: int = 1
+
+
+def test_what_cannot_be_made_again_is_refused_as_a_replay_refuses_it() -> None:
+    value = WithoutConstructor()
+    codec = Codec(WithoutConstructor)
+    text = codec.encode(value)
+    with pytest.raises(CodecError) as replayed:
+        codec.decode(text)
+    with pytest.raises(CodecError) as at_once:
+        codec.restored(value, text)
+    assert str(at_once.value) == str(replayed.value)

@@ -1,0 +1,192 @@
+"""json_schema: the JSON schema of the form in which values of a type are stored, for forms and documents made of types."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections import Counter, deque
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, Flag
+from functools import lru_cache
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any
+from uuid import UUID
+
+from stepflow.model.containers import DICTS, LISTS, MAPPINGS, SETS
+from stepflow.model.fields import REQUIRED, computed, default_of, fields_of, has_fields, resolve_typed_dict, resolved
+from stepflow.model.forms import PLAIN, enum_texts, literal_table
+from stepflow.model.generics import arguments, substituted
+from stepflow.model.pydantic_models import is_pydantic_model
+
+Schema = dict[str, Any]
+UNKNOWN = object()
+LONGEST = 4_000  # characters of a schema that is stored with a wait
+_SCALARS: Mapping[Any, Schema] = MappingProxyType(
+    {
+        bool: {"type": "boolean"},
+        int: {"type": "integer"},
+        float: {"type": "number"},
+        str: {"type": "string"},
+        datetime: {"type": "string", "format": "date-time"},
+        date: {"type": "string", "format": "date"},
+        time: {"type": "string", "format": "time"},
+        timedelta: {"anyOf": [{"type": "number"}, {"type": "string"}], "description": "seconds"},
+        Decimal: {"type": "string", "format": "decimal"},
+        UUID: {"type": "string", "format": "uuid"},
+        bytes: {"type": "string", "contentEncoding": "base85"},
+    }
+)
+
+
+class _NoSchemaError(Exception):
+    """A type whose values cannot be stored, or of which nothing is known."""
+
+
+def json_schema(type_: Any) -> Schema | None:
+    """The schema of the stored form of a type; `{}` of Any, None of a type that cannot be stored or that has no schema. It is shared: do not change it."""
+    try:
+        return _cached(type_)
+    except TypeError:  # it cannot be a key of the cache
+        return _made(type_)
+
+
+def _made(type_: Any) -> Schema | None:
+    made = _Schemas()
+    try:
+        found = made.of(type_)
+    except Exception:  # noqa: BLE001 - a type of a user, whose annotations cannot be read, or whose code fails
+        return None
+    return {**found, "$defs": made.defs} if made.defs else found
+
+
+_cached = lru_cache(maxsize=512)(_made)
+
+
+@lru_cache(maxsize=512)
+def _text_of(type_: Any) -> str:
+    schema = json_schema(type_)
+    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":")) if schema else ""
+    return text if len(text) <= LONGEST else ""
+
+
+def schemas_text(types: Mapping[str, Any]) -> str:
+    """The JSON text `{name: schema}` of these types; without those that have none, or one longer than LONGEST. Empty if none is left."""
+    found = []
+    for name, type_ in types.items():
+        try:
+            text = _text_of(type_)
+        except TypeError:  # it cannot be a key of the cache
+            text = ""
+        if text:
+            found.append(f"{json.dumps(name, ensure_ascii=False)}:{text}")
+    return "{" + ",".join(found) + "}" if found else ""
+
+
+class _Schemas:
+    """The schemas of a type and of all types inside it; classes with fields are definitions, which others refer to."""
+
+    def __init__(self) -> None:
+        self.defs: dict[str, Schema] = {}
+        self._names: dict[Any, str] = {}
+
+    def of(self, type_: Any) -> Schema:
+        """The schema of a type."""
+        if type_ is Any or type_ is object or isinstance(type_, typing.TypeVar):
+            return {}
+        if type_ is None or type_ is NoneType:
+            return {"type": "null"}
+        origin, args = typing.get_origin(type_), typing.get_args(type_)
+        if origin in (typing.Annotated, typing.Final, typing.Required, typing.NotRequired):
+            return self.of(args[0])
+        if isinstance(type_, typing.NewType):
+            return self.of(type_.__supertype__)
+        if hasattr(type_, "__value__"):
+            return self.of(substituted(type_.__value__, arguments(type_)))
+        if origin in (typing.Union, UnionType):
+            return {"anyOf": [self.of(one) for one in args]}
+        if origin is typing.Literal:
+            return {"enum": list(literal_table(args).values())}
+        return self._container(origin or type_, args) or self._class(type_, origin or type_)
+
+    def _container(self, owner: Any, args: tuple[Any, ...]) -> Schema | None:
+        if owner is tuple and args and args[-1] is not Ellipsis:
+            size = len(args)
+            return {"type": "array", "prefixItems": [self.of(one) for one in args], "minItems": size, "maxItems": size}
+        if owner in LISTS or owner in SETS or owner in (tuple, deque):
+            return {"type": "array", "items": self.of(args[0] if args else Any)}
+        if owner in DICTS or owner in MAPPINGS:
+            value = int if owner is Counter else args[1] if len(args) > 1 else Any
+            return {"type": "object", "additionalProperties": self.of(value)}
+        return None
+
+    def _class(self, type_: Any, owner: Any) -> Schema:
+        if owner in _SCALARS:
+            return dict(_SCALARS[owner])
+        if not isinstance(owner, type):
+            raise _NoSchemaError(owner)
+        if issubclass(owner, Enum):
+            return {"type": "integer"} if issubclass(owner, Flag) else {"enum": list(enum_texts(owner).values())}
+        if is_pydantic_model(owner):
+            return self._model(owner)
+        if has_fields(owner) or typing.is_typeddict(owner):
+            return self._object(type_, owner)
+        if issubclass(owner, tuple) and hasattr(owner, "_fields"):
+            hints = typing.get_type_hints(owner, include_extras=True)
+            return self._container(tuple, tuple(hints.get(name, Any) for name in owner._fields)) or {}
+        for base in (bool, int, float, str):
+            if issubclass(owner, base):
+                return dict(_SCALARS[base])
+        if owner.__module__.partition(".")[0] == "pathlib":
+            return {"type": "string"}
+        raise _NoSchemaError(owner)
+
+    def _object(self, type_: Any, owner: Any) -> Schema:
+        if type_ not in self._names:
+            name = getattr(type_, "__qualname__", str(type_)) if type_ is owner else str(type_)
+            if name in self.defs:
+                name = f"{name} {len(self.defs)}"
+            self._names[type_], self.defs[name] = name, {}  # there before its fields, which may refer to it
+            properties, required = self._properties(type_, owner)
+            self.defs[name] = {"title": owner.__name__, "type": "object", "properties": properties}
+            if required:
+                self.defs[name]["required"] = required
+        return {"$ref": f"#/$defs/{self._names[type_]}"}
+
+    def _properties(self, type_: Any, owner: Any) -> tuple[dict[str, Schema], list[str]]:
+        given = {**arguments(type_), typing.Self: type_}
+        if typing.is_typeddict(owner):
+            hints = resolve_typed_dict(owner)
+            found = {name: self.of(substituted(hint, given)) for name, hint in hints.items()}
+            return found, [name for name in hints if name in owner.__required_keys__]
+        found, required = {}, list[str]()
+        resolved(type_)
+        for one in fields_of(owner):
+            if computed(owner, one):
+                continue
+            found[one.name] = self.of(substituted(Any if one.type is None else one.type, given))
+            default = _default(one)
+            if default is REQUIRED:
+                required.append(one.name)
+            elif default is not UNKNOWN:
+                found[one.name] = {**found[one.name], "default": default}
+        return found, required
+
+    def _model(self, owner: Any) -> Schema:
+        schema: Schema = owner.model_json_schema()
+        for name, one in schema.pop("$defs", {}).items():
+            if self.defs.setdefault(name, one) != one:
+                raise _NoSchemaError(owner)
+        return schema
+
+
+def _default(field: Any) -> Any:
+    """The default of a field as JSON; UNKNOWN if it is not plain, or depends on the object; REQUIRED if there is none."""
+    if getattr(field.default, "takes_self", False):
+        return UNKNOWN
+    value = default_of(field, None)
+    if isinstance(value, Enum) and not isinstance(value, Flag):
+        return enum_texts(type(value))[value._name_]
+    plain = value is REQUIRED or type(value) in PLAIN or (type(value) in (list, dict) and not value)
+    return value if plain else UNKNOWN

@@ -1,0 +1,173 @@
+"""JSON schemas of types: what is stored of a value meets the schema of its type, and what does not fit the type does not."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
+from uuid import UUID
+
+import attrs
+import pydantic
+import pytest
+
+from stepflow.errors import CodecError
+from stepflow.model.codec import Codec
+from stepflow.model.json_schema import LONGEST, json_schema, schemas_text
+from stepflow.server.ui.schema_check import problem_of
+
+T = TypeVar("T")
+Cents = NewType("Cents", int)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Rights(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Named(TypedDict, total=False):
+    name: str
+
+
+@attrs.define
+class Line:
+    sku: str
+    price: Decimal
+    count: int = 1
+
+
+@dataclass
+class Box(Generic[T]):
+    inside: T
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@attrs.define
+class Tree:
+    name: str
+    parts: list[Tree] = attrs.Factory(list)
+
+
+class Model(pydantic.BaseModel):
+    number: Annotated[int, pydantic.Field(ge=1)]
+    text: str = "x"
+
+
+@attrs.define
+class Holder:
+    model: Model
+    box: Box[int]
+    lines: list[Line]
+    colour: Colour = Colour.RED
+
+
+AT = datetime(2030, 1, 31, 18, 30, tzinfo=UTC)
+VALUES: list[tuple[Any, Any]] = [
+    (int, 3),
+    (float, 2.5),
+    (bool, True),
+    (str, "a"),
+    (type(None), None),
+    (int | None, None),
+    (int | str, "a"),
+    (Cents, 3),
+    (Annotated[int, "cents"], 3),
+    (Literal["a", 2], 2),
+    (Colour, Colour.BLUE),
+    (Rights, Rights.READ | Rights.WRITE),
+    (list[int], [1, 2]),
+    (deque[int], deque([1])),
+    (set[str], {"a"}),
+    (tuple[int, str], (1, "a")),
+    (tuple[int, ...], (1, 2, 3)),
+    (Point, Point(1, 2)),
+    (dict[str, list[int]], {"a": [1]}),
+    (Counter[str], Counter("aab")),
+    (datetime, AT),
+    (date, AT.date()),
+    (time, time(18, 30, tzinfo=UTC)),
+    (timedelta, timedelta(seconds=1.5)),
+    (Decimal, Decimal("1.10")),
+    (UUID, UUID(int=5)),
+    (bytes, b"\xff\x00"),
+    (Named, {"name": "a"}),
+    (Line, Line("a", Decimal(1))),
+    (Box[int], Box(3)),
+    (Tree, Tree("a", [Tree("b")])),
+    (Model, Model(number=4)),
+    (Holder, Holder(Model(number=1), Box(2), [Line("a", Decimal(1))])),
+    (Any, {"a": [1, None]}),
+]
+
+
+@pytest.mark.parametrize(("type_", "value"), VALUES, ids=lambda one: str(one)[:30])
+def test_what_is_stored_of_a_value_meets_the_schema_of_its_type(type_, value):
+    schema = json_schema(type_)
+    assert schema is not None
+    assert problem_of(json.loads(Codec(type_).encode(value)), schema, schema) == ""
+
+
+OTHERS: list[tuple[Any, Any]] = [
+    (int, "a"),
+    (bool, 1),
+    (str, 1),
+    (int | None, "a"),
+    (Literal["a", 2], "b"),
+    (Colour, "green"),
+    (list[int], [1, "a"]),
+    (tuple[int, str], [1]),
+    (dict[str, int], {"a": "b"}),
+    (datetime, "2030-01-31T18:30:00"),
+    (datetime, "soon"),
+    (date, "soon"),
+    (Named, {"name": 1}),
+    (Line, {"sku": "a"}),
+    (Line, {"sku": "a", "price": "1", "colour": "red"}),
+    (Box[int], {"inside": "a"}),
+    (Tree, {"name": "a", "parts": [{"name": 1}]}),
+    (Model, {"number": 0}),
+]
+
+
+@pytest.mark.parametrize(("type_", "stored"), OTHERS, ids=lambda one: str(one)[:30])
+def test_what_the_type_does_not_take_does_not_meet_its_schema(type_, stored):
+    with pytest.raises(CodecError):
+        Codec(type_).decode(json.dumps(stored))
+    schema = json_schema(type_)
+    assert schema is not None
+    assert problem_of(stored, schema, schema) != ""
+
+
+def test_the_place_and_the_remedy_are_told():
+    schema = json_schema(Holder)
+    assert schema is not None
+    line = {"sku": "a", "price": "1", "count": "many"}
+    stored = {"model": {"number": 1}, "box": {"inside": 1}, "lines": [line]}
+    assert problem_of(stored, schema, schema) == 'lines[0].count: "many" does not fit: give a whole number, e.g. 3'
+
+
+def test_types_without_a_schema():
+    assert json_schema(complex) is None
+    assert json_schema(list[complex]) is None
+    assert json_schema(Any) == {}
+    assert schemas_text({"any": Any, "complex": complex}) == ""
+    assert json.loads(schemas_text({"a": int, "any": Any})) == {"a": {"type": "integer"}}
+
+
+def test_a_long_schema_is_not_stored():
+    large = attrs.make_class("Large", {f"field_{n}": attrs.field(type=int) for n in range(LONGEST // 10)})
+    assert schemas_text({"large": large}) == ""
