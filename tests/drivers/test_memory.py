@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, settings
 
 from stepflow.drivers.memory import MemoryDriver
-from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.commit import Commit, Created, Dequeue, Owner, Write
+from stepflow.drivers.port.queries import NotDueQuery
 from stepflow.drivers.rocksdb import RocksdbDriver
+from stepflow.model.state import State
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
-from stepflow.testing.conformance.kit import NOW, creation, make
+from stepflow.testing.conformance.kit import FLOW, NOW, awaiting, creation, ended, make, record, write
+
+CREATED = Created(FLOW, "hash", NOW)
 
 
 class TestMemory(DriverLaws):
@@ -35,6 +43,48 @@ def test_a_session_that_is_alone_is_not_woken_for_its_own_commits(tmp_path, monk
     assert woken == []
     one.close()
     assert woken == [1]  # who waits learns of the end
+
+
+def rev(store: Any, run_id: str) -> int:
+    return record(store, run_id).state.rev
+
+
+def calls_of(work: Callable[[], object]) -> int:
+    """How many functions it calls, or goes on with."""
+    calls = 0
+
+    def count(_frame: object, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_what_ended_costs_a_count_of_what_waits_nothing() -> None:
+    """Each `run_until_idle` counts: a year of an hourly schedule has 8,760 runs that ended."""
+    store: Any = MemoryDriver().connect("", Owner("one", "host", 1), NOW)
+    query = NotDueQuery((FLOW,), NOW)
+    make(store, creation("sleeps", due=NOW + 1), creation("waits"))
+    make(
+        store, Commit(writes=(Write(State("waits", rev(store, "waits"), awaiting("news"))),), queue=(Dequeue("waits"),))
+    )
+    costs = []
+    for batch in range(3):
+        for number in range(100):
+            made = State(f"{batch}/{number}", 0, ended())
+            make(store, Commit(writes=(Write(made, "1", CREATED),)))
+        assert store.read(query) == [2, 0]  # from now on those that ended are known
+        costs.append(calls_of(lambda: store.read(query)))
+    assert len(set(costs)) == 1
+    make(store, write("0/0", rev(store, "0/0"), awaiting("news")))  # it goes on, without a queue row
+    assert store.read(query) == [3, 0]
+    store.close()
 
 
 TestMemoryMachine = DriverMachine.TestCase  # the model against itself: the machine can be satisfied

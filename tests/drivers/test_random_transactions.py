@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,11 +14,10 @@ from stepflow import AsyncContext, Context, Engine, RetryPolicy, Steps, named, w
 from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.port.user_transaction import UserTransaction
-from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.errors import OutcomeUnknown, StepflowError, Unavailable
 from stepflow.testing import VirtualClock
-from tests.postgres.banks import Bank
+from tests.postgres.banks import Bank, sqlite_bank
 
 RUNS, CALLS = 60, 3
 POINTS = ("begin", "before", "statement", "after", "finish", "commit", "answer")
@@ -27,8 +25,7 @@ POINTS = ("begin", "before", "statement", "after", "finish", "commit", "answer")
 
 @pytest.fixture
 def bank(tmp_path: Path) -> Bank:
-    path = tmp_path / "runs.db"
-    return Bank(SqliteDriver(path), lambda: sqlite3.connect(path))
+    return sqlite_bank(tmp_path / "runs.db")
 
 
 class Broken(Exception):

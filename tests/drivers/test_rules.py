@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from stepflow.drivers.port.commit import Cancel, Commit, DedupKey, Dequeue, Enqueue, Event, Fence, Release, Write
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.journal import JournalRow, Progress
+from stepflow.drivers.port.pauses import FlowPause, Pause
 from stepflow.drivers.port.rules import (
     Changes,
     decide_commit,
@@ -22,7 +23,7 @@ from stepflow.drivers.port.rules import (
 )
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.errors import Duplicate, LostClaim, NotFound, RevMismatch, StepflowError, StoreError, TooLarge
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import UNSET, QueueRow
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import awaiting, ended, going
@@ -46,7 +47,8 @@ def snapshots(draw) -> RunSnapshot:
         if draw(st.booleans()):
             owner = draw(st.sampled_from(["", "", "me", "you"]))
             run.epoch = draw(epochs)
-            run.row = QueueRow("order", NOW + draw(st.integers(-1, 1)), owner, run.epoch, cancel=draw(st.booleans()))
+            marks = draw(st.sampled_from([{}, {"cancel": True}, {"paused": True}]))
+            run.row = QueueRow("order", NOW + draw(st.integers(-1, 1)), owner, run.epoch, **marks)
     return run
 
 
@@ -74,6 +76,8 @@ commits = st.builds(
     dedup=st.none() | st.just(DedupKey("k", "a", 200)),
     forget=st.lists(st.sampled_from(["", "k", "k:"]), max_size=1).map(tuple),
     journal=st.lists(st.sampled_from([ROW, ROW._replace(text="2"), ROW._replace(key="l")]), max_size=3).map(tuple),
+    pause=st.lists(st.builds(Pause, ids, st.booleans()), max_size=2).map(tuple),
+    flow_pause=st.none() | st.just(FlowPause("order", paused=True, at=NOW)),
 )
 batches = st.lists(commits, min_size=1, max_size=3)
 runs_of_all = st.fixed_dictionaries(dict.fromkeys(("a", "b", "c"), snapshots()))
@@ -83,9 +87,15 @@ def copy_of(run: RunSnapshot) -> RunSnapshot:
     return evolve(run, pending=dict(run.pending), known=set(run.known))
 
 
+def told(commit: Commit, changes: Changes) -> None:
+    """What the driver reads before: the schedules that the commit changes, which are not there."""
+    for change in (commit.schedule, commit.edit):
+        if change is not None:
+            changes.schedules.setdefault(change.id, None)
+
+
 def decide(commit: Commit, runs: dict[str, RunSnapshot], changes: Changes, number: int = 0) -> StepflowError | None:
-    if commit.schedule is not None:
-        changes.schedules.setdefault(commit.schedule.id, None)  # the driver reads it before
+    told(commit, changes)
     return decide_commit(commit, number, runs, NOW, changes, [10 + number * 10 + n for n in range(len(commit.writes))])
 
 
@@ -94,11 +104,14 @@ def decide(commit: Commit, runs: dict[str, RunSnapshot], changes: Changes, numbe
 def test_a_refused_commit_notes_nothing(batch, runs):
     changes = Changes(owner=ME)
     for number, commit in enumerate(batch):
-        if commit.schedule is not None:
-            changes.schedules.setdefault(commit.schedule.id, None)
+        told(commit, changes)
         before = repr((runs, changes))
         if decide(commit, runs, changes, number) is not None:
             assert repr((runs, changes)) == before
+
+
+def journaled(commit: Commit) -> tuple[str, int]:
+    return commit.fence or (commit.unowned[0], 0)
 
 
 @quiet
@@ -114,9 +127,11 @@ def test_a_commit_notes_all_that_it_holds(batch, runs):
     assert len(changes.consumed) == sum(len(commit.consume) for _n, commit in done)
     numbers = [number for given in changes.numbers.values() for part in given for number in part]
     assert len(numbers) == len(changes.data) + len(changes.delays)
-    assert changes.forgets == [(commit.fence.id, name) for _n, commit in done for name in commit.forget]
-    rows = [(commit.fence, row) for _n, commit in done for row in {row.key: row for row in commit.journal}.values()]
-    assert changes.journal == [(fence.id, row._replace(epoch=fence.epoch)) for fence, row in rows]
+    assert changes.forgets == [(journaled(commit)[0], name) for _n, commit in done for name in commit.forget]
+    rows = [
+        (journaled(commit), row) for _n, commit in done for row in {row.key: row for row in commit.journal}.values()
+    ]
+    assert changes.journal == [(run_id, row._replace(epoch=epoch)) for (run_id, epoch), row in rows]
     owned = [part for _n, commit in done for part in commit.queue if isinstance(part, Enqueue) and part.owned]
     assert [run_id for _n, run_id in changes.held] == [part.id for part in owned]
     assert all(run.row.owner in ("", ME) for run in runs.values() if run.placed and run.row)
@@ -140,7 +155,28 @@ def test_no_cancel_and_no_awaited_event_is_lost(commit, runs):
         woken = any(event.run_id == run_id and event.name in run.awaits for event in commit.publish)
         if woken and run.known != before[run_id].known:
             assert run.row is not None
-            assert run.row.owner or run.row.due <= NOW or not run.placed
+            assert run.row.owner or run.row.due <= NOW or not run.placed or run.row.paused
+
+
+@quiet
+@given(commits, runs_of_all)
+def test_a_paused_run_stays_paused_and_is_taken_by_no_commit(commit, runs):
+    before = {run_id: copy_of(run) for run_id, run in runs.items()}
+    if decide(commit, runs, Changes(owner=ME)) is not None:
+        return
+    for run_id, run in runs.items():
+        was = before[run_id].row
+        asked = [pause.paused for pause in commit.pause if pause.id == run_id]
+        if run.status or run.cancelled or any(cancel.id == run_id for cancel in commit.cancel):
+            continue
+        if asked[-1] if asked else was is not None and was.paused:
+            assert run.row is not None
+            assert run.row.paused
+            if run.placed and was is not None and was.paused:
+                assert not run.row.owner
+        elif asked and run.row is not None:
+            assert not run.row.paused
+            assert run.row.due != UNSET
 
 
 @quiet
@@ -153,6 +189,10 @@ def test_a_release_looks_again(epoch, due, run):
         assert decide_release(asked, found, NOW) is held
         if not held:
             assert found == run
+            continue
+        if run.paused:  # it keeps a row, which no claim takes
+            assert found.row is not None
+            assert (found.row.paused, found.row.owner) == (True, "")
             continue
         wanted = run.cancelled or run.has_pending(events_)
         due = min(NOW, NOW if asked.due is None else asked.due) if wanted else asked.due

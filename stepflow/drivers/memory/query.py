@@ -5,12 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from itertools import islice
+from operator import itemgetter
 
 from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.memory.tables import MemoryTables
-from stepflow.drivers.port.commit import Peer, Record
+from stepflow.drivers.port.commit import Peer
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pauses import PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.queries import (
     EndedQuery,
     HistoryQuery,
@@ -19,13 +21,13 @@ from stepflow.drivers.port.queries import (
     OwnerQuery,
     PrunedQuery,
     Revision,
+    RunList,
     RunQuery,
     Tally,
     TallyQuery,
 )
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Answer, Query
-from stepflow.errors import NotFound
 from stepflow.model.lifecycle import status_of
 
 
@@ -39,7 +41,7 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
         case TallyQuery():
             return _tally(tables, query)
         case NotDueQuery():
-            runs = [*tables.runs.values(), *tables.pending.values()]
+            runs = tables.open_runs()
             return [sum(_asleep(run, query) for run in runs), sum(_blocked(run, query) for run in runs)]
         case EndedQuery():
             return [run_id for run_id in query.ids if _is_over(tables.runs.get(run_id))]
@@ -56,6 +58,8 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
         case ScheduleQuery():
             return _schedules(tables, query)
+        case PausedFlowsQuery():
+            return [PausedFlowRow(flow, since) for flow, since in sorted(tables.paused_flows.items())]
         case OwnerQuery():
             return [Peer(owner) for _id, owner in sorted(tables.owners.items())]
 
@@ -110,43 +114,57 @@ def _asleep(run: MemoryRun, query: NotDueQuery) -> bool:
     row = run.row
     if row is None:
         return run.state.transition.events != () and run.created.flow in query.flows
-    return row.flow in query.flows and not row.owner and not row.blocked and row.due > query.now
+    return row.flow in query.flows and not row.owner and not (row.blocked or row.paused) and row.due > query.now
 
 
 def _blocked(run: MemoryRun, query: NotDueQuery) -> bool:
     row = run.row
-    return row is not None and row.flow in query.flows and not row.owner and row.blocked != ""
+    return row is not None and row.flow in query.flows and not (row.owner or row.paused) and row.blocked != ""
 
 
 def _is_over(run: MemoryRun | None) -> bool:
     return run is None or run.state.transition.status != ""
 
 
-def _age(run: MemoryRun) -> tuple[int, str]:
-    return run.created.created_at, run.state.id
+def _status(tables: MemoryTables, run: MemoryRun, now: int) -> str:
+    paused = run.created.flow in tables.paused_flows
+    return status_of(run.state, run.row, now, flow_paused=paused).value
 
 
-def _fits(run: MemoryRun, query: RunQuery) -> bool:
-    labels = run.state.labels
+def _fits(tables: MemoryTables, run: MemoryRun, query: RunQuery) -> bool:
+    state = run.state
     return (
         (query.flow is None or run.created.flow == query.flow)
-        and not (query.open and run.state.transition.status)
-        and all(labels.get(name) == value for name, value in (query.labels or {}).items())
-        and (query.status is None or status_of(run.state, run.row, query.now).value == query.status)
+        and not ((query.open or query.awaits) and state.transition.status)
+        and (not query.awaits or state.transition.events != ())
+        and all(state.labels.get(name) == value for name, value in (query.labels or {}).items())
+        and (query.status is None or _status(tables, run, query.now) in query.status)
+        and query.has_ranges(state, run.created.created_at)
     )
 
 
-def _runs(tables: MemoryTables, query: RunQuery) -> list[Record]:
-    every = tables.runs.values()
-    runs = sorted((run for run in every if run.state.transition.events or not query.awaits), key=_age, reverse=True)
-    if query.after is not None:
-        if query.after not in tables.runs:
-            raise NotFound(f"after={query.after!r}: there is no such run any more; ask for the first page again")
-        last = _age(tables.runs[query.after])
-        runs = [run for run in runs if _age(run) < last]
-    return [run.record(full=False) for run in runs if _fits(run, query)][: query.limit]
+def _is_asleep(run: MemoryRun, now: int) -> bool:
+    row = run.row
+    return row is not None and not row.owner and not (row.blocked or row.paused) and row.due > now
+
+
+def _runs(tables: MemoryTables, query: RunQuery) -> RunList:
+    if query.ids is not None:
+        return RunList(run.record(full=False) for run in map(tables.runs.get, query.ids) if run is not None)
+    runs = [run for run in tables.runs.values() if query.order != "due" or _is_asleep(run, query.now)]
+    keyed = sorted(
+        ((query.key_of(run.record(full=False)), run) for run in runs), key=itemgetter(0), reverse=not query.ascending
+    )
+    following = [(key, run) for key, run in keyed if query.is_next(key)]
+    looked_at = following if query.scan is None else following[: query.scan + 1]
+    found = RunList(
+        [run.record(full=False) for _key, run in looked_at if _fits(tables, run, query)][: max(query.limit, 0)]
+    )
+    if len(found) < query.limit and len(looked_at) < len(following):
+        found.end = looked_at[-1][0]
+    return found
 
 
 def _tally(tables: MemoryTables, query: TallyQuery) -> list[Tally]:
-    counts = Counter((run.created.flow, status_of(run.state, run.row, query.now).value) for run in tables.runs.values())
+    counts = Counter((run.created.flow, _status(tables, run, query.now)) for run in tables.runs.values())
     return [Tally(flow, status, number) for (flow, status), number in sorted(counts.items())]

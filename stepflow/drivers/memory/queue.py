@@ -68,7 +68,9 @@ class ReadyQueue:
         self._special: dict[str, int] = {}  # id -> epoch
 
     def add(self, run_id: str, row: QueueRow) -> None:
-        """Add a row without an owner, with a new epoch."""
+        """Add a row without an owner, with a new epoch; a paused one is not looked for."""
+        if row.paused:
+            return
         if row.blocked_by or row.crashes >= SUSPECT:
             self._special[run_id] = row.epoch
         else:

@@ -24,6 +24,7 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.rules import decide_release, reclaimed, returned
@@ -77,19 +78,24 @@ class MemoryStore(Store):
         if self._closed or self._memory.sessions > 1:  # or the only one who waits would wake for its own commits
             self._memory.changed.notify_all()
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
         with self._memory.changed:
             if self._closed:
                 return
-            for run_id in sorted(self._tables.held[self._owner.id]):
-                run = self._tables.entry(run_id)
-                assert run is not None
-                assert run.row is not None
-                self._tables.requeue(run_id, returned(run.row, run.state.rev))
-            self._tables.owners.pop(self._owner.id, None)
+            if not keep:
+                self._leave()
             self._closed = True
             self._touch()
             self._memory.sessions -= 1
+
+    def _leave(self) -> None:
+        """Give back what is held, and go."""
+        for run_id in sorted(self._tables.held[self._owner.id]):
+            run = self._tables.entry(run_id)
+            assert run is not None
+            assert run.row is not None
+            self._tables.requeue(run_id, returned(run.row, run.state.rev))
+        self._tables.owners.pop(self._owner.id, None)
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._memory.changed:
@@ -123,6 +129,7 @@ class MemoryStore(Store):
             self._open()
             self._tables.owners.setdefault(self._owner.id, self._owner)
             self._flows.update(flows)
+            flows = without(flows, self._tables.paused_flows)
             found = {
                 run_id: row
                 for run_id, row in self._tables.queue.special()
@@ -220,7 +227,8 @@ class MemoryStore(Store):
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         with self._memory.changed:
             self._open()
-            queue = self._tables.queue
+            queue, held = self._tables.queue, self._held(flows)
+            flows = without(flows, self._tables.paused_flows)
             special = [row for _id, row in queue.special() if row.flow in flows and row.blocked_by != flows[row.flow]]
             limit_usage = self._tables.limit_usage()
             lines = [line for flow in flows for line in queue.heads(flow).items()]
@@ -229,7 +237,7 @@ class MemoryStore(Store):
             suspects = sum(row.crashes >= SUSPECT and row.due <= now for row in special)
             scheduled = min((r.due for r in self._tables.schedules.values() if r.due is not None), default=None)
             first = min(dues, default=None)
-            return DueSummary(first, suspects, self._held(flows), self._memory.counters.head, schedule=scheduled)
+            return DueSummary(first, suspects, held, self._memory.counters.head, schedule=scheduled)
 
     def _held(self, flows: Mapping[str, str]) -> dict[str, int]:
         counts: Counter[str] = Counter()

@@ -37,6 +37,7 @@ from stepflow.drivers.port.rules import (
     ids_of,
     pending_ids_of,
     publishes_of,
+    schedules_of,
 )
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
@@ -53,6 +54,9 @@ class MemoryTables:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
         self.runs: dict[str, MemoryRun] = {}
+        self.open: set[str] = (
+            set()
+        )  # ids of runs that have a queue row or may wait for an event, and of some that ended since
         self.log: list[Revision] = []
         self.owners: dict[str, Owner] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
@@ -61,6 +65,7 @@ class MemoryTables:
         self.pruned: dict[str, PrunedId] = {}  # ids that are refused
         self.clearing = Lock()  # held while the log is filtered
         self.schedules: dict[str, ScheduleRow] = {}
+        self.paused_flows: dict[str, int] = {}  # since when
         self.pending: dict[str, MemoryRun] = {}  # delays that have not fired, by the key of their queue row
 
     def entry(self, key: str) -> MemoryRun | None:
@@ -90,10 +95,17 @@ class MemoryTables:
         run.row = row
         if row is None:
             return
+        self.open.add(run_id)
         if row.owner:
             self.held[row.owner].add(run_id)
         else:
             self.queue.add(run_id, row)
+
+    def open_runs(self) -> list[MemoryRun]:
+        """The runs and delays that have a queue row or wait for an event; what ended costs nothing from now on."""
+        found = {key: run for key in self.open if (run := self.runs.get(key)) is not None}
+        self.open = {key for key, run in found.items() if run.row is not None or run.state.transition.events}
+        return [*(found[key] for key in self.open), *self.pending.values()]
 
     def shows(self, revision: Revision) -> bool:
         """Whether a revision of the log belongs to a run that was not pruned; a later run may have its id."""
@@ -157,6 +169,8 @@ class MemoryTables:
         run, transition, part = self.runs.get(step.id), step.transition, step.part
         if run is None or run.row is None or run.row.epoch != step.epoch or run.state.rev != step.rev:
             return None
+        if run.row.paused and part is None:
+            return None
         if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
             return None
         if part is not None and run.row.cancel and transition.status != "cancelled":
@@ -171,7 +185,7 @@ class MemoryTables:
     def _append(self, append: Append, now: int) -> Committed | None:
         """The fast path of journal rows; None if the claim is lost or events are used up."""
         run = self.entry(append.id)
-        if run is None or run.row is None or run.row.epoch != append.epoch or append.consume:
+        if run is None or run.row is None or run.row.epoch != append.epoch or append.consume or run.row.paused:
             return None
         run.append(append.rows, append.epoch, self.counters.journal)
         return Committed(committed_at=now)
@@ -197,8 +211,8 @@ class MemoryTables:
         changes = Changes(owner, "memory://", last_data=attached.last_blob, last_delay=attached.last_delay)
         if commit.dedup is not None:
             changes.reserved = self.control.reserved_by(commit.dedup, now, self.runs)
-        if commit.schedule is not None:
-            changes.schedules[commit.schedule.id] = self.schedules.get(commit.schedule.id)
+        for schedule_id in schedules_of(commit):
+            changes.schedules[schedule_id] = self.schedules.get(schedule_id)
         revs = range(head + 1, head + 1 + len(commit.writes))
         problem = decide_commit(commit, 0, runs, now, changes, revs)
         if problem is not None:
@@ -226,6 +240,11 @@ class MemoryTables:
                 del self.schedules[schedule_id]
             else:
                 self.schedules[schedule_id] = scheduled
+        for pause in changes.flow_pauses:
+            if pause.paused:
+                self.paused_flows.setdefault(pause.flow, pause.at)
+            else:
+                self.paused_flows.pop(pause.flow, None)
         epochs = [row.epoch for _number, run_id in changes.held if (row := self.row(run_id)) is not None]
         data_revs, offsets = changes.numbers.get(0, ((), ()))
         return Committed(tuple(revs), data_revs, offsets, tuple(epochs), now)
@@ -243,6 +262,7 @@ class MemoryTables:
         new = write.state
         if creates:
             self.runs[new.id] = MemoryRun(State(new.id), created_by(write, now), NO_EXCHANGE)
+        self.open.add(new.id)
         self._revise(self.runs[new.id], new.transition, new.labels, new.annotations, write.exchange, now)
 
     def _revise(

@@ -8,8 +8,8 @@ from typing import Any
 from stepflow.drivers.payload.pipeline import Pipeline, checked_stages
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
 from stepflow.drivers.port.pruning import PrunedId
-from stepflow.drivers.port.queries import DueSummary
-from stepflow.drivers.port.schedules import ScheduleQuery
+from stepflow.drivers.port.queries import DueSummary, RunList
+from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.step import Member, whole
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
@@ -35,6 +35,14 @@ class PayloadDriver(Driver):
         """Those of the inner driver."""
         return self._inside.migrations()
 
+    def distribution(self) -> str:
+        """That of the inner driver."""
+        return self._inside.distribution()
+
+    def distribute(self) -> None:
+        """That of the inner driver."""
+        self._inside.distribute()
+
 
 class PayloadStore(Store):
     """A session: seals what goes in, opens what comes out, and forwards everything else."""
@@ -45,9 +53,9 @@ class PayloadStore(Store):
         self._inside, self._pipeline = inside, pipeline
         self.guards = inside.guards
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
         """End the session."""
-        self._inside.close()
+        self._inside.close(keep)
 
     def same_input(self, stored: str, digest: str) -> bool:
         """Compares under the key that sealed the stored one."""
@@ -99,7 +107,8 @@ class PayloadStore(Store):
         answers: Any = self._inside.read(query)
         if isinstance(query, ScheduleQuery):
             return self._pipeline.schedules(answers, due=query.until is not None)
-        return list(map(self._pipeline.opened, answers))
+        opened = map(self._pipeline.opened, answers)
+        return RunList(opened, answers.end) if isinstance(answers, RunList) else list(opened)
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         """Forwarded."""
@@ -121,6 +130,14 @@ class PayloadStore(Store):
         """An opened record."""
         return self._opened(await self._inside.aload_in(tx, run_id))
 
+    def load_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        """An opened row."""
+        return self._opened_schedule(self._inside.load_schedule_in(tx, schedule_id))
+
+    async def aload_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        """An opened row."""
+        return self._opened_schedule(await self._inside.aload_schedule_in(tx, schedule_id))
+
     def begin(self, *, awaited: bool = False) -> UserTransaction:
         """A transaction of the inner store; what is committed with it is sealed."""
         return PayloadTransaction(self._inside.begin(awaited=awaited), self._pipeline)
@@ -131,6 +148,9 @@ class PayloadStore(Store):
 
     def _claims(self, found: Sequence[Claim]) -> list[Claim]:
         return [claim._replace(record=self._opened(claim.record)) for claim in found]
+
+    def _opened_schedule(self, row: ScheduleRow | None) -> ScheduleRow | None:
+        return None if row is None else self._pipeline.schedules([row], due=False)[0]
 
     def _opened(self, record: Record | None) -> Record | None:
         return None if record is None else self._pipeline.record(record)

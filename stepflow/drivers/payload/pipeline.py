@@ -16,10 +16,11 @@ from stepflow.drivers.port.commit import Commit, Created, Event, Record, Write
 from stepflow.drivers.port.delays import Delay, StoredData
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import Revision
-from stepflow.drivers.port.schedules import ScheduleChange, ScheduleRow
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleRow
 from stepflow.drivers.port.step import Append, Member, Step
 from stepflow.errors import CodecError, StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
+from stepflow.model.schedule_edit import each_part, parts_of
 from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
@@ -100,6 +101,7 @@ class Pipeline:
             data=tuple(evolve(one, blob=self._blob(one.blob)) for one in commit.data),
             journal=self._rows(commit.journal),
             schedule=self._schedule(commit.schedule),
+            edit=self._edit(commit.edit),
         )
 
     def record(self, record: Record) -> Record:
@@ -119,8 +121,8 @@ class Pipeline:
 
     def schedules(self, found: Sequence[ScheduleRow], due: bool) -> list[ScheduleRow]:
         """The schedules as they were given. If one cannot be opened, a worker sees it closed, and looks later; else Unopened is raised."""
-        opened = [row._replace(body=self.open(row.body)) for row in found]
-        closed = [row.id for row in opened if row.body[:1] == SEALED]
+        opened = [row._replace(body=each_part(row.body, self.open)) for row in found]
+        closed = [row.id for row in opened if any(part and part[:1] == SEALED for part in parts_of(row.body))]
         if closed and not due:
             raise Unopened(f"schedule {closed[0]!r}: {UNOPENED}")
         return opened
@@ -185,7 +187,12 @@ class Pipeline:
         return tuple(row._replace(text=self.seal(row.text)) for row in rows)
 
     def _schedule(self, change: ScheduleChange | None) -> ScheduleChange | None:
-        return change if change is None or change.body is None else change._replace(body=self.seal(change.body))
+        if change is None or change.body is None:
+            return change
+        return change._replace(body=each_part(change.body, self.seal))
+
+    def _edit(self, edit: ScheduleEdit | None) -> ScheduleEdit | None:
+        return edit if edit is None or edit.text is None else edit._replace(text=self.seal(edit.text))
 
     def _event(self, event: Event) -> Event:
         return evolve(event, payload=self.seal(event.payload))

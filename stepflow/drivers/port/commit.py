@@ -10,7 +10,8 @@ from attrs import frozen
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.deltas import UNKNOWN, ExchangeParts
 from stepflow.drivers.port.journal import JournalRow
-from stepflow.drivers.port.schedules import ScheduleChange
+from stepflow.drivers.port.pauses import FlowPause, Pause
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
@@ -154,9 +155,11 @@ class Commit(NamedTuple):
     `unowned` lists runs whose queue row, if any, must have no owner. `publish` stores events (one that is already there is
     ignored; a new one for a completed or cancelled run is refused) and makes a run that waits for that name due now. `placeholders` refer to numbers that the commit gets itself:
     the store fills them in (`stepflow.drivers.port.placeholders`), so that a State can hold the revision of another one.
-    `forget` deletes journal rows of the fenced run: a name that ends in ':' those whose keys begin with it, '' all, another one
-    the row of that key. `journal` are rows of the fenced run to be written; each replaces the one of its key. `schedule` changes a
-    schedule of that version; with another one the commit is refused (RevMismatch with the schedule's id).
+    `forget` deletes journal rows of the fenced run, or, without a fence, of the only `unowned` one: a name that ends in ':' those whose keys begin with it, '' all, another one
+    the row of that key. `journal` are rows of that run to be written; each replaces the one of its key. `schedule` changes a
+    schedule of that version; with another one the commit is refused (RevMismatch with the schedule's id). `pause` pauses runs or
+    lets them go on, `flow_pause` does that to a flow. `edit` changes a schedule of any version, as it is when the commit is applied: it
+    goes only with what is posted through a caller's transaction.
     """
 
     fence: Fence | None = None
@@ -173,6 +176,9 @@ class Commit(NamedTuple):
     forget: tuple[str, ...] = ()
     journal: tuple[JournalRow, ...] = ()
     schedule: ScheduleChange | None = None
+    pause: tuple[Pause, ...] = ()
+    flow_pause: FlowPause | None = None
+    edit: ScheduleEdit | None = None
 
 
 class Committed(NamedTuple):
@@ -270,10 +276,12 @@ class HeartbeatReply:
 
     `reclaimed` is true once after others took this owner, which lives, for dead: its claims from before are lost, and the
     crashes that were counted for it are taken back. A store in which that cannot happen never says so. `time` is the store's
-    time, as `Store.time` gives it.
+    time, as `Store.time` gives it. `rest_s` is how many seconds an engine that holds nothing may let pass until its next beat: no
+    other owner holds anything either, and the store tells of changes. None: others may hold runs, or the store does not know.
     """
 
     peers: tuple[Peer, ...] = ()
     cancels: tuple[str, ...] = ()
     reclaimed: bool = False
     time: int | None = None
+    rest_s: float | None = None

@@ -19,6 +19,7 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.queries import PostConflict
+from stepflow.drivers.port.schedules import ScheduleEdit, ScheduleRow, decide_edit
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
@@ -26,6 +27,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import CANCEL, CHILDREN, STYLE, State, Transition, without_wait
 
 log = logging.getLogger("stepflow")
+CHANGE = "change"  # what was posted, of a schedule
 
 
 def dump(commit: Commit) -> str:
@@ -39,16 +41,22 @@ def dump(commit: Commit) -> str:
         raise StoreError("tx= cannot hold a run, delay it or store data: do that without tx=, after your commit")
     if commit.fence or commit.unowned or commit.consume or len(rows) < len(commit.queue):
         raise StoreError("tx= is for starting, publishing and cancelling; do the rest without tx=, after your commit")
-    if commit.cancel and (commit.writes or commit.queue or commit.publish):
+    if commit.schedule or commit.pause or commit.flow_pause:
+        raise StoreError(
+            "tx= takes a change of a schedule as an edit: it may be another one when your transaction commits"
+        )
+    if commit.cancel and (commit.edit or commit.writes or commit.queue or commit.publish):
         raise StoreError("tx= takes a cancel alone: post the starts and publishes on their own")
     if any(write.state.rev for write in commit.writes):
         raise StoreError("tx= can start a run, it cannot write one that exists already: do that without tx=")
-    raw = {
+    raw: dict[str, Any] = {
         "writes": [_dump_write(write) for write in commit.writes],
         "queue": [[row.id, row.flow, row.due, row.priority, False, row.limits] for row in rows],
         "publish": [[e.run_id, e.name, e.id, e.payload, e.published_at] for e in commit.publish],
         "cancel": [[one.id, one.at] for one in commit.cancel],
     }
+    if commit.edit is not None:
+        raw["edit"] = list(commit.edit)
     return json.dumps(raw, ensure_ascii=False)
 
 
@@ -79,12 +87,15 @@ def parse(body: str) -> tuple[Commit, int]:
     cancel = tuple(Cancel(*one) for one in raw.get("cancel", ()))
     times = [write.created.created_at for write in writes if write.created] + [event.published_at for event in publish]
     times += [one.at for one in cancel]
-    queue = tuple(Enqueue(*part) for part in raw["queue"])
-    return Commit(writes=writes, queue=queue, publish=publish, cancel=cancel), max(times, default=0)
+    queue, edit = tuple(Enqueue(*part) for part in raw["queue"]), None
+    if "edit" in raw:
+        edit = ScheduleEdit(*raw["edit"])
+        times.append(edit.at)
+    return Commit(writes=writes, queue=queue, publish=publish, cancel=cancel, edit=edit), max(times, default=0)
 
 
 def needle(run_id: str) -> str:
-    """A text that the stored text of every commit for this run has in it; those of other runs may have it, too."""
+    """A text that the stored text of every commit for this run, or schedule, has in it; those of others may have it, too."""
     return json.dumps(run_id, ensure_ascii=False)
 
 
@@ -139,6 +150,15 @@ def as_posted(record: Record | None, run_id: str, commits: Iterable[Commit]) -> 
     return record
 
 
+def schedule_as_posted(row: ScheduleRow | None, schedule_id: str, commits: Iterable[Commit]) -> ScheduleRow | None:
+    """A schedule once these posted commits have taken place."""
+    for commit in commits:
+        if commit.edit is not None and commit.edit.id == schedule_id:
+            found = decide_edit(commit.edit, row, commit.edit.at)
+            row = row if isinstance(found, StepflowError) else found
+    return row
+
+
 def _woken(record: Record, event: Event) -> QueueRow | None:
     """The queue row once the run has this event."""
     transition, row = record.state.transition, record.row
@@ -163,7 +183,9 @@ def is_made(commit: Commit, found: Callable[[str], tuple[str, str] | None]) -> b
 
 
 def subject(commit: Commit) -> tuple[str, str]:
-    """The run that a posted commit is for, and what it is."""
+    """The run or schedule that a posted commit is for, and what it is."""
+    if commit.edit is not None:
+        return commit.edit.id, CHANGE
     if commit.writes:
         return commit.writes[0].state.id, "start"
     return (commit.publish[0].run_id, "publish") if commit.publish else (commit.cancel[0].id, "cancel")
@@ -177,5 +199,6 @@ def conflict(commit: Commit, refusal: StepflowError, at: int) -> PostConflict:
 
 def log_conflict(found: PostConflict) -> None:
     """Log that something posted cannot take place."""
-    text = "run %s: a %s was committed with a transaction, but cannot take place: %s; `stepflow doctor` lists it"
-    log.error(text, found.run_id, found.posted, found.reason, extra={"event": "conflict", "run_id": found.run_id})
+    text = "%s %s: a %s was committed with a transaction, but cannot take place: %s; `stepflow doctor` lists it"
+    what = "schedule" if found.posted == CHANGE else "run"
+    log.error(text, what, found.run_id, found.posted, found.reason, extra={"event": "conflict", "run_id": found.run_id})

@@ -73,7 +73,7 @@ Group = tuple[str, ...]
 
 @define
 class Candidates:
-    """Runs that may have ended before `before`; goes on behind the last one that was taken, so that kept ones are looked at once."""
+    """Runs that may have ended before `before`; continues after the last one that was taken, so that kept ones are looked at once."""
 
     before: int
     _places: dict[Group, tuple[int, str]] = field(factory=dict)  # creation time and id of the last one looked at

@@ -25,21 +25,16 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.delays import DataWrite, Delay
 from stepflow.drivers.port.journal import JournalRow, Progress
+from stepflow.drivers.port.pauses import FlowPause
 from stepflow.drivers.port.placeholders import filled
 from stepflow.drivers.port.pruning import PRUNED
-from stepflow.drivers.port.schedules import ScheduleRow, decide_schedule
+from stepflow.drivers.port.refusals import holds, refusal
+from stepflow.drivers.port.schedules import ScheduleRow, decide_edit, decide_schedule
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import printable
 from stepflow.errors import (
-    CancelRequested,
     Duplicate,
-    LostClaim,
-    NotFound,
-    RevMismatch,
-    RunEnded,
     StepflowError,
-    StoreError,
-    TooLarge,
 )
 from stepflow.model.family import PARENT, end_event
 from stepflow.model.lifecycle import QueueRow
@@ -86,6 +81,7 @@ class Changes:
     )  # run id, name of journal rows; done before the next ones are written
     schedules: dict[str, ScheduleRow | None] = field(factory=dict)  # of the batch, as they are; given by the driver
     scheduled: dict[str, ScheduleRow | None] = field(factory=dict)  # as they shall be
+    flow_pauses: list[FlowPause] = field(factory=list)  # a flow that is paused already keeps its time
     journal: list[tuple[str, JournalRow]] = field(factory=list)  # run id, a row with its epoch; no key of a run twice
 
 
@@ -98,10 +94,17 @@ def ids_of(commit: Commit) -> Collection[str]:
     if commit.publish or commit.cancel:
         found += [event.run_id for event in commit.publish]
         found += [cancel.id for cancel in commit.cancel]
+    if commit.pause:
+        found += [pause.id for pause in commit.pause]
     if commit.delays or commit.data:
         found += [delay.state.id for delay in commit.delays]
         found += [data.run_id for data in commit.data]
     return dict.fromkeys(found)
+
+
+def schedules_of(commit: Commit) -> Collection[str]:
+    """The schedules that a commit changes."""
+    return [change.id for change in (commit.schedule, commit.edit) if change is not None]
 
 
 def parent_told(write: Write) -> str:
@@ -115,11 +118,13 @@ def publishes_of(commit: Commit) -> Sequence[tuple[str, str, str]]:
 
 
 def pending_ids_of(commit: Commit) -> Sequence[str]:
-    """The runs whose pending events decide: those of which events are consumed, and those that stop to wait for an event."""
+    """The runs whose pending events decide: those of which events are consumed, and those that stop to wait for an event or are resumed."""
     found = [part.id for part in commit.queue if isinstance(part, Dequeue)]
     if found:
         awaits = {write.state.id: write.state.transition.events for write in commit.writes}
         found = [run_id for run_id in found if awaits.get(run_id, "?")]  # of a run that is not written it is not known
+    if commit.pause:
+        found += [pause.id for pause in commit.pause if not pause.paused]
     return [*found, commit.fence.id] if commit.consume and commit.fence is not None else found
 
 
@@ -137,22 +142,18 @@ def decide_commit(
     commit: Commit, number: int, runs: Mapping[str, RunSnapshot], now: int, changes: Changes, revs: Sequence[int]
 ) -> StepflowError | None:
     """Note what the commit changes, or answer why nothing of it is done; `revs` are the new revisions of its writes."""
-    scheduled = decide_schedule(commit.schedule, changes.schedules, now)
-    problem: StepflowError | None = _lost(commit, runs) or _stale(commit.writes, runs)
+    change = commit.schedule or commit.edit
+    scheduled = _scheduled(commit, changes, now)
     problem = (
-        problem
-        or _cancelled(commit, runs)
-        or _missing(commit, runs)
-        or _ended(commit, runs)
-        or _too_large(commit.data, changes)
-        or (scheduled if isinstance(scheduled, RevMismatch) else None)
+        refusal(commit, runs, changes.largest_blob, changes.store)
+        or (scheduled if isinstance(scheduled, StepflowError) else None)
         or _reserve(commit.dedup, changes)
     )
     if problem is not None:
         return problem
-    if commit.schedule is not None:
-        assert not isinstance(scheduled, RevMismatch)
-        changes.schedules[commit.schedule.id] = changes.scheduled[commit.schedule.id] = scheduled
+    if change is not None:
+        assert not isinstance(scheduled, StepflowError)
+        changes.schedules[change.id] = changes.scheduled[change.id] = scheduled
     first = changes.last_data + 1
     commit = filled(commit, revs, range(first, first + len(commit.data)), now)
     ends: list[tuple[str, Event]] = []
@@ -167,6 +168,8 @@ def decide_commit(
             run.row = run.row and run.row._replace(
                 cancel=False
             )  # the run carries it out itself, and may sleep meanwhile
+        if commit.fence is None and CANCEL in write.state.transition.annotations:
+            run.row = run.row and run.row._replace(paused=False)  # a cancel takes place at once
     for seq in dict.fromkeys(commit.consume):
         assert commit.fence is not None
         del runs[commit.fence.id].pending[seq]
@@ -185,92 +188,22 @@ def decide_commit(
     for cancel in commit.cancel:
         run = runs[cancel.id]
         assert run.row is not None
-        run.row, run.marked = run.row._replace(cancel=True), True
+        run.row, run.marked = run.row._replace(cancel=True, paused=False), True
+    for pause in commit.pause:
+        if pause.paused:
+            runs[pause.id].pause()
+        else:
+            runs[pause.id].resume(now)
+    if commit.flow_pause is not None:
+        changes.flow_pauses.append(commit.flow_pause)
     return None
 
 
-def lost_claim(run_id: str, epoch: int) -> LostClaim:
-    """The refusal of a holder whose claim is gone."""
-    return LostClaim(f"run {run_id!r}: the claim with epoch {epoch} is gone, another worker may hold the run: drop it")
-
-
-def _holds(run: RunSnapshot, epoch: int) -> bool:
-    return run.row is not None and run.epoch == epoch and not run.placed
-
-
-def _lost(commit: Commit, runs: Mapping[str, RunSnapshot]) -> LostClaim | StoreError | None:
-    fence = commit.fence
-    if fence is not None and not _holds(runs[fence.id], fence.epoch):
-        return lost_claim(fence.id, fence.epoch)
-    if fence is None and (commit.journal or commit.forget):
-        return StoreError("journal rows are written and forgotten under a claim only: give the commit its fence")
-    for run_id in commit.unowned:
-        row = runs[run_id].row
-        if row is not None and row.owner:
-            return LostClaim(f"run {run_id!r} is held by a worker: cancel it, or wait until it is released")
-    return None
-
-
-def _stale(writes: Sequence[Write], runs: Mapping[str, RunSnapshot]) -> RevMismatch | None:
-    met: set[str] = set()
-    stale = []
-    for write in writes:
-        state = write.state
-        if state.id in met or runs[state.id].rev != state.rev:
-            stale.append(state.id)
-        met.add(state.id)
-    return RevMismatch(stale) if stale else None
-
-
-def _cancelled(commit: Commit, runs: Mapping[str, RunSnapshot]) -> CancelRequested | None:
-    """The refusal of a holder that ends its run otherwise than as cancelled although that was requested."""
-    if commit.fence is None or not runs[commit.fence.id].cancelled:
-        return None
-    for write in commit.writes:
-        if write.state.id == commit.fence.id and write.state.transition.status not in ("", "cancelled"):
-            return CancelRequested(f"run {commit.fence.id!r}: a cancel was requested, end the run as cancelled")
-    return None
-
-
-def _missing(commit: Commit, runs: Mapping[str, RunSnapshot]) -> StepflowError | None:
-    if commit.consume:
-        pending = runs[commit.fence.id].pending if commit.fence else {}
-        if taken := sorted(set(commit.consume).difference(pending)):
-            return NotFound(f"events {taken} of the fenced run are not there any more: read the run again")
-    needed = [part.id for part in commit.queue if isinstance(part, Enqueue)]
-    if commit.publish:
-        needed += [event.run_id for event in commit.publish]
-    missing = [run_id for run_id in needed if runs[run_id].rev in (0, PRUNED)]
-    if missing:
-        created = {write.state.id for write in commit.writes}
-        if gone := [run_id for run_id in missing if run_id not in created]:
-            return NotFound(f"there is no run {gone[0]!r} in this namespace: start it first")
-    if commit.cancel:
-        queued = {part.id for part in commit.queue}
-        for cancel in commit.cancel:
-            row = runs[cancel.id].row
-            if row is None or not row.owner or cancel.id in queued:
-                return LostClaim(f"run {cancel.id!r} is not held by a worker: cancel it directly")
-    return None
-
-
-def _ended(commit: Commit, runs: Mapping[str, RunSnapshot]) -> RunEnded | None:
-    """The refusal of a new event for a run that no wait can take: only a failed run may go on, after a redrive."""
-    for event in commit.publish:
-        run = runs[event.run_id]
-        if run.status not in ("", "failed") and (event.name, event.id) not in run.known:
-            return RunEnded(event.run_id, run.status, f"event {event.name!r} was not stored")
-    return None
-
-
-def _too_large(data: Sequence[DataWrite], changes: Changes) -> TooLarge | None:
-    for one in data:
-        if len(one.blob) > changes.largest_blob:
-            return TooLarge(
-                f"the data of run {one.run_id!r} has {len(one.blob)} bytes, {changes.store} stores at most"
-                f" {changes.largest_blob}: split it"
-            )
-    return None
+def _scheduled(commit: Commit, changes: Changes, now: int) -> ScheduleRow | StepflowError | None:
+    """The schedule that a commit changes, after that, None if it is gone; or the refusal."""
+    if commit.edit is not None:
+        return decide_edit(commit.edit, changes.schedules[commit.edit.id], now)
+    return decide_schedule(commit.schedule, changes.schedules, now)
 
 
 def _reserve(dedup: DedupKey | None, changes: Changes) -> Duplicate | None:
@@ -296,9 +229,8 @@ def _attach(commit: Commit, changes: Changes) -> tuple[tuple[int, ...], tuple[in
 
 
 def _journal(commit: Commit, changes: Changes) -> None:
-    """Note which journal rows of the fenced run go and come."""
-    assert commit.fence is not None
-    run_id, epoch = commit.fence
+    """Note which journal rows of the fenced or unowned run go and come."""
+    run_id, epoch = commit.fence or (commit.unowned[0], 0)
     changes.forgets += [(run_id, name) for name in commit.forget]
     last = {row.key: row for row in commit.journal}
     changes.journal += [(run_id, row._replace(seq=0, epoch=epoch)) for row in last.values()]
@@ -355,7 +287,7 @@ def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None
     run.known.add((event.name, event.id))
     run.pending[-1 - len(run.pending)] = event.name  # its seq is drawn when it is written
     changes.events.append(event)
-    if event.name not in run.awaits or run.status:
+    if event.name not in run.awaits or run.status or run.paused:
         return
     if run.row is None:
         run.enqueue(run.target, now, run.limits)
@@ -366,7 +298,7 @@ def _publish(event: Event, run: RunSnapshot, now: int, changes: Changes) -> None
 def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
     """Note where the queue row goes; False where the claim is lost."""
     row = run.row
-    if row is None or not _holds(run, release.fence.epoch):
+    if row is None or not holds(run, release.fence.epoch):
         return False
     due = release.due
     if run.cancelled or (release.events and run.has_pending(release.events)):

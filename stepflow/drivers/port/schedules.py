@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from attrs import frozen
 
-from stepflow.errors import RevMismatch
+from stepflow.errors import NotFound, RevMismatch, StepflowError, TooLarge
+from stepflow.model.schedule_edit import parts_of, with_edit
+
+MOST_EDITS = 1000  # that come with transactions, until a worker or a caller stores the schedule anew
 
 
 class ScheduleRow(NamedTuple):
@@ -29,6 +32,19 @@ class ScheduleChange(NamedTuple):
     version: int
     due: int | None = None
     body: str | None = None
+
+
+class ScheduleEdit(NamedTuple):
+    """A change of a schedule, as it then is, that comes through a caller's transaction: `text` is put behind its body (None: it is deleted).
+
+    `at` is the time of the change, microseconds UTC; a worker shall look at the schedule then. `absent` says what to do if there is
+    no such schedule. `stepflow.model.schedule_edit` has the texts; a store does not interpret them.
+    """
+
+    id: str
+    at: int
+    text: str | None = None
+    absent: Literal["make", "refuse", "ignore"] = "refuse"
 
 
 @frozen
@@ -55,3 +71,21 @@ def decide_schedule(
         return None
     # Above `now`, so that a schedule that is made again after its deletion has no version that the former one had.
     return ScheduleRow(change.id, max(version + 1, now), change.due, change.body)
+
+
+def decide_edit(edit: ScheduleEdit, row: ScheduleRow | None, now: int) -> ScheduleRow | StepflowError | None:
+    """The row after an edit, None if there is none; or the refusal of the edit."""
+    if row is None and edit.absent != "make":
+        return None if edit.absent == "ignore" else no_schedule(edit.id)
+    if edit.text is None:
+        return None
+    if row is not None and len(parts_of(row.body)) > MOST_EDITS:
+        return TooLarge(f"schedule {edit.id!r}: {MOST_EDITS} changes wait for a worker of the namespace: run one")
+    body = with_edit(None if row is None else row.body, edit.text)
+    version = 0 if row is None else row.version
+    return ScheduleRow(edit.id, max(version + 1, now), edit.at, body)
+
+
+def no_schedule(schedule_id: str) -> NotFound:
+    """There is none of this id."""
+    return NotFound(f"there is no schedule {schedule_id!r} in this namespace: engine.schedule() makes one")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from attrs import define, field
 
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import UNSET, QueueRow
 from stepflow.model.state import Transition
 
 EventKey = tuple[str, str]
@@ -35,7 +35,7 @@ class RunSnapshot:
     known: set[EventKey] = field(factory=set)  # the events of the batch that are stored already
     delay: int = 0  # the offset, if this is a pending delay
     placed: bool = False  # its queue row is to be written, or to be removed if `row` is None
-    marked: bool = False  # its owned queue row gets the cancel mark
+    marked: bool = False  # its owned queue row gets the marks `cancel` and `paused` of `row`
     fired: bool = False  # the delay is over
     polls: bool = False  # the epoch is that of a claim of which the State does not know, in stores that have such
 
@@ -48,9 +48,40 @@ class RunSnapshot:
         """Whether a cancel was asked for that the holder has not carried out."""
         return self.row is not None and self.row.cancel and not self.status
 
+    @property
+    def paused(self) -> bool:
+        """Whether the run is not to be claimed: what its rows hold from now on says so, too, until it is resumed or cancelled."""
+        return self.row is not None and self.row.paused and not self.row.cancel and not self.status
+
     def place(self, row: QueueRow | None) -> None:
-        """Replace or remove the queue row."""
+        """Replace or remove the queue row; a paused run keeps one."""
+        if self.paused:
+            row = row or QueueRow(self.target, UNSET, priority=self.priority, limits=self.limits)
+            row = row._replace(paused=not row.cancel)
         self.row, self.placed = row, True
+
+    def pause(self) -> None:
+        """Mark the run; one of which a cancel was requested ends instead."""
+        row = self.row
+        if self.cancelled or self.paused:
+            return
+        if row is not None and row.owner:
+            self.row, self.marked = row._replace(paused=True), True
+            return
+        row = row or QueueRow(self.target, UNSET, priority=self.priority, limits=self.limits)
+        self.place(row._replace(paused=True))
+
+    def resume(self, now: int) -> None:
+        """Take the mark away: what became due, or was published, meanwhile lets the run go on."""
+        if self.row is None or not self.row.paused:
+            return
+        row = self.row = self.row._replace(paused=False)
+        if row.owner:
+            self.marked = True
+        elif self.has_pending(self.awaits):
+            self.place(row._replace(due=min(row.due, now)))
+        else:
+            self.place(None if row.due == UNSET else row)
 
     def enqueue(self, flow: str, due: int, limits: str, *, cancel: bool = False) -> None:
         """Give it an unowned queue row."""

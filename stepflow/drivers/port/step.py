@@ -128,4 +128,8 @@ def _only_write(commit: Commit) -> Write | None:
         return None
     if commit.cancel or commit.delays or commit.data or commit.placeholders or commit.dedup is not None:
         return None
-    return None if commit.forget or commit.journal or commit.schedule is not None else commit.writes[0]
+    if commit.forget or commit.journal or commit.schedule is not None or commit.pause or commit.flow_pause is not None:
+        return None
+    if commit.edit is not None:
+        return None
+    return commit.writes[0]

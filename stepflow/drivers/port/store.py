@@ -1,4 +1,4 @@
-"""The port: what an engine needs of a store, as twenty-five numbered laws that every driver obeys.
+"""The port: what an engine needs of a store, as twenty-six numbered laws that every driver obeys.
 
 A `Driver` names a store and opens `Store` sessions on it, one per engine. All calls are synchronous and thread-safe;
 an engine sends its writes from one thread at a time, but for `commit_if_free` and `claim_if_free`, and may read from others meanwhile. No
@@ -25,6 +25,7 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.pauses import PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.pruning import Pruned, PrunedId
 from stepflow.drivers.port.queries import (
     Condition,
@@ -60,6 +61,7 @@ TableQuery = (
     | JournalQuery
     | PrunedQuery
     | ScheduleQuery
+    | PausedFlowsQuery
 )
 Query = TableQuery | OwnerQuery
 Answer = (
@@ -75,6 +77,7 @@ Answer = (
     | list[Peer]
     | list[PrunedId]
     | list[ScheduleRow]
+    | list[PausedFlowRow]
 )
 
 
@@ -110,12 +113,14 @@ class Store(ABC):
     11. *History* keeps every revision until it is pruned, and each State's newest one always.
     12. *Inbox.* What was posted through a caller's transaction happens if that transaction commits, and only then; every
         later claim and load sees it. A posted creation of a run that exists by then as it would be made changes nothing, nor does a
-        cancel of a cancelled one. What is refused otherwise is logged and kept as a conflict, which the maintenance port lists.
+        cancel of a cancelled one. An edit changes a schedule as it is by then. What is refused otherwise is logged and kept as a conflict, which the maintenance port lists.
     13. *Delays* are part of their commit's atom. Each has a queue row of its own under `delay_key`, claimed, fenced, freed
         and released like a run's; `load` by that key gives the snapshot. A Dequeue of the key marks it fired; fired ones stay listed. Offsets are dense from 1.
     14. *Data* is part of its commit's atom, never changes, and comes back byte for byte; revisions are dense from 1.
     15. *Queries* of revisions are exact: groups of labels, since, latest_only (the newest of the id, whatever its labels)
-        and limit combine; ascending by rev; a label value is compared whole. So are counts.
+        and limit combine; ascending by rev; a label value is compared whole. So are counts,
+        and lists of runs in each of their orders, page by page, also when a page ends early because enough runs were looked at. A list by due
+        time may leave out a run of which a session has seen that it is due.
     16. *Limits.* A claim takes a run only if `stepflow.model.limits.admission` says so, given the runs that are held then and the
         begins of the keys' periods; one that is refused stays due and keeps no run of other limits back. A run begins
         with its first claim. However many sessions claim at once, no limit is exceeded.
@@ -126,7 +131,7 @@ class Store(ABC):
     19. *Owners.* A session that has beaten or claimed is shown until it is closed or reclaimed; after a beat, with the names of
         all flows that it has claimed for.
     20. *Shapes.* A Step or an Append is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
-    21. *Journal.* Rows are part of their commit's atom, need its fence, and make no revision. They come back as they were given,
+    21. *Journal.* Rows are part of their commit's atom, need its fence or the only run of `unowned`, and make no revision. They come back as they were given,
         by seq; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are
         written. `Record.journaled` tells whether there are rows; those of a delay's key go when it fires.
     22. *Pruning* (`Maintenance.pruning`) goes in pieces, each a transaction of bounded rows and bytes; other sessions write between
@@ -140,6 +145,10 @@ class Store(ABC):
     25. *Together.* What a function writes through the connection of a `UserTransaction` and the member that is committed with it are
         durable both or neither: a refused member, a lost claim too, takes the function's writes back. Until then neither is
         visible, and after that the connection is refused. A function cannot end the transaction unnoticed.
+    26. *Pauses.* A run that was paused, and a run whose queue row is of a paused flow, is not claimed until it, or the flow, is resumed.
+        While a run has the mark, a commit that keeps the claim on it, or takes it by an owned Enqueue, is refused (PauseRequested). Due times
+        stay; an event is stored and wakes nothing; the resume makes a run due whose awaited event is there. The mark survives releases, the
+        ends of owners and commits of others; it goes with the end of the run, and with a cancel. A claim looks at few rows for it.
     """
 
     guards: Sequence[Guard] = ()
@@ -156,8 +165,12 @@ class Store(ABC):
         return stored == digest
 
     @abstractmethod
-    def close(self) -> None:
-        """End the session: its claims become unowned and due now (without a crash), its owner row goes away."""
+    def close(self, keep: bool = False) -> None:
+        """End the session: its claims become unowned and due now (without a crash), its owner row goes away.
+
+        With `keep` only what this process has open ends, as if it had died: the claims stay with their owner, who goes on with them in
+        another session.
+        """
 
     @abstractmethod
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
@@ -235,6 +248,8 @@ class Store(ABC):
     def read(self, query: PrunedQuery) -> list[PrunedId]: ...
     @overload
     def read(self, query: ScheduleQuery) -> list[ScheduleRow]: ...
+    @overload
+    def read(self, query: PausedFlowsQuery) -> list[PausedFlowRow]: ...
     @abstractmethod
     def read(self, query: Query) -> Answer:
         """Answer a query (laws 11, 13-16, 19, 21, 24); the records of a RunQuery have `exchange` and `events` left empty."""
@@ -245,7 +260,7 @@ class Store(ABC):
 
     @abstractmethod
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
-        """Put a creation, publish or cancel into the inbox through `tx`, the caller's own open transaction on this store (law 12).
+        """Put a creation, publish, cancel or edit of a schedule into the inbox through `tx`, the caller's own open transaction on this store (law 12).
 
         A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None; a PrunedId
         if the id is refused because its run was pruned. Raises StoreError
@@ -266,6 +281,14 @@ class Store(ABC):
     async def aload_in(self, tx: Any, run_id: str) -> Record | None:
         """`load_in` through a connection whose statements are awaited."""
         return self.load_in(tx, run_id)
+
+    def load_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:  # noqa: ARG002
+        """A schedule as `tx` sees it, with the edits that were posted for it. Raises what `post` raises."""
+        raise StoreError(f"tx={tx!r:.100}: this store has no transactions that a caller could join; leave tx= out")
+
+    async def aload_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        """`load_schedule_in` through a connection whose statements are awaited."""
+        return self.load_schedule_in(tx, schedule_id)
 
     def begin(self, *, awaited: bool = False) -> UserTransaction:
         """Open a transaction for a user's function, an async one if `awaited` (law 25); for stores whose driver has `transactions`."""
@@ -327,3 +350,11 @@ class Driver(ABC):
     def migrations(self) -> Sequence[tuple[int, str]]:
         """(number, script) of what makes the schema, in order; `connect` applies those that are missing. Empty without a schema."""
         return ()
+
+    def distribution(self) -> str:
+        """The script that distributes the tables of a store over a Citus cluster. Raises StoreError for stores of other kinds."""
+        raise StoreError(f"{self.url}: only a PostgreSQL store can be distributed: give a postgresql:// URL")
+
+    def distribute(self) -> None:
+        """Run that script; no session may be open. Raises StoreError where it cannot be run."""
+        raise StoreError(f"{self.url}: only a PostgreSQL store can be distributed: give a postgresql:// URL")

@@ -18,6 +18,8 @@ from stepflow.testing.conformance.laws.events import EventLaws
 from stepflow.testing.conformance.laws.inbox import InboxLaws
 from stepflow.testing.conformance.laws.journal import JournalLaws
 from stepflow.testing.conformance.laws.limits import LimitLaws
+from stepflow.testing.conformance.laws.lists import ListLaws
+from stepflow.testing.conformance.laws.pauses import PauseLaws
 from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.queries import QueryLaws
 from stepflow.testing.conformance.laws.records import RecordLaws
@@ -33,6 +35,7 @@ class DriverLaws(
     EventLaws,
     RecordLaws,
     DeltaLaws,
+    ListLaws,
     QueryLaws,
     InboxLaws,
     RaceLaws,
@@ -44,6 +47,7 @@ class DriverLaws(
     PruningLaws,
     ChildLaws,
     ScheduleLaws,
+    PauseLaws,
     UserTransactionLaws,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

@@ -13,6 +13,7 @@ from stepflow.testing.conformance.cases.recovery import RecoveryCases
 from stepflow.testing.conformance.cases.takeover import TakeoverCases
 from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.testing.conformance.cases.together import TogetherCases
+from stepflow.testing.conformance.cases.topics import TopicCases
 from stepflow.testing.conformance.cases.workflows import WorkflowCases
 
 
@@ -30,5 +31,6 @@ class EngineCases(
     TakeoverCases,
     FairnessCases,
     WorkflowCases,
+    TopicCases,
 ):
     """Subclass it with a fixture `driver` that gives a fresh driver on an empty store."""

@@ -187,7 +187,7 @@ class ChildLaws:
             return [one.state.id for one in store.read(RunQuery(NOW, open=True, **options))]  # type: ignore[arg-type]
 
         assert found(labels=labels) == ["p/d", "p/c", "p/a"]
-        assert found(labels=labels, after="p/d", limit=1) == ["p/c"]
+        assert found(labels=labels, after=(4, "p/d"), limit=1) == ["p/c"]
         assert found(labels=labels, flow=FLOW) == ["p/c", "p/a"]
         assert found() == ["x", "p/d", "p/c", "p/a"]
         assert found(status="completed") == found(labels={PARENT: "q"}) == []

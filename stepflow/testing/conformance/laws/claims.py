@@ -350,3 +350,18 @@ class ClaimLaws:
         found = claim(two)["a"]
         assert found.row.crashes == 0
         assert isinstance(two.commit([step(Fence("a", held.fence.epoch), 1)], NOW)[0], LostClaim)
+
+    def test_a_session_that_keeps_them_leaves_its_claims_to_the_next_one_of_its_owner(self, sessions: Sessions) -> None:
+        one, two = sessions.session(owner="one"), sessions.session(owner="two")
+        make(one, creation("a"))
+        held = claim(one)["a"]
+        one.beat(NOW)
+        one.close(keep=True)
+        one.close()
+        assert claim(two) == {}
+        again = sessions.session(owner="one")
+        assert claim(again) == {}
+        (found,) = again.load(["a"])
+        assert found is not None
+        assert found.row == held.row
+        make(again, step(held, held.row.claim_rev))

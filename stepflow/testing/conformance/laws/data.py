@@ -116,7 +116,8 @@ class DataLaws:
         else:
             assert isinstance(result, TooLarge)
             assert any(letter.isdigit() for letter in str(result))
-            assert after == (1,)
+            assert isinstance(after, Committed)
+            assert after.data_revs == (1,)
 
     def test_law_14_the_callers_objects_are_not_shared(self, sessions: Sessions) -> None:
         store = sessions.session()

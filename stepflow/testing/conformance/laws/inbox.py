@@ -8,8 +8,10 @@ import pytest
 
 from stepflow.drivers.port.commit import Cancel, Commit, Created, Dequeue, Event, Fence, Release
 from stepflow.drivers.port.queries import RunQuery
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery
 from stepflow.drivers.port.store import Driver
 from stepflow.errors import StoreError
+from stepflow.model.schedule_edit import parts_of
 from stepflow.testing.conformance.kit import (
     FLOW,
     FLOWS,
@@ -167,6 +169,40 @@ class InboxLaws:
             assert (gone.state.transition.status, gone.row) == ("cancelled", None)
         tx.rollback()
         assert record(store, "old").state.transition.status == ""
+
+    def test_law_12_a_posted_edit_changes_a_schedule_as_it_then_is(self, sessions: Sessions, tx: Any) -> None:
+        store = sessions.session()
+        make(store, Commit(schedule=ScheduleChange("there", 0, NOW + 90, "body")))
+        edits = (
+            ScheduleEdit("there", NOW + 1, '"1"'),
+            ScheduleEdit("made", NOW + 2, "2", "make"),
+            ScheduleEdit("there", NOW + 3, "3"),
+            ScheduleEdit("gone", NOW, "4", "make"),
+            ScheduleEdit("gone", NOW),
+            ScheduleEdit("absent", NOW, "5"),
+            ScheduleEdit("ignored", NOW, "6", "ignore"),
+        )
+        started = creation("run")._replace(edit=ScheduleEdit("made", NOW + 4, "7", "ignore"))
+        if self._post(sessions, tx, *(Commit(edit=edit) for edit in edits), started):
+            seen = {name: store.load_schedule_in(tx, name) for name in ("there", "made", "gone", "absent")}
+            (before,) = store.read(ScheduleQuery())
+            assert (before.id, before.body) == ("there", "body")
+            tx.commit()
+            found = {row.id: row for row in store.read(ScheduleQuery())}
+            bodies = {"there": ["body", '"1"', "3"], "made": [None, "2", "7"]}
+            assert {name: parts_of(row.body) for name, row in found.items()} == bodies
+            assert {name: row.due for name, row in found.items()} == {"there": NOW + 3, "made": NOW + 4}
+            assert found["there"].version > before.version
+            assert {name for name, row in seen.items() if row is not None} == {"there", "made"}
+            assert store.next_due(FLOWS, NOW).schedule == NOW + 3
+            assert record(store, "run").state.id == "run"
+            (conflict,) = sessions.driver.maintenance("").conflicts(10)
+            assert (conflict.run_id, conflict.posted) == ("absent", "change")
+
+    def test_law_12_a_rollback_takes_an_edit_back(self, sessions: Sessions, tx: Any) -> None:
+        if self._post(sessions, tx, Commit(edit=ScheduleEdit("made", NOW, "2", "make"))):
+            tx.rollback()
+            assert sessions.session().read(ScheduleQuery()) == []
 
     def test_law_12_a_posted_publish_wakes_the_run(self, sessions: Sessions, tx: Any) -> None:
         waiting = creation("a", due=None, transition=awaiting("paid"))

@@ -40,6 +40,25 @@ def rows(*keys: str) -> tuple[JournalRow, ...]:
 class JournalLaws:
     """What journal rows do, and what they leave alone."""
 
+    def test_law_21_without_a_fence_rows_are_those_of_the_one_unowned_run(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        given = rows("a", "b", "c")
+        created = creation("new", due=None)._replace(unowned=("new",), journal=given)
+        make(store, created)
+        assert journal(store, "new") == list(given)
+        assert record(store, "new").journaled
+        changed = Commit(unowned=("new",), forget=("",), journal=(given[2], given[0]))
+        make(store, changed)
+        assert journal(store, "new") == [given[2], given[0]]
+        assert isinstance(refused(store, changed._replace(unowned=("missing",))), NotFound)
+        assert isinstance(refused(store, changed._replace(unowned=("new", "missing"))), StoreError)
+        assert isinstance(refused(store, changed._replace(unowned=())), StoreError)
+        begun(store, "held")
+        assert isinstance(refused(store, changed._replace(unowned=("held",))), LostClaim)
+        make(store, Commit(unowned=("new",), forget=("",)))
+        assert not record(store, "new").journaled
+        assert sessions.driver.maintenance("").check() == []
+
     def test_law_21_rows_come_back_as_they_were_given_in_the_order_of_writing(self, sessions: Sessions) -> None:
         store = sessions.session()
         held, rev = begun(store, "a")

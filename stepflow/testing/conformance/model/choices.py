@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
+from stepflow.model.family import PARENT
 from stepflow.testing.conformance.kit import FLOW, awaiting, ended, going, polling
 
 IDS = tuple(f"r{number}" for number in range(6))
@@ -17,4 +18,6 @@ transitions = st.sampled_from(
     [going("a"), going("b"), polling(), awaiting("paid"), awaiting("sent", "paid"), ended(), ended("failed")]
 )
 exchanges = st.sampled_from([None, "[1]", '"ü"'])
-labels = st.sampled_from([{}, {"k": "v"}, {"k": "w", "t": "\x00"}])
+labels = st.sampled_from(
+    [{}, {"k": "v"}, {"k": "w", "t": "\x00"}, {PARENT: "r0"}, {PARENT: "r1", "k": "v"}]  # the last two are children
+)

@@ -49,8 +49,8 @@ class GeneralStore(Store):
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def close(self) -> None:
-        self._store.close()
+    def close(self, keep: bool = False) -> None:
+        self._store.close(keep)
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         results = self._store.commit([_with_nothing_more(whole(member)) for member in batch], now)

@@ -13,6 +13,7 @@ from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event
 from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, NotDueQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
+from stepflow.model.family import PARENT
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import FLOW, as_loaded, as_member, creation, revisions
@@ -20,13 +21,15 @@ from stepflow.testing.conformance.model.choices import FLOWS, IDS, events, excha
 from stepflow.testing.conformance.model.delays_and_data import KEYS as DELAYS
 from stepflow.testing.conformance.model.delays_and_data import DelayAndDataRules
 from stepflow.testing.conformance.model.journal import JournalRules
+from stepflow.testing.conformance.model.pauses import PauseRules
+from stepflow.testing.conformance.model.schedules import ScheduleRules
 from stepflow.testing.conformance.model.sides import Side
 
 T = TypeVar("T")
 KEYS = (*IDS, *DELAYS)
 
 
-class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
+class DriverMachine(DelayAndDataRules, JournalRules, ScheduleRules, PauseRules, RuleBasedStateMachine):
     """Subclass it with `make_driver` and give `TestCase` to the test runner."""
 
     def make_model(self) -> Driver:
@@ -85,13 +88,15 @@ class DriverMachine(DelayAndDataRules, JournalRules, RuleBasedStateMachine):
         self, created: list[tuple[str, int | None, Any, str | None, dict[str, str]]], priority: int, flow: str
     ) -> None:
         """Start a few runs; some ids exist."""
+        ids_of_batch = {one[0] for one in created}
         batch = [
             creation(
                 run_id,
                 due=None if due is None else self.now + due,
                 transition=transition,
                 exchange=exchange,
-                labels=given,
+                # The order of a batch is free, so a parent that is made in it may be there or not when its child ends.
+                labels={name: value for name, value in given.items() if name != PARENT or value not in ids_of_batch},
                 priority=priority,
                 flow=flow,
                 created_at=self.now,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from stepflow.drivers.port.commit import Fence, Owner, Record
+from stepflow.drivers.port.commit import Event, Fence, Owner, Record
 from stepflow.drivers.port.queries import HistoryQuery
 from stepflow.drivers.port.store import Driver, Store
+from stepflow.model.family import RESERVED
 from stepflow.model.state import State
 
 
@@ -65,5 +66,9 @@ class Side:
         row = record.row and record.row._replace(epoch=0, claim_rev=self.rank(record.row.claim_rev))
         if row is not None and not row.owner:
             row = row._replace(claim_rev=0)
-        seen = [(event.name, event.id, event.payload, event.published_at) for event in record.events]
+        seen = [(event.name, self.event_id(event), event.payload, event.published_at) for event in record.events]
         return self.state(record.state), record.created, record.exchange, row, seen, record.journaled
+
+    def event_id(self, event: Event) -> str:
+        """The id of an event in comparable form: that of the end of a child is the revision that ended it."""
+        return str(self.rank(int(event.id))) if event.name.startswith(RESERVED) else event.id

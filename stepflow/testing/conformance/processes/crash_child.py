@@ -28,12 +28,16 @@ from stepflow.drivers.port.commit import (
     Write,
 )
 from stepflow.drivers.port.delays import DataWrite, Delay, delay_key
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.schedules import ScheduleChange
+from stepflow.drivers.port.step import Append
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.registry import driver_for
+from stepflow.model.family import PARENT
 from stepflow.model.state import State, Transition
 from stepflow.testing.conformance.kit import NOW, awaiting, claim, creation, ended, going, make, publish, record, step
 
-IDS = ("a", "b", "c", "d", "e")
+IDS = ("a", "b", "c", "d", "e", "f")
 WOKEN = delay_key("a", 1)
 
 
@@ -49,7 +53,7 @@ def _create(store: Store) -> None:
 def _fork(store: Store) -> None:
     """One commit moves a run and makes two."""
     moved = Write(State("a", record(store, "a").state.rev, going("forked"), {"k": "w"}))
-    writes = moved, *creation("c").writes, *creation("d").writes
+    writes = moved, *creation("c", labels={PARENT: "e"}).writes, *creation("d").writes
     make(store, Commit(writes=writes, queue=creation("c").queue + creation("d", due=NOW + 5).queue))
 
 
@@ -70,6 +74,18 @@ def _steps(store: Store) -> None:
     store.commit([creation("a"), *(one._replace(consume=used.get(one.writes[0].state.id, ())) for one in good)], NOW)
 
 
+def _record(store: Store) -> None:
+    """Journal rows of all held runs, without a step."""
+    rows = (JournalRow("k:1", "once", "f", "1"), JournalRow("k:2", "step", "", '"ü"', failed=True))
+    store.commit([Append(run_id, fence.epoch, rows) for run_id, (fence, _rev) in _held(store).items()], NOW)
+
+
+def _fire(store: Store) -> None:
+    """A schedule is made with the run that it starts."""
+    body = ScheduleChange("nightly", 0, NOW + 60, "{}")
+    make(store, creation("f", due=NOW + 60)._replace(schedule=body))
+
+
 def _attach(store: Store) -> None:
     """One commit with a delay and data, which holds its own numbers."""
     fence, rev = _held(store)["a"]
@@ -81,7 +97,8 @@ def _attach(store: Store) -> None:
 
 
 def _end(store: Store) -> None:
-    writes = (Write(State("c", record(store, "c").state.rev, ended())),)
+    """The end of a child, of which its parent is told in the same atom."""
+    writes = (Write(State("c", record(store, "c").state.rev, ended(), {PARENT: "e"})),)
     make(store, Commit(writes=writes, queue=(Dequeue("c"),)))
 
 
@@ -105,7 +122,9 @@ HISTORY: Sequence[Callable[[Store], Any]] = (
     _fork,
     _publish,
     claim,
+    _record,
     _steps,
+    _fire,
     _attach,
     _end,
     _release,

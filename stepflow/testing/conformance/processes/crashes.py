@@ -14,9 +14,10 @@ from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
+from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import NOW, creation, make
+from stepflow.testing.conformance.kit import NOW, creation, journal, make
 from stepflow.testing.conformance.processes.crash_child import HISTORY, IDS, WOKEN, connect
 
 TRIES, PAUSE_S = 100, 0.1  # a server may finish what a dead client had sent
@@ -86,12 +87,20 @@ def snapshot(store: Store) -> Any:
                 owner="held" if row.owner else "",
                 claim_rev=ranks.get(row.claim_rev, 0) if row.owner else 0,
             )
-        return plain(found.state), found.created, found.exchange, row, [event.id for event in found.events]
+        return (
+            plain(found.state),
+            found.created,
+            found.exchange,
+            row,
+            [(event.name, event.payload) for event in found.events],
+        )
 
     delays = [(plain(d.state), d.due, d.commit, d.offset, d.fired) for d in store.read(DelayQuery(2**62))]
     data = [(d.rev, d.blob, {**d.annotations}) for rev in range(1, 4) for d in store.read(DataQuery(rev))]
     records = [shown(found) for found in store.load([*IDS, WOKEN])]
-    return records, [(plain(r.state), r.exchange) for r in history], delays, data
+    journals = [journal(store, run_id) for run_id in IDS]
+    others = delays, data, journals, store.read(ScheduleQuery())
+    return records, [(plain(r.state), r.exchange) for r in history], others
 
 
 def snapshots() -> list[Any]:
