@@ -35,13 +35,21 @@ QUEUE = (
     "INSERT INTO stepflow_queue (id, flow, due, priority, partition, epoch, limits, shard)"
     " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
 )
-LABEL = "INSERT INTO stepflow_labels (name, value, id, shard) SELECT column1, column2, column3, ?1 FROM (VALUES {rows})"
+# The labels of runs that are there.
+LABEL = (
+    "INSERT INTO stepflow_labels (name, value, id, shard, created_at) SELECT column1, column2, column3, ?1,"
+    " (SELECT s.created_at FROM stepflow_states AS s WHERE s.shard = ?1 AND s.id = column3) FROM (VALUES {rows})"
+)
+CREATION_LABEL = (
+    "INSERT INTO stepflow_labels (name, value, id, created_at, shard) SELECT column1, column2, column3, column4, ?1"
+    " FROM (VALUES {rows})"
+)
 RELEASE = (
     "INSERT INTO stepflow_queue (shard, id, flow, due, epoch, crashes, blocked, blocked_by, unfinished, partition)"
     " SELECT ?1, q.id, q.flow, column3, column4, ifnull(column5, q.crashes), column6, column7, ifnull(column8, q.unfinished),"
     " CASE WHEN ifnull(column5, q.crashes) >= ?3 THEN 2 WHEN column7 <> '' OR column3 <= ?2 THEN 1 ELSE 0 END"
     " FROM (VALUES {rows}) AS b CROSS JOIN stepflow_queue AS q"
-    " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0"
+    " ON q.shard = ?1 AND q.id = column1 AND q.epoch = column2 AND q.cancel = 0 AND q.paused = 0"
     " WHERE true ON CONFLICT (shard, id) DO UPDATE SET due = excluded.due, epoch = excluded.epoch, owner = '',"
     " crashes = excluded.crashes, blocked = excluded.blocked, blocked_by = excluded.blocked_by, partition = excluded.partition,"
     " unfinished = excluded.unfinished"
@@ -103,7 +111,7 @@ def creations(
             priority, limits = part.priority, part.limits and after_start(part.limits)
             queue += (part.id, part.flow, part.due, priority, partition(part.due, now), epoch, part.limits)
         for name, value in state.labels.items():
-            names += (name, value, state.id)
+            names += (name, value, state.id, created.created_at)
         rows += (state.id, rev, created.flow, created.input_hash, created.created_at, text, labels, annotations)
         rows += (*derived_of(transition), priority, limits)
         history += (
@@ -118,7 +126,7 @@ def creations(
     many(connection, CREATION, 13, rows, shard, now)
     many(connection, HISTORY, 7, history, shard, now)
     many(connection, QUEUE, 7, queue, shard)
-    many(connection, LABEL, 3, names, shard)
+    many(connection, CREATION_LABEL, 4, names, shard)
 
 
 def many_rows(

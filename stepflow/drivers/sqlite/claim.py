@@ -240,6 +240,7 @@ class SqliteClaims:
                 "",
                 limits and after_start(limits),
                 unfinished,
+                False,
             )
             runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
             if state is not None:

@@ -18,13 +18,16 @@ from stepflow.drivers.port.rules import (
     ids_of,
     pending_ids_of,
     publishes_of,
+    schedules_of,
 )
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.stored import map_text
+from stepflow.drivers.sqlite.bulk import LABEL, many
 from stepflow.drivers.sqlite.delays import PAST, SqliteDelaysAndData
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error
 from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
 from stepflow.drivers.sqlite.limits import SqliteLimits
+from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.rows import derived_of
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
@@ -84,8 +87,8 @@ class CommitApplier:
             changes.last_data, changes.last_delay = self._attached.last("data"), self._attached.last("delays")
         if commit.dedup is not None:
             changes.reserved = self._control.reserved(commit.dedup)
-        if commit.schedule is not None:
-            changes.schedules[commit.schedule.id] = self._schedules.get(commit.schedule.id)
+        for schedule_id in schedules_of(commit):
+            changes.schedules[schedule_id] = self._schedules.get(schedule_id)
         revs = tuple(range(self.rev + 1, self.rev + 1 + len(commit.writes)))
         problem = decide_commit(commit, 0, runs, self.now, changes, revs)
         if problem is not None:
@@ -121,6 +124,7 @@ class CommitApplier:
         for dedup in changes.reserves:
             self._control.reserve(dedup)
         self._schedules.write(changes.scheduled)
+        SqlitePausedFlows(self.connection, self.shard).write(changes.flow_pauses)
         return epochs
 
     def _write(self, write: Write, last_labels: str) -> None:
@@ -165,11 +169,8 @@ class CommitApplier:
             self._label(write)
 
     def _label(self, write: Write) -> None:
-        for name, value in write.state.labels.items():
-            self.connection.execute(
-                "INSERT INTO stepflow_labels (shard, name, value, id) VALUES (?, ?, ?, ?)",
-                (self.shard, name, value, write.state.id),
-            )
+        rows = [part for name, value in write.state.labels.items() for part in (name, value, write.state.id)]
+        many(self.connection, LABEL, 3, rows, self.shard)
 
     def _consume(self, run_id: str, seq: int) -> None:
         self.connection.execute(

@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Dequeue, Enqueue
 from stepflow.drivers.port.step import Append, Member, Step, ends_child
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.bulk import HISTORY, LABEL, many
-from stepflow.drivers.sqlite.journal import SqliteJournal, values_of
+from stepflow.drivers.sqlite.journal import WRITTEN, SqliteJournal
 from stepflow.drivers.sqlite.rows import derived_of, partition
 from stepflow.drivers.sqlite.session_cache import RowIds
 from stepflow.model.state import Transition
@@ -47,12 +47,11 @@ PAST = (
     "INSERT OR IGNORE INTO stepflow_past_labels (shard, name, value, id)"
     " SELECT shard, name, value, id FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
 )
-# The same of a run without labels and annotations whose exchange did not change, and which waits for nothing: what is not
-# bound need not be copied.
+# The same of a run whose exchange did not change, and which waits for nothing: what is not bound need not be copied.
 PLAIN_STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
     " polls, exchange_rev, shard, id, flow, input_hash)"
-    " SELECT ?1, column1, column2, column3, column4, '{{}}', '{{}}', '', '', 0, 0, '', '', '', ''"
+    " SELECT ?1, column1, column2, column3, column4, column5, column6, '', '', 0, 0, '', '', '', ''"
     " FROM (VALUES {rows}) WHERE true"
     " ON CONFLICT (rowid) DO UPDATE SET rev = excluded.rev, transition = excluded.transition,"
     " annotations = excluded.annotations, event = '', polls = 0, committed_at = excluded.committed_at"
@@ -139,7 +138,7 @@ class StepBatch:
         if self.journal:
             SqliteJournal(connection, shard).put(self.journal)
         before = connection.total_changes
-        many(connection, PLAIN_STEP, 4, self.plain, now)
+        many(connection, PLAIN_STEP, 6, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
         many(connection, LAST_STEP, 10, self.last_rows, now)
         many(connection, RELABEL_STEP, 10, self.relabelled_rows, now)
@@ -162,18 +161,6 @@ class StepBatch:
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
-    def append(self, index: int, member: Member, places: Mapping[str, RowIds]) -> None:
-        """Take a member that is no Step: an Append is to be written if its claim is that of the run's place."""
-        self.others.append(index)
-        if type(member) is not Append or member.consume:
-            return
-        place = places.get(member.id)
-        if place is None:
-            self.unplaced.append(member.id)
-        elif place.epoch == member.epoch:
-            self.journal += values_of(member.id, member.rows, member.epoch)
-            self.appended.append(index)
-
     def _label_rows(self) -> list[object]:
         rows: list[object] = []
         for run_id, labels in self.relabelled.items():
@@ -193,26 +180,37 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
     """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
     steps = StepBatch()
     plain, first = steps.plain, rev
+    others, journal, appended = steps.others, steps.journal, steps.appended
     for index, step in enumerate(batch):
         if type(step) is not Step:
-            steps.append(index, step, places)
+            others.append(index)
+            if type(step) is not Append or step.consume:
+                continue
+            run_id, epoch = step.id, step.epoch
+            place = places.get(run_id)
+            if place is None:
+                steps.unplaced.append(run_id)
+            elif place.epoch == epoch:
+                for row in step.rows:
+                    journal += (run_id, *row[:WRITTEN], epoch)
+                appended.append(index)
             continue
         place, part, transition = places.get(step.id), step.part, step.transition
         if place is None:
             steps.unplaced.append(step.id)
-            steps.others.append(index)
+            others.append(index)
             continue
         if place.epoch != step.epoch or (part is not None and not _usual(part, transition)):
-            steps.others.append(index)
+            others.append(index)
             continue
         exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
         status = transition.status
         if status and ends_child(step):
-            steps.others.append(index)
+            others.append(index)
             continue
         rev += 1
-        if exchange is None and transition.plain and not (status or labels or annotations) and before is None:
-            plain += (place.state, step.rev, rev, transition.text)
+        if exchange is None and transition.plain and not status and before is None:
+            plain += (place.state, step.rev, rev, transition.text, map_text(labels), map_text(annotations))
         else:
             text, maps = transition.text, (map_text(labels), map_text(annotations))
             derived = derived_of(transition)

@@ -14,16 +14,19 @@ from typing import TypeVar
 from stepflow.drivers.port.file_identity import FileIdentity
 from stepflow.drivers.sqlite import numbered
 from stepflow.drivers.sqlite.errors import translate, translated
-from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, held_here, repeat_until
+from stepflow.drivers.sqlite.locks import WouldBlock, WriterLock, held_here, repeat_until, seconds
+from stepflow.drivers.sqlite.log_space import LogSpace
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError, Unavailable
 
 LOG_BYTES = 64 * 1024 * 1024  # size to which the log is truncated after a burst
 BRIEF_S = 0.001  # lock timeout of a non-waiting writer; other threads of this session hold the lock for about this long
 OWN_S = 1.0  # for a transaction of this process on another connection; another thread may be about to end it
 BEGIN = "BEGIN IMMEDIATE"
+VERSION = "PRAGMA data_version"
 LOCKS = "-locks"  # suffix of the directory of lock files
 OURS = numbered.Connection if numbered.AFFECTED else sqlite3.Connection
 C = TypeVar("C", bound=sqlite3.Connection)
+T = TypeVar("T")
 
 
 def connect(
@@ -79,9 +82,11 @@ class SqliteDatabase:
     def __init__(self, path: Path, lock_timeout_s: float, *, read_only: bool = False) -> None:
         self.path, self.read_only, self._lock_timeout_s = path, read_only, lock_timeout_s
         self.locks, self.log = path.with_name(path.name + LOCKS), path.with_name(path.name + "-wal")
+        self._log_space = LogSpace(self.log)
         self._writing, self._pooling = Lock(), Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed, self._synced, self._waits = False, True, True
+        self.waited = 0  # microseconds, for the right to write the present transaction
         self.generation = 0  # changes when another session has written, or a transaction of this one was rolled back
         self._version = 0
         self._identity: FileIdentity | None = None
@@ -121,39 +126,64 @@ class SqliteDatabase:
         if mode != "wal":
             raise StoreError(f"{self.path}: SQLite cannot use its write-ahead log here ({mode}); use a local file")
 
+    def look(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        """Read on the connection that will write: while a store is opened no other one is needed, and each reads the schema."""
+        with translated(self.path):
+            return read(self._writer)
+
     def prepare(self, statement: str) -> None:
         """Execute a statement once on the connection that writes, for that connection alone; it needs no temporary file."""
         with translated(self.path):
             self._writer.execute("PRAGMA temp_store=MEMORY")
             self._writer.execute(statement)
 
-    @contextmanager
-    def writing(self, *, wait: bool = True, synced: bool = True) -> Iterator[sqlite3.Connection]:
+    def writing(self, *, wait: bool = True, synced: bool = True) -> WriteTransaction:
         """A write transaction: committed at the end of the block, rolled back when it raises.
 
         Without `wait` it raises WouldBlock, after BRIEF_S at most, when another thread, process or program is writing. A
         transaction that is not `synced` survives the end of this process, but not a power failure, unless a later one is synced.
+        `waited` has for how many microseconds others were writing.
         """
-        if not self._writing.acquire(timeout=-1 if wait else BRIEF_S):
+        return WriteTransaction(self, wait, synced)
+
+    def begin_turn(self, wait: bool, synced: bool) -> sqlite3.Connection:
+        """Begin what `writing` promises; `end_turn` must follow."""
+        since, free = seconds(), self._writing.acquire(blocking=False)
+        if not free and not self._writing.acquire(timeout=-1 if wait else BRIEF_S):
             raise WouldBlock
         try:
-            self._waits, writer_lock = wait, self._ready()
-            writer_lock.take(wait=wait)
-            try:
-                writer = self._writer
-                try:
-                    self._sync(writer, synced)
-                    self._begin(writer)
-                    yield writer
-                except BaseException:
-                    self.generation += 1
-                    roll_back(writer)
-                    with translated(self.path):
-                        raise
-                self._commit(writer)
-            finally:
-                writer_lock.give()
+            self._waits = wait
+            free = self._ready().take(wait=wait) and free
+        except BaseException:
+            self._writing.release()
+            raise
+        try:
+            writer = self._writer
+            if synced is not self._synced:
+                writer.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
+            free = self._begin(writer) and free
+            if synced:
+                self._log_space.fill()
+            self.waited = 0 if free else round((seconds() - since) * 1_000_000)
+        except BaseException as error:
+            self.end_turn(error)
+            raise
+        return writer
+
+    def end_turn(self, error: BaseException | None) -> None:
+        """Commit; or roll back, and raise what the `error` of the block means."""
+        try:
+            if error is None:
+                self._commit(self._writer)
+                return
+            self.generation += 1
+            roll_back(self._writer)
+            with translated(self.path):
+                raise error
         finally:
+            if self._writer_lock is not None:
+                self._writer_lock.give()
             self._writing.release()
 
     @contextmanager
@@ -167,30 +197,28 @@ class SqliteDatabase:
             finally:
                 writer_lock.give()
 
-    def _sync(self, writer: sqlite3.Connection, synced: bool) -> None:
-        if synced is not self._synced:
-            writer.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
-            self._synced = synced
-
     def next_transaction(self, writer: sqlite3.Connection, verb: str) -> None:
         """End the transaction with COMMIT or ROLLBACK and begin the next one within the same turn, with the same `wait`."""
         if writer.in_transaction:
             writer.execute(verb)
         self._begin(writer)
 
-    def _begin(self, writer: sqlite3.Connection) -> None:
-        self.begin(writer)
-        version = _version(writer)
+    def _begin(self, writer: sqlite3.Connection) -> bool:
+        free = self.begin(writer)
+        version = writer.execute(VERSION).fetchone()[0]
         if version != self._version:
             self._version, self.generation = version, self.generation + 1
+        return free
 
-    def begin(self, writer: sqlite3.Connection) -> None:
-        """Begin a write transaction; other programs do not take turns and may be writing."""
-        if not _begins(writer):
-            if not self._waits:
-                raise WouldBlock
-            if not self._wait(lambda: _begins(writer)):
-                writer.execute(BEGIN)
+    def begin(self, writer: sqlite3.Connection) -> bool:
+        """Begin a write transaction; False if it waited for another program: these do not take turns and may be writing."""
+        if _begins(writer):
+            return True
+        if not self._waits:
+            raise WouldBlock
+        if not self._wait(lambda: _begins(writer)):
+            writer.execute(BEGIN)
+        return False
 
     def _wait(self, attempt: Callable[[], bool]) -> bool:
         """Repeat what another writer keeps from being done; False after the timeout.
@@ -250,34 +278,54 @@ class SqliteDatabase:
         """A number that changes when another connection than this session's writer changed the file."""
         self.check_identity()
         with self._writing, translated(self.path):
-            return 0 if self._closed else _version(self._writer)
+            return 0 if self._closed else int(self._writer.execute(VERSION).fetchone()[0])
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection with a consistent view of the committed data."""
-        with translated(self.path):
-            reader = self._take()
+    def reading(self, *, brief: bool = False) -> ReadTransaction:
+        """A connection with a consistent view of the committed data, for one block.
+
+        A `brief` one is on the connection that writes, if no thread uses that now: it has in its memory what it wrote last.
+        """
+        return ReadTransaction(self, brief)
+
+    def begin_reading(self, brief: bool) -> sqlite3.Connection:
+        """Begin what `reading` promises; `end_reading` must follow."""
+        reader = self._writer if brief and self._writing.acquire(blocking=False) else None
+        try:
+            with self._pooling:
+                if self._closed:
+                    raise StoreError(f"{self.path}: this session is closed; open the engine again")
+                self.check_identity()
+                if reader is None and self._idle:
+                    reader = self._idle.pop()
+            if reader is None:
+                with translated(self.path):
+                    reader = self.connect()
+            reader.execute("BEGIN")
+        except BaseException as error:
+            self.end_reading(reader, error)
+            raise
+        return reader
+
+    def end_reading(self, reader: sqlite3.Connection | None, error: BaseException | None) -> None:
+        """End the view; raise what the `error` of the block means."""
+        if error is None:
             try:
-                reader.execute("BEGIN")
-                yield reader
-                reader.execute("COMMIT")
-            except BaseException:
-                reader.close()
-                raise
-            self._give(reader)
+                reader.execute("COMMIT")  # type: ignore[union-attr]
+            except BaseException as failure:  # noqa: BLE001 - raised below, as what it means
+                error = failure
+        if reader is self._writer:
+            if error is not None:
+                roll_back(self._writer)
+            self._writing.release()
+        elif reader is not None:
+            self._give(reader, error is None)
+        if error is not None:
+            with translated(self.path):
+                raise error
 
-    def _take(self) -> sqlite3.Connection:
+    def _give(self, reader: sqlite3.Connection, whole: bool) -> None:
         with self._pooling:
-            if self._closed:
-                raise StoreError(f"{self.path}: this session is closed; open the engine again")
-            self.check_identity()
-            if self._idle:
-                return self._idle.pop()
-        return self.connect()
-
-    def _give(self, reader: sqlite3.Connection) -> None:
-        with self._pooling:
-            if not self._closed:
+            if whole and not self._closed:
                 self._idle.append(reader)
                 return
         reader.close()
@@ -301,10 +349,6 @@ def roll_back(writer: sqlite3.Connection) -> None:
             writer.execute("ROLLBACK")
 
 
-def _version(writer: sqlite3.Connection) -> int:
-    return int(writer.execute("PRAGMA data_version").fetchone()[0])
-
-
 def _begins(writer: sqlite3.Connection) -> bool:
     return _is_free(writer, BEGIN)
 
@@ -318,3 +362,34 @@ def _is_free(writer: sqlite3.Connection, statement: str) -> bool:
             raise
         return False
     return True
+
+
+class WriteTransaction:
+    """What `SqliteDatabase.writing` returns; a generator would take longer than all the rest of it in Python."""
+
+    __slots__ = ("_database", "_synced", "_wait")
+
+    def __init__(self, database: SqliteDatabase, wait: bool, synced: bool) -> None:
+        self._database, self._wait, self._synced = database, wait, synced
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._database.begin_turn(self._wait, self._synced)
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._database.end_turn(error)
+
+
+class ReadTransaction:
+    """What `SqliteDatabase.reading` returns."""
+
+    __slots__ = ("_brief", "_database", "_reader")
+
+    def __init__(self, database: SqliteDatabase, brief: bool) -> None:
+        self._database, self._brief = database, brief
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._reader = self._database.begin_reading(self._brief)
+        return self._reader
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._database.end_reading(self._reader, error)

@@ -61,8 +61,7 @@ class SqliteDriver(Driver):
             raise Unavailable(f"{self.path} is a directory: name a file in it, e.g. {self.path / 'stepflow.db'}")
         database = SqliteDatabase(self.path, self.lock_timeout_s, read_only=self.read_only)
         try:
-            with database.reading() as connection:
-                current = schema.check(connection, self.path)
+            current = database.look(lambda connection: schema.check(connection, self.path))
             if self.read_only:
                 return database
             database.use_wal()

@@ -12,13 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Created, Record
-from stepflow.drivers.port.inbox import as_posted, conflict, dump, ending, is_made, log_conflict, needle, parse
+from stepflow.drivers.port.inbox import (
+    as_posted,
+    conflict,
+    dump,
+    ending,
+    is_made,
+    log_conflict,
+    needle,
+    parse,
+    schedule_as_posted,
+)
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.queries import PostConflict
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue, read_state
+from stepflow.drivers.sqlite.schedules import ONE as SCHEDULE
 from stepflow.errors import StepflowError, StoreError
 
 KNOWN = "SELECT rev, flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
@@ -27,6 +39,8 @@ RUN = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id WHERE s.shard = ? AND s.id = ? AND s.rev > 0"
 )
 POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0 ORDER BY seq"
+LOCK = "DELETE FROM stepflow_inbox WHERE 0"
+"""Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 TAKEN = "give a sqlite3.Connection, a SQLAlchemy connection or session, or Django's connection"
 NONE_OPEN = "tx= has no open transaction: begin one, call this, then commit"
@@ -69,6 +83,7 @@ def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId 
     """
     body = dump(commit)
     with _through(tx, path) as connection:
+        connection.execute(LOCK)
         for write in commit.writes:
             if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
                 rev, *created = found
@@ -82,8 +97,17 @@ def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
     with _through(tx, path) as connection:
         row = connection.execute(RUN, (shard, run_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
-    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:21]))
+    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:22]))
     return as_posted(record, run_id, [parse(body)[0] for (body,) in posted])
+
+
+def load_schedule_in(tx: Any, path: Path, shard: str, schedule_id: str) -> ScheduleRow | None:
+    """A schedule as the caller's transaction sees it, with the edits that are posted for it."""
+    with _through(tx, path) as connection:
+        row = connection.execute(SCHEDULE, (shard, schedule_id)).fetchone()
+        posted = connection.execute(POSTED, (shard, needle(schedule_id))).fetchall()
+    found = None if row is None else ScheduleRow(*row)
+    return schedule_as_posted(found, schedule_id, [parse(body)[0] for (body,) in posted])
 
 
 @contextmanager

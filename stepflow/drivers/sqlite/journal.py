@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import repeat
+from operator import itemgetter
+from typing import Any
 
 from attrs import define
 
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.sqlite.bulk import many, many_rows
+from stepflow.model.state import new_tuple
 
 WIDTH = 7  # values of a row, see `values_of`
+WRITTEN = 5  # fields of a JournalRow, of which the store gives the others
 PUT = (
     "INSERT INTO stepflow_journal (run_id, key, kind, name, text, failed, epoch, shard)"
     " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
     " WHERE true ON CONFLICT (shard, run_id, key) DO UPDATE SET kind = excluded.kind, name = excluded.name,"
     " text = excluded.text, failed = excluded.failed, epoch = excluded.epoch"
 )
-READ = (
-    "SELECT run_id, key, kind, name, text, failed, seq, epoch FROM stepflow_journal"
-    " WHERE shard = ?1 AND run_id IN (VALUES {rows}) ORDER BY seq"
-)
+FAILED, SEQ = 4, 5  # columns of READ
+READ = "SELECT key, kind, name, text, failed, seq, epoch FROM stepflow_journal WHERE shard = ? AND run_id = ?"
 ANY = "SELECT 1 FROM stepflow_journal WHERE shard = ? LIMIT 1"
 JOURNALED = (
     "SELECT column1 FROM (SELECT ?1 AS shard) AS g CROSS JOIN (VALUES {rows})"
@@ -35,9 +38,19 @@ FORGET_ALL = "DELETE FROM stepflow_journal WHERE shard = ? AND run_id = ?"
 def values_of(run_id: str, rows: Iterable[JournalRow], epoch: int) -> list[object]:
     """The values of rows that a claim of this epoch writes, to be bound by `SqliteJournal.put`."""
     values: list[object] = []
-    for key, kind, name, text, failed, _seq, _epoch in rows:
-        values += (run_id, key, kind, name, text, failed, epoch)
+    for row in rows:
+        values += (run_id, *row[:WRITTEN], epoch)
     return values
+
+
+def _rows(found: list[tuple[Any, ...]]) -> tuple[JournalRow, ...]:
+    """The rows that READ found, by seq. No Python runs for each of them, since a journal may be long and delays the next step."""
+    if not found:
+        return ()
+    found.sort(key=itemgetter(SEQ))
+    columns: list[Iterable[Any]] = list(zip(*found, strict=True))
+    columns[FAILED] = map(bool, columns[FAILED])
+    return tuple(map(new_tuple, repeat(JournalRow), zip(*columns, strict=True)))
 
 
 @define
@@ -62,12 +75,8 @@ class SqliteJournal:
 
     def read(self, ids: Sequence[str]) -> list[tuple[JournalRow, ...]]:
         """The rows of each run."""
-        found: dict[str, list[JournalRow]] = {run_id: [] for run_id in ids}
-        for run_id, key, kind, name, text, failed, seq, epoch in many_rows(
-            self.connection, READ, list(found), self.shard
-        ):
-            found[run_id].append(JournalRow(key, kind, name, text, bool(failed), seq, epoch))
-        return [tuple(found[run_id]) for run_id in ids]
+        read = self.connection.execute
+        return [_rows(read(READ, (self.shard, run_id)).fetchall()) for run_id in ids]
 
     def journaled(self, ids: Sequence[str]) -> set[str]:
         """Which of the runs have rows; most stores have none at all."""

@@ -1,6 +1,6 @@
-"""lists: lists of runs, each from the runs of one flow and status, or from those that have a label.
+"""lists: lists of runs. Each is read in all ways in which its runs can be found, until the first one has a page.
 
-The index has the order of both, so ended runs cost the lists of open ones nothing, and the other way round.
+What no way looks at costs nothing: open runs cost the lists of ended ones nothing, and the other way round, and runs with a label cost the lists of others nothing.
 """
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.queries import RunQuery
+from stepflow.drivers.port.queries import ListKey, RunQuery
+from stepflow.drivers.sqlite.bulk import many_rows
+from stepflow.drivers.sqlite.list_ways import ROW, SLEEPING_FLOWS, ListWay, Row, SqliteSearch, Stream
 from stepflow.drivers.sqlite.rows import QUEUE, STATE
-from stepflow.errors import NotFound
-from stepflow.model.lifecycle import status_sql, stored_statuses
 
 RUN = f"{STATE}, s.flow, s.input_hash, s.created_at"
-STATUS = status_sql(
-    {
-        "ended": "s.status <> ''",
-        "no_row": "q.id IS NULL",
-        "awaits_event": "s.event <> ''",
-        "owned": "q.owner <> ''",
-        "blocked": "q.blocked <> ''",
-        "due": "q.due <= :now",
-        "polls": "s.polls",
-    },
-    final="s.status",
-)
 _FLOW = (
     "SELECT x.flow FROM stepflow_states AS x INDEXED BY stepflow_states_listed WHERE x.shard = {shard}{more}"
     " ORDER BY x.flow LIMIT 1"
@@ -47,27 +34,12 @@ def flows_sql(shard: str) -> str:
 
 
 FLOWS = f"{flows_sql('?1')} SELECT name FROM flow WHERE name IS NOT NULL"
-ROW = "LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id"
-_ORDER = " ORDER BY s.created_at DESC, s.id DESC LIMIT :limit"
-LISTED = (
-    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_listed {ROW}"
-    " WHERE s.shard = :shard AND s.flow = :flow AND s.status = :group{terms}" + _ORDER
+_COLUMNS = f"SELECT {RUN}, {QUEUE}"
+OF_IDS = f"{_COLUMNS} FROM stepflow_states AS s {ROW} WHERE s.shard = ?1 AND s.rev > 0 AND s.id IN (VALUES {{rows}})"
+# Two of the sets of ids may have the same one.
+_OF_MEMBERS = (
+    "FROM (SELECT DISTINCT id FROM ({})) AS l CROSS JOIN stepflow_states AS s ON s.shard = :shard AND s.id = l.id"
 )
-AWAITING = (
-    f"SELECT {RUN}, {QUEUE} FROM stepflow_states AS s INDEXED BY stepflow_states_waiting {ROW}"
-    " WHERE s.shard = :shard AND s.flow = :flow AND s.event <> ''{terms}" + _ORDER
-)
-LABELLED = "(SELECT id FROM stepflow_labels WHERE shard = :shard AND name = :name{0} AND value = :value{0})"
-HAS_LABEL = (
-    "EXISTS (SELECT 1 FROM stepflow_labels AS l{0} WHERE l{0}.shard = :shard AND l{0}.id = s.id AND l{0}.name = :name{0}"
-    " AND l{0}.value = :value{0})"
-)
-OF_LABEL = (
-    f"SELECT {RUN}, {QUEUE} FROM {{label}} AS l CROSS JOIN stepflow_states AS s ON s.shard = :shard AND s.id = l.id {ROW}"
-    " WHERE s.shard = :shard{terms}" + _ORDER
-)
-FEW = 5_000  # runs with a label that are all looked at: fewer than the newest runs would have to be searched for them
-MANY_HAVE = "SELECT count(*) FROM (SELECT 1 FROM stepflow_labels WHERE shard = ? AND name = ? AND value = ? LIMIT ?)"
 
 
 @define
@@ -77,55 +49,68 @@ class SqliteLists:
     connection: sqlite3.Connection
     shard: str
 
-    def runs(self, query: RunQuery) -> list[tuple[Any, ...]]:
-        """The rows (columns `RUN` and `QUEUE`) that match the query, the newest created first."""
-        groups = stored_statuses(query.status)
-        if query.awaits or query.open:
-            groups = tuple(group for group in groups if not group)
-        if not groups:
-            return []
-        values: dict[str, Any] = {"shard": self.shard, "now": query.now, "limit": query.limit}
-        terms = []
-        labels = list((query.labels or {}).items())
-        rare = None if query.awaits else self._rare(labels)
-        for number, (name, value) in enumerate(labels):
-            values |= {f"name{number}": name, f"value{number}": value}
-            if number != rare:
-                terms.append(HAS_LABEL.format(number))
-        if query.status is not None and groups == ("",):
-            terms.append(f"{STATUS} = '{query.status}'")
-        if query.after is not None:
-            terms.append("(s.created_at, s.id) < (:created_at, :after)")
-            values |= {"after": query.after, "created_at": self._created_at(query.after)}
-        if rare is not None:
-            if query.flow is not None:
-                terms.append("s.flow = :flow")
-                values["flow"] = query.flow
-            terms.append(f"s.status IN ({', '.join(repr(group) for group in groups)})")
-            text = OF_LABEL.format(label=LABELLED.format(rare), terms="".join(f" AND {term}" for term in terms))
-            return self.connection.execute(text, values).fetchall()
-        text = (AWAITING if query.awaits else LISTED).format(terms="".join(f" AND {term}" for term in terms))
-        found: list[tuple[Any, ...]] = []
-        for flow in self._flows() if query.flow is None else (query.flow,):
-            for group in groups:
-                found += self.connection.execute(text, {**values, "flow": flow, "group": group})
-        found.sort(key=lambda row: (row[8], row[0].encode("utf-8", "surrogatepass")), reverse=True)  # created_at, id
-        return found[: query.limit] if query.limit >= 0 else found
+    def runs(self, query: RunQuery) -> tuple[list[Row], ListKey | None]:
+        """The rows (columns `RUN` and `QUEUE`) of the page, and the key at which it ended early."""
+        if query.ids is not None:
+            return many_rows(self.connection, OF_IDS, query.ids, self.shard), None
+        if not query.groups or query.limit <= 0:
+            return [], None
+        search = SqliteSearch(query, self.shard)
+        ways = search.ways(self._flows, self._to_flows)
+        best: tuple[list[Row], ListKey | None] = [], None
+        for most in query.looks:
+            for way in ways:
+                if way.members and self._has_more(search, way.members, most):
+                    continue
+                rows, end = self._read(search, way, most)
+                if len(rows) >= query.limit or end is None:
+                    return rows, None
+                if best[1] is None or (end > best[1] if query.ascending else end < best[1]):
+                    best = rows, end
+        return best
+
+    def _read(self, search: SqliteSearch, way: ListWay, most: int) -> tuple[list[Row], ListKey | None]:
+        """The rows of a way up to the key at which `most` runs of a stream have been looked at; None: all rows."""
+        end = self._end(search, way.streams, most)
+        found = [row for stream in way.streams for row in self._rows(search, stream, end)]
+        if way.members:
+            key = {"id": "0, s.id", "due": "q.due, q.id"}.get(search.query.order, "s.created_at, s.id")
+            terms = search.member_terms(way.members)
+            found += self._rows(search, Stream(_OF_MEMBERS.format(way.members), [], terms, key=key), end)
+        found.sort(key=search.key_of, reverse=not search.query.ascending)
+        return found[: search.query.limit], end
+
+    def _end(self, search: SqliteSearch, streams: Sequence[Stream], most: int) -> ListKey | None:
+        """The first key at which `most` runs of a stream will have been looked at, if its runs must meet conditions."""
+        found: list[ListKey] = []
+        for stream in streams:
+            if stream.terms:
+                order = search.ordered(stream.key)
+                edge = f"SELECT {stream.key} {stream.source} {_where(stream.keys)} {order} LIMIT 1 OFFSET :scan"
+                found += self.connection.execute(edge, {**search.values, **stream.values, "scan": most})
+        return (min if search.query.ascending else max)(found, default=None)
+
+    def _rows(self, search: SqliteSearch, stream: Stream, end: ListKey | None) -> list[Row]:
+        """The rows of one stream, those up to `end`."""
+        terms, values = [*stream.keys, *stream.terms], search.values | stream.values
+        if end is not None:
+            terms.append(f"({stream.key}) {'<=' if search.query.ascending else '>='} (:end_at, :end_id)")
+            values |= {"end_at": end[0], "end_id": end[1]}
+        order = search.ordered(stream.key)
+        text = f"{_COLUMNS} {stream.source} {stream.join} {_where(terms)} {order} LIMIT :limit"
+        return self.connection.execute(text, values).fetchall()
+
+    def _has_more(self, search: SqliteSearch, members: str, most: int) -> bool:
+        """Whether a set has more than `most` members."""
+        count = f"SELECT count(*) FROM (SELECT 1 FROM ({members}) LIMIT :most)"
+        return int(self.connection.execute(count, {**search.values, "most": most + 1}).fetchone()[0]) > most
 
     def _flows(self) -> list[str]:
         return [name for (name,) in self.connection.execute(FLOWS, (self.shard,))]
 
-    def _rare(self, labels: Sequence[tuple[str, str]]) -> int | None:
-        """The number of the label that the fewest runs have, if these are few."""
-        if not labels:
-            return None
-        counts = [self.connection.execute(MANY_HAVE, (self.shard, *label, FEW + 1)).fetchone()[0] for label in labels]
-        number = counts.index(min(counts))
-        return number if counts[number] <= FEW else None
+    def _to_flows(self) -> list[str]:
+        return [name for (name,) in self.connection.execute(SLEEPING_FLOWS, {"shard": self.shard})]
 
-    def _created_at(self, run_id: str) -> int:
-        query = "SELECT created_at FROM stepflow_states WHERE shard = ? AND id = ? AND rev > 0"
-        row = self.connection.execute(query, (self.shard, run_id)).fetchone()
-        if row is None:
-            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return int(row[0])
+
+def _where(terms: Sequence[str]) -> str:
+    return f"WHERE {' AND '.join(terms)}"

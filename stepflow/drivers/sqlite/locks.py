@@ -6,11 +6,11 @@ locks that SQLite holds on it in this process.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -24,7 +24,13 @@ RESERVED_BYTE, WRITE_BYTE = (
     0x40000001,
     120,
 )  # locked by a writer: in the file without a write-ahead log, in its -shm with one
+AT_ONCE = LOCK_EX | LOCK_NB
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
+
+
+def seconds() -> float:
+    """A clock that measures how long a lock was waited for."""
+    return time.monotonic()
 
 
 class WouldBlock(Exception):
@@ -78,7 +84,7 @@ class LockFile:
     def try_lock(self) -> bool:
         """Acquire the lock if it is free."""
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            flock(self._fd, AT_ONCE)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -91,7 +97,7 @@ class LockFile:
 
     def unlock(self) -> None:
         """Release the lock."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        flock(self._fd, LOCK_UN)
 
     def close(self) -> None:
         """Close the file; its lock is free when no other process inherited it."""
@@ -107,21 +113,24 @@ class WriterLock:
         self._gate, self._turn = LockFile(folder / "gate"), LockFile(folder / "turn")
         self._timeout_s = timeout_s
 
-    def take(self, *, wait: bool = True) -> None:
-        """Acquire the turn. Raises Unavailable when another process does not end its turn; without `wait` WouldBlock, at once."""
-        self._take(self._gate, wait)
+    def take(self, *, wait: bool = True) -> bool:
+        """Acquire the turn; tells whether it was free.
+
+        Raises Unavailable when another process does not end its turn; without `wait` WouldBlock, at once.
+        """
+        gate, turn = self._gate, self._turn
+        first = gate.try_lock() or self._waited(gate, wait)
         try:
-            self._take(self._turn, wait)
+            return (turn.try_lock() or self._waited(turn, wait)) and first
         finally:
-            self._gate.unlock()
+            gate.unlock()
 
     def give(self) -> None:
         """End the turn."""
         self._turn.unlock()
 
-    def _take(self, lock: LockFile, wait: bool) -> None:
-        if lock.try_lock():
-            return
+    def _waited(self, lock: LockFile, wait: bool) -> bool:
+        """Wait for a lock that was not free; always False."""
         if not wait:
             raise WouldBlock
         if not lock.lock(self._timeout_s):
@@ -129,6 +138,7 @@ class WriterLock:
                 f"{lock.path}: another process has held this lock for more than {self._timeout_s:g} s and may be "
                 "stopped; nothing was written: continue or end that process, then try again"
             )
+        return False
 
     def close(self) -> None:
         """Close the files; they stay on disk for the other processes."""
@@ -148,7 +158,7 @@ def look(folder: Path, owner: str) -> Literal["free", "held", "unknown"]:
     except OSError:
         return "unknown"
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        flock(fd, LOCK_SH | LOCK_NB)
     except BlockingIOError:
         return "held"
     finally:

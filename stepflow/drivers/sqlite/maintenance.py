@@ -49,7 +49,8 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "a former label of run {} belongs to no run": "SELECT l.id FROM stepflow_past_labels AS l"
         " LEFT JOIN stepflow_states AS s ON s.shard = l.shard AND s.id = l.id WHERE s.id IS NULL",
         "run {} is queued in the wrong partition": "SELECT id FROM stepflow_queue WHERE owner = ''"
-        f" AND (crashes >= {SUSPECT}) <> (partition = 2) OR owner = '' AND blocked_by <> '' AND partition = 0",
+        f" AND (paused = 0 AND crashes >= {SUSPECT}) <> (partition = 2) OR owner = '' AND paused <> (partition = 3)"
+        " OR owner = '' AND blocked_by <> '' AND partition = 0",
         "an event of run {} belongs to no run": "SELECT e.run_id FROM stepflow_events AS e LEFT JOIN stepflow_states AS s"
         " ON s.shard = e.shard AND s.id = e.run_id WHERE s.id IS NULL",
         "a journal row of {} belongs to no run": "SELECT j.run_id FROM stepflow_journal AS j LEFT JOIN stepflow_states AS s"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from stepflow.drivers.port import windows
+from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.sqlite.claim import LINES, has_special
 from stepflow.drivers.sqlite.limits import SqliteLimits
@@ -45,8 +46,11 @@ OWNED = (
 )
 
 
-def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], now: int) -> DueSummary:
-    """The DueSummary for these flows (name -> definition)."""
+def next_due(
+    connection: sqlite3.Connection, shard: str, flows: Mapping[str, str], paused: Collection[str], now: int
+) -> DueSummary:
+    """The DueSummary for these flows (name -> definition), some of which are paused."""
+    owned, flows = _owned(connection, shard, flows), without(flows, paused)
     dues: list[int | None] = []
     suspects = 0
     for flow, definition in flows.items():
@@ -60,7 +64,7 @@ def next_due(connection: sqlite3.Connection, shard: str, flows: Mapping[str, str
         limited, _complete = _limited(connection, shard, special, now, windows.ALL_LINES)
     first = min(known + limited, default=None)
     scheduled = SqliteSchedules(connection, shard).first()
-    return DueSummary(first, suspects, _owned(connection, shard, flows), head(connection), schedule=scheduled)
+    return DueSummary(first, suspects, owned, head(connection), schedule=scheduled)
 
 
 def _limited(

@@ -14,6 +14,8 @@ from stepflow.drivers.sqlite.locks import LockFile, clear, look, owner_path
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.errors import Unavailable
 
+REST_S = 2.0  # between two beats while no owner holds anything: each is a write to the disk
+
 
 class SqliteOwners:
     """The owners of one shard; `me` gets its row and its lock at its first heartbeat or claim."""
@@ -67,7 +69,12 @@ class SqliteOwners:
             " WHERE shard = ? AND owner = ? AND owner <> '' AND cancel = 1 ORDER BY id",
             key,
         )
-        return HeartbeatReply(peers, tuple(row[0] for row in marked.fetchall()))
+        cancels = tuple(row[0] for row in marked.fetchall())
+        return HeartbeatReply(peers, cancels, rest_s=None if peers and self._others_hold(writer) else REST_S)
+
+    def _others_hold(self, connection: sqlite3.Connection) -> bool:
+        held = "SELECT 1 FROM stepflow_queue INDEXED BY stepflow_queue_owned WHERE shard = ? AND owner <> '' AND owner <> ?"
+        return connection.execute(f"{held} LIMIT 1", (self._shard, self.me.id)).fetchone() is not None
 
     def _all(self, connection: sqlite3.Connection) -> list[Peer]:
         rows = connection.execute(

@@ -69,6 +69,9 @@ STAND_IN = (
     " labels = '{}', annotations = '{}', event = '', polls = 0, limits = '' WHERE shard = ? AND id = ?"
 )
 DELETE = "DELETE FROM stepflow_states WHERE shard = ? AND id = ?"
+# The record that stands for a run is no new revision of it: of this connection, which only prunes.
+NO_REVISION = "DROP TRIGGER IF EXISTS temp.stepflow_revision"
+STRAY = "DELETE FROM stepflow_history WHERE rev = ?"  # what a version before this one left of such a record
 LOG_BYTES = 4 << 20  # of the write-ahead log after which it is copied into the file
 
 
@@ -87,6 +90,7 @@ class SqlitePruning:
         """Delete a piece at each step, until there is nothing more to delete."""
         self.database.check_writable()
         self.database.prepare("PRAGMA wal_autocheckpoint=0")  # else a commit would do it within the turn
+        self.database.prepare(NO_REVISION)
         ids, waiting = self.candidates.ids(self._groups, self._page), deque[str]()
         while True:
             waiting.extend(islice(ids, max(min(RUNS, self.left) - len(waiting), 0)))
@@ -157,6 +161,7 @@ class _SqlitePiece:
         """Go on with hidden runs, then take waiting ones; how many are gone now that were there before."""
         shard, execute = self.shard, self.writer.execute
         execute(EXPIRE, (shard, self.now, self.budget.rows))
+        execute(STRAY, (PRUNED,))
         for run_id, rev, keep_until in execute(HIDDEN, (shard, RUNS)).fetchall():
             if not self.budget.spent:
                 self._delete(run_id, rev, keep_until)

@@ -24,6 +24,7 @@ from stepflow.drivers.port.deltas import (
     restore,
 )
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     EndedQuery,
@@ -32,6 +33,7 @@ from stepflow.drivers.port.queries import (
     NotDueQuery,
     PrunedQuery,
     Revision,
+    RunList,
     RunQuery,
     Tally,
     TallyQuery,
@@ -44,6 +46,7 @@ from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_dela
 from stepflow.drivers.sqlite.journal import SqliteJournal
 from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
+from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
 from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue, read_state
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
@@ -120,8 +123,8 @@ class SqliteReader:
             case HistoryQuery():
                 return self._history(query) if is_plain(query) else self._search(query)
             case RunQuery():
-                rows = SqliteLists(self.connection, self.shard).runs(query)
-                return [_record(row[:9], read_queue(row[9:21])) for row in rows]
+                rows, end = SqliteLists(self.connection, self.shard).runs(query)
+                return RunList((_record(row[:9], read_queue(row[9:22])) for row in rows), end)
             case TallyQuery():
                 return self._tally(query)
             case NotDueQuery():
@@ -141,6 +144,8 @@ class SqliteReader:
                 return [PrunedId(*row) for row in rows]
             case ScheduleQuery():
                 return SqliteSchedules(self.connection, self.shard).read(query)
+            case PausedFlowsQuery():
+                return SqlitePausedFlows(self.connection, self.shard).read()
             case LimitUsageQuery():
                 return [SqliteLimits(self.connection, self.shard, query.now).limit_usage([query.limits])]
 
@@ -157,7 +162,7 @@ class SqliteReader:
         for row in many_rows(self.connection, LOAD, ids, self.shard):
             run_id = row[0]
             more = events.get(run_id, ()), run_id in journaled
-            found[run_id] = self._full(row[:9], read_queue(row[9:21]), row[-2], row[-1], *more)
+            found[run_id] = self._full(row[:9], read_queue(row[9:22]), row[-2], row[-1], *more)
         return [found.get(run_id) or self._delay(run_id, run_id in journaled) for run_id in ids]
 
     def claimed(self, runs: Sequence[tuple[Sequence[Any], QueueRow]]) -> list[Record | None]:
@@ -218,7 +223,7 @@ class SqliteReader:
         delay, (flow, digest, created_at) = read_delay(row[:10]), row[10:13]
         created = Created(delay.state.transition.to if flow is None else flow, digest, created_at)
         exchange = self._whole(row[-1], row[-2])
-        return Record(delay.state, created, exchange, read_queue(row[13:25]), delay=delay, journaled=journaled)
+        return Record(delay.state, created, exchange, read_queue(row[13:26]), delay=delay, journaled=journaled)
 
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"

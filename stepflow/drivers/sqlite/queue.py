@@ -50,6 +50,7 @@ COLUMNS = (
     "blocked_by",
     "limits",
     "unfinished",
+    "paused",
 )
 PUT = (
     f"INSERT INTO stepflow_queue ({', '.join(COLUMNS)}, id, partition, shard)"
@@ -57,6 +58,9 @@ PUT = (
     f" WHERE true ON CONFLICT (shard, id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS)},"
     " partition = excluded.partition"
 )
+
+
+MARK = "UPDATE stepflow_queue SET cancel = ?, paused = ? WHERE shard = ? AND id = ?"
 
 
 @define
@@ -106,7 +110,8 @@ class ReadyRows:
             elif run.placed:
                 execute("DELETE FROM stepflow_queue WHERE shard = ? AND id = ?", (self.shard, key))
             elif run.marked:
-                execute("UPDATE stepflow_queue SET cancel = 1 WHERE shard = ? AND id = ?", (self.shard, key))
+                assert run.row is not None
+                execute(MARK, (run.row.cancel, run.row.paused, self.shard, key))
         return self.requeue(rows)
 
     def requeue(self, rows: Mapping[str, QueueRow]) -> dict[str, int]:
@@ -117,7 +122,7 @@ class ReadyRows:
         epochs = {key: first + number for number, key in enumerate(rows)}
         values: list[object] = []
         for key, row in rows.items():
-            place = partition(row.due, self.now, row.crashes, row.blocked_by)
+            place = partition(row.due, self.now, row.crashes, row.blocked_by, row.paused)
             values += (*row._replace(epoch=epochs[key]), key, place)
         many(self.connection, PUT, len(COLUMNS) + 2, values, self.shard)
         return epochs

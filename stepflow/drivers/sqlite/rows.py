@@ -14,7 +14,7 @@ from stepflow.model.state import State, Transition, new_tuple
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 QUEUE = (
     "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits,"
-    " q.unfinished"
+    " q.unfinished, q.paused"
 )
 EVENT = "run_id, name, id, payload, published_at, seq"
 
@@ -38,9 +38,10 @@ def read_state(row: Sequence[Any]) -> State:
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, *rest = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, by, limits, unfinished, paused = row
     if flow is None:
         return None
+    rest = blocked, by, limits, unfinished, bool(paused)
     return QueueRow(flow, due, owner, epoch, claim_rev, priority, crashes, bool(cancel), *rest)
 
 
@@ -49,8 +50,10 @@ def read_event(row: tuple[Any, ...]) -> Event:
     return Event(*row)
 
 
-def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "") -> int:
-    """Which part of the ready queue an unowned row is in: 0 sleeps, 1 due or blocked, 2 suspect."""
+def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "", paused: bool = False) -> int:
+    """Which part of the ready queue an unowned row is in: 0 sleeps, 1 due or blocked, 2 suspect, 3 paused."""
+    if paused:
+        return 3
     if crashes >= SUSPECT:
         return 2
     return 1 if blocked_by or due <= now else 0

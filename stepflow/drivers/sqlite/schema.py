@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from stepflow.drivers.sqlite.delays import remember
@@ -17,9 +19,21 @@ OLDEST = (3, 33, 0)  # older versions are not tested
 
 def migrations() -> list[tuple[int, str]]:
     """(number, SQL) of every migration in order."""
-    folder = files("stepflow.drivers.sqlite") / "migrations"
-    found = [(int(file.name.partition("_")[0]), file.read_text("utf-8")) for file in folder.iterdir()]
-    return sorted(found)
+    return sorted((_number_of(file.name), file.read_text("utf-8")) for file in _folder().iterdir())
+
+
+@cache
+def newest() -> int:
+    """The number of the last migration that this version knows; no script is read for that."""
+    return max(_number_of(file.name) for file in _folder().iterdir())
+
+
+def _folder() -> Traversable:
+    return files("stepflow.drivers.sqlite") / "migrations"
+
+
+def _number_of(name: str) -> int:
+    return int(name.partition("_")[0])
 
 
 def statements(script: str) -> Iterator[str]:
@@ -45,15 +59,15 @@ def meta(connection: sqlite3.Connection, name: str) -> int:
 
 def check(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the file has the newest known schema. Raises SchemaMismatch when the schema of the file is newer."""
-    last, newest = version(connection), migrations()[-1][0]
-    if last > newest:
+    last = version(connection)
+    if last > newest():
         raise SchemaMismatch(
-            f"{path} has schema {last}, this version of stepflow knows {newest}: "
+            f"{path} has schema {last}, this version of stepflow knows {newest()}: "
             "update stepflow here, or use another file; nothing was changed"
         )
     if last and meta(connection, "shards") != SHARDS:
         raise SchemaMismatch(f"{path} has {meta(connection, 'shards')} shards, SQLite stores have {SHARDS}")
-    return last == newest
+    return last == newest()
 
 
 def note(number: int) -> str:

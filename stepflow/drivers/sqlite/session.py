@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 from stepflow.drivers.port.commit import (
     Claim,
@@ -21,10 +21,13 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
+from stepflow.drivers.port.tallied import Tallied
 from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.sqlite import bulk as fast
 from stepflow.drivers.sqlite import inbox, tally
@@ -37,12 +40,16 @@ from stepflow.drivers.sqlite.errors import MEMBER_ERRORS
 from stepflow.drivers.sqlite.locks import WouldBlock
 from stepflow.drivers.sqlite.next_due import next_due
 from stepflow.drivers.sqlite.owners import SqliteOwners
+from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.drivers.sqlite.session_cache import SessionCache, row_ids_of
 from stepflow.drivers.sqlite.user_transaction import SqliteTransaction
 from stepflow.errors import StoreError, StoreReplaced
 from stepflow.model.shard import shard_of
+
+T = TypeVar("T")
+FEW = 8  # runs that are loaded while writers wait
 
 
 class SqliteStore(Store):
@@ -56,13 +63,13 @@ class SqliteStore(Store):
         self._closed = False
         self._known = SessionCache()
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
         if self._closed:
             return
         self._closed = True
         self._changes.close()
         try:
-            if self._owners.known:
+            if self._owners.known and not keep:
                 with suppress(StoreReplaced), self._database.writing() as writer:
                     ReadyRows(writer, self._shard, 0).leave(self._owners.me.id)
         finally:
@@ -83,18 +90,15 @@ class SqliteStore(Store):
         known.keep(self._database.generation)
         known.rev = rev
 
-    @contextmanager
-    def _reading(self) -> Iterator[SqliteReader]:
-        """A view of the tables as of now, with all that was posted."""
-        with self._database.reading() as connection:
-            posted = inbox.waiting(connection) and not self._database.read_only
-            if not posted:
-                yield SqliteReader(connection, self._shard)
-                return
+    def _read(self, fn: Callable[[SqliteReader], T], *, brief: bool = False) -> T:
+        """What `fn` reads in the tables as of now, with all that was posted; a `brief` one may keep writers waiting."""
+        with self._database.reading(brief=brief) as connection:
+            if self._database.read_only or not inbox.waiting(connection):
+                return fn(SqliteReader(connection, self._shard))
         with self._database.writing() as writer:
             self._look(writer)
-        with self._database.reading() as connection:
-            yield SqliteReader(connection, self._shard)
+        with self._database.reading(brief=brief) as connection:
+            return fn(SqliteReader(connection, self._shard))
 
     def commit_if_free(self, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         try:
@@ -118,6 +122,11 @@ class SqliteStore(Store):
 
     def _together(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
+        if len(batch) == 1 and type(only := batch[0]) is Commit and is_creation(only):
+            epoch = ReadyRows(writer, self._shard, now).epochs() - 1
+            fast.creations(writer, self._shard, [only], now, self._known.rev, epoch)
+            self._known.rev += 1
+            return [Committed((self._known.rev,), committed_at=now)]
         if (
             len(batch) == 1
             and type(step := batch[0]) is Step
@@ -134,9 +143,12 @@ class SqliteStore(Store):
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch)
         first, others = known.rev + 1, steps.others
-        creations = [index for index in others if is_creation(batch[index])]
+        only_rows = len(steps.appended) == len(batch)
+        creations = [] if only_rows else [index for index in others if is_creation(batch[index])]
         if not steps.write(writer, self._shard, self._owners.me.id, now, epochs):
             return None
+        if only_rows:
+            return [Committed(committed_at=now)] * len(batch)
         last = known.rev + steps.count + len(creations)
         if creations:
             epoch = epochs(len(creations)) - 1
@@ -175,7 +187,9 @@ class SqliteStore(Store):
         commits = [whole(member) for member in batch]
         results = [answer(member, applier.apply(commit)) for member, commit in zip(batch, commits, strict=True)]
         self._known.rev = applier.rev
-        self._known.drop(part.id for commit in commits for part in commit.queue)
+        self._known.drop(part.id for commit in commits for part in (*commit.queue, *commit.pause))
+        if any(commit.flow_pause is not None for commit in commits):
+            self._known.paused_flows = None
         self._show(writer, commits)
         return results
 
@@ -210,8 +224,15 @@ class SqliteStore(Store):
             if not self._known.shown:
                 self._owners.appear(writer)
                 self._known.shown = True
-            rows = ReadyRows(writer, self._shard, now)
+            # Runs begin after the wait for others, who claimed before it: as of its end a period has as many as its rate.
+            rows = ReadyRows(writer, self._shard, now + self._database.waited)
+            flows = without(flows, self._paused_flows(writer))
             return SqliteClaims(rows, self._owners.me.id, flows, self._known.places).claim(limit, suspects, skip)
+
+    def _paused_flows(self, writer: sqlite3.Connection) -> Collection[str]:
+        if self._known.paused_flows is None:
+            self._known.paused_flows = {one.flow for one in SqlitePausedFlows(writer, self._shard).read()}
+        return self._known.paused_flows
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._database.writing() as writer:
@@ -229,22 +250,30 @@ class SqliteStore(Store):
         return self._owners.judge(reply, dead)
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
-        with self._reading() as reader:
-            return reader.load(ids)
+        return self._read(lambda reader: reader.load(ids), brief=len(ids) <= FEW)
 
     def read(self, query: Query) -> Any:
-        with self._reading() as reader:
-            if isinstance(query, OwnerQuery):
-                return self._owners.read(reader.connection)
-            answer = reader.answer(query)
-        if reader.newer is not None and not self._database.read_only:
+        if isinstance(query, OwnerQuery):
+            return self._read(lambda reader: self._owners.read(reader.connection))
+        newer: list[Tallied] = []
+
+        def answer(reader: SqliteReader) -> Any:
+            found = reader.answer(query)
+            newer.extend([] if reader.newer is None else [reader.newer])
+            return found
+
+        found = self._read(answer)
+        if newer and not self._database.read_only:
             with suppress(WouldBlock), self._database.writing(wait=False, synced=False) as writer:
-                tally.keep_newer(writer, self._shard, reader.newer)
-        return answer
+                tally.keep_newer(writer, self._shard, newer[0])
+        return found
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
-        with self._reading() as reader:
-            return next_due(reader.connection, self._shard, flows, now)
+        def due(reader: SqliteReader) -> DueSummary:
+            paused = {one.flow for one in SqlitePausedFlows(reader.connection, self._shard).read()}
+            return next_due(reader.connection, self._shard, flows, paused, now)
+
+        return self._read(due, brief=True)
 
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         self._database.check_identity()
@@ -253,6 +282,9 @@ class SqliteStore(Store):
     def load_in(self, tx: Any, run_id: str) -> Record | None:
         self._database.check_identity()
         return inbox.load_in(tx, self._database.path, self._shard, run_id)
+
+    def load_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        return inbox.load_schedule_in(tx, self._database.path, self._shard, schedule_id)
 
     def begin(self, *, awaited: bool = False) -> UserTransaction:
         if awaited:

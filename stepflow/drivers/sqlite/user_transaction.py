@@ -5,63 +5,25 @@ from __future__ import annotations
 import sqlite3
 import threading
 from contextlib import ExitStack, suppress
-from typing import Any, NoReturn
 
 from stepflow.drivers.port.commit import CommitResult, Enqueue
 from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.user_transaction import UserTransaction
-from stepflow.drivers.sqlite import inbox, numbered
+from stepflow.drivers.sqlite import inbox
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.commit_fast import REVISION
 from stepflow.drivers.sqlite.database import SqliteDatabase, roll_back
 from stepflow.drivers.sqlite.errors import translate, translated
 from stepflow.drivers.sqlite.owners import SqliteOwners
 from stepflow.drivers.sqlite.rows import head
+from stepflow.drivers.sqlite.users_connection import BELONGS, SqliteUsersConnection
 from stepflow.errors import StepflowError, StoreError
 
-BELONGS = (
-    "the transaction of this connection belongs to stepflow: return from the function to commit it, raise to roll it back; use"
-    " SAVEPOINT for a part that may fail"
+LOOK_EVERY = 20_000  # instructions of SQLite's machine: less than a millisecond
+LAST_STATEMENTS = frozenset(
+    {(sqlite3.SQLITE_PRAGMA, "query_only", "ON"), (sqlite3.SQLITE_TRANSACTION, "ROLLBACK", None)}
 )
 STORE_FAILS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_READONLY)
-_Base: type[sqlite3.Connection] = numbered.Connection if numbered.AFFECTED else sqlite3.Connection
-
-
-class SqliteUsersConnection(_Base):  # type: ignore[misc,valid-type]  # which one, the version of Python decides
-    """The connection that a function gets. The transaction is not the function's own: it can neither end it nor begin another."""
-
-    ended = False  # the function has: what follows are statements of ours
-
-    def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
-        """As on every connection."""
-        return super().execute(statement, values) if self.ended else sqlite3.Connection.execute(self, statement, values)
-
-    def commit(self) -> None:
-        """Refused: the transaction is committed when the function returns."""
-        if not self.ended:
-            _refuse()
-        super().commit()
-
-    def rollback(self) -> None:
-        """Refused: the transaction is rolled back when the function raises."""
-        _refuse()
-
-    def close(self) -> None:
-        """Refused until the function has returned."""
-        if not self.ended:
-            _refuse()
-        super().close()
-
-    def __exit__(self, *_error: object) -> NoReturn:
-        _refuse()
-
-    def __del__(self) -> None:
-        self.ended = True
-        self.close()
-
-
-def _refuse() -> NoReturn:
-    raise StepflowError(BELONGS)
 
 
 class SqliteTransaction(UserTransaction):
@@ -96,33 +58,39 @@ class SqliteTransaction(UserTransaction):
                 connection.ended = False
                 self._database.begin(connection)
             connection.set_authorizer(self._authorize)
+            connection.set_progress_handler(self._is_abandoned, LOOK_EVERY)
         except BaseException:
             self._close()
             raise
 
-    def _authorize(self, action: int, first: str | None, *_names: str | None) -> int:
+    def _authorize(self, action: int, first: str | None, second: str | None, *_names: str | None) -> int:
         """Of the function: no statement that begins or ends a transaction; after it was abandoned, none at all."""
         if self._ended:
-            return (
-                sqlite3.SQLITE_OK
-                if (action, first) == (sqlite3.SQLITE_TRANSACTION, "ROLLBACK")
-                else sqlite3.SQLITE_DENY
-            )
+            return sqlite3.SQLITE_OK if (action, first, second) in LAST_STATEMENTS else sqlite3.SQLITE_DENY
         if action != sqlite3.SQLITE_TRANSACTION:
             return sqlite3.SQLITE_OK
         self._refused = True
         return sqlite3.SQLITE_DENY
 
+    def _is_abandoned(self) -> bool:
+        """Whether a statement that runs has to end."""
+        return self._ended
+
     def finish(self) -> None:
         connection = self.connection
-        if not connection.in_transaction:  # SQLite rolls back by itself after some errors, e.g. of a full disk
-            self.roll_back()
-            raise StepflowError(
-                "the transaction was rolled back by a statement that failed: let the function raise that exception"
-            )
-        connection.set_authorizer(None)
-        connection.row_factory, connection.text_factory = None, str
-        connection.ended = True
+        with connection.alone:
+            if self._ended:  # given up meanwhile: `commit` says so
+                return
+            if connection.in_transaction:
+                connection.set_authorizer(None)
+                connection.set_progress_handler(None, 0)
+                connection.row_factory, connection.text_factory = None, str
+                connection.ended = True
+                return
+        self.roll_back()  # SQLite does so by itself after some errors, e.g. of a full disk
+        raise StepflowError(
+            "the transaction was rolled back by a statement that failed: let the function raise that exception"
+        )
 
     def commit(self, member: Member, now: int) -> CommitResult:
         with self._guard:
@@ -157,11 +125,12 @@ class SqliteTransaction(UserTransaction):
             if self._ended:
                 return
             self._ended = True
+        # A statement that runs is ended by the progress handler.
         try:
-            self.connection.set_authorizer(self._authorize)  # statements that are prepared already are refused, too
-            self.connection.interrupt()
-            with suppress(sqlite3.Error):
-                sqlite3.Connection.execute(self.connection, "ROLLBACK")
+            with self.connection.alone:
+                for statement in ("PRAGMA query_only=ON", "ROLLBACK"):  # so those that are prepared write nothing, too
+                    with suppress(sqlite3.Error):
+                        sqlite3.Connection.execute(self.connection, statement)
         finally:
             self._held.close()
 
@@ -185,5 +154,6 @@ class SqliteTransaction(UserTransaction):
         connection.ended = True
         with suppress(sqlite3.Error):
             connection.set_authorizer(None)
+            connection.set_progress_handler(None, 0)
             roll_back(connection)
             connection.close()
