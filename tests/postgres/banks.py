@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.postgres import PostgresDriver
+from stepflow.drivers.sqlite import SqliteDriver
 from tests.postgres.server import Server
 
 
@@ -32,6 +35,11 @@ class Bank:
 def postgres_bank(server: Server) -> Bank:
     """One on PostgreSQL."""
     return Bank(PostgresDriver(server.empty()), lambda: psycopg.connect(server.uri))
+
+
+def sqlite_bank(path: Path) -> Bank:
+    """One in a file of SQLite."""
+    return Bank(SqliteDriver(path), lambda: sqlite3.connect(path))
 
 
 def insert(connection: Any, name: str) -> str:

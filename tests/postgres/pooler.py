@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import struct
 import tempfile
@@ -70,13 +71,18 @@ class Pooler:
         self._socket.listen()
         self._lock = threading.Lock()
         self._idle: list[Peer] = []
+        self._closed = False
         self._greeting = b""  # the parameters that the server reported
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._socket.close()
-        for peer in self._idle:
-            peer.socket.close()
+        shutil.rmtree(self.folder)
+        with self._lock:
+            self._closed = True
+            for peer in self._idle:
+                peer.socket.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -138,6 +144,13 @@ class Pooler:
             if self._idle:
                 return self._idle.pop(0 if self._turns else -1)
         connected = socket.socket(socket.AF_UNIX)
+        try:
+            return self._connected(connected, parameters)
+        except OSError:
+            connected.close()
+            raise
+
+    def _connected(self, connected: socket.socket, parameters: dict[str, str]) -> Peer:
         connected.connect(self._upstream)
         server = Peer(connected)
         words = "".join(f"{name}\0{value}\0" for name, value in parameters.items()) + "\0"
@@ -151,4 +164,7 @@ class Pooler:
 
     def _give(self, server: Peer) -> None:
         with self._lock:
-            self._idle.append(server)
+            if self._closed:  # the thread of a client may come to the end of a transaction that late
+                server.socket.close()
+            else:
+                self._idle.append(server)

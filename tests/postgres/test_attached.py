@@ -9,7 +9,7 @@ import pytest
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, delay_key
-from stepflow.drivers.port.queries import HistoryQuery
+from stepflow.drivers.port.queries import HistoryQuery, RunQuery
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, ended, going, make, numbers, step
@@ -60,24 +60,44 @@ def test_a_run_that_ends_in_the_commit_of_its_delay_is_not_pruned(sessions: Sess
 def test_a_store_of_the_first_schema_is_migrated(server: Server) -> None:
     schema = server.schema()
     sessions = Sessions(PostgresDriver(server.url(schema)))
-    rev = make(sessions.session(), creation("a", labels={"k": "v"}))[0]
+    rev = make(sessions.session(), creation("a", labels={"k": "v"}), creation("b", labels={"k": "v"}, created_at=1))[0]
     sessions.close()
-    server.execute(f"drop index {schema}.states_waiting, {schema}.queue_turns")
+    server.execute(
+        f"drop index {schema}.states_waiting, {schema}.queue_turns, {schema}.states_polling, {schema}.queue_paused, {schema}.queue_marked"
+    )
+    server.execute(
+        f"alter table {schema}.labels drop constraint labels_pkey, drop column created_at, add primary key (shard, label, id)"
+    )
     server.execute(f"alter table {schema}.states drop column delay, drop column limits")
     server.execute(f"create index states_created on {schema}.states (shard, created_at, id)")
     server.execute(f"create index states_ended on {schema}.states (shard, status, created_at, id) where status <> ''")
-    server.execute(f"alter table {schema}.queue drop column limits, drop column epoch, drop column unfinished")
+    server.execute(
+        f"alter table {schema}.queue drop column limits, drop column epoch, drop column unfinished, drop column paused, drop column holding"
+    )
     later = ", ".join(f"drop column {name}" for name in ("flows", "process", "boot", "reclaimed_at", "counted"))
     server.execute(f"alter table {schema}.owners {later}")
-    new = ("journal", "conflicts", "schedules", "counters", "delays", "data", "begun", "dedup_keys", "tallied")
+    new = (
+        "journal",
+        "conflicts",
+        "schedules",
+        "counters",
+        "delays",
+        "data",
+        "begun",
+        "dedup_keys",
+        "tallied",
+        "paused_flows",
+    )
     server.execute("drop table " + ", ".join(f"{schema}.{name}" for name in new))
     server.execute(f"alter table {schema}.queue rename column partition to lane")
     server.execute(f"update {schema}.meta set value = 1 where name = 'schema'")
     store = sessions.session()
-    assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev]
+    assert [r.state.rev for r in store.read(HistoryQuery(labels=({"k": "v"},)))] == [rev, rev + 1]
+    assert [r.state.id for r in store.read(RunQuery(NOW, labels={"k": "v"}, since=1))] == ["a", "b"]
+    assert [r.state.id for r in store.read(RunQuery(NOW, labels={"k": "v"}, since=2))] == ["a"]
     late = Delay(State("a", rev, going()), NOW)
     assert numbers(store, Commit(data=(DataWrite("a", b"1", {}),), delays=(late,))) == (1, 1)
-    assert set(claim(store)) == {"a", delay_key("a", 1)}
+    assert set(claim(store)) == {"a", "b", delay_key("a", 1)}
     assert store.read(DataQuery(1))[0].blob == b"1"
     assert [delay.offset for delay in store.read(DelayQuery(NOW))] == [1]
     assert sessions.driver.maintenance("").check() == []

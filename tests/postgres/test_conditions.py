@@ -11,7 +11,10 @@ from stepflow.drivers.postgres import PostgresDriver, conditions
 from stepflow.engine.clock import SECOND, SystemClock
 from tests.postgres.server import Server
 
-WHATS = ["clock difference", "pooler", "long transactions", "statistics", "replication", "write-ahead log"]
+WHATS = [
+    "clock difference", "pooler", "long transactions", "statistics", "replication", "write-ahead log", "shards",
+    "distribution",
+]  # fmt: skip
 
 
 def _found(driver: PostgresDriver, ahead: int = 0) -> dict[str, tuple[bool, str]]:

@@ -9,6 +9,7 @@ from stepflow.drivers.port.commit import Commit, Created, Owner, Write
 from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.postgres import PostgresDriver
 from stepflow.model.state import State
+from tests.drivers import rare
 from tests.postgres.hot import ENDED, NOW, Hot, creation, fill, session
 from tests.postgres.server import Server
 
@@ -71,11 +72,35 @@ LISTS = {
     "unknown label": RunQuery(NOW, labels={"half": "c"}),
     "common label": RunQuery(NOW, labels={"half": "a"}),
     "all": RunQuery(NOW),
+    "oldest": RunQuery(NOW, ascending=True),
+    "several": RunQuery(NOW, status=("failed", "waiting"), scan=100_000),
+    "open, bounded": RunQuery(NOW, status="sleeping", open=True, scan=100_000),
+    "by id": RunQuery(NOW, order="id", ascending=True),
+    "by id, the last": RunQuery(NOW, order="id"),
+    "few ids": RunQuery(NOW, prefix="open-1"),
+    "due": RunQuery(NOW, order="due", ascending=True),
+    "created before all": RunQuery(NOW, until=NOW),
+    "these": RunQuery(NOW, ids=("open-1", "open-2", "r00001")),
 }
 
 
-def test_lists_do_not_grow_with_runs_that_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stepflow.drivers.postgres.lists.FEW", 100)
+def test_lists_of_few_open_runs_do_not_grow_with_the_others(server: Server) -> None:
+    schema = server.schema()
+    costs = []
+    with psycopg.connect(server.uri, autocommit=True) as admin, session(server.url(schema), "lists") as store:
+        rare.fill(store)
+        for first, last in ((0, 500), (500, 6_000)):
+            rare.sleepers(store, first, last)
+            hot = Hot(store, "lists", admin, schema)
+            for name, query in rare.QUERIES.items():
+                hot.does(name, lambda query=query: store.read(query))
+            costs.append(hot.read)
+        rare.check(store)
+    worse = {name: (costs[0][name], cost) for name, cost in costs[1].items() if cost > 1.5 * costs[0][name] + 20}
+    assert not worse
+
+
+def test_lists_do_not_grow_with_runs_that_ended(server: Server) -> None:
     schema = server.schema()
     url = server.url(schema)
     costs = []

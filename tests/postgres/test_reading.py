@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery, RunQuery
 from stepflow.drivers.port.store import Query
-from stepflow.drivers.postgres import PostgresDriver
+from stepflow.drivers.postgres import PostgresDriver, revisions
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, claim, creation, going, make, step
+from stepflow.testing.conformance.laws.revisions import RevisionLaws
 from tests.postgres.server import Server
 
 RUNS, STEPS = 250, 3
+RARE = ["r0003", "r0100", "r0101"]  # have labels that no other run has
 # Tuples of these tables that this connection read, by index or not.
 READ = (
     "select coalesce(sum(idx_tup_fetch + seq_tup_read), 0)::bigint from pg_stat_xact_user_tables"
@@ -33,11 +36,12 @@ def sessions(request: pytest.FixtureRequest) -> Iterator[Sessions]:
     sessions = Sessions(PostgresDriver(server.url(shards=shards)))
     store = sessions.session()
     ids = [f"r{n:04}" for n in range(RUNS)]
-    labels = {"of": "all"}
-    revs = make(store, *[creation(run_id, labels=labels, created_at=NOW + n) for n, run_id in enumerate(ids)])
+    labels = {run_id: {"of": "all", **({"rare": "yes"} if run_id in RARE else {})} for run_id in ids}
+    revs = make(store, *[creation(run_id, labels=labels[run_id], created_at=NOW + n) for n, run_id in enumerate(ids)])
     held = claim(store, RUNS)
     for _turn in range(STEPS):
-        revs = make(store, *[step(held[run_id], rev, labels=labels) for run_id, rev in zip(ids, revs, strict=True)])
+        steps = [step(held[run_id], rev, labels=labels[run_id]) for run_id, rev in zip(ids, revs, strict=True)]
+        revs = make(store, *steps)
     make(store, *[Commit(delays=(Delay(State(run_id, 0, going()), NOW + n),)) for n, run_id in enumerate(ids)])
     schema = store._runner.place.schema  # type: ignore[attr-defined]
     if analyzed:
@@ -76,7 +80,7 @@ def rows_read(store: Any, query: Query) -> tuple[list[Any], int]:
         (RunQuery(NOW, limit=10), 10),
         (DelayQuery(NOW + 1000, limit=10), 10),
         (DelayQuery(NOW + 1000, since=NOW + 50, limit=10, pending=True), 10),
-        (RunQuery(NOW, limit=10, after="r0100"), 10),
+        (RunQuery(NOW, limit=10, after=(NOW + 100, "r0100")), 10),
     ],
 )
 def test_a_page_reads_about_as_many_rows_as_it_has(sessions: Sessions, query: Query, number: int) -> None:
@@ -84,6 +88,39 @@ def test_a_page_reads_about_as_many_rows_as_it_has(sessions: Sessions, query: Qu
     found, count = rows_read(store, query)
     assert len(found) == number
     assert count <= 3 * 4 * number + 20  # of at most three shards: the row, its exchange, the State
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("groups", "number"),
+    [
+        (({"rare": "yes"},), 3),
+        (({"of": "all", "rare": "yes"}, {"rare": "yes"}), 3),
+        (({"rare": "yes"}, {"rare": "no"}), 3),
+        (({"rare": "no"},), 0),
+    ],
+)
+def test_the_newest_revisions_with_rare_labels_cost_what_these_runs_do(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch, groups: tuple[dict[str, str], ...], number: int, last: bool
+) -> None:
+    monkeypatch.setattr(revisions, "NEAR", 100)
+    found, count = rows_read(sessions._open[0], HistoryQuery(labels=groups, latest_only=True, last=last))
+    assert sorted(revision.state.id for revision in found) == RARE[:number]
+    assert count <= 4 * number + 20
+
+
+class TestLabelled(RevisionLaws):
+    """The laws where the newest revisions of labels are found from the runs, however near they are."""
+
+    test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]  # for one shard
+    test_law_15_what_steps_relabelled_long_ago_is_found = None  # type: ignore[assignment]  # not the newest ones
+
+    @pytest.fixture
+    def sessions(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:
+        monkeypatch.setattr(revisions, "NEAR", -1)
+        sessions = Sessions(PostgresDriver(server.url(shards=3)))
+        yield sessions
+        sessions.close()
 
 
 def test_pages_of_several_shards_come_in_order(sessions: Sessions) -> None:
@@ -97,8 +134,8 @@ def test_pages_of_several_shards_come_in_order(sessions: Sessions) -> None:
     assert newest == seen[-37:]
     delays = store.read(DelayQuery(NOW + 1000, limit=RUNS))
     assert [delay.due for delay in delays] == [NOW + n for n in range(RUNS)]
-    ids, after = [], None
-    while page := store.read(RunQuery(NOW, limit=37, after=after)):
+    ids, query = [], RunQuery(NOW, limit=37)
+    while page := store.read(query):
         ids += [record.state.id for record in page]
-        after = ids[-1]
+        query = evolve(query, after=query.key_of(page[-1]))
     assert ids == [f"r{n:04}" for n in reversed(range(RUNS))]

@@ -32,7 +32,7 @@ def restart_storm(server: Server, folder: Path, *, runs: int, workers: int, rest
         ]
         for child in staff:
             nursery.log.wait(what="ready", who=child.name)
-        watcher = nursery.run("watcher", "-m", MODULE, "watches", nursery.url, "watcher", "0")
+        watcher = nursery.run("watcher", MODULE, "watches", nursery.url, "watcher", "0")
         nursery.log.wait(what="watching")
         ids = [
             run for flow in (flows.sync_chain, flows.async_chain) for run in start_many(nursery.url, flow, runs // 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,6 @@ from tests.postgres.banks import Bank, ainsert, insert, postgres_bank
 from tests.postgres.server import Server
 
 Order = dict[str, Any]
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def bank(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Bank:
-    if request.param == "sqlite":
-        path = tmp_path / "runs.db"
-        return Bank(SqliteDriver(path), lambda: sqlite3.connect(path))
-    return postgres_bank(server)
 
 
 def pay(order: Order, connection: Any) -> None:

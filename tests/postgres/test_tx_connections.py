@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -81,19 +82,28 @@ async def _all_verbs(engine: AsyncEngine, tx: Any) -> None:
     await engine.get("four").cancel(tx=tx)
     infos = [await engine.get(run_id).info(tx=tx) for run_id in ("one", "four")]
     assert [(info.rev, info.status) for info in infos] == [(0, "queued"), (0, "cancelled")]
+    made = await engine.schedule("made", FLOW, {}, every=timedelta(hours=1), tx=tx)
+    await made.pause(tx=tx)
+    await made.trigger(tx=tx)
+    for verb in (engine.get_schedule("there").resume, engine.get_schedule("gone").delete):
+        await verb(tx=tx)
 
 
 def test_a_commit_brings_all_and_a_rollback_nothing(driver: PostgresDriver, server: Server, opened: Open) -> None:
     async def go() -> None:
         async with AsyncEngine(driver) as engine:
             engine.register(FLOW)
-            for end, found in (("rollback", []), ("commit", ["four", "one", "three", "two"])):
+            for name in ("there", "gone"):
+                await (await engine.schedule(name, FLOW, {}, every=timedelta(hours=1))).pause()
+            for end, found in (("rollback", []), ("commit", ["four", "made@tri", "one", "three", "two"])):
                 async with opened(server) as (tx, commit, rollback):
                     await _all_verbs(engine, tx)
                     assert await engine.runs() == []
                     await {"commit": commit, "rollback": rollback}[end]()
-                assert sorted(run.id for run in await engine.runs()) == found
-            assert (await engine.run_until_idle()).completed == 3
+                assert sorted(run.id[:8] for run in await engine.runs()) == found
+                there = {"gone": True, "there": True} if end == "rollback" else {"made": True, "there": False}
+                assert {one.id: one.paused for one in await engine.schedules()} == there
+            assert (await engine.run_until_idle()).completed == 4
 
     asyncio.run(go())
 
@@ -171,6 +181,7 @@ def test_sqlalchemy_in_autocommit_mode_is_refused(driver: PostgresDriver, server
 
 DJANGO = """
 import sys
+from datetime import timedelta
 import django
 from django.conf import settings
 url, engine_name, options = sys.argv[1], sys.argv[2], eval(sys.argv[3])
@@ -193,13 +204,18 @@ with Engine(url) as engine:
         engine.start(flow, {}, id="three", tx=connection)
         engine.get("three").cancel(tx=connection)
         print(engine.get("three").info(tx=connection).status)
+        hourly = engine.schedule("hourly", flow, {}, every=timedelta(hours=1), tx=connection)
+        hourly.pause(tx=connection)
+        engine.schedule("gone", flow, {}, every=timedelta(hours=1), tx=connection).delete(tx=connection)
     try:
         with transaction.atomic():
             engine.start(flow, {}, id="rolled back", tx=connection)
+            hourly.resume(tx=connection)
             raise KeyError
     except KeyError:
         pass
     print(sorted(run.id for run in engine.runs()), engine.run_until_idle().completed)
+    print([(one.id, one.paused) for one in engine.schedules()])
 """
 
 
@@ -217,7 +233,7 @@ def test_djangos_connection_on_postgresql(server: Server) -> None:
         options = {"NAME": info.dbname, "USER": info.user, "HOST": info.host}
     assert (
         _django(server.url(), "django.db.backends.postgresql", repr(options))
-        == "True\ncancelled\n['one', 'three', 'two'] 2\n"
+        == "True\ncancelled\n['one', 'three', 'two'] 2\n[('hourly', True)]\n"
     )
 
 
@@ -226,5 +242,5 @@ def test_djangos_connection_on_sqlite(tmp_path: Any) -> None:
     options = repr({"NAME": str(path)})
     assert (
         _django(f"sqlite:///{path}", "django.db.backends.sqlite3", options)
-        == "True\ncancelled\n['one', 'three', 'two'] 2\n"
+        == "True\ncancelled\n['one', 'three', 'two'] 2\n[('hourly', True)]\n"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from tests.postgres.banks import Bank, ainsert, insert, postgres_bank
 from tests.postgres.server import Server
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def bank(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Bank:
-    if request.param == "sqlite":
-        path = tmp_path / "runs.db"
-        return Bank(SqliteDriver(path), lambda: sqlite3.connect(path))
-    return postgres_bank(server)
 
 
 def fail(connection: Any, name: str) -> str:

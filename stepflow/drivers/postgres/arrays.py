@@ -37,6 +37,11 @@ def texts(items: Sequence[str]) -> str:
     return '{"' + joined.replace('"', '\\"').replace("\0", '","') + '"}'
 
 
+def stored_texts(items: Sequence[str]) -> str:
+    """A `text[]` literal of texts that are in their stored form already."""
+    return "{" + ",".join(['"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items]) + "}"
+
+
 def optional_texts(items: Iterable[str | None]) -> str:
     """A `text[]` literal where None is null."""
     return "{" + ",".join(["null" if item is None else texts((item,))[1:-1] for item in items]) + "}"

@@ -20,20 +20,21 @@ from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.drivers.port.stored import read_map
+from stepflow.drivers.postgres.change_judge import MOVE
+from stepflow.drivers.postgres.commit_apart import creations_apart, steps_apart
 from stepflow.drivers.postgres.commit_fast import creations, steps
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import LARGEST, data_statements, delay_statements, fire_statements, last_numbers
 from stepflow.drivers.postgres.journal import append_statements, journal_statements
 from stepflow.drivers.postgres.limits import reservations, reserved
-from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
+from stepflow.drivers.postgres.lock_and_read import BEGIN, EPOCHS, drawn_epochs, lock_and_read
 from stepflow.drivers.postgres.owners import PostgresOwners
+from stepflow.drivers.postgres.pauses import pause_statements
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schedules import lock_schedules, schedule_statements
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
-from stepflow.drivers.postgres.write_changes import event_statements, label_statements, queue_statements
+from stepflow.drivers.postgres.write_changes import epochs_needed, event_statements, label_statements, queue_statements
 from stepflow.errors import StepflowError
-
-EPOCHS = "select nextval('stepflow.epochs') from generate_series(1, $1)"
 
 Part = tuple[Statement, Sequence[Slot]]
 """A statement, and the writes whose revisions its row brings back."""
@@ -128,6 +129,7 @@ class Writer:
         self._hold(connection, batch, runs)
         for run in runs.values():
             run.polls = False  # its State gets the epoch, as other things of it may change
+        epochs = drawn_epochs(self._runner, connection, epochs_needed(runs) + len(changes.delays))
         relabelled = [
             (write, read_map(labels[write.state.id])) for _slot, write, creates in changes.writes if not creates
         ]
@@ -135,15 +137,17 @@ class Writer:
             label_statements(self._shards, relabelled)
             + event_statements(self._shards, changes)
             + journal_statements(self._shards, changes, batch.token)
-            + queue_statements(self._shards, runs, batch.now)
+            + queue_statements(self._shards, runs, batch.now, epochs)
             + fire_statements(self._shards, runs)
             + data_statements(self._shards, changes.data, batch.token)
-            + delay_statements(self._shards, changes.delays, batch.now, batch.token)
+            + delay_statements(self._shards, changes.delays, batch.now, batch.token, epochs)
             + reservations(self._shards, changes.reserves)
             + schedule_statements(self._shards, changes.scheduled)
+            + pause_statements(self._shards, changes.flow_pauses)
             + ([self._owners.appearing()] if changes.held else [])
+            + ([MOVE] if changes.scheduled or changes.flow_pauses else [])
         )
-        return self.revisions(changes, batch, runs) + [(statement, ()) for statement in others]
+        return self.revisions(changes.writes, batch, runs) + [(statement, ()) for statement in others]
 
     def _hold(self, connection: Connection, batch: Batch, runs: Mapping[str, RunSnapshot]) -> None:
         """Draw the epochs of the rows that the committer holds from now on."""
@@ -158,12 +162,24 @@ class Writer:
             run.row = run.row._replace(epoch=epoch)
             batch.epochs[number] = (*batch.epochs.get(number, ()), epoch)
 
-    def revisions(self, changes: Changes, batch: Batch, runs: Mapping[str, RunSnapshot] | None) -> list[Part]:
-        """The statements that make revisions; `runs` None: unseen."""
+    def revisions(
+        self, made: Sequence[NumberedWrite], batch: Batch, runs: Mapping[str, RunSnapshot] | None
+    ) -> list[Part]:
+        """The statements that make these revisions; `runs` None: unseen."""
         found: list[Part] = []
         unseen = runs is None
-        for (shard, creates), part in self._split(changes.writes):
+        for (shard, creates), part in self._split(made):
             slots, writes = [one.slot for one in part], [one.write for one in part]
+            if runs is not None and self._runner.place.citus:
+                drawn = [batch.drawn[slot] for slot in slots]
+                held = [runs[write.state.id].epoch for write in writes]
+                apart = (
+                    creations_apart(shard, writes, drawn, batch.now, batch.token)
+                    if creates
+                    else steps_apart(shard, writes, held, drawn, batch.now, batch.token)
+                )
+                found += [(statement, ()) for statement in apart]
+                continue
             revs = [batch.drawn.get(slot) for slot in slots]
             more = (revs, batch.now, batch.token, self._key)
             if creates:
@@ -191,7 +207,7 @@ class Writer:
         return sorted(parts.items())
 
     def execute(self, connection: Connection, parts: Sequence[Part], *, begun: bool) -> dict[Slot, int]:
-        """Send everything in one round trip, up to COMMIT, and BEGIN unless that was done; the new revisions by slot.
+        """Send everything in one round trip, up to COMMIT, and BEGIN unless that was done; the revisions drawn in it by slot.
 
         Several statements need an explicit transaction: an exception here in the middle must not commit what was sent.
         """

@@ -20,6 +20,11 @@ Rows = list[tuple[Any, ...]]
 Dialogue = Generator[tuple[str, Mapping[str, object]], Rows, T]
 NAMED = re.compile(r":(\w+)")
 NONE_OPEN = "tx= has no open transaction: begin one (`{}`), and call this inside it"
+ABORTED = "25P02"
+SPOILED = (
+    "tx= is a transaction in which a statement has failed, so PostgreSQL does nothing more in it: roll it back, or put statements that may"
+    " fail into a savepoint"
+)
 TAKEN = "give a psycopg, asyncpg, SQLAlchemy or Django connection, or a SQLAlchemy session"
 
 
@@ -32,6 +37,9 @@ def drive(dialogue: Dialogue[T], tx: Any) -> T:
             ask = dialogue.send(fetch(*ask))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except Exception as error:
+        _check_sound(error)
+        raise
 
 
 async def adrive(dialogue: Dialogue[T], tx: Any) -> T:
@@ -43,6 +51,17 @@ async def adrive(dialogue: Dialogue[T], tx: Any) -> T:
             ask = dialogue.send(await fetch(*ask))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+    except Exception as error:
+        _check_sound(error)
+        raise
+
+
+def _check_sound(error: BaseException) -> None:
+    """Raise StoreError if a statement of the caller's had failed before: any library then refuses further ones with an error of its own."""
+    causes: list[object] = [error, getattr(error, "orig", None)]
+    causes += [getattr(one, "__cause__", None) for one in causes]
+    if any(getattr(one, "sqlstate", None) == ABORTED for one in causes):
+        raise StoreError(SPOILED) from error
 
 
 def _fetch(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:

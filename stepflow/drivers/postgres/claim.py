@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Claim, Fence, Record
 from stepflow.drivers.port.deltas import is_delta
+from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.turns import Candidate, first
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
-from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.claim_start import DEAD_ROWS, ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty
-from stepflow.drivers.postgres.lookup import found, held_by
+from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty, drawn_epochs
+from stepflow.drivers.postgres.lookup import either, found, held_by
 from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import (
     BECAME_DUE,
@@ -33,36 +36,43 @@ from stepflow.drivers.postgres.partitions import (
     candidates_of,
     late_rows,
     look_at,
+    note_taken,
     ready_rows,
     rows_due,
     take_of,
     values,
 )
+from stepflow.drivers.postgres.pauses import NAMES
 from stepflow.drivers.postgres.query import TEXT, read_run
+from stepflow.drivers.postgres.ranges import BEHIND, joined
 from stepflow.drivers.postgres.rows import CREATED, STATE, Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import QueueRow
 
-DEAD = "pg_stat_get_dead_tuples('stepflow.queue'::regclass)"
-ANY_LIMITED = (
-    f"select count(a.yes) + count(b.yes) > 0, {DEAD} from unnest($1::text[]) as s (shard) cross join unnest($2::text[]) as f (flow)"
-    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
-    " and x.partition = 4 order by x.limits limit 1) a on true"
-    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = f.flow"
-    " and x.partition = 2 and x.limits <> '' order by x.priority limit 1) b on true"
+# $1, $2: a shard and a flow for each of the ranges $3 to $6; on Citus only all shards and flows.
+ANY_LIMITED = either(
+    f"select count(a.yes) + count(b.yes) > 0, {DEAD_ROWS} from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::text[],"
+    " $6::bigint[]) as s (shard, flow, priority, due, id, below)"
+    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = s.flow"
+    " and x.partition = 4 and (x.priority, x.due, x.id) > (s.priority, s.due, s.id) and x.priority < s.below"
+    " order by x.priority, x.due, x.id limit 1) a on true"
+    " left join lateral (select true as yes from stepflow.queue x where x.shard = s.shard and x.flow = s.flow"
+    " and x.partition = 2 and x.limits <> '' order by x.priority limit 1) b on true",
+    "select count(*) > 0, 0 from (select 1 from stepflow.queue x where x.shard = any($1::text[]) and x.flow = any($2::text[])"
+    " and (x.partition = 4 or x.partition = 2 and x.limits <> '') limit 1) l",
 )
 MOST_POLLING = 65_536
 # The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
 # (unless $10: it did what it could) but a few without limits, which are taken as they are if no other row is ready: such are the
 # polls of a worker that keeps up with them. Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
-# $16 to $20: where to begin.
+# $16 to $20: where to begin, $21 to $24 the same for rows with limits.
 # The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
-        (select 1 from stepflow.queue x where x.shard = $1 and x.flow = $2 and x.partition = 4 order by x.limits limit 1)
-        is not null or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
-        n.many, n.anything, {dead} as dead, pg_advisory_xact_lock_shared($9) is not null as held from {became_due} n
+        (select 1 from ({limited}) x limit 1) is not null
+        or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
+        {paused} as paused, n.many, n.anything, {dead} as dead, pg_advisory_xact_lock_shared($9) is not null as held from {became_due} n
 ), o as (
     insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
     on conflict (shard, id) do nothing
@@ -75,25 +85,36 @@ with f as materialized (
 ), u as materialized (
     select * from p where (select $10::boolean or not late from g) union all select * from d
 ), {taken}
-select taken.*, r.*, f.posted, f.special, g.late, f.anything, f.dead from f cross join g
+select taken.*, r.*, f.posted, f.paused, f.special, g.late, f.anything, f.dead from f cross join g
 left join taken on true left join lateral (
     select {state}, {created}, {text} from stepflow.states s cross join {exchange} h
     where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
 ) r on true
 """.format(
+    limited=BEHIND.format(
+        m=["$21", "$22", "$23", "$24"],
+        columns="q.id",
+        where="q.shard = $1 and q.flow = $2 and q.partition = 4",
+        number=1,
+        lock="",
+    ),
     state=STATE,
     created=CREATED,
     text=TEXT,
     special=DUE.format(q="x") + MET.format(q="x"),
-    dead=DEAD,
+    dead=DEAD_ROWS,
+    paused="(select 1 from stepflow.paused_flows x where x.shard = $1 and x.flow = $2 order by x.flow limit 1) is not null",
     became_due=BECAME_DUE.format(flow="$2", since="$20", few=f"{FEW} * $5"),
     ready=ready_rows(
-        rows_due(PLAIN, " and (select not posted and not special and (not many or $10::boolean) and held from f)"), 16
+        rows_due(
+            PLAIN, " and (select not (posted or special or paused) and (not many or $10::boolean) and held from f)"
+        ),
+        16,
     ),
     late=late_rows(
         rows_due(
             LATE,
-            " and (select not posted and not special and anything and not many and held from f)"
+            " and (select not (posted or special or paused) and anything and not many and held from f)"
             " and (select not late from g)",
             since="$20",
         )
@@ -104,7 +125,7 @@ left join taken on true left join lateral (
 MINE = f"""
 select q.id, coalesce(q.epoch, s.epoch), q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits,
     q.unfinished, q.epoch is not null
-from {held_by("$2", "x.*")} cross join {found("states", "x.shard = q.shard and x.id = q.id", "x.epoch")} s
+from {held_by("$2", "x.*")} cross join {found("states", "x.shard = $1 and x.id = q.id", "x.epoch")} s
 where coalesce(q.epoch, s.epoch) > $3
 """
 
@@ -122,7 +143,7 @@ class PostgresClaims:
         self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
         self._lock = (runner.sql(lock[0]), lock[1])
         self.starts = ClaimStarts(shards)
-        self._limited = Limited(runner, shards, self._owner, self._lock)
+        self.limited = Limited(runner, shards, self._owner, self._lock, self.starts)
         self._polling = polling
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
@@ -134,6 +155,7 @@ class PostgresClaims:
         """Epochs are given again from a smaller number on."""
         self._newest = 0
         self.starts.forget()
+        self.limited.held.forget()
 
     def claim(self, request: Request) -> list[Claim]:
         """Take what is due, in order. Raises InboxNotEmpty, and takes nothing, when the inbox must be applied first."""
@@ -169,59 +191,82 @@ class PostgresClaims:
 
     def _lost(self, connection: Connection) -> list[Any] | None:
         """The rows of a claim that was done before its connection broke."""
-        key = (texts(self._shards.all), stored(self._owner), self._newest)
-        return connection.execute(self._runner.sql(MINE), key).fetchall() or None
+        text, more = self._runner.sql(MINE), (stored(self._owner), self._newest)
+        parts = fetch_all(connection, *[(text, (shard, *more)) for shard in self._shards.all])
+        return [row for rows in parts for row in rows] or None
 
     def _take(self, connection: Connection, request: Request) -> list[Any]:
-        if len(request.flows) == 1 and self._shards.number == 1 and not request.suspects:
+        alone = len(request.flows) == 1 and self._shards.number == 1 and not request.suspects
+        if alone and not self._runner.place.citus:  # whose workers have neither the lock nor the epochs
             rows = self._take_plain(connection, request)
             if rows is not None:
                 return rows
         partitions = self._partitions(request)
-        candidates, limited = self._look(connection, request, partitions)
+        candidates, paused, limited = self._look(connection, request, partitions)
+        if paused:
+            request = evolve(request, flows=without(request.flows, paused))
+            partitions = [one for one in partitions if one.flow in request.flows]
+            candidates = [one for one in candidates if one[1] in request.flows]
         if limited:
-            return self._limited.take(connection, request, partitions)
+            return self.limited.take(connection, request, partitions)
         counts = Counter(partition for *_order, partition in first(candidates, request.flows, request.limit))
-        takes = [take_of(self._runner, partition, request, number, self._owner) for partition, number in counts.items()]
-        found = fetch_all(connection, (BEGIN, ()), self._lock, *takes, ("commit", ()))[2:-1] if takes else []
+        found = self._take_counted(connection, request, counts) if counts else []
         taken = dict(zip(counts, found, strict=True))
         seen = Counter(partition for *_order, partition in candidates)
         for partition in partitions:
             rows = taken.get(partition, [])
-            self._took(request, partition, rows, more=len(rows) < seen[partition] or len(rows) >= request.limit)
+            note_taken(
+                self.starts, request, partition, rows, more=len(rows) < seen[partition] or len(rows) >= request.limit
+            )
         return [row for rows in taken.values() for row in rows]
+
+    def _take_counted(
+        self, connection: Connection, request: Request, counts: Mapping[PostgresPartition, int]
+    ) -> list[list[Any]]:
+        """The rows taken of each partition, so many as are counted."""
+        begin, epochs = [(BEGIN, ()), self._lock], None
+        if self._runner.place.citus:
+            fetch_all(connection, *begin)
+            begin, epochs = [], drawn_epochs(self._runner, connection, sum(counts.values()))
+        takes = [
+            take_of(self._runner, partition, request, number, self._owner, epochs)
+            for partition, number in counts.items()
+        ]
+        return fetch_all(connection, *begin, *takes, ("commit", ()))[len(begin) : -1]
 
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
         """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
         (flow,) = request.flows
         shard, now = self._shards.all[0], request.now
         first, _me, *rest = self._owners.appearing()[1]
+        lines = self.starts.lines(shard, flow, now)
+        if lines.any_left:
+            return None
         for promoted in (False, True):
             ranges, sleepers = self.starts.ranges(shard, flow, now)
             partition = PostgresPartition(shard, flow, ranges=ranges)
             wanted = (*values(partition, request, request.limit), stored(self._owner), *self._lock[1], promoted)
             text = self._runner.sql(TAKE_PLAIN)
-            rows = connection.execute(text, (*wanted, first, *rest, *ranges, sleepers), prepare=True).fetchall()
-            *_row, posted, special, late, anything, dead = rows[0]
+            rows = connection.execute(
+                text, (*wanted, first, *rest, *ranges, sleepers, *lines.fresh), prepare=True
+            ).fetchall()
+            *_row, posted, paused, special, late, anything, dead = rows[0]
             self.starts.learn(dead)
             if posted:
                 raise InboxNotEmpty
+            if paused:  # so nothing is known of its rows
+                return []
             if special:
                 return None
             if not late or promoted:
                 break
             fetch_all(connection, *self._promotions(request, 0))
-        taken = [row[:-5] for row in rows if row[0] is not None]
+        taken = [row[:-6] for row in rows if row[0] is not None]
         if not anything or late:  # else all of them are rows that became due
-            self._took(request, partition, taken, more=len(taken) >= request.limit)
+            note_taken(self.starts, request, partition, taken, more=len(taken) >= request.limit)
         if not anything:
             self.starts.awake(shard, flow, now)
         return taken
-
-    def _took(self, request: Request, partition: PostgresPartition, rows: Sequence[Any], *, more: bool) -> None:
-        """Remember up to which row nothing is left in a partition."""
-        if partition.kind == "ready" and not request.skip:
-            self.starts.took(partition.shard, partition.flow, request.now, partition.ranges, rows, more=more)
 
     def _partitions(self, request: Request) -> list[PostgresPartition]:
         return [
@@ -233,16 +278,26 @@ class PostgresClaims:
 
     def _look(
         self, connection: Connection, request: Request, partitions: Sequence[PostgresPartition]
-    ) -> tuple[list[Candidate], bool]:
-        """The first rows without limits of each partition, and whether there are rows with limits."""
+    ) -> tuple[list[Candidate], set[str], bool]:
+        """The first rows without limits of each partition, the paused flows, and whether there are rows with limits."""
         text, row = self._owners.appearing()
         appear = (self._runner.sql(text), row)
-        any_limited = (self._runner.sql(ANY_LIMITED), (texts(self._shards.all), texts(list(request.flows))))
+        lines = {(s, f): self.starts.lines(s, f, request.now) for s in self._shards.all for f in request.flows}
+        fresh = joined({part: some.fresh for part, some in lines.items()})
+        every = (texts(self._shards.all), texts(list(request.flows)))
+        any_limited = (self._runner.sql(ANY_LIMITED), every if self._runner.place.citus else fresh)
         looks = [look_at(self._runner, partition, request) for partition in partitions]
-        posted, _me, *found = fetch_all(
-            connection, self._posted(), appear, *self._promotions(request, FEW * request.limit), any_limited, *looks
+        names = (self._runner.sql(NAMES), (self._shards.all[0],))
+        posted, stopped, _me, *found = fetch_all(
+            connection,
+            self._posted(),
+            names,
+            appear,
+            *self._promotions(request, FEW * request.limit),
+            any_limited,
+            *looks,
         )
-        if posted[0][0]:
+        if posted:
             raise InboxNotEmpty
         ((limited, dead),), *rows = found[self._shards.number :]
         self.starts.learn(dead)
@@ -253,7 +308,8 @@ class PostgresClaims:
             left = promoted[partition.shard] >= PROMOTED or any(one[3] is not partition for one in those)
             if partition.kind == "ready" and not left and not request.skip:
                 self.starts.awake(partition.shard, partition.flow, request.now)
-        return candidates, bool(limited)
+        more = any(some.any_left for some in lines.values())
+        return candidates, {restored(flow) for (flow,) in stopped}, bool(limited) or more
 
     def _posted(self) -> Statement:
         return self._runner.sql(POSTED), (texts(self._shards.all),)

@@ -15,27 +15,12 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.step import Member, Step
-from stepflow.drivers.postgres.arrays import numbers, texts
+from stepflow.drivers.postgres.line_starts import UNKNOWN, Lines, LineStarts, Looks
+from stepflow.drivers.postgres.ranges import FIRST, LATE, LOOK_EVERY, LOOKS, MANY, WHOLE, Ranges, ranges_of
 from stepflow.drivers.postgres.rows import Shards
 
-SECOND = 1_000_000
+DEAD_ROWS = "pg_stat_get_dead_tuples('stepflow.queue'::regclass)"  # how many the server estimates
 DEAD = 5_000  # dead rows of the queue from which the starts are used: with fewer a look from the beginning is cheap
-LATE = SECOND  # rows that became due within this time may still appear: their commit was on its way
-LOOK_EVERY = SECOND // 2  # between two looks from the beginning, by the engine's time
-LOOKS = 64  # the same in looks, for a clock that stands still
-MANY = 16  # priorities that are remembered
-FIRST, LAST = -(2**63), 2**63 - 1
-
-# The rows `q` of a partition behind each of the starts `m`, in the order of claims; `number` of them at most.
-BEHIND = (
-    "select y.* from unnest({m[0]}::bigint[], {m[1]}::bigint[], {m[2]}::text[], {m[3]}::bigint[])"
-    " as m (priority, due, id, below) cross join lateral (select {columns} from stepflow.queue q where {where}"
-    " and (q.priority, q.due, q.id) > (m.priority, m.due, m.id) and q.priority < m.below"
-    " order by q.priority, q.due, q.id limit {number}{lock}) y limit {number}"
-)
-Ranges = tuple[str, str, str, str]
-"""The values of BEHIND: priority, due time and id behind which each range begins, and the priority at which it ends."""
-WHOLE: Ranges = (numbers([FIRST]), numbers([FIRST]), texts([""]), numbers([LAST]))
 
 
 @define
@@ -61,7 +46,7 @@ class _Start:
             self.marks = {**earlier, priority: min((due, run_id), (settled, "")), **later}
         if len(self.marks) > MANY:
             self.marks.clear()
-        self.ranges = _ranges(self.marks)
+        self.ranges = ranges_of(self.marks)
 
     def forget(self) -> None:
         """Begin at the beginning again."""
@@ -73,6 +58,7 @@ class ClaimStarts:
 
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
+        self._lines = LineStarts()
         self._starts: dict[tuple[str, str], _Start] = {}
         self.used = False  # whether the queue has many dead rows
 
@@ -95,6 +81,15 @@ class ClaimStarts:
         taken = sorted((row[5], row[3], row[0]) for row in rows)
         if taken or not more:
             start.advance(taken, now - LATE, all_taken=not more, whole=whole)
+
+    def lines(self, shard: str, flow: str, now: int) -> Lines:
+        """What is known of the ready rows with limits."""
+        return self._lines.of(shard, flow, now) if self.used else UNKNOWN
+
+    def looked(self, shard: str, flow: str, now: int, before: Lines, looks: Looks, taken: Iterable[str]) -> None:
+        """A claim that knew `before` looked at the rows with limits, and took those with these ids: all that it chose."""
+        if self.used:
+            self._lines.learn(shard, flow, now, before, looks, taken)
 
     def awake(self, shard: str, flow: str, now: int) -> None:
         """No row that sleeps is due."""
@@ -119,6 +114,7 @@ class ClaimStarts:
 
     def forget(self) -> None:
         """Begin at the beginning again."""
+        self._lines.forget()
         for start in self._starts.values():
             start.forget()
 
@@ -128,18 +124,8 @@ def _due(start: _Start, now: int) -> bool:
     return not 0 <= now - start.looked < LOOK_EVERY or start.looks >= LOOKS
 
 
-def _ranges(marks: dict[int, tuple[int, str]]) -> Ranges:
-    """The rows behind each mark up to the next priority that has one, and all of priorities before the first."""
-    first = [(FIRST, FIRST, "")]
-    begins = first + [(priority, *mark) for priority, mark in sorted(marks.items())]
-    ends = [priority for priority, _due, _id in begins[1:]] + [LAST]
-    return numbers(b[0] for b in begins), numbers(b[1] for b in begins), _ids(begins), numbers(ends)
-
-
-def _ids(begins: Sequence[tuple[int, int, str]]) -> str:
-    return "{" + ",".join(['"' + b[2].replace("\\", "\\\\").replace('"', '\\"') + '"' for b in begins]) + "}"
-
-
 def _dues(member: Member) -> list[int]:
+    if isinstance(member, Commit) and any(not pause.paused for pause in member.pause):
+        return [FIRST]  # a run that is resumed may have been due for long
     parts = (member.part,) if isinstance(member, Step) else member.queue if isinstance(member, Commit) else ()
     return [part.due for part in parts if isinstance(part, Enqueue)]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 import psycopg
 
 from stepflow.drivers.port.commit import CommitResult
-from stepflow.drivers.port.rules import Changes, NumberedWrite
+from stepflow.drivers.port.rules import NumberedWrite
 from stepflow.drivers.port.step import Append, Member, Step, is_creation
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
@@ -25,7 +25,7 @@ from stepflow.drivers.postgres.journal import fits_append, kept
 from stepflow.drivers.postgres.lock_and_read import BEGIN, InboxNotEmpty
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
-from stepflow.drivers.postgres.transactions import TransactionRunner, roll_back
+from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all, roll_back
 from stepflow.errors import OutcomeUnknown, StoreError, Unavailable
 
 MADE = "select id, rev from stepflow.history where shard = any($1::text[]) and rev > $2 and token = $3"
@@ -56,7 +56,8 @@ class Commits:
         if not batch:
             return []
         try:
-            return self._whole(Batch(batch, now, self._tokens.next()))
+            # On Citus no statement can both draw revisions and write them.
+            return self._whole(Batch(batch, now, self._tokens.next(), unseen=not self._runner.place.citus))
         except Exception as error:
             if not concerns_member(error):
                 raise
@@ -78,7 +79,7 @@ class Commits:
                 return batch.problems[0]
             self._hold(max((0, *batch.epochs.get(0, ()))))
             batch.sent = True
-            revs = self._writer.execute(connection, parts, begun=True)
+            revs = self._writer.execute(connection, parts, begun=True) or batch.drawn
         except psycopg.Error as error:
             if not batch.sent or not connection.closed:
                 raise
@@ -158,36 +159,37 @@ class Commits:
             return True
         if not data and not delays:
             return False
-        values = (texts(self._shards.all), numbers(data), numbers(delays), batch.token)
-        return bool(connection.execute(self._runner.sql(KEPT), values).fetchall()[0][0])
+        keys = zip(KEPT, (numbers(data), numbers(delays)), strict=True)
+        asked = [(self._runner.sql(text), (texts(self._shards.all), some, batch.token)) for text, some in keys]
+        return any(fetch_all(connection, *asked))
 
     def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
-        changes, appends = Changes(), list[Append]()
-        rest = _sorted_out(batch, changes, appends, self._polling)
+        usual, appends = list[NumberedWrite](), list[Append]()
+        rest = _sorted_out(batch, usual, appends, self._polling)
         batch.drawn.clear()
         runs = self._writer.lock_and_read(connection, batch, rest) if rest else {}
         if rest and batch.broken and (done := self._made(connection, batch)) is not None:
             return done
-        parts = self._writer.revisions(changes, batch, None) + self._writer.appends(appends, batch)
+        parts = self._writer.revisions(usual, batch, None) + self._writer.appends(appends, batch)
         if rest:
             parts += self._writer.decided(connection, rest, batch, runs)
             self._hold(max((0, *(max(epochs) for epochs in batch.epochs.values()))))
         batch.sent = True
-        revs = self._writer.execute(connection, parts, begun=bool(rest))
+        revs = self._writer.execute(connection, parts, begun=bool(rest)) or batch.drawn
         self._tokens.newest = max([self._tokens.newest, *revs.values()])
         return batch.results(revs)
 
 
-def _sorted_out(batch: Batch, changes: Changes, appends: list[Append], polling: Collection[int]) -> list[int]:
+def _sorted_out(batch: Batch, usual: list[NumberedWrite], appends: list[Append], polling: Collection[int]) -> list[int]:
     """Note the usual steps, creations and Appends if they may go unseen; the numbers of the other commits."""
     rest = []
     for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
         if batch.unseen and type(member) is Step and member.epoch not in polling and fits_step(member):
-            changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
+            usual.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
         elif batch.unseen and type(member) is Append and member.epoch not in polling and fits_append(member):
             appends.append(member)
         elif batch.unseen and is_creation(commit) and fits_birth(commit):
-            changes.writes.append(NumberedWrite((number, 0), commit.writes[0], creates=True))
+            usual.append(NumberedWrite((number, 0), commit.writes[0], creates=True))
         else:
             rest.append(number)
     return rest

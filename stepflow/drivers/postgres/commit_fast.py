@@ -16,8 +16,9 @@ from stepflow.drivers.port.step import Step, ends_child
 from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.postgres.arrays import flags, numbers, optional_texts, texts
 from stepflow.drivers.postgres.lookup import by_id, found
-from stepflow.drivers.postgres.rows import label_key, waiting
+from stepflow.drivers.postgres.rows import LABEL_KEY, label_key, waiting
 from stepflow.drivers.postgres.transactions import Statement
+from stepflow.model.state import State
 
 LOCK = "select pg_advisory_xact_lock_shared($1)"
 
@@ -50,10 +51,12 @@ with g as materialized (
     where u.leaves and q.ctid = x.at and (u.status = 'cancelled' or not q.cancel)
     returning q.id
 ), d as (
-    delete from stepflow.labels l using unnest($18::text[], $19::text[]) as u (label, id) cross join {label} x
+    delete from stepflow.labels l using unnest($18::text[], $19::text[]) as u (label, id) cross join {created} s
+        cross join {label} x
     where l.ctid = x.at
 ), l as (
-    insert into stepflow.labels (shard, label, id) select $1, x.label, x.id from unnest($20::text[], $21::text[]) as x (label, id)
+    insert into stepflow.labels (shard, label, id, created_at) select $1, u.label, u.id, s.created_at
+    from unnest($20::text[], $21::text[]) as u (label, id) cross join {created} s
 )
 select array_agg(u.rev order by u.n),
     (select case (select count(*) from s) + (select count(*) from q)
@@ -62,7 +65,8 @@ from u
 """.format(
     state=by_id("states"),
     row=found("queue", "u.leaves and x.shard = $1 and x.id = u.id"),
-    label=found("labels", "x.shard = $1 and x.label = u.label and x.id = u.id"),
+    created=by_id("states", "x.created_at"),
+    label=found("labels", LABEL_KEY),
 )
 
 # $18: nothing that a caller posted may wait to be applied first.
@@ -90,7 +94,8 @@ with g as materialized (
     insert into stepflow.queue (shard, id, flow, due, partition, priority)
     select $1, id, target, due, partition, priority from u where partition is not null
 ), l as (
-    insert into stepflow.labels (shard, label, id) select $1, t.label, t.id from unnest($19::text[], $20::text[]) t (label, id)
+    insert into stepflow.labels (shard, label, id, created_at)
+    select $1, t.* from unnest($19::text[], $20::text[], $23::bigint[]) t (label, id, created_at)
 )
 select array_agg(u.rev order by u.n),
     (select case count(*) when 0 then 0 else ('stale: ' || count(*))::integer end
@@ -174,7 +179,7 @@ def creations(
     states = [write.state for write in writes]
     transitions = [state.transition for state in states]
     created = [created_by(write, now) for write in writes]
-    labels = [(label_key(name, value), state.id) for state in states for name, value in state.labels.items()]
+    labels = label_columns([(state, one.created_at) for state, one in zip(states, created, strict=True)])
     return CREATIONS, (
         shard,
         texts([state.id for state in states]),
@@ -194,8 +199,14 @@ def creations(
         now,
         token,
         unseen,
-        texts([label for label, _id in labels]),
-        texts([run_id for _label, run_id in labels]),
+        *labels[:2],
         numbers(revs),
         lock,
+        labels[2],
     )
+
+
+def label_columns(states: Iterable[tuple[State, int]]) -> tuple[str, str, str]:
+    """The columns of the index entries of the labels of States, which come with the time of their creation: labels, ids, and times."""
+    rows = [(label_key(*item), state.id, at) for state, at in states for item in state.labels.items()]
+    return texts([row[0] for row in rows]), texts([row[1] for row in rows]), numbers([row[2] for row in rows])

@@ -57,6 +57,8 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The settings of each session. A statement makes them, as poolers refuse or drop those of a connection's start."""
+# Citus plans a statement for the values that it is sent with: they tell the shard.
+CITUS_SETTINGS: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
 SET = "select set_config(name, value, false) from unnest($1::text[], $2::text[]) as s (name, value)"
 GET = "select name, current_setting(name) from unnest($1::text[]) as s (name)"
 log = logging.getLogger("stepflow")
@@ -72,7 +74,8 @@ class Connector:
         settings: Mapping[str, str] = SETTINGS,
         kind: type[Connection] = Connection,
     ) -> None:
-        self.place, self._settings, self._kind = place, settings, kind
+        self.place, self._kind = place, kind
+        self._settings = {**settings, **CITUS_SETTINGS} if place.citus and "plan_cache_mode" in settings else settings
         self.network = Network()
         self.closing = self.network.closing
         self._route = route
@@ -93,7 +96,7 @@ class Connector:
         try:
             if not self._route.known:
                 self._explore(connection)
-            if self.direct or not self.pooled:
+            if self._settings and (self.direct or not self.pooled):
                 connection.execute(SET, (list(self._settings), list(self._settings.values())), prepare=False)
         except BaseException:
             connection.close()

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from stepflow.drivers.port.commit import Record
@@ -14,7 +15,7 @@ from stepflow.drivers.port.stored import map_text, read_map
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.journal import JOURNALED
-from stepflow.drivers.postgres.lookup import by_id, found
+from stepflow.drivers.postgres.lookup import by_id, found, located
 from stepflow.drivers.postgres.rows import QUEUE, STATE, Shards, partition, read_queue, read_record, read_state
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
@@ -40,19 +41,41 @@ with u as materialized (
 )
 insert into stepflow.queue (shard, id, flow, due, partition) select $1, key, flow, due, partition from u
 """
-_GIVEN = "unnest($2::text[]) as u (id) cross join"
+# The same on Citus, with epochs that were drawn before.
+DELAY_APART = (
+    """
+insert into stepflow.delays (shard, number, run_id, rev, token, transition, labels, annotations, committed_at, due, binding)
+select $1, number, run_id, rev, $2::bigint, transition, labels, annotations, committed_at, due, binding
+from unnest($3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::boolean[])
+    as u (number, run_id, rev, transition, labels, annotations, committed_at, due, binding)
+""",
+    """
+insert into stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, transition, labels, annotations,
+    status, waiting, committed_at, exchange_rev, delay)
+select $1, u.key, u.rev, u.epoch, u.flow, '', 0, u.transition, '{}', '{}', '', '', u.committed_at, coalesce(r.exchange_rev, 0),
+    u.number
+from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[], $9::bigint[])
+    as u (key, run_id, rev, epoch, flow, transition, committed_at, number)
+left join stepflow.states r on r.shard = $1 and r.id = u.run_id
+""",
+    """
+insert into stepflow.queue (shard, id, flow, due, partition)
+select $1, u.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) as u (id, flow, due, partition)
+""",
+)
+_GIVEN = "unnest($2::text[]) as u (id)"
 FIRE = f"""
 with q as (
-    delete from stepflow.queue t using {_GIVEN} {by_id("queue")} q where t.ctid = q.at
+    delete from stepflow.queue t using {_GIVEN} {located("queue")}
 ), s as (
-    delete from stepflow.states t using {_GIVEN} {by_id("states")} s where t.ctid = s.at
+    delete from stepflow.states t using {_GIVEN} {located("states")}
 )
 update stepflow.delays t set fired = true from unnest($3::bigint[]) as u (number)
-    cross join {found("delays", "x.shard = $1 and x.number = u.number")} d where t.ctid = d.at
+    {located("delays", "x.shard = $1 and x.number = u.number")}
 """
-KEPT = (
-    "select exists (select 1 from stepflow.data where shard = any($1::text[]) and rev = any($2::bigint[]) and token = $4)"
-    " or exists (select 1 from stepflow.delays where shard = any($1::text[]) and number = any($3::bigint[]) and token = $4)"
+KEPT = tuple(
+    f"select 1 from stepflow.{table} where shard = any($1::text[]) and {key} = any($2::bigint[]) and token = $3 limit 1"
+    for table, key in (("data", "rev"), ("delays", "number"))
 )
 
 DELAYS = (
@@ -63,7 +86,7 @@ DELAYS = (
 LOAD = (
     f"select {STATE.replace('s.', 'd.').replace('d.id', 'd.run_id')}, coalesce(r.flow, s.flow), coalesce(r.input_hash, ''),"
     f" coalesce(r.created_at, d.due), {QUEUE}, s.id, d.due, d.binding, d.number, d.fired, coalesce(h.exchange, 'null'),"
-    f" {JOURNALED}, s.exchange_rev from {_GIVEN} {by_id('states', 'x.*')} s"
+    f" {JOURNALED}, s.exchange_rev from {_GIVEN} cross join {by_id('states', 'x.*')} s"
     f" cross join {found('delays', 'x.shard = $1 and x.number = s.delay', 'x.*')} d"
     f" left join {found('states', 'x.shard = $1 and x.id = d.run_id', 'x.*')} r on true"
     f" left join {by_id('queue', 'x.*')} q on true"
@@ -91,34 +114,41 @@ def data_statements(shards: Shards, data: Mapping[int, DataWrite], token: int) -
     return found + ([(COUNT, (shards.all[0], "data", max(data)))] if data else [])
 
 
-def delay_statements(shards: Shards, delays: Mapping[int, Delay], now: int, token: int) -> list[Statement]:
-    """Keep delays under their offsets, and queue them."""
+def delay_statements(
+    shards: Shards, delays: Mapping[int, Delay], now: int, token: int, epochs: Iterator[int] | None
+) -> list[Statement]:
+    """Keep delays under their offsets, and queue them with `epochs`; None if these are drawn here."""
     parts: dict[str, dict[int, Delay]] = {}
     for offset, delay in delays.items():
         parts.setdefault(shards.of(delay.state.id), {})[offset] = delay
-    found = [_delay(shard, part, now, token) for shard, part in sorted(parts.items())]
+    found = [one for shard, part in sorted(parts.items()) for one in _delay(shard, part, now, token, epochs)]
     return found + ([(COUNT, (shards.all[0], "delays", max(delays)))] if delays else [])
 
 
-def _delay(shard: str, delays: Mapping[int, Delay], now: int, token: int) -> Statement:
+def _delay(
+    shard: str, delays: Mapping[int, Delay], now: int, token: int, epochs: Iterator[int] | None
+) -> list[Statement]:
     states = [delay.state for delay in delays.values()]
-    dues = [delay.due for delay in delays.values()]
-    return DELAY, (
-        shard,
-        token,
-        numbers(delays),
-        texts([delay_key(state.id, offset) for offset, state in zip(delays, states, strict=True)]),
-        texts([state.id for state in states]),
-        numbers([state.rev for state in states]),
-        texts([state.transition.text for state in states]),
-        texts([map_text(state.labels) for state in states]),
-        texts([map_text(state.annotations) for state in states]),
-        numbers([state.committed_at for state in states]),
-        numbers(dues),
-        flags([delay.commit for delay in delays.values()]),
-        texts([state.transition.to for state in states]),
-        numbers([partition(due, now) for due in dues]),
-    )
+    due_times = [delay.due for delay in delays.values()]
+    offsets, revs = numbers(delays), numbers([state.rev for state in states])
+    keys = texts([delay_key(state.id, offset) for offset, state in zip(delays, states, strict=True)])
+    ids, transitions = texts([state.id for state in states]), texts([state.transition.text for state in states])
+    labels = texts([map_text(state.labels) for state in states])
+    annotations = texts([map_text(state.annotations) for state in states])
+    times, dues = numbers([state.committed_at for state in states]), numbers(due_times)
+    binding = flags([delay.commit for delay in delays.values()])
+    flows = texts([state.transition.to for state in states])
+    where = numbers([partition(due, now) for due in due_times])
+    if epochs is None:
+        all_of_it = (offsets, keys, ids, revs, transitions, labels, annotations, times, dues, binding, flows, where)
+        return [(DELAY, (shard, token, *all_of_it))]
+    delay, state, row = DELAY_APART
+    given = numbers(islice(epochs, len(states)))
+    return [
+        (delay, (shard, token, offsets, ids, revs, transitions, labels, annotations, times, dues, binding)),
+        (state, (shard, keys, ids, revs, given, flows, transitions, times, offsets)),
+        (row, (shard, keys, flows, dues, where)),
+    ]
 
 
 def fire_statements(shards: Shards, runs: Mapping[str, RunSnapshot]) -> list[Statement]:
@@ -160,7 +190,7 @@ def _read_delay(row: tuple[Any, ...]) -> Delay:
 
 def read_delayed(row: tuple[Any, ...]) -> tuple[str, Record, int]:
     """The key and record of a pending delay, from a row of `LOAD`, and the revision that holds its exchange, which is as stored."""
-    key, *rest, exchange, journaled, rev = row[21:]
+    key, *rest, exchange, journaled, rev = row[22:]
     delay = _read_delay((*row[:6], *rest))
-    record = read_record(row, read_queue(row[9:21]), restored(exchange), delay=delay, journaled=journaled)
+    record = read_record(row, read_queue(row[9:22]), restored(exchange), delay=delay, journaled=journaled)
     return restored(key), record, rev

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import psycopg
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Maintenance, Store
-from stepflow.drivers.postgres import schema
-from stepflow.drivers.postgres.connector import Connection, Connector
+from stepflow.drivers.postgres import citus, schema
+from stepflow.drivers.postgres.connector import Connector
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.maintenance import PostgresMaintenance
 from stepflow.drivers.postgres.route import Route
@@ -40,18 +41,19 @@ class PostgresDriver(Driver):
         runner = TransactionRunner(connector, self._place.connections - 1)
         runner.pool.adopt(connector.first())
         try:
-            shards, store = runner.run(self._prepare)
-            users = Pool(users_connector(self._place, self._route), self._place.connections)
-            return PostgresStore(runner, connector, users, Shards(namespace, shards), owner, store)
+            facts = runner.run(lambda connection: schema.prepare(connection, self._place))
+            if facts.citus:
+                runner.pool.close()
+                place = evolve(self._place, citus=True)
+                connector = Connector(place, self._route)
+                runner = TransactionRunner(connector, place.connections - 1)
+            users = Pool(users_connector(connector.place, self._route), self._place.connections)
+            return PostgresStore(runner, connector, users, Shards(namespace, facts.shards), owner, facts.store)
         except BaseException as error:
             runner.pool.close()
             if isinstance(error, psycopg.Error):
                 raise translate(error, self.url) from error
             raise
-
-    def _prepare(self, connection: Connection) -> tuple[int, int]:
-        """The number of shards and the number of the store."""
-        return schema.prepare(connection, self._place), schema.store_id(connection, self._place)
 
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port; each of its calls uses a connection of its own."""
@@ -60,3 +62,15 @@ class PostgresDriver(Driver):
     def migrations(self) -> list[tuple[int, str]]:
         """The SQL that makes this store's schema, each script with the note of its number."""
         return schema.scripts(self._place)
+
+    def distribution(self) -> str:
+        return "".join(f"{statement};\n" for statement in citus.distribution(self._place))
+
+    def distribute(self) -> None:
+        place = self._place
+        with Connector(place, self._route).first() as connection:
+            try:
+                schema.prepare(connection, place)
+                citus.distribute(connection, place)
+            except psycopg.Error as error:
+                raise translate(error, self.url) from error

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from stepflow.drivers.port.commit import Commit, Created, Record
-from stepflow.drivers.port.inbox import as_posted, dump, needle, parse
+from stepflow.drivers.port.inbox import as_posted, dump, needle, parse, schedule_as_posted
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.callers_transaction import Dialogue
 from stepflow.drivers.postgres.errors import member_error
 from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, read_queue, read_record
+from stepflow.drivers.postgres.schedules import read_schedule_row
 from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
@@ -20,12 +22,13 @@ SAME = "select 1 from stepflow.meta where name = 'store' and value = :store"
 KNOWN = (
     "select rev, flow, input_hash, created_at from stepflow.states where shard = :shard and id = :id and delay is null"
 )
-POST = "insert into stepflow.inbox (shard, seq, body) select :shard, nextval('stepflow.posts'), :body returning seq"
+POST = "insert into stepflow.inbox (shard, seq, body) values (:shard, nextval('stepflow.posts'), :body) returning seq"
 RUN = (
     f"select {STATE}, {CREATED}, {QUEUE} from stepflow.states s left join stepflow.queue q on q.shard = s.shard and q.id = s.id"
     " where s.shard = :shard and s.id = :id and s.delay is null and s.rev > 0"
 )
 POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, :needle) > 0 order by seq"
+SCHEDULE = "select id, version, due, body from stepflow.schedules where shard = :shard and id = :id"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
 # A commit that cannot take place; done before it is deleted.
 CONFLICT = (
@@ -66,8 +69,18 @@ def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogu
     quoted, key = f'"{place.schema}".', stored(run_id)
     found = yield RUN.replace("stepflow.", quoted), {"shard": shard, "id": key}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(run_id))}
-    record = read_record(found[0], read_queue(found[0][9:21])) if found else None
+    record = read_record(found[0], read_queue(found[0][9:22])) if found else None
     return as_posted(record, run_id, [parse(restored(body))[0] for (body,) in bodies])
+
+
+def loading_schedule(place: ServerTarget, store: int, shard: str, schedule_id: str) -> Dialogue[ScheduleRow | None]:
+    """Read a schedule as the transaction sees it, with the edits that are posted for it."""
+    yield from _same_store(place, store)
+    quoted = f'"{place.schema}".'
+    found = yield SCHEDULE.replace("stepflow.", quoted), {"shard": shard, "id": stored(schedule_id)}
+    bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(schedule_id))}
+    row = read_schedule_row(found[0]) if found else None
+    return schedule_as_posted(row, schedule_id, [parse(restored(body))[0] for (body,) in bodies])
 
 
 def _same_store(place: ServerTarget, store: int) -> Dialogue[None]:

@@ -11,7 +11,7 @@ from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.port.step import Append
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lookup import found
+from stepflow.drivers.postgres.lookup import found, located
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
@@ -38,14 +38,14 @@ select null, case when yes then 0 else ('stale: ' || $10::text)::integer end fro
 """
 # '' names all rows, a name that ends in ':' those whose keys begin with it.
 FORGET = f"""
-delete from stepflow.journal t using unnest($2::text[], $3::text[]) as u (run_id, name) cross join
+delete from stepflow.journal t using unnest($2::text[], $3::text[]) as u (run_id, name)
     {
-    found(
+    located(
         "journal",
         "x.shard = $1 and x.run_id = u.run_id and (x.key = u.name or u.name = ''"
         " or (right(u.name, 1) = ':' and starts_with(x.key, u.name)))",
     )
-} j where t.ctid = j.at
+}
 """
 READ = (
     "select j.* from unnest($2::text[]) as u (id) cross join "
@@ -54,7 +54,7 @@ READ = (
 )
 # A scalar query with a limit: of `exists` the planner may make a hash table of the whole journal.
 _ANY = "(select true from stepflow.journal x where x.shard = {shard} and x.run_id = {run}{more} order by x.key limit 1) is not null"
-JOURNALED = _ANY.format(shard="s.shard", run="s.id", more="")
+JOURNALED = _ANY.format(shard="$1", run="s.id", more="")
 BY_EPOCH = "select u.id, j.kind from unnest($2::text[], $3::bigint[]) as u (id, epoch) cross join " + (
     found("journal", "x.shard = $1 and x.run_id = u.id and x.epoch = u.epoch", "kind") + " j"
 )

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from stepflow.drivers.port.commit import Commit, DedupKey
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lookup import found
+from stepflow.drivers.postgres.held_limits import HeldReading
+from stepflow.drivers.postgres.lookup import either, found
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
 from stepflow.drivers.postgres.server_clock import LOCK_AND_WAITED
@@ -17,7 +18,6 @@ from stepflow.drivers.postgres.transactions import Statement, TransactionRunner,
 from stepflow.model.limits import Limit, LimitUsage, rated
 
 GUARD = "select pg_advisory_xact_lock($1)"
-HELD = "select limits, id from stepflow.queue where shard = any($1::text[]) and partition = 3 and limits <> ''"
 # A row is the starts of one claim, so a window of many starts has few rows.
 BEGUN = """
 select t.key, b.at, b.runs from unnest($2::text[], $3::bigint[], $4::bigint[]) as t (key, since, most), lateral (
@@ -27,18 +27,19 @@ BEGIN_ALL = (
     "insert into stepflow.begun (shard, key, at, runs) select $1, t.key, $3, count(*) from unnest($2::text[]) as t (key)"
     " group by t.key"
 )
-FORGET = """
-delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since) cross join lateral (
-    select x.ctid as old from stepflow.begun x where x.shard = $1 and x.key = t.key and x.at <= t.since order by x.at) x
-where b.ctid = x.old
-"""
+_OLD = (
+    "select x.ctid as old from stepflow.begun x where x.shard = $1 and x.key = t.key and x.at <= t.since order by x.at"
+)
+FORGET = "delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since) " + either(
+    f"cross join lateral ({_OLD}) x where b.ctid = x.old", "where b.shard = $1 and b.key = t.key and b.at <= t.since"
+)
 PROMISED = (
     "select d.* from unnest($2::text[]) as u (key) cross join"
     f" {found('dedup_keys', 'x.shard = $1 and x.key = u.key and x.until > $3', 'key, run_id')} d"
 )
 THERE = (
-    "select s.id from unnest($1::text[]) as t (shard), unnest($2::text[]) as u (id) cross join"
-    f" {found('states', 'x.shard = t.shard and x.id = u.id and x.rev > 0', 'x.id')} s"
+    "select s.id from unnest($2::text[]) as u (id) cross join"
+    f" {found('states', 'x.shard = $1 and x.id = u.id and x.rev > 0', 'x.id')} s"
 )
 PROMISE = """
 insert into stepflow.dedup_keys (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
@@ -47,7 +48,7 @@ on conflict (shard, key) do update set run_id = excluded.run_id, until = exclude
 # Start times and reservations that ended before a time, up to $3 of them.
 OVER = tuple(
     f"delete from stepflow.{table} t using (select x.ctid as at from stepflow.{table} x where x.shard = $1 and x.{time} < $2"
-    " limit $3) e where t.ctid = e.at"
+    f" limit $3) e where t.ctid = e.at{either('', ' and t.shard = $1')}"
     for table, time in (("begun", "at"), ("dedup_keys", "until"))
 )
 
@@ -58,7 +59,12 @@ def claiming(runner: TransactionRunner, shards: Shards) -> Statement:
 
 
 def limit_usage(
-    runner: TransactionRunner, connection: Connection, shards: Shards, given: Iterable[str], now: int
+    runner: TransactionRunner,
+    connection: Connection,
+    shards: Shards,
+    given: Iterable[str],
+    now: int,
+    reading: HeldReading,
 ) -> LimitUsage:
     """What stands against these limits."""
     found = LimitUsage()
@@ -68,8 +74,9 @@ def limit_usage(
     limits = list(wanted.values())
     since = numbers([now - limit.per_us for limit in limits])
     key = (shards.all[0], texts(list(wanted)), since, numbers([limit.rate for limit in limits]))
-    held, begun = fetch_all(connection, (runner.sql(HELD), (texts(shards.all),)), (runner.sql(BEGUN), key))
-    for text, run_id in held:
+    held, begun = fetch_all(connection, reading.statement, (runner.sql(BEGUN), key))
+    reading.found(held)
+    for _shard, run_id, text, _number in held:
         found.holds(restored(text), restored(run_id))
     for name, at, runs in reversed(begun):  # each key's newest came first
         found.begun.setdefault(restored(name), []).extend([at] * runs)
@@ -101,8 +108,8 @@ def reserved(
         connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(PROMISED), (first, texts(keys), now))
     )
     found = {restored(key): restored(run_id) for key, run_id in rows}
-    values = (texts(shards.all), texts(sorted(found.values())))
-    there = {restored(run_id) for (run_id,) in connection.execute(runner.sql(THERE), values)} if found else set()
+    asked = [(runner.sql(THERE), (shard, texts(ids))) for shard, ids in shards.split(found.values()).items()]
+    there = {restored(run_id) for some in (fetch_all(connection, *asked) if asked else ()) for (run_id,) in some}
     return {key: run_id for key, run_id in found.items() if run_id in there}
 
 

@@ -1,71 +1,32 @@
-"""Lists of runs: each begins at the runs of one flow and status, or at those that have a label.
+"""Lists of runs. Each is read in all ways in which its runs can be found, until the first one has a page.
 
-Of both the index has the order, so that runs which ended cost the lists of open ones nothing, and the other way round.
+What no way looks at costs nothing: open runs cost the lists of ended ones nothing, and the other way round, and runs with a label cost the lists of others nothing.
 """
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import define
 
 from stepflow.drivers.port.commit import Record
-from stepflow.drivers.port.queries import RunQuery
-from stepflow.drivers.postgres.arrays import stored, texts
+from stepflow.drivers.port.queries import ListKey, RunList, RunQuery
+from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.list_ways import COLUMNS, ROW, ListPart, ways_of
 from stepflow.drivers.postgres.lookup import found
-from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, label_key, read_queue, read_record
+from stepflow.drivers.postgres.rows import Shards, read_queue, read_record
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
-from stepflow.errors import NotFound
-from stepflow.model.lifecycle import Status, status_sql, stored_statuses
 
-STATUS = status_sql(
-    {
-        "ended": "s.status <> ''",
-        "no_row": "q.id is null",
-        "awaits_event": "s.waiting like 'event:_%'",
-        "owned": "q.owner <> ''",
-        "blocked": "q.blocked <> ''",
-        "due": "q.due <= $1",
-        "polls": "s.waiting not in ('', 'delay')",
-    },
-    final="s.status",
+OF_IDS = (
+    f"select {COLUMNS} from unnest($1::text[]) as u (id) cross join {found('states', 'x.shard = $2 and x.id = u.id', 'x.*')} s left join {ROW} q on true"
+    " where s.delay is null and s.rev > 0"
 )
-ROW = found("queue", "x.shard = s.shard and x.id = s.id", "x.*")
-_FLOW = "select x.flow from stepflow.states x where x.shard = $2 and x.delay is null{more} order by x.flow limit 1"
-# The flows that created runs, by leaping from one to the next.
-FLOWS = (
-    f"with recursive flow (name) as ((select ({_FLOW.format(more='')})) union all"
-    f" select ({_FLOW.format(more=' and x.flow > flow.name')}) from flow where flow.name is not null)"
-)
-# $1 now, $2 shard, $3 limit, $4 statuses (empty while a run is open).
-_LISTED = (
-    f"select {STATE}, {CREATED}, {QUEUE} from stepflow.states s left join {ROW} q on true where s.shard = $2"
-    " and s.delay is null and {terms} order by s.created_at desc, s.id desc limit $3"
-)
-_NEWEST = " order by r.created_at desc, r.id desc limit $3"
-OF_FLOWS = (
-    f"{FLOWS} select r.* from flow cross join unnest($4::text[]) as u (status) cross join lateral ({_LISTED}) r"
-    f" where flow.name is not null{_NEWEST}"
-)
-OF_FLOW = f"select r.* from unnest($4::text[]) as u (status) cross join lateral ({_LISTED}) r{_NEWEST}"
-OF_FEW = (
-    f"select {STATE}, {CREATED}, {QUEUE} from ({{ids}} offset 0) l cross join {found('states', 'x.shard = $2 and x.id = l.id', 'x.*')} s left join {ROW} q on true"
-    " where s.delay is null and s.status = any($4::text[]){terms} order by s.created_at desc, s.id desc limit $3"
-)
-LABELLED_IDS = "select id from stepflow.labels where shard = $2 and label = {}"
-# All blocked runs, and the suspects.
-BLOCKED_IDS = "select id from stepflow.queue where shard = $2 and partition = 2 order by flow, priority, due, id"
-# No `exists`: the planner may make a join of it that begins with all runs that have the label.
-LABELLED = "(select 1 from stepflow.labels l where l.shard = $2 and l.label = {} and l.id = s.id) is not null"
-FEW = 5_000  # runs with a label, or blocked ones, that are all looked at: fewer than would have to be searched for them
-MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
-MANY_BLOCKED = (
-    "select count(*) from (select 1 from stepflow.queue where shard = $1 and partition = 2"
-    " order by flow, priority, due, id limit $2) l"
-)
+
+ListWay = list[ListPart]
+"""The parts of one way in all shards."""
 
 
 @define
@@ -76,75 +37,50 @@ class Lists:
     shards: Shards
     connection: Connection
 
-    def runs(self, query: RunQuery) -> list[Record]:
-        """The runs that the query asks for, the newest created first."""
-        statuses = stored_statuses(query.status)
-        if query.awaits or query.open:
-            statuses = tuple(status for status in statuses if not status)
-        if not statuses:
-            return []
-        limit = max(query.limit, 0)
-        after = None if query.after is None else (self._created_at(query.after), stored(query.after))
+    def runs(self, query: RunQuery) -> RunList:
+        """The runs that the query asks for, in its order."""
+        if query.ids is not None:
+            parts = self.shards.split(query.ids).items()
+            return RunList(self._records((self.runner.sql(OF_IDS), (texts(ids), shard)) for shard, ids in parts))
+        if not query.groups or query.limit <= 0:
+            return RunList()
         # One shard at a time: its index has the order.
-        statements = [self._statement(query, statuses, shard, limit, after) for shard in self.shards.all]
-        parts = fetch_all(self.connection, *statements)
-        records = [read_record(row, read_queue(row[9:21])) for rows in parts for row in rows]
-        records.sort(key=lambda record: (record.created.created_at, stored(record.state.id)), reverse=True)
-        return records[:limit]
+        of_shards = [ways_of(query, shard) for shard in self.shards.all]
+        ways: list[ListWay] = [[part for parts in same for part in parts] for same in zip(*of_shards, strict=True)]
+        best = RunList()
+        for most in query.looks:
+            for page in self._tries(query, ways, most):
+                if len(page) >= query.limit or page.end is None:
+                    return RunList(page)
+                if best.end is None or (page.end > best.end if query.ascending else page.end < best.end):
+                    best = page
+        return best
 
-    def _statement(
-        self, query: RunQuery, statuses: Sequence[str], shard: str, limit: int, after: tuple[int, str] | None
-    ) -> Statement:
-        values: list[object] = [query.now, shard, limit, texts(statuses)]
-        terms = ["$1::bigint is not null"]
-
-        def add(term: str, *more: object) -> None:
-            numbers = [f"${len(values) + 1 + number}" for number in range(len(more))]
-            terms.append(term.format(*numbers))
-            values.extend(more)
-
-        labels = [stored(label_key(*item)) for item in (query.labels or {}).items()]
-        rare = None if query.awaits else self._rare(shard, labels)
-        if query.flow is not None:
-            add("s.flow = {}", stored(query.flow))
-        if query.status is not None and statuses == ("",):
-            terms.append(f"{STATUS} = '{query.status}'")
-        for label in labels:
-            if label != rare:
-                add(LABELLED, label)
-        if after is not None:
-            add("(s.created_at, s.id) < ({}, {})", *after)
-        if query.awaits:
-            terms += ["s.waiting like 'event:_%'", "$4::text[] is not null"]
-            text = _LISTED.format(terms=" and ".join(terms))
-        elif rare is not None:
-            values.append(rare)
-            ids = LABELLED_IDS.format(f"${len(values)}")
-            text = OF_FEW.format(ids=ids, terms="".join(f" and {term}" for term in terms))
-        elif query.status == Status.BLOCKED and self._few_blocked(shard):
-            text = OF_FEW.format(ids=BLOCKED_IDS, terms="".join(f" and {term}" for term in terms))
-        else:
-            flow = [] if query.flow is not None else ["s.flow = flow.name"]
-            text = (OF_FLOW if query.flow is not None else OF_FLOWS).format(
-                terms=" and ".join([*flow, "s.status = u.status", *terms])
+    def _tries(self, query: RunQuery, ways: Sequence[ListWay], most: int) -> Iterator[RunList]:
+        """The page of each way that can be read by looking at about `most` runs, those first whose page is the last one."""
+        for way, end in sorted(self._ends(query, ways, most), key=lambda one: one[1] is not None):
+            statements = (statement for part in way for statement in part.pages(end))
+            found = self._records((self.runner.sql(text), values) for text, values in statements)
+            found.sort(
+                key=lambda record: (query.key_of(record)[0], stored(record.state.id)), reverse=not query.ascending
             )
-        return self.runner.sql(text), tuple(values)
+            yield RunList(found[: query.limit], end)
 
-    def _rare(self, shard: str, labels: Sequence[str]) -> str | None:
-        """The label that the fewest runs have, if these are few."""
-        if not labels:
-            return None
-        rows = fetch_all(self.connection, *[(self.runner.sql(MANY_HAVE), (shard, label, FEW + 1)) for label in labels])
-        number, label = min((int(some[0][0]), label) for some, label in zip(rows, labels, strict=True))
-        return label if number <= FEW else None
+    def _ends(self, query: RunQuery, ways: Sequence[ListWay], most: int) -> list[tuple[ListWay, ListKey | None]]:
+        """The ways that look at about `most` runs, and the first key at which each will have done so; None: it reads all of its runs."""
+        counts = [[count for part in way if (count := part.count(most)) is not None] for way in ways]
+        edges = [[edge for part in way for edge in part.edges(most)] for way in ways]
+        asked = [(self.runner.sql(text), values) for part in (*counts, *edges) for text, values in part]
+        answers = iter(fetch_all(self.connection, *asked) if asked else ())
+        large = [sum([next(answers)[0][0] for _statement in count]) > most for count in counts]
+        found = list[tuple[ListWay, ListKey | None]]()
+        for way, too_large, edge in zip(ways, large, edges, strict=True):
+            keys = [(int(at), str(run_id)) for _statement in edge for at, run_id in next(answers)]
+            end = (min if query.ascending else max)(keys, default=None)
+            if not too_large:
+                found.append((way, None if end is None else (end[0], restored(end[1]))))
+        return found
 
-    def _few_blocked(self, shard: str) -> bool:
-        ((number,),) = fetch_all(self.connection, (self.runner.sql(MANY_BLOCKED), (shard, FEW + 1)))[0]
-        return int(number) <= FEW
-
-    def _created_at(self, run_id: str) -> int:
-        query = self.runner.sql("select created_at from stepflow.states where shard = $1 and id = $2 and rev > 0")
-        rows = self.connection.execute(query, (self.shards.of(run_id), stored(run_id))).fetchall()
-        if not rows:
-            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return int(rows[0][0])
+    def _records(self, statements: Iterable[Statement]) -> list[Record]:
+        parts = fetch_all(self.connection, *statements)
+        return [read_record(row, read_queue(row[9:22])) for rows in parts for row in rows]

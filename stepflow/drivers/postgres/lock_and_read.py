@@ -17,12 +17,13 @@ from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import Shards
-from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, pipelined
+from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all, pipelined
 from stepflow.model.lifecycle import QueueRow
 
 BEGIN = "begin isolation level read committed"
-POSTED = "select exists (select 1 from stepflow.inbox where shard = any($1::text[]))"
+POSTED = "select 1 from stepflow.inbox where shard = any($1::text[]) limit 1"  # a row if something is posted
 DRAW = "select nextval('stepflow.revs') from generate_series(1, $1)"
+EPOCHS = "select nextval('stepflow.epochs') from generate_series(1, $1)"
 _GIVEN = "unnest($2::text[]) as u (id) cross join"
 # Locked in the order of the array: the ids are sorted, so that no two transactions wait for each other.
 _LOCKED = "id, rev, epoch, status, transition, priority, limits, labels, delay"
@@ -30,7 +31,9 @@ LOCKED, LOCKED_IF_FREE = (
     f"select s.* from {_GIVEN} {by_id('states', _LOCKED, f' for no key update{more}')} s"
     for more in ("", " skip locked")
 )
-_ROW = "id, epoch, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished"
+_ROW = (
+    "id, epoch, flow, due, owner, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished, paused"
+)
 ROWS = f"select q.* from {_GIVEN} {by_id('queue', _ROW)} q"
 PENDING = (
     f"select e.* from {_GIVEN} lateral (select run_id, seq, name from stepflow.events x"
@@ -87,12 +90,20 @@ def lock_and_read(
                     read = _read_claims if claims_only else read
                     text = LOCKED_IF_FREE if skip_locked else LOCKED
                 answers.append((read, connection.execute(runner.sql(text), key, prepare=True)))
-    if not within and posted.fetchall()[0][0]:
+    if not within and posted.fetchall():
         raise InboxNotEmpty
     runs = {run_id: RunSnapshot() for wanted in parts.values() for run_id in wanted}
     for read, cursor in answers:
         read(runs, cursor.fetchall())
     return runs, [] if draws is None else [row[0] for row in drawn.fetchall()]
+
+
+def drawn_epochs(runner: TransactionRunner, connection: Connection, number: int) -> Iterator[int] | None:
+    """Epochs for statements that cannot draw them, as on Citus; None where they can. In a transaction that guards them."""
+    if not runner.place.citus:
+        return None
+    (rows,) = fetch_all(connection, (runner.sql(EPOCHS), (number,))) if number else ((),)
+    return iter([int(row[0]) for row in rows])
 
 
 def _readings(
@@ -139,13 +150,14 @@ def _read_rows(runs: Mapping[str, RunSnapshot], rows: Sequence[Sequence[Any]]) -
         blocked_by,
         limits,
         unfinished,
+        paused,
     ) in rows:
         run = runs[restored(run_id)]
         if epoch is not None:
             run.polls, run.epoch = epoch != run.epoch, epoch
         run.row = QueueRow(
             restored(flow), due, restored(owner), run.epoch or 0, claim_rev, priority, crashes, cancel,
-            restored(blocked), restored(blocked_by), restored(limits), unfinished,
+            restored(blocked), restored(blocked_by), restored(limits), unfinished, paused,
         )  # fmt: skip
 
 

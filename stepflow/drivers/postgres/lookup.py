@@ -8,6 +8,8 @@ for one row it costs the same to find rows by key or to read the whole shard and
 * Rows that are found so are changed by their `ctid`: the only way without a sequential scan, which sessions switch off.
   A condition that another transaction may change in between is repeated on the changed row, where it is checked again.
 * A search begins with `order by` the columns of its index, as sessions switch sorting off too.
+* On Citus a change names the key instead of the `ctid`: it is planned there anew each time, with the values, and a statement
+  whose parts are planned apart must not use a `ctid`. `either` writes down both forms.
 * `id = any(array)` is never a condition on the second column of an index: for a small table PostgreSQL 16 reads the shard instead.
 """
 
@@ -19,11 +21,21 @@ def found(table: str, key: str, columns: str = "x.ctid as at", more: str = "") -
     return f"lateral (select {columns} from stepflow.{table} x where {key} offset 0{more})"  # noqa: S608 - constants
 
 
+def either(plain: str, citus: str) -> str:
+    """A part of a statement that has another form on Citus; `for_schema` chooses."""
+    return f"/*plain*/{plain}/*citus {citus}*/"
+
+
+def located(table: str, key: str = "x.shard = $1 and x.id = u.id") -> str:
+    """What follows `from u` where the rows `t` of a table are changed that have this key, written for `x`."""
+    return either(f"cross join {found(table, key)} x where t.ctid = x.at", f"where {key.replace('x.', 't.')}")
+
+
 def held_by(owner: str, columns: str) -> str:
-    """The queue rows `q` in shards $1 that this owner, a parameter, holds. A range, as `order by` a constant says nothing."""
+    """The queue rows `q` of shard $1 that this owner, a parameter, holds. A range, as `order by` a constant says nothing."""
     return (
-        f"unnest($1::text[]) as u (shard) cross join lateral (select {columns} from stepflow.queue x where x.shard = u.shard"  # noqa: S608 - constants
-        f" and x.partition = 3 and x.owner >= {owner} and x.owner <= {owner} order by x.owner) q"
+        f"(select {columns} from stepflow.queue x where x.shard = $1"  # noqa: S608 - constants
+        f" and x.partition = 3 and x.owner >= {owner} and x.owner <= {owner} order by x.owner offset 0) q"
     )
 
 

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from types import MappingProxyType
+
+from attrs import evolve
 
 from stepflow.drivers.port.deltas import FORMAT, MARK
 from stepflow.drivers.port.pruning import Candidates, Pruned
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Maintenance
-from stepflow.drivers.postgres import schema
+from stepflow.drivers.postgres import citus, schema
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.conditions import conditions
 from stepflow.drivers.postgres.connection import LONG_ANSWER_S
@@ -45,12 +49,13 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "run {} and its queue row disagree on there being one": "select coalesce(s.id, q.id) from stepflow.states s"
         " full join stepflow.queue q on q.shard = s.shard and q.id = s.id"
         " where s.id is null or (q.id is null) <> (s.epoch is null)",
-        "run {} is queued in the wrong partition": "select id from stepflow.queue where (partition = 3) <> (owner <> '')"
-        f" or partition <> 3 and (partition = 2) <> (crashes >= {SUSPECT} or blocked_by <> '') or partition = 1 and limits <> '' or partition = 4 and limits = ''",
+        "run {} is queued in the wrong partition": "select q.id from stepflow.queue q where (partition = 3) <> (owner <> '')"
+        f" or partition <> 3 and (partition = 5) <> paused or partition not in (3, 5)"
+        f" and (partition = 2) <> (crashes >= {SUSPECT} or blocked_by <> '') or partition = 1 and limits <> '' or partition = 4 and limits = ''",
         "an event of run {} belongs to no run": "select e.run_id from stepflow.events e left join stepflow.states s"
         " on s.shard = e.shard and s.id = e.run_id where s.id is null",
         "delay {} and its row to be claimed disagree on its being pending": "select coalesce(d.number, s.delay)::text"
-        " from (select * from stepflow.delays where not fired) d full join (select * from stepflow.states where delay is not null)"
+        " from (select * from stepflow.delays x where not fired) d full join (select * from stepflow.states x where delay is not null)"
         " s on s.shard = d.shard and s.delay = d.number where d.number is null or s.id is null",
         "a journal row of {} belongs to no run": "select j.run_id from stepflow.journal j left join stepflow.states s"
         " on s.shard = j.shard and s.id = j.run_id where s.id is null",
@@ -60,6 +65,7 @@ CHECKS: Mapping[str, str] = MappingProxyType(
 )
 """Problem -> query that finds the things that have it."""
 
+TABLE = re.compile(r"stepflow\.(\w+)")
 SHOWN = 10  # things listed of one problem
 
 
@@ -72,12 +78,12 @@ class PostgresMaintenance(Maintenance):
 
     @contextmanager
     def _runner(self) -> Iterator[tuple[TransactionRunner, Shards]]:
-        connector = Connector(self._place, self._route)
-        with connector.first() as connection:
-            shards = schema.prepare(connection, self._place)
-        runner = TransactionRunner(connector, 1)
+        with Connector(self._place, self._route).first() as connection:
+            facts = schema.prepare(connection, self._place)
+        place = evolve(self._place, citus=facts.citus)
+        runner = TransactionRunner(Connector(place, self._route), 1)
         try:
-            yield runner, Shards(self._namespace, shards)
+            yield runner, Shards(self._namespace, facts.shards)
         finally:
             runner.pool.close()
 
@@ -97,15 +103,37 @@ class PostgresMaintenance(Maintenance):
         return [PostConflict(restored(run_id), posted, restored(reason), at) for run_id, posted, reason, at in rows]
 
     def conditions(self, now: Callable[[], int]) -> list[Condition]:
-        with self._runner() as (runner, _shards):
-            return runner.run(lambda connection: conditions(connection, self._route, now, runner.sql))
+        with self._runner() as (runner, shards):
+            found = runner.run(lambda connection: conditions(connection, self._route, now, runner.sql))
+            more = runner.run(lambda connection: [_number_of(shards), citus.condition(connection, runner.place)])
+            return [*found, *more]
 
 
 def _check(runner: TransactionRunner, connection: Connection) -> list[str]:
     problems = []
     connection.execute("begin isolation level repeatable read, read only")
-    for text, query in CHECKS.items():
-        rows = connection.execute(runner.sql(f"{query} limit {SHOWN}")).fetchall()
+    shards = _every_shard(runner, connection) if runner.place.citus else [None]
+    for (text, query), shard in product(CHECKS.items(), shards):
+        if shard is not None:
+            query = TABLE.sub(r"(select * from stepflow.\1 where shard = $1)", query)
+        values = () if shard is None else (shard,)
+        rows = connection.execute(runner.sql(f"{query} limit {SHOWN}"), values).fetchall()
         problems += [text.format(repr(restored(row[0]))) for row in rows]
     connection.execute("commit")
     return problems
+
+
+def _every_shard(runner: TransactionRunner, connection: Connection) -> list[str]:
+    """The shards of all namespaces: Citus joins no rows of different workers."""
+    tables = sorted({table for query in CHECKS.values() for table in TABLE.findall(query)})
+    found = {
+        row[0]
+        for table in tables
+        for row in connection.execute(runner.sql(f"select distinct shard from stepflow.{table}"))
+    }
+    return sorted(found)
+
+
+def _number_of(shards: Shards) -> Condition:
+    """How many shards the store has; every session has as many, since none opens a store with another number."""
+    return Condition("shards", True, f"{shards.number}: shards= in a URL is this number or left out")

@@ -5,23 +5,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from stepflow.drivers.port import windows
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.postgres.arrays import restored, stored, texts
-from stepflow.drivers.postgres.claim_limited import LINES
-from stepflow.drivers.postgres.claim_start import BEHIND, ClaimStarts
+from stepflow.drivers.postgres.claim import PostgresClaims
+from stepflow.drivers.postgres.claim_limited import LINES, Part, line_statement, ready
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import limit_usage
+from stepflow.drivers.postgres.line_starts import UNKNOWN
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
+from stepflow.drivers.postgres.pauses import NAMES
+from stepflow.drivers.postgres.ranges import BEHIND
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schedules import FIRST
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import due_of
+
+# Every change is announced, and found by the marks that are read with the beats if that is lost: an answer holds for long, and the longer
+# the more statements it took, so that an idle worker sends at most so many a second.
+TRUSTED_S, LOOKS, LOOKS_APART = 150.0, 0.2, 0.05
 
 _ROWS = "from stepflow.queue q where q.shard = $1 and q.flow = $2 and q.partition = "
 _MET = "2 and (q.blocked_by < $3 or q.blocked_by > $3)"
@@ -45,9 +53,8 @@ LINE = (
     f" from ({LINES}) line"
 )
 OWNED = (
-    "select q.owner, q.held from unnest($1::text[]) as u (shard) cross join lateral (select x.owner, count(*) as held"
-    " from stepflow.queue x where x.shard = u.shard and x.partition = 3 and x.flow = any($2::text[])"
-    " group by x.owner order by x.owner) q"
+    "select x.owner, count(*) from stepflow.queue x where x.shard = $1 and x.partition = 3 and x.flow = any($2::text[])"
+    " group by x.owner order by x.owner"
 )
 
 
@@ -56,38 +63,38 @@ def next_due(
     connection: Connection,
     shards: Shards,
     head: VisibleRev,
-    starts: ClaimStarts,
+    claims: PostgresClaims,
     flows: Mapping[str, str],
     now: int,
 ) -> DueSummary:
     """What is due when, for these flows (name -> definition). Raises InboxNotEmpty when the inbox must be applied first."""
-    lines = [(runner.sql(LINE), (shard, stored(flow), windows.MANY_LINES)) for shard in shards.all for flow in flows]
+    starts = claims.starts
+    ask_lines = HeadsOfLines(runner, shards, claims, flows, now)
     looks: list[Statement] = [
         (runner.sql(AHEAD), (shard, stored(flow), stored(definition), now, *ranges, sleepers))
         for shard in shards.all
         for flow, definition in flows.items()
         for ranges, sleepers in (starts.ranges(shard, flow, now),)
     ]
-    held = (runner.sql(OWNED), (texts(shards.all), texts(list(flows))))
+    held = [(runner.sql(OWNED), (shard, texts(list(flows)))) for shard in shards.all]
     number = head.begin()
     scheduled = (runner.sql(FIRST), (shards.all[0],))
-    posted, owned, first_schedule, last, holders, *found = fetch_all(
-        connection, (runner.sql(POSTED), (texts(shards.all),)), held, scheduled, *head.asking(), *looks, *lines
-    )
-    ahead = found[: len(looks)]
-    if posted[0][0]:
+    paused = (runner.sql(NAMES), (shards.all[0],))
+    posts = (runner.sql(POSTED), (texts(shards.all),))
+    asked = [posts, scheduled, paused, *head.asking(), *held, *looks, *ask_lines.statements]
+    posted, first_schedule, stopped, last, holders, *found = fetch_all(connection, *asked)
+    owned, found = found[: len(held)], found[len(held) :]
+    names = {restored(flow) for (flow,) in stopped}
+    goes_on = [flow not in names for _shard in shards.all for flow in flows]
+    ahead = list(compress(found, goes_on))
+    if posted:
         raise InboxNotEmpty
     dues = [int(due) for ((*some, _count),) in ahead for due in some if due is not None]
     suspects = sum(int(row[-1]) for (row,) in ahead)
-    first_rows = found[len(looks) :]
-    limited = _limited(runner, connection, shards, first_rows, now)
-    if any(len(rows) >= windows.MANY_LINES for rows in first_rows) and not (limited and min(limited) <= now):
-        every = [(text, (*key[:2], windows.ALL_LINES)) for text, key in lines]
-        limited = _limited(runner, connection, shards, fetch_all(connection, *every), now)
-    dues += limited
+    dues += ask_lines.dues(connection, found[len(looks) :], names)
     head.verify(connection, last)
     counts = Counter[str]()
-    for owner, count in owned:
+    for owner, count in (row for rows in owned for row in rows):
         counts[restored(owner)] += count
     return DueSummary(
         min(dues, default=None),
@@ -96,15 +103,56 @@ def next_due(
         head.newest(connection, shards.all, head.judge(number, last, holders), last),
         head.timeline,
         first_schedule[0][0] if first_schedule else None,
+        max(TRUSTED_S, len(asked) / (LOOKS_APART if runner.place.citus else LOOKS)),
     )
 
 
-def _limited(
-    runner: TransactionRunner, connection: Connection, shards: Shards, found: Sequence[Any], now: int
-) -> list[int]:
-    """When the first rows of these lines may be claimed, as far as that is known."""
-    heads = [(restored(text), int(due)) for rows in found for text, due in rows]
-    if not heads:
-        return []
-    usage = limit_usage(runner, connection, shards, {text for text, _due in heads}, now)
-    return [due for text, first in heads if (due := due_of(first, text, usage, now)) is not None]
+class HeadsOfLines:
+    """When the first rows of the lines may be claimed; `statements` are asked first, and `dues` is given their answers."""
+
+    def __init__(
+        self, runner: TransactionRunner, shards: Shards, claims: PostgresClaims, flows: Iterable[str], now: int
+    ) -> None:
+        self._runner, self._shards, self._claims, self._now = runner, shards, claims, now
+        parts = [(shard, flow) for shard in shards.all for flow in flows]
+        self._known = {part: claims.starts.lines(*part, now) for part in parts}
+        self.statements = [
+            self._line(part, windows.MANY_LINES)
+            if known is UNKNOWN or known.many
+            else line_statement(runner, *part, now, known, windows.MANY_LINES)
+            for part, known in self._known.items()
+        ]
+
+    def _line(self, part: Part, most: int) -> Statement:
+        return self._runner.sql(LINE), (part[0], stored(part[1]), most)
+
+    def dues(self, connection: Connection, found: Sequence[Any], paused: Collection[str]) -> list[int]:
+        """When they may be claimed, as far as that is known; runs of paused flows may not."""
+        heads: list[tuple[str, int]] = []
+        asked: list[Statement] = []
+        many = False
+        for (part, known), rows in zip(self._known.items(), found, strict=True):
+            if part[1] in paused:
+                continue
+            if known is UNKNOWN or known.many:
+                many = many or len(rows) >= windows.MANY_LINES
+                heads += [(restored(text), int(due)) for text, due in rows]
+            elif starts := known.with_fresh(rows)[0]:
+                asked.append(ready(self._runner, part, self._now, "{}", dict.fromkeys(starts, 1), starts))
+        if asked:
+            answers = fetch_all(connection, *asked)
+            heads += [(restored(text), int(due)) for rows in answers for _priority, due, _id, text in rows]
+        limited = self._admitted(connection, heads)
+        if many and not (limited and min(limited) <= self._now):
+            going = [part for part in self._known if part[1] not in paused]
+            every = fetch_all(connection, *[self._line(part, windows.ALL_LINES) for part in going])
+            limited = self._admitted(connection, [(restored(text), int(due)) for rows in every for text, due in rows])
+        return limited
+
+    def _admitted(self, connection: Connection, heads: Sequence[tuple[str, int]]) -> list[int]:
+        if not heads:
+            return []
+        given, claims, now = {text for text, _due in heads}, self._claims, self._now
+        reading = claims.limited.held.reading(many_dead=claims.starts.used)
+        usage = limit_usage(self._runner, connection, self._shards, given, now, reading)
+        return [due for text, first in heads if (due := due_of(first, text, usage, now)) is not None]

@@ -12,39 +12,29 @@ from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
 from stepflow.drivers.port.journal import Progress
 from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.beat import Beaten, BeatsApart, beat_at_once
+from stepflow.drivers.postgres.change_judge import Marks
 from stepflow.drivers.postgres.connection import URGENT_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.journal import progress_by
-from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
+from stepflow.drivers.postgres.lock_and_read import BEGIN, drawn_epochs, lock_and_read
 from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.process import fate, identity
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME, TIME
+from stepflow.drivers.postgres.server_clock import TIME
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
-from stepflow.drivers.postgres.write_changes import queue_statements
+from stepflow.drivers.postgres.write_changes import epochs_needed, queue_statements
 from stepflow.model.lifecycle import SUSPECT, QueueRow
 
 APPEAR = (
     "insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($1, $2, $3, $4, $5, $6)"
     " on conflict (shard, id) do nothing"
 )
-# Tells whether others reclaimed what this owner held, and whether its row was missing.
-BEAT = (
-    "insert into stepflow.owners (shard, id, host, pid, beat, locks, flows, process, boot)"
-    " values ($1, $2, $3, $4, $5 + 1, $6, $7, $8, $9) on conflict (shard, id) do update set beat = owners.beat + 1,"
-    " locks = excluded.locks, flows = excluded.flows, process = excluded.process, boot = excluded.boot"
-    " returning reclaimed_at > 0, xmax = 0"
-)
-# One that was reclaimed may have claimed again before its next beat.
-PEERS = (
-    "select id, host, pid, beat, locks, process, boot from stepflow.owners o where shard = $1 and id <> $2 and (reclaimed_at = 0"
-    " or exists (select 1 from stepflow.queue q where q.shard = any($3::text[]) and q.partition = 3 and q.owner = o.id))"
-    " order by id"
-)
+# Of those that were reclaimed, on Citus.
+HOLDS = f"select distinct o.id from unnest($2::text[]) as o (id) cross join {held_by('o.id', 'x.owner').replace('(select', 'lateral (select', 1)}"
 ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
-MARKED = f"select q.id from {held_by('$2', 'x.id, x.cancel')} where q.cancel"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
@@ -55,12 +45,16 @@ RECLAIMED = (
     " counted = case when $4 = '[]' then counted else $4 end where shard = $1 and id = $2"
 )
 FORGOTTEN = "delete from stepflow.owners where shard = $1 and reclaimed_at > 0 and reclaimed_at < $2"
+# Between two beats of an owner that holds nothing, as long as no other holds anything: each finds the changes of which a notification
+# was lost, or of which none came.
+REST_S, POOLED_REST_S = 1.5, 1.1
+REST_APART_S = 3.5  # on Citus, where a beat is several statements
 REMEMBER = 3_600_000_000  # microseconds
 COUNTED = "select counted from stepflow.owners where shard = $1 and id = $2 and reclaimed_at > 0 for update"
 FORGIVE = (
     "update stepflow.queue set crashes = crashes - 1,"
     " partition = case when partition = 2 and blocked_by = '' and crashes <= $3 then 0 else partition end"
-    " where shard = any($1::text[]) and id = any($2::text[]) and crashes > 0"
+    " where shard = $1 and id = any($2::text[]) and crashes > 0"
 )
 RETURNED = "update stepflow.owners set reclaimed_at = 0, counted = '[]' where shard = $1 and id = $2"
 
@@ -88,9 +82,11 @@ class PostgresOwners:
     ) -> None:
         self._runner, self._shards, self.me, self._lock, self._locks = runner, shards, me, lock, locks
         self._own_lock, self._process = own_lock, identity()
-        self._stall_detector = StallDetector()
+        self._stall_detector, self._apart = StallDetector(), BeatsApart() if runner.place.citus else None
+        self._peers: tuple[Peer, ...] = ()  # as of the last beat
         self._known = False
         self._tried = False
+        self._keys: tuple[int, ...] = ()  # of the locks that a beat looks at; new ones are looked at after it
         self.flows: set[str] = set()  # that it has claimed
 
     def key(self) -> int:
@@ -104,40 +100,47 @@ class PostgresOwners:
         me = self.me
         return self._shards.all[0], stored(me.id), stored(me.host), me.pid, me.beat, self._locks
 
-    def appear(self) -> None:
-        """Make sure that the own row is there."""
-        if not self._known:
-            self._runner.run(lambda c: fetch_all(c, (self._runner.sql(APPEAR), self._row())))
-            self._known = True
-
     def appearing(self) -> Statement:
-        """The statement that makes sure of the own row, within a transaction."""
+        """The statement that makes sure of the own row, for every transaction that claims."""
         self._tried = True
         return APPEAR, self._row()
 
-    def beat(self, now: int, dead: Collection[str], mono: float | None) -> HeartbeatReply:
-        """Move the own beat, reclaim what the dead held, read the others and the marks on the own runs."""
+    def appeared(self) -> None:
+        """What was `appearing`, if anything, is done."""
+        self._known = self._tried
+
+    def reclaim(self, dead: Collection[str], now: int) -> None:
+        """Release what the dead held."""
         for owner in sorted(set(dead) - {self.me.id}):
             self._runner.run(lambda c, owner=owner: self._free(c, owner, now))  # type: ignore[misc]
+
+    def beat(self, mono: float | None) -> tuple[HeartbeatReply, tuple[Marks, Marks]]:
+        """Move the own beat, read the others, the marks on the own runs, and those of the store."""
         return self._runner.run(lambda c: self._pulse(c, mono), answer_s=URGENT_ANSWER_S)
 
-    def _pulse(self, connection: Connection, mono: float | None) -> HeartbeatReply:
-        sql, first, me = self._runner.sql, self._shards.all[0], stored(self.me.id)
-        known, flows = self._known, stored(json.dumps(sorted(self.flows)))
-        (own,), others, marked, boot = fetch_all(
-            connection,
-            (sql(BEAT), (*self._row(), flows, self._process, self._own_lock.boot)),
-            (sql(PEERS), (first, me, texts(self._shards.all))),
-            (sql(MARKED), (texts(self._shards.all), me)),
-            (BOOT_AND_TIME, ()),
-        )
+    def _pulse(self, connection: Connection, mono: float | None) -> tuple[HeartbeatReply, tuple[Marks, Marks]]:
+        flows, known = stored(json.dumps(sorted(self.flows))), self._known
+        values = (*self._row(), flows, self._process, self._own_lock.boot)
+        rest_s = POOLED_REST_S if not self._locks else REST_S if self._apart is None else REST_APART_S
+        asked = self._runner, connection, self._shards, values, self._keys
+        found = beat_at_once(*asked) if self._apart is None else self._apart.beat(*asked, mono, rest_s)
         self._known = True
-        peers = self._judged(connection, others, str(boot[0][0]), mono)
-        reclaimed, missing = own
-        if reclaimed:
+        if found.others is not None:
+            self._peers = self._judged(connection, self._present(connection, found.others), found, mono)
+        if found.reclaimed:
             self._come_back(connection)
-        cancels = tuple(sorted(restored(row[0]) for row in marked))
-        return HeartbeatReply(peers, cancels, reclaimed or (missing and known), int(boot[0][1]))
+        lost = found.reclaimed or (found.missing and known)
+        next_s = None if found.others_hold else rest_s
+        return HeartbeatReply(self._peers, found.cancels, lost, found.time, next_s), found.marks
+
+    def _present(self, connection: Connection, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Those of the others that were not reclaimed, or that claimed again since."""
+        gone = [str(row[0]) for row in rows if row[7]]
+        if not gone:
+            return rows
+        asked = [(self._runner.sql(HOLDS), (shard, gone)) for shard in self._shards.all]
+        holding = {owner for some in fetch_all(connection, *asked) for (owner,) in some}
+        return [row for row in rows if not row[7] or row[0] in holding]
 
     def time(self) -> int:
         """The server's time in microseconds UTC."""
@@ -149,13 +152,13 @@ class PostgresOwners:
         sql, key = self._runner.sql, (self._shards.all[0], stored(self.me.id))
         connection.execute(BEGIN)
         for (counted,) in connection.execute(sql(COUNTED), key).fetchall():
-            ids = texts(json.loads(restored(counted)))
-            connection.execute(sql(FORGIVE), (texts(self._shards.all), ids, SUSPECT))
+            for shard, ids in self._shards.split(json.loads(restored(counted))).items():
+                connection.execute(sql(FORGIVE), (shard, texts(ids), SUSPECT))
             connection.execute(sql(RETURNED), key)
         connection.execute("commit")
 
     def _judged(
-        self, connection: Connection, others: Sequence[Sequence[Any]], boot: str, mono: float | None
+        self, connection: Connection, others: Sequence[Sequence[Any]], found: Beaten, mono: float | None
     ) -> tuple[Peer, ...]:
         """What the locks and the processes tell of the others.
 
@@ -165,12 +168,14 @@ class PostgresOwners:
         """
         owners = [Owner(restored(row[0]), restored(row[1]), row[2], row[3]) for row in others]
         beats = {owner.id: (owner.beat, str(row[6])) for owner, row in zip(owners, others, strict=True)}
-        still = set[str]() if mono is None else self._stall_detector.observe(boot, beats, mono)
+        still = set[str]() if mono is None else self._stall_detector.observe(found.boot, beats, mono)
         fates = {owner.id: fate(row[5], self._process) for owner, row in zip(owners, others, strict=True)}
         locked = [owner.id for owner, row in zip(owners, others, strict=True) if row[4] and fates[owner.id] != "gone"]
-        found = {self._key_of(owner): owner for owner in locked}
-        rows = fetch_all(connection, (FREE, (numbers(found),)))[0] if found else []
-        free = {found[key]: flag for key, flag in rows}
+        keys, asked = {self._key_of(owner): owner for owner in locked}, self._keys
+        new = [key for key in keys if key not in asked]
+        rows = fetch_all(connection, (FREE, (numbers(new),)))[0] if new else []
+        free = {keys[key]: key in found.free for key in keys if key in asked} | {keys[key]: flag for key, flag in rows}
+        self._keys = tuple(keys)  # of the next beat
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still, fates[owner.id])) for owner in owners)
 
     def read(self, connection: Connection) -> list[Peer]:
@@ -194,7 +199,8 @@ class PostgresOwners:
         sql, name = self._runner.sql, stored(owner)
         connection.execute(BEGIN)
         connection.execute(*self._lock)
-        held = [restored(row[0]) for row in connection.execute(sql(HELD), (texts(self._shards.all), name))]
+        asked = [(sql(HELD), (shard, name)) for shard in self._shards.all]
+        held = [restored(row[0]) for rows in fetch_all(connection, *asked) for row in rows]
         runs, _none = lock_and_read(
             self._runner, connection, self._shards, held, within=True, skip_locked=now is not None, claims_only=True
         )
@@ -208,7 +214,8 @@ class PostgresOwners:
                 counted += [run_id] if row.crashes > run.row.crashes else []
                 run.place(row)
                 dues.append(run.row.due)  # a row was due when it was claimed
-        for text, values in queue_statements(self._shards, runs, max(dues)):
+        epochs = drawn_epochs(self._runner, connection, epochs_needed(runs))
+        for text, values in queue_statements(self._shards, runs, max(dues), epochs):
             connection.execute(sql(text), values)
         if all(run.newest for run in runs.values()):
             self._note_end(connection, name, now, counted)

@@ -8,15 +8,17 @@ are few. So neither sleeping nor finished runs cost a claim anything. Blocked an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from stepflow.drivers.port.turns import Candidate
-from stepflow.drivers.postgres.arrays import restored, stored, texts
-from stepflow.drivers.postgres.claim_start import BEHIND, FIRST, WHOLE, Ranges
-from stepflow.drivers.postgres.lookup import by_id
+from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
+from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.lookup import by_id, either
+from stepflow.drivers.postgres.ranges import BEHIND, FIRST, WHOLE, Ranges
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
 from stepflow.model.lifecycle import SUSPECT
 
@@ -29,16 +31,20 @@ BECAME_DUE = """(
         select y.limits from stepflow.queue y where y.shard = $1 and y.flow = {flow} and y.partition = 0 and y.due <= $3
         and y.due >= {since} order by y.due limit {few} + 1) l)"""
 # Rows of a flow that are no more than $6 are left: they are claimed as they are, which saves an update of each.
+# How the rows of `c` are found again.
+AT = either("x.ctid as at", "x.id as at")
+QUEUE_ROW = either("q.ctid = c.at", "q.shard = $1 and q.id = c.at")
+STATE_ROW = either("t.ctid = c.state", "t.shard = $1 and t.id = c.state")
 PROMOTE = f"""
 with f as materialized (
     select u.flow, u.since from unnest($2::text[], $5::bigint[]) as u (flow, since)
     cross join lateral {BECAME_DUE.format(flow="u.flow", since="u.since", few="$6::bigint")} n where n.many
 ), c as materialized (
     select s.at from f as u cross join lateral (
-        select x.ctid as at from stepflow.queue x where x.shard = $1 and x.partition = 0 and x.flow = u.flow and x.due <= $3
+        select {AT} from stepflow.queue x where x.shard = $1 and x.partition = 0 and x.flow = u.flow and x.due <= $3
         and x.due >= u.since order by x.due limit $4 for update skip locked) s
 ), p as (
-    update stepflow.queue q set partition = case when q.limits = '' then 1 else 4 end from c where q.ctid = c.at returning 1
+    update stepflow.queue q set partition = case when q.limits = '' then 1 else 4 end from c where {QUEUE_ROW} returning 1
 )
 select count(*) from p
 """
@@ -54,25 +60,29 @@ LATE = (
 )
 SPECIAL = MET + " and {q}.limits = ''"
 DUE = "{q}.shard = $1 and {q}.flow = $2 and {q}.due <= $3 and {q}.id <> all($4::text[]) and "
-LOCKED_STATE = by_id(
-    "states", "x.ctid as at, x.rev, x.waiting = 'poll' as polls", more=" for no key update skip locked"
-)
+LOCKED_STATE = by_id("states", f"{AT}, x.rev, x.waiting = 'poll' as polls", more=" for no key update skip locked")
+# Drawn before on Citus, whose workers have no sequences: a further parameter, whose number `with_epochs` puts in.
+NEXT_EPOCH = either("nextval('stepflow.epochs')", "($0::bigint[])[row_number() over ()]")
 # What is done with the locked queue rows `u` (id, at): their States are locked, too. Both get the marks of the claim; of a run
 # that polls only the queue row, since most polls find nothing and go back as they came.
 TAKEN = f"""c as materialized (
-    select u.at, s.at as state, s.rev, s.polls, nextval('stepflow.epochs') as epoch from u cross join {LOCKED_STATE} s
+    select u.at, s.at as state, s.rev, s.polls, {NEXT_EPOCH} as epoch from u cross join {LOCKED_STATE} s
 ), s as (
-    update stepflow.states t set epoch = c.epoch from c where not c.polls and t.ctid = c.state
+    update stepflow.states t set epoch = c.epoch from c where not c.polls and {STATE_ROW}
 ), taken as (
     update stepflow.queue q set partition = 3, owner = $8, claim_rev = c.rev, blocked = '', blocked_by = '',
         epoch = case when c.polls then c.epoch end
-    from c where q.ctid = c.at
+    from c where {QUEUE_ROW}
     returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, q.unfinished, c.polls
 )"""
 _TAKE = "with u as materialized ({rows}), {taken} select * from taken"
 _SORTED = "select {columns} from stepflow.queue q where {where} order by q.priority, q.due, q.id limit {number}{lock}"
 _LOOK = {"columns": "q.priority, q.due, q.id, q.partition", "number": "$5", "lock": ""}
-_LOCK = {"columns": "q.id, q.ctid as at", "number": "$5", "lock": " for no key update skip locked"}
+_LOCK = {
+    "columns": f"q.id, {either('q.ctid as at', 'q.id as at')}",
+    "number": "$5",
+    "lock": " for no key update skip locked",
+}
 
 
 def ready_rows(where: str, first: int, shape: Mapping[str, str] = _LOCK) -> str:
@@ -96,10 +106,17 @@ LOOK = {
     f" ({_SORTED.format(where=rows_due(LATE, _FEW_LATE, since='$12'), **_LOOK)})",
     "special": _SORTED.format(where=rows_due(SPECIAL), **_LOOK),
 }
+
+
+def with_epochs(text: str, number: int) -> str:
+    """A statement that takes rows; parameter `number` has the epochs where they are drawn before."""
+    return text.replace("$0", f"${number}")
+
+
 TAKE = {
-    "ready": _TAKE.format(rows=ready_rows(rows_due(PLAIN), 9), taken=TAKEN),
-    "late": _TAKE.format(rows=late_rows(rows_due(LATE, since="$9")), taken=TAKEN),
-    "special": _TAKE.format(rows=_SORTED.format(where=rows_due(SPECIAL), **_LOCK), taken=TAKEN),
+    "ready": with_epochs(_TAKE.format(rows=ready_rows(rows_due(PLAIN), 9), taken=TAKEN), 13),
+    "late": with_epochs(_TAKE.format(rows=late_rows(rows_due(LATE, since="$9")), taken=TAKEN), 10),
+    "special": with_epochs(_TAKE.format(rows=_SORTED.format(where=rows_due(SPECIAL), **_LOCK), taken=TAKEN), 9),
 }
 
 
@@ -150,8 +167,23 @@ def candidates_of(partition: PostgresPartition, rows: Sequence[Sequence[Any]]) -
 
 
 def take_of(
-    runner: TransactionRunner, partition: PostgresPartition, request: Request, number: int, owner: str
+    runner: TransactionRunner,
+    partition: PostgresPartition,
+    request: Request,
+    number: int,
+    owner: str,
+    epochs: Iterator[int] | None,
 ) -> Statement:
-    """The statement that takes so many of them."""
-    more = {"ready": partition.ranges, "late": (partition.since,), "special": ()}[partition.kind]
+    """The statement that takes so many of them, with these epochs if they are drawn already."""
+    more: tuple[object, ...] = {"ready": partition.ranges, "late": (partition.since,), "special": ()}[partition.kind]
+    if epochs is not None:
+        more = (*more, numbers(islice(epochs, number)))
     return runner.sql(TAKE[partition.kind]), (*values(partition, request, number), stored(owner), *more)
+
+
+def note_taken(
+    starts: ClaimStarts, request: Request, partition: PostgresPartition, rows: Sequence[Any], *, more: bool
+) -> None:
+    """Remember up to which row nothing is left in a partition, of which these rows were taken."""
+    if partition.kind == "ready" and not request.skip:
+        starts.took(partition.shard, partition.flow, request.now, partition.ranges, rows, more=more)

@@ -22,9 +22,9 @@ from stepflow.drivers.postgres import tally
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.limits import OVER
-from stepflow.drivers.postgres.lists import FLOWS
+from stepflow.drivers.postgres.list_ways import FLOWS
 from stepflow.drivers.postgres.lock_and_read import BEGIN
-from stepflow.drivers.postgres.lookup import by_id, found
+from stepflow.drivers.postgres.lookup import either, found, located
 from stepflow.drivers.postgres.rows import Shards, label_key
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.drivers.postgres.write_changes import RELABEL
@@ -58,6 +58,7 @@ MORE = (
 EXPIRE = (
     f"delete from stepflow.states t using (select x.ctid as at {_STAND_INS} '{GONE}' and x.created_at <= $2"
     " order by x.created_at, x.id limit $3 for update skip locked) e where t.ctid = e.at"
+    f"{either('', ' and t.shard = $1')}"
 )
 # A revision that was pruned stays the newest if it was that.
 FLOOR = (
@@ -74,10 +75,7 @@ select u.n, c.size, c.rev from unnest($2::bigint[]) with ordinality as u (rev, n
             cross join {found("history", "x.shard = $1 and x.rev = c.prev", f"x.rev, x.prev, {_SIZE}")} h where c.prev > 0
     ) select * from chain) c limit $3
 """
-DELETE_REVISIONS = (
-    "delete from stepflow.history t using unnest($2::bigint[]) as u (rev) cross join"
-    f" {found('history', 'x.shard = $1 and x.rev = u.rev')} h where t.ctid = h.at"
-)
+DELETE_REVISIONS = f"delete from stepflow.history t using unnest($2::bigint[]) as u (rev) {located('history', 'x.shard = $1 and x.rev = u.rev')}"
 ATTACHED = {
     "events": "octet_length(x.payload)",
     "delays": "0",
@@ -90,14 +88,14 @@ LOOK_ATTACHED = {
     f" {found(table, _OF_RUN, f'x.ctid as at, {size} as size')} a limit $3"
     for table, size in ATTACHED.items()
 }
-CONFLICTS_OVER = "delete from stepflow.conflicts where shard = any($1::text[]) and at < $2"  # there are few
+CONFLICTS_OVER = "delete from stepflow.conflicts where shard = $1 and at < $2"  # there are few
 STAND_IN = (
     f"update stepflow.states t set flow = '', status = u.status, exchange_rev = u.rest, created_at = u.until, rev = {PRUNED},"
     f" transition = '{NOWHERE}', labels = '{{}}', annotations = '{{}}', waiting = '', limits = ''"
     " from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[]) as u (id, status, rest, until)"
-    f" cross join {by_id('states')} s where t.ctid = s.at"
+    f" {located('states')}"
 )
-DELETE = f"delete from stepflow.states t using unnest($2::text[]) as u (id) cross join {by_id('states')} s where t.ctid = s.at"
+DELETE = f"delete from stepflow.states t using unnest($2::text[]) as u (id) {located('states')}"
 
 
 @frozen
@@ -156,9 +154,10 @@ class PostgresPruning:
 
     def _delete_over(self) -> Iterator[Pruned]:
         """Delete conflicts, start times and deduplication keys that ended, a part in each transaction."""
-        key = texts(self.shards.all), self.candidates.before
-        if self.runner.run(lambda connection: connection.execute(self.runner.sql(CONFLICTS_OVER), key).rowcount):
-            yield Pruned(pieces=1)
+        over, before = self.runner.sql(CONFLICTS_OVER), self.candidates.before
+        for shard in self.shards.all:
+            if self.runner.run(lambda connection, shard=shard: connection.execute(over, (shard, before)).rowcount):  # type: ignore[misc]
+                yield Pruned(pieces=1)
         values = (self.shards.all[0], self.candidates.before, PAGE)
         for text in map(self.runner.sql, OVER):
             deleted = PAGE

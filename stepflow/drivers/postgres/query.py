@@ -14,6 +14,7 @@ from stepflow.drivers.port.commit import Event, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.deltas import is_delta, parts_of
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     EndedQuery,
@@ -31,11 +32,13 @@ from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.exchanges import whole_texts
+from stepflow.drivers.postgres.held_limits import HeldLimits
 from stepflow.drivers.postgres.journal import JOURNALED, read_journals
 from stepflow.drivers.postgres.limits import limit_usage
-from stepflow.drivers.postgres.lists import ROW, Lists
+from stepflow.drivers.postgres.lists import Lists
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.lookup import by_id, found
+from stepflow.drivers.postgres.pauses import read_paused
 from stepflow.drivers.postgres.revisions import PostgresRevisionSearch
 from stepflow.drivers.postgres.rows import (
     CREATED,
@@ -54,12 +57,12 @@ from stepflow.model.lifecycle import QueueRow
 
 TEXT = (
     """s.exchange_rev, h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
-    from stepflow.events e where e.shard = s.shard and e.run_id = s.id and not e.taken)::text, """
+    from stepflow.events e where e.shard = $1 and e.run_id = s.id and not e.taken)::text, """
     + JOURNALED
 )
 LOAD = (
     f"select {STATE}, {CREATED}, {QUEUE}, {TEXT} from unnest($2::text[]) as u (id) cross join {by_id('states', 'x.*')} s"
-    f" left join {ROW} q on true left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
+    f" left join {found('queue', 'x.shard = $1 and x.id = s.id', 'x.*')} q on true left join {found('history', 'x.shard = $1 and x.rev = s.exchange_rev', 'x.exchange')} h on true"
     " where s.delay is null and s.rev > 0"
 )
 PRUNED_IDS = (
@@ -67,15 +70,15 @@ PRUNED_IDS = (
     f" {found('states', 'x.shard = $1 and x.id = u.id and x.delay is null and x.rev < 0', 'x.id, x.input_hash, x.created_at')} s"
 )
 
-_ROWS = "(select count(*) from stepflow.queue q where q.shard = any($1::text[]) and q.flow = any($2::text[]) and q.partition ="
+_ROWS = "(select count(*) from stepflow.queue q where q.shard = $1 and q.flow = any($2::text[]) and q.partition ="
 NOT_DUE = (
     "select "
     + " + ".join(f"{_ROWS} {partition} and q.blocked <> '')" for partition in (1, 2, 4))
     + f", {_ROWS} 0 and q.due > $3)"
     + "".join(f" + {_ROWS} {partition} and q.due > $3 and q.blocked = '')" for partition in (1, 2, 4))
-    + " + (select count(*) from stepflow.states s where s.shard = any($1::text[]) and s.flow = any($2::text[])"
+    + " + (select count(*) from stepflow.states s where s.shard = $1 and s.flow = any($2::text[])"
     " and s.waiting like 'event:_%' and s.delay is null"
-    " and not exists (select 1 from stepflow.queue q where q.shard = s.shard and q.id = s.id))"
+    " and not exists (select 1 from stepflow.queue q where q.shard = $1 and q.id = s.id))"
 )
 ENDED = (
     f"select u.id from unnest($2::text[]) as u (id) left join {by_id('states', 'x.status')} s on true"
@@ -107,8 +110,11 @@ class PostgresReader:
                 return read_journals(self.runner, self.connection, self.shards, query.ids)
             case EndedQuery():
                 return self._ended(query)
+            case PausedFlowsQuery():
+                return read_paused(self.runner, self.connection, self.shards)
             case LimitUsageQuery():
-                return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now)]
+                reading = HeldLimits(self.runner, self.shards).reading(many_dead=False)
+                return [limit_usage(self.runner, self.connection, self.shards, [query.limits], query.now, reading)]
             case PrunedQuery():
                 parts = self.shards.split(query.ids).items()
                 rows = [row for shard, ids in parts for row in self._rows(PRUNED_IDS, shard, texts(ids))]
@@ -122,12 +128,12 @@ class PostgresReader:
 
     def not_due(self, query: NotDueQuery) -> list[int]:
         """The two numbers, in one round trip. Raises InboxNotEmpty when the inbox is to be applied first."""
-        shards = texts(self.shards.all)
-        look = (self.runner.sql(NOT_DUE), (shards, texts(list(query.flows)), query.now))
-        posted, ((blocked, asleep),) = fetch_all(self.connection, (self.runner.sql(POSTED), (shards,)), look)
-        if posted[0][0]:
+        text, rest = self.runner.sql(NOT_DUE), (texts(list(query.flows)), query.now)
+        looks = [(text, (shard, *rest)) for shard in self.shards.all]
+        posted, *found = fetch_all(self.connection, (self.runner.sql(POSTED), (texts(self.shards.all),)), *looks)
+        if posted:
             raise InboxNotEmpty
-        return [int(asleep), int(blocked)]
+        return [sum(int(row[column]) for (row,) in found) for column in (1, 0)]
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         """Full records in the order of `ids`, each as of one moment. Raises InboxNotEmpty when the inbox is to be applied first."""
@@ -138,7 +144,7 @@ class PostgresReader:
         ]
         statements = [(text, (shard, texts(wanted))) for text, shard, wanted in kinds]
         posted, *found = fetch_all(self.connection, (self.runner.sql(POSTED), (texts(self.shards.all),)), *statements)
-        if posted[0][0]:
+        if posted:
             raise InboxNotEmpty
         number = len(self.shards.split(ids))
         records = dict(read_run(row) for rows in found[:number] for row in rows)
@@ -190,6 +196,6 @@ def read_run(row: Sequence[Any], queued: QueueRow | None = None) -> tuple[str, R
     """
     *columns, rev, exchange, events, journaled = row
     run_id, exchange = restored(row[0]), restored(exchange)
-    queued = queued or read_queue(columns[9:21])
+    queued = queued or read_queue(columns[9:22])
     found, parts = _events(run_id, events), parts_of(rev, exchange)
     return run_id, read_record(columns, queued, exchange, found, journaled=journaled, parts=parts)

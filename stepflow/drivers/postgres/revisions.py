@@ -1,4 +1,7 @@
-"""Finds revisions: all of a namespace or those of one run, filtered by labels, time, newest only."""
+"""Finds revisions: all of a namespace or those of one run, filtered by labels, time, newest only.
+
+The newest revisions of runs that have labels are found from these runs, if they are few; others by a scan in order.
+"""
 
 # ruff: noqa: S608 - the texts are put together from constants of this package, never from values
 
@@ -16,7 +19,7 @@ from stepflow.drivers.postgres.arrays import restored, stored
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.exchanges import stored_texts, whole_texts
 from stepflow.drivers.postgres.lookup import found
-from stepflow.drivers.postgres.rows import Shards, read_state
+from stepflow.drivers.postgres.rows import Shards, label_key, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.model.state import State
 
@@ -41,7 +44,17 @@ OF_RUN = (
     " (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h"
     " where h.rev <= $3{more} order by h.rev {order} limit $4"
 )
-NEWEST = " and exists (select 1 from stepflow.states s where s.shard = h.shard and s.id = h.id and s.rev = h.rev)"
+# Their index has no order: all of them are looked at, and then the revisions of the first ones read.
+OF_LABELLED = (
+    f"select {REVISION}{{text}} from (select s.rev from ({{ids}}) l cross join {found('states', 'x.shard = $1 and x.id = l.id', 'x.*')} s"
+    " where s.rev > $2 and s.rev <= $3{more} order by s.rev {order} limit $4) c"
+    f" cross join {found('history', 'x.shard = $1 and x.rev = c.rev', 'x.*')} h order by h.rev {{order}}"
+)
+LABELLED_IDS = "select id from stepflow.labels where shard = $1 and label = {}"
+MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $1 and label = $2 limit $3) l"
+FEW = 5_000  # runs that have the labels, all of which are looked at: fewer revisions than would have to be searched for them
+NEAR = 5_000  # revisions that are scanned rather than to ask which runs have the labels
+NEWEST = " and exists (select 1 from stepflow.states s where s.shard = $1 and s.id = h.id and s.rev = h.rev)"
 ENDLESS = 2**63 - 1
 
 Row = tuple[Any, ...]
@@ -67,7 +80,8 @@ class PostgresRevisionSearch:
         self._values = [low, high, limit]
         if query.id is not None:
             self._values.append(stored(query.id))
-        text = self.runner.sql(self._text())
+        few = self._few(shards) if high - low > NEAR else []
+        text = self.runner.sql(self._labelled(few) if few else self._text())
         firsts = fetch_all(self.connection, *((text, (shard, *self._values)) for shard in shards))
         found = [
             (shard, state, row)
@@ -109,23 +123,45 @@ class PostgresRevisionSearch:
             values[2 if self.query.last else 1] = rows[-1][1] - self.query.last
             rows = self.connection.execute(text, values).fetchall()
 
+    def _few(self, shards: Sequence[str]) -> list[str]:
+        """Of each group of labels the one that the fewest runs have, if all of these runs are few; else none."""
+        query = self.query
+        if query.id is not None or not query.latest_only or not query.labels or not all(query.labels):
+            return []
+        groups = [[stored(label_key(*item)) for item in group.items()] for group in query.labels]
+        text = self.runner.sql(MANY_HAVE)
+        asked = [(text, (shard, label, FEW + 1)) for group in groups for label in group for shard in shards]
+        counts = iter([int(rows[0][0]) for rows in fetch_all(self.connection, *asked)])
+        fewest = [min((sum(next(counts) for _shard in shards), label) for label in group) for group in groups]
+        return [label for _number, label in fewest] if sum(number for number, _label in fewest) <= FEW else []
+
+    def _labelled(self, labels: Sequence[str]) -> str:
+        """The statement that begins at the runs which have one of these labels at least."""
+        more = self._filters("s")
+        ids = " union ".join(LABELLED_IDS.format(self._value(label)) for label in labels)
+        return OF_LABELLED.format(ids=ids, more=more, **self._how())
+
+    def _how(self) -> dict[str, str]:
+        """In which order, and with which columns."""
+        return {"order": "desc" if self.query.last else "asc", "text": TEXT if self.query.exchange else ""}
+
     def _text(self) -> str:
-        query, more = self.query, self._filters()
-        order = "desc" if query.last else "asc"
-        how = {"more": more, "order": order, "text": TEXT if query.exchange else ""}
+        query = self.query
+        more = (NEWEST if query.latest_only else "") + self._filters("h")
+        how = {"more": more, **self._how()}
         if query.id is None:
             return FEED.format(**how)
         plain = query.last and not more and query.until_rev is None
         return CHAIN + OF_RUN.format(first=" limit $4" if plain else "", **how)
 
-    def _filters(self) -> str:
-        query = self.query
-        more = NEWEST if query.latest_only else ""
+    def _filters(self, table: str) -> str:
+        """The conditions on time and labels, of history `h` or States `s`."""
+        query, more = self.query, ""
         if query.since:
-            more += f" and h.committed_at >= {self._value(query.since)}"
+            more += f" and {table}.committed_at >= {self._value(query.since)}"
         if query.labels and all(query.labels):
             groups = (
-                " and ".join(f"strpos(h.labels, {self._value(_part(*item))}) > 0" for item in group.items())
+                " and ".join(f"strpos({table}.labels, {self._value(_part(*item))}) > 0" for item in group.items())
                 for group in query.labels
             )
             more += f" and ({' or '.join(f'({group})' for group in groups)})"

@@ -18,14 +18,16 @@ from stepflow.model.lifecycle import SUSPECT, QueueRow
 from stepflow.model.shard import shard_of
 from stepflow.model.state import WAITING, State, Transition
 
-LATER, READY, SPECIAL, OWNED, LIMITED = range(5)  # the partitions of the queue
+LATER, READY, SPECIAL, OWNED, LIMITED, PAUSED = range(6)  # the partitions of the queue
+# The index entry `x` of a label `u` of a run `s`, which was created at that time.
+LABEL_KEY = "x.shard = $1 and x.label = u.label and x.created_at = s.created_at and x.id = u.id"
 LONGEST_LABEL, LABEL_BYTES = 500, 1000  # characters; what is longer is indexed by its digest
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 CREATED = "s.flow, s.input_hash, s.created_at"
 QUEUE = (
     "q.flow, q.due, q.owner, coalesce(q.epoch, s.epoch), q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by,"
-    " q.limits, q.unfinished"
+    " q.limits, q.unfinished, q.paused"
 )
 
 
@@ -81,8 +83,12 @@ def _label_key(label: tuple[str, str]) -> str:
 _label_keys = BoundedCache(_label_key, lambda label, key: size_of_texts(key, *label))
 
 
-def partition(due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "") -> int:
+def partition(
+    due: int, now: int, crashes: int = 0, blocked_by: str = "", limits: str = "", paused: bool = False
+) -> int:
     """The partition of an unowned row."""
+    if paused:
+        return PAUSED
     if crashes >= SUSPECT or blocked_by:
         return SPECIAL
     if due > now:
@@ -100,12 +106,12 @@ def read_state(row: Sequence[Any]) -> State:
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:
     """A queue row from the columns `QUEUE`; None where a left join found none."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished = row
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished, paused = row
     if flow is None:
         return None
     return QueueRow(
         restored(flow), due, restored(owner), epoch, claim_rev, priority, crashes, cancel, restored(blocked),
-        restored(blocked_by), restored(limits), unfinished,
+        restored(blocked_by), restored(limits), unfinished, paused,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.rules import schedules_of
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
@@ -31,7 +32,7 @@ def lock_schedules(
     runner: TransactionRunner, connection: Connection, shards: Shards, commits: Sequence[Commit]
 ) -> dict[str, ScheduleRow | None]:
     """The schedules that these commits change; no other transaction changes them meanwhile."""
-    ids = sorted({commit.schedule.id for commit in commits if commit.schedule is not None})
+    ids = sorted({schedule_id for commit in commits for schedule_id in schedules_of(commit)})
     if not ids:
         return {}
     first = shards.all[0]
@@ -39,7 +40,7 @@ def lock_schedules(
     *_locked, rows = fetch_all(
         connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(SOME), (first, texts(ids)))
     )
-    return dict.fromkeys(ids) | {row.id: row for row in map(_row, rows)}
+    return dict.fromkeys(ids) | {row.id: row for row in map(read_schedule_row, rows)}
 
 
 def schedule_statements(shards: Shards, changed: Mapping[str, ScheduleRow | None]) -> list[Statement]:
@@ -68,10 +69,11 @@ def read_schedules(
     else:
         statement = PAGE, (shards.all[0], stored(query.after or ""), query.limit)
     (rows,) = fetch_all(connection, (runner.sql(statement[0]), statement[1]))
-    return [_row(row) for row in rows]
+    return [read_schedule_row(row) for row in rows]
 
 
-def _row(row: Sequence[object]) -> ScheduleRow:
+def read_schedule_row(row: Sequence[object]) -> ScheduleRow:
+    """A row of these columns."""
     schedule_id, version, due, body = row
     assert isinstance(version, int)
     assert due is None or isinstance(due, int)

@@ -11,6 +11,7 @@ from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, H
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, NotDueQuery, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
@@ -25,7 +26,7 @@ from stepflow.drivers.postgres.commit_fast import LOCK
 from stepflow.drivers.postgres.connector import Connection, Connector
 from stepflow.drivers.postgres.errors import concerns_member, member_error, translate
 from stepflow.drivers.postgres.inbox_applier import InboxApplier
-from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, lock_and_read
+from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty, drawn_epochs, lock_and_read
 from stepflow.drivers.postgres.owners import OwnLock, PostgresOwners
 from stepflow.drivers.postgres.partitions import Request
 from stepflow.drivers.postgres.query import PostgresReader
@@ -35,7 +36,8 @@ from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.transactions import Pool, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.user_transaction import PostgresTransaction
 from stepflow.drivers.postgres.visible_rev import VisibleRev
-from stepflow.drivers.postgres.write_changes import queue_statements
+from stepflow.drivers.postgres.write_changes import epochs_needed, queue_statements
+from stepflow.errors import StoreError
 
 T = TypeVar("T")
 
@@ -68,15 +70,16 @@ class PostgresStore(Store):
         self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
         self.guards = (self._watch.guard,)
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
         if self._closed:
             return
         self._closed = True
         self._runner.pool.hurry()
         self._users.close()
         try:
-            with self._watch.writing():
-                self._owners.leave()
+            if not keep:
+                with self._watch.writing():
+                    self._owners.leave()
         finally:
             self._head.close()
             self._watch.close()
@@ -118,9 +121,13 @@ class PostgresStore(Store):
     ) -> list[Claim]:
         request = Request(flows, now, limit, suspects, skip)
         self._owners.flows.update(flows)
-        self._owners.appear()
-        with self._watch.writing():
-            return self._drained(lambda: self._claims.claim(request))
+        self._watch.listen()
+        with self._watch.writing() as nothing:
+            claims = self._drained(lambda: self._claims.claim(request))
+            self._owners.appeared()
+            if not claims:  # else each idle worker would wake all the others every second
+                nothing()
+            return claims
 
     def release(self, batch: Sequence[Release], now: int) -> list[bool]:
         with self._watch.writing():
@@ -136,16 +143,25 @@ class PostgresStore(Store):
         pending = {release.fence.id for release in batch if release.events}
         runs, _none = lock_and_read(self._runner, connection, self._shards, ids, pending=pending)
         results = [decide_release(release, runs[release.fence.id], now) for release in batch]
-        statements = queue_statements(self._shards, runs, now)
+        epochs = drawn_epochs(self._runner, connection, epochs_needed(runs))
+        statements = queue_statements(self._shards, runs, now, epochs)
         self._writer.execute(connection, [(statement, ()) for statement in statements], begun=True)
         self._polling.difference_update(release.fence.epoch for release in batch)
         return results
 
     def beat(self, now: int, dead: Collection[str] = (), mono: float | None = None) -> HeartbeatReply:
-        if not dead:
-            return self._owners.beat(now, dead, mono)
-        with self._watch.writing():
-            return self._owners.beat(now, dead, mono)
+        if dead:
+            with self._watch.writing():
+                self._owners.reclaim(dead, now)
+        self._watch.listen()
+        before = self._watch.before()
+        try:
+            reply, marks = self._owners.beat(mono)
+        except StoreError:
+            self._watch.check()
+            raise
+        self._watch.observe(before, *marks)
+        return reply
 
     def time(self) -> int:
         return self._owners.time()
@@ -161,8 +177,8 @@ class PostgresStore(Store):
     def _answer(self, connection: Connection, query: Query) -> Any:
         if isinstance(query, NotDueQuery):
             return self._reader(connection).not_due(query)
-        ((posted,),) = fetch_all(connection, (self._runner.sql(POSTED), (texts(self._shards.all),)))
-        if posted[0]:
+        (posted,) = fetch_all(connection, (self._runner.sql(POSTED), (texts(self._shards.all),)))
+        if posted:
             raise InboxNotEmpty
         if isinstance(query, OwnerQuery):
             return self._owners.read(connection)
@@ -173,20 +189,23 @@ class PostgresStore(Store):
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         def ask(connection: Connection) -> DueSummary:
-            starts = self._claims.starts
-            return next_due.next_due(self._runner, connection, self._shards, self._head, starts, flows, now)
+            return next_due.next_due(self._runner, connection, self._shards, self._head, self._claims, flows, now)
 
         return self._drained(lambda: self._runner.run(ask))
 
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         try:
-            return drive(self._posting(commit), tx)
+            found = drive(self._posting(commit), tx)
+            self._watch.posted()
+            return found
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
     async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         try:
-            return await adrive(self._posting(commit), tx)
+            found = await adrive(self._posting(commit), tx)
+            self._watch.posted()
+            return found
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
@@ -202,6 +221,21 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
+    def load_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        try:
+            return drive(self._loading_schedule(schedule_id), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    async def aload_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        try:
+            return await adrive(self._loading_schedule(schedule_id), tx)
+        except psycopg.Error as error:
+            raise translate(error, self._runner.place.url) from error
+
+    def _loading_schedule(self, schedule_id: str) -> Dialogue[ScheduleRow | None]:
+        return inbox.loading_schedule(self._runner.place, self._store, self._shards.all[0], schedule_id)
+
     def _loading(self, run_id: str) -> Dialogue[Record | None]:
         return inbox.loading(self._runner.place, self._store, self._shards.of(run_id), run_id)
 
@@ -213,7 +247,7 @@ class PostgresStore(Store):
         return inbox.posting(self._runner.place, self._store, shard, body, created[0] if created else "")
 
     def begin(self, *, awaited: bool = False) -> UserTransaction:
-        return PostgresTransaction(self._users, self._runner, self._commits, awaited)
+        return PostgresTransaction(self._users, self._runner, self._commits, self._watch.writing, awaited)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._watch.wait(token, timeout_s)

@@ -19,7 +19,7 @@ from stepflow.drivers.port.queries import Tally
 from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, read_counts, tallies
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.drivers.postgres.connector import Connection
-from stepflow.drivers.postgres.lists import ROW, STATUS
+from stepflow.drivers.postgres.list_ways import ROW, STATUS
 from stepflow.drivers.postgres.lookup import found
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all

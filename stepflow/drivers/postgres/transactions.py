@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -26,6 +27,7 @@ POOLER_RETRIES_S = (
     20.0  # the same behind a pooler: PgBouncer refuses clients for 15 s after a failed login on the server
 )
 SILENCES = 2  # of the server within one transaction: then it is given up
+EITHER = re.compile(r"/\*plain\*/(.*?)/\*citus(.*?)\*/", re.DOTALL)  # see `lookup.either`
 POOL_WAIT_S = 60.0  # for a connection, while other threads use all of them
 
 
@@ -43,9 +45,9 @@ def pauses(chance: Callable[[], float], most_s: float = RETRIES_S) -> Iterator[f
 
 
 @lru_cache(maxsize=512)
-def for_schema(text: str, schema: str) -> str:
-    """A statement written for the schema `stepflow`, for another one."""
-    return text.replace("stepflow.", f'"{schema}".')
+def for_schema(text: str, schema: str, *, citus: bool = False) -> str:
+    """A statement written for the schema `stepflow`, for another one; where it has two forms, that for Citus or the plain one."""
+    return EITHER.sub(r"\2" if citus else r"\1", text).replace("stepflow.", f'"{schema}".')
 
 
 class Pool:
@@ -163,14 +165,18 @@ class TransactionRunner:
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self._connector = connector
-        self.place: ServerTarget = connector.place
         self.pool = Pool(connector, most)
         self.closing = connector.closing
         self._chance, self._wait = chance, wait or connector.closing.wait
 
+    @property
+    def place(self) -> ServerTarget:
+        """Where the store is."""
+        return self._connector.place
+
     def sql(self, text: str) -> str:
         """A statement for this store's schema."""
-        return for_schema(text, self.place.schema)
+        return for_schema(text, self.place.schema, citus=self.place.citus)
 
     def pauses(self) -> Iterator[float]:
         """Makes the pauses of one transaction, one per step; it ends when there shall be no further try."""

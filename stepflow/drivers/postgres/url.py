@@ -21,7 +21,7 @@ class ServerTarget:
     """Where a store is: `conninfo` for the client library, the options of ours, and the URL without its password.
 
     `shards` is None when the URL does not say; `pooled` is true behind a pooler that gives connections per transaction, and
-    None when the URL does not say: then the first connection finds out.
+    None when the URL does not say: then the first connection finds out. `citus` is true if the tables are distributed.
     """
 
     url: str
@@ -30,6 +30,7 @@ class ServerTarget:
     shards: int | None = None
     connections: int = 4
     pooled: bool | None = None
+    citus: bool = False
 
 
 def target_of(url: str) -> ServerTarget:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeVar
 
@@ -22,8 +22,8 @@ from stepflow.drivers.port.commit import CommitResult
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.postgres.commit import Commits
-from stepflow.drivers.postgres.connection import PostgresConnection
-from stepflow.drivers.postgres.connector import SETTINGS, Connector
+from stepflow.drivers.postgres.connection import URGENT_ANSWER_S, PostgresConnection
+from stepflow.drivers.postgres.connector import CITUS_SETTINGS, SETTINGS, Connector
 from stepflow.drivers.postgres.errors import TRANSIENT, Lost, concerns_member, member_error, state_of, translate
 from stepflow.drivers.postgres.lock_and_read import BEGIN
 from stepflow.drivers.postgres.route import Route
@@ -37,17 +37,23 @@ BELONGS = (
     " `with connection.transaction():` for a part that may fail"
 )
 ENDED = "the transaction of this connection has ended: use it only inside of the function that got it"
-# What the server is to do with a client that is silent or lost; all else is as the role of the user has it.
+CHECK = "client_connection_check_interval"
+# What the server is to do with a client that is silent or lost, also while a statement runs; all else is as the role of the user has it.
 USERS_SETTINGS: Mapping[str, str] = MappingProxyType(
     {name: value for name, value in SETTINGS.items() if name.startswith("tcp_")}
-    | {"idle_in_transaction_session_timeout": "10min", "default_transaction_isolation": "read committed"}
+    | {"idle_in_transaction_session_timeout": "10min", CHECK: "1s"}
 )
 OUR_SETTINGS = "; ".join(
     f"set local {name} = '{value}'" for name, value in SETTINGS.items() if not name.startswith(("tcp_", "default_"))
 )
 MARK = "savepoint stepflow_function"  # gone if the function ended the transaction, and began another one
-FIRST = f"{BEGIN}; {MARK}"
+# Of the transaction, since those of the session are dropped after it. PostgreSQL 13 lacks the check, and so do servers on Windows.
+VALUES = ", ".join(f"('{name}', '{value}')" for name, value in USERS_SETTINGS.items())
+KNOWN = f"name <> '{CHECK}' or version() ~ 'linux' and current_setting(name, true) is not null"
+SET = f"select set_config(name, value, true) from (values {VALUES}) as s (name, value) where {KNOWN}"  # noqa: S608
+FIRST = f"{BEGIN}; {SET}; {MARK}"
 LAST = f"release {MARK}; {OUR_SETTINGS}"
+LAST_ON_CITUS = "; ".join([LAST, *(f"set local {name} = '{value}'" for name, value in CITUS_SETTINGS.items())])
 
 
 class SharedConnection(PostgresConnection):
@@ -63,7 +69,7 @@ class SharedConnection(PostgresConnection):
 
 def users_connector(place: ServerTarget, route: Route) -> Connector:
     """Opens the connections that functions get."""
-    return Connector(place, route, USERS_SETTINGS, SharedConnection)
+    return Connector(place, route, {}, SharedConnection)
 
 
 def _refuse() -> NoReturn:
@@ -129,8 +135,15 @@ class PostgresTransaction(UserTransaction):
 
     connection: UsersConnection | UsersAsyncConnection
 
-    def __init__(self, pool: Pool, runner: TransactionRunner, commits: Commits, awaited: bool) -> None:
-        self._pool, self._runner, self._commits = pool, runner, commits
+    def __init__(
+        self,
+        pool: Pool,
+        runner: TransactionRunner,
+        commits: Commits,
+        writing: Callable[[], AbstractContextManager[object]],
+        awaited: bool,
+    ) -> None:
+        self._pool, self._runner, self._commits, self._writing = pool, runner, commits, writing
         self._guard, self._ended = threading.Lock(), False
         self._ours = self._begun()
         self.connection = (UsersAsyncConnection if awaited else UsersConnection)(self._ours.pgconn)
@@ -161,7 +174,7 @@ class PostgresTransaction(UserTransaction):
         status = self._ours.info.transaction_status
         if status == TransactionStatus.INTRANS:
             try:
-                self._ours.execute(LAST)
+                self._ours.execute(LAST_ON_CITUS if self._runner.place.citus else LAST)
             except psycopg.Error as error:
                 problem: StepflowError = self.trouble(error) or StepflowError(
                     f"the function ended its transaction: {BELONGS}"
@@ -186,7 +199,8 @@ class PostgresTransaction(UserTransaction):
                 raise StoreError(f"{self._runner.place.url}: the transaction has ended; nothing was written")
             self._ended = True
         try:
-            return self._commits.commit_within(self._ours, member, now)
+            with self._writing():
+                return self._commits.commit_within(self._ours, member, now)
         except (psycopg.Error, UnicodeEncodeError, OverflowError) as error:
             if concerns_member(error):
                 return member_error(error)
@@ -195,6 +209,11 @@ class PostgresTransaction(UserTransaction):
             self._end()
 
     def roll_back(self) -> None:
+        if (
+            self._ours.info.transaction_status == TransactionStatus.ACTIVE
+        ):  # a coroutine goes on although it was cancelled
+            self.abandon()
+            return
         with self._guard:
             if self._ended:
                 return
@@ -206,11 +225,16 @@ class PostgresTransaction(UserTransaction):
             if self._ended:
                 return
             self._ended = True
-        self.connection.ended = True
-        # The function's thread may wait for the server: it finds the connection closed.
-        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._ours.pgconn.socket)) as link:
-            link.shutdown(socket.SHUT_RDWR)
-        self._pool.drop()
+        self.connection.ended = True  # the function sends nothing more
+        try:
+            # The server would go on with a statement, and keep the locks, for as long as that takes.
+            with suppress(psycopg.Error):
+                self._ours.cancel_safe(timeout=URGENT_ANSWER_S)
+            # The function may wait for an answer: it finds the connection closed.
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._ours.pgconn.socket)) as link:
+                link.shutdown(socket.SHUT_RDWR)
+        finally:
+            self._pool.drop()
 
     def trouble(self, error: BaseException) -> StoreError | None:
         if self._ours.closed and isinstance(error, psycopg.Error):
