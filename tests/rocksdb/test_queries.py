@@ -99,7 +99,7 @@ def records(store: Store) -> list[Record]:
 def test_runs(
     store: Store, records: list[Record], now: int, flow: Any, status: Any, labels: Any, after: Any, limit: int
 ) -> None:
-    query = RunQuery(now, flow, status, labels, None if after is None else records[after].state.id, limit)
+    query = RunQuery(now, flow, status, labels, None if after is None else _key(records[after]), limit)
     want = [
         (record.state, record.row)
         for record in records[0 if after is None else after + 1 :]
@@ -108,6 +108,10 @@ def test_runs(
         and (labels or {}).items() <= dict(record.state.labels).items()
     ]
     assert [(record.state, record.row) for record in store.read(query)] == want[:limit]
+
+
+def _key(record: Record) -> tuple[int, str]:
+    return record.created.created_at, record.state.id
 
 
 def test_counts(store: Store, records: list[Record]) -> None:

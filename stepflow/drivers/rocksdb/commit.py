@@ -11,11 +11,12 @@ from stepflow.drivers.port.rules import (
     ids_of,
     pending_ids_of,
     publishes_of,
+    schedules_of,
 )
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.port.step import is_creation
 from stepflow.drivers.rocksdb import delays as attached
-from stepflow.drivers.rocksdb import journal, schedules
+from stepflow.drivers.rocksdb import journal, pauses, schedules
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
 from stepflow.drivers.rocksdb.errors import MEMBER_ERRORS, member_error
@@ -66,8 +67,8 @@ def _decided(member: Overlay, keys: Keys, commit: Commit, now: int, me: Owner) -
         changes.last_delay = attached.last(member, keys, attached.DELAYS)
     if commit.dedup is not None:
         changes.reserved = control.reserved(member, keys, commit.dedup, now)
-    if commit.schedule is not None:
-        changes.schedules[commit.schedule.id] = schedules.get(member, keys, commit.schedule.id)
+    for schedule_id in schedules_of(commit):
+        changes.schedules[schedule_id] = schedules.get(member, keys, schedule_id)
     rev = member.head.rev + 1
     revs = tuple(range(rev, rev + len(commit.writes)))
     problem = decide_commit(commit, 0, runs, now, changes, revs)
@@ -103,6 +104,7 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
     for dedup in changes.reserves:
         control.reserve(member, keys, dedup)
     schedules.write(member, keys, changes)
+    pauses.write(member, keys, changes)
 
 
 def _check(row: QueueRow) -> None:

@@ -43,6 +43,7 @@ def apply(
             continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
         fits = not transition.status if part is None else _leaves(part, transition, run, row)
+        fits = fits and not (row.paused and part is None)
         if run.rev != last or not fits or run.transition.status or (transition.status and ends_child(step)):
             results.append(answer(member, usual(whole(member))))
             continue
@@ -84,7 +85,9 @@ def apply(
 def _may_append(append: Append, runs: Mapping[str, RunRecord | None], rows: Mapping[str, QueueRow | None]) -> bool:
     """Whether these rows are of a cached run whose claim holds, and use up no event."""
     row = rows.get(append.id)
-    return row is not None and row.epoch == append.epoch and not append.consume and runs.get(append.id) is not None
+    if row is None or row.epoch != append.epoch or row.paused:
+        return False
+    return not append.consume and runs.get(append.id) is not None
 
 
 def _appended(overlay: Overlay, tables: RocksdbTables, append: Append, now: int) -> Committed | StepflowError:

@@ -16,12 +16,12 @@ Side = tuple[RunRecord | None, QueueRow | None]
 """A run and its queue row, before or after a change."""
 
 Kind = tuple[bytes, str]
-"""(letter, text): plain or blocked by this definition; the same for a suspect; or limited by this text of limits."""
+"""(letter, text): plain or blocked by this definition; the same for a suspect; limited by this text of limits; or paused."""
 
-PLAIN, SUSPECTED, LIMITED = b"0", b"1", b"2"
+PLAIN, SUSPECTED, LIMITED, HELD_BACK = b"0", b"1", b"2", b"3"
 LIVE = "live"  # the group of runs with a queue row, whose status depends on the time
-LETTERS = {Status.RUNNING: b"R", Status.BLOCKED: b"B", Status.SLEEPING: b"S", Status.WAITING: b"V"}
-_FACTS = ("owned", "blocked", "polls")
+LETTERS = {Status.RUNNING: b"R", Status.PAUSED: b"P", Status.BLOCKED: b"B", Status.SLEEPING: b"S", Status.WAITING: b"V"}
+_FACTS = ("owned", "paused", "blocked", "polls")
 # The letter of a row that is not due, by whether these facts hold; the status of a run without a row by whether it awaits an event.
 _LETTER_OF = {
     holds: LETTERS[status_from(frozenset(fact for fact, held in zip(_FACTS, holds, strict=True) if held))]
@@ -51,13 +51,15 @@ def age_of(run: RunRecord, row: QueueRow | None) -> tuple[str, str]:
 
 def _mark(run: RunRecord, row: QueueRow) -> bytes:
     """The record from which `status_at` derives the status of a live run: a letter and the due time."""
-    letter = _LETTER_OF[row.owner != "", row.blocked != "", run.transition.polls]
+    letter = _LETTER_OF[row.owner != "", row.paused, row.blocked != "", run.transition.polls]
     return letter if row.owner else b"%b%d" % (letter, row.due)
 
 
-def status_at(mark: bytes, now: int) -> str:
+def status_at(mark: bytes, now: int, *, flow_paused: bool = False) -> str:
     """The status of a live run at `now`, from its index record."""
     status = _STATUS_OF[mark[:1]]
+    if flow_paused and status is not Status.RUNNING:
+        return Status.PAUSED.value
     return (Status.QUEUED if status in UNTIL_DUE and int(mark[1:]) <= now else status).value
 
 
@@ -93,6 +95,8 @@ def run_entries(keys: Keys, run: RunRecord, row: QueueRow | None) -> dict[bytes,
 
 def kind_of(row: QueueRow) -> Kind:
     """The kind of a row that has no owner; limits count there too if it is blocked or a suspect."""
+    if row.paused:
+        return HELD_BACK, ""
     if row.crashes >= SUSPECT:
         return SUSPECTED, row.blocked_by
     return (LIMITED, row.limits) if row.limits and not row.blocked_by else (PLAIN, row.blocked_by)

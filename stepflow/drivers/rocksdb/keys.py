@@ -81,6 +81,7 @@ class Keys:
         self.kept = shard + b"s"  # until when, id: every such id once
         self.schedules = shard + b"v"  # id -> a schedule
         self.ticks = shard + b"x"  # due, id: every schedule at which a worker shall look
+        self.paused_flows = shard + b"Q"  # flow -> since when it is paused
         self.numbers = shard + b"n"  # the last delay offset and data revision
         self._groups = BoundedCache[tuple[str, str], bytes](
             lambda key: self.ages + text(key[0]) + text(key[1]), lambda key, prefix: size_of_texts(prefix, *key), KNOWN

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping
 from stepflow.drivers.port.turns import Order
 from stepflow.drivers.rocksdb.disk import Disk
 from stepflow.drivers.rocksdb.empty_ranges import EmptyRanges
-from stepflow.drivers.rocksdb.index import LIMITED, PLAIN, SUSPECTED, Kind, partition_prefix
+from stepflow.drivers.rocksdb.index import HELD_BACK, LIMITED, PLAIN, SUSPECTED, Kind, partition_prefix
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text
-from stepflow.model.lifecycle import QueueRow
+from stepflow.model.lifecycle import QueueRow, Status
 
 NUMBER = 8  # bytes
 
@@ -99,7 +99,7 @@ class Partitions:
     def _of(self, flow: str, definition: str) -> Iterator[tuple[Kind, int, RocksdbPartition]]:
         """(kind, priority, partition) of all partitions without limits that this definition may claim."""
         for (letter, told), partitions in self._partitions[flow].items() if flow in self._partitions else ():
-            if letter != LIMITED and told != definition:
+            if letter not in (LIMITED, HELD_BACK) and told != definition:
                 for priority in partitions:
                     yield (letter, told), priority, partitions[priority]
 
@@ -185,10 +185,20 @@ class Partitions:
             partition
             for flow in flows
             for (letter, told), partitions in self._partitions.get(flow, {}).items()
-            if letter == LIMITED or not told
+            if letter == LIMITED or (letter != HELD_BACK and not told)
             for partition in partitions.values()
         ]
         return [self._disk.scan(partition.prefix + number(now + 1), after(partition.prefix)) for partition in waiting]
+
+    def unblocked(self) -> list[bytes]:
+        """The prefixes of the partitions of all rows that are not blocked."""
+        return [
+            partition.prefix
+            for kinds in self._partitions.values()
+            for (letter, told), partitions in kinds.items()
+            if letter == LIMITED or (letter != HELD_BACK and not told)
+            for partition in partitions.values()
+        ]
 
     def blocked(self, flows: Collection[str]) -> list[Iterator[tuple[bytes, bytes]]]:
         """The blocked rows of these flows, as of this call."""
@@ -200,6 +210,27 @@ class Partitions:
             for partition in partitions.values()
         ]
 
+    def rare(self, status: Status, now: int) -> list[Iterator[str]] | None:
+        """The keys of the rows that may have this status, as of this call, and of few others; None if most rows may have it."""
+        if status is Status.RUNNING:
+            held = self._disk.scan(self._keys.held, after(self._keys.held))
+            return [(read_text(key, read_text(key, len(self._keys.held))[1])[0] for key, _none in held)]
+        if status not in (Status.BLOCKED, Status.PAUSED, Status.QUEUED):
+            return None
+        partitions = [
+            one
+            for kinds in self._partitions.values()
+            for (letter, told), some in kinds.items()
+            if _may_be(status, letter, told)
+            for one in some.values()
+        ]
+        return [self._until(one.prefix, now if status is Status.QUEUED else None) for one in partitions]
+
+    def _until(self, prefix: bytes, now: int | None) -> Iterator[str]:
+        """The keys of the rows of a partition, as of this call; those that are due `now`, if it is given."""
+        rows = self._disk.scan(prefix, after(prefix) if now is None else prefix + number(now + 1))
+        return (read_text(key, len(prefix) + NUMBER)[0] for key, _none in rows)
+
     def suspects(self, flows: Mapping[str, str], now: int) -> int:
         """The number of due suspects that a worker of these flows may claim."""
         return sum(
@@ -209,3 +240,11 @@ class Partitions:
             if letter == SUSPECTED
             for _ in partition.rows(self._disk, now)
         )
+
+
+def _may_be(status: Status, letter: bytes, told: str) -> bool:
+    """Whether rows of this kind may have the status: blocked, paused, or queued."""
+    if letter == HELD_BACK:
+        return status is Status.PAUSED
+    blocked = told != "" and letter != LIMITED
+    return status is (Status.BLOCKED if blocked else Status.QUEUED) or (letter == SUSPECTED and status is Status.QUEUED)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from heapq import merge
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from threading import Condition
 
 from stepflow.drivers.port.commit import Created, Record
 from stepflow.drivers.port.delays import DataQuery, DelayQuery
 from stepflow.drivers.port.deltas import parts_of
 from stepflow.drivers.port.journal import JournalQuery
+from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.queries import (
     EndedQuery,
     HistoryQuery,
@@ -25,33 +24,20 @@ from stepflow.drivers.port.queries import (
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.rocksdb import delays as attached
-from stepflow.drivers.rocksdb import journal, schedules
+from stepflow.drivers.rocksdb import journal, pauses, schedules
 from stepflow.drivers.rocksdb import limits as control
 from stepflow.drivers.rocksdb import queue as rows
-from stepflow.drivers.rocksdb.index import LETTERS, LIVE, status_at
-from stepflow.drivers.rocksdb.index_scan import common
-from stepflow.drivers.rocksdb.keys import after, number, read_text, text
+from stepflow.drivers.rocksdb.index import LIVE, status_at
+from stepflow.drivers.rocksdb.keys import after, text
+from stepflow.drivers.rocksdb.lists import CHUNK, RocksdbLists
 from stepflow.drivers.rocksdb.overlay import Head, Overlay
 from stepflow.drivers.rocksdb.prune import pruned
 from stepflow.drivers.rocksdb.records import RunRecord
 from stepflow.drivers.rocksdb.revision_index import Place
 from stepflow.drivers.rocksdb.revisions import RocksdbRevisionSearch
 from stepflow.drivers.rocksdb.tables import RocksdbTables
-from stepflow.errors import NotFound
-from stepflow.model.lifecycle import WITH_ROW, WITHOUT_ROW, Status, status_of
+from stepflow.model.lifecycle import WITHOUT_ROW, Status
 from stepflow.model.state import new_tuple
-
-CHUNK = 64  # records read at once, so that commits do not wait for long
-NUMBER = 8
-FIRST = b"\xff" * 9  # sorts before everything in a backward scan
-GROUPS = {
-    status.value: (*((status.value,) if status in WITHOUT_ROW else ()), *((LIVE,) if status in WITH_ROW else ()))
-    for status in WITHOUT_ROW | WITH_ROW
-}
-"""Status -> the groups of its runs; any other status is a group of its own."""
-
-Candidate = tuple[bytes, str]
-"""Age (created at, id) as in keys, and the status."""
 
 
 class RocksdbReader:
@@ -66,7 +52,7 @@ class RocksdbReader:
             case HistoryQuery():
                 return RocksdbRevisionSearch(self._tables).answer(query, self._lock)
             case RunQuery():
-                return self._runs(query)
+                return RocksdbLists(self._tables, self._lock).runs(query)
             case TallyQuery():
                 return self._tally(query)
             case NotDueQuery():
@@ -91,6 +77,9 @@ class RocksdbReader:
             case ScheduleQuery():
                 with self._lock:
                     return schedules.read(self._tables, query)
+            case PausedFlowsQuery():
+                with self._lock:
+                    return pauses.read(self._tables)
             case LimitUsageQuery():
                 with self._lock:
                     return [control.limit_usage(self._tables, [query.limits], query.now)]
@@ -141,89 +130,17 @@ class RocksdbReader:
         state, row = run.state(), tables.row(run.id)
         return new_tuple(Record, (state, run.created, exchange, row, events, None, run.journaled, parts))
 
-    def _runs(self, query: RunQuery) -> list[Record]:
-        with self._lock:
-            start = FIRST if query.after is None else self._age(query.after)
-            walk = self._labelled(query.labels, start) if query.labels else self._aged(query, start)
-        if query.after is not None:
-            walk = (age for age in walk if age < start)
-        found: list[Record] = []
-        while len(found) < query.limit and (chunk := list(islice(walk, min(CHUNK, query.limit)))):
-            found += self._fitting(query, chunk)
-        return found[: max(query.limit, 0)]
-
-    def _age(self, run_id: str) -> bytes:
-        run = self._tables.run(run_id)
-        if run is None:
-            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
-        return number(run.created.created_at) + run.code
-
-    def _labelled(self, labels: Mapping[str, str], start: bytes) -> Iterator[bytes]:
-        tables = self._tables
-        prefixes = [tables.keys.labels + text(name) + text(value) for name, value in labels.items()]
-        return common([tables.disk.cursor(prefix, back=True) for prefix in prefixes], start)
-
-    def _aged(self, query: RunQuery, start: bytes) -> Iterator[bytes]:
-        """The ages of runs of the wanted status and flow, the newest first."""
-        tables, status = self._tables, query.status
-        groups: Collection[str] | None = None if status is None else GROUPS.get(status, (status,))
-        if query.open:
-            opened = {LIVE, *(status.value for status in WITHOUT_ROW)}
-            groups = opened if groups is None else opened.intersection(groups)
-        if query.awaits:
-            groups = GROUPS[Status.WAITING] if groups is None else set(groups) & set(GROUPS[Status.WAITING])
-        walks = []
-        for (group, flow), count in tables.counts.items():
-            if count and (groups is None or group in groups) and query.flow in (None, flow):
-                prefix = tables.keys.group(group, flow)
-                found = tables.disk.scan_back(prefix + start + b"\0", prefix)
-                walks.append(_ages(found, len(prefix), query if group == LIVE else None))
-        return merge(*walks, reverse=True)
-
-    def _fitting(self, query: RunQuery, ages: Sequence[bytes]) -> list[Record]:
-        """The records of those ages that match the query now."""
-        with self._lock:
-            tables = self._tables
-            ids = [read_text(age, NUMBER)[0] for age in ages]
-            tables.prefetch(ids)
-            runs = [run for run in map(tables.run, ids) if run is not None]
-            found = [Record(run.state(), run.created, "", tables.row(run.id)) for run in runs]
-            tables.trim()
-        return [record for record in found if _fits(record, query)]
-
     def _tally(self, query: TallyQuery) -> list[Tally]:
         tables = self._tables
         with self._lock:
-            kept = [item for item in tables.counts.items() if item[1]]
+            kept, paused = [item for item in tables.counts.items() if item[1]], pauses.names(tables)
             prefixes = {flow: tables.keys.group(LIVE, flow) for (group, flow), _count in kept if group == LIVE}
             live = {flow: tables.disk.scan(prefix, after(prefix)) for flow, prefix in prefixes.items()}
-        counts = Counter({(flow, group): count for (group, flow), count in kept if group != LIVE})
+        counts = Counter[tuple[str, str]]()
+        for (group, flow), count in kept:
+            if group != LIVE:
+                counts[flow, Status.PAUSED.value if flow in paused and group in WITHOUT_ROW else group] += count
         for flow, found in live.items():
             for mark, count in Counter(mark for _key, mark in found).items():
-                counts[flow, status_at(mark, query.now)] += count
+                counts[flow, status_at(mark, query.now, flow_paused=flow in paused)] += count
         return [Tally(flow, status, count) for (flow, status), count in sorted(counts.items())]
-
-
-def _ages(found: Iterator[tuple[bytes, bytes]], start: int, query: RunQuery | None) -> Iterator[bytes]:
-    """The ages in these keys from `start` on; of live runs only those that may match the query."""
-    for key, mark in found:
-        if query is None or _may_fit(mark, query):
-            yield key[start:]
-
-
-def _may_fit(mark: bytes, query: RunQuery) -> bool:
-    """Whether a live run with this mark may match the query."""
-    if query.awaits and mark[:1] == LETTERS[Status.SLEEPING]:
-        return False
-    return query.status is None or status_at(mark, query.now) == query.status
-
-
-def _fits(record: Record, query: RunQuery) -> bool:
-    labels = record.state.labels
-    return (
-        (query.flow is None or record.created.flow == query.flow)
-        and not (query.open and record.state.transition.status)
-        and (not query.awaits or record.state.transition.events != ())
-        and all(labels.get(name) == value for name, value in (query.labels or {}).items())
-        and (query.status is None or status_of(record.state, record.row, query.now).value == query.status)
-    )

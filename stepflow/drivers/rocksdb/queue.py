@@ -103,9 +103,23 @@ def take(overlay: Overlay, keys: Keys, key: str, owner: str, record: Record | No
     """Give a row to an owner; `record` is that of the run with the row as it was."""
     last = overlay.row(key)
     assert last is not None
-    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits, unfinished = last
+    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits, unfinished, _paused = last
     rev, epoch = _rev_of(overlay, keys, key), overlay.epoch()
-    row = (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits and after_start(limits), unfinished)
+    row = (
+        flow,
+        due,
+        owner,
+        epoch,
+        rev,
+        priority,
+        crashes,
+        cancel,
+        "",
+        "",
+        limits and after_start(limits),
+        unfinished,
+        False,
+    )
     taken = overlay.rows[key] = new_tuple(QueueRow, row)
     if record is not None:
         state, created, exchange, _row, *rest = record

@@ -15,6 +15,7 @@ from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
 
 FORMAT = 1
+UNFINISHED = QueueRow._fields.index("unfinished")
 _BEGIN = f"{FORMAT}\0"  # of a row of the history
 
 _quote = json.encoder.encode_basestring_ascii  # formatting by hand takes a third of the time of an encoder
@@ -150,19 +151,19 @@ def exchange_of(record: bytes) -> str:
 
 def dump_row(row: QueueRow) -> bytes:
     """A row of the ready queue."""
-    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished = row
-    last = f",{_quote(limits)},{unfinished}" if unfinished or crashes else _last(limits)
+    flow, due, owner, epoch, claim_rev, priority, crashes, cancel, blocked, blocked_by, limits, unfinished, paused = row
+    last = f",{_quote(limits)},{unfinished}" if unfinished or crashes or paused else _last(limits)
     why = f"{_quote(blocked)},{_quote(blocked_by)}" if blocked or blocked_by else '"",""'
     return (
         f"[{FORMAT},{_quote(flow)},{due},{_quote(owner)},{epoch},{claim_rev},{priority},"
-        f"{crashes},{'true' if cancel else 'false'},{why}{last}]"
+        f"{crashes},{'true' if cancel else 'false'},{why}{last}{',true' if paused else ''}]"
     ).encode()
 
 
 def parse_row(record: bytes) -> QueueRow:
     """The queue row of a record; one of an older version counts no unfinished attempts beside the crashes."""
     row = QueueRow(*(values := parse(record)))
-    return row if len(values) == len(row) or not row.crashes else row._replace(unfinished=row.crashes)
+    return row if len(values) > UNFINISHED or not row.crashes else row._replace(unfinished=row.crashes)
 
 
 def dump_event(event: Event) -> bytes:

@@ -20,14 +20,15 @@ from stepflow.drivers.port.commit import (
     Record,
     Release,
 )
+from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
 from stepflow.drivers.rocksdb import commit_fast as fast
+from stepflow.drivers.rocksdb import pauses, schedules
 from stepflow.drivers.rocksdb import queue as rows
-from stepflow.drivers.rocksdb import schedules
 from stepflow.drivers.rocksdb.claim import next_due, select_claims
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.keys import text
@@ -66,7 +67,7 @@ class RocksdbStore(Store):
         if self._closed or len(self._database.live) > 1:  # or the only one who waits would wake for its own commits
             self._changed.notify_all()
 
-    def close(self) -> None:
+    def close(self, keep: bool = False) -> None:
         if self._database.disk.inherited:
             return  # the parent's session, not ours
         user = False
@@ -74,15 +75,16 @@ class RocksdbStore(Store):
             with self._changed:
                 user = not self._closed
                 if user:
-                    self._end()
+                    self._end(keep)
         finally:
             if user:
                 registry().give(self._database)
 
-    def _end(self) -> None:
+    def _end(self, keep: bool) -> None:
         try:
-            with suppress(StoreReplaced):
-                self._leave(self._tables())
+            if not keep:
+                with suppress(StoreReplaced):
+                    self._leave(self._tables())
         finally:
             self._closed = True
             self._database.live.discard((self._namespace, self._owner.id))
@@ -123,6 +125,8 @@ class RocksdbStore(Store):
                 self._database.invalidate()
                 raise
             self._database.apply(tables, overlay)
+            if any(type(one) is Commit and one.flow_pause is not None for one in batch):
+                tables.paused_flows = None
             if tables.held.get(self._owner.id):
                 tables.owners.setdefault(self._owner.id, self._owner)
             self._touch()
@@ -142,6 +146,7 @@ class RocksdbStore(Store):
             self._flows.update(flows)
             if self._owner.id not in tables.owners:
                 rows.appear(overlay, tables.keys, self._owner)
+            flows = without(flows, pauses.names(tables))
             keys = select_claims(tables, flows, now, limit, suspects, skip) if limit > 0 else []
             claims = []
             # Read first: a run that cannot be read must not be held by one who does not know of it.
@@ -210,9 +215,10 @@ class RocksdbStore(Store):
         with self._changed:
             tables = self._tables()
             self._database.disk.check_identity()  # a worker that has nothing to do writes nothing
+            held, flows = _held(tables, flows), without(flows, pauses.names(tables))
             suspects = tables.partitions.suspects(flows, now)
             first, scheduled = next_due(tables, flows, now), schedules.first(tables)
-            return DueSummary(first, suspects, _held(tables, flows), self._database.head.rev, schedule=scheduled)
+            return DueSummary(first, suspects, held, self._database.head.rev, schedule=scheduled)
 
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         raise StoreError(

@@ -39,6 +39,7 @@ class RocksdbTables:
         self.owners: dict[str, Owner] = {}
         self.partitions = Partitions(disk, self.keys)
         self.has_pruned = next(disk.scan(self.keys.kept, after(self.keys.kept)), None) is not None  # ids may be refused
+        self.paused_flows: set[str] | None = None  # None: to be read
         self._recover()
 
     def _recover(self) -> None:
