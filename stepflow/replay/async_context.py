@@ -1,4 +1,4 @@
-"""AsyncContext: the durable calls of an async workflow; thin shells around the generators of the decider."""
+"""AsyncContext: the durable calls of an async workflow; thin shells around the coroutines of the decider."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
-from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
-from stepflow.replay.children import ChildHandle
-from stepflow.replay.decider import Effects
-from stepflow.replay.first_of import Way, first_of
+from stepflow.replay.calls import ContextBase, Duration, TopicSince
+from stepflow.replay.decider import DurableCall
+from stepflow.replay.first_of import first_of
 from stepflow.replay.gather import gather
+from stepflow.replay.journal import GATHER
 from stepflow.replay.results import Failed, First, Ok
+from stepflow.replay.ways import ChildHandle, Way
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -168,7 +169,7 @@ class AsyncContext(ContextBase):
         Each argument is a call without `await`, or a coroutine of your own that makes calls one after another. Several of them may wait
         at the same time. When all have ended, the first error in their order is raised.
         """
-        return self._run("gather", gather(self._journal, calls))
+        return self._run(GATHER, gather(self._journal, calls))
 
     def start_child(
         self,
@@ -226,6 +227,18 @@ class AsyncContext(ContextBase):
         """Wait for an event that is published to the run; see `Context.wait_for_event`."""
         return self._run(key, self._wait(key, name, type, timeout, latch))
 
+    def wait_for_topic(
+        self,
+        key: str,
+        name: str,
+        type: type[T],  # noqa: A002
+        *,
+        since: TopicSince = "start",
+        timeout: Duration | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Wait for a message of a topic; see `Context.wait_for_topic`."""
+        return self._run(key, self._wait_for_topic(key, name, type, since, timeout))
+
     @overload
     def first_of(self, key: str, a: Way[A], b: Way[B], /) -> Coroutine[Any, Any, First[A | B]]: ...
     @overload
@@ -241,7 +254,7 @@ class AsyncContext(ContextBase):
     @overload
     def first_of(self, key: str, /, *ways: Way[T]) -> Coroutine[Any, Any, First[T]]: ...
     def first_of(self, key: str, /, *ways: Way[Any]) -> Coroutine[Any, Any, First[Any]]:
-        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`; see `Context.first_of`."""
+        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`, `wf.topic(name, type)`, a child; see `Context.first_of`."""
         return self._run(key, first_of(self._journal, key, ways))
 
     def random_uuid7(self, key: str) -> Coroutine[Any, Any, str]:
@@ -250,11 +263,11 @@ class AsyncContext(ContextBase):
 
     def random_uint64(self, key: str) -> Coroutine[Any, Any, int]:
         """A random integer from 0 to 2**64 - 1, the same at each replay."""
-        return self._run(key, self._drawn("random_uint64", key), int)
+        return self._run(key, self._drawn("random_uint64", key))
 
     def now(self, key: str) -> Coroutine[Any, Any, datetime]:
         """The time of the first call, in UTC."""
-        return self._run(key, self._drawn("now", key), moment)
+        return self._run(key, self._drawn("now", key))
 
     def set_labels(self, key: str, labels: Mapping[str, str | None]) -> Coroutine[Any, Any, None]:
         """Give this run other labels, by which it is found; None removes a label, those that are not named stay."""
@@ -264,41 +277,6 @@ class AsyncContext(ContextBase):
         """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
         return self._run(key, decider.patched(self._journal, key))
 
-    def _run(
-        self, key: str, effects: Effects, restored: Callable[[Any], Any] | None = None
-    ) -> Coroutine[Any, Any, Any]:
-        journal = self._journal
-        journal.made += 1
-        journal.unawaited[journal.made] = key
-        return self._awaited(journal.made, effects, restored)
-
-    async def _awaited(self, number: int, effects: Effects, restored: Callable[[Any], Any] | None) -> Any:
-        del self._journal.unawaited[number]
-        perform, send = self._perform, effects.send
-        if self._journal.forks:
-            send = self._in_branch(send)
-        try:
-            effect = send(None)
-            while True:
-                try:
-                    done = await perform(effect)
-                except BaseException as error:
-                    self._journal.broke_off(error)
-                    raise
-                effect = send(done)
-        except StopIteration as stop:
-            return stop.value if restored is None else restored(stop.value)
-        except RuntimeError as error:
-            raised = raised_by(error)
-        raise raised
-
-    def _in_branch(self, send: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """`send` for a call of a branch: others go on in between."""
-        journal = self._journal
-        branch = journal.host.branch() or journal.branch
-
-        def switched(done: Any) -> Any:
-            journal.switch(branch)
-            return send(done)
-
-        return switched
+    def _run(self, key: str, call: DurableCall) -> DurableCall:
+        self._journal.made.append(key)
+        return call

@@ -37,6 +37,12 @@ class Branch:
         """What the paths of the branches of its last gather begin with."""
         return f"{self.path}/{self.gathers}." if self.path else f"{self.gathers}."
 
+    def is_around(self, other: Branch | None) -> bool:
+        """Whether the other branch is this one, or began in a gather of it."""
+        while other is not None and other is not self:
+            other = other.parent
+        return other is self
+
     def unread(self, later: dict[str, dict[str, Any]]) -> Iterator[Any]:
         """The rows that must be read before this branch does something new: its own, and those behind each gather around it."""
         branch: Branch | None = self

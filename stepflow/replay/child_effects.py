@@ -1,26 +1,21 @@
-"""child_effects: what the calls for children and for labels ask of the attempt, and how a child ended."""
+"""child_effects: what the calls for children, labels and topics ask of the attempt, and what answers them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stepflow.model.flow import Flow
-from stepflow.replay.journal import Note
+from stepflow.model.state import EMPTY
+from stepflow.replay.effects import Note
 
 
 class Notes(NamedTuple):
-    """Rows to be made durable together; `consume` are the seqs of more events to be used up."""
+    """Rows to be made durable together, with other labels of the run; None removes one. `consume` are the seqs of more events to be used up."""
 
     notes: Sequence[Note]
     consume: tuple[int, ...] = ()
-
-
-class Relabel(NamedTuple):
-    """Other labels for the run, None removes one; and the row that records it, in one commit."""
-
-    labels: Mapping[str, str | None]
-    note: Note
+    labels: Mapping[str, str | None] = EMPTY
 
 
 class NewRun(NamedTuple):
@@ -34,15 +29,14 @@ class NewRun(NamedTuple):
 class StartChildren(NamedTuple):
     """Runs of `flow` to be started, and the row that records it, in one commit; the answer is an error that says why not, or None.
 
-    A run that is there already as it would be started counts as started. `labels` and `priority` are as given, `family` are
-    the labels that name the parent.
+    A run that is there already as it would be started counts as started. `family` are the labels that name the parent.
     """
 
     flow: Flow[Any, Any]
     runs: Sequence[NewRun]
-    labels: Any
+    labels: Mapping[str, str]
     family: Mapping[str, str]
-    priority: Any
+    priority: int
     note: Note
 
 
@@ -53,17 +47,40 @@ class LookAt(NamedTuple):
 
 
 class ChildEnd(NamedTuple):
-    """How a run ended: `status` is the final one, or `missing`. `text` is its result, or JSON that tells why there is none."""
+    """How a run ended: `status` is the final one, or `missing`. `text` is its result, or JSON that tells why there is none.
+
+    `at` is when it ended, microseconds UTC; 0 of a missing one.
+    """
 
     status: str
     text: str
+    at: int = 0
 
 
-ChildEffect = Notes | Relabel | StartChildren | LookAt
+class FirstMessage(NamedTuple):
+    """Asks for the first message of a topic that was published at `since` or later, and before `until`; `taken` are ids to be left out."""
+
+    topic: str
+    since: int
+    until: int | None
+    taken: Collection[str]
+
+
+class Message(NamedTuple):
+    """A message of a topic: the id of its run, when it was published, and its payload as text."""
+
+    id: str
+    at: int
+    payload: str
+
+
+ChildEffect = Notes | StartChildren | LookAt | FirstMessage
 
 
 def in_branch(effect: ChildEffect, path: str) -> ChildEffect:
     """The effect as the branch of this path asks for it."""
     if isinstance(effect, Notes):
         return effect._replace(notes=[note._replace(branch=path) for note in effect.notes])
-    return effect if isinstance(effect, LookAt) else effect._replace(note=effect.note._replace(branch=path))
+    return (
+        effect if isinstance(effect, LookAt | FirstMessage) else effect._replace(note=effect.note._replace(branch=path))
+    )

@@ -7,8 +7,8 @@ parent (`stepflow.model.family`); what the child returned is read from its run, 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -17,21 +17,13 @@ from stepflow.model.family import LEAVE, ON_PARENT_END, PARENT, child_id, end_ev
 from stepflow.model.flow import Flow
 from stepflow.replay.child_effects import ChildEnd, LookAt, NewRun, Notes, StartChildren
 from stepflow.replay.decider import begin, failed, recorded
-from stepflow.replay.journal import Journal, Note, Recorded, Suspension
+from stepflow.replay.effects import Note, Suspension
+from stepflow.replay.host import Recorded
+from stepflow.replay.journal import Journal
 from stepflow.replay.results import Failed, Ok
+from stepflow.replay.ways import ChildHandle
 
-O_co = TypeVar("O_co", covariant=True)
 CHUNK = 100  # children that are started, or read, together
-Starting = Generator[StartChildren | Note, Any, Any]
-Waiting = Generator[LookAt | Notes | Note, Any, Any]
-
-
-@frozen
-class ChildHandle(Generic[O_co]):
-    """A run that a workflow started as its child: `wf.result(key, child)` waits for its end."""
-
-    id: str
-    flow: Flow[Any, O_co]
 
 
 @frozen
@@ -39,95 +31,111 @@ class ChildOptions:
     """What the children of one call have in common."""
 
     leave: bool
-    labels: Any  # as given
-    priority: Any
+    labels: Mapping[str, str]
+    priority: int
 
     def family(self, parent: str) -> dict[str, str]:
         """The labels that name the parent."""
         return {PARENT: parent, ON_PARENT_END: LEAVE} if self.leave else {PARENT: parent}
 
 
-def start_child(journal: Journal, key: str, flow: Flow[Any, Any], value: Any, options: ChildOptions) -> Starting:
+async def start_child(journal: Journal, key: str, flow: Flow[Any, Any], value: Any, options: ChildOptions) -> Any:
     """Start one child; its handle."""
     journal.enter("start_child", key)
     row = journal.take("child", key, flow.name)
     if row is None or row.kind != "child":
-        yield from _start(journal, key, row, flow, {key: value}, options)
+        await _start(journal, key, row, flow, {key: value}, options)
     elif row.failed:
         raise failed(journal, key, row.text)
-    return ChildHandle(child_id(journal.run_id, key), flow)
+    _count, parent = _recorded(journal, row)
+    return ChildHandle(child_id(parent, key), flow)
 
 
-def start_children(
+def _recorded(journal: Journal, row: Recorded | None) -> tuple[int, str]:
+    """How many children a row started, and of which run: those of a fork may be children of the run that it is of."""
+    told = 1 if row is None or row.kind != "child" else json.loads(row.text)
+    parent = (journal.parent or journal.run_id) if row is None or row.kind != "child" else journal.run_id
+    return (told["count"], told["of"]) if isinstance(told, dict) else (told, parent)
+
+
+async def start_children(
     journal: Journal, key: str, flow: Flow[Any, Any], values: Sequence[Any], options: ChildOptions
-) -> Starting:
+) -> Any:
     """Start a child for each input, some in each commit; their handles. A row is recorded for each commit, with the number of its children."""
     journal.enter("start_children", key)
     keys = [f"{key}[{n}]" for n in range(len(values))]
     journal.enter_items("start_children", keys)
-    first = 0
+    first, parents = 0, list[str]()
     while first < len(keys):
         row = journal.take("child", keys[first], flow.name)
         if row is None or row.kind != "child":
             some = keys[first : first + CHUNK]
             inputs = dict(zip(some, values[first:], strict=False))
-            yield from _start(journal, keys[first], row, flow, inputs, options)
+            await _start(journal, keys[first], row, flow, inputs, options)
             first += len(some)
+            parents += [journal.parent or journal.run_id] * len(some)
         elif row.failed:
             raise failed(journal, keys[first], row.text)
         else:
-            first += json.loads(row.text)
+            count, parent = _recorded(journal, row)
+            first += count
+            parents += [parent] * count
     if first > len(keys):
         raise journal.mismatch(f"{first} children of {key!r}", f"{len(keys)} children of {key!r}")
-    return [ChildHandle(child_id(journal.run_id, one), flow) for one in keys]
+    return [ChildHandle(child_id(parent, one), flow) for parent, one in zip(parents, keys, strict=True)]
 
 
-def _start(
+async def _start(
     journal: Journal,
     key: str,
     row: Recorded | None,
     flow: Flow[Any, Any],
     inputs: Mapping[str, Any],
     options: ChildOptions,
-) -> Starting:
+) -> Any:
     """Start these children and record that; why that is not possible is recorded and raised."""
-    yield from begin(journal, key, row, flow.name)
+    await begin(journal, key, row, flow.name)
     refusal: Exception | None
     try:
         runs = [
-            NewRun(child_id(journal.run_id, one), flow.codec.encode_input(value), flow.codec.digest(value))
+            NewRun(
+                child_id(journal.parent or journal.run_id, one),
+                flow.codec.encode_input(value),
+                flow.codec.digest(value),
+            )
             for one, value in inputs.items()
         ]
     except Exception as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
         refusal = error
     else:
-        note = Note(key, "child", flow.name, str(len(runs)))
+        text = json.dumps({"count": len(runs), "of": journal.parent}) if journal.parent else str(len(runs))
+        note = Note(key, "child", flow.name, text)
         family = options.family(journal.run_id)
-        refusal = yield StartChildren(flow, runs, options.labels, family, options.priority, note)
+        refusal = await journal.perform(StartChildren(flow, runs, options.labels, family, options.priority, note))
         if refusal is None:
             return
     text = journal.host.stored(refusal)
-    yield Note(key, "child", flow.name, text, failed=True)
+    await journal.perform(Note(key, "child", flow.name, text, failed=True))
     raise failed(journal, key, text)
 
 
-def result(journal: Journal, key: str, child: ChildHandle[Any]) -> Waiting:
+async def result(journal: Journal, key: str, child: ChildHandle[Any]) -> Any:
     """The result of a child; raises how it ended otherwise. Suspends the run until the child has ended."""
     journal.enter("result", key)
     row = journal.take("result", key, child.flow.name)
     if row is not None and row.kind == "result":
-        return _value(journal, row, child)
-    yield from begin(journal, key, row, child.flow.name)
-    ends: dict[str, ChildEnd] = yield LookAt((child.id,))
+        return end_value(journal, row, child)
+    await begin(journal, key, row, child.flow.name)
+    ends: dict[str, ChildEnd] = await journal.perform(LookAt((child.id,)))
     if not ends:
-        yield from _forget_events(journal, child)
+        await forget_events(journal, child)
         raise journal.suspend(Suspension(f"child:{key}", None, events=(end_event(journal.run_id, child.id),)))
-    note = _note(journal, key, child, ends[child.id])
-    yield note
-    return _value(journal, note, child)
+    note = end_note(journal, key, child, ends[child.id])
+    await journal.perform(note)
+    return end_value(journal, note, child)
 
 
-def results(journal: Journal, key: str, children: Sequence[ChildHandle[Any]]) -> Waiting:
+async def results(journal: Journal, key: str, children: Sequence[ChildHandle[Any]]) -> Any:
     """A result for each child, in order, when all of them have ended. The run is suspended until the last one that is open has."""
     journal.enter("results", key)
     keys = [f"{key}[{n}]" for n in range(len(children))]
@@ -144,24 +152,24 @@ def results(journal: Journal, key: str, children: Sequence[ChildHandle[Any]]) ->
     if left and cancelled is None:
         journal.nothing_left(f"results {key!r}")
     if left:
-        yield from begin(journal, left[0][0], cancelled, left[0][1].flow.name)
+        await begin(journal, left[0][0], cancelled, left[0][1].flow.name)
     last: ChildHandle[Any] | None = None
     for first in range(0, len(left), CHUNK):
         some = left[first : first + CHUNK]
-        ends: dict[str, ChildEnd] = yield LookAt(tuple(child.id for _name, child in some))
-        notes = [_note(journal, name, child, ends[child.id]) for name, child in some if child.id in ends]
+        ends: dict[str, ChildEnd] = await journal.perform(LookAt(tuple(child.id for _name, child in some)))
+        notes = [end_note(journal, name, child, ends[child.id]) for name, child in some if child.id in ends]
         if notes:
-            yield Notes(notes)
+            await journal.perform(Notes(notes))
         children_of = dict(some)
         found |= {note.key: _outcome(journal, note, children_of[note.key]) for note in notes}
         last = next((child for _name, child in reversed(some) if child.id not in ends), last)
     if last is not None:
-        yield from _forget_events(journal, last)
+        await forget_events(journal, last)
         raise journal.suspend(Suspension(f"children:{key}", events=(end_event(journal.run_id, last.id),)))
     return [found[name] for name in keys]
 
 
-def _note(journal: Journal, key: str, child: ChildHandle[Any], end: ChildEnd) -> Note:
+def end_note(journal: Journal, key: str, child: ChildHandle[Any], end: ChildEnd) -> Note:
     """The row that records how a child ended; it uses up the events of that."""
     name = end_event(journal.run_id, child.id)
     seqs = tuple(one.seq for one in journal.events if one.name == name)
@@ -169,15 +177,15 @@ def _note(journal: Journal, key: str, child: ChildHandle[Any], end: ChildEnd) ->
     return Note(key, "result", child.flow.name, end.text, end.status != "completed", seqs)
 
 
-def _forget_events(journal: Journal, child: ChildHandle[Any]) -> Generator[Notes, Any, None]:
+async def forget_events(journal: Journal, child: ChildHandle[Any]) -> None:
     """Use up the event of an end after which the child was redriven: it would wake the run again and again."""
     name = end_event(journal.run_id, child.id)
     if seqs := tuple(one.seq for one in journal.events if one.name == name):
         journal.events = [one for one in journal.events if one.name != name]
-        yield Notes([], seqs)
+        await journal.perform(Notes([], seqs))
 
 
-def _value(journal: Journal, row: Recorded, child: ChildHandle[Any]) -> Any:
+def end_value(journal: Journal, row: Recorded, child: ChildHandle[Any]) -> Any:
     """The recorded result, as the child's flow restores it; raises the recorded end otherwise."""
     if not row.failed:
         return recorded(journal, row, child.flow.result_codec)
@@ -195,7 +203,7 @@ def _value(journal: Journal, row: Recorded, child: ChildHandle[Any]) -> Any:
 
 def _outcome(journal: Journal, row: Recorded, child: ChildHandle[Any]) -> Ok[Any] | Failed:
     try:
-        return Ok(_value(journal, row, child))
+        return Ok(end_value(journal, row, child))
     except Exception as error:
         if not row.failed:
             raise

@@ -1,4 +1,4 @@
-"""Context: the durable calls of a sync workflow; thin shells around the generators of the decider."""
+"""Context: the durable calls of a sync workflow; thin shells around the coroutines of the decider."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 from stepflow.model.flow import Flow
 from stepflow.model.retry import RetryPolicy
 from stepflow.replay import decider
-from stepflow.replay.calls import ContextBase, Duration, moment, raised_by
-from stepflow.replay.children import ChildHandle
-from stepflow.replay.decider import Effects
-from stepflow.replay.first_of import Way, first_of
+from stepflow.replay.calls import ContextBase, Duration, TopicSince, raised_by
+from stepflow.replay.decider import DurableCall
+from stepflow.replay.first_of import first_of
+from stepflow.replay.journal import Journal
 from stepflow.replay.results import Failed, First, Ok
+from stepflow.replay.ways import ChildHandle, Way
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -31,6 +32,12 @@ class Context(ContextBase):
     """The durable calls of a sync workflow. Each has a `key`, its identity in the journal of the run: a text that no other call of the
     workflow has, e.g. `"charge/v1"`. What a call returned once it returns at each replay.
     """
+
+    def __init__(self, journal: Journal, perform: Callable[[Any], Any]) -> None:
+        async def performed(effect: Any) -> Any:
+            return perform(effect)
+
+        super().__init__(journal, performed)
 
     def execute(
         self,
@@ -150,6 +157,23 @@ class Context(ContextBase):
         """
         return self._run(self._wait(key, name, type, timeout, latch))  # type: ignore[no-any-return]
 
+    def wait_for_topic(
+        self,
+        key: str,
+        name: str,
+        type: type[T],  # noqa: A002
+        *,
+        since: TopicSince = "start",
+        timeout: Duration | None = None,
+    ) -> T:
+        """Wait for a message of a topic, which `engine.publish_topic` publishes once for all runs, without holding a worker; its payload as a `type`.
+
+        The first message that no wait of this run has taken, also one that came before the wait: one that was published since the run began
+        (`start`), since this call (`now`), or since an aware datetime, and that is still kept. Raises TimedOut if none was published within
+        `timeout` (seconds or timedelta).
+        """
+        return self._run(self._wait_for_topic(key, name, type, since, timeout))  # type: ignore[no-any-return]
+
     @overload
     def first_of(self, key: str, a: Way[A], b: Way[B], /) -> First[A | B]: ...
     @overload
@@ -163,9 +187,10 @@ class Context(ContextBase):
     @overload
     def first_of(self, key: str, /, *ways: Way[T]) -> First[T]: ...
     def first_of(self, key: str, /, *ways: Way[Any]) -> First[Any]:
-        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`; which one it was, and its value.
+        """Wait for the first of these ways: `wf.event(name, type)`, `wf.timer(duration)`, `wf.topic(name, type)`, a child; which one it was, and its value.
 
-        The oldest event of these names that was published before the time of a timer, else the timer that ends first. The other events are kept for later waits.
+        The earliest of these events and ends of children before the time of a timer, else the timer that ends first. The others are kept for
+        later waits. The value of a child is what it returned; if it did not complete, that is raised as `result` does.
         """
         return self._run(first_of(self._journal, key, ways))  # type: ignore[no-any-return]
 
@@ -175,11 +200,11 @@ class Context(ContextBase):
 
     def random_uint64(self, key: str) -> int:
         """A random integer from 0 to 2**64 - 1, the same at each replay."""
-        return int(self._run(self._drawn("random_uint64", key)))
+        return self._run(self._drawn("random_uint64", key))  # type: ignore[no-any-return]
 
     def now(self, key: str) -> datetime:
         """The time of the first call, in UTC."""
-        return moment(self._run(self._drawn("now", key)))
+        return self._run(self._drawn("now", key))  # type: ignore[no-any-return]
 
     def set_labels(self, key: str, labels: Mapping[str, str | None]) -> None:
         """Give this run other labels, by which it is found; None removes a label, those that are not named stay."""
@@ -189,19 +214,13 @@ class Context(ContextBase):
         """True if this run comes here for the first time; False if it passed by before this call was in the code: take the old way then."""
         return self._run(decider.patched(self._journal, key))  # type: ignore[no-any-return]
 
-    def _run(self, effects: Effects) -> Any:
-        perform = self._perform
+    def _run(self, call: DurableCall) -> Any:
         try:
-            effect = next(effects)
-            while True:
-                try:
-                    done = perform(effect)
-                except BaseException as error:
-                    self._journal.broke_off(error)
-                    raise
-                effect = effects.send(done)
+            call.send(None)
         except StopIteration as stop:
             return stop.value
         except RuntimeError as error:
             raised = raised_by(error)
+        else:
+            raise AssertionError("a call of a sync workflow awaited something that waits")
         raise raised

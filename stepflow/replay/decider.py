@@ -1,43 +1,32 @@
-"""decider: what each call of a workflow does, given the journal; generators that the sync and the async context share.
+"""decider: what each call of a workflow does, given the journal; coroutines that the sync and the async context share.
 
-A generator yields a StepCall, and receives `(error, value)` of it, or a Note, and goes on when that is durable. It returns the value
-of the call, or raises what the workflow shall see.
+A coroutine awaits `journal.perform(effect)`: of a StepCall that is `(error, value)` once the value is durable, of a Note it ends when that is durable.
+It returns the value of the call, or raises what the workflow shall see. For a sync workflow nothing that it awaits waits, so it runs to its end at once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping
-from functools import partial
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from stepflow.errors import Cancelled, CodecError, DefinitionError, StepflowError, Terminal, TimedOut
+from stepflow.errors import Cancelled, CodecError, DefinitionError, Terminal, TimedOut
 from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
-from stepflow.model.generators import lazy_problem
+from stepflow.model.error_text import is_a
 from stepflow.model.retry import RetryPolicy
-from stepflow.replay.child_effects import ChildEffect, Relabel
-from stepflow.replay.journal import (
-    CANCELLED,
-    Journal,
-    Many,
-    Note,
-    Published,
-    Recorded,
-    StepCall,
-    Suspended,
-    Suspension,
-    Together,
-    Transacted,
-)
+from stepflow.replay.child_effects import Notes
+from stepflow.replay.effects import Note, StepCall, Suspension
+from stepflow.replay.host import Published, Recorded
+from stepflow.replay.journal import CANCELLED, Journal, Suspended
 from stepflow.replay.results import UnknownOutcome
-from stepflow.replay.step import PLAIN, StepFunction, step_function
+from stepflow.replay.step import StepFunction, step_function
 
 SECOND = 1_000_000
-Effects = Generator[StepCall | Transacted | Many | Note | Together | ChildEffect, Any, Any]
+DurableCall = Coroutine[Any, Any, Any]
 
 
-def execute(
+async def execute(
     journal: Journal,
     key: str,
     fn: Callable[..., Any],
@@ -48,70 +37,57 @@ def execute(
     awaits: bool,
     kind: str = "step",
     at_most_once: bool = False,
-) -> Effects:
+) -> Any:
     """Call a step once: the recorded value or failure, else that of the call, which is recorded; a `transaction` with what it writes."""
-    transacted = kind == "transaction"
-    journal.enter("transaction" if transacted else "execute", key)
-    step = step_of(journal, key, fn, awaits)
-    if transacted and (problem := journal.host.transaction_problem(step.is_async)):
+    journal.enter("execute" if kind == "step" else kind, key)
+    step, host = step_of(journal, key, fn, awaits), journal.host
+    if kind == "transaction" and (problem := host.transaction_problem(step.is_async)):
         raise journal.wrong(DefinitionError(f"{journal.flow}: wf.transaction({key!r}): {problem}"))
     row = journal.take(kind, key, step.name, renamed)
-    if row is not None and row.kind == kind:
-        return recorded(journal, row, step.codec)
-    if row is not None and row.kind == "intent":
-        return (yield from _resolved(journal, key, step))
+    if row is not None:
+        if row.kind == kind:
+            return recorded(journal, row, step.codec)
+        if row.kind == "intent":
+            return await _resolved(journal, key, step)
     tried, unfinished = 0, journal.unfinished
-    if row is not None or journal.host.stopping() or journal.host.cancelling():
-        yield from begin(journal, key, row, step.name)
-        tried, unfinished = yield from _attempts(row, journal)
+    if row is not None or host.stop or host.cancel:
+        await begin(journal, key, row, step.name)
+        tried, unfinished = await _attempts(row, journal)
     if at_most_once:
-        yield Note(key, "intent", step.name, "null")
+        await journal.perform(Note(key, "intent", step.name, "null"))
     while True:
         tried += 1
-        call = StepCall(fn, args, step.is_async, limit_s, key, tried + unfinished, at_most_once)
-        raised, value = yield Transacted(call, partial(_noted, key, kind, step)) if transacted else call
-        if isinstance(raised, Cancelled):
-            yield from _cancel(journal, key, step.name)
+        raised, value = await journal.perform(
+            StepCall(fn, args, step, limit_s, key, tried + unfinished, at_most_once, kind)
+        )
         if raised is None:
-            if transacted:
-                return value
-            try:
-                note, value = _noted(key, kind, step, value)
-            except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
-                raised = refusal
-            else:
-                yield note
-                return value
-        if isinstance(raised, UnknownOutcome):
+            return value
+        if is_a(raised, Cancelled):
+            await _cancel(journal, key, step.name)
+        if is_a(raised, UnknownOutcome):
             raise journal.wrong(raised)
-        failure = journal.host.stored(raised)
-        if retry is None or isinstance(raised, Terminal) or not retry.allows(tried, raised):
-            yield Note(key, kind, step.name, failure, failed=True)
+        failure = host.stored(raised)
+        if retry is None or is_a(raised, Terminal) or not retry.allows(tried, raised):
+            await journal.perform(Note(key, kind, step.name, failure, failed=True))
             raise failed(journal, key, failure)
         delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)
-        due = journal.host.now() + delay
+        due = host.now() + delay
         text = json.dumps({"attempt": tried, "due": due, "error": failure, "unfinished": unfinished})
-        row_kind = "transaction_attempt" if transacted else "attempt"
+        row_kind = "transaction_attempt" if kind == "transaction" else "attempt"
         note, following = Note(key, row_kind, step.name, text), tried + unfinished + 1
         if delay > 0:
             raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=following))
-        yield note
+        await journal.perform(note)
 
 
-def _noted(key: str, kind: str, step: StepFunction, value: Any) -> tuple[Note, Any]:
-    """The row of a value, and the value as a replay restores it."""
-    text, value = round_trip(step, value)
-    return Note(key, kind, step.name, text), value
-
-
-def _resolved(journal: Journal, key: str, step: StepFunction) -> Generator[Note, Any, Any]:
+async def _resolved(journal: Journal, key: str, step: StepFunction) -> Any:
     """Of a call that was interrupted and must not be made again: record how it ended, as a caller found out; else block the run."""
-    yield from interrupted(journal, key, step.name)
+    await interrupted(journal, key, step.name)
     resolution = journal.resolution
     if resolution is None or resolution["step"] != key:
         raise journal.wrong(UnknownOutcome(key))
     if (failure := resolution["error"]) is not None:
-        yield Note(key, "step", step.name, failure, failed=True)
+        await journal.perform(Note(key, "step", step.name, failure, failed=True))
         raise failed(journal, key, failure)
     text = resolution["value"] or "null"
     try:
@@ -119,7 +95,7 @@ def _resolved(journal: Journal, key: str, step: StepFunction) -> Generator[Note,
     except CodecError as error:
         why = f"it was resolved, but by a value that does not fit: {error}; so"
         raise journal.wrong(UnknownOutcome(key, why)) from error
-    yield Note(key, "step", step.name, text)
+    await journal.perform(Note(key, "step", step.name, text))
     return value
 
 
@@ -134,26 +110,26 @@ def step_of(journal: Journal, key: str, fn: Callable[..., Any], awaits: bool) ->
     return step
 
 
-def sleep_until(journal: Journal, key: str, due: Callable[[int], int], verb: str) -> Effects:
+async def sleep_until(journal: Journal, key: str, due: Callable[[int], int], verb: str) -> Any:
     """Sleep until `due(now)`, microseconds UTC, as it was at the first call."""
     journal.enter(verb, key)
     row = journal.take("sleep", key)
     now = journal.host.now()
     if row is not None and row.kind == "sleep":
         if (until := int(row.text)) > now:
-            yield from interrupted(journal, key)
+            await interrupted(journal, key)
             raise journal.suspend(Suspension(f"sleep:{key}", until))
         return
-    yield from begin(journal, key, row)
+    await begin(journal, key, row)
     note = Note(key, "sleep", "", str(until := due(now)))
     if until > now:
         raise journal.suspend(Suspension(f"sleep:{key}", until, (note,)))
-    yield note
+    await journal.perform(note)
 
 
-def wait_for_event(
+async def wait_for_event(
     journal: Journal, key: str, name: str, codec: Codec[Any], limit_s: float | None, latch: bool
-) -> Effects:
+) -> Any:
     """The payload of the first event of this name that no wait has taken; TimedOut if there is none in time."""
     journal.enter("wait_for_event", key)
     if not isinstance(name, str) or not name:
@@ -168,13 +144,13 @@ def wait_for_event(
     now = journal.host.now()
     deadline: int | None = None
     if row is None or row.kind == CANCELLED:
-        yield from begin(journal, key, row, name)
+        await begin(journal, key, row, name)
         deadline = None if limit_s is None else now + round(limit_s * SECOND)
     else:
         deadline = json.loads(row.text)
     found = [one for one in journal.events if one.name == name and (deadline is None or one.published_at < deadline)]
     if found:
-        yield from _taken(journal, key, name, codec, found if latch else found[:1])
+        await _taken(journal, key, name, codec, found if latch else found[:1])
         return codec.decode(found[-1 if latch else 0].payload)
     if deadline is not None and deadline <= now:
         late = (
@@ -183,35 +159,35 @@ def wait_for_event(
             else f"no event {name!r} in time"
         )
         failure = journal.host.stored(TimedOut(f"{key}: {late}"))
-        yield Note(key, "event", name, failure, failed=True)
+        await journal.perform(Note(key, "event", name, failure, failed=True))
         raise failed(journal, key, failure)
-    yield from interrupted(journal, key, name)
+    await interrupted(journal, key, name)
     rows = () if row is not None else (Note(key, "wait", name, json.dumps(deadline)),)
-    raise journal.suspend(Suspension(f"event:{key}", deadline, rows, events=(name,)))
+    raise journal.suspend(Suspension(f"event:{key}", deadline, rows, events=(name,), payloads={name: codec}))
 
 
-def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str]) -> Effects:
-    """A value that the outside gives, drawn once: its text."""
+async def drawn(journal: Journal, verb: str, key: str, draw: Callable[[], str], restored: Callable[[str], Any]) -> Any:
+    """A value that the outside gives, drawn once as a text, and restored from that."""
     journal.enter(verb, key)
     row = journal.take(verb, key)
     if row is not None and row.kind == verb:
-        return row.text
-    yield from begin(journal, key, row)
+        return restored(row.text)
+    await begin(journal, key, row)
     text = draw()
-    yield Note(key, verb, "", text)
-    return text
+    await journal.perform(Note(key, verb, "", text))
+    return restored(text)
 
 
-def set_labels(journal: Journal, key: str, labels: Mapping[str, str | None]) -> Effects:
+async def set_labels(journal: Journal, key: str, labels: Mapping[str, str | None]) -> Any:
     """Change labels of the run once."""
     journal.enter("set_labels", key)
     row = journal.take("labels", key)
     if row is None or row.kind != "labels":
-        yield from begin(journal, key, row)
-        yield Relabel(labels, Note(key, "labels", "", "null"))
+        await begin(journal, key, row)
+        await journal.perform(Notes([Note(key, "labels", "", "null")], labels=labels))
 
 
-def patched(journal: Journal, key: str) -> Effects:
+async def patched(journal: Journal, key: str) -> Any:
     """Whether new code runs: in runs that come here for the first time, not in those that came by before it was there."""
     journal.enter("patched", key)
     if key in journal.left:
@@ -219,7 +195,7 @@ def patched(journal: Journal, key: str) -> Effects:
         return True
     if journal.unread():
         return False
-    yield Note(key, "patched", "", "true")
+    await journal.perform(Note(key, "patched", "", "true"))
     return True
 
 
@@ -237,56 +213,45 @@ def continue_as_new(journal: Journal, text: str) -> Suspended:
     return journal.suspend(Suspension())
 
 
-def begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> Generator[Note, Any, None]:
+async def begin(journal: Journal, key: str, row: Recorded | None, name: str = "") -> None:
     """Before something new: raise Cancelled as recorded, or end the attempt if that was requested."""
     if row is not None and row.kind == CANCELLED:
         journal.cancelled = True
         raise Cancelled
-    yield from interrupted(journal, key, name)
+    await interrupted(journal, key, name)
 
 
-def interrupted(journal: Journal, key: str, name: str = "") -> Generator[Note, Any, None]:
+async def interrupted(journal: Journal, key: str, name: str = "") -> None:
     """End the attempt, or raise Cancelled, if that was requested."""
-    if journal.host.stopping():
+    if journal.host.stop:
         raise journal.suspend(Suspension())
-    if not journal.host.cancelling():
+    if not journal.host.cancel:
         return
     if not journal.cancelled:
-        yield from _cancel(journal, key, name)
+        await _cancel(journal, key, name)
     if not journal.host.may_undo():
         journal.over = True
         raise journal.suspend(Suspension())
 
 
-def _cancel(journal: Journal, key: str, name: str) -> Generator[Note, Any, None]:
-    yield Note(key, CANCELLED, name, "null", failed=True)
+async def _cancel(journal: Journal, key: str, name: str) -> None:
+    await journal.perform(Note(key, CANCELLED, name, "null", failed=True))
     journal.cancelled = True
     raise Cancelled
 
 
-def _attempts(row: Recorded | None, journal: Journal) -> Generator[Note, Any, tuple[int, int]]:
+async def _attempts(row: Recorded | None, journal: Journal) -> tuple[int, int]:
     """How many attempts of a step failed, and how many died; ends the attempt of the run if the next one is not due yet."""
     if row is None:
         return 0, journal.unfinished
     raw = json.loads(row.text)
     tried, unfinished = raw["attempt"], raw.get("unfinished", 0) + journal.unfinished
     if raw["due"] > journal.host.now():
-        yield from interrupted(journal, row.key, row.name)
+        await interrupted(journal, row.key, row.name)
         raise journal.suspend(
             Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + unfinished + 1)
         )
     return tried, unfinished
-
-
-def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
-    """The text of a value, and the value as a replay restores it."""
-    codec = step.codec
-    if type(value) is int and codec.type is int:
-        return str(value), value
-    if problem := lazy_problem(value):
-        raise StepflowError(problem)
-    text = codec.encode(value)
-    return text, value if type(value) in PLAIN else codec.decode(text)
 
 
 def recorded(journal: Journal, row: Recorded, codec: Codec[Any]) -> Any:
@@ -307,9 +272,7 @@ def failed(journal: Journal, key: str, text: str) -> Exception:
     return error
 
 
-def _taken(
-    journal: Journal, key: str, name: str, codec: Codec[Any], found: list[Published]
-) -> Generator[Note, Any, None]:
+async def _taken(journal: Journal, key: str, name: str, codec: Codec[Any], found: list[Published]) -> None:
     """Record the last of these events as taken; one that does not fit the type is recorded as a failure."""
     event, seqs = found[-1], tuple(one.seq for one in found)
     journal.events = [one for one in journal.events if one.seq not in seqs]
@@ -318,6 +281,6 @@ def _taken(
     except CodecError as error:
         refusal = CodecError(f"event {name!r} (id {event.id!r}): {error}")
         failure = journal.host.stored(refusal)
-        yield Note(key, "event", name, failure, failed=True, consume=seqs)
+        await journal.perform(Note(key, "event", name, failure, failed=True, consume=seqs))
         raise failed(journal, key, failure) from None
-    yield Note(key, "event", name, event.payload, consume=seqs)
+    await journal.perform(Note(key, "event", name, event.payload, consume=seqs))

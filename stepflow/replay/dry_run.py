@@ -12,19 +12,10 @@ from stepflow.errors import CodecError, ReplayMismatch, StepflowError
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.replay.branches import Branch
 from stepflow.replay.child_effects import ChildEffect
+from stepflow.replay.effects import Many, Note, StepCall, Suspension, Together
 from stepflow.replay.ending import wrong_end, wrong_return
-from stepflow.replay.journal import (
-    Journal,
-    Many,
-    Note,
-    Published,
-    StepCall,
-    Stored,
-    Suspension,
-    Together,
-    Transacted,
-    optional_after,
-)
+from stepflow.replay.host import Published, Stored
+from stepflow.replay.journal import Journal, optional_after
 from stepflow.replay.workflow import Workflow
 
 
@@ -68,6 +59,8 @@ class DryRun:
     restore: Callable[[str, str], Exception]
     time: int
     cancelled: type[BaseException]
+    stop: bool = field(init=False, default=True)  # the attempt ends before its first new call
+    cancel: bool = field(init=False, default=False)  # it would not end sooner
     journal: Journal = field(init=False)
     _begun: object = field(init=False)
 
@@ -84,14 +77,14 @@ class DryRun:
         """The input; raises CodecError, or what user classes raise, if it cannot be restored."""
         return self.workflow.codec.decode(self.recording.exchange)
 
-    def perform(self, effect: StepCall | Transacted | Many | Note | ChildEffect) -> NoReturn:
+    def perform(self, effect: StepCall | Many | Note | ChildEffect) -> NoReturn:
         """A call would do something: that is as far as the replay goes."""
         if isinstance(effect, Note) and effect.failed and effect.consume:
             problem = CodecError(f"{self.workflow.name}: an event for {effect.key!r} does not fit the type of the wait")
             self.journal.wrong(problem)
         raise self.journal.suspend(Suspension())
 
-    async def aperform(self, effect: StepCall | Transacted | Many | Note | Together | ChildEffect) -> None:
+    async def aperform(self, effect: StepCall | Many | Note | Together | ChildEffect) -> None:
         """The same for an async workflow; the branches of a gather are replayed one after another."""
         if not isinstance(effect, Together):
             self.perform(effect)
@@ -147,17 +140,17 @@ class DryRun:
         """The present branch: they are replayed one after another."""
         return self.journal.branch
 
-    def stopping(self) -> bool:
-        """True: the attempt ends before its first new call."""
+    def subscribed(self, topic: str) -> bool:  # noqa: ARG002
+        """True: nothing is recorded."""
         return True
-
-    def cancelling(self) -> bool:
-        """Whether a cancel was requested: it ends the attempt no sooner than `stopping` does."""
-        return False
 
     def transaction_problem(self, is_async: bool) -> str:  # noqa: ARG002
         """None that the code could be blamed for: the store of the workers may be another one."""
         return ""
+
+    def connection(self) -> Any:
+        """Something that no call uses: none is made."""
+        return self.workflow if self.workflow.atomic else None
 
     def may_undo(self) -> bool:
         """As of a run that was not cancelled."""

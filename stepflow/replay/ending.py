@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from stepflow.errors import DefinitionError, StepflowError
-from stepflow.model.error_text import kind_of
-from stepflow.replay.journal import Journal, Suspended, Suspension
+from stepflow.model.error_text import is_a, kind_of
+from stepflow.replay.effects import Suspension
+from stepflow.replay.journal import GATHER, Journal, Suspended
 
 
 def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[BaseException]) -> StepflowError | None:
@@ -12,9 +13,9 @@ def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[Ba
     if journal.problem is not None or journal.renewed is not None:
         return journal.problem
     if journal.suspension is not None and not journal.over:
-        return None if isinstance(raised, Suspended) else swallowed(journal.flow, journal.suspension)
+        return None if is_a(raised, Suspended) else swallowed(journal.flow, journal.suspension)
     broken = journal.broken
-    if broken is not None and (raised is not broken or (journal.went_on and isinstance(broken, cancelled))):
+    if broken is not None and (raised is not broken or (journal.went_on and is_a(broken, cancelled))):
         return _went_on(journal.flow, broken)
     return None
 
@@ -25,7 +26,10 @@ def wrong_return(journal: Journal) -> StepflowError | None:
         journal.finished()
     except StepflowError as error:
         return error
-    return _unawaited(journal.flow, next(iter(journal.unawaited.values()))) if journal.unawaited else None
+    if journal.begun == len(journal.made) or not journal.made:
+        return None
+    left = [key for key in journal.made if key != GATHER and key not in journal.used]
+    return _unawaited(journal.flow, left[0] if left else GATHER)
 
 
 def swallowed(flow: str, found: Suspension) -> DefinitionError:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import define, field
 
 from stepflow.errors import StepFailed
-from stepflow.replay.decider import begin, failed, interrupted, recorded, round_trip, step_of
-from stepflow.replay.journal import CANCELLED, Journal, Many, Note, StepCall
+from stepflow.replay.decider import begin, failed, interrupted, recorded, step_of
+from stepflow.replay.effects import Many, Note, StepCall
+from stepflow.replay.journal import CANCELLED, Journal
 from stepflow.replay.results import Failed, Ok
-from stepflow.replay.step import StepFunction
+from stepflow.replay.step import StepFunction, round_trip
 
 
 @define(eq=False)
@@ -60,7 +61,7 @@ class _Items:
         return [self.results.get(key) or Failed(StepFailed(key, "Cancelled", why), cancelled=True) for key in self.keys]
 
 
-def map_items(
+async def map_items(
     journal: Journal,
     key: str,
     fn: Callable[..., Any],
@@ -68,7 +69,7 @@ def map_items(
     width: int,
     rules: tuple[int | None, int | None],
     awaits: bool,
-) -> Generator[Many | Note, Any, list[Ok[Any] | Failed]]:
+) -> list[Ok[Any] | Failed]:
     """Call the step for each item; the results in the order of the items."""
     journal.enter("map", key)
     step, values = step_of(journal, key, fn, awaits), list(items)
@@ -91,15 +92,15 @@ def map_items(
             return found.all()  # else an item's failure ended the run, and is tried again
     if over is None or over.kind != CANCELLED:  # else what undid the workflow is behind
         journal.nothing_left(f"map {key!r}")
-    yield from begin(journal, key, over, step.name)
+    await begin(journal, key, over, step.name)
     calls = [
-        StepCall(fn, (value,), step.is_async, None, name, 1 + journal.unfinished)
+        StepCall(fn, (value,), step, None, name, 1 + journal.unfinished)
         for name, value in zip(found.keys, values, strict=True)
         if name not in found.results
     ]
     if calls and not found.enough():
-        yield Many(calls, width, found.ended, found.enough)
+        await journal.perform(Many(calls, width, found.ended, found.enough))
     if not found.enough() and len(found.results) < len(values):
-        yield from interrupted(journal, key, step.name)
-    yield Note(key, "map", step.name, str(len(values)))
+        await interrupted(journal, key, step.name)
+    await journal.perform(Note(key, "map", step.name, str(len(values))))
     return found.all()

@@ -9,17 +9,19 @@ from typing import Any
 from attrs import evolve
 
 from stepflow.errors import Cancelled, DefinitionError
+from stepflow.model.error_text import is_a
 from stepflow.replay.branches import Branch
-from stepflow.replay.decider import Effects
+from stepflow.replay.effects import Suspension, Together
 from stepflow.replay.ending import swallowed
-from stepflow.replay.journal import Journal, Suspended, Suspension, Together
+from stepflow.replay.journal import Journal, Suspended
 
 SHOWN = 10  # positions of a run that waits in several branches
 
 
-def gather(journal: Journal, calls: Sequence[Any]) -> Effects:
+async def gather(journal: Journal, calls: Sequence[Any]) -> Any:
     """The values of the calls, in their order; once all have ended the first error in their order is raised."""
     try:
+        journal.begun += 1
         journal.check("gather", "")
         if wrong := [call for call in calls if not inspect.iscoroutine(call)]:
             raise journal.wrong(
@@ -35,7 +37,7 @@ def gather(journal: Journal, calls: Sequence[Any]) -> Effects:
         raise
     branches = journal.fork(len(calls))
     try:
-        yield Together(tuple(zip(branches, calls, strict=True)))
+        await journal.perform(Together(tuple(zip(branches, calls, strict=True))))
     finally:
         journal.forks -= 1
     return _joined(journal, branches)
@@ -45,7 +47,7 @@ def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:
     """The values once all branches have ended; raises what ends, suspends or blocks the workflow."""
     journal.cancelled = journal.cancelled or any(branch.cancelled for branch in branches)
     for branch in branches:
-        if branch.suspension is not None and not isinstance(branch.error, Suspended):
+        if branch.suspension is not None and not is_a(branch.error, Suspended):
             journal.wrong(swallowed(journal.flow, branch.suspension))
     if journal.problem is not None:
         raise journal.problem
@@ -59,7 +61,7 @@ def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:
         if branch.error is None:
             journal.ended(branch)
     errors = [branch.error for branch in branches if branch.error is not None]
-    for error in sorted(errors, key=lambda error: not isinstance(error, Cancelled)):
+    for error in sorted(errors, key=lambda error: not is_a(error, Cancelled)):
         raise error
     return tuple([branch.value for branch in branches])
 
@@ -78,4 +80,5 @@ def _union(waiting: Sequence[Suspension]) -> Suspension:
         due=min(dues, default=None),
         rows=tuple(row for one in waiting for row in one.rows),
         events=tuple(dict.fromkeys(name for one in waiting for name in one.events)),
+        payloads={name: codec for one in waiting for name, codec in one.payloads.items()},
     )

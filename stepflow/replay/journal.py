@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+import json
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from attrs import Factory, define, evolve, frozen
+from attrs import Factory, define, evolve, field
 
 from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError, TooLarge
 from stepflow.model.codec import Codec
+from stepflow.model.error_text import is_a
 from stepflow.model.scalars import short_repr
+from stepflow.model.topic import message_id, topic_of
 from stepflow.replay.branches import MARK, Branch, sort_out
+from stepflow.replay.effects import Note, Suspension
+from stepflow.replay.host import Host, Published, Recorded, Stored
 
 LARGEST_KEY = 500  # bytes
 MOST_ROWS, MOST_BYTES = 50_000, 64 * 1024 * 1024  # of a journal, which is read for each attempt
@@ -19,164 +24,27 @@ UNFINISHED = {
     "intent": "step",
     "wait": "event",
     "choice": "first",
+    "topic_wait": "topic",
     "transaction_attempt": "transaction",
 }  # kinds of rows that a later row of the same key replaces, and its kind
+TAKEN = {
+    "topic": 1,
+    "first": 2,
+}  # kinds of rows that may name a message: the place of its id in the row's list, before its time
+ONCE = "once"  # the kind of rows that are not of the workflow's own calls
 OPTIONAL = "?"  # ends the kind of such a row
+GATHER = "wf.gather(...)"  # in place of the key of a gather, which has none
 CANCELLED = "cancelled"  # the kind of the row of the call that raised Cancelled; recorded as failed
+
+
+_ANY: Codec[Any] = Codec()
 
 
 class Suspended(BaseException):
     """Ends an attempt at a call that cannot go on now: not an Exception, so that `except Exception` does not swallow it."""
 
 
-class Recorded(Protocol):
-    """A stored row of the journal."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def failed(self) -> bool: ...
-
-
-class Stored(Recorded, Protocol):
-    """A row as the store gives it: rows of a higher `seq` were written later."""
-
-    @property
-    def seq(self) -> int: ...
-    def _replace(self, *, kind: str) -> Self: ...
-
-
 Row = TypeVar("Row", bound=Stored)
-
-
-class Published(Protocol):
-    """An event that no wait has taken yet."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def id(self) -> str: ...
-    @property
-    def payload(self) -> str: ...
-    @property
-    def published_at(self) -> int: ...
-    @property
-    def seq(self) -> int: ...
-
-
-class StepCall(NamedTuple):
-    """The step `key` to be called, as attempt number `attempt` (from 1); after `limit_s` seconds it fails with TimedOut, or UnknownOutcome."""
-
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    is_async: bool
-    limit_s: float | None
-    key: str
-    attempt: int
-    at_most_once: bool = False
-
-
-class Transacted(NamedTuple):
-    """A call in a transaction of the store, whose connection comes before the other arguments.
-
-    `record(value)` gives the row to be committed with what the function wrote, and the value as a replay restores it; what it raises
-    is the failure of the call, as what the function raises.
-    """
-
-    call: StepCall
-    record: Callable[[Any], tuple[Note, Any]]
-
-
-class Many(NamedTuple):
-    """Calls to be made side by side, `width` at a time, in this order.
-
-    `ended(call, error, value)` gives the rows to be recorded when a call has ended. Once `enough()` is true no call begins, and those
-    that run are given up.
-    """
-
-    calls: Sequence[StepCall]
-    width: int
-    ended: Callable[[StepCall, Any, Any], list[Note]]
-    enough: Callable[[], bool]
-
-
-class Note(NamedTuple):
-    """A row to be made durable before the workflow goes on; `consume` are the seqs of the events that it uses up."""
-
-    key: str
-    kind: str
-    name: str
-    text: str
-    failed: bool = False
-    consume: tuple[int, ...] = ()
-    branch: str = ""  # the path of the branch that writes it
-
-
-class Together(NamedTuple):
-    """Coroutines of the workflow that go on side by side, each in a branch, which receives the error or the value."""
-
-    calls: tuple[tuple[Branch, Coroutine[Any, Any, Any]], ...]
-
-
-@frozen
-class Suspension:
-    """Where an attempt ended without an end of the run, and when it goes on.
-
-    `at` is the position, e.g. `"sleep:cool-off/v1"`; empty if the claim shall only be released. `rows` are recorded with it. `due` (microseconds UTC, None:
-    not by itself) and `events`, the names of the events that wake the run, say when; `error` is the stored failure of a step that is tried
-    again as attempt number `attempt`. `also` are the positions of other branches that wait.
-    """
-
-    at: str = ""
-    due: int | None = None
-    rows: tuple[Note, ...] = ()
-    events: tuple[str, ...] = ()
-    error: str = ""
-    attempt: int = 1
-    also: tuple[str, ...] = ()
-
-
-class Host(Protocol):
-    """What the calls of a workflow need of the attempt that runs it."""
-
-    def now(self) -> int:
-        """Microseconds UTC."""
-
-    def random_bytes(self, n: int) -> bytes:
-        """`n` random bytes."""
-
-    def uuid7(self) -> str:
-        """A new UUID of version 7."""
-
-    def misplaced(self) -> str:
-        """Why a call may not be made where it is made now; empty if it may."""
-
-    def branch(self) -> Branch | None:
-        """The branch of the present task, if it is one of a gather."""
-
-    def stopping(self) -> bool:
-        """Whether the attempt shall end before its next new call."""
-
-    def cancelling(self) -> bool:
-        """Whether a cancel of the run was requested."""
-
-    def transaction_problem(self, is_async: bool) -> str:
-        """Why the store gives no transaction to a function, an async one if `is_async`; empty if it does."""
-
-    def may_undo(self) -> bool:
-        """Whether a cancelled workflow may still make calls."""
-
-    def stored(self, error: Exception) -> str:
-        """The text by which a failure is recorded."""
-
-    def restored(self, key: str, text: str) -> Exception:
-        """The exception that a recorded failure raises."""
 
 
 @define(eq=False)
@@ -192,7 +60,7 @@ class Journal:
     host: Host
     left: dict[str, Recorded]
     events: list[Published]
-    codec: Codec[Any] = Factory(Codec)  # of the input
+    codec: Codec[Any] = _ANY  # of the input
     unfinished: int = 0  # attempts of the first step that begins which died or were interrupted
     resolution: Mapping[str, str | None] | None = None  # of a call of unknown outcome: `step`, `value`, `error`
     optional: dict[str, Recorded] = Factory(
@@ -207,25 +75,75 @@ class Journal:
     renewed: str | None = None  # the text of the input with which the run begins anew
     over: bool = False  # the time for undoing after a cancel has passed
     broken: BaseException | None = None  # what ended a call without a record of it, e.g. SystemExit
-    went_on: bool = False  # the function made another call after that
-    made: int = 0  # calls of an async workflow
-    unawaited: dict[int, str] = Factory(dict)  # the keys of those that it has not awaited
+    broken_in: Branch | None = None  # the branch that made that call
+    went_on: bool = False  # the code of that branch, or of one around it, made another call after that
+    made: list[str] = Factory(list)  # the keys of the calls that an async workflow has made
+    begun: int = 0  # how many calls have begun; it has not awaited the others that it made
     branch: Branch = Factory(Branch)  # the one that makes the present call
     later: dict[str, dict[str, Recorded]] = Factory(dict)  # rows of branches that have not begun, by path and key
     forks: int = 0  # gathers that go on
+    parent: str = ""  # begins the ids of children; empty: the id of the run
     leaving: bool = False  # a branch has found that the attempt shall end
+    rows: Iterable[Recorded] = ()  # all that were recorded before this attempt
+    started: int = 0  # when the run was created, microseconds UTC
+    topics: Mapping[str, tuple[int, list[str]]] = Factory(
+        dict
+    )  # messages taken before it began anew: the last ones of each topic
+    _taken: dict[str, int] | None = None
+    topic_waits: list[str] = Factory(list)  # the topics for which calls of this attempt wait
+    perform: Callable[[Any], Awaitable[Any]] = field(init=False)  # carries out an effect of a call
 
     @classmethod
-    def of(cls, flow: str, run_id: str, host: Host, rows: Iterable[Recorded], events: Sequence[Published]) -> Journal:
+    def of(cls, flow: str, run_id: str, host: Host, rows: Collection[Recorded], events: Sequence[Published]) -> Journal:
         """The journal at the beginning of an attempt."""
-        journal = cls(flow, run_id, host, {row.key: row for row in rows if row.kind != "once"}, list(events))
-        journal.size = sum([len(row.text) for row in journal.left.values()])
-        for key in [key for key, row in journal.left.items() if row.kind.endswith(OPTIONAL)]:
-            row = journal.left.pop(key)
-            kind = row.kind.removesuffix(OPTIONAL)
-            journal.optional[key] = _plain(row, kind.partition(MARK)[0])
-        journal.later = sort_out(journal.left, _plain)
+        if not rows:
+            return cls(flow, run_id, host, {}, list(events))
+        left = {row.key: row for row in rows}
+        kinds = {row.kind for row in left.values()}
+        if ONCE in kinds:
+            left = {key: row for key, row in left.items() if row.kind != ONCE}
+        journal = cls(flow, run_id, host, left, list(events))
+        journal.rows = rows
+        journal.size = sum([len(row.text) for row in left.values()])
+        if any(kind.endswith(OPTIONAL) for kind in kinds):
+            for key in [key for key, row in left.items() if row.kind.endswith(OPTIONAL)]:
+                row = left.pop(key)
+                kind = row.kind.removesuffix(OPTIONAL)
+                journal.optional[key] = _plain(row, kind.partition(MARK)[0])
+        if any(MARK in kind for kind in kinds):
+            journal.later = sort_out(left, _plain)
         return journal
+
+    @property
+    def taken(self) -> dict[str, int]:
+        """The messages that the run has taken from topics, and when each was published."""
+        if self._taken is None:
+            self._taken = self._taken_before()
+        return self._taken
+
+    def _taken_before(self) -> dict[str, int]:
+        found = {message: at for at, some in self.topics.values() for message in some}
+        for row in self.rows:
+            place = TAKEN.get(row.kind.partition(MARK)[0].removesuffix(OPTIONAL))
+            raw = None if place is None else json.loads(row.text)
+            if isinstance(raw, list) and place is not None and len(raw) == place + 2:
+                found[raw[place]] = raw[place + 1]
+        return found
+
+    def start_of(self, topic: str) -> int:
+        """Since when the messages of a topic count for this run: since it was created, and behind those that it had taken when it began anew."""
+        return max(self.started, self.topics.get(message_id(topic, ""), (0, ()))[0])
+
+    def last_taken(self) -> dict[str, tuple[int, list[str]]]:
+        """`topics` for the journal of a run that begins anew now."""
+        if not self.topics and not self.taken:
+            return {}
+        found: dict[str, tuple[int, list[str]]] = {}
+        for message, at in self.taken.items():
+            topic = topic_of(message)
+            last, some = found.get(topic, (at, []))
+            found[topic] = (at, [message]) if at > last else (last, [*some, message] if at == last else some)
+        return found
 
     def switch(self, branch: Branch) -> None:
         """Let the next calls be those of this branch."""
@@ -249,32 +167,38 @@ class Journal:
 
     def check(self, verb: str, key: str) -> None:
         """Raises Suspended when the attempt is ending, DefinitionError for a call from a wrong place."""
+        if self.forks:  # others went on since this branch made its last call
+            self.switch(self.host.branch() or self.branch)
         if problem := self.host.misplaced():
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
         if self.suspension is not None or self.leaving or self.problem is not None:
             raise Suspended  # with a problem the run is blocked, whatever the function catches
         if self.broken is not None:
-            self.went_on = True
+            self.went_on = self.went_on or self.branch.is_around(self.broken_in)
             raise self.broken
 
     def enter(self, verb: str, key: str) -> None:
         """A call of the context begins. Raises Suspended when the attempt is ending, DefinitionError for a wrong use."""
-        self.check(verb, key)
+        self.begun += 1
+        ends = self.suspension is not None or self.leaving or self.problem is not None or self.broken is not None
+        if ends or self.forks or self.host.misplaced():  # `check` says what is wrong, if anything is
+            self.check(verb, key)
         if type(key) is not str or key not in self.left:  # a recorded key is a good one, and was counted
-            self._check_new(verb, key)
+            if not is_key(key):
+                raise self._no_key(verb, key)
+            if len(self.used) >= MOST_ROWS or self.size > MOST_BYTES:
+                raise self._too_large(1)
         if key in self.used:
             raise self._used_before(verb, key)
         self.used.add(key)
 
-    def _check_new(self, verb: str, key: str) -> None:
-        if not is_key(key):
-            raise self.wrong(
-                DefinitionError(
-                    f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
-                    " without NUL, which no other call of this workflow has"
-                )
+    def _no_key(self, verb: str, key: object) -> StepflowError:
+        return self.wrong(
+            DefinitionError(
+                f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
+                " without NUL, which no other call of this workflow has"
             )
-        self._count(1)
+        )
 
     def enter_items(self, verb: str, keys: Sequence[str]) -> None:
         """A call that makes several others begins: their keys count as used. Raises as `enter`."""
@@ -286,7 +210,8 @@ class Journal:
             )
         if again := self.used.intersection(keys):
             raise self._used_before(verb, min(again))
-        self._count(len(keys))
+        if len(self.used) + len(keys) > MOST_ROWS or self.size > MOST_BYTES:
+            raise self._too_large(len(keys))
         self.used.update(keys)
 
     def _used_before(self, verb: str, key: str) -> StepflowError:
@@ -297,18 +222,22 @@ class Journal:
             )
         )
 
-    def _count(self, more: int) -> None:
-        if len(self.used) + more > MOST_ROWS or self.size > MOST_BYTES:
-            raise TooLarge(
-                f"{self.flow}: the journal of run {self.run_id!r} has {len(self.used):,} calls and {self.size:,} characters, of at most"
-                f" {MOST_ROWS:,} and {MOST_BYTES:,}: call wf.continue_as_new(input) before that, or store large values elsewhere"
-                + (f"; {more:,} more calls were to be made" if more > 1 else "")
-            )
+    def _too_large(self, more: int) -> TooLarge:
+        return TooLarge(
+            f"{self.flow}: the journal of run {self.run_id!r} has {len(self.used):,} calls and {self.size:,} characters, of at most"
+            f" {MOST_ROWS:,} and {MOST_BYTES:,}: call wf.continue_as_new(input) before that, or store large values elsewhere"
+            + (f"; {more:,} more calls were to be made" if more > 1 else "")
+        )
 
     def take(self, kind: str, key: str, name: str = "", renamed: str | None = None) -> Recorded | None:
         """The recorded row of a call, None if the call is new; raises ReplayMismatch if another one was recorded."""
-        row = self.take_if_there(kind, key, name, renamed)
-        if row is None:
+        row = self.left.get(key)
+        if row is not None and row.kind == kind and row.name == name:  # as nearly all are
+            del self.left[key]
+            return row
+        if row is not None or self.optional:
+            row = self.take_if_there(kind, key, name, renamed)
+        if row is None and (self.left or self.later or self.branch.parent is not None):
             self.nothing_left(f"{kind} {key!r}{_of(name)}")
         return row
 
@@ -319,8 +248,6 @@ class Journal:
 
     def unread(self) -> list[Recorded]:
         """The rows that must be read before the present branch does something new."""
-        if not self.left and not self.later and self.branch.parent is None:
-            return []
         self.branch.left = self.left
         return list(self.branch.unread(self.later))
 
@@ -337,13 +264,15 @@ class Journal:
 
     def finished(self) -> None:
         """The function returned: raises ReplayMismatch if it did not come by everything that is recorded."""
+        if not self.left and not self.later and self.branch.parent is None:
+            return
         if unread := self.unread():
             raise self.wrong(self._diverged(unread, "the end of the function"))
 
     def broke_off(self, error: BaseException) -> None:
         """A call ended without a record: no other call may follow, since a replay would make this one again."""
-        if not isinstance(error, Suspended):
-            self.broken = error
+        if not is_a(error, Suspended):
+            self.broken, self.broken_in = error, (self.host.branch() if self.forks else None) or self.branch
 
     def suspend(self, suspension: Suspension) -> Suspended:
         """End the attempt here; the exception is to be raised."""
@@ -381,18 +310,18 @@ def optional_after(rows: Iterable[Row], key: str) -> tuple[Row, ...]:
     """The failure `key` is tried again: the rows that were written after it, e.g. in a `finally`, which may come again but need not."""
     rows = list(rows)
     since = next((row.seq for row in rows if row.key == key), 0)
-    later = [row for row in rows if row.seq > since and row.kind != "once"]
+    later = [row for row in rows if row.seq > since and row.kind != ONCE]
     return tuple(row._replace(kind=row.kind.removesuffix(OPTIONAL) + OPTIONAL) for row in later)
 
 
 def is_key(key: object) -> bool:
-    """Whether this can be the key of a call."""
-    return isinstance(key, str) and key != "" and "\0" not in key and _fits(key)
+    """Whether this can be the key of a call; a character has at most 4 bytes."""
+    return isinstance(key, str) and key != "" and "\0" not in key and (len(key) * 4 <= LARGEST_KEY or _fits(key))
 
 
 def _fits(key: str) -> bool:
-    """Whether the key is not too long; a character has at most 4 bytes."""
-    return len(key) * 4 <= LARGEST_KEY or len(key.encode(errors="replace")) <= LARGEST_KEY
+    """Whether the key is not too long."""
+    return len(key.encode(errors="replace")) <= LARGEST_KEY
 
 
 def _of(name: str) -> str:

@@ -13,9 +13,9 @@ from weakref import WeakKeyDictionary
 
 from attrs import frozen
 
-from stepflow.errors import DefinitionError
+from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.codec import Codec
-from stepflow.model.generators import generator_problem, short_name
+from stepflow.model.generators import generator_problem, lazy_problem, short_name
 
 PLAIN = frozenset({str, int, bool, NoneType})  # values that come back from JSON as they are
 _HINT = "annotate what the function returns, e.g. `-> Order`"
@@ -35,7 +35,7 @@ class StepFunction:
 
 def step_function(fn: Any) -> StepFunction:
     """What there is to know of a function; DefinitionError for what cannot be a step."""
-    owner: Any = fn.__func__ if type(fn) is MethodType else fn
+    owner: Any = fn if type(fn) is not MethodType else fn.__func__
     if type(owner) is FunctionType and owner.__closure__ is None and owner.__defaults__ is None:
         return _read(owner)
     try:
@@ -56,6 +56,17 @@ def _read(fn: Any) -> StepFunction:
     inner = _annotated(fn)
     is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))  # noqa: B004
     return StepFunction(_name(fn), result_codec(inner), is_async)
+
+
+def round_trip(step: StepFunction, value: Any) -> tuple[str, Any]:
+    """The text of a value, and the value as a replay restores it."""
+    codec = step.codec
+    if type(value) is int and codec.type is int:
+        return str(value), value
+    if problem := lazy_problem(value):
+        raise StepflowError(problem)
+    text = codec.encode(value)
+    return text, value if type(value) in PLAIN else codec.restored(value, text)
 
 
 def result_codec(fn: Any) -> Codec[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import cached_property
 from types import NoneType
-from typing import Any, ClassVar, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, overload
 
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.codec import Codec
@@ -30,6 +30,8 @@ Out = TypeVar("Out")
 In_contra = TypeVar("In_contra", contravariant=True)
 Out_co = TypeVar("Out_co", covariant=True)
 CANCEL_GRACE = timedelta(hours=1)
+Atomic = Literal["", "rollback", "commit"]
+"""What becomes of the writes of an attempt that fails; empty if an attempt is no transaction."""
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _FORMS = "fn(wf: Context) or fn(wf: Context, input: Order), with AsyncContext if it is async"
 
@@ -63,11 +65,13 @@ class Workflow(Flow[In_contra, Out_co]):
 
     kind: ClassVar[str] = "workflow"
 
-    def __init__(self, name: str, given: Any, options: FlowOptions, cancel_grace_s: float) -> None:
+    def __init__(self, name: str, given: Any, options: FlowOptions, cancel_grace_s: float, atomic: Atomic) -> None:
         self.name, self.options, self.given, self.cancel_grace_s = name, options, given, cancel_grace_s
+        self.atomic = atomic
         self.fn: Callable[..., Any] = _function(name, given)
         self.is_async = inspect.iscoroutinefunction(self.fn)
         self.inline = False
+        self.transacted = ((name, self.is_async),) if atomic else ()
         self.input = _input(name, self.fn)
         self._first = Transition(name, {STYLE: self.kind})
         self.__doc__ = given.__doc__
@@ -106,6 +110,14 @@ class Workflow(Flow[In_contra, Out_co]):
         except DefinitionError as error:
             raise CodecError(f"workflow {self.name!r}: {error}") from error
 
+    def refuse_types(self) -> None:
+        """Raise DefinitionError, with the path, for a type inside the input or the result that cannot be stored."""
+        try:
+            self.codec, self.result_codec  # noqa: B018 - both are made here
+        except CodecError as error:
+            text = str(error)
+            raise DefinitionError(text if repr(self.name) in text else f"workflow {self.name!r}: {text}") from error
+
     def first(self) -> Move:
         """The Move of a new run: its position is its journal."""
         return Move(self._first, ())
@@ -118,8 +130,8 @@ class Workflow(Flow[In_contra, Out_co]):
 class WorkflowDecorator:
     """What `workflow(NAME)` returns: call it with the function, or with the object that has a method `run`."""
 
-    def __init__(self, name: str, options: FlowOptions, cancel_grace_s: float) -> None:
-        self._name, self._options, self._cancel_grace_s = name, options, cancel_grace_s
+    def __init__(self, name: str, options: FlowOptions, cancel_grace_s: float, atomic: Atomic) -> None:
+        self._name, self._options, self._cancel_grace_s, self._atomic = name, options, cancel_grace_s, atomic
 
     @overload
     def __call__(self, fn: Callable[[AsyncContext, In], Coroutine[Any, Any, Out]], /) -> Workflow[In, Out]: ...
@@ -139,7 +151,7 @@ class WorkflowDecorator:
     def __call__(self, fn: RunsAlone[Out], /) -> Workflow[None, Out]: ...
     def __call__(self, fn: Any, /) -> Workflow[Any, Any]:
         """Make the workflow."""
-        return Workflow(self._name, fn, self._options, self._cancel_grace_s)
+        return Workflow(self._name, fn, self._options, self._cancel_grace_s, self._atomic)
 
 
 def workflow(
@@ -151,6 +163,8 @@ def workflow(
     max_crashes: int = 3,
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     cancel_grace: float | timedelta = CANCEL_GRACE,
+    atomic: bool = False,
+    on_failure: Literal["rollback", "commit"] = "rollback",
 ) -> WorkflowDecorator:
     """Make a flow of a function `fn(wf, input) -> output`, or of an object with such a method `run`; sync or async.
 
@@ -159,6 +173,10 @@ def workflow(
     steps. A run whose function raises fails, unless `retry` lets it be called again later. The other options are those
     of `compile` of a chain; `upgrade` converts a stored input of an older version. After a cancel the function may make calls for
     `cancel_grace` (seconds or timedelta), to undo what it did.
+
+    With `atomic` each attempt runs in one transaction of the store, SQLite or PostgreSQL, whose connection is `wf.tx`: what it writes
+    there, and what its calls returned, is committed when it ends, sleeps or waits, and not before each next call. If the
+    function raises, all of that is rolled back, or kept with `on_failure="commit"`.
     """
     if not isinstance(name, str) or not name:
         raise DefinitionError('workflow(): give the flow\'s name, a non-empty text, e.g. @workflow("signup/v1")')
@@ -166,9 +184,13 @@ def workflow(
     grace_s, problem = seconds("cancel_grace", cancel_grace, zero=True)
     if problem:
         problems.append(f"{name}: {problem}")
+    if not isinstance(atomic, bool):
+        problems.append(f"{name}: atomic={atomic!r:.80}: give True or False")
+    if on_failure not in ("rollback", "commit") or (on_failure == "commit" and not atomic):
+        problems.append(f'{name}: on_failure={on_failure!r:.80}: give "rollback", or with atomic=True "commit"')
     if problems:
         raise DefinitionError(problems)
-    return WorkflowDecorator(name, options, grace_s)
+    return WorkflowDecorator(name, options, grace_s, on_failure if atomic else "")
 
 
 def _function(name: str, given: Any) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -373,12 +374,12 @@ def test_the_attempts_of_a_step_grow_over_deaths_and_failures(store: Driver, clo
         wf.execute("last", last)
 
     def die() -> None:
-        victim = store.connect("", Owner(name := uuid4().hex, "host", 1), clock.now())
+        victim = victims.enter_context(closing(store.connect("", Owner(name := uuid4().hex, "host", 1), clock.now())))
         claims = [victim.claim({"w": flow.definition}, clock.now(), 1, suspects=one) for one in (False, True)]
         assert sum(map(len, claims)) == 1
         engine._engine._session.store.beat(clock.now(), [name])  # type: ignore[attr-defined]
 
-    with Engine(store, clock=clock) as engine:
+    with ExitStack() as victims, Engine(store, clock=clock) as engine:
         run = engine.start(flow, None, id="r")
         engine.register(flow)
         die()
