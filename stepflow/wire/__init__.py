@@ -1,0 +1,1 @@
+"""Forms of commands and States that cross a network."""
