@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from stepflow.engine.blocking.run import Run
     from stepflow.engine.blocking.schedule import Schedule
     from stepflow.engine.blocking.states import SyncWatch
+    from stepflow.engine.client.bulk import Affected
+    from stepflow.engine.client.filters import Page, RunFilter
     from stepflow.engine.client.info import HistoryEntry, RunError, RunInfo
+    from stepflow.engine.client.pauses import PausedFlow
     from stepflow.engine.client.run import AsyncRun
     from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo
     from stepflow.engine.flow_engine import AsyncFlowEngine
     from stepflow.engine.health import Health
+    from stepflow.engine.instrument.telemetry import OpenTelemetry
     from stepflow.engine.states.function_runner import Conflict, Delayed, Done, Parked
     from stepflow.engine.states.watch import Watch
     from stepflow.errors import (
+        CallLost,
         Cancelled,
         CodecError,
         Corrupt,
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
         NotFound,
         OutcomeUnknown,
         ReadOnly,
+        RemoteFailed,
         ReplayMismatch,
         ResultTimeout,
         RevisionsLost,
@@ -92,18 +98,22 @@ _HOME = {
     "stepflow.drivers.port.background": "TaskHealth",
     "stepflow.engine.async_engine": "AsyncEngine Idle",
     "stepflow.engine.health": "Health",
+    "stepflow.engine.instrument.telemetry": "OpenTelemetry",
     "stepflow.engine.flow_engine": "AsyncFlowEngine",
     "stepflow.engine.blocking.flow_engine": "FlowEngine",
     "stepflow.engine.blocking.engine": "Engine",
     "stepflow.engine.states.function_runner": "Conflict Delayed Done Parked",
     "stepflow.engine.client.run": "AsyncRun",
+    "stepflow.engine.client.pauses": "PausedFlow",
     "stepflow.engine.client.schedule": "AsyncSchedule ScheduleInfo",
     "stepflow.engine.blocking.run": "Run",
     "stepflow.engine.blocking.schedule": "Schedule",
     "stepflow.engine.blocking.states": "SyncWatch",
+    "stepflow.engine.client.bulk": "Affected",
+    "stepflow.engine.client.filters": "Page RunFilter",
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
     "stepflow.engine.states.watch": "Watch",
-    "stepflow.errors": "Cancelled CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly ReplayMismatch ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepFailed StepflowError Stopping StoreError StoreReplaced Terminal TimedOut TooLarge Unavailable UnknownFlow UnknownState",
+    "stepflow.errors": "CallLost Cancelled CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly RemoteFailed ReplayMismatch ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepFailed StepflowError Stopping StoreError StoreReplaced Terminal TimedOut TooLarge Unavailable UnknownFlow UnknownState",
     "stepflow.model.blocked": "Blocked",
     "stepflow.model.commands": "Command Execute GetData GetDelayedStates GetStateByID GetStateByLabels GetStates Noop Stack StoreData Unstack commit delay park transit",
     "stepflow.model.ctx": "StateCtx",
@@ -120,12 +130,14 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "Affected",
     "AsyncContext",
     "AsyncEngine",
     "AsyncFlowEngine",
     "AsyncRun",
     "AsyncSchedule",
     "Blocked",
+    "CallLost",
     "Cancelled",
     "ChildHandle",
     "CodecError",
@@ -160,9 +172,13 @@ __all__ = [
     "NotFound",
     "Offload",
     "Ok",
+    "OpenTelemetry",
     "OutcomeUnknown",
+    "Page",
     "Parked",
+    "PausedFlow",
     "ReadOnly",
+    "RemoteFailed",
     "ReplayMismatch",
     "ResultTimeout",
     "RetryPolicy",
@@ -174,6 +190,7 @@ __all__ = [
     "RunError",
     "RunExists",
     "RunFailed",
+    "RunFilter",
     "RunInfo",
     "RunKey",
     "Schedule",

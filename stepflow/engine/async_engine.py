@@ -29,17 +29,21 @@ from stepflow.engine.checks import (
     checked_timeout,
     checked_transactions,
 )
+from stepflow.engine.client.pauses import PausedFlow, flow_name
 from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, schedule_info
 from stepflow.engine.client.schedules import planned_schedule
 from stepflow.engine.clock import Clock, moment
 from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
 from stepflow.engine.health import Health
+from stepflow.engine.instrument.telemetry import OpenTelemetry, checked_instrument
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
+from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
-from stepflow.model.checks import MAX_LIMIT, checked_id
+from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
-from stepflow.model.lifecycle import Status
+from stepflow.model.host import HOST
+from stepflow.model.topic import TOPIC, TOPIC_FLOW
 
 
 @frozen
@@ -62,7 +66,9 @@ class AsyncEngine(AsyncFlowEngine):
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
     a new run, unless `keep_ids` says for how long it is refused (RunExists). Values go through the stages of `payload` before they are
-    stored, e.g. `[Zlib(), Fernet(keys)]`. Use it as `async with AsyncEngine(...) as engine:`,
+    stored, e.g. `[Zlib(), Fernet(keys)]`. Traces and metrics go to the OpenTelemetry providers that the application has set when the
+    engine is opened; `instrument` names others (`OpenTelemetry(...)`), or is False for none. With
+    `remote` flow functions that hosts serve are executed there. Use it as `async with AsyncEngine(...) as engine:`,
     or call `open` and `close`.
     """
 
@@ -79,7 +85,9 @@ class AsyncEngine(AsyncFlowEngine):
         keep_ids: timedelta | None = None,
         retention: timedelta | EllipsisType | None = ...,
         payload: Sequence[Stage] | None = None,
+        remote: FlowCaller | None = None,
         commit_on_loop: bool = False,
+        instrument: OpenTelemetry | bool | None = None,
     ) -> None:
         """A thread writes to the store, so that a disk that stalls never blocks the event loop.
 
@@ -89,7 +97,16 @@ class AsyncEngine(AsyncFlowEngine):
         options = (checked_namespace(namespace), checked_concurrency(concurrency))
         driver = driver_for(store) if payload is None else PayloadDriver(driver_for(store), payload)
         spans = (checked_keep(keep, retention), checked_keep_ids(keep_ids))
-        self._session = Session(driver, checked_clock(clock), *options, *spans, commit_on_loop, self._any_loop)
+        self._session = Session(
+            driver,
+            checked_clock(clock),
+            *options,
+            *spans,
+            commit_on_loop,
+            self._any_loop,
+            checked_instrument(instrument),
+            remote,
+        )
         self._clock = self._session.clock
         super().__init__(self._session)
 
@@ -121,8 +138,11 @@ class AsyncEngine(AsyncFlowEngine):
             name = checked_flow(flow, "register").name
             if name in known and known[name].definition != flow.definition:
                 raise DefinitionError(f"another flow {name!r} is registered: give the new one another name")
+            flow.refuse_types()
             checked_transactions(flow, session.driver)
             known[name] = flow
+            if flow.kind == "workflow":  # its runs may wait for topics, whose messages such a worker advances
+                known[TOPIC] = TOPIC_FLOW
         session.flows.update(known)
         if session.lifetime.is_open:
             session.notifier.schedule_at(0)
@@ -141,14 +161,15 @@ class AsyncEngine(AsyncFlowEngine):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        tx: Any = None,
     ) -> AsyncSchedule[Out]:
         """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
 
         The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
         happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
         that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
-        the schedule: it keeps a pause, and with the same timing its next tick. Raises StepflowError for a timing that cannot be meant, and what
-        `start` raises for the input.
+        the schedule: it keeps a pause, and with the same timing its next tick. With `tx`, the caller's open transaction on the same store, it takes
+        place when that commits. Raises StepflowError for a timing that cannot be meant, and what `start` raises for the input.
         """
         session = self._session
         session.lifetime.check_open()
@@ -166,7 +187,7 @@ class AsyncEngine(AsyncFlowEngine):
             priority=priority,
             now=self._clock.now(),
         )
-        await session.schedules.put(wanted)
+        await session.schedules.put(wanted, tx)
         return AsyncSchedule(session.schedules, self._clock, wanted.id, lambda run_id: self.get(flow, run_id))
 
     def get_schedule(self, id: str) -> AsyncSchedule[Any]:  # noqa: A002
@@ -177,6 +198,28 @@ class AsyncEngine(AsyncFlowEngine):
     async def schedules(self) -> list[ScheduleInfo]:
         """All schedules of the namespace, by id."""
         return [schedule_info(record) for record in await self._session.schedules.every()]
+
+    async def pause_flow(self, flow: Flow[Any, Any] | str) -> None:
+        """Let no worker take runs of this flow until `resume_flow`; runs that are held go on. It takes starts, which are `paused`.
+
+        The pause is stored, so it holds for all workers, and for those that begin later. The flow need not be registered; a warning is logged
+        if no worker at work has registered a flow of this name, and no run of it is stored.
+        """
+        self._session.lifetime.check_open()
+        name, pauses = flow_name(flow, "pause_flow"), self._session.client.pauses
+        await pauses.set_flow(name, paused=True)
+        if isinstance(flow, str) and name not in self._session.flows:
+            await pauses.warn_of(name)
+
+    async def resume_flow(self, flow: Flow[Any, Any] | str) -> None:
+        """Let workers take runs of a paused flow again; those that are paused themselves stay so."""
+        self._session.lifetime.check_open()
+        await self._session.client.pauses.set_flow(flow_name(flow, "resume_flow"), paused=False)
+
+    async def paused_flows(self) -> list[PausedFlow]:
+        """The flows of the namespace that are paused, by name."""
+        self._session.lifetime.check_open()
+        return await self._session.client.pauses.flows()
 
     async def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.
@@ -214,13 +257,15 @@ class AsyncEngine(AsyncFlowEngine):
             with nullcontext() if limit_s is None else session.limited(limit_s):
                 while (idle := await session.worker.run(until_idle=True)) and advance:
                     due = session.worker.idle_until
-                    if due is not None and jumps.over:
+                    if due is not None and jumps.exhausted(due):
                         raise jumps.problem(await self._next_one(due))
                     if not jumps.to(due):
                         break
                     await session.leases.release_expired()
         due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
-        waiting, blocked = await session.reader.read(NotDueQuery(tuple(session.flows), self._clock.now()))
+        waiting, blocked = await session.reader.read(
+            NotDueQuery(tuple(name for name in session.flows if name not in (TOPIC, HOST)), self._clock.now())
+        )
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due), blocked)
 
     async def _next_one(self, due: int) -> str:
@@ -228,10 +273,9 @@ class AsyncEngine(AsyncFlowEngine):
         for schedule in await self.schedules():
             if schedule.next is not None and schedule.next <= moment(due):
                 return f"a tick of schedule {schedule.id!r} is due"
-        for status in (Status.WAITING, Status.SLEEPING):
-            for run in await self.runs(status=status, limit=MAX_LIMIT):
-                if run.due == moment(due):
-                    return f"run {run.id!r} of flow {run.flow!r} is {status} at {run.position[0] if run.position else run.to}"
+        for run in await self.runs(order="due", ascending=True):
+            if run.due == moment(due):
+                return f"run {run.id!r} of flow {run.flow!r} is {run.status} at {run.position[0] if run.position else run.to}"
         delays = await self._session.reader.read(DelayQuery(due, pending=True))
         owners = ", ".join(sorted({repr(delay.state.id) for delay in delays})) or "a run"
         return f"a delay of {owners} is due at {moment(due).isoformat()}"

@@ -43,6 +43,9 @@ class LoopOwner(Protocol):
     def offer(self, work: Callable[[], None]) -> bool:
         """Whether the calling thread has the loop for its own call: then it calls the step soon."""
 
+    def goes_on(self) -> bool:
+        """Whether the calling thread, which makes a step that it was offered, makes the next one of the same run at once."""
+
     def do_between(self, fn: Callable[..., None], *args: Any) -> bool:
         """Whether the calling thread has the loop, which does not run now: then `fn`, which belongs to the loop, was called."""
 

@@ -17,7 +17,6 @@ from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, dump
 
 DEFAULT_KEEP = timedelta(days=30)
-MAX_PRIORITY = 2**31 - 1
 MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 
@@ -88,15 +87,10 @@ def checked_at(at: Any) -> int:
     return min(max(timestamp(checked_moment(at)), FIRST), LAST)
 
 
-def checked_priority(priority: Any) -> int:
-    """A priority."""
-    if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > MAX_PRIORITY:
-        raise StepflowError(f"priority={priority!r:.80}: give a whole number, low ones go first; 0 is usual")
-    return priority
-
-
 def checked_limits(limits: Any) -> list[Limit]:
     """Limits of different keys."""
+    if limits == ():
+        return []
     given = [limits] if isinstance(limits, Limit) else limits
     try:
         found = list(given)

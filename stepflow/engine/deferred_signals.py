@@ -115,6 +115,11 @@ class DeferredSignals:
         while self._came:
             signal.raise_signal(self._came.popitem()[0])
 
+    @property
+    def came(self) -> bool:
+        """Whether signals wait to be handled."""
+        return bool(self._came)
+
     def handle(self) -> None:
         """Call the handlers of the signals that wait."""
         while self._came and threading.current_thread() is threading.main_thread():

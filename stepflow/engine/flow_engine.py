@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.pruning import PrunedId
-from stepflow.drivers.port.queries import RunQuery
 from stepflow.drivers.port.store import Driver, Store
-from stepflow.engine.checks import checked_statuses
+from stepflow.engine.client.bulk import (
+    PAUSE,
+    RESUME,
+    Affected,
+    CancelVerb,
+    RedriveVerb,
+    Verb,
+    WakeVerb,
+    checked_dry_run,
+    checked_runs,
+    publishing,
+)
+from stepflow.engine.client.bulk_forks import forking, rewinding
+from stepflow.engine.client.bulk_move import moving
 from stepflow.engine.client.client import Client, Existing
+from stepflow.engine.client.filters import Page, RunFilter, checked_filter, checked_order, of_flow
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
+from stepflow.engine.client.topics import KEEP, planned_message
 from stepflow.engine.clock import moment, uuid7
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, checked_limit
-from stepflow.model.family import PARENT
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
+from stepflow.steps import StepFlow
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -132,25 +146,34 @@ class AsyncFlowEngine(AsyncVerbs):
 
     async def runs(
         self,
+        filter: RunFilter | None = None,  # noqa: A002
         *,
         flow: str | None = None,
         status: str | Iterable[str] | None = None,
         open: bool | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
         parent: str | None = None,
+        order: Literal["created", "id", "updated", "due"] = "created",
+        ascending: bool = False,
         limit: int = 50,
         after: str | None = None,
-    ) -> list[RunInfo]:
-        """Runs, the newest first; `after` is the last id of the page before.
+        cursor: str | None = None,
+    ) -> Page[RunInfo]:
+        """A page of runs, the newest first; `page.next` is the `cursor` of the next page, None on the last one.
 
-        `status` is one status or several; `open=True` leaves out the runs that have ended, `open=False` all others.
-        `parent` asks for the direct children of that run.
+        Give a RunFilter, or some of its conditions alone. `order` is by time of creation, id, last revision or due time, the
+        last first unless `ascending`; by due time only runs that sleep, or wait until a time, are listed. While runs change, a list by creation
+        or id has each run that is there all the time once; one by revision or due time has no run twice, and may leave out those that move.
+        A call looks at a bounded number of runs: with a `next`, a page may be shorter than `limit`, even empty. `after`, the id of the
+        last run of the page before, does for a cursor in lists by creation and id.
         """
         self._parts.lifetime.check_open()
-        wanted = checked_statuses(status, open)
-        wanted_labels = checked_labels(labels) | ({} if parent is None else {PARENT: checked_id(parent)})
-        query = RunQuery(self._parts.clock.now(), flow, None, wanted_labels, after, checked_limit(limit))
-        return await self._parts.client.runs(query, wanted)
+        given = {"flow": flow, "status": status, "open": open, "labels": labels, "parent": parent}
+        wanted = checked_filter(filter, {name: value for name, value in given.items() if value is not None})
+        by = checked_order(order, ascending)
+        if after is not None and cursor is not None:
+            raise StepflowError("runs(after=..., cursor=...): give one of them")
+        return await self._parts.client.runs(wanted, by, ascending, checked_limit(limit), after, cursor)
 
     async def broadcast(
         self,
@@ -172,6 +195,164 @@ class AsyncFlowEngine(AsyncVerbs):
         return await self._parts.client.broadcast(
             self._parts.client.planned_event("*", name, payload, event_id), wanted
         )
+
+    async def publish_topic(
+        self,
+        name: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        keep: timedelta = KEEP,
+        tx: Any = None,
+    ) -> None:
+        """Publish a message to a topic, once for any number of runs: those that wait for it, and those that begin to wait while it is kept.
+
+        The same `name` and `id` twice is published once; without an `id` every call is a new message. With `tx`, the caller's open
+        transaction on the same store, it is published when that commits. A worker that has registered a workflow wakes the runs that wait.
+        """
+        parts = self._parts
+        parts.lifetime.check_open()
+        now = parts.clock.now()
+        commit = planned_message(name, payload, uuid7(parts.clock) if id is None else id, keep, now)
+        await (parts.client.create(commit) if tx is None else parts.client.post(tx, commit))
+
+    async def cancel(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """End runs as cancelled: those of a filter that have not ended, or those of one id or several.
+
+        With a filter nothing is changed unless `dry_run=False` is given: the answer has the runs that are meant. Runs are changed in
+        small commits, between which workers go on; after each of them `report(count)` is called with the number so far.
+        A run that cannot be changed is skipped, the answer tells why. If the process dies meanwhile, the same call goes on with the others.
+        """
+        return await self._affected("cancel", CancelVerb(self._parts.client.cancel), runs, dry_run, report)
+
+    async def redrive(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Let failed runs go on at the step that failed: those of a filter, or of ids; `dry_run` and `report` as for `cancel`.
+
+        By its id a blocked or waiting run is looked at again too, as by `run.redrive`.
+        """
+        return await self._affected("redrive", RedriveVerb(), runs, dry_run, report)
+
+    async def wake(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Let runs be looked at now that sleep, poll or are blocked: those of a filter, or of ids; `dry_run` and `report` as for `cancel`.
+
+        Runs that wait for an event, or whose call has an unknown outcome, are skipped.
+        """
+        return await self._affected("wake", WakeVerb(), runs, dry_run, report)
+
+    async def pause(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Hold runs back as `run.pause` does: those of a filter that have not ended, or of ids; `dry_run` and `report` as for `cancel`.
+
+        Runs that are started later are not paused: `pause_flow` pauses a flow.
+        """
+        return await self._affected("pause", PAUSE, runs, dry_run, report)
+
+    async def resume(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Let paused runs go on: those of a filter, or of ids; `dry_run` and `report` as for `cancel`. A paused flow stays paused."""
+        return await self._affected("resume", RESUME, runs, dry_run, report)
+
+    async def publish(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        name: str,
+        payload: Any = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Give an event to each of the runs: those of a filter that have not ended (with `status="failed"` failed ones too), or of ids.
+
+        The same `name` and `id` twice is stored once for a run: give an `id`, and a call that was interrupted can be repeated. Runs of a registered
+        flow that takes no such payload are skipped. For `dry_run` and `report` see `cancel`, for runs that are started meanwhile `broadcast`.
+        """
+        event_id = uuid7(self._parts.clock) if id is None else id
+        event = self._parts.client.planned_event("*", name, payload, event_id)
+        return await self._affected("publish", publishing(event, runs, self._parts.flows), runs, dry_run, report)
+
+    async def move(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        flow: StepFlow[Any],
+        to: str | list[str],
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Let open runs of a chain go on at another position, for example those whose position a new definition does not know.
+
+        `to` is a position of this definition, e.g. `"completed:order/pay"`: the step behind it is done next, with the exchange as it is. No
+        step is called, undone or repeated by that. The runs are those of a filter and this flow, or of ids; those that a worker holds are skipped.
+        `dry_run` and `report` are as for `cancel`. Raises UnknownState for a position that the flow does not have.
+        """
+        verb, wanted = moving(flow, to), checked_runs(runs, "move")
+        if isinstance(wanted, RunFilter):
+            wanted = of_flow(wanted, flow.name)
+        return await self._affected("move", verb, wanted, dry_run, report)
+
+    async def fork(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        step: str,
+        *,
+        suffix: str,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Start a new run where each of these runs was before `step`, as `run.fork` does; its id is that of the run with `suffix` behind it.
+
+        A run whose fork exists is skipped, so the same call can be repeated. `dry_run` and `report` are as for `cancel`.
+        """
+        verb = forking(self._parts.client.forks, self._parts.flows, step, suffix)
+        return await self._affected("fork", verb, runs, dry_run, report)
+
+    async def rewind(
+        self,
+        runs: RunFilter | str | Iterable[str],
+        step: str,
+        *,
+        dry_run: bool | None = None,
+        report: Callable[[int], object] | None = None,
+    ) -> Affected:
+        """Let each of these runs go back to before `step`, as `run.rewind` does; those that a worker holds are skipped. For the rest see `fork`."""
+        verb = rewinding(self._parts.client.forks, self._parts.flows, step)
+        return await self._affected("rewind", verb, runs, dry_run, report)
+
+    async def _affected(
+        self, name: str, verb: Verb, runs: Any, dry_run: bool | None, report: Callable[[int], object] | None
+    ) -> Affected:
+        self._parts.lifetime.check_open()
+        wanted = checked_runs(runs, name)
+        return await self._parts.client.bulk.do(verb, wanted, checked_dry_run(dry_run, wanted), report)
 
     async def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.

@@ -12,8 +12,8 @@ class Health:
     """The health of an engine at one moment: one entry per kind of background thread or task, in a fixed order.
 
     The names are `heartbeat`, `changes` (listens for other processes), `writer` (commits), `steps` (threads of sync
-    steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, those of the store's session, and `clock` if the store
-    has one.
+    steps), `feed` (watches), `leases` (States that a commit moved here), `pruning`, `worker`, those of the store's session, `clock` if the store
+    has one, and `remote flows` (looks for hosts) with `remote=`.
     `lost_threads` counts the steps that have not ended although their `timeout` is over; with as many as the engine's
     `concurrency` a worker claims no more.
     """

@@ -19,6 +19,20 @@ _thread: ContextVar[int] = ContextVar(
 )  # other threads may have a copy of the context
 
 
+class _Inline(threading.local):
+    """Whether this thread is in `run_inline`; no context, as callbacks and tasks that begin there would keep it."""
+
+    runs = False
+
+
+_inline = _Inline()
+
+
+def runs_inline() -> bool:
+    """Whether `run_inline` runs the calling coroutine, so that it may wait for nothing."""
+    return _inline.runs
+
+
 def hidden_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that is hidden from the calling code, if it runs in this thread."""
     found = _hidden.get()
@@ -58,12 +72,15 @@ class ShownLoop:
 
 def run_inline(work: Coroutine[Any, Any, T], refusal: str) -> T:
     """Run a coroutine to its end in the calling thread; StepflowError with `refusal` if it has to wait for something."""
-    with ShownLoop():
-        try:
+    before, _inline.runs = _inline.runs, True
+    try:
+        with ShownLoop():
             work.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
-        work.close()
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        _inline.runs = before
+    work.close()
     raise StepflowError(refusal)
 
 

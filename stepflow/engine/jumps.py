@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from stepflow.engine.clock import SECOND, Clock, VirtualClock, microseconds, timestamp
+from stepflow.engine.clock import SECOND, Clock, VirtualClock, microseconds, moment, timestamp
 from stepflow.errors import StepflowError
 
 MAX_JUMPS = 5_000
@@ -25,10 +25,9 @@ class Jumps:
         self._until = None if until is None else _checked_until(until, clock.now())
         self._left = self._most = max_jumps
 
-    @property
-    def over(self) -> bool:
-        """Whether the next jump is one too many."""
-        return self._left == 0
+    def exhausted(self, due: int) -> bool:
+        """Whether a jump to this time, not after the end, is one too many."""
+        return self._left == 0 and (self._until is None or due <= self._until)
 
     def to(self, due: int | None) -> bool:
         """Jump to a due time (microseconds UTC); False if nothing is due, or not before the end."""
@@ -43,9 +42,11 @@ class Jumps:
     def problem(self, next_one: str) -> StepflowError:
         """The refusal of one jump more; `next_one` tells what is due then."""
         assert self._clock is not None
+        move = "if that goes on for ever, give until=, a duration or a moment; else a larger max_jumps="
+        if self._until is not None:
+            move = f"it is not {moment(self._until).isoformat()} (until=) yet: give a larger max_jumps=, or an earlier until="
         return StepflowError(
-            f"run_until_idle(advance=True): after {self._most} jumps it is {self._clock.datetime().isoformat()}, and {next_one}: "
-            "if that goes on for ever, give until=, a duration or a moment; else a larger max_jumps="
+            f"run_until_idle(advance=True): after {self._most} jumps it is {self._clock.datetime().isoformat()}, and {next_one}: {move}"
         )
 
 

@@ -69,7 +69,7 @@ class LoopThread:
         self._awaited: set[Future[Any]] = set()  # of the calls that wait for the thread
         self._steps: StepThreads | None = None
         self._work: list[Callable[[], None]] = []  # steps that were offered to the caller
-        self._turns = 0  # phases of callers so far
+        self._turns, self._until = 0, 0.0  # phases of callers so far; monotonic time of the end of a work phase
         self._ran = 0.0  # monotonic time when a caller ran the loop last
         self._parked = False  # the thread waits to be woken
         self._signals = DeferredSignals(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
@@ -138,6 +138,13 @@ class LoopThread:
         self._work.append(work)
         if self._runs:
             self._loop.stop()
+        return True
+
+    def goes_on(self) -> bool:
+        """Whether the calling thread, which makes a step that it was offered, makes the next one of the same run at once."""
+        if not self.may_block or self._work or self._signals.came or _clock.monotonic() > self._until:
+            return False
+        self._turns += 1
         return True
 
     def do_between(self, fn: Callable[..., None], *args: Any) -> bool:
@@ -268,8 +275,8 @@ class LoopThread:
 
     def _do_work(self) -> None:
         """A work phase. Several steps, or a step beside others, go to threads."""
-        work, steps, until = self._work, self._steps, _clock.monotonic() + WORK_S
-        while work and steps is not None:
+        work, steps, self._until = self._work, self._steps, _clock.monotonic() + WORK_S
+        while work and steps is not None and _clock.monotonic() <= self._until:
             if self._threaded or len(work) > 1 or steps.busy:
                 self._push_to_threads()
                 return
@@ -277,8 +284,6 @@ class LoopThread:
             self._turns += 1
             steps.do(work.pop())
             self._signals.handle()
-            if _clock.monotonic() > until:
-                break
         if work:
             self._loop.stop()  # after one turn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,31 +14,30 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.blocking.base import call_inline, call_on
 from stepflow.engine.blocking.flow_engine import FlowEngine
-from stepflow.engine.client.client import Client
 from stepflow.engine.client.schedules import Schedules
 from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.client.waiters import RunWaiters
 from stepflow.engine.clock import Clock, StoreClock, SystemClock, VirtualClock, uuid7
 from stepflow.engine.commit.callers import CallersCommitter
-from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
-from stepflow.engine.execution.child_calls import ChildCalls
-from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import UserTransactions
 from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.engine.futures import Outcome, off_loop, uninterrupted, value_of
 from stepflow.engine.health import Health
+from stepflow.engine.instrument.parts import parts_for
+from stepflow.engine.instrument.telemetry import OpenTelemetry
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.change_listener import ChangeListener
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.membership.store_time import StoreTime
+from stepflow.engine.remote.caller import FlowCaller, HostSearch
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_runner import FunctionRunner
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.service import StateService
-from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.states.unclaimed_states import UnclaimedStates
 from stepflow.engine.store_reader import StoreReader
 from stepflow.engine.thread_pool import ThreadPool
 from stepflow.engine.worker.firing import Firing
@@ -55,6 +54,7 @@ T = TypeVar("T")
 QUIET_S = 0.25  # on a busy disk a run of ten steps takes 0.1 s; the threads cost such a run as much as its steps
 REST_S = 2.0  # for a worker that another task stops to come to its end
 GRACE_S = 10.0  # for steps that have begun when a worker is asked to stop
+READERS = 100  # threads that read the store, at most: no store has more connections; further reads wait for one
 
 
 class Session:
@@ -70,9 +70,13 @@ class Session:
         keep_ids: timedelta | None,
         commit_on_loop: bool,
         any_loop: bool = False,
+        instrument: OpenTelemetry | bool | None = None,
+        remote: FlowCaller | None = None,
     ) -> None:
-        self._commit_on_loop = commit_on_loop
+        self._commit_on_loop, self._instrument, self._remote = commit_on_loop, instrument, remote
+        self._discovery: HostSearch | None = None
         self._pruning: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._background: tuple[AbstractAsyncContextManager[None], asyncio.Task[Outcome[bool]]] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
@@ -85,9 +89,11 @@ class Session:
         if self.lifetime.is_open:
             raise StepflowError("this engine is open already: make another Engine for a second session")
         loop, clock, flows, lifetime = asyncio.get_running_loop(), self.clock, self.flows, self.lifetime
-        owner = _new_owner()
-        self._pool = ThreadPool(loop, "stepflow-reader")
-        self.store = store = await self._call(self.driver.connect, self.namespace, owner, clock.now())
+        owner, self._made = _new_owner(), parts_for(self._instrument, clock)
+        made = self._made
+        self._pool = ThreadPool(loop, "stepflow-reader", most=READERS)
+        connected = await self._call(self.driver.connect, self.namespace, owner, clock.now())
+        self.store = store = made.store(connected)
         self._store_time = StoreTime(store, clock, self._call)
         if not clock.virtual:
             try:
@@ -101,40 +107,59 @@ class Session:
         notifier.listens_while(lambda: self._pruning is not None)  # while a worker works for longer than QUIET_S
         self.committer = self._new_committer(loop)
         self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
-        self.executor, self.heartbeat = Executor(clock, self.committer), Heartbeat(store, clock, notifier)
+        self.executor, self.heartbeat = made.executor(clock, self.committer), Heartbeat(store, clock, notifier)
         unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
         self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, unadvanced)
         callers = CallersCommitter(self.committer, self.driver.url)
-        forget_ids, cancels = self.pruner.forget_ids, Canceller(store, clock, callers, notifier)
-        self.client = Client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids, cancels)
+        forget_ids, cancels = self.pruner.forget_ids, made.canceller(store, clock, callers, notifier)
+        self.client = made.client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids, cancels)
         self.schedules = Schedules(clock, callers, notifier, reader, lifetime, self.client, flows)
-        self.feed = RevisionFeed(store, clock, reader, notifier)
+        self.feed = made.feed(store, clock, reader, notifier)
         self.executions = executions = Executions(notifier, lifetime)
         self.leases = KeptLeases(clock, self.committer, self.heartbeat, lifetime, executions)
         self.service = StateService(clock, callers, reader, notifier, self.leases, executions)
-        verbs = AsyncFlowEngine(self)
-        sync_verbs = FlowEngine(verbs, call_inline if clock.virtual else call_on(loop))
-        self.runner = FunctionRunner(
-            self.service, self.leases, executions, self.executor, flows, engine=verbs, sync_engine=sync_verbs
-        )
+        self.unclaimed = UnclaimedStates(self.service, callers, reader, notifier, clock)
+        if self._remote is not None:
+            self._discovery = self._remote.search(reader, clock, notifier, flows)
+        look = None if self._discovery is None else self._discovery.look
+        self._verbs = AsyncFlowEngine(self)
+        self._sync_verbs = FlowEngine(self._verbs, call_inline if clock.virtual else call_on(loop))
+        self.runner = self.runner_of(flows, look)
         self._redefinition = Redefinition(reader, self.committer, notifier, clock, flows)
         self.worker = self._worker(store, clock, notifier, owner.id)
         if isinstance(clock, VirtualClock):
             clock.subscribe(notifier.clock_moved)
 
+    def runner_of(
+        self, flows: Mapping[str, Flow[Any, Any]], look: Callable[[], Awaitable[None]] | None = None
+    ) -> FunctionRunner:
+        """What calls functions of these flows, and carries out the commands that they return."""
+        parts = (self.service, self.leases, self.executions, self.executor, self.clock)
+        return self._made.runner(*parts, flows, engine=self._verbs, sync_engine=self._sync_verbs, look=look)
+
     def _worker(self, store: Store, clock: Clock, notifier: Notifier, owner: str) -> Worker:
         """The worker, with what makes its attempts."""
         committer, executor = self.committer, self.executor
         transactions = UserTransactions(self.driver, store, clock, executor, notifier.transaction_committed)
-        cancels = Canceller(store, clock, committer, notifier)
-        children = ChildCalls(store, clock, committer, cancels, notifier.due_now)
+        cancels = self._made.canceller(store, clock, committer, notifier)
+        children = self._made.children(store, clock, committer, cancels, notifier.due_now)
         return Worker(
             store,
             clock,
             committer,
             notifier,
             self.heartbeat,
-            styles(clock, committer, executor, transactions, self.runner, children, store.takes_deltas),
+            styles(
+                clock,
+                committer,
+                executor,
+                transactions,
+                self.runner,
+                children,
+                self.reader,
+                store.takes_deltas,
+                self._made.attempts,
+            ),
             executor.limits,
             self.feed,
             self.executions,
@@ -174,6 +199,8 @@ class Session:
             await self.lifetime.wait_for_rest(REST_S)  # another task or thread may be inside `at_work`
             await self.executions.end_background(grace_s)
             await self.leases.release_all()
+            if self._discovery is not None:
+                await self._discovery.close()
         finally:  # the store may refuse the last releases: the threads and the owner's lock must end all the same
             self.leases.close()
             if isinstance(self.clock, VirtualClock):
@@ -211,12 +238,16 @@ class Session:
             await self.lifetime.end_of_work()
         self.lifetime.work_began()
         self.worker.ready()
+        self._made.slots(self.concurrency)
         quiet = None if self.clock.virtual else asyncio.get_running_loop().call_later(QUIET_S, self._accompany)
         try:
             if beat:
                 await self.committer.call(self.heartbeat.beat)
+            if self._discovery is not None:
+                await self._discovery.look()
             yield
         finally:
+            self._made.slots(-self.concurrency)
             if not self.lifetime.forked:
                 if quiet is not None:
                     quiet.cancel()
@@ -229,13 +260,18 @@ class Session:
     def _accompany(self) -> None:
         self.heartbeat.start(lambda: self.worker.busy)
         self._pruning = asyncio.create_task(self.pruner.run())
+        if self._discovery is not None:
+            self._looking = asyncio.create_task(self._discovery.run())
         self.notifier.listen()
 
     async def _rest(self) -> None:
         self.lifetime.work_ends()
         try:
             await self.worker.stop(GRACE_S)
-            pruning, self._pruning = self._pruning, None
+            pruning, looking, self._pruning, self._looking = self._pruning, self._looking, None, None
+            if looking is not None:
+                looking.cancel()
+                await asyncio.wait([looking])
             if pruning is not None:
                 pruning.cancel()
                 await asyncio.wait([pruning])
@@ -301,6 +337,7 @@ class Session:
             self.pruner.guard,
             *self.store.guards,
             *self._store_time.guards,
+            *([] if self._discovery is None else [self._discovery.guard]),
         ]
         return Health(tuple(guard.health for guard in guards), self.executor.limits.lost)
 

@@ -17,7 +17,7 @@ from typing import Any
 from stepflow import errors
 from stepflow.errors import StepFailed
 from stepflow.model import outcome as outcomes
-from stepflow.model.error_text import kind_of, message_of
+from stepflow.model.error_text import args_of, attributes_of, cause_of, is_a, kind_of, message_of, set_args, set_cause
 
 HEADING = "Traceback (most recent call last):\n"
 HEADER = re.compile(f"^{re.escape(HEADING)}", re.M)
@@ -39,7 +39,7 @@ def stored(error: Exception) -> str:
     if _found(kind.__module__, kind.__qualname__) is not kind:
         return json.dumps(raw)
     raw["module"] = kind.__module__
-    for args, state in ((_plain(error.args), _plain(vars(error))), (_plain([message_of(error)]), None)):
+    for args, state in ((_plain(args_of(error)), _plain(attributes_of(error))), (_plain([message_of(error)]), None)):
         if args is None:
             continue
         again = raw | {"args": args, "state": state or {}}
@@ -64,7 +64,7 @@ def restored(key: str, text: str) -> Exception:
     if error is None:
         error = StepFailed(key, raw["type"], raw["message"], raw["traceback"])
     if raw["traceback"]:
-        error.__cause__ = StepTraceback(raw["traceback"])
+        set_cause(error, StepTraceback(raw["traceback"]))
     return error
 
 
@@ -73,9 +73,9 @@ def described(error: BaseException, trace: TracebackType | None) -> str:
 
     A step's failure has one traceback: the lines of the workflow, then those of the step, which may have run elsewhere.
     """
-    if isinstance(error, StepFailed):
+    if is_a(error, StepFailed):
         kind, message, text = error.type, error.message, error.traceback
-    elif isinstance(cause := _cause(error), StepTraceback):
+    elif is_a(cause := cause_of(error), StepTraceback):
         kind, message, text = kind_of(error), message_of(error), cause.text
     else:
         return outcomes.describe(error)
@@ -98,14 +98,8 @@ def origin(error: BaseException | None, failures: Mapping[str, Exception]) -> st
             BaseException.with_traceback(error, None)
             return key
         seen.add(id(error))
-        error = _cause(error)
+        error = cause_of(error)
     return ""
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """The exception that this one was raised from, whatever attributes its class has."""
-    found: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
-    return found
 
 
 def _made(raw: dict[str, Any]) -> Exception:
@@ -114,8 +108,8 @@ def _made(raw: dict[str, Any]) -> Exception:
         raise LookupError(raw["type"])
     args = raw["args"]
     error: Exception = kind.__new__(kind, *args)
-    error.args = tuple(args)
-    vars(error).update(raw["state"])
+    set_args(error, tuple(args))
+    attributes_of(error).update(raw["state"])
     return error
 
 

@@ -9,6 +9,7 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.store import Query, Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.hidden_loop import runs_inline
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.thread_pool import ThreadPool
 
@@ -16,7 +17,10 @@ T = TypeVar("T")
 
 
 class StoreReader:
-    """The reading methods of a store, each in a thread (under virtual time at once); StepflowError if the engine is not open."""
+    """The reading methods of a store, each in a thread; at once under virtual time, and in a call that may not wait.
+
+    StepflowError if the engine is not open.
+    """
 
     def __init__(self, store: Store, clock: Clock, lifetime: Lifetime, pool: ThreadPool) -> None:
         self._store, self._clock, self._lifetime, self._pool = store, clock, lifetime, pool
@@ -38,7 +42,11 @@ class StoreReader:
         """What is due when, of flows name -> definition hash."""
         return await self.call(self._store.next_due, flows, self._clock.now())
 
+    async def time(self) -> int | None:
+        """The store's time, None if it has none of its own."""
+        return await self.call(self._store.time)
+
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """The result of a function that reads the store several times."""
         self._lifetime.check_open()
-        return fn(*args) if self._clock.virtual else await self._pool.submit(fn, *args)
+        return fn(*args) if self._clock.virtual or runs_inline() else await self._pool.submit(fn, *args)

@@ -1,4 +1,4 @@
-"""Daemon threads for work that may block: as many as works that block at the same time, and one if none blocks.
+"""Daemon threads for work that may block: as many as works that block at the same time, up to a limit, and one if none blocks.
 
 One thread does all work that becomes ready together, without a thread switch; another thread continues with the rest only
 when a step blocks. The threads are daemons, because a step that never returns must not keep the process from ending.
@@ -31,10 +31,15 @@ log = logging.getLogger("stepflow")
 
 
 class ThreadPool:
-    """Threads made when needed and kept until `close`; `steps` tells whether the work is user code."""
+    """Threads made when needed and kept until `close`; `steps` tells whether the work is user code.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, name: str, *, steps: bool = False) -> None:
-        self._loop, self._name, self._steps = loop, name, steps
+    With `most` there are at most so many threads, and further work waits for one of them: no work may wait for other work.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, *, steps: bool = False, most: int | None = None
+    ) -> None:
+        self._loop, self._name, self._steps, self._most = loop, name, steps, most
         self._caller = loop.owner if isinstance(loop, CallerLoop) else None
         if self._caller is not None and steps:
             self._caller.use(self)
@@ -130,6 +135,15 @@ class ThreadPool:
         """The same while no other task runs that may have something to write, too."""
         return self._caller is not None and self._caller.first_step and self._caller.may_block
 
+    @property
+    def has_caller(self) -> bool:
+        """Whether it belongs to a blocking engine, whose callers may do the work themselves."""
+        return self._caller is not None
+
+    def caller_goes_on(self) -> bool:
+        """Whether the calling thread, which does a work that it was offered, may do the next work of the same kind at once."""
+        return self._caller is not None and self._caller.goes_on()
+
     def _tell(self, fn: Callable[..., None], *args: Any) -> None:
         if running_loop() is self._loop:
             fn(*args)
@@ -166,8 +180,8 @@ class ThreadPool:
             self._start()
 
     def _start(self) -> None:
-        """Start a thread. If the system refuses it, try again later; a thread that ends its step may come first."""
-        if self._retrying:
+        """Start a thread unless there are enough. If the system refuses it, try again later; one that ends its step may come first."""
+        if self._retrying or len(self._threads) == self._most:
             self._waking = False
             return
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from attrs import define, field
 
-from stepflow import HistoryEntry, Run, StepFlow, Steps, current, named
+from stepflow import Engine, HistoryEntry, Run, StepFlow, StepflowError, Steps, current, named
 
 
 @define
@@ -79,3 +82,25 @@ def positions(run: Run[Any]) -> list[str]:
 def told(entry: HistoryEntry) -> tuple[list[str], Any, str]:
     """The content of a revision, without its number and time."""
     return entry.position, entry.exchange, entry.status
+
+
+@contextmanager
+def held_run(engine: Engine) -> Iterator[Run[Order]]:
+    """The run `held` of the flow `slow`, in its step `s`, which goes on at the end of the block; a worker holds it."""
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow(order: Order) -> None:
+        began.set()
+        go_on.wait(30)
+
+    flow = named("slow", Order).do("s", slow).compile()
+    engine.register(flow)
+    with engine.worker():
+        run = engine.start(flow, Order(), id="held")
+        assert began.wait(30)
+        try:
+            yield run
+        finally:
+            go_on.set()
+        with suppress(StepflowError):  # one that was cancelled
+            run.result(timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -37,6 +38,22 @@ def test_a_function_that_delays_itself_for_ever_has_a_bound_too(engine):
     engine.start(cron, id="cron")
     with pytest.raises(StepflowError, match=r"after 20 jumps .* a delay of 'cron' is due at"):
         engine.run_until_idle(advance=True, max_jumps=20)
+
+
+def test_too_few_jumps_for_a_bound_in_time_are_an_error_that_names_the_bound(engine, clock):
+    engine.register(cron)
+    engine.start(cron, id="cron")
+    end = (clock.datetime() + timedelta(minutes=31)).isoformat()
+    with pytest.raises(StepflowError, match=rf"after 20 jumps .* it is not {re.escape(end)} .* larger max_jumps="):
+        engine.run_until_idle(advance=True, until=timedelta(minutes=31), max_jumps=20)
+
+
+def test_as_many_jumps_as_there_are_times_before_the_bound_suffice(engine, clock):
+    start = clock.datetime()
+    engine.register(cron)
+    engine.start(cron, id="cron")
+    engine.run_until_idle(advance=True, until=timedelta(seconds=630), max_jumps=10)
+    assert clock.datetime() - start == timedelta(seconds=630)
 
 
 def test_a_bound_in_time_stops_the_clock_there(engine, clock):

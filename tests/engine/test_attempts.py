@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepflow import Engine, RetryPolicy, Status, Steps, current, named
-from stepflow.drivers.port.commit import Commit, Owner, Write
+from stepflow.drivers.port.commit import Commit, Write
 from stepflow.testing import VirtualClock
 from tests.engine.flows import Broken, Order
 
@@ -67,13 +67,13 @@ def _numbers(groups: list[int]) -> list[int]:
     return [*range(1, groups[-1] + 1)] * outer if groups else [1]
 
 
-def test_attempts_grow_with_crashes_in_a_group_too(store, clock):
+def test_attempts_grow_with_crashes_in_a_group_too(store, session, clock):
     seen: list[int] = []
     flow = named("x").retry("r", RetryPolicy(), Steps().do("a", lambda: seen.append(current().attempt))).compile()
     with Engine(store, clock=clock) as engine:
         run = engine.start(flow, id="one")
         for crash in range(2):
-            victim = store.connect("", Owner(f"victim-{crash}", "host", 1), clock.now())
+            victim = session(f"victim-{crash}")
             assert victim.claim({"x": flow.definition}, clock.now(), 1)
             engine._engine._session.store.beat(clock.now(), [f"victim-{crash}"])
         assert run.info().attempt == 3
@@ -82,10 +82,10 @@ def test_attempts_grow_with_crashes_in_a_group_too(store, clock):
         assert seen == [3]
 
 
-def _die(engine: Engine, store: Any, flow: Any, clock: VirtualClock, times: int) -> None:
+def _die(engine: Engine, session: Any, flow: Any, clock: VirtualClock, times: int) -> None:
     """So many owners claim what is due, and die."""
     for _time in range(times):
-        victim = store.connect("", Owner(token := uuid4().hex, "host", 1), clock.now())
+        victim = session(token := uuid4().hex)
         assert victim.claim({"x": flow.definition}, clock.now(), 1) or victim.claim(
             {"x": flow.definition}, clock.now(), 1, suspects=True
         )
@@ -94,7 +94,7 @@ def _die(engine: Engine, store: Any, flow: Any, clock: VirtualClock, times: int)
 
 @pytest.mark.parametrize("group", [False, True])
 @pytest.mark.parametrize("delay", [0, 1])
-def test_attempts_grow_over_deaths_and_failures(store, clock, group, delay):
+def test_attempts_grow_over_deaths_and_failures(store, session, clock, group, delay):
     """Deaths, a failure, deaths, a failure: no number of an attempt comes twice."""
     seen: list[int] = []
 
@@ -112,13 +112,13 @@ def test_attempts_grow_over_deaths_and_failures(store, clock, group, delay):
     )
     with Engine(store, clock=clock) as engine:
         run = engine.start(flow, id="one")
-        _die(engine, store, flow, clock, 1)
+        _die(engine, session, flow, clock, 1)
         engine.register(flow)
         engine.run_until_idle()
         if delay:
             for _failure in range(2):
                 clock.advance(max(delay, 0.01))
-                _die(engine, store, flow, clock, 2)
+                _die(engine, session, flow, clock, 2)
                 assert run.info().attempt == seen[-1] + 3
                 engine.run_until_idle()
             assert seen == [1, 4, 7, 1]
@@ -146,13 +146,13 @@ def test_an_attempt_that_was_interrupted_counts(store, clock):
         assert seen == [1, 2, 3, 1]
 
 
-def test_a_death_after_a_commit_counts_for_the_step_that_had_begun(store, clock):
+def test_a_death_after_a_commit_counts_for_the_step_that_had_begun(store, session, clock):
     seen: list[int] = []
     flow = named("x").do("a", lambda: None).do("b", lambda: seen.append(current().attempt)).compile()
     with Engine(store, clock=clock) as engine:
         run = engine.start(flow, id="one")
         for name in ("one", "two"):
-            victim = store.connect("", Owner(name, "host", 1), clock.now())
+            victim = session(name)
             (claim,) = victim.claim({"x": flow.definition}, clock.now(), 1)
             if claim.row.unfinished == 0:
                 (record,) = victim.load(["one"])

@@ -1,4 +1,4 @@
-"""The step pool and the writer thread go on after a thread could not be started, and after callbacks that raise."""
+"""The pools and the writer thread go on after a thread could not be started and after callbacks that raise; readers are limited."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from stepflow import StepflowError, StoreError
+from stepflow import AsyncEngine, MemoryDriver, StepflowError, StoreError, named
+from stepflow.drivers.memory.session import MemoryStore
+from stepflow.engine import session
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
@@ -56,6 +58,60 @@ def test_threads_that_run_take_the_work_of_one_that_could_not_be_started(no_thre
         assert await asyncio.wait_for(second, WAIT_S) == 2
         await first
         pool.close()
+
+    asyncio.run(test())
+
+
+def threads_of(name: str) -> set[str]:
+    """The names of the live threads of a pool."""
+    return {thread.name for thread in threading.enumerate() if thread.name.startswith(f"{name}-")}
+
+
+def test_a_pool_with_a_limit_starts_no_thread_more_and_does_all_work():
+    async def test() -> None:
+        pool = ThreadPool(asyncio.get_running_loop(), "limited", most=2)
+        both, go_on = threading.Semaphore(0), threading.Event()
+
+        def work(n: int) -> int:
+            both.release()
+            go_on.wait(WAIT_S)
+            return n
+
+        done = [pool.submit(work, n) for n in range(5)]
+        for _thread in range(2):
+            assert await asyncio.to_thread(both.acquire, timeout=WAIT_S)
+        assert threads_of("limited") == {
+            "limited-1",
+            "limited-2",
+        }  # a third one would have been started before the second began
+        go_on.set()
+        assert await asyncio.wait_for(asyncio.gather(*done), WAIT_S) == [0, 1, 2, 3, 4]
+        assert threads_of("limited") == {"limited-1", "limited-2"}
+        assert await asyncio.wait_for(pool.submit(int, 5), WAIT_S) == 5  # by a thread that was idle
+        pool.close()
+
+    asyncio.run(test())
+
+
+def test_many_reads_at_once_share_a_limited_number_of_threads(monkeypatch):
+    monkeypatch.setattr(session, "READERS", 3)
+    begun, go_on, load = threading.Semaphore(0), threading.Event(), MemoryStore.load
+
+    def slow(self: MemoryStore, ids: Any) -> Any:
+        begun.release()
+        go_on.wait(WAIT_S)
+        return load(self, ids)
+
+    async def test() -> None:
+        async with AsyncEngine(MemoryDriver()) as engine:
+            run = await engine.start(named("f").do("a", lambda: None).compile())
+            monkeypatch.setattr(MemoryStore, "load", slow)
+            infos = [asyncio.create_task(run.info()) for _task in range(20)]
+            for _thread in range(3):
+                assert await asyncio.to_thread(begun.acquire, timeout=WAIT_S)
+            assert len(threads_of("stepflow-reader")) == 3
+            go_on.set()
+            assert {info.id for info in await asyncio.wait_for(asyncio.gather(*infos), WAIT_S)} == {run.id}
 
     asyncio.run(test())
 

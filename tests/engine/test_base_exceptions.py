@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
 
 from stepflow import AsyncEngine, Engine, RetryPolicy, RunFailed, Status, Steps, named
 from tests.engine.flows import Order, chain, note
+from tests.engine.test_cancel import WAIT_S
 
 REAL = pytest.mark.parametrize("real", [False, True], ids=["virtual", "real"])
 STYLE = pytest.mark.parametrize("style", ["sync", "async", "mixed"])
@@ -18,12 +20,13 @@ class Rude(BaseException):
     """An error that some libraries raise to bypass `except Exception`."""
 
 
-def raising(style: str, error: BaseException, times: int = 99) -> Any:
+def raising(style: str, error: BaseException, times: int = 99, called: threading.Event | None = None) -> Any:
     """A chain whose second step raises `error` in its first calls; `mixed` calls a sync step from an async chain."""
-    left = [times]
+    left, called = [times], called or threading.Event()
 
     def sync_step(order: Order) -> None:
         order.log.append("tried")
+        called.set()
         if left[0]:
             left[0] -= 1
             raise error
@@ -96,15 +99,16 @@ def test_a_keyboard_interrupt_in_real_time_does_the_same(store, style):
 
 @STYLE
 def test_a_keyboard_interrupt_ends_a_background_worker_and_shows_at_its_end(store, style):
-    flow = raising(style, KeyboardInterrupt("enough"), times=1)
+    called = threading.Event()
+    flow = raising(style, KeyboardInterrupt("enough"), times=1, called=called)
     with Engine(store) as engine:
         engine.register(flow)
 
         def work() -> None:
             with engine.worker():
-                run.result(timeout=0.3)
+                assert called.wait(WAIT_S)
 
-        run = engine.start(flow, Order())
+        engine.start(flow, Order())
         with pytest.raises(KeyboardInterrupt, match="enough"):
             work()
         assert engine.run_until_idle().completed == 1

@@ -10,7 +10,7 @@ import pytest
 from stepflow import Context, Engine, MemoryDriver, StepflowError, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
-from stepflow.engine.client import broadcast
+from stepflow.engine.commit import broadcast
 from stepflow.testing import VirtualClock
 
 

@@ -23,8 +23,6 @@ from tests.engine.flows import Order, chain, note
 
 WAIT_S = 20
 ME = threading.get_ident
-
-
 _before: list[threading.Thread] = []  # threads that other tests have left behind
 
 
@@ -57,7 +55,8 @@ def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
         assert not thread.is_alive()
 
 
-def test_the_caller_does_everything_and_no_thread_is_started_but_the_watch(store):
+def test_the_caller_does_everything_and_no_thread_is_started_but_the_watch(store, monkeypatch):
+    monkeypatch.setattr("stepflow.engine.loop_thread.TICK_S", WAIT_S)  # a disk may take longer for a commit
     where: list[int] = []
     flow = seen(where, "a", "b", "c")
     with Engine(store) as engine:

@@ -36,7 +36,7 @@ def test_a_wait_times_out_durably(store, clock, first):
         assert engine.run_until_idle().next_due == deadline
         assert engine.run_until_idle(advance=True).failed == 1
         assert clock.datetime() == deadline
-        with pytest.raises(RunFailed, match="TimedOut: wWaitEvent: no event 'paid' within 259200 s"):
+        with pytest.raises(RunFailed, match="TimedOut: wWaitEvent: no event 'paid' within 3 d"):
             engine.get("one").result()
 
 

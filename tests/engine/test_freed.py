@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, StateCtx, commit, current, flow, named, park, transit
+from stepflow import (
+    AsyncContext,
+    Context,
+    Engine,
+    StateCtx,
+    commit,
+    current,
+    flow,
+    named,
+    park,
+    transit,
+    workflow,
+)
 from stepflow.engine.execution.attempt import Attempt
 
 
@@ -26,10 +38,26 @@ async def moves(ctx: StateCtx) -> Any:
     return commit(transit(ctx, "moves"))
 
 
+async def number() -> int:
+    return 1
+
+
+@workflow("numbers")
+async def numbers(wf: AsyncContext) -> int:
+    return await wf.execute("a", number) + await wf.execute("b", number)
+
+
+@workflow("sync-numbers")
+def sync_numbers(wf: Context) -> int:
+    return wf.execute("a", int) + wf.execute("b", int)
+
+
 STYLES = {
     "sync": named("x", list[str]).do("a", note).do("b", note).compile(),
     "async": named("x", list[str]).do("a", anote).do("b", anote).compile(),
     "function": moves,
+    "workflow": numbers,
+    "sync workflow": sync_numbers,
 }
 
 
@@ -42,7 +70,7 @@ def test_an_attempt_that_has_ended_is_freed_at_once(store: Any, style: str) -> N
         with Engine(store) as engine:
             engine.register(tested)
             for _ in range(3):
-                engine.start(tested) if style == "function" else engine.start(tested, [])
+                engine.start(tested, []) if style in ("sync", "async") else engine.start(tested)
             engine.run_until_idle()
         left = [found for found in gc.get_objects() if isinstance(found, Attempt)]
         assert [found for found in left if found.flow is tested] == []

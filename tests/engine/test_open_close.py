@@ -6,11 +6,13 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
 
 from stepflow import AsyncEngine, Engine, Status, StepflowError, named
+from stepflow.drivers.sqlite import database
 from tests.engine.flows import Order, chain
 
 
@@ -91,7 +93,7 @@ def test_every_verb_works_in_a_thread_where_a_loop_runs(store, sqlite):
             assert "completed" in run.explain()
             assert engine.tally() == {"x": {"completed": 1, "cancelled": 1}}
             assert engine.health().ok
-            assert engine.watch(since=0).next(timeout=1) is not None
+            assert engine.watch(since=0).next(timeout=30) is not None
             assert len(engine.states().states) > 0
 
     asyncio.run(cell())
@@ -121,3 +123,29 @@ def test_an_async_engine_still_refuses_another_loop(store):
             await asyncio.to_thread(asyncio.run, use())
 
     asyncio.run(main())
+
+
+def test_a_run_goes_on_behind_a_restart_on_the_connection_that_opening_made(tmp_path, monkeypatch):
+    """Each connection to a file reads its schema: other ones are made when there is something to read beside the runs."""
+    url, made, threads = f"sqlite:///{tmp_path / 'runs.db'}", [], []
+
+    def connect(*args, **options):
+        made.append(args)
+        return real(*args, **options)
+
+    def flow(last):
+        return named("x").wait_event("w", "go", int, lambda payload: None).do("last", last).compile()
+
+    with Engine(url) as engine:
+        engine.register(flow(lambda: None))
+        engine.start(flow(lambda: None), id="one")
+        engine.run_until_idle()
+        engine.get("one").publish("go", 1)
+    real = database.connect
+    monkeypatch.setattr(database, "connect", connect)
+    before = threading.active_count()
+    with Engine(url) as engine:
+        threads.append(threading.active_count() - before)
+        engine.register(flow(lambda: threads.append(len(made))), named("other").do("a", lambda: None).compile())
+        assert engine.run_until_idle().completed == 1
+    assert threads == [0, 1]  # no thread after opening, one connection at the step

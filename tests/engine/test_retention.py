@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, NotFound, RunExists, Status, StepflowError, named
+from stepflow import Engine, NotFound, ReadOnly, RunExists, Status, StepflowError, named
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.pruning import Pruned
@@ -124,6 +124,29 @@ def test_a_worker_prunes_by_itself(store, keep, days, kept):
             engine.start(flow, Order(), id="new").result(timeout=20)
             assert keep is None or swept.over.wait(20)
         assert [run.id for run in engine.runs()] == (["new", "old"] if kept else ["new"])
+
+
+class Refusing(Swept):
+    """Does not allow to prune; reports when that was tried twice."""
+
+    tried = 0
+
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        self.tried += 1
+        if self.tried == 2:
+            self.over.set()
+        raise ReadOnly("only others may prune")
+
+
+def test_a_worker_that_may_not_prune_is_well_and_says_so_once(store, caplog):
+    refusing = Refusing(store)
+    with Engine(refusing, retention=timedelta(seconds=1)) as engine:
+        engine.register(chain("x", "a"))
+        with engine.worker():
+            assert refusing.over.wait(20)
+            assert engine.health().ok
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == ["old runs are not pruned from here: only others may prune"]
 
 
 def test_an_id_that_is_kept_is_not_done_again_and_says_why(store, clock):

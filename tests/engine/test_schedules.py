@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from stepflow import AsyncEngine, CodecError, Context, Engine, NotFound, Status, StepflowError, named, workflow
-from stepflow.drivers.port.commit import Commit
-from stepflow.drivers.port.schedules import ScheduleChange
+from stepflow.drivers.memory.driver import MemoryDriver
+from stepflow.drivers.port.commit import Commit, Owner
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
 from stepflow.testing import VirtualClock
 from tests.engine.flows import Order
 
@@ -75,6 +77,32 @@ def test_days_of_an_hourly_schedule(engine):
     engine.run_until_idle(advance=True, until=timedelta(days=3))
     assert engine.tally() == {"quick": {"completed": 72}}
     assert len(schedule.runs(1000)) == 72
+
+
+def test_a_tick_and_the_end_of_its_run_ask_for_schedules_three_times(clock):
+    asked: list[Any] = []
+
+    class CountingDriver(MemoryDriver):
+        def connect(self, namespace: str, owner: Owner, now: int) -> Any:
+            store = super().connect(namespace, owner, now)
+            read = store.read
+
+            def counted(query: Any) -> Any:
+                if isinstance(query, ScheduleQuery):
+                    asked.append(query)
+                return read(query)
+
+            store.read = counted  # type: ignore[method-assign]
+            return store
+
+    with Engine(CountingDriver(), clock=clock) as engine:
+        engine.register(QUICK)
+        schedule = engine.schedule("s", QUICK, Order(), every=HOUR)
+        asked.clear()
+        go(engine, 10 * HOUR)
+        found = len(asked)
+        assert len(ids(schedule)) == 10
+    assert found == 30  # what is due, and what is due next; at the end of the run whether a tick waited for that
 
 
 def test_an_interval_counts_from_the_making_of_the_schedule_without_drift(engine, clock):
@@ -297,7 +325,7 @@ def test_a_schedule_that_cannot_be_read_keeps_no_other_from_its_ticks(store, clo
     ("given", "why"),
     [
         ({}, "neither was given"),
-        ({"cron": "* * * * *", "every": HOUR}, "both was given"),
+        ({"cron": "* * * * *", "every": HOUR}, "both were given"),
         ({"cron": "61 * * * *"}, "61 is outside of 0-59"),
         ({"cron": "0 0 30 2 *"}, "no month that it names has a day 30"),
         ({"cron": "@every 0s"}, "above 0"),

@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -50,6 +50,29 @@ def test_a_commit_brings_the_run_and_the_business_row(engine, business):
     assert engine.run_until_idle().completed == 1
     assert run.result() == Order(5, ["a"])
     assert count(business) == 1
+
+
+def test_a_deferred_transaction_waits_for_its_turn_before_it_reads(engine, sqlite):
+    """SQLite fails a transaction that read, and writes after another one has committed, at once."""
+    flow = named("x", Order).wait_event("w", "paid", int, lambda o, p: o.log.append(str(p))).compile()
+    engine.register(flow)
+    with closing(sqlite3.connect(sqlite.path, isolation_level=None, timeout=0)) as other:
+        other.execute("CREATE TABLE others (id INTEGER)")
+
+        class Crowded(sqlite3.Connection):
+            def execute(self, *statement: Any) -> sqlite3.Cursor:
+                found = super().execute(*statement)
+                with suppress(sqlite3.OperationalError):  # it is locked out
+                    other.execute("INSERT INTO others VALUES (1)")
+                return found
+
+        with closing(sqlite3.connect(sqlite.path, factory=Crowded, isolation_level=None)) as tx:
+            tx.execute("BEGIN")
+            run = engine.start(flow, Order(), tx=tx)
+            run.publish("paid", 1, tx=tx)
+            tx.execute("COMMIT")
+    engine.run_until_idle()
+    assert run.result().log == ["1"]
 
 
 def test_a_rollback_brings_neither(engine, business):
@@ -147,6 +170,32 @@ def test_a_cancel_happens_with_the_commit(engine, business):
     engine.run_until_idle()
     with business, pytest.raises(RunEnded):
         engine.get("ended").cancel(tx=business)
+
+
+def test_a_run_of_a_paused_flow_is_paused_in_the_transaction_too(engine, business):
+    flow, free = chain("x", "a"), chain("y", "a")
+    engine.register(flow, free)
+    old = engine.start(flow, Order(), id="old")
+    engine.pause_flow(flow)
+    with business:
+        new, other = (engine.start(one, Order(), id=f"new {one.name}", tx=business) for one in (flow, free))
+        infos = [run.info(tx=business) for run in (old, new, other)]
+        assert [info.status for info in infos] == [Status.PAUSED, Status.PAUSED, Status.QUEUED]
+        new.cancel(tx=business)
+        assert new.info(tx=business).status is Status.CANCELLED
+    assert [run.status() for run in (old, new, other)] == [Status.PAUSED, Status.CANCELLED, Status.QUEUED]
+    engine.resume_flow(flow)
+    with business:
+        assert old.info(tx=business).status is Status.QUEUED
+
+
+def test_what_is_read_beside_a_transaction_is_read_in_the_thread_of_its_connection(sqlite):
+    flow = chain("x", "a")
+    with Engine(sqlite) as engine, closing(sqlite3.connect(sqlite.path)) as connection:
+        engine.register(flow)
+        engine.pause_flow(flow)
+        with connection:
+            assert engine.start(flow, Order(), id="new", tx=connection).info(tx=connection).status is Status.PAUSED
 
 
 def test_a_held_run_learns_of_a_cancel_that_was_committed(engine, business):
@@ -287,3 +336,24 @@ def test_memory_has_no_transactions(clock):
     refused = pytest.raises(StoreError, match="use a sqlite:// store")
     with Engine(MemoryDriver(), clock=clock) as engine, connection as tx, refused:
         engine.start(chain("x", "a"), Order(), tx=tx)
+
+
+def test_a_savepoint_takes_back_what_was_posted_in_it_and_a_failed_statement_nothing(engine, business):
+    flow = chain("x", "a")
+    engine.register(flow)
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        engine.start(flow, Order(), id="one", tx=business)
+        with pytest.raises(sqlite3.IntegrityError):
+            business.execute("INSERT INTO orders VALUES ('one')")
+        engine.start(flow, Order(), id="two", tx=business)
+        business.execute("SAVEPOINT mine")
+        engine.start(flow, Order(), id="taken back", tx=business)
+        engine.get("one").cancel(tx=business)
+        business.execute("ROLLBACK TO mine")
+        with pytest.raises(NotFound):
+            engine.get("nobody").cancel(tx=business)
+        engine.start(flow, Order(), id="three", tx=business)
+    assert engine.run_until_idle().completed == 3
+    assert sorted(run.id for run in engine.runs()) == ["one", "three", "two"]
+    assert count(business) == 1

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from stepflow import AsyncEngine, Engine, ResultTimeout, RetryPolicy, Status, StepFlow, Steps, Workflow, current, named
+from stepflow.drivers.memory.session import MemoryStore
+from stepflow.drivers.port.queries import DueSummary
+from stepflow.drivers.port.store import Store
+from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction
+from stepflow.model.host import HostFlow
+from stepflow.model.topic import TopicFlow
 from tests.engine.clocks import ManualClock
 from tests.engine.flows import Flaky, Order, anote, chain, note
 from tests.engine.heard import heard
+from tests.processes.harness import eventually
 
 WAIT_S = 30.0
 
@@ -246,5 +255,40 @@ def test_without_hung_after_a_step_may_take_hours(store):
 def test_each_authoring_style_has_an_attempt(store):
     with Engine(store) as engine:
         styles = engine._engine._session.worker._styles
-    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction, Workflow)}
-    assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction, Workflow}
+    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction, Workflow, TopicFlow, HostFlow)}
+    assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction, Workflow, TopicFlow, HostFlow}
+
+
+@pytest.mark.parametrize("timeout", [None, 3600])
+def test_an_event_that_came_while_the_step_before_its_wait_ran_is_taken_when_that_ends(store, timeout, monkeypatch):
+    """Nothing tells of it then but the end of the claim: the store says that no other look is needed for an hour."""
+    begun, go_on, looks = threading.Event(), threading.Event(), list[int]()
+
+    def first(order: Order) -> None:
+        begun.set()
+        assert go_on.wait(WAIT_S)
+
+    def trusting(kind: type[Store]) -> None:
+        asked = kind.next_due
+
+        def next_due(self: Store, flows: Mapping[str, str], now: int) -> DueSummary:
+            looks.append(now)
+            return evolve(asked(self, flows, now), trusted_s=3600.0)
+
+        monkeypatch.setattr(kind, "next_due", next_due)
+
+    trusting(MemoryStore)
+    trusting(SqliteStore)
+    flow = (
+        named("x", Order).do("first", first).wait_event("w", "paid", int, lambda o, p: None, timeout=timeout).compile()
+    )
+    with Engine(store) as engine, Engine(store) as other:
+        engine.register(flow)
+        with engine.worker():
+            run = engine.start(flow, Order())
+            assert begun.wait(WAIT_S)
+            before = len(looks)
+            other.get(run.id).publish("paid", 1)
+            eventually(lambda: len(looks) > before)  # the worker has heard of it
+            go_on.set()
+            assert run.result(timeout=WAIT_S) == Order()

@@ -13,6 +13,7 @@ from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import Tracker
+from tests.flows.book import Book
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -35,6 +36,11 @@ def clock() -> VirtualClock:
 def engine(store: Driver, clock: VirtualClock) -> Iterator[Engine]:
     with Engine(store, clock=clock) as engine:
         yield engine
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book()
 
 
 @pytest.fixture

@@ -121,3 +121,28 @@ def test_a_kept_state_that_is_moved_together_with_a_delay_stays_kept(engine, clo
     clock.advance(121)  # no execution took it: any worker may
     engine.run_until_idle()
     assert calls == {"second": 1}
+
+
+def test_a_delay_without_commit_to_a_flow_elsewhere_is_not_tried_without_a_pause(engine, clock):
+    calls = []
+
+    @flow("here")
+    def here(ctx):
+        calls.append(ctx.id)
+        if len(calls) > 5:
+            raise AssertionError("it is called again and again")
+        return transit(ctx, "elsewhere")
+
+    @flow("elsewhere")
+    def elsewhere(ctx):
+        return park(ctx)
+
+    engine.register(here)
+    engine.do(delay(StateCtx("a"), "here", timedelta(0), commit=False))
+    engine.run_until_idle()
+    assert calls == ["a"]
+    engine.register(elsewhere)
+    clock.advance(2)
+    engine.run_until_idle()
+    assert calls == ["a", "a"]
+    assert engine.run_until_idle().next_due is None

@@ -16,11 +16,12 @@ from typing import Any
 from stepflow import AsyncEngine, Engine, StepflowError
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.engine import async_engine, session
+from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution import attempt
 from stepflow.engine.membership import failure_detector
 from stepflow.engine.worker import worker
 from tests.processes import flows as definitions
-from tests.processes import shop
+from tests.processes import payments, shop
 from tests.processes.flows import Count, report
 
 # Long waits of the engine that a test may shorten by an option of the same name.
@@ -37,13 +38,18 @@ def opened(options: dict[str, Any]) -> Engine:
     store: Any = options["url"]
     if lock_timeout_s := options.get("lock_timeout_s"):
         store = SqliteDriver(store.removeprefix("sqlite:///"), lock_timeout_s=lock_timeout_s)
+    if (limit_s := options.get("transaction_limit_s")) and store.startswith("sqlite"):
+        store = SqliteDriver(store.removeprefix("sqlite:///"))
+        store.transaction_limit_s = limit_s
     engine = Engine(store, concurrency=options.get("concurrency", 64))
     engine.register(*chosen(options))
     return engine
 
 
 def chosen(options: dict[str, Any]) -> list[Any]:
-    return [getattr(definitions, name, None) or getattr(shop, name) for name in options["flows"]]
+    return [
+        next(getattr(m, name) for m in (definitions, shop, payments) if hasattr(m, name)) for name in options["flows"]
+    ]
 
 
 def until_idle(options: dict[str, Any]) -> None:
@@ -51,6 +57,23 @@ def until_idle(options: dict[str, Any]) -> None:
         report("open")
         idle = engine.run_until_idle()
     report("idle", note=[idle.completed, idle.failed, idle.waiting])
+
+
+def killed_in_a_rewind(options: dict[str, Any]) -> None:
+    """SIGKILL instead of the commit behind so many others, of the rewind of a run."""
+    write, left = GroupCommitter._results, options["commits"]
+
+    def counted(*args: Any) -> Any:
+        nonlocal left
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return write(*args)
+
+    GroupCommitter._results = counted  # type: ignore[method-assign]
+    with opened(options) as engine:
+        engine.get(options["run"]).rewind(step=options["step"])
+    report("rewound")
 
 
 def report_ready() -> None:
@@ -196,6 +219,7 @@ VERBS = {
     verb.__name__: verb
     for verb in (
         until_idle,
+        killed_in_a_rewind,
         forever,
         aforever,
         signalled_early,

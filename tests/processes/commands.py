@@ -30,7 +30,7 @@ def stepflow(nursery: Nursery, *args: str) -> str:
 
 def hire(nursery: Nursery, name: str, *options: str, module: str = MODULE) -> Child:
     """A `stepflow worker` in a process of its own."""
-    return nursery.run(name, "-m", "stepflow", "worker", module, "--store", nursery.url, *options)
+    return nursery.run(name, "stepflow", "worker", module, "--store", nursery.url, *options)
 
 
 def dismiss(*staff: Child) -> None:
@@ -104,6 +104,18 @@ def tell_everything(nursery: Nursery) -> None:
         nursery.gate.open(3)
         assert run.result(30) == Count(3)
         dismiss(heir, other)
+
+
+def tell_of_a_death(nursery: Nursery) -> None:
+    """`explain` tells that the holder of a run died while no engine is open that takes it over."""
+    with Engine(nursery.url) as engine:
+        engine.start(flows.gated, Count(), id="run")
+    holder = hire(nursery, "holder")
+    nursery.log.wait(what="begin", who="holder")
+    assert "holds it" in stepflow(nursery, "explain", "run")
+    holder.kill()
+    taken = f"died: run `stepflow worker MODULE --store {nursery.url}` to take it over"
+    eventually(lambda: taken in stepflow(nursery, "explain", "run"))
 
 
 def tell_of_a_block(nursery: Nursery) -> None:

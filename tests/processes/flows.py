@@ -15,7 +15,20 @@ from typing import Any
 
 from attrs import define
 
-from stepflow import AsyncContext, Context, Ok, StateCtx, Steps, current, flow, named, park, workflow
+from stepflow import (
+    AsyncContext,
+    Command,
+    Context,
+    Ok,
+    StateCtx,
+    Steps,
+    commit,
+    current,
+    flow,
+    named,
+    park,
+    workflow,
+)
 
 LOG_FD = int(os.environ.get("TEST_LOG", "-1"))
 GATE_FD = int(os.environ.get("TEST_GATE", "-1"))
@@ -156,6 +169,16 @@ long_step = chain("long_step", long, 1).compile()
 along_step = chain("along_step", along, 1).compile()
 
 
+@flow("long_function")
+def long_function(ctx: StateCtx) -> Command:
+    return commit(park(ctx, sum=str(sum(current().once(f"call-{n}", gated_call, n) for n in range(5)))))
+
+
+@flow("along_function")
+async def along_function(ctx: StateCtx) -> Command:
+    return commit(park(ctx, sum=str(sum([await current().aonce(f"call-{n}", agated_call, n) for n in range(5)]))))
+
+
 def counted(n: int) -> int:
     """A step of a workflow."""
     tell()
@@ -232,6 +255,20 @@ async def afamily(wf: AsyncContext, inp: Count) -> int:
     chains = [await wf.start_child(f"chain/{n}", async_chain, inp) for n in range(2)]
     total = sum(end.value for end in await wf.results("kids", kids) if isinstance(end, Ok))
     return total + sum([(await wf.result(f"chain/{n}/end", child)).n for n, child in enumerate(chains)])
+
+
+@workflow("awaiting")
+def awaiting(wf: Context, _inp: Count) -> int:
+    return wf.wait_for_event("go", "go", int)
+
+
+@workflow("starting")
+def starting(wf: Context, inp: Count) -> int:
+    """A workflow with a child from before the call "mark", and others from after it."""
+    early = wf.start_child("early", awaiting, inp)
+    wf.random_uint64("mark")
+    late = wf.start_children("late", awaiting, [inp] * 3, on_parent_end="leave")
+    return wf.result("first", early) + sum(end.value for end in wf.results("others", late) if isinstance(end, Ok))
 
 
 @workflow("five")

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from attrs import define, field, frozen
+
+from tests.processes.zygote import Forked, zygote
 
 ROOT = Path(__file__).parents[2]
 NEVER_S = 3600.0  # for a time limit that must not be what ends a wait
@@ -101,7 +102,7 @@ class Child:
     """A process that runs one verb of `tests.processes.child`."""
 
     name: str
-    popen: subprocess.Popen[bytes]
+    popen: Forked
     errors: Path
     created: int = field(factory=time.monotonic_ns)
 
@@ -111,7 +112,7 @@ class Child:
     def stop(self) -> None:
         """SIGSTOP, and wait until it stands still."""
         self.send(signal.SIGSTOP)
-        os.waitpid(self.popen.pid, os.WUNTRACED)
+        self.popen.wait_until_stopped()
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -158,19 +159,24 @@ class Nursery:
     def spawn(self, verb: str, *flows: str, **options: Any) -> Child:
         """Start `tests.processes.child` with a verb on flows of `tests.processes.flows`."""
         options = {"flows": flows, "url": self.url, "who": self._name(verb), **options}
-        return self.run(options["who"], "-m", "tests.processes.child", verb, json.dumps(options))
+        name = options["who"]
+        return self._child(name, ["tests.processes.child", verb, json.dumps(options)])
 
-    def run(self, name: str, *argv: str) -> Child:
-        """Start Python with these arguments."""
+    def run(self, name: str, module: str, *argv: str) -> Child:
+        """Start Python with a module as main module, and these arguments."""
+        return self._child(name, ["-m", module, *argv])
+
+    def _environment(self, name: str) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TEST_WHO": name}
+
+    def _child(self, name: str, argv: list[str]) -> Child:
+        fds = {"TEST_LOG": self.log.fd, "TEST_GATE": self.gate.fd}
         errors = self.folder / f"{name}.stderr"
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-        env |= {"TEST_LOG": str(self.log.fd), "TEST_GATE": str(self.gate.fd), "TEST_WHO": name}
-        with errors.open("ab") as file:
-            popen = subprocess.Popen(
-                [sys.executable, "-X", "faulthandler", *argv],
-                cwd=self.folder, env=env, stdout=subprocess.DEVNULL, stderr=file, pass_fds=(self.log.fd, self.gate.fd),
-            )  # fmt: skip
-        child = Child(name, popen, errors)
+        with errors.open("ab") as file, Path(os.devnull).open("wb") as nowhere:
+            forked = zygote().fork(
+                argv, self.folder, self._environment(name), output=nowhere.fileno(), errors=file.fileno(), fds=fds
+            )
+        child = Child(name, forked, errors)
         self.children.append(child)
         return child
 

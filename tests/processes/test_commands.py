@@ -7,7 +7,7 @@ from pathlib import Path
 from stepflow import Engine
 from tests.processes import flows
 from tests.processes.checks import start_many
-from tests.processes.commands import doctor, share_by_command, tell_everything, tell_of_a_block
+from tests.processes.commands import doctor, share_by_command, tell_everything, tell_of_a_block, tell_of_a_death
 from tests.processes.harness import Nursery
 
 
@@ -17,6 +17,10 @@ def test_workers_started_by_command_share_without_doing_anything_twice(nursery: 
 
 def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) -> None:
     tell_everything(nursery)
+
+
+def test_explain_tells_that_the_holder_of_a_run_died(nursery: Nursery) -> None:
+    tell_of_a_death(nursery)
 
 
 def test_explain_and_doctor_tell_of_a_definition_that_is_missing(nursery: Nursery) -> None:

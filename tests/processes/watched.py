@@ -43,7 +43,7 @@ def watch_storm(nursery: Nursery, *, committers: int, count: int, engines: int =
 
 
 def _start(nursery: Nursery, verb: str, name: str, count: int) -> Child:
-    return nursery.run(name, "-m", MODULE, verb, nursery.url, name, str(count))
+    return nursery.run(name, MODULE, verb, nursery.url, name, str(count))
 
 
 def hearing(nursery: Nursery, count: int, poll_s: float = 1.0) -> tuple[list[float], list[float]]:
@@ -51,7 +51,7 @@ def hearing(nursery: Nursery, count: int, poll_s: float = 1.0) -> tuple[list[flo
 
     The other one looks by itself every `poll_s` seconds.
     """
-    nursery.run("other", "-m", MODULE, "hears", nursery.url, str(poll_s), str(count))
+    nursery.run("other", MODULE, "hears", nursery.url, str(poll_s), str(count))
     nursery.log.wait(what="watching")
     here, committed = [], []
     with Engine(nursery.url) as engine:

@@ -41,6 +41,9 @@ class RunBase(Generic[E]):
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
+    def _blocking_run(self, run: AsyncRun[E]) -> Self:
+        return type(self)(run, self._call)
+
     def _call_tx(self, tx: Any, work: Coroutine[Any, Any, T]) -> T:
         return self._call(work) if tx is None else call_here(work)
 

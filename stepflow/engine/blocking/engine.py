@@ -11,6 +11,7 @@ from typing import Any, Literal
 from stepflow.engine.async_engine import Idle
 from stepflow.engine.blocking.engine_base import EngineBase
 from stepflow.engine.blocking.schedule import Schedule
+from stepflow.engine.client.pauses import PausedFlow
 from stepflow.engine.client.schedule import ScheduleInfo
 from stepflow.engine.flow_engine import In, Out
 from stepflow.engine.health import Health
@@ -24,7 +25,9 @@ class Engine(EngineBase):
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
     same time. Runs that ended are kept for `keep` (also called `retention`), then they are deleted: a start with such an id is
     a new run, unless `keep_ids` says for how long it is refused (RunExists). Values go through the stages of `payload` before they are
-    stored, e.g. `[Zlib(), Fernet(keys)]`. Use it as `with Engine(...) as engine:`,
+    stored, e.g. `[Zlib(), Fernet(keys)]`. Traces and metrics go to the OpenTelemetry providers that the application has set when the
+    engine is opened; `instrument` names others (`OpenTelemetry(...)`), or is False for none. With
+    `remote` flow functions that hosts serve are executed there. Use it as `with Engine(...) as engine:`,
     or call `open` and `close`.
 
     It may be used from any thread but its own event loop's, in the process that opened it.
@@ -44,17 +47,19 @@ class Engine(EngineBase):
         jitter: timedelta = timedelta(0),
         labels: Mapping[str, str] | None = None,
         priority: int = 0,
+        tx: Any = None,
     ) -> Schedule[Out]:
         """Start a run of the flow at each tick: of a `cron` expression in the zone `tz`, or after each interval `every` from now on.
 
         The run of a tick has the id `<schedule>@<tick in UTC>`. Any worker of the namespace fires a tick, once. `overlap` says what
         happens while a run of the schedule has not ended: `skip` the tick, `queue` it until then, or `cancel` that run. A tick
         that no worker notices within a minute and `catch_up` starts no run. `jitter` delays each tick by a part of it. The same id again changes
-        the schedule: it keeps a pause, and with the same timing its next tick. Raises StepflowError for a timing that cannot be meant, and what
-        `start` raises for the input.
+        the schedule: it keeps a pause, and with the same timing its next tick. With `tx`, the caller's open transaction on the same store, it takes
+        place when that commits. Raises StepflowError for a timing that cannot be meant, and what `start` raises for the input.
         """
         return Schedule(
-            self._call(
+            self._call_tx(
+                tx,
                 self._engine.schedule(
                     id,
                     flow,
@@ -67,7 +72,8 @@ class Engine(EngineBase):
                     jitter=jitter,
                     labels=labels,
                     priority=priority,
-                )
+                    tx=tx,
+                ),
             ),
             self._call,
         )
@@ -79,6 +85,22 @@ class Engine(EngineBase):
     def schedules(self) -> list[ScheduleInfo]:
         """All schedules of the namespace, by id."""
         return self._call(self._engine.schedules())
+
+    def pause_flow(self, flow: Flow[Any, Any] | str) -> None:
+        """Let no worker take runs of this flow until `resume_flow`; runs that are held go on. It takes starts, which are `paused`.
+
+        The pause is stored, so it holds for all workers, and for those that begin later. The flow need not be registered; a warning is logged
+        if no worker at work has registered a flow of this name, and no run of it is stored.
+        """
+        self._call(self._engine.pause_flow(flow))
+
+    def resume_flow(self, flow: Flow[Any, Any] | str) -> None:
+        """Let workers take runs of a paused flow again; those that are paused themselves stay so."""
+        self._call(self._engine.resume_flow(flow))
+
+    def paused_flows(self) -> list[PausedFlow]:
+        """The flows of the namespace that are paused, by name."""
+        return self._call(self._engine.paused_flows())
 
     def prune(self, older_than: timedelta, report: Callable[[int, int], object] | None = None) -> int:
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.

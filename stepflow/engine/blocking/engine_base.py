@@ -22,8 +22,10 @@ from stepflow.engine.blocking.run import Run
 from stepflow.engine.checks import DEFAULT_KEEP
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
+from stepflow.engine.instrument.telemetry import OpenTelemetry
 from stepflow.engine.lifetime import CLOSED, NOT_OPEN
 from stepflow.engine.loop_thread import LoopThread
+from stepflow.engine.remote.caller import FlowCaller
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 
@@ -54,6 +56,8 @@ class EngineBase(FlowEngine):
         keep_ids: timedelta | None = None,
         retention: timedelta | EllipsisType | None = ...,
         payload: Sequence[Stage] | None = None,
+        remote: FlowCaller | None = None,
+        instrument: OpenTelemetry | bool | None = None,
     ) -> None:
         self._engine = _CalledFromThreads(
             store,
@@ -64,6 +68,8 @@ class EngineBase(FlowEngine):
             keep_ids=keep_ids,
             retention=retention,
             payload=payload,
+            remote=remote,
+            instrument=instrument,
             commit_on_loop=True,  # the loop is this engine's own
         )
         super().__init__(self._engine, self._call_on_loop)

@@ -79,8 +79,41 @@ class Run(RunBase[E]):
         """
         self._call_tx(tx, self._run.cancel(tx=tx))
 
+    def fork(
+        self, *, rev: int | None = None, step: str | None = None, id: str | None = None, input: Any = ...
+    ) -> Run[E]:
+        """Start a new run where this one was: at revision `rev`, or before `step` (its path or position; of a workflow the key of a call).
+
+        It gets the exchange, the labels, and of a workflow the journal of that moment, with the random values and times that were used (a
+        warning names them). Children that have ended are its children, too; those that are open are started anew. It gets no events and no
+        data. `input` replaces the exchange, for a handle that knows its flow. Raises NotFound for a revision that is not there any more, or a
+        step that was not made, RunExists for an id that is taken.
+        """
+        return self._blocking_run(self._call(self._run.fork(rev=rev, step=step, id=id, input=input)))
+
+    def rewind(self, *, rev: int | None = None, step: str | None = None) -> None:
+        """Let the run go back to revision `rev`, or to the moment before `step`, and go on from there, in a new revision.
+
+        No worker may hold it: `pause` it first. Later rows of the journal are deleted, children that were started later are cancelled.
+        Events that were consumed do not come again, what was published is not taken back. Also for a run that has ended. Raises as `fork`.
+        """
+        self._call(self._run.rewind(rev=rev, step=step))
+
+    def pause(self) -> None:
+        """Hold the run back, over all workers, until `resume`: its status is `paused`.
+
+        A worker that holds it releases it when its present step, or call, is stored. Due times and time limits go on, and take effect
+        at the resume. Events are stored: those that were published within a wait's time limit count. `cancel` works at once, `result`
+        waits. A paused run stays so; RunEnded for one that has ended.
+        """
+        self._call(self._run.pause())
+
+    def resume(self) -> None:
+        """Let a paused run go on; one that is not paused stays as it is. RunEnded for one that has ended."""
+        self._call(self._run.resume())
+
     def resolve(self, step: str, value: Any = None) -> None:
-        """Say that an `at_most_once` call whose outcome is unknown took place: the run goes on behind it.
+        """Say that an `at_most_once` call whose outcome is unknown took place: the run continues after it.
 
         `step` is the path of the step, its position, or the key of a workflow's call. `value` is what the workflow's call returned;
         for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
@@ -98,3 +131,10 @@ class Run(RunBase[E]):
     def redrive(self) -> None:
         """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
         self._call(self._run.redrive())
+
+    def wake(self) -> None:
+        """Let the run be looked at now: one that sleeps or polls does not wait for its time, a blocked one is tried again.
+
+        Raises StepflowError for a run that has ended, that waits for an event, or whose call has an unknown outcome.
+        """
+        self._call(self._run.wake())

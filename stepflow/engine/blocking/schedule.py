@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from stepflow.engine.blocking.run import Run
 from stepflow.engine.blocking.schedule_base import ScheduleBase
@@ -21,17 +21,20 @@ class Schedule(ScheduleBase[E]):
         """Everything that is known of the schedule, except its input."""
         return self._call(self._schedule.info())
 
-    def pause(self) -> None:
-        """Let no tick start a run until `resume`; runs that exist go on."""
-        self._call(self._schedule.pause())
+    def pause(self, *, tx: Any = None) -> None:
+        """Let no tick start a run until `resume`; runs that exist go on.
 
-    def resume(self) -> None:
-        """Go on with the first tick after now; those of the pause are not made up for, `backfill` does that."""
-        self._call(self._schedule.resume())
+        With `tx`, the caller's open transaction on the same store, it takes place when that commits, and a rollback takes it back.
+        """
+        self._call_tx(tx, self._schedule.pause(tx=tx))
 
-    def trigger(self) -> Run[E]:
-        """Start a run now, beside the ticks: also while the schedule is paused, and whatever `overlap` says."""
-        return self._blocking_run(self._call(self._schedule.trigger()))
+    def resume(self, *, tx: Any = None) -> None:
+        """Go on with the first tick after now; those of the pause are not made up for, `backfill` does that. `tx` as in `pause`."""
+        self._call_tx(tx, self._schedule.resume(tx=tx))
+
+    def trigger(self, *, tx: Any = None) -> Run[E]:
+        """Start a run now, beside the ticks: also while the schedule is paused, and whatever `overlap` says. `tx` as in `pause`."""
+        return self._blocking_run(self._call_tx(tx, self._schedule.trigger(tx=tx)))
 
     def backfill(self, start: datetime, end: datetime) -> list[Run[E]]:
         """Start the runs of the ticks from `start` to `end`, both included, that have no run; the runs of all these ticks.
@@ -46,9 +49,9 @@ class Schedule(ScheduleBase[E]):
         """The newest runs that it started, the newest first."""
         return self._call(self._schedule.runs(limit))
 
-    def delete(self) -> None:
-        """Delete the schedule; runs that exist go on."""
-        self._call(self._schedule.delete())
+    def delete(self, *, tx: Any = None) -> None:
+        """Delete the schedule; runs that exist go on. `tx` as in `pause`."""
+        self._call_tx(tx, self._schedule.delete(tx=tx))
 
     def explain(self) -> str:
         """When it fires next, why its last ticks started no run, and whether a worker is there to do it."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
 
-from stepflow.engine.blocking.base import ForwardCall
+from stepflow.engine.blocking.base import ForwardCall, call_here
 from stepflow.engine.blocking.run import Run
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedule import AsyncSchedule
 
 E = TypeVar("E")
+T = TypeVar("T")
 
 
 class ScheduleBase(Generic[E]):
@@ -26,3 +28,6 @@ class ScheduleBase(Generic[E]):
 
     def _blocking_run(self, run: AsyncRun[E]) -> Run[E]:
         return Run(run, self._call)
+
+    def _call_tx(self, tx: Any, work: Coroutine[Any, Any, T]) -> T:
+        return self._call(work) if tx is None else call_here(work)

@@ -11,16 +11,13 @@ from typing import Any, TypeVar
 from attrs import evolve
 
 from stepflow.drivers.port.commit import (
-    SAME_PRIORITY,
     Cancel,
     Commit,
     Created,
-    Dequeue,
     Enqueue,
     Event,
-    Owner,
+    Peer,
     Record,
-    Write,
 )
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.journal import JournalQuery
@@ -34,14 +31,21 @@ from stepflow.drivers.port.queries import (
     RunQuery,
     TallyQuery,
 )
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
-from stepflow.engine.client.broadcast import Broadcast
+from stepflow.engine.client.bulk import Bulk
 from stepflow.engine.client.explain import refusal
+from stepflow.engine.client.filters import Order, Page, PageCursor, RunFilter, parse_cursor
+from stepflow.engine.client.finder import RunFinder
+from stepflow.engine.client.forks import Forks
 from stepflow.engine.client.info import RunInfo, info_of
-from stepflow.engine.client.resolve import resolved
+from stepflow.engine.client.pauses import Pauses
+from stepflow.engine.client.repair import due_now, redriven, woken
+from stepflow.engine.client.resolve import resolved, unresolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock
+from stepflow.engine.commit.broadcast import Broadcast
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.creation import creation
@@ -51,17 +55,17 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
-from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
-from stepflow.model.family import PARENT, RESERVED
+from stepflow.model.family import RESERVED
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
-from stepflow.model.state import FAILED_CALL, State, Transition
+from stepflow.model.state import FAILED_CALL
 from stepflow.replay.dry_run import Recording
 
 T = TypeVar("T")
+A = TypeVar("A")
 Existing = Created | PrunedId
 FOREVER = (1 << 63) - 1  # microseconds
 PAGE = 500  # of runs that are counted one by one
@@ -100,6 +104,10 @@ class Client:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
         self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
         self._forget_ids, self._canceller = forget_ids, canceller
+        self.pauses = Pauses(clock, committer, notifier, reader)
+        self.finder = RunFinder(reader, clock, self.pauses)
+        self.bulk = Bulk(reader, clock, committer, notifier, self.finder, self.pauses)
+        self.forks = Forks(clock, committer, notifier, reader, canceller)
 
     async def create(self, commit: Commit) -> Existing | None:
         """Make a planned start; None, or what there is of this id: how its run was created before, or that this was pruned."""
@@ -150,19 +158,30 @@ class Client:
                 await self._forget_ids()
         return found
 
-    async def runs(self, query: RunQuery, statuses: frozenset[str] | None) -> list[RunInfo]:
-        """The runs of a query that have one of the statuses (None: any), the newest first."""
-        queries = [query] if statuses is None else [evolve(query, status=status) for status in sorted(statuses)]
-        found: dict[str, Record] = {}  # a run that changes its status between two queries is listed once
-        for one in queries:
-            found |= {record.state.id: record for record in await self._reader.read(one)}
-        newest = sorted(found.values(), key=lambda record: (record.created.created_at, record.state.id), reverse=True)
-        return [info_of(record, query.now) for record in newest[: query.limit]]
+    async def runs(
+        self, wanted: RunFilter, order: Order, ascending: bool, limit: int, after: str | None, cursor: str | None
+    ) -> Page[RunInfo]:
+        """A page of the wanted runs: the first one, the one behind the run `after`, or that of a cursor."""
+        start = None if cursor is None else parse_cursor(cursor, order, ascending)
+        if after is not None:
+            start = await self._behind(after, order, ascending)
+        page = await self.finder.page(wanted, order, ascending, limit, start)
+        now, paused = self._clock.now(), await self.pauses.names()
+        return Page((info_of(one, now, paused=one.created.flow in paused) for one in page), page.next)
+
+    async def _behind(self, run_id: str, order: Order, ascending: bool) -> PageCursor:
+        if order not in ("created", "id"):
+            raise StepflowError(
+                f"after={run_id!r:.80}: in a list by {order}, runs move: give cursor= the `next` of the page before"
+            )
+        found: list[Record] = await self._reader.read(RunQuery(0, ids=(run_id,)))
+        if not found:
+            raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
+        return PageCursor(order, ascending, RunQuery(0, order=order).key_of(found[0]))
 
     async def open_children(self, parent: str, limit: int) -> list[RunInfo]:
         """The newest children of a run that have not ended."""
-        query = RunQuery(self._clock.now(), labels={PARENT: parent}, limit=limit, open=True)
-        return await self.runs(query, None)
+        return await self.runs(RunFilter(parent=parent, open=True), "created", False, limit, None, None)
 
     async def tally(self, labels: Mapping[str, str]) -> dict[str, dict[str, int]]:
         """The number of runs by flow and status, of those that have all labels."""
@@ -171,12 +190,14 @@ class Client:
             for row in await self._reader.read(TallyQuery(self._clock.now())):
                 counts.setdefault(row.flow, {})[row.status] = row.count
             return counts
-        query = RunQuery(self._clock.now(), labels=labels, limit=PAGE)
-        while page := await self.runs(query, None):
-            for run in page:
-                of_flow = counts.setdefault(run.flow, {})
-                of_flow[run.status.value] = of_flow.get(run.status.value, 0) + 1
-            query = evolve(query, after=page[-1].id)
+        query, paused = RunQuery(self._clock.now(), labels=labels, limit=PAGE), await self.pauses.names()
+        while page := await self._reader.read(query):
+            for record in page:
+                of_flow = counts.setdefault(record.created.flow, {})
+                flow_paused = record.created.flow in paused
+                status = status_of(record.state, record.row, query.now, flow_paused=flow_paused).value
+                of_flow[status] = of_flow.get(status, 0) + 1
+            query = evolve(query, after=query.key_of(page[-1]))
         return counts
 
     async def kept_back(self, info: RunInfo) -> str:
@@ -187,12 +208,12 @@ class Client:
         (limit_usage,) = await self._reader.read(LimitUsageQuery(text, now))
         return refusal(admission(text, limit_usage, now), limit_usage)
 
-    async def workers(self, info: RunInfo) -> list[Owner]:
-        """If the run is due: the owners that claim runs of some flow, without those whose lock proves that they died."""
-        if info.status is not Status.QUEUED:
+    async def owners(self, info: RunInfo) -> list[Peer]:
+        """If the run is due or held: the owners that could advance it, or do, with what the store can tell of them."""
+        if info.status not in (Status.QUEUED, Status.RUNNING):
             return []
-        peers = await self._reader.read(OwnerQuery())
-        return [peer.owner for peer in peers if peer.owner.flows and peer.lock != "free"]
+        found: list[Peer] = await self._reader.read(OwnerQuery())
+        return found
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""
@@ -227,6 +248,11 @@ class Client:
             raise not_found(run_id)
         return found
 
+    async def first(self, run_id: str) -> Revision | None:
+        """The first revision of a run; None if there is none."""
+        found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=1))
+        return found[0] if found else None
+
     def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:
         """An event that is published now, with the payload as text."""
         self._lifetime.check_open()
@@ -253,12 +279,7 @@ class Client:
         """
         self._lifetime.check_open()
         note_post()
-        if not is_awaited(tx, blocking=self._lifetime.blocking):
-            return self._store.post(tx, commit)
-        if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession
-            found: Existing | None = await tx.run_sync(self._store.post, commit)
-            return found
-        return await self._store.apost(tx, commit)
+        return await self._within(tx, self._store.post, self._store.apost, commit)
 
     async def post_event(self, tx: Any, event: Event) -> None:
         """Publish through the caller's own transaction."""
@@ -266,16 +287,26 @@ class Client:
 
     async def load_in(self, tx: Any, run_id: str) -> Record:
         """The record of a run as the caller's own transaction sees it; NotFound if there is none. Refuses what `post` refuses."""
-        self._lifetime.check_open()
-        if not is_awaited(tx, blocking=self._lifetime.blocking):
-            record = self._store.load_in(tx, run_id)
-        elif callable(getattr(tx, "run_sync", None)):
-            record = await tx.run_sync(self._store.load_in, run_id)
-        else:
-            record = await self._store.aload_in(tx, run_id)
+        record = await self._within(tx, self._store.load_in, self._store.aload_in, run_id)
         if record is None:
             raise not_found(run_id)
         return record
+
+    async def load_schedule_in(self, tx: Any, schedule_id: str) -> ScheduleRow | None:
+        """A schedule as the caller's own transaction sees it. Refuses what `post` refuses."""
+        return await self._within(tx, self._store.load_schedule_in, self._store.aload_schedule_in, schedule_id)
+
+    async def _within(
+        self, tx: Any, call: Callable[[Any, A], T], acall: Callable[[Any, A], Awaitable[T]], argument: A
+    ) -> T:
+        """Make this call of the store through the caller's connection, whichever kind that is."""
+        self._lifetime.check_open()
+        if not is_awaited(tx, blocking=self._lifetime.blocking):
+            return call(tx, argument)
+        if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession
+            found: T = await tx.run_sync(call, argument)
+            return found
+        return await acall(tx, argument)
 
     async def post_cancel(self, tx: Any, run_id: str) -> None:
         """Cancel through the caller's own transaction, unless the run is cancelled already."""
@@ -285,36 +316,38 @@ class Client:
         if not state.transition.status:
             await self.post(tx, Commit(cancel=(Cancel(run_id, self._clock.now()),)))
 
-    async def cancel(self, run_id: str) -> None:
-        """End a run as cancelled: at once if no worker holds it, else its holder does.
+    async def cancel(self, run_id: str, record: Record | None = None) -> None:
+        """End a run as cancelled: at once if no worker holds it, else its holder does. `record`: as it was read just now.
 
         A cancelled run stays as it is; RunEnded for one that completed or failed.
         """
-        await self._canceller.cancel(run_id, self.load)
+        await self._canceller.cancel(run_id, self.load, record)
 
     async def redrive(self, run_id: str) -> None:
         """Let a failed run go on at the step that failed, its crashes forgiven; a blocked or waiting one be looked at now."""
+        await self._resume(run_id, redriven(await self.load(run_id), self._clock.now()))
+
+    async def wake(self, run_id: str) -> None:
+        """Let a run that sleeps, polls or is blocked be looked at now."""
+        await self._resume(run_id, woken(await self.load(run_id), self._clock.now()))
+
+    async def _resume(self, run_id: str, commit: Commit) -> None:
+        await self._committer.submit(commit)
+        self._notifier.run_changed(run_id)
+        self._notifier.schedule_at(0)
+
+    async def unresolved(self, run_id: str) -> list[str]:
+        """The names of the calls of a run whose outcome is unknown, as `resolve` takes them."""
         record = await self.load(run_id)
-        state, row, transition = record.state, record.row, record.state.transition
-        blocked = row is not None and bool(row.blocked) and not row.owner
-        waiting = status_of(state, row, self._clock.now()) is Status.WAITING
-        if row is not None and row.blocked_by == UNKNOWN_OUTCOME:
-            raise StepflowError(f"run {run_id!r} cannot be redriven: {read(row.blocked)}")
-        if transition.status != "failed" and not blocked and not waiting:
-            raise StepflowError(f"run {run_id!r} did not fail: only a failed, blocked or waiting run can be redriven")
-        if transition.status:
-            transition = outcomes.resumed(transition, record.created.flow)
-        now = self._clock.now()
-        await self._replace(state, transition, Enqueue(run_id, transition.to, now, SAME_PRIORITY))
-        self._notifier.schedule_at(now)
+        (rows,) = await self._reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
+        return unresolved(record, rows)
 
     async def resolve(self, run_id: str, step: str, value: str | None, error: str | None) -> None:
         """Store how a call of unknown outcome ended, and let the run go on."""
         record = await self.load(run_id)
         (rows,) = await self._reader.read(JournalQuery((run_id,)))
-        transition, now = resolved(record, rows, step, value, error), self._clock.now()
-        await self._replace(record.state, transition, Enqueue(run_id, transition.to, now, SAME_PRIORITY))
-        self._notifier.schedule_at(now)
+        transition = resolved(record, rows, step, value, error)
+        await self._resume(run_id, due_now(record, transition, self._clock.now()))
 
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
@@ -339,12 +372,6 @@ class Client:
         if transition.status == "cancelled":
             raise RunCancelled(f"run {run_id!r} was cancelled")
         return codec.decode(record.exchange)
-
-    async def _replace(self, state: State, transition: Transition, queue: Enqueue | Dequeue) -> None:
-        now = self._clock.now()
-        write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
-        await self._committer.submit(Commit(unowned=(state.id,), writes=(write,), queue=(queue,)))
-        self._notifier.run_changed(state.id)
 
 
 def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int) -> Event:

@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.commit import Owner, Peer
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import moment
+from stepflow.errors import error_line
 from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
-from stepflow.model.lifecycle import Status
+from stepflow.model.lifecycle import FINAL, Status
 from stepflow.model.limits import Admission, LimitUsage
 from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
+from stepflow.model.topic import topic_awaited
 
 SHOWN = 5  # runs named in an explanation
 
@@ -37,22 +39,26 @@ def explain(
     store: str,
     flows: Mapping[str, Any],
     kept_back: str = "",
-    workers: Sequence[Owner] = (),
+    owners: Sequence[Peer] = (),
     children: Sequence[RunInfo] = (),
 ) -> str:
     """Why the run is where it is, since when, and the command that moves it on."""
-    where = info.position[0] if info.position else info.to or "its start"
-    lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status} at {where} since {info.updated_at.isoformat()}"]
+    where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
+    at = where and f" at {where}"  # a workflow that has ended has no position
+    lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {info.updated_at.isoformat()}"]
     command = f'stepflow {{}} {info.id!r} --store "{store}"'
     due = "" if info.due is None else info.due.isoformat()
-    if kept_back:
+    workers = [peer.owner for peer in owners if peer.owner.flows and peer.lock != "free"]
+    if info.status is Status.PAUSED:
+        lines += _paused(info, store, command, due)
+    elif kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
         lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers)}")
         if info.to not in flows and not workers:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
-        lines.append(f"owner {info.owner} holds it")
+        lines.append(_held(info, store, owners, workers))
     elif info.status is Status.SLEEPING:
         lines.append(f"it goes on at {due}" + (f", attempt {info.attempt} after {_line(info)}" if info.error else ""))
     elif info.status is Status.WAITING:
@@ -66,6 +72,8 @@ def explain(
         lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
     if children:
         lines.append(f"children that are open: {named(children)}")
+    if info.paused and info.status is Status.RUNNING:
+        lines.append("a pause was requested: its owner releases it when its present step is stored")
     if info.cancel_requested:
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
     if info.unread:
@@ -73,6 +81,25 @@ def explain(
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)
+
+
+def _held(info: RunInfo, store: str, owners: Sequence[Peer], workers: Sequence[Owner]) -> str:
+    """Which owner holds a run; whether it died, and what takes the run over then."""
+    if not any(peer.owner.id == info.owner and peer.lock == "free" for peer in owners):
+        return f"owner {info.owner} holds it"
+    able = [worker.id for worker in workers if info.to in worker.flows]
+    how = f"owner {able[0]} is about to" if able else f"run `stepflow worker MODULE --store {store}` to"
+    return f"owner {info.owner} held it and died: {how} take it over"
+
+
+def _paused(info: RunInfo, store: str, command: str, due: str) -> list[str]:
+    resume = command.format("resume") if info.paused else f'stepflow resume --flow {info.flow!r} --store "{store}"'
+    lines = [f"{'it' if info.paused else f'flow {info.flow!r}'} was paused, no worker takes it: {resume}"]
+    if info.awaits:
+        lines += _waiting(info, command, due)
+    elif info.paused and due:
+        lines.append(f"then it goes on at {due}")
+    return lines
 
 
 def named(children: Sequence[RunInfo]) -> str:
@@ -98,6 +125,7 @@ _REMEDIES = {
     "definition": "deploy a definition that knows it",
     "payload": "deploy a definition, or payload stages with the key, that can read it",
     "replay": "deploy code that takes the recorded way",
+    "host": "mend what they refuse, or start another host",
 }
 
 
@@ -111,12 +139,14 @@ def _blocked(info: RunInfo, command: str, due: str) -> str:
 def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
     lines = [f"it polls its condition, next at {due}"]
     ends = [child for name in info.awaits if (child := child_awaited(info.id, name))]
-    if ends:
-        lines = [f"it waits for the end of its child {ends[0]!r}"]
-    elif info.awaits:
-        every = "events" if len(info.awaits) > 1 else "event"
-        names = " or ".join(map(repr, info.awaits))
-        lines = [f"it waits for {every} {names}: {command.format('publish')} {info.awaits[0]!r} PAYLOAD"]
+    topics = [topic for name in info.awaits if (topic := topic_awaited(name))]
+    events = [name for name in info.awaits if not (child_awaited(info.id, name) or topic_awaited(name))]
+    if info.awaits:
+        awaited = [f"event{'s' * (len(events) > 1)} {' or '.join(map(repr, events))}"] if events else []
+        awaited += [f"a message of topic {topic!r}" for topic in topics]
+        awaited += [f"the end of its child {child!r}" for child in ends]
+        how = f": {command.format('publish')} {events[0]!r} PAYLOAD" if events else ""
+        lines = [f"it waits for {' or '.join(awaited)}{how}"]
     if info.deadline is not None:
         lines.append(f"it times out at {info.deadline.isoformat()}")
     return lines
@@ -136,5 +166,12 @@ def unread(info: RunInfo) -> str:
     return ", ".join(repr(name) + (f" ({count})" if count > 1 else "") for name, count in sorted(info.unread.items()))
 
 
+def why(info: RunInfo) -> str:
+    """The error of the run, or what it waits for, as a short text."""
+    if info.error is not None:
+        return _line(info)
+    return str(info.blocked or info.waiting_for)
+
+
 def _line(info: RunInfo) -> str:
-    return "" if info.error is None else f"{info.error.type}: {info.error.message}"
+    return "" if info.error is None else error_line(info.error.type, info.error.message)

@@ -17,7 +17,7 @@ from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
 from stepflow.model.codec import Codec
 from stepflow.model.family import PARENT, own_labels
-from stepflow.model.lifecycle import QueueRow, Status, status_of
+from stepflow.model.lifecycle import UNSET, QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
 from stepflow.model.recovery import TRIED
@@ -27,11 +27,13 @@ from stepflow.model.state import (
     DEADLINE,
     ERROR,
     NEXT_ATTEMPT,
+    PAYLOADS,
     POSITION,
     UNFINISHED,
     WAITING,
     State,
     Transition,
+    trace_of,
 )
 
 
@@ -50,11 +52,14 @@ class RunInfo:
 
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     of a run that waits for any of several events it is `"event:<name>, event:<name>"`, and `awaits` is the names;
+    `payload_schemas` are the JSON schemas of the payloads with which a workflow waits for them, by name, as far as their types tell;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it (None: it is not blocked);
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; attempts that died or were
     interrupted count, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it. `parent` is the id of the run that started
-    this one as its child.
+    this one as its child. `paused`: the run itself is to be held back, or is; with the status `paused` and this False its flow is.
+    `input` is the JSON value of what a workflow was started with, if `info()` was asked, and if that can be read here.
+    `trace_id` is that of its OpenTelemetry trace, 32 hex digits; empty if it has none.
     """
 
     id: str
@@ -80,6 +85,10 @@ class RunInfo:
     cancel_requested: bool = False
     unread: Mapping[str, int] = Factory(dict)
     parent: str = ""
+    paused: bool = False
+    input: Any = None
+    trace_id: str = ""
+    payload_schemas: Mapping[str, Any] = Factory(dict)
 
 
 @frozen
@@ -112,15 +121,16 @@ def error_of(transition: Transition) -> RunError | None:
     return RunError(raw["type"], raw["message"], raw["traceback"])
 
 
-def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
-    """The public view of a record; `delay` is the pending one that will move it on, if any."""
+def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: bool = False) -> RunInfo:
+    """The public view of a record; `delay` is the pending one that will move it on, if any; `paused`: its flow is paused."""
     state, row, notes = record.state, record.row, record.state.transition.annotations
     due = delay.due if delay is not None else None if row is None else row.due
     deadline = notes.get(DEADLINE)
+    status = status_of(state, row, now, flow_paused=paused)
     return RunInfo(
         id=state.id,
         flow=record.created.flow,
-        status=status_of(state, row, now) if delay is None else Status.SLEEPING,
+        status=status if delay is None or status is Status.PAUSED else Status.SLEEPING,
         position=position_of(state.transition),
         rev=state.rev,
         labels=own_labels(state.labels),
@@ -128,9 +138,9 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         updated_at=moment(state.committed_at),
         waiting_for=_waiting_for(state.transition) if delay is None else "delay",
         awaits=() if delay is not None or state.transition.status else state.transition.events,
-        due=None if due is None else moment(due),
+        due=None if due is None or due == UNSET else moment(due),
         deadline=None if deadline is None else moment(int(deadline)),
-        attempt=_attempt(state.transition) + _unfinished(state, row),
+        attempt=attempt_of(state.transition) + _unfinished(state, row),
         priority=0 if row is None else row.priority,
         error=error_of(state.transition),
         owner="" if row is None else row.owner,
@@ -141,6 +151,9 @@ def info_of(record: Record, now: int, delay: Delay | None = None) -> RunInfo:
         cancel_requested=not state.transition.status and (CANCEL in notes or (row is not None and row.cancel)),
         unread=dict(Counter(event.name for event in record.events)),
         parent=state.labels.get(PARENT, ""),
+        paused=not state.transition.status and row is not None and row.paused,
+        trace_id=trace_of(state.annotations),
+        payload_schemas={} if delay is not None or PAYLOADS not in notes else json.loads(notes[PAYLOADS]),
     )
 
 
@@ -167,7 +180,7 @@ def _unfinished(state: State, row: QueueRow | None) -> int:
     return before if row is None or (row.owner and row.claim_rev != state.rev) else before + row.unfinished
 
 
-def _attempt(transition: Transition) -> int:
+def attempt_of(transition: Transition) -> int:
     """Which try comes next: of the innermost retry group that counts in the position, else of the run's own policy."""
     notes = transition.annotations
     if TRIED in notes:

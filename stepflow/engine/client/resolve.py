@@ -32,6 +32,12 @@ def resolved(
     return state.transition.with_notes(resolved=text)
 
 
+def unresolved(record: Record, rows: tuple[JournalRow, ...]) -> list[str]:
+    """What the calls of unknown outcome may be called."""
+    transition = record.state.transition
+    return [_names(row.key, transition)[0] for row in rows if row.kind.partition(MARK)[0] == INTENT]
+
+
 def _names(key: str, transition: Transition) -> list[str]:
     """What the call may be called: the path of the step with and without the flow, the position, the key of a workflow's call."""
     if STYLE in transition.annotations:

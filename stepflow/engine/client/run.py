@@ -6,16 +6,22 @@ import logging
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from attrs import evolve
+
+from stepflow.drivers.port.commit import Record
+from stepflow.engine.checks import checked_new_id
 from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client, payload_text
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.client.resolve import failure_text
 from stepflow.engine.clock import Clock, uuid7
+from stepflow.errors import CodecError, RunExists
 from stepflow.model.checks import checked_limit
 from stepflow.model.codec import Codec
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
+from stepflow.model.state import STYLE
 from stepflow.replay.dry_run import Recording
 
 E = TypeVar("E")
@@ -52,7 +58,7 @@ class AsyncRun(Generic[E]):
 
     async def status(self) -> Status:
         """What the run is doing now."""
-        return (await self.info()).status
+        return (await self._info(await self._client.load(self.id))).status
 
     async def info(self, *, tx: Any = None) -> RunInfo:
         """Everything that is known of the run, except its exchange and its history.
@@ -61,9 +67,26 @@ class AsyncRun(Generic[E]):
         started has revision 0.
         """
         if tx is not None:
-            return info_views.info_of(await self._client.load_in(tx, self.id), self._clock.now())
+            return await self._info(await self._client.load_in(tx, self.id))
         record = await self._client.load(self.id)
-        return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record))
+        return evolve(await self._info(record), input=await self._input(record))
+
+    async def _info(self, record: Record) -> RunInfo:
+        paused = record.created.flow in await self._client.pauses.names()
+        return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record), paused=paused)
+
+    async def _input(self, record: Record) -> Any:
+        """The JSON value of the input of a workflow; None of another run, and of one that cannot be read here.
+
+        It is the exchange of the first revision: `continue_as_new` and the result replace it later.
+        """
+        if STYLE not in record.state.transition.annotations:
+            return None
+        first = await self._client.first(self.id)
+        try:
+            return info_views.PLAIN_JSON.decode(record.exchange if first is None else first.exchange)
+        except CodecError:
+            return None
 
     async def exchange(self) -> E:
         """The exchange as of the last commit; of a workflow its input, and once it has completed its result."""
@@ -100,9 +123,9 @@ class AsyncRun(Generic[E]):
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it."""
         info = await self.info()
-        kept_back, workers = await self._client.kept_back(info), await self._client.workers(info)
+        kept_back, owners = await self._client.kept_back(info), await self._client.owners(info)
         children = await self._client.open_children(self.id, explanation.SHOWN + 1)
-        return explanation.explain(info, self._store, self._flows, kept_back, workers, children)
+        return explanation.explain(info, self._store, self._flows, kept_back, owners, children)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.
@@ -133,8 +156,54 @@ class AsyncRun(Generic[E]):
             return
         await self._client.cancel(self.id)
 
+    async def fork(
+        self,
+        *,
+        rev: int | None = None,
+        step: str | None = None,
+        id: str | None = None,  # noqa: A002
+        input: Any = ...,  # noqa: A002
+    ) -> AsyncRun[E]:
+        """Start a new run where this one was: at revision `rev`, or before `step` (its path or position; of a workflow the key of a call).
+
+        It gets the exchange, the labels, and of a workflow the journal of that moment, with the random values and times that were used (a
+        warning names them). Children that have ended are its children, too; those that are open are started anew. It gets no events and no
+        data. `input` replaces the exchange, for a handle that knows its flow. Raises NotFound for a revision that is not there any more, or a
+        step that was not made, RunExists for an id that is taken.
+        """
+        new_id = uuid7(self._clock) if id is None else checked_new_id(id)
+        new = AsyncRun(self._client, self._clock, self._store, self._flows, new_id, self._flow)
+        record = await self._client.load(self.id)
+        if not await self._client.forks.fork(record, rev, step, new_id, input, self._known_flow):
+            raise RunExists(f"run {new_id!r} exists, or its id is kept: fork with another id", new)
+        return new
+
+    async def rewind(self, *, rev: int | None = None, step: str | None = None) -> None:
+        """Let the run go back to revision `rev`, or to the moment before `step`, and go on from there, in a new revision.
+
+        No worker may hold it: `pause` it first. Later rows of the journal are deleted, children that were started later are cancelled.
+        Events that were consumed do not come again, what was published is not taken back. Also for a run that has ended. Raises as `fork`.
+        """
+        await self._client.forks.rewind(await self._client.load(self.id), rev, step, self._known_flow)
+
+    def _known_flow(self, name: str) -> Flow[Any, Any] | None:
+        return self._flow if self._flow is not None and self._flow.name == name else self._flows.get(name)
+
+    async def pause(self) -> None:
+        """Hold the run back, over all workers, until `resume`: its status is `paused`.
+
+        A worker that holds it releases it when its present step, or call, is stored. Due times and time limits go on, and take effect
+        at the resume. Events are stored: those that were published within a wait's time limit count. `cancel` works at once, `result`
+        waits. A paused run stays so; RunEnded for one that has ended.
+        """
+        await self._client.pauses.set_run(self.id, paused=True)
+
+    async def resume(self) -> None:
+        """Let a paused run go on; one that is not paused stays as it is. RunEnded for one that has ended."""
+        await self._client.pauses.set_run(self.id, paused=False)
+
     async def resolve(self, step: str, value: Any = None) -> None:
-        """Say that an `at_most_once` call whose outcome is unknown took place: the run goes on behind it.
+        """Say that an `at_most_once` call whose outcome is unknown took place: the run continues after it.
 
         `step` is the path of the step, its position, or the key of a workflow's call. `value` is what the workflow's call returned;
         for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
@@ -152,3 +221,10 @@ class AsyncRun(Generic[E]):
     async def redrive(self) -> None:
         """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
         await self._client.redrive(self.id)
+
+    async def wake(self) -> None:
+        """Let the run be looked at now: one that sleeps or polls does not wait for its time, a blocked one is tried again.
+
+        Raises StepflowError for a run that has ended, that waits for an event, or whose call has an unknown outcome.
+        """
+        await self._client.wake(self.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from attrs import frozen
 
@@ -66,17 +66,20 @@ class AsyncSchedule(Generic[E]):
         """Everything that is known of the schedule, except its input."""
         return schedule_info((await self._schedules.load(self.id))[1])
 
-    async def pause(self) -> None:
-        """Let no tick start a run until `resume`; runs that exist go on."""
-        await self._schedules.pause(self.id)
+    async def pause(self, *, tx: Any = None) -> None:
+        """Let no tick start a run until `resume`; runs that exist go on.
 
-    async def resume(self) -> None:
-        """Go on with the first tick after now; those of the pause are not made up for, `backfill` does that."""
-        await self._schedules.resume(self.id)
+        With `tx`, the caller's open transaction on the same store, it takes place when that commits, and a rollback takes it back.
+        """
+        await self._schedules.pause(self.id, tx)
 
-    async def trigger(self) -> AsyncRun[E]:
-        """Start a run now, beside the ticks: also while the schedule is paused, and whatever `overlap` says."""
-        return self._get(await self._schedules.trigger(self.id))
+    async def resume(self, *, tx: Any = None) -> None:
+        """Go on with the first tick after now; those of the pause are not made up for, `backfill` does that. `tx` as in `pause`."""
+        await self._schedules.resume(self.id, tx)
+
+    async def trigger(self, *, tx: Any = None) -> AsyncRun[E]:
+        """Start a run now, beside the ticks: also while the schedule is paused, and whatever `overlap` says. `tx` as in `pause`."""
+        return self._get(await self._schedules.trigger(self.id, tx))
 
     async def backfill(self, start: datetime, end: datetime) -> list[AsyncRun[E]]:
         """Start the runs of the ticks from `start` to `end`, both included, that have no run; the runs of all these ticks.
@@ -93,9 +96,9 @@ class AsyncSchedule(Generic[E]):
             await self._schedules.load(self.id)
         return found
 
-    async def delete(self) -> None:
-        """Delete the schedule; runs that exist go on."""
-        await self._schedules.change(self.id, lambda _record: None)
+    async def delete(self, *, tx: Any = None) -> None:
+        """Delete the schedule; runs that exist go on. `tx` as in `pause`."""
+        await self._schedules.delete(self.id, tx)
 
     async def explain(self) -> str:
         """When it fires next, why its last ticks started no run, and whether a worker is there to do it."""

@@ -11,8 +11,8 @@ from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit, Owner
 from stepflow.drivers.port.queries import OwnerQuery, RunQuery
-from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery, ScheduleRow
-from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow, checked_priority, checked_size
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery, ScheduleRow, no_schedule
+from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow, checked_size
 from stepflow.engine.client.client import Client, planned_start
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds, uuid7
@@ -21,11 +21,13 @@ from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import NotFound, RevMismatch, StepflowError
-from stepflow.model.checks import checked_id, checked_labels
+from stepflow.errors import RevMismatch, StepflowError
+from stepflow.model import schedule_edit as edits
+from stepflow.model.checks import checked_id, checked_labels, checked_priority
 from stepflow.model.cron import interval_of, parse_cron
 from stepflow.model.flow import Flow
-from stepflow.model.schedule import OVERLAPS, SCHEDULE, ScheduleRecord, parse_schedule
+from stepflow.model.schedule import OVERLAPS, SCHEDULE, ScheduleRecord
+from stepflow.model.schedule_edit import read_schedule
 from stepflow.model.state import DEADLINE
 from stepflow.model.timetable import ticks, zone_of
 
@@ -51,16 +53,19 @@ class Schedules:
         self._clock, self._committer, self._notifier = clock, committer, notifier
         self._reader, self._lifetime, self._client, self._flows = reader, lifetime, client, flows
 
-    async def put(self, wanted: ScheduleRecord) -> None:
+    async def put(self, wanted: ScheduleRecord, tx: Any = None) -> None:
         """Make a schedule, or let the one of its id be like this one; that one keeps a pause, and its next tick if its ticks stay the same."""
         self._lifetime.check_open()
+        if tx is not None:
+            now = self._clock.now()
+            edit = ScheduleEdit(wanted.id, now, edits.put(wanted, now), "make")
+            await self._client.post(tx, Commit(edit=edit))
+            return
         while True:
             row = await self._row(wanted.id)
             now = self._clock.now()
-            if row is None:
-                record, version = evolve(wanted, tick=wanted.times.after(now)), 0
-            else:
-                record, version = _merged(wanted, parse_schedule(row.body), now), row.version
+            known, version = (None, 0) if row is None else (read_schedule(row.body), row.version)
+            record = edits.merged(wanted, known, now)
             if await self._changed(change_of(record, version, now)):
                 return
 
@@ -79,23 +84,43 @@ class Schedules:
             if await self._changed(change):
                 return
 
-    async def pause(self, schedule_id: str) -> None:
+    async def pause(self, schedule_id: str, tx: Any = None) -> None:
         """No tick starts a run any more."""
+        if tx is not None:
+            await self._edit(tx, schedule_id, edits.pause)
+            return
         await self.change(schedule_id, lambda record: evolve(record, paused=True))
 
-    async def resume(self, schedule_id: str) -> None:
+    async def resume(self, schedule_id: str, tx: Any = None) -> None:
         """Go on with the first tick after now."""
+        if tx is not None:
+            await self._edit(tx, schedule_id, edits.resume)
+            return
+        await self.change(schedule_id, lambda record: edits.resumed(record, self._clock.now()))
 
-        def resumed(record: ScheduleRecord) -> ScheduleRecord:
-            tick = record.times.after(self._clock.now())
-            return evolve(record, paused=False, tick=tick) if record.paused else record
+    async def delete(self, schedule_id: str, tx: Any = None) -> None:
+        """Delete a schedule."""
+        if tx is not None:
+            await self._edit(tx, schedule_id, None)
+            return
+        await self.change(schedule_id, lambda _record: None)
 
-        await self.change(schedule_id, resumed)
+    async def _edit(self, tx: Any, schedule_id: str, text: Callable[[int], str] | None) -> None:
+        """Change the schedule, as it is then, when the caller's own transaction commits."""
+        await self._load_in(tx, schedule_id)
+        now = self._clock.now()
+        await self._client.post(tx, Commit(edit=ScheduleEdit(schedule_id, now, text and text(now))))
 
-    async def trigger(self, schedule_id: str) -> str:
+    async def trigger(self, schedule_id: str, tx: Any = None) -> str:
         """Start a run now, whatever the schedule says; its id."""
         self._lifetime.check_open()
         run_id = f"{schedule_id}@trigger-{uuid7(self._clock)}"
+        if tx is not None:
+            record = read_schedule((await self._load_in(tx, schedule_id)).body)
+            now = self._clock.now()
+            edit = ScheduleEdit(schedule_id, now, edits.started(run_id, now), "ignore")
+            await self._client.post(tx, run_of(record, run_id, now)._replace(edit=edit))
+            return run_id
         while True:
             row, record = await self.load(schedule_id)
             now = self._clock.now()
@@ -134,8 +159,15 @@ class Schedules:
         """A schedule; NotFound if there is none."""
         row = await self._row(schedule_id)
         if row is None:
-            raise NotFound(f"there is no schedule {schedule_id!r} in this namespace: engine.schedule() makes one")
-        return row, parse_schedule(row.body)
+            raise no_schedule(schedule_id)
+        return row, read_schedule(row.body)
+
+    async def _load_in(self, tx: Any, schedule_id: str) -> ScheduleRow:
+        """A schedule as the caller's own transaction sees it."""
+        row = await self._client.load_schedule_in(tx, schedule_id)
+        if row is None:
+            raise no_schedule(schedule_id)
+        return row
 
     async def every(self) -> list[ScheduleRecord]:
         """All schedules, by id."""
@@ -145,13 +177,14 @@ class Schedules:
         while page := await self._reader.read(ScheduleQuery(after=after, limit=PAGE)):
             found += page
             after = page[-1].id
-        return [parse_schedule(row.body) for row in found]
+        return [read_schedule(row.body) for row in found]
 
     async def runs(self, schedule_id: str, limit: int) -> list[RunInfo]:
         """The newest runs that a schedule started, the newest first."""
         now = self._clock.now()
         records = await self._reader.read(RunQuery(now, labels={SCHEDULE: schedule_id}, limit=limit))
-        return [info_of(record, now) for record in records]
+        paused = await self._client.pauses.names()
+        return [info_of(record, now, paused=record.created.flow in paused) for record in records]
 
     def knows(self, flow: str) -> bool:
         """Whether this engine has registered a flow of this name."""
@@ -181,23 +214,6 @@ class Schedules:
                 raise
             return False
         return True
-
-
-def _merged(wanted: ScheduleRecord, known: ScheduleRecord, now: int) -> ScheduleRecord:
-    """The schedule that is there, as it is wanted now."""
-    same = wanted.timing == known.timing
-    found = evolve(
-        known,
-        **{name: getattr(wanted, name) for name in WANTED},
-    )
-    return found if same else evolve(found, tick=found.times.after(now), queued=())
-
-
-WANTED = (
-    "flow", "to", "notes", "limit", "exchange", "input_hash", "cron", "every", "tz", "overlap", "catch_up", "jitter", "labels",
-    "priority",
-)  # fmt: skip
-"""The fields of a record that the caller of `engine.schedule` decides."""
 
 
 def planned_schedule(
@@ -240,17 +256,17 @@ def planned_schedule(
 def _timing(cron: Any, every: Any, tz: Any) -> tuple[str, int]:
     """(expression, 0) or ("", interval in microseconds)."""
     if (cron is None) is (every is None):
-        given = "neither" if cron is None else "both"
+        given = "neither was" if cron is None else "both were"
         raise StepflowError(
-            f'schedule(cron=, every=): {given} was given: give one, e.g. cron="30 2 * * *" or every=timedelta(hours=1)'
+            f'schedule(cron=, every=): {given} given: give one, e.g. cron="30 2 * * *" or every=timedelta(hours=1)'
         )
     zone_of(tz)
     interval = None
     if every is not None:
         if not isinstance(every, timedelta) or every < timedelta(microseconds=LEAST):
-            raise StepflowError(
-                f"every={every!r:.80}: give a timedelta of a millisecond or more, e.g. timedelta(minutes=5)"
-            )
+            plain = isinstance(every, int | float) and not isinstance(every, bool) and 0.001 <= every < 10**9
+            example = f"for seconds timedelta(seconds={every!r})" if plain else "e.g. timedelta(minutes=5)"
+            raise StepflowError(f"every={every!r:.80}: give a timedelta of a millisecond or more, {example}")
         interval = microseconds(every)
     elif isinstance(cron, str) and (interval := interval_of(cron)) is not None and interval < LEAST:
         raise StepflowError(f"cron={cron!r:.80}: give a millisecond or more")

@@ -15,12 +15,11 @@ from stepflow.engine.checks import (  # fmt: skip
     checked_key,
     checked_limits,
     checked_new_id,
-    checked_priority,
     checked_window,
 )
 from stepflow.engine.client.client import planned_start
 from stepflow.engine.clock import Clock, microseconds, uuid7
-from stepflow.model.checks import checked_own_labels
+from stepflow.model.checks import checked_own_labels, checked_priority
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
 

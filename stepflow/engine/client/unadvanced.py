@@ -72,7 +72,7 @@ class Unadvanced:
         )
         found: dict[str, list[str]] = {}
         for record in records:
-            if record is None or (record.row is not None and record.row.owner):
+            if record is None or (record.row is not None and (record.row.owner or record.row.paused)):
                 continue
             flow = record.state.transition.to
             if flow and flow not in claimed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Cancel, Commit, Record
 from stepflow.drivers.port.inbox import cancel_of
@@ -25,13 +27,14 @@ class Canceller:
     def __init__(self, store: Store, clock: Clock, committer: Committer, notifier: Notifier) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
 
-    async def cancel(self, run_id: str, load: Callable[[str], Any] | None = None) -> None:
-        """End a run as cancelled: at once if no worker holds it, else its holder does; `load` reads its record.
+    async def cancel(self, run_id: str, load: Callable[[str], Any] | None = None, known: Record | None = None) -> None:
+        """End a run as cancelled: at once if no worker holds it, else its holder does; `load` reads its record, `known` is what it read just now.
 
         A cancelled run stays as it is; RunEnded for one that completed or failed, NotFound if there is none.
         """
         while True:
-            record: Record = await (load or self._load)(run_id)
+            record: Record = known or await (load or self._load)(run_id)
+            known = None
             status = record.state.transition.status
             if status == "cancelled":
                 return
@@ -45,26 +48,29 @@ class Canceller:
                 await self._committer.submit(cancel_of(record, self._clock.now()))
             except (LostClaim, RevMismatch):
                 continue  # it was claimed, released or moved on since it was read: read it again
-            self._notifier.run_changed(run_id)
-            self._notifier.schedule_at(0)  # the run undoes what it did, or its parent hears of its end
+            self._ended(record)
             return
+
+    def _ended(self, record: Record) -> None:
+        """A run that no worker held has been cancelled; a workflow may still undo what it did."""
+        self._notifier.run_changed(record.state.id)
+        self._notifier.schedule_at(0)  # the run undoes what it did, or its parent hears of its end
 
     async def cancel_children(self, parent: str) -> None:
         """Cancel the open children of a run but for those that go on when it ends."""
-        after: str | None = None
+        query = RunQuery(self._clock.now(), labels={PARENT: parent}, limit=PAGE, open=True)
         while True:
-            query = RunQuery(self._clock.now(), labels={PARENT: parent}, after=after, limit=PAGE, open=True)
-            try:
-                page: list[Record] = await self._committer.call(self._store.read, query)
-            except NotFound:  # the last one of the page before was pruned
-                after = None
-                continue
+            page: list[Record] = await self._committer.call(self._store.read, query)
             states = [record.state for record in page]
-            ids = [state.id for state in states if state.labels.get(ON_PARENT_END) != LEAVE]
-            await asyncio.gather(*[self._cancel_if_open(run_id) for run_id in ids])
+            await self.cancel_open([state.id for state in states if state.labels.get(ON_PARENT_END) != LEAVE])
             if len(page) < PAGE:
                 return
-            after = states[-1].id
+            query = evolve(query, after=query.key_of(page[-1]))
+
+    async def cancel_open(self, ids: Sequence[str]) -> None:
+        """Cancel those of these runs that have not ended."""
+        for first in range(0, len(ids), PAGE):
+            await asyncio.gather(*[self._cancel_if_open(run_id) for run_id in ids[first : first + PAGE]])
 
     async def _cancel_if_open(self, run_id: str) -> None:
         try:

@@ -11,6 +11,8 @@ from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Releas
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.commit.pausing import stopped
+from stepflow.engine.commit.pending import PENDING
 from stepflow.engine.membership.notifier import Notifier
 
 T = TypeVar("T")
@@ -37,6 +39,10 @@ class Committer(ABC):
     def release(self, release: Release) -> Awaitable[bool]:
         """Release a claim; False if it had been lost already."""
 
+    def commit_now(self, commit: Member) -> Any:  # noqa: ARG002
+        """The answer to a commit that the calling thread makes itself, or the error; PENDING if it must not, and nothing was done."""
+        return PENDING
+
     @abstractmethod
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
         """Commit from any thread; `on_done` is called in some thread with the answer or the error."""
@@ -61,14 +67,14 @@ class InlineCommitter(Committer):
         self._store, self._clock, self._notifier = store, clock, notifier
 
     async def submit(self, commit: Member) -> Any:
-        (result,) = self._store.commit([commit], self._clock.now())
+        (result,) = self._commit([commit])
         if isinstance(result, Exception):
             raise result
         self._notifier.committed()
         return result
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
-        answers = [self._store.commit([commit], self._clock.now())[0] for commit in commits]
+        answers = [self._commit([commit])[0] for commit in commits]
         self._notifier.committed()
         return answers
 
@@ -76,7 +82,11 @@ class InlineCommitter(Committer):
         return self._store.release([release], self._clock.now())[0]
 
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
-        on_done(self._store.commit([commit], self._clock.now())[0])
+        on_done(self._commit([commit])[0])
+
+    def _commit(self, members: Sequence[Member]) -> Sequence[Any]:
+        now = self._clock.now()
+        return stopped(self._store, members, self._store.commit(members, now), now)
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         return fn(*args)

@@ -22,6 +22,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
 from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.notifier import Notifier
@@ -51,6 +52,7 @@ def _ids(member: Member) -> set[str]:
         ids.add(member.fence.id)
     ids.update([event.run_id for event in member.publish])
     ids.update([mark.id for mark in member.cancel])
+    ids.update([pause.id for pause in member.pause])
     return ids
 
 
@@ -104,7 +106,7 @@ class GroupCommitter(Committer):
             return entry
         pending = self._pending
         if not pending and self._pool.in_first_step and not self._sent and not isinstance(commit, Release):
-            entry.outcome = self._commit_now(commit)
+            entry.outcome = self.commit_now(commit)
             if entry.outcome is not PENDING:
                 return entry
         if not pending:
@@ -131,7 +133,7 @@ class GroupCommitter(Committer):
         return self.submit(release)
 
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
-        result = self._commit_now(commit)
+        result = self.commit_now(commit)
         if result is PENDING:
             self._put([PendingCommit(commit, on_done=on_done)])
         else:
@@ -176,12 +178,11 @@ class GroupCommitter(Committer):
             return False
         return self._writing.acquire(blocking=False)
 
-    def _commit_now(self, commit: Member) -> Any:
-        """The answer to a commit that the calling thread makes itself; PENDING if it may not."""
+    def commit_now(self, commit: Member) -> Any:
         if not self._is_writer_now():
             return PENDING
         try:
-            (result,) = self._apply(self._store.commit, [commit]) or (PENDING,)
+            (result,) = self._results(self._store.commit, [commit]) or (PENDING,)
         finally:
             self._writing.release()
         if self._notifier.watched:
@@ -312,17 +313,25 @@ class GroupCommitter(Committer):
             self._tell(self._answered, awaited)
 
     def _apply(self, fn: Callable[..., Sequence[Any] | None], writes: Sequence[Any]) -> Sequence[Any] | None:
-        """The results of one transaction for all writes; None if `fn` gives none."""
+        """The results of one transaction for all writes; None if `fn` gives none. Measures how long it kept its thread waiting."""
         waited = self._clock.waited()
-        try:
-            results = fn(writes, self._clock.now())
-            if results is not None and len(results) != len(writes):
-                raise StoreError(f"the store gave {len(results)} answers to {len(writes)} writes: its driver is broken")
-        except BaseException as error:  # noqa: BLE001 - every waiter must learn of it
-            results = [error] * len(writes)
+        results = self._results(fn, writes)
         if results is not None:
             waited = min(self._clock.waited() - waited, 4 * QUICK_S)  # one stall does not predict the next commit
             self._wait_s += (waited - self._wait_s) / 8
+        return results
+
+    def _results(self, fn: Callable[..., Sequence[Any] | None], writes: Sequence[Any]) -> Sequence[Any] | None:
+        try:
+            results = fn(writes, now := self._clock.now())
+            if results is not None:
+                results = stopped(self._store, writes, results, now)
+                if len(results) != len(writes):
+                    raise StoreError(
+                        f"the store gave {len(results)} answers to {len(writes)} writes: its driver is broken"
+                    )
+        except BaseException as error:  # noqa: BLE001 - every waiter must learn of it
+            return [error] * len(writes)
         return results
 
     def _answered(self, answers: list[tuple[PendingCommit, Any]]) -> None:

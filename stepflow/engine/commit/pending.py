@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import Context
+from types import coroutine
 from typing import Any, ClassVar, TypeVar
 
 from stepflow.drivers.port.commit import Commit, Release
@@ -30,7 +31,7 @@ class PendingCommit:
         on_done: Callable[[Any], None] | None = None,
     ) -> None:
         self.write = write
-        self.run = write.id if type(write) is Step else _only_run(write)
+        self.run = write.id if type(write) is Step or type(write) is Append else _only_run(write)
         self.on_done = on_done
         self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
@@ -64,22 +65,25 @@ class PendingCommit:
         return outcome
 
 
-async def to_its_end(pending: Awaitable[T]) -> tuple[T, bool]:
+@coroutine
+def to_its_end(pending: Awaitable[T]) -> Generator[Any, Any, tuple[T, bool]]:
     """The answer to a write, and whether the task was cancelled meanwhile: the write is done all the same."""
+    if type(pending) is not PendingCommit:
+        return (yield from pending.__await__()), False
     cancelled = False
-    while True:
-        try:
-            return await pending, cancelled
-        except asyncio.CancelledError:
-            if type(pending) is not PendingCommit or cancelled:
-                raise
+    while pending.outcome is PENDING:
+        yield pending
+        if pending.outcome is PENDING:
+            if cancelled:
+                raise asyncio.CancelledError
             cancelled = True
+    if isinstance(pending.outcome, BaseException):
+        raise pending.outcome
+    return pending.outcome, cancelled
 
 
 def _only_run(write: Member | Release) -> str:
     """The run that a step writes, or a commit that touches no other; else empty: `_one_per_run` has to look closer."""
-    if type(write) is Append or type(write) is Step:
-        return write.id
     if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
         return ""
     run_id, queue = write.fence.id, write.queue

@@ -21,7 +21,7 @@ from stepflow.model.blocked import UNKNOWN_OUTCOME, unknown
 from stepflow.model.error_text import message_of
 from stepflow.model.flow import Move, Task
 from stepflow.model.state import RESOLVED, Transition
-from stepflow.replay.journal import StepCall
+from stepflow.replay.effects import StepCall
 from stepflow.replay.results import UnknownOutcome
 
 Resolution = dict[str, str | None]

@@ -16,7 +16,7 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SECOND, Clock
 from stepflow.engine.deferred_signals import Interruption
-from stepflow.errors import Full, StepflowError, Unavailable
+from stepflow.errors import Full, PauseRequested, StepflowError, Unavailable
 from stepflow.model.blocked import stored
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.current import Current
@@ -118,10 +118,20 @@ class Attempt(ABC):
         return self._interrupted or (self.worker is not None and self.worker.cancelling() > 0)
 
     def release(self, cause: BaseException | None = None) -> Release:
-        """Releases the claim although a step has begun; a crash is counted if it hung, or if neither the worker nor a signal ended it."""
-        unasked = self.hung or not (self.stop or self.interrupted or isinstance(cause, Interruption))
+        """Releases the claim although a step has begun; a crash is counted if it hung, or if neither the worker, a signal nor a pause ended it."""
+        unasked = self.hung or not (self.stop or self.interrupted or isinstance(cause, Interruption | PauseRequested))
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
         return Release(self.fence, self.clock.now(), crashes=crashes, unfinished=self.unfinished + 1)
+
+    def should_retry_commit(self, refusal: object) -> bool:
+        """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
+        if not self.retry_commits or not isinstance(refusal, (Unavailable, Full)):
+            return False
+        if self.refusals % LOG_EVERY == 0:
+            log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
+        self.refusals += 1
+        self._moved_at = self.clock.monotonic()  # the store hangs, not the step
+        return True
 
 
 @define(eq=False)
@@ -137,6 +147,11 @@ class SteppedAttempt(Attempt):
     def step(self) -> str:
         """The present step; before the first one the position as stored."""
         return self.current.step or Attempt.step.fget(self)  # type: ignore[attr-defined]
+
+    @property
+    def place(self) -> str:
+        """The beginning of the keys of the rows that the present step writes."""
+        return self.current.step
 
     @property
     def number(self) -> int:
@@ -162,16 +177,6 @@ class SteppedAttempt(Attempt):
     def note_progress(self) -> None:
         """Something was made durable: a flow with `hung_after` need not wait for its next commit."""
         self._moved_at = self.clock.monotonic()
-
-    def should_retry_commit(self, refusal: object) -> bool:
-        """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
-        if not self.retry_commits or not isinstance(refusal, (Unavailable, Full)):
-            return False
-        if self.refusals % LOG_EVERY == 0:
-            log.error("run %s: the store refused a commit, trying again: %s", self.state.id, refusal)
-        self.refusals += 1
-        self._moved_at = self.clock.monotonic()  # the store hangs, not the step
-        return True
 
 
 @define(eq=False)

@@ -14,7 +14,8 @@ from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.raised import own_error
 from stepflow.model.current import Current, enter
 from stepflow.replay.branches import Branch
-from stepflow.replay.journal import Journal, Note, Together
+from stepflow.replay.effects import Note, Together
+from stepflow.replay.journal import Journal
 
 
 @define(eq=False)
@@ -98,9 +99,3 @@ async def _in_branch(branch: Branch, call: Coroutine[Any, Any, Any], current: Cu
         branch.value = await call
     except BaseException as error:  # noqa: BLE001 - the gather decides
         branch.error = own_error(error)
-
-
-def recorded_in(record: Callable[[Any], tuple[Note, Any]], path: str, value: Any) -> tuple[Note, Any]:
-    """What a transaction of a branch records."""
-    note, value = record(value)
-    return note._replace(branch=path), value

@@ -1,4 +1,4 @@
-"""ChildCalls: starts the children of workflows, reads how they ended, and cancels those that are open when their parent ends."""
+"""ChildCalls: starts the children of workflows, reads how they ended, cancels those that are open when their parent ends, and reads topics."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Record
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import EndedQuery
 from stepflow.drivers.port.store import Store
-from stepflow.engine.checks import checked_flow, checked_new_id, checked_priority
+from stepflow.engine.checks import checked_flow, checked_new_id
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.creation import creation
+from stepflow.engine.execution.topic_log import first_message
 from stepflow.errors import RunExists, StepflowError
 from stepflow.model import outcome as outcomes
-from stepflow.model.checks import checked_own_labels
 from stepflow.model.family import PARENT
 from stepflow.replay.branches import marked
-from stepflow.replay.child_effects import ChildEnd, NewRun, StartChildren
-from stepflow.replay.journal import Note
+from stepflow.replay.child_effects import ChildEnd, FirstMessage, Message, NewRun, StartChildren
+from stepflow.replay.effects import Note
 
 _Starting = Generator[Commit | list[str], Any, StepflowError | None]
 
 
 @frozen
 class ChildCalls:
-    """What the attempts of one engine need for children; `wake` tells its worker, from any thread, that something is due."""
+    """What the attempts of one engine need for children and topics; `wake` tells its worker, from any thread, that something is due."""
 
     store: Store
     clock: Clock
@@ -72,8 +72,7 @@ class ChildCalls:
         """
         try:
             checked_flow(effect.flow, "start_child")
-            labels = {**checked_own_labels(effect.labels), **effect.family}
-            priority = checked_priority(effect.priority)
+            labels, priority = {**effect.labels, **effect.family}, effect.priority
             for run in effect.runs:
                 checked_new_id(run.id)
         except StepflowError as problem:
@@ -93,6 +92,10 @@ class ChildCalls:
             for run_id, record in zip(there, records, strict=True):
                 if conflict := _conflict(record, left.pop(run_id), effect, self.store.same_input):
                     return RunExists(conflict)
+
+    def first_message(self, wanted: FirstMessage) -> Message | None:
+        """The first message of a topic that fits, and that is still kept."""
+        return first_message(self.store, self.clock.now(), wanted)
 
     def ends(self, ids: Sequence[str]) -> dict[str, ChildEnd]:
         """How those of these runs ended that are not open."""
@@ -131,11 +134,11 @@ def _conflict(record: Record | None, run: NewRun, effect: StartChildren, same_in
 def _end(record: Record | None) -> ChildEnd:
     if record is None:
         return ChildEnd("missing", '{"status": "missing"}')
-    transition = record.state.transition
+    transition, at = record.state.transition, record.state.committed_at
     if transition.status in ("", "completed"):
-        return ChildEnd(transition.status, record.exchange)
+        return ChildEnd(transition.status, record.exchange, at)
     raw = {"status": transition.status}
     if transition.status == "failed":
         error = outcomes.failure(record.state.id, transition)
         raw |= {"type": error.type, "message": error.message, "traceback": error.traceback}
-    return ChildEnd(transition.status, json.dumps(raw))
+    return ChildEnd(transition.status, json.dumps(raw), at)

@@ -49,7 +49,7 @@ class Executor:
         future: asyncio.Future[Release | None] = self.loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_to_threads if in_threads else self._pool.push
-        ThreadedAttempt(attempt, self.committer.submit_threadsafe, self._pool, push, future)
+        ThreadedAttempt(attempt, self.committer, self._pool, push, future)
         return future
 
     @contextmanager
@@ -109,10 +109,10 @@ def run_on_loop(
     try:
         effect = next(effects)
         while True:
-            if LINEAGE.forks != forks:
-                end_if_forked(forks)
             try:
                 if type(effect) is not Call:
+                    if LINEAGE.forks != forks:
+                        end_if_forked(forks)
                     made: Any = commit(effect)
                     if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
                         while made.outcome is PENDING:
@@ -124,18 +124,22 @@ def run_on_loop(
                             raise value
                     else:
                         value = yield from _awaited(made)
-                elif effect.is_async or effect.limit_s is not None:
-                    if effect.limit_s is None:
-                        made, attempt.awaits = effect.fn(*effect.args), True
-                    else:
-                        made = limits.run(attempt, effect, call)
-                    value = yield from (made if isinstance(made, CoroutineType) else _awaited(made))
-                    attempt.awaits = False
                 else:
-                    context = copy_context()
-                    made = call(context, effect.fn, *effect.args)
-                    value = yield from _awaited(_of_thread(made, context, task, attempt))
+                    if effect.is_async or effect.limit_s is not None:
+                        if effect.limit_s is None:
+                            made, attempt.awaits = effect.fn(*effect.args), True
+                        else:
+                            made = limits.run(attempt, effect, call)
+                        value = yield from (made if type(made) is CoroutineType else _awaited(made))
+                        attempt.awaits = False
+                    else:
+                        context = copy_context()
+                        made = call(context, effect.fn, *effect.args)
+                        value = yield from _awaited(_of_thread(made, context, task, attempt))
+                    if task.cancelling():
+                        yield from _awaited(_absorb(task, attempt))
             except BaseException as error:
+                end_if_forked(forks)
                 if is_closed(task) or (issubclass(type(error), CancelledError) and attempt.interrupted):
                     effects.close()
                     raise
@@ -146,8 +150,6 @@ def run_on_loop(
                     continue
                 effect = effects.throw(for_generator(own_error(error)))
             else:
-                if task.cancelling():
-                    yield from _awaited(_absorb(task, attempt))
                 effect = effects.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
@@ -215,7 +217,7 @@ async def _done(fn: Callable[[], T]) -> T:
 
 async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
     """Call a sync user function on the loop itself, as virtual time does."""
-    token = in_sync_step.set(True)
+    token, outer = in_sync_step.set(True), user_code.running
     try:
         user_code.begin()
         with HiddenLoop():
@@ -226,26 +228,28 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
         raise
     finally:
         user_code.end()
+        user_code.resume(outer)  # of a function that executes another one
         in_sync_step.reset(token)
 
 
 class ThreadedAttempt:
     """An attempt whose user functions are all sync: a thread runs it up to its next commit, then the thread is free for others.
 
-    `submit_threadsafe(commit, on_done)` must call `on_done` with the result or the error; `future` receives the Release, or
-    the error that ended the attempt.
+    The caller of a blocking engine that has the loop for itself commits, too, and goes on at once. `future` receives the
+    Release, or the error that ended the attempt.
     """
 
     def __init__(
         self,
         attempt: GeneratorAttempt,
-        submit_threadsafe: Callable[[Member, Callable[[Any], None]], None],
+        committer: Committer,
         pool: ThreadPool,
         push: Callable[[Callable[[], None]], None],
         future: asyncio.Future[Release | None],
     ) -> None:
         self._attempt, self._effects = attempt, attempt.effects()
-        self._submit, self._pool, self._push, self._future = submit_threadsafe, pool, push, future
+        self._committer, self._pool, self._push, self._future = committer, pool, push, future
+        self._forks = LINEAGE.forks
         self._context = (
             copy_context()
         )  # one for the attempt: context variables that a step sets are seen by the next step
@@ -255,23 +259,40 @@ class ThreadedAttempt:
         push(self._work)
 
     def _on_done(self, result: Any) -> None:
-        if self._attempt.should_retry_commit(result):
-            self._pool.later(AGAIN_S, self._send)
-            return
-        self._value = result
-        self._push(self._work)
+        if not self._tries_again(result):
+            self._value = result
+            self._push(self._work)
+
+    def _tries_again(self, result: Any) -> bool:
+        """Whether a commit is made again later, as the store refused it for now."""
+        if not self._attempt.should_retry_commit(result):
+            return False
+        self._pool.later(AGAIN_S, self._send)
+        return True
 
     def _work(self) -> None:
         try:
-            self._commit = self._context.run(self._go, self._value)
-            self._send()
+            while True:
+                self._commit = self._context.run(self._go, self._value)
+                if LINEAGE.forks != self._forks:
+                    end_if_forked(self._forks)
+                done = self._committer.commit_now(self._commit) if self._pool.has_caller else PENDING
+                if done is PENDING:
+                    self._committer.submit_threadsafe(self._commit, self._on_done)
+                    return
+                if self._tries_again(done):
+                    return
+                self._value = done
+                if not self._pool.caller_goes_on():
+                    self._push(self._work)
+                    return
         except StopIteration as stop:
             self._pool.answer(self._future, stop.value)
         except BaseException as error:  # noqa: BLE001 - handed to the waiter
             self._pool.fail(self._future, error)
 
     def _send(self) -> None:
-        self._submit(self._commit, self._on_done)
+        self._committer.submit_threadsafe(self._commit, self._on_done)
 
     def _go(self, value: Any) -> Member:
         """Resume the generator with the last commit's outcome and make the calls that follow; returns the next commit."""

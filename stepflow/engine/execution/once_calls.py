@@ -5,35 +5,61 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from attrs import define, field
 
+from stepflow.drivers.port.commit import Fence
 from stepflow.drivers.port.journal import ONCE, JournalRow
 from stepflow.drivers.port.step import Append
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.deferred_signals import user_code
-from stepflow.engine.execution.attempt import SteppedAttempt
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import LOOK_UP_S, running_loop
 from stepflow.engine.inside_transaction import is_inside_transaction
 from stepflow.errors import CodecError, DefinitionError, StepflowError
 from stepflow.model.codec import Unopened
+from stepflow.model.current import Current
 from stepflow.model.scalars import short_repr
-from stepflow.replay.decider import round_trip
 from stepflow.replay.journal import LARGEST_KEY, is_key
-from stepflow.replay.step import StepFunction, step_function
+from stepflow.replay.step import StepFunction, round_trip, step_function
+
+
+class CallsOnce(Protocol):
+    """Calls the step. `place` is the beginning of the keys of its rows, `awaits` tells whether async user code runs."""
+
+    @property
+    def current(self) -> Current:
+        """The step."""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether it is async."""
+
+    @property
+    def fence(self) -> Fence:
+        """The claim on the run."""
+
+    @property
+    def place(self) -> str:
+        """Where the run is."""
+
+    def should_retry_commit(self, refusal: object) -> bool:
+        """Whether to write a row again that the store refused."""
+
+    def note_progress(self) -> None:
+        """A row was written."""
 
 
 @define(eq=False)
 class OnceCalls:
-    """Those of one claim. `rows` are the journal rows of the run by key; a row of this kind has the key `step:key`.
+    """Those of one claim. `rows` are the journal rows of the run by key; a row of this kind has the key `place:key`.
 
     `used` are the keys that the present attempt of the step has used, `wrote` tells whether the claim has written a row,
     `refusal` is the error that ends the claim: the step has raised it, and cannot handle it.
     """
 
-    attempt: SteppedAttempt
+    attempt: CallsOnce
     committer: Committer
     rows: dict[str, JournalRow]
     loop: asyncio.AbstractEventLoop
@@ -106,7 +132,7 @@ class OnceCalls:
                 f"{step}: {verb}({key!r}): this attempt of the step has used the key already: give each call a key of its own"
             )
         function = step_function(fn)
-        row = self.rows.get(f"{step}:{key}")
+        row = self.rows.get(f"{self.attempt.place}:{key}")
         if row is not None and row.name and function.name and row.name != function.name:
             self._refuse(
                 DefinitionError(
@@ -129,7 +155,7 @@ class OnceCalls:
     def _row(self, key: str, function: StepFunction, value: Any) -> tuple[JournalRow, Any]:
         """The row of a value, and the value as the next attempt restores it."""
         text, value = round_trip(function, value)
-        return JournalRow(f"{self.attempt.current.step}:{key}", ONCE, function.name, text), value
+        return JournalRow(f"{self.attempt.place}:{key}", ONCE, function.name, text), value
 
     def _append(self, row: JournalRow) -> Append:
         fence = self.attempt.fence

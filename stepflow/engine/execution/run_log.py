@@ -1,7 +1,7 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `hung`),
-`run_id`, `flow`, `step` and `attempt`; failures and retries have the exception with its traceback as `exc_info`.
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`),
+`run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback as `exc_info`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
+from stepflow.errors import PauseRequested, RunPaused, error_line
 from stepflow.model.error_text import encodable, loggable, traceback_of
 from stepflow.model.outcome import user_frames
+from stepflow.model.state import trace_of
 
 log = logging.getLogger("stepflow")
 
@@ -46,7 +48,10 @@ def taken_over(attempt: Attempt) -> None:
 
 
 def lost(attempt: Attempt, error: Exception) -> None:
-    """Another owner or commit took the run over while this worker held it."""
+    """Another owner or commit took the run over while this worker held it, or it was paused."""
+    if isinstance(error, RunPaused | PauseRequested):
+        _log(logging.INFO, "paused", attempt, "run %s is paused: its worker released it", attempt.state.id)
+        return
     _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
 
 
@@ -61,7 +66,9 @@ def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> 
         return
     run_id, flow, step = _names(attempt)
     extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
-    raised = None if event in ("taken_over", "hung") else attempt.failure
+    if trace := trace_of(attempt.state.annotations):
+        extra["trace_id"] = trace
+    raised = None if event in ("taken_over", "hung", "paused") else attempt.failure
     args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 
@@ -81,4 +88,4 @@ def _names(attempt: Attempt) -> tuple[str, str, str]:
 def _summary(error: str) -> str:
     """`Type: message` of an error in its stored form."""
     raw = json.loads(error or "{}")
-    return f"{raw.get('type', '?')}: {raw.get('message', '')}"
+    return error_line(raw.get("type", "?"), raw.get("message", ""))

@@ -26,6 +26,7 @@ from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter
+from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, RESOLVED, UNFINISHED, WAITING, Transition
 
@@ -74,20 +75,25 @@ class StepAttempt(TransactedSteps):
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
         tries = int(self.transition.annotations.get(ATTEMPT, "1"))
         while move.tasks:
-            (task,) = move.tasks
+            (task,), current = move.tasks, self.current
             if self.cancel or self.stop:
                 return (yield from self._stopped())
-            self.current.step, self.current.attempt = task.step, self._unfinished + tries + move.attempt - 1
-            tries, note = 1, ""
-            if task.event and not self._published(task) and not self._overdue(task):
-                return (yield from self._wait(task))
-            if task.at_most_once and not self.at_most_once:
-                yield self._intent(task)
+            current.step, current.attempt = task.step, self._unfinished + tries + move.attempt - 1
+            tries, note, plain = 1, "", task.plain
+            if not plain:
+                if task.event and not self._published(task) and not self._overdue(task):
+                    return (yield from self._wait(task))
+                if task.at_most_once and not self.at_most_once:
+                    yield self._intent(task)
             try:
-                call.fn, call.args, call.is_async, call.limit_s = self._call_of(task)
-                self.current.running = True
+                if plain:
+                    call.fn, call.args = task.call, (self.exchange,)
+                    call.is_async, call.limit_s = task.is_async, task.limit_s
+                else:
+                    call.fn, call.args, call.is_async, call.limit_s = self._call_of(task)
+                current.running = True
                 value = (yield call) if self._resolution is None else self._settle(task)
-                self.current.running = False
+                current.running = False
                 move = value if task.transacted else task.after_return(value, self.exchange)
                 if move.stays and self._overdue(task):
                     raise self._late(task)
@@ -103,7 +109,7 @@ class StepAttempt(TransactedSteps):
                 raise
             except BaseException as failure:  # noqa: BLE001 - SystemExit and the like end the run, not the worker
                 return (yield from self._ended(failure))
-            if task.transacted and not note:
+            if not plain and task.transacted and not note:
                 if (yield from self._ends()):
                     return None
                 continue
@@ -117,8 +123,8 @@ class StepAttempt(TransactedSteps):
                 return None
             if note or self._over:
                 run_log.retried(self)
-            if self._over:
-                return None
+                if self._over:
+                    return None
         yield self._end("completed")
         return None
 
@@ -130,9 +136,7 @@ class StepAttempt(TransactedSteps):
         return None
 
     def _call_of(self, task: Task) -> tuple[Any, tuple[Any, ...], bool, float | None]:
-        """The function of a task, its arguments, whether it is async, and its time limit."""
-        if self._once is not None:
-            self._once.used.clear()
+        """The function of a task that is not plain, its arguments, whether it is async, and its time limit."""
         if task.transacted:
             return self._transacted, (task,), True, None
         args = (self.exchange, self._take(task)) if task.event else (self.exchange,)
@@ -166,6 +170,8 @@ class StepAttempt(TransactedSteps):
     def _step_raised(self, task: Task, failure: Exception) -> None:
         """The step has ended; raise again what ends the claim. After a time limit the call may go on, without the present step."""
         self.current.running = False
+        if self._once is not None:
+            self._once.used.clear()
         if ends_claim(self._once, failure):
             raise failure
         if (task.limit_s is not None or task.transacted) and isinstance(failure, TimedOut):
@@ -250,9 +256,10 @@ class StepAttempt(TransactedSteps):
 
     def _on_done(self, done: Committed | StepCommitted) -> None:
         """The last commit is durable: the next one builds on it."""
-        first = done[0]
+        if self._once is not None:
+            self._once.used.clear()
+        first, self.transition, text = done[0], self._step.transition, self._step.exchange
         self.rev = first if isinstance(first, int) else first[0]
-        self.transition, text = self._step.transition, self._step.exchange
         if text is not None:
             self.text = self._encoded
             self._parts = UNKNOWN if len(self.text) < SMALL else parts_of(self.rev, text)
@@ -279,7 +286,7 @@ class StepAttempt(TransactedSteps):
 
     def _late(self, task: Task) -> TimedOut:
         what = f"no event {task.event!r}" if task.event else "its condition did not come true"
-        return TimedOut(f"{task.step}: {what} within {task.timeout_s:g} s")
+        return TimedOut(f"{task.step}: {what} within {duration_text(task.timeout_s or 0)}")
 
     def _wait(self, task: Task) -> AttemptEffects:
         """The event is not published yet: release the run until it is, or until the deadline."""
@@ -366,8 +373,7 @@ class StepAttempt(TransactedSteps):
 
     def _end(self, status: str, error: str = "") -> Member:
         self.ended, self.error = status, error
-        transition = outcomes.final(self.transition, status, error)
-        return self._commit(transition, None, Dequeue(self.state.id))
+        return self._commit(outcomes.final(self.transition, status, error), None, Dequeue(self.state.id))
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)

@@ -46,6 +46,11 @@ class TransactedSteps(AtMostOnceAttempt):
     def _end(self, status: str, error: str = "") -> Member:
         """The commit that ends the run."""
 
+    def interrupt(self) -> None:
+        """End the attempt in its present call, and the transaction that this has."""
+        AtMostOnceAttempt.interrupt(self)
+        self.transactions.interrupted(self)
+
     def step_calls(self) -> OnceCalls:
         """What makes the calls of `once`, made for the first of them."""
         if self._once is None:

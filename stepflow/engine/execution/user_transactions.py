@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Store
@@ -24,6 +24,7 @@ from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_ta
 from stepflow.engine.execution.executor import AGAIN_S, Executor
 from stepflow.engine.inside_transaction import Inside, inside
 from stepflow.errors import Full, StepflowError, StoreError, Unavailable
+from stepflow.model.error_text import cause_of, is_a
 from stepflow.model.flow import Call
 
 MemberOf = Callable[[Any], tuple[Member, Any]]
@@ -58,10 +59,24 @@ class UserTransactions:
     clock: Clock
     executor: Executor
     on_commit: Callable[[bool], None]
+    _open: dict[SteppedAttempt, tuple[UserTransaction, bool]] = field(
+        init=False, factory=dict
+    )  # and whether the function is async
 
     def problem(self, is_async: bool) -> str:
         """Why a function cannot have a transaction of this store; empty if it can."""
         return transaction_problem(self.driver, is_async)
+
+    def interrupted(self, attempt: SteppedAttempt) -> None:
+        """The claim of the attempt ends: a sync function of it, which cannot be ended, keeps no locks any more."""
+        opened, is_async = self._open.get(attempt, (None, True))
+        if opened is not None and not is_async:
+            self.executor.start(opened.abandon)
+
+    def trouble(self, attempt: SteppedAttempt, error: BaseException) -> bool:
+        """Whether the open transaction of the attempt came to its end by this exception of its function, and is to be made again."""
+        opened, _is_async = self._open.get(attempt, (None, True))
+        return opened is not None and opened.trouble(error) is not None
 
     def call(self, attempt: SteppedAttempt, call: Call, member_of: MemberOf) -> tuple[Any, Any]:
         """The value of the call, and the answer to the member of `member_of`, which was committed with the function's writes; blocks.
@@ -109,12 +124,20 @@ class UserTransactions:
         if not call.is_async:
             return await self.executor.call_to_its_end(attempt, self.call, attempt, call, member_of)
         made, task = Inside(self.driver.url), asyncio.current_task()  # of the attempt, or of a branch
-        effects = self._effects(attempt, call, member_of)
+        effects, cancelled = self._effects(attempt, call, member_of), False
         try:
             effect = next(effects)
             while True:
                 try:
-                    done = await self._ado(attempt, effect, made)
+                    if isinstance(effect, float | Call):
+                        if cancelled or attempt.interrupted:
+                            cancelled = False
+                            raise asyncio.CancelledError
+                        done = await self._ado(attempt, effect, made)
+                    else:
+                        future = asyncio.ensure_future(self.executor.block(effect))
+                        cancelled = await end_of(future) or cancelled
+                        done = future.result()
                 except BaseException as error:
                     if is_closed(task):  # nothing can be awaited any more
                         effects.close()
@@ -124,17 +147,15 @@ class UserTransactions:
                     effect = effects.send(done)
         except StopIteration as stop:
             self.on_commit(made.posted)
+            if cancelled and not (attempt.cancel or attempt.interrupted) and task is not None:
+                task.cancel()  # by user code, or at the end of a gather: heard now
             return stop.value  # type: ignore[no-any-return]
         except RuntimeError as error:
             raise _own(error) from None
 
-    async def _ado(self, attempt: SteppedAttempt, effect: Callable[[], Any] | Call | float, made: Inside) -> Any:
+    async def _ado(self, attempt: SteppedAttempt, effect: Call | float, made: Inside) -> Any:
         if isinstance(effect, float):
             return await asyncio.sleep(effect)
-        if not isinstance(effect, Call):
-            return await self._to_its_end(self.executor.block(effect))
-        if attempt.interrupted:
-            raise asyncio.CancelledError
         with inside(made):
             if effect.limit_s is not None:
                 return await self.executor.limits.run(attempt, effect, self.executor.call_step)
@@ -143,17 +164,6 @@ class UserTransactions:
                 return await effect.fn(*effect.args)
             finally:
                 attempt.awaits = before
-
-    async def _to_its_end(self, work: Awaitable[Any]) -> Any:
-        """The result of work of the store, which is not left alone: a transaction would stay open."""
-        future, task = asyncio.ensure_future(work), asyncio.current_task()
-        while True:
-            try:
-                return await asyncio.shield(future)
-            except asyncio.CancelledError:
-                if is_closed(task) or future.done():
-                    raise
-                keep_task(task)  # the worker that interrupts the attempt is heard before the next call
 
     def _effects(self, attempt: SteppedAttempt, call: Call, member_of: MemberOf) -> Effects:
         tries = iter(PAUSES_S)
@@ -168,7 +178,7 @@ class UserTransactions:
                 if not isinstance(found, StepflowError):
                     return found
                 trouble, pause = found, next(tries, 0.0)
-            if not isinstance(trouble, (Unavailable, Full)):
+            if attempt.interrupted or not isinstance(trouble, (Unavailable, Full)):
                 raise Refused(trouble) from None
             if not pause and not attempt.should_retry_commit(trouble):
                 raise Refused(trouble) from None
@@ -179,6 +189,7 @@ class UserTransactions:
     ) -> Generator[Callable[[], Any] | Call, Any, tuple[Any, Any] | StepflowError]:
         """Call the function in this transaction, and commit; the value and the answer, or what the store refused."""
         limit_s = self.driver.transaction_limit_s if call.limit_s is None else call.limit_s
+        self._open[attempt] = opened, call.is_async
         try:
             value = yield Call(call.fn, (opened.connection, *call.args), call.is_async, limit_s)
             yield opened.finish
@@ -192,6 +203,8 @@ class UserTransactions:
             if trouble is None:
                 raise
             return trouble
+        finally:
+            self._open.pop(attempt, None)
         try:
             answer = yield partial(opened.commit, member, self.clock.now())
         except StepflowError as error:
@@ -199,6 +212,21 @@ class UserTransactions:
         return answer if isinstance(answer, StepflowError) else (value, answer)
 
 
+async def end_of(future: asyncio.Future[Any]) -> bool:
+    """Wait for work of the store, which is not left alone: a transaction would stay open. Whether the task was cancelled meanwhile."""
+    task, cancelled = asyncio.current_task(), False
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            if is_closed(task):
+                raise
+            cancelled = True
+            keep_task(task)
+    return cancelled
+
+
 def _own(error: RuntimeError) -> BaseException:
     """What a function raised: Python replaces a StopIteration that leaves a generator by a RuntimeError."""
-    return error.__cause__ if type(error.__cause__) is StopIteration else error
+    cause = cause_of(error)
+    return cause if cause is not None and is_a(cause, StopIteration) else error

@@ -27,7 +27,8 @@ from stepflow.errors import (
 )
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter
-from stepflow.model.error_text import traceback_of
+from stepflow.model.error_text import is_a, traceback_of
+from stepflow.model.json_schema import schemas_text
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
@@ -35,16 +36,22 @@ from stepflow.model.state import (
     ERROR,
     FAILED_CALL,
     NEXT_ATTEMPT,
+    PAYLOADS,
     POSITION,
+    RESOLVED,
+    REWOUND,
     STYLE,
+    TOPICS,
+    UNWANTED,
     WAITING,
     Transition,
     wait_notes,
     without_wait,
 )
 from stepflow.replay.async_context import AsyncContext
+from stepflow.replay.effects import Suspension
 from stepflow.replay.ending import wrong_end, wrong_return
-from stepflow.replay.journal import Journal, Suspension, optional_after
+from stepflow.replay.journal import Journal, optional_after
 from stepflow.replay.results import UnknownOutcome
 
 
@@ -55,6 +62,10 @@ class WorkflowAttempt(WorkflowThreads):
     async def run(self) -> Release | None:
         """Call the function, and commit how that ended; the Release that ends the claim, None when a commit ended it."""
         row = self.claim.row
+        if (
+            UNWANTED in self.transition.annotations
+        ):  # the process that rewound the run may have died before it cancelled them
+            await self.children.canceller.cancel_open(json.loads(self.transition.annotations[UNWANTED]))
         if row.crashes >= self.flow.options.max_crashes and not self.cancel:
             return await self._end("failed", outcomes.crashed(row.crashes, self.state))
         if self.cancel and not self.rows:
@@ -64,13 +75,27 @@ class WorkflowAttempt(WorkflowThreads):
         enter(self.current)
         if FAILED_CALL in self.transition.annotations:
             await self._try_again(self.transition.annotations[FAILED_CALL])
-        self.journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
-        self.journal.unfinished, self.journal.codec = self.unfinished, self.flow.codec
-        self.journal.resolution = at_most_once.resolution_of(self.transition)
+        self._open_journal()
         try:
             value = self.flow.codec.decode(self.record.exchange)
         except Exception as error:  # noqa: BLE001 - CodecError, and what user classes raise
             return self._blocked(error)
+        return await self._call(value)
+
+    def _open_journal(self) -> None:
+        journal = Journal.of(self.flow.name, self.state.id, self, self.rows, self.record.events)
+        self.journal, notes = journal, self.transition.annotations
+        journal.unfinished, journal.codec = self.unfinished, self.flow.codec
+        journal.started = self.record.created.created_at
+        if TOPICS in notes:
+            journal.topics = json.loads(notes[TOPICS])
+        if rewound := notes.get(REWOUND):
+            journal.parent = f"{self.state.id}/~{rewound}"  # the children from before have the ids without it
+        if RESOLVED in notes:
+            journal.resolution = at_most_once.resolution_of(self.transition)
+
+    async def _call(self, value: Any) -> Release | None:
+        """Call the function with the input, and commit how that ended."""
         raised: BaseException | None = None
         output: Any = None
         try:
@@ -84,14 +109,17 @@ class WorkflowAttempt(WorkflowThreads):
                 raise
             keep_task(self.task)
             raised = own_error(error)
-        return await self._settle(output, raised)
+        try:
+            return await self._settle(output, raised)
+        finally:
+            del self.journal  # it refers to this attempt, which is freed at once without the collector of cycles
 
     async def _settle(self, output: Any, raised: BaseException | None) -> Release | None:
         """What follows from the end of the function."""
         journal, suspension = self.journal, self.journal.suspension
         if self.refused is not None:
             raise self.refused
-        if isinstance(raised, KeyboardInterrupt):
+        if is_a(raised, KeyboardInterrupt):
             raise raised
         if (wrong := wrong_end(journal, raised, asyncio.CancelledError)) is not None:
             return self._blocked(wrong)
@@ -100,7 +128,7 @@ class WorkflowAttempt(WorkflowThreads):
         if suspension is not None and not journal.over:
             return await self._suspend(suspension)
         if self.cancel:
-            shown = raised if isinstance(raised, Exception) else None
+            shown = raised if is_a(raised, Exception) else None
             return await self._end("cancelled", "" if shown is None else outcomes.describe(shown))
         if raised is not None:
             return await self._failed(raised)
@@ -124,7 +152,7 @@ class WorkflowAttempt(WorkflowThreads):
             self.failed_step = key
         self.transition = Transition(self.flow.name, notes)
         self.failure, self.error = error, text
-        final = isinstance(error, Terminal) or not isinstance(error, Exception)
+        final = is_a(error, Terminal) or not is_a(error, Exception)
         if policy is None or final or not policy.allows(attempt, error):
             return await self._end("failed", text)
         due = self.clock.now() + microseconds(policy.delay_s(attempt, self.state.id))
@@ -136,6 +164,8 @@ class WorkflowAttempt(WorkflowThreads):
     async def _renew(self, text: str) -> Release | None:
         """Let the run begin anew with this input."""
         notes = self._kept(ATTEMPT) | ({CHILDREN: "1"} if self.may_have_children else {})
+        if taken := self.journal.last_taken():
+            notes[TOPICS] = json.dumps(taken, ensure_ascii=False)
         commit = self.moved(Transition(self.flow.name, notes))
         (write,) = commit.writes
         writes = (write._replace(exchange=text),)
@@ -181,7 +211,7 @@ class WorkflowAttempt(WorkflowThreads):
     def _kept(self, *names: str) -> dict[str, str]:
         """The annotations that stay with the run wherever it goes, and those of these names."""
         notes = self.transition.annotations
-        kept = {name: notes[name] for name in (STYLE, CANCEL, CHILDREN, *names) if name in notes}
+        kept = {name: notes[name] for name in (STYLE, CANCEL, CHILDREN, REWOUND, TOPICS, *names) if name in notes}
         if self.cancel:
             kept.setdefault(CANCEL, str(self._cancelled_at or self.clock.now()))
         return kept
@@ -190,6 +220,8 @@ class WorkflowAttempt(WorkflowThreads):
         notes = self._kept(ATTEMPT)
         notes[POSITION] = _position(found.at, *found.also)
         notes |= wait_notes(found.events, found.due)
+        if text := schemas_text({name: codec.type for name, codec in found.payloads.items()}):
+            notes[PAYLOADS] = text
         if found.error:
             raw = json.loads(found.error)
             notes[ERROR] = json.dumps({name: raw[name] for name in ("type", "message", "traceback")})
@@ -200,10 +232,9 @@ class WorkflowAttempt(WorkflowThreads):
         if self.may_have_children:
             await self.children.canceller.cancel_children(self.state.id)
         self.ended, self.error, state = status, error, self.state
-        final, epoch = outcomes.final(self.transition, status, error), self.claim.fence.epoch
-        if status == "completed":
-            final = Transition("", {k: v for k, v in final.annotations.items() if k != POSITION})
-        if (key := self.transition.annotations.get(FAILED_CALL)) and status == "failed":
+        epoch, before = self.claim.fence.epoch, self.transition
+        final = outcomes.completed(before) if status == "completed" else outcomes.final(before, status, error)
+        if status == "failed" and (key := before.annotations.get(FAILED_CALL)):
             final = final.with_notes(failed_call=key)
         step = Step(state.id, epoch, self.rev, final, self.labels, state.annotations, text, Dequeue(state.id))
         try:
@@ -214,7 +245,7 @@ class WorkflowAttempt(WorkflowThreads):
 
     def _blocked(self, error: BaseException) -> Release:
         self.failure = error
-        if isinstance(error, UnknownOutcome):
+        if is_a(error, UnknownOutcome):
             return at_most_once.block(self.fence, error.key, self.unfinished, error.why)
         return self.blocked(error)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -20,58 +19,86 @@ from stepflow.engine.execution.user_transactions import Refused
 from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of
 from stepflow.errors import RevMismatch, StepflowError, StoreError
 from stepflow.model.current import Current, enter
-from stepflow.model.flow import Call
-from stepflow.replay.child_effects import ChildEffect, LookAt, Notes, Relabel, StartChildren
+from stepflow.model.error_text import is_a
+from stepflow.replay.child_effects import ChildEffect, FirstMessage, LookAt, StartChildren
 from stepflow.replay.context import Context
-from stepflow.replay.journal import Many, Note, StepCall, Transacted
+from stepflow.replay.effects import Many, Note, StepCall
+from stepflow.replay.step import round_trip
 
 
 @define(eq=False)
 class WorkflowThreads(WorkflowCalls):
     """What carries out the effects of a sync workflow."""
 
-    _answered: threading.Lock = field(init=False, factory=threading.Lock)  # held until the last commit is answered
+    _answered: threading.Lock = field(init=False)  # held until the last commit is answered
     _answer: Any = field(init=False, default=None)  # to the last commit
-
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        self._answered.acquire()
 
     def call_sync(self, value: Any) -> Any:
         """Call a sync workflow, in a thread, or under virtual time on the loop itself."""
         self.home = threading.get_ident()
-        return self.workflow.call(Context(self.journal, self.perform_sync), value)
+        self._answered = threading.Lock()
+        self._answered.acquire()
+        return self.workflow.call(Context(self.journal, self._noting_sync), value)
 
-    def perform_sync(self, effect: StepCall | Transacted | Many | Note | ChildEffect) -> Any:
+    def _noting_sync(self, effect: StepCall | Many | Note | ChildEffect) -> Any:
+        """Do what a call asks for; let the journal know if it ends without a record of it."""
+        try:
+            return self.perform_sync(effect)
+        except BaseException as error:
+            self.journal.broke_off(error)
+            raise
+
+    def perform_sync(self, effect: StepCall | Many | Note | ChildEffect) -> Any:
         """Do what a call of a sync workflow asks for, in its thread."""
-        if isinstance(effect, StartChildren | LookAt):
+        if isinstance(effect, StepCall):
+            return self._step_sync(effect)
+        if isinstance(effect, StartChildren | LookAt | FirstMessage):
             return self._family_sync(effect)
-        if isinstance(effect, Note | Notes | Relabel):
-            before = user_code.suspend()
-            try:
-                self.committed(self._commit_sync(self._member(effect)))
-            finally:
-                user_code.resume(before)
-            return self._ends_if_lost()
         if isinstance(effect, Many):
             return self._many_sync(effect)
-        effect, record = (effect.call, effect.record) if isinstance(effect, Transacted) else (effect, None)
-        current, self.at_most_once = self.current, effect.at_most_once
-        current.step, current.attempt = effect.key, effect.attempt
+        return self._record_sync(self._member(effect))
+
+    def _step_sync(self, call: StepCall) -> tuple[Exception | None, Any]:
+        """Call a step and record its value: its error, or the value as a replay restores it."""
+        error, value = self._call_step_sync(call)
+        if error is not None or call.kind == "transaction":
+            return error, value
         try:
-            if record is not None:
-                return None, self._transacted_sync(call_of(effect), record)
-            if effect.limit_s is None:
-                return None, effect.fn(*effect.args)
-            return None, self.executor.limits.call(self, call_of(effect), self.executor.call_step)
+            text, value = round_trip(call.step, value)
+        except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
+            return refusal, None
+        self._record_sync(self._member_of(call, text))
+        return None, value
+
+    def _call_step_sync(self, call: StepCall) -> tuple[Exception | None, Any]:
+        """The error or the value of a call."""
+        current, self.at_most_once = self.current, call.at_most_once
+        current.step, current.attempt = call.key, call.attempt
+        try:
+            if call.kind == "transaction":
+                value, done = self.transactions.call(self, call_of(call), partial(self._recorded, call, ""))
+                self.committed(done)
+                return None, value
+            if call.limit_s is None:
+                return None, call.fn(*call.args)
+            return None, self.executor.limits.call(self, call_of(call), self.executor.call_step)
         except Refused as refusal:
             self._refuse(refusal.error)
         except Exception as error:  # noqa: BLE001 - the step's failure
             if error is user_code.interruption:
                 raise KeyboardInterrupt from None
-            return failure_of(self, effect, error), None
+            return failure_of(self, call, error), None
         finally:
             current.step, self.at_most_once = "", False
+
+    def _record_sync(self, member: Member) -> None:
+        """Commit what a call has to record; which is no user code."""
+        before = user_code.suspend()
+        try:
+            self.committed(self._commit_sync(member))
+        finally:
+            user_code.resume(before)
+        self._ends_if_lost()
 
     def _many_sync(self, effect: Many) -> None:
         """Make the calls of a map in other threads, and record their results in the workflow's own."""
@@ -79,13 +106,7 @@ class WorkflowThreads(WorkflowCalls):
         ended: SimpleQueue[tuple[StepCall, Exception | None, Any]] = SimpleQueue()
 
         def make(call: StepCall) -> None:
-            enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
-            try:
-                ended.put((call, None, call.fn(*call.args)))
-            except BaseException as error:  # noqa: BLE001 - SystemExit and the like in another thread are failures, too
-                ended.put((call, error if isinstance(error, Exception) else RuntimeError(repr(error)), None))
-            finally:
-                enter(self.current)
+            ended.put((call, *self._beside_sync(call)))
 
         while True:
             while running < effect.width and self._begins(effect) and (call := next(calls, None)):
@@ -101,16 +122,23 @@ class WorkflowThreads(WorkflowCalls):
             if rows:
                 self.committed(self._commit_sync(self._append(rows)))
 
-    def _transacted_sync(self, call: Call, record: Callable[[Any], tuple[Note, Any]]) -> Any:
-        value, done = self.transactions.call(self, call, partial(self._recorded, record))
-        self.committed(done)
-        return value
+    def _beside_sync(self, call: StepCall) -> tuple[Exception | None, Any]:
+        """The error or the value of one call of a map, in a thread of its own."""
+        enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+        try:
+            return None, call.fn(*call.args)
+        except BaseException as error:  # noqa: BLE001 - SystemExit and the like in another thread are failures, too
+            return error if is_a(error, Exception) else RuntimeError(repr(error)), None
+        finally:
+            enter(self.current)
 
-    def _family_sync(self, effect: StartChildren | LookAt) -> Any:
+    def _family_sync(self, effect: StartChildren | LookAt | FirstMessage) -> Any:
         before = user_code.suspend()
         try:
             if isinstance(effect, LookAt):
                 return self.children.ends(effect.ids)
+            if isinstance(effect, FirstMessage):
+                return self.children.first_message(effect)
             return self.children.start_sync(effect, self.fence, self._commit_start_sync)
         except StoreError as error:
             self._refuse(error)

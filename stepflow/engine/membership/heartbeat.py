@@ -14,7 +14,7 @@ from stepflow.engine.membership.failure_detector import FailureDetector, Verdict
 from stepflow.engine.membership.notifier import Notifier
 
 BEAT_S = 0.5  # while claims are held
-LOOK_S = 0.7  # otherwise: others may have died
+LOOK_S = 0.7  # otherwise: others may have died; longer if the store says that none of them holds anything
 OVERDUE_S = 5.0  # without a beat: others take over after 10 s
 DOUBT_S = 0.1  # while the store is about to find out that one did
 LONGEST_PAUSE_S = 1.0  # after failures: peers take over from an owner that is silent for 10 s
@@ -28,7 +28,8 @@ class Heartbeat:
         self._store, self._clock, self._notifier = store, clock, notifier
         self._judge = FailureDetector(math.inf) if clock.virtual else FailureDetector()
         self._lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stop, self._woken = threading.Event(), threading.Event()
+        self._rest_s: float | None = None  # as the store said last; None: others may hold runs
         self.guard = Guard("heartbeat", LONGEST_PAUSE_S)
         self._thread: threading.Thread | None = None
         self._beaten = 0.0  # monotonic time at which the last beat that succeeded began
@@ -42,7 +43,7 @@ class Heartbeat:
     def beat(self) -> None:
         """Show life, look at the others, and free what the dead held."""
         with self._lock:
-            mono = self._clock.monotonic()
+            self._rest_s, mono = None, self._clock.monotonic()
             reply = self._store.beat(self._clock.now(), mono=mono)
             self._beaten = mono
             if reply.time is not None:
@@ -53,10 +54,14 @@ class Heartbeat:
                 log.warning("taking over from %d dead owner(s): %s", len(dead), ", ".join(dead))
                 self._store.beat(self._clock.now(), dead, mono)
             self.verdicts = {id_: v for id_, v in verdicts.items() if v != "dead"}
+            self._rest_s = reply.rest_s
         self._notifier.heartbeat(reply, bool(dead))
 
     def start(self, busy: Callable[[], bool]) -> None:
-        """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S."""
+        """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S.
+
+        Less often while this engine is not busy, and the store says that no other owner holds anything.
+        """
         self._stop.clear()
         self._beaten = self._clock.monotonic()
         thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
@@ -66,13 +71,31 @@ class Heartbeat:
     def stop(self) -> None:
         """Stop the thread, if any."""
         self._stop.set()
+        self._woken.set()
         thread, self._thread = self._thread, None
         if thread is not None:
             join(thread)
 
+    def hurry(self) -> None:
+        """This engine or another owner holds something from now on: the next beat is not that of an idle engine."""
+        if self._rest_s is not None:
+            self._rest_s = None
+            self._woken.set()
+
+    def _pause(self, busy: Callable[[], bool]) -> None:
+        """Wait until the next beat is due: the reason may change meanwhile."""
+        begun = self._clock.monotonic()
+        while not self._stop.is_set():
+            self._woken.clear()
+            pause_s = DOUBT_S if self._judge.doubtful else BEAT_S if busy() else self._rest_s or LOOK_S
+            left_s = begun + pause_s - self._clock.monotonic()
+            if left_s <= 0 or not self._woken.wait(left_s):
+                return
+
     def _run(self, busy: Callable[[], bool]) -> None:
         def turn() -> bool:
-            if self._stop.wait(DOUBT_S if self._judge.doubtful else BEAT_S if busy() else LOOK_S):
+            self._pause(busy)
+            if self._stop.is_set():
                 return False
             try:
                 self.beat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue
+from stepflow.drivers.port.commit import Commit, Dequeue, Enqueue, Fence
 from stepflow.engine.states.lease import Lease
 from stepflow.engine.states.script import ScriptPlan
 
@@ -10,11 +10,17 @@ Queue = tuple[Enqueue | Dequeue, ...]
 
 
 def build_commit(plan: ScriptPlan, lease: Lease, now: int) -> Commit:
-    """The port's commit for this plan; under the claim if it concerns the State that is held."""
+    """The port's commit for this plan; under the claim if it concerns the State that is held, which then leaves its journal behind."""
     rows = queue_of(plan, lease, now)
     fence = lease.fence
     if fence is not None and not _concerns(plan, rows, lease.id):
         fence = None
+    commit = commit_of(plan, rows, fence)
+    return commit._replace(forget=("",)) if lease.rows and fence is not None else commit
+
+
+def commit_of(plan: ScriptPlan, rows: Queue, fence: Fence | None = None) -> Commit:
+    """The port's commit for this plan and these changes of queue rows."""
     return Commit(
         fence=fence,
         writes=tuple(plan.writes),

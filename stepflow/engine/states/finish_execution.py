@@ -21,6 +21,9 @@ async def finish_execution(
 ) -> tuple[Outcome, Release | None, bool]:
     """Commit what was only moved in memory; the outcome, the Release that ends the lease, and whether nothing happened."""
     lease = at.lease
+    if at.handed_over and lease.fence is not None:  # a commit here would refuse those of the engine that goes on
+        wait_s = retry_after_s(at.ctx.committed, LATER_S)
+        return outcome, Release(lease.fence, now + microseconds(wait_s), crashes=1), False
     if lease.fence is not None and at.ctx.transitions and not isinstance(outcome, Delayed | Conflict):
         try:
             await runner.keep(at)

@@ -13,19 +13,25 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import Attempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, NO_DEFINITION, Attempt, is_closed, keep_task
+from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
-from stepflow.engine.states.function_runner import FunctionRunner, NotHere
+from stepflow.engine.states.function_calls import at_same_place
+from stepflow.engine.states.function_runner import FunctionRunner, NoHost, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
-from stepflow.errors import CancelRequested, LostClaim, RevMismatch, Stopping, StoreError
+from stepflow.errors import CancelRequested, LostClaim, RemoteFailed, RevMismatch, Stopping, StoreError
 from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import HOST, refused, stored
+from stepflow.model.codec import Unopened
 from stepflow.model.ctx import StateCtx
-from stepflow.model.error_text import loggable
+from stepflow.model.error_text import kind_of, loggable, message_of
 from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import UNFINISHED, State, Transition
 
+HOSTLESS_S = 2.0  # before a State is tried again that no host executes now
+ELSEWHERE_S = 2.0  # before a delay without commit is tried again whose functions are not all here
 log = logging.getLogger("stepflow")
 
 
@@ -54,8 +60,13 @@ class FunctionAttempt(Attempt):
 
     @property
     def progressed(self) -> bool:
-        """Whether this claim has made a commit: earlier crashes do not count any more."""
-        return self.lease.commits > 0
+        """Whether this claim has made a commit or written a journal row: earlier crashes do not count any more."""
+        return self.lease.commits > 0 or self.lease.wrote
+
+    @property
+    def unfinished(self) -> int:
+        """How many attempts of the present function died or were interrupted before this claim."""
+        return 0 if self.lease.commits else self.claim.row.unfinished
 
     @property
     def number(self) -> int:
@@ -69,6 +80,7 @@ class FunctionAttempt(Attempt):
 
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
+        self.lease.rows.update({row.key: row for row in self.rows})
         try:
             if self.record.delay is not None:
                 return await self._due(self.record.delay)
@@ -87,17 +99,23 @@ class FunctionAttempt(Attempt):
             return Release(self.fence, self.clock.now() + microseconds(PAUSE_S))
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
-        self.at = at = ExecutionContext(ctx, lease, lambda: self.stop)
+        self.at = at = ExecutionContext(
+            ctx, lease, lambda: self.stop, attempt=self.number, should_retry_commit=self.should_retry_commit
+        )
         try:
             outcome = await self.runner.advance(at)
             _outcome, release, idle = await finish_execution(self.runner, at, outcome, self.clock.now())
             if idle:
                 raise _Idle("its function made no commit and left the State where it was")
+            if at.handed_over and release is not None and not lease.commits:
+                release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
         except (StoreError, LostClaim):
             raise
         except (Stopping, NotHere) as error:
             if isinstance(error, NotHere):
                 await keep_progress(self.runner, at)
+            if isinstance(error, NoHost) and at.lease.fence is not None:
+                return self._without_host(error, at.lease.fence)
             return None if at.lease.fence is None else Release(at.lease.fence, self.clock.now())
         except RevMismatch as error:
             if at.ctx.id in error.ids:
@@ -114,6 +132,12 @@ class FunctionAttempt(Attempt):
             self.at = None  # it refers to this attempt, which is freed at once without the collector of cycles
         self.state = at.ctx.committed
         return release
+
+    def _without_host(self, error: NoHost, fence: Fence) -> Release:
+        """The run waits for a host; that is no attempt of its function."""
+        due = self.clock.now() + microseconds(HOSTLESS_S)
+        blocked, by = (refused(str(error)), HOST) if error.refused else ("", "")
+        return Release(fence, due, blocked=blocked, blocked_by=by, unfinished=self.unfinished)
 
     async def _due(self, delay: Delay) -> Release | None:
         """The delay is due: move the State, unless it has moved since, and go on with it."""
@@ -145,7 +169,9 @@ class FunctionAttempt(Attempt):
                 _outcome, release, _idle = await finish_execution(self.runner, at, outcome, self.clock.now())
                 if release is not None:
                     await self.committer.release(release)
-            except (StoreError, Stopping, NotHere):
+            except NotHere:  # perhaps only after its first function was called, which another turn calls again
+                return Release(self.fence, self.clock.now() + microseconds(ELSEWHERE_S))
+            except (StoreError, Stopping):
                 return Release(self.fence, self.clock.now())
             except Exception as error:
                 names = {"run_id": delay.state.id, "flow": self.flow.name, "event": "failed"}
@@ -156,9 +182,12 @@ class FunctionAttempt(Attempt):
 
     async def _failed(self, at: ExecutionContext, error: BaseException) -> Release | None:
         """Try again later, or fail the State for good."""
-        lease, self.failure, self.error = at.lease, error, outcomes.describe(error)
+        remote = error if type(error) is RemoteFailed else None
+        lease, self.failure, self.error = at.lease, error, remote.stored if remote else outcomes.describe(error)
         if lease.fence is None:
             return None
+        if ends_claim(at.once, error):
+            return self._blocked(lease.fence, lease.to, error)
         state = await self.runner.newest(at.ctx.committed)
         if self.cancel:
             await self._end(
@@ -167,9 +196,10 @@ class FunctionAttempt(Attempt):
             return None
         if left_alone(state):
             return Release(lease.fence, None)
-        policy = self.runner.options(state, self.flow).retry or RetryPolicy()
+        policy = self.runner.known(state.transition.to, self.flow).options.retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
-        if attempt >= allowed or not (policy.covers(error) or type(error) is _Idle):
+        covered = remote.retried if remote else policy.covers(error) or type(error) is _Idle
+        if attempt >= allowed or not covered:
             await self._end(state, "failed", self.error, lease.fence)
             return None
         now = self.clock.now()
@@ -177,16 +207,24 @@ class FunctionAttempt(Attempt):
         notes = {TRIED: str(attempt), "stepflow.error": self.error, "stepflow.waiting": "delay"}
         if self.number > attempt and state.transition == self.state.transition:
             notes[UNFINISHED] = str(self.number - attempt)
-        again = Transition(state.transition.to, {**state.transition.annotations, **notes})
+        again = Transition(state.transition.to, {**at_same_place(state, lease.rows).annotations, **notes})
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
         step = Step(state.id, lease.fence.epoch, state.rev, again, state.labels, state.annotations, None, later)
         await self.committer.submit(step)
         run_log.retried(self)
         return None
 
+    def _blocked(self, fence: Fence, to: str, error: BaseException) -> Release:
+        """Release a State whose journal does not fit this code."""
+        by = NO_DEFINITION if isinstance(error, Unopened) else self.runner.known(to, self.flow).definition
+        why = stored(error, f"{kind_of(error)}: {message_of(error)}")
+        due = self.clock.now() + BLOCKED_RETRY
+        return Release(fence, due, blocked=why, blocked_by=by, unfinished=self.unfinished)
+
     async def _end(self, state: State, status: str, error: str, fence: Fence | None = None) -> None:
         self.ended, self.error = status, error
-        epoch, final = (fence or self.fence).epoch, outcomes.stopped(state.transition, status, error)
+        rows = self.lease.rows if self.at is None else self.at.lease.rows
+        epoch, final = (fence or self.fence).epoch, outcomes.stopped(at_same_place(state, rows), status, error)
         over = Dequeue(state.id)
         try:
             await self.committer.submit(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from attrs import frozen
 
+from stepflow.engine.clock import Clock
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.states.executions import Executions
+from stepflow.engine.states.function_calls import FunctionCalls
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.states.service import StateService
-from stepflow.errors import LostClaim, RevMismatch, StepflowError, UnknownFlow
+from stepflow.errors import LostClaim, RevMismatch, RunPaused, StepflowError, UnknownFlow
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
-from stepflow.model.flow import Flow, FlowOptions
+from stepflow.model.current import enter, leave
+from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction
 from stepflow.model.state import State
 
@@ -54,49 +58,84 @@ class FunctionRunner:
         leases: KeptLeases,
         executions: Executions,
         executor: Executor,
+        clock: Clock,
         flows: Mapping[str, Flow[Any, Any]],
         engine: Any,
         sync_engine: Any,
+        look: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`look` finds out which flows are served by hosts, and adds them to `flows`."""
         self._service, self._leases, self._executions = service, leases, executions
-        self._executor, self._flows = executor, flows
-        self._engine, self._sync_engine = engine, sync_engine
+        self._executor, self._clock, self._flows = executor, clock, flows
+        self._engine, self._sync_engine, self._look = engine, sync_engine, look
 
     async def advance(self, at: ExecutionContext) -> Outcome:
         """Call the function of the flow that the State goes to, do what it returns, and go on until there is no more to do.
 
         Raises what a function raised; its State stays as last committed. `at` tells how far the execution came.
         """
+        calls = FunctionCalls(at, self._executor, self._clock)
+        token = enter(calls.current)
         try:
             with self._executions.enter(at):
                 while True:
+                    if self._look is not None:
+                        await self._look_for(at.ctx.transition.to)
                     flow = self.flow(at.ctx)
-                    at.awaits = flow.is_async
+                    calls.begin(flow)
                     try:
                         command = await self._call(flow, at.ctx)
                     finally:
-                        at.awaits = False
-                    try:
-                        if isinstance(command, c.CommitCommand):
-                            await self._service.commit(command, at.lease)
-                        elif not isinstance(command, c.Execute):
-                            await self._service.do(_checked(command, flow), at.lease)
-                    except RevMismatch as error:
-                        return Conflict(tuple(error.ids))
-                    following = _following(command, at.ctx)
+                        calls.end()
+                    following = await self.obey(command, flow, at)
                     if not isinstance(following, StateCtx):
                         return following
                     if following.id != at.lease.id:
                         await self._leases.release_lease(at.lease)
                         at.lease = self._leases.take(following)
-                    at.ctx = following
+                    at.ctx, at.attempt = following, 1
                     if at.stopping():
                         return Done()
+        except RunPaused:
+            at.lease.fence = None
+            raise
         except LostClaim:
             return Conflict((at.ctx.id,))
         finally:
+            leave(token)
             if at.left:
                 await self._leases.release(at.left)
+
+    async def call(self, at: ExecutionContext) -> c.Command:
+        """Call the function of the flow that the State goes to, once: the command that it returned, which is not carried out."""
+        calls = FunctionCalls(at, self._executor, self._clock)
+        token = enter(calls.current)
+        try:
+            with self._executions.enter(at):
+                flow = self.flow(at.ctx)
+                calls.begin(flow)
+                try:
+                    command = await self._call(flow, at.ctx)
+                finally:
+                    calls.end()
+                _following(_checked(command, flow), at.ctx)  # raises if no function may end with it
+                return command  # type: ignore[no-any-return]
+        finally:
+            leave(token)
+            if at.left:
+                await self._leases.release(at.left)
+
+    async def obey(self, command: Any, flow: FlowFunction, at: ExecutionContext) -> StateCtx | Outcome:
+        """Carry out what a function returned; the State that the execution goes on with, or how it ends."""
+        at.handed_over = isinstance(command, HandOver)
+        try:
+            if isinstance(command, c.CommitCommand):
+                await self._service.commit(command, at.lease)
+            elif not isinstance(command, c.Execute):
+                await self._service.do(_checked(command, flow), at.lease)
+        except RevMismatch as error:
+            return Conflict(tuple(error.ids))
+        return _following(command, at.ctx)
 
     async def keep(self, at: ExecutionContext) -> None:
         """Make durable what was only moved in memory."""
@@ -121,9 +160,14 @@ class FunctionRunner:
             raise NotHere(f"{to!r} is no flow function: runs of it are advanced by a worker")
         return flow
 
-    def options(self, state: State, other: Flow[Any, Any]) -> FlowOptions:
-        """The options of the flow that the State goes to; if that is not known here, of the other one."""
-        return self._flows.get(state.transition.to, other).options
+    def known(self, to: str, other: Flow[Any, Any]) -> Flow[Any, Any]:
+        """The flow that a State goes to; if that is not known here, the other one."""
+        return self._flows.get(to, other)
+
+    async def _look_for(self, flow: str) -> None:
+        """Look for hosts, if nothing is known of this flow here."""
+        if flow and flow not in self._flows and self._look is not None:
+            await self._look()
 
     async def newest(self, state: State) -> State:
         """The newest revision: the function may have moved its State through another working copy."""
@@ -135,11 +179,24 @@ class FunctionRunner:
         if flow.is_async:
             result: Awaitable[Any] = flow.fn(ctx, self._engine) if flow.wants_engine else flow.fn(ctx)
             return result
-        return self._executor.call(flow.fn, *((ctx, self._sync_engine) if flow.wants_engine else (ctx,)))
+        args = (ctx, self._sync_engine) if flow.wants_engine else (ctx,)
+        return self._executor.call_step(copy_context(), flow.fn, *args)
 
 
 class NotHere(UnknownFlow):
     """The State goes to a flow that this engine does not execute: a worker that has registered it may."""
+
+
+class NoHost(NotHere):
+    """The State goes to a flow that hosts serve, and none of them executes it now; `refused`: one at least could be asked, and does not want to."""
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
+
+
+class HandOver(c.Noop):
+    """A host took the State over: it goes on with it, and commits by itself."""
 
 
 def _checked(command: Any, flow: FlowFunction) -> c.Command:

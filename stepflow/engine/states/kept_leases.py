@@ -63,7 +63,7 @@ class KeptLeases:
         if execution is not None and execution.lease.id == ctx.id:
             mine = execution.lease
             fence, mine.fence = mine.fence, None
-            return Lease(ctx.id, fence, mine.to, mine.commits, mine.delayed)
+            return Lease(ctx.id, fence, mine.to, mine.commits, mine.delayed, rows=mine.rows)
         lease = self.find(ctx.id, ctx.committed.rev)
         if lease is None:
             return Lease(ctx.id, to=ctx.transition.to)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Fence
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.engine.execution.once_calls import OnceCalls
 from stepflow.model.ctx import StateCtx
 
 
@@ -17,7 +19,8 @@ class Lease:
     `commits` counts the commits that moved the State under this lease, `moved_at` is the monotonic time of the last commit,
     `newest` the last claim that a commit gave. `delayed` is set when a delay of the State's present revision will move it on.
     A lease that is kept belongs to revision `rev` and is released at `until`; if `exclusive`, no other engine may execute
-    the State.
+    the State. `rows` are the journal rows of the State that are known to be there, by key: the next commit that moves it forgets
+    them; `wrote` tells whether one was written under this lease.
     """
 
     id: str = ""
@@ -30,6 +33,8 @@ class Lease:
     until: int = 0
     exclusive: bool = False
     newest: Fence | None = None
+    rows: dict[str, JournalRow] = field(factory=dict)
+    wrote: bool = False
 
     def renew(self, fence: Fence | None) -> None:
         """A commit replaced the queue row, or removed it (None)."""
@@ -42,7 +47,9 @@ class ExecutionContext:
 
     `stopping()` tells that it should come to an end; `waiting` is set while it only waits for news of States, `awaits` while
     an async function runs; `left` are the
-    States that it moved and did not execute.
+    States that it moved and did not execute. `attempt` is the number of the attempt of the first function, `should_retry_commit`
+    tells whether a journal row is written again that the store refused, `once` makes the calls of the present function that are made
+    once. `handed_over`: the last call gave the State to an engine elsewhere.
     """
 
     ctx: StateCtx
@@ -51,3 +58,7 @@ class ExecutionContext:
     waiting: bool = False
     awaits: bool = False
     left: set[str] = field(factory=set)
+    attempt: int = 1
+    should_retry_commit: Callable[[object], bool] = field(default=lambda _refusal: False)
+    once: OnceCalls | None = None
+    handed_over: bool = False

@@ -34,8 +34,9 @@ Reading = Generator[HistoryQuery | DataQuery, Any, None]
 
 @define
 class ScriptPlan:
-    """What a script will do: what it writes, its data and delays."""
+    """What a script will do: what it writes, its data and delays. `now` is its time, microseconds UTC."""
 
+    now: int
     writes: list[Write] = Factory(list)
     data: list[DataWrite] = Factory(list)
     delays: list[Delay] = Factory(list)
@@ -79,7 +80,7 @@ class Script:
 
     def plan(self) -> Generator[HistoryQuery | DataQuery, Any, ScriptPlan]:
         """Yields the queries whose answers the commands need; the plan. Raises what is wrong with the commands."""
-        plan = ScriptPlan()
+        plan = ScriptPlan(self.now)
         view = plan.copies.of
         for command in self.commands:
             if isinstance(command, c.GetData):
@@ -124,7 +125,7 @@ class Script:
     def _delay(self, ctx: StateCtx, command: c.DelayCommand, plan: ScriptPlan) -> None:
         state = checked_state(ctx.current, ctx.committed)
         due = _due(command.when, self.now)
-        notes = {**command.annotations, DELAY_UNTIL: moment(due).isoformat()}
+        notes = {**command.annotations, DELAY_UNTIL: _rfc3339(due)}
         if not command.commit:
             notes[DELAY_COMMIT] = "false"
         snapshot = checked_state(state._replace(transition=Transition(command.to, notes)), state)
@@ -200,6 +201,10 @@ def checked_state(state: State, committed: State) -> State:
     if transition.annotations:
         checked_notes(transition.annotations)
     return state
+
+
+def _rfc3339(due: int) -> str:
+    return moment(due).isoformat().replace("+00:00", "Z")
 
 
 def _due(when: float | timedelta | datetime, now: int) -> int:

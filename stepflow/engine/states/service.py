@@ -27,7 +27,7 @@ from stepflow.engine.states.move import apply_move, plan_move, whole_move
 from stepflow.engine.states.script import Script, ScriptPlan
 from stepflow.engine.states.watch import Start
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import LostClaim, StepflowError
+from stepflow.errors import LostClaim, RunPaused, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.checks import MAX_LIMIT, checked_labels, checked_page, checked_since
 from stepflow.model.state import State
@@ -58,9 +58,9 @@ class StateService:
             case c.GetDelayedStates():
                 return await self.delayed(command)
             case c.DelayCommand() | c.StoreData():
-                await self._perform(self._script((command,), atomic=False), lease)
+                await self._perform((command,), lease, atomic=False)
             case _:
-                (await self._planned(self._script((command,), atomic=False))).apply()
+                (await self.plan((command,), atomic=False)).apply()
         return None
 
     def commit(self, command: c.CommitCommand, lease: Lease | None = None) -> Awaitable[None]:
@@ -68,17 +68,28 @@ class StateService:
         first = command.commands[0]
         if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
             return self._move(first, lease)
-        return self._perform(self._script(command.commands, atomic=True), lease)
+        return self._perform(command.commands, lease, atomic=True)
 
     async def _move(self, command: c.Transit | c.Park, lease: Lease | None) -> None:
         """Commit one transit or park alone."""
         mine, now = lease or self._lease_for(()), self._clock.now()
         step = plan_move(command, mine, now)
         member = step if step.rev and step.epoch else whole_move(step, now)
-        done, cancelled = await to_its_end(self._committer.submit(member))
+        if forgets := bool(mine.rows and step.rev and step.epoch):
+            member = step.commit()._replace(forget=("",))
+        try:
+            done, cancelled = await to_its_end(self._committer.submit(member))
+        except RunPaused as paused:
+            if mine.fence is not None:
+                raise
+            self._leases.drop(step.id)
+            apply_move(command.ctx, step, step_numbers(paused.answer))
+            return
         if isinstance(done, Committed):
             done = step_numbers(done)
         apply_move(command.ctx, step, done)
+        if forgets:
+            mine.rows.clear()
         if step.part is not None:
             self._note_row(step.part, done[2] if len(done) > 2 else 0, command.ctx.committed, mine)
             self._tell_due()
@@ -87,21 +98,29 @@ class StateService:
         if cancelled:
             raise asyncio.CancelledError
 
-    async def _perform(self, script: Script, lease: Lease | None) -> None:
-        plan = await self._planned(script)
+    async def _perform(self, commands: Sequence[c.Command], lease: Lease | None, *, atomic: bool) -> None:
+        plan = await self.plan(commands, atomic=atomic)
         if plan.durable:
-            await self._commit(plan, script.now, lease)
+            await self._commit(plan, lease)
         else:
             plan.apply()
 
-    async def _commit(self, plan: ScriptPlan, now: int, lease: Lease | None) -> None:
+    async def _commit(self, plan: ScriptPlan, lease: Lease | None) -> None:
         """Make the plan durable, then change the callers' objects."""
         mine = lease or self._lease_for(plan.delays)
         while True:
-            commit = build_commit(plan, mine, now)
+            commit = build_commit(plan, mine, plan.now)
             try:
                 answer, cancelled = await to_its_end(self._committer.submit(step_of(commit) or commit))
                 done = committed_of(answer)
+            except RunPaused as paused:
+                if mine is lease or self._executions.current() is not None:
+                    raise
+                done = committed_of(paused.answer)  # it moved States that are paused, and holds none of them
+                for state_id in {mine.id, *[write.state.id for write in plan.writes]}:
+                    self._leases.drop(state_id)
+                plan.apply(done.revs, done.data_revs, done.committed_at)
+                return
             except LostClaim:
                 if mine is lease or mine.fence is None or self._executions.current() is not None:
                     raise
@@ -110,12 +129,21 @@ class StateService:
             else:
                 break
         plan.apply(done.revs, done.data_revs, done.committed_at)
+        if commit.forget:
+            mine.rows.clear()
         self._note(plan, commit, mine, done)
         if cancelled:
             raise asyncio.CancelledError
 
     async def states(self, command: c.GetStates) -> c.States:
         """Revisions in ascending order, and whether more match now. A `since_rev` that does not exist yet is an error."""
+        page = await self.page(command)
+        if not page.states:
+            await self._reached(command.since_rev)
+        return page
+
+    async def page(self, command: c.GetStates) -> c.States:
+        """The revisions that match, ascending, and whether more match now; none behind the newest revision."""
         limit, newest = min(command.limit, MAX_LIMIT), command.since_rev == -1
         query = HistoryQuery(
             since_rev=0 if newest else command.since_rev,
@@ -127,8 +155,6 @@ class StateService:
             exchange=False,
         )
         found = [r.state for r in await self._reader.read(query)]
-        if not found:
-            await self._reached(command.since_rev)
         return c.States(tuple(found[:limit]), len(found) > limit)
 
     async def start_of(self, labels: Sequence[Mapping[str, str]], since: int | datetime | Literal["latest"]) -> Start:
@@ -168,11 +194,9 @@ class StateService:
         kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in delays)
         return next((lease for lease in kept if lease is not None), None) or Lease()
 
-    def _script(self, commands: Sequence[c.Command], *, atomic: bool) -> Script:
-        return Script(commands, self._clock.now(), xxhash64, atomic)
-
-    async def _planned(self, script: Script) -> ScriptPlan:
-        steps = script.plan()
+    async def plan(self, commands: Sequence[c.Command], *, atomic: bool) -> ScriptPlan:
+        """What the commands will do, with what they read read; nothing is written, and the callers' objects stay as they are."""
+        steps = Script(commands, self._clock.now(), xxhash64, atomic).plan()
         try:
             query = next(steps)
             while True:

@@ -19,7 +19,8 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StoreError
 from stepflow.model.flow import Flow
-from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look, parse_schedule
+from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look
+from stepflow.model.schedule_edit import read_schedule
 from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
@@ -53,18 +54,17 @@ class Firing:
             self._ended.add(state.labels[SCHEDULE])
 
     async def fire(self) -> bool:
-        """Look at what is due; whether there was anything."""
-        if self._next > self._clock.now() and not self._ended:
-            return False
-        rows = await self._read(ScheduleQuery(until=self._clock.now(), limit=PAGE))
+        """Look at what is due, and for ticks that waited for a run that ended here; whether there was anything."""
+        due = self._next <= self._clock.now()
+        rows = await self._read(ScheduleQuery(until=self._clock.now(), limit=PAGE)) if due else []
         for schedule_id in sorted(self._ended.difference(row.id for row in rows)):
             rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
         self._ended.clear()
-        for row in rows:
-            await self._look(row)
-        following = await self._read(ScheduleQuery(until=NEVER, limit=1))
-        self._next = NEVER if not following or following[0].due is None else following[0].due
-        return bool(rows)
+        looked = [await self._look(row) for row in rows]
+        if due or any(looked):
+            following = await self._read(ScheduleQuery(until=NEVER, limit=1))
+            self._next = NEVER if not following or following[0].due is None else following[0].due
+        return any(looked)
 
     async def _read(self, query: ScheduleQuery) -> list[ScheduleRow]:
         return await self._committer.call(self._store.read, query)
@@ -75,11 +75,15 @@ class Firing:
         found: list[str] = await self._committer.call(self._store.read, EndedQuery(record.active))
         return frozenset(found)
 
-    async def _look(self, row: ScheduleRow) -> None:
+    async def _look(self, row: ScheduleRow) -> bool:
+        """Do what is to be done now; False if that is nothing, since the schedule is not due and no tick waits."""
         try:
-            record = parse_schedule(row.body)
+            record = read_schedule(row.body)
+            if record.paused:  # a change that came with a transaction, which is not in the record yet
+                await self._commit(Commit(schedule=change_of(record, row.version, self._clock.now())))
+                return True
             if not record.queued and row.due is not None and row.due > self._clock.now():
-                return  # a run of it ended, for which no tick waits
+                return False  # a run of it ended, for which no tick waits
             ended = await self._ended_of(record)
             found = look(record, self._clock.now(), ended)
         except StoreError:
@@ -88,12 +92,13 @@ class Firing:
             log.exception("schedule %s cannot be read here; next look in 5 s, another worker may read it", row.id)
             change = ScheduleChange(row.id, row.version, self._clock.now() + BROKEN, row.body)
             await self._commit(Commit(schedule=change))
-            return
+            return True
         if found.record == record and found.fire is None and row.due is not None and row.due > self._clock.now():
-            return
+            return False
         for run_id in found.cancel:
             await self._cancelled(run_id)
         await self._apply(row, found)
+        return True
 
     async def _cancelled(self, run_id: str) -> None:
         try:

@@ -33,8 +33,8 @@ class Turns:
 
 
 def definitions(flows: Flows) -> dict[str, str]:
-    """Flows as the store takes them: name -> definition hash."""
-    return {name: flow.definition for name, flow in flows.items()}
+    """The flows of which runs may be claimed now, as the store takes them: name -> definition hash."""
+    return {name: flow.definition for name, flow in flows.items() if flow.available}
 
 
 def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
@@ -42,7 +42,7 @@ def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
     return {
         name: max(0, flow.options.concurrency - sum(attempt.flow.name == name for attempt in held))
         for name, flow in flows.items()
-        if flow.options.concurrency is not None
+        if flow.options.concurrency is not None and flow.available
     }
 
 

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import SAME_PRIORITY, Claim, Commit, Enqueue, Fence, Record, Write
 from stepflow.drivers.port.queries import RunQuery
@@ -23,6 +25,7 @@ from stepflow.errors import LostClaim, NotFound, RevMismatch
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import SUSPECT, QueueRow
 
+PATIENCE_S = 1.0
 PAGE = 500  # runs per query, and the most that are found before they are claimed
 
 
@@ -41,6 +44,7 @@ class Redefinition:
         self._clock, self._flows = clock, flows
         self._seen: set[str] = set()  # flows whose waiting runs were looked through
         self._found: deque[str] = deque()
+        self._first: float | None = None  # monotonic time since which the search waits
         self._pages = self._search()
         self._task: asyncio.Task[None] | None = None
         self.guard = Guard("waits")
@@ -49,6 +53,13 @@ class Redefinition:
     def left(self) -> bool:
         """Whether there may be runs to claim."""
         return bool(self._found) or len(self._seen) < len(self._flows)
+
+    def waits(self, busy: bool) -> bool:
+        """Whether runs that are due go first, as long as a worker is `busy` with them: for PATIENCE_S at most."""
+        now = self._clock.monotonic()
+        if self._first is None or not busy:
+            self._first = now
+        return busy and now - self._first < PATIENCE_S and not self._clock.virtual
 
     async def advance(self, wait: bool) -> None:
         """Search on until runs are found or none is left: in the background, or with `wait` before this returns."""
@@ -79,18 +90,16 @@ class Redefinition:
 
     async def _search(self) -> AsyncIterator[list[str]]:
         for name, flow in list(self._flows.items()):
-            after: str | None = None
+            query = RunQuery(self._clock.now(), name, limit=PAGE, awaits=True)
             while name not in self._seen:
                 page: list[Record] = []
                 if flow.waits:
-                    page = await self._reader.read(
-                        RunQuery(self._clock.now(), name, None, None, after, PAGE, awaits=True)
-                    )
+                    page = await self._reader.read(query)
                 yield [record.state.id for record in page if self._differs(record)]
                 if len(page) < PAGE:
                     self._seen.add(name)
                 else:
-                    after = page[-1].state.id
+                    query = evolve(query, after=query.key_of(page[-1]))
 
     def _differs(self, record: Record) -> bool:
         transition = record.state.transition
@@ -105,13 +114,13 @@ class Redefinition:
         row = None if record is None else record.row
         if record is None or record.state.transition.status or not self._differs(record):
             return None
-        if row is not None and (row.owner or row.blocked or row.crashes >= SUSPECT):
+        if row is not None and (row.owner or row.blocked or row.paused or row.crashes >= SUSPECT):
             return None  # it is looked at anyway, or for another reason not now
         state, now = record.state, self._clock.now()
         take = Enqueue(state.id, state.transition.to, now, SAME_PRIORITY, owned=True)
         try:
             done = await self._committer.submit(Commit(unowned=(state.id,), writes=(Write(state),), queue=(take,)))
-        except (RevMismatch, LostClaim, NotFound):
+        except (RevMismatch, LostClaim, NotFound):  # RunPaused is a LostClaim
             return None
         (rev,), (epoch,) = done.revs, done.epochs
         held = QueueRow(take.flow, now, epoch=epoch, claim_rev=rev, priority=0 if row is None else row.priority)

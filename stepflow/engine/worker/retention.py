@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -12,8 +13,10 @@ from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Maintenance
 from stepflow.engine.clock import Clock, microseconds
 from stepflow.engine.futures import off_loop
+from stepflow.errors import ReadOnly
 
 T = TypeVar("T")
+log = logging.getLogger("stepflow")
 EVERY_S = 3600.0
 SHARE = 0.05  # of the retention: a run stays at most that much longer than asked for, down to intervals of
 SHORTEST_S = 0.1
@@ -38,6 +41,7 @@ class Pruner:
         self._keep_ids = keep_ids
         self.guard = Guard("pruning", self.every_s)
         self._next = float("-inf")  # monotonic time of the next pruning
+        self._refused = False
 
     @property
     def every_s(self) -> float:
@@ -46,13 +50,19 @@ class Pruner:
         return min(max(keep_s, SHORTEST_S), EVERY_S)
 
     async def run(self) -> None:
-        """Prune again and again, until cancelled; the first time now."""
+        """Prune again and again, until cancelled; the first time now. A store that may not be pruned from here is no failure."""
         if (keep := self._keep) is None:
             return
 
         async def turn() -> bool:
             await asyncio.sleep(max(0.0, self._next - self._clock.monotonic()))
-            await self.prune_old(keep)
+            try:
+                await self.prune_old(keep)
+            except ReadOnly as error:
+                log.log(
+                    logging.DEBUG if self._refused else logging.WARNING, "old runs are not pruned from here: %s", error
+                )
+                self._refused = True
             self._next = self._clock.monotonic() + self.every_s
             return True
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Claim, Record, Release
-from stepflow.drivers.port.rules import lost_claim
+from stepflow.drivers.port.refusals import lost_claim
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock
 from stepflow.engine.commit.committer import Committer
@@ -32,7 +32,7 @@ from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slo
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
-from stepflow.errors import LostClaim, RevMismatch, StoreError, StoreReplaced
+from stepflow.errors import LostClaim, PauseRequested, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.family import PARENT
@@ -42,7 +42,7 @@ from stepflow.model.lifecycle import Status
 log = logging.getLogger("stepflow")
 
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
-MAX_SLEEP_S = 1.0  # how long `next_due` is trusted: a wall clock that jumps is noticed after this time
+MAX_SLEEP_S = 1.0  # between two looks at the clock: one that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
 
@@ -79,7 +79,7 @@ class Worker:
         self._task: asyncio.Task[Any] | None = None  # the one that claims
         self._unreleased, self._quarantine, self._turns = UnreleasedClaims(store, clock), Quarantine(), Turns()
         self._next_due = 0  # when a claim may find something, as far as this worker knows
-        self._looked = float("-inf")
+        self._looked, self._trusted_s = float("-inf"), 0.0  # when `next_due` was asked; how long the answer holds
         self._stopping, self._retry_commits, self._until_idle = False, False, False
         self.idle_until: int | None = None  # when `run(until_idle=True)` ended: when the next run is due
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
@@ -142,8 +142,8 @@ class Worker:
         while not self._stopping:
             self._wake.clear()
             try:
-                more = await self._follow(until_idle) if self._redefinition.left else False
-                more = await self._fill() or more
+                more = await self._fill()
+                more = (self._redefinition.left and await self._follow(until_idle)) or more
                 if not more and until_idle and not self._held and self._error is None and not self._executions.busy:
                     if await self._look_for_idle():
                         return True
@@ -215,7 +215,7 @@ class Worker:
 
     async def _follow(self, until_idle: bool) -> bool:
         """Advance waiting runs that the definition registered here lets wait otherwise; True if more of them were found."""
-        if self._error is not None or not self._free():
+        if self._error is not None or not self._free() or (until_idle and self._redefinition.waits(bool(self._held))):
             return False
         await self._redefinition.advance(wait=until_idle or self._clock.virtual)
         while self._free() and (claim := await self._redefinition.next_claim()) is not None:
@@ -261,9 +261,8 @@ class Worker:
         return more and self._free() > 0
 
     def _free(self) -> int:
-        if self._stopping or self._quarantine.runs_alone(self._held.values()) or self._heartbeat.overdue:
-            return 0
-        if self._limits.exhausted(self._concurrency, self.guard):
+        stuck = self._stopping or self._heartbeat.overdue or self._quarantine.runs_alone(self._held.values())
+        if stuck or self._limits.exhausted(self._concurrency, self.guard):
             return 0
         return max(0, (1 if self._clock.virtual else self._concurrency) - self._lent.used(self._held))
 
@@ -292,6 +291,7 @@ class Worker:
         attempt.rows = rows
         attempt.stop, attempt.worker = self._stopping, self._task
         attempt.retry_commits = self._retry_commits and not self._stopping
+        self._heartbeat.hurry()
         self._held[claim.fence.id] = attempt
         self._unreleased.begun(claim)
         if runs_alone:
@@ -306,10 +306,10 @@ class Worker:
         release: Release | None = None
         try:
             release = await attempt.run()
-        except (LostClaim, RevMismatch) as error:
+        except (LostClaim, RevMismatch, PauseRequested) as error:
             attempt.ended = ""
             run_log.lost(attempt, error)
-            release = attempt.release() if isinstance(error, RevMismatch) else None  # the claim may still be ours
+            release = None if isinstance(error, LostClaim) else attempt.release(error)  # the claim may still be ours
         except StoreError as error:
             self._error, attempt.ended = error, ""
             release = attempt.release()._replace(due=self._clock.now() + BACK_OFF, crashes=None)
@@ -331,7 +331,7 @@ class Worker:
                     run_log.lost(attempt, lost_claim(*release.fence))
                 elif release.blocked:
                     run_log.blocked(attempt, release)
-                self.schedule_at(NEVER if release.due is None else 0 if release.events else release.due)
+                self.schedule_at(0 if release.events else NEVER if release.due is None else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
             if isinstance(error, StoreError):
                 self._error = error
@@ -357,7 +357,9 @@ class Worker:
     async def _look_ahead(self) -> None:
         wanted = flows_with_free_slots(self._flows, self._lent.users(self._held))
         ahead = await self._committer.call(self._store.next_due, wanted, self._clock.now())
-        self._looked = self._clock.monotonic()
+        self._looked, self._trusted_s = self._clock.monotonic(), ahead.trusted_s
+        if ahead.owned.keys() - {self._owner}:
+            self._heartbeat.hurry()
         self._quarantine.due = ahead.suspects
         self._next_due = min(self._next_due, self._firing.first(ahead))
 
@@ -394,6 +396,4 @@ class Worker:
                 alarm.cancel()
 
     def _on_alarm(self) -> None:
-        if self._next_due == NEVER:
-            self._next_due = 0
-        self._wake.set()
+        self.schedule_at(0 if self._clock.monotonic() - self._looked >= self._trusted_s else NEVER)

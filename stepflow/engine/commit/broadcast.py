@@ -44,7 +44,7 @@ class Broadcast:
                 await self._give([evolve(event, run_id=run_id) for run_id in new])
             if len(new) < len(ids):
                 return
-            query = evolve(query, after=ids[-1])
+            query = evolve(query, after=query.key_of(page[-1]))
 
     async def _give(self, events: list[Event]) -> None:
         """Publish in one commit; if a run has ended meanwhile, to each of the others alone."""

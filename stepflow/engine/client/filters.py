@@ -1,0 +1,239 @@
+"""RunFilter: which runs are meant; Page: a part of a list of runs, and the cursor of the next one."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, TypeVar, get_args
+
+from attrs import Factory, evolve, field, frozen
+
+from stepflow.drivers.port.commit import Record
+from stepflow.drivers.port.queries import ListKey, RunQuery, in_range
+from stepflow.engine.checks import checked_statuses
+from stepflow.engine.client.info import error_of, position_of
+from stepflow.engine.clock import timestamp
+from stepflow.errors import StepflowError
+from stepflow.model.checks import checked_id, checked_labels, encodable
+from stepflow.model.family import PARENT
+from stepflow.model.lifecycle import OPEN, Status, status_of
+from stepflow.model.state import Transition
+
+T = TypeVar("T")
+Order = Literal["created", "id", "updated", "due"]
+MAY_HAVE_ERROR = frozenset({*OPEN, Status.FAILED.value})  # statuses
+
+
+class Page(list[T]):
+    """A list of a part of what was asked for; `next` is the cursor of the part that follows, None if nothing does.
+
+    A page that has a `next` may be shorter than asked for, even empty: no call looks at more than a bounded number of runs.
+    """
+
+    next: str | None
+
+    def __init__(self, items: Iterable[T] = (), next: str | None = None) -> None:  # noqa: A002
+        super().__init__(items)
+        self.next = next
+
+
+def _is_text(_filter: Any, attribute: Any, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise StepflowError(f"{attribute.name}={value!r:.80}: give a non-empty text, or leave it out")
+    encodable(attribute.name, value or "")
+
+
+def _is_time(_filter: Any, attribute: Any, value: Any) -> None:
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+        now = "datetime.now(UTC) - timedelta(days=1)"
+        raise StepflowError(f"{attribute.name}={value!r:.80}: give an aware datetime, e.g. {now}, or leave it out")
+
+
+def _statuses(status: Any) -> Any:
+    """Statuses that can be read more than once; one that is none is refused."""
+    given = status if isinstance(status, str) or not isinstance(status, Iterable) else tuple(status)
+    checked_statuses(given, None)
+    return given if given is None or isinstance(given, str) else frozenset(str(one) for one in given)
+
+
+def _is_parent(_filter: Any, _attribute: Any, value: Any) -> None:
+    if value is not None:
+        checked_id(value)
+
+
+@frozen(kw_only=True)
+class RunFilter:
+    """Which runs are meant: those that meet every condition that is given; without any, all runs.
+
+    `flow` is the name of the flow that was started. `status` is one status or several; `open=True` leaves out the runs that have
+    ended, `open=False` all others. `labels` must all be equal. `id_prefix` begins the id. `created_since` and `created_until` are
+    aware datetimes, the second one is left out of the range; `updated_since` and `updated_until` are the same for the last revision.
+    `error_type` is the class name of the error that ended the run or that led to its present retry. `position` is one of the
+    strings of its position, or the path of a step in them, e.g. `"completed:order/pay"` or `"order/pay"`; of a flow function the one that it
+    goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
+    """
+
+    flow: str | None = field(default=None, validator=_is_text)
+    status: str | Iterable[str] | None = field(default=None, converter=_statuses)
+    open: bool | None = field(default=None)
+    labels: Mapping[str, str] = field(default=None, converter=checked_labels)
+    id_prefix: str | None = field(default=None, validator=_is_text)
+    created_since: datetime | None = field(default=None, validator=_is_time)
+    created_until: datetime | None = field(default=None, validator=_is_time)
+    updated_since: datetime | None = field(default=None, validator=_is_time)
+    updated_until: datetime | None = field(default=None, validator=_is_time)
+    error_type: str | None = field(default=None, validator=_is_text)
+    position: str | None = field(default=None, validator=_is_text)
+    parent: str | None = field(default=None, validator=_is_parent)
+
+    def __attrs_post_init__(self) -> None:
+        checked_statuses(self.status, self.open)
+
+
+def statuses_of(wanted: RunFilter) -> frozenset[str] | None:
+    """The names of the statuses that the runs may have; None for any, or for any open one."""
+    found = checked_statuses(wanted.status, None if wanted.open and wanted.status is None else wanted.open)
+    if wanted.error_type is None:
+        return found
+    return MAY_HAVE_ERROR if found is None else found & MAY_HAVE_ERROR
+
+
+def is_indexed(wanted: RunFilter) -> bool:
+    """Whether stores test every condition."""
+    return wanted.error_type is None and wanted.position is None
+
+
+def query_of(wanted: RunFilter, now: int, **options: Any) -> RunQuery:
+    """The query for the runs that meet the conditions which stores can test."""
+    return RunQuery(
+        now,
+        wanted.flow,
+        statuses_of(wanted),
+        _labels_of(wanted),
+        open=wanted.open is True,
+        prefix=wanted.id_prefix or "",
+        since=_micros(wanted.created_since),
+        until=_micros(wanted.created_until),
+        changed_since=_micros(wanted.updated_since),
+        changed_until=_micros(wanted.updated_until),
+        **options,
+    )
+
+
+def of_flow(wanted: RunFilter, flow: str) -> RunFilter:
+    """The filter for those of the runs that are of this flow."""
+    if wanted.flow not in (None, flow):
+        raise StepflowError(
+            f"flow={wanted.flow!r:.80} in the filter: the runs to move are of flow {flow!r}, leave it out"
+        )
+    return evolve(wanted, flow=flow)
+
+
+def narrowed(wanted: RunFilter, statuses: Iterable[Status]) -> RunFilter:
+    """The filter for those of the runs that have one of these statuses."""
+    mine = checked_statuses(wanted.status, wanted.open)
+    return evolve(wanted, status={str(one) for one in statuses if mine is None or str(one) in mine}, open=None)
+
+
+def matches(wanted: RunFilter, record: Record, now: int, paused: Collection[str]) -> bool:
+    """Whether a run meets every condition; `paused` are the names of the flows that are paused."""
+    state, statuses, flow_paused = record.state, statuses_of(wanted), record.created.flow in paused
+    return (
+        (wanted.flow is None or record.created.flow == wanted.flow)
+        and (statuses is None or status_of(state, record.row, now, flow_paused=flow_paused).value in statuses)
+        and not (wanted.open is True and state.transition.status)
+        and _labels_of(wanted).items() <= state.labels.items()
+        and state.id.startswith(wanted.id_prefix or "")
+        and in_range(record.created.created_at, _micros(wanted.created_since), _micros(wanted.created_until))
+        and in_range(state.committed_at, _micros(wanted.updated_since), _micros(wanted.updated_until))
+        and _has_error(state.transition, wanted.error_type)
+        and _is_at(state.transition, wanted.position)
+    )
+
+
+def _labels_of(wanted: RunFilter) -> dict[str, str]:
+    return {**wanted.labels, **({} if wanted.parent is None else {PARENT: wanted.parent})}
+
+
+def _has_error(transition: Transition, error_type: str | None) -> bool:
+    if error_type is None:
+        return True
+    error = error_of(transition)
+    return error is not None and error.type == error_type
+
+
+def _is_at(transition: Transition, position: str | None) -> bool:
+    strings = position_of(transition) or [transition.to] if position is not None else []
+    return position is None or any(position in (text, text.rpartition(":")[2]) for text in strings)
+
+
+def checked_filter(given: Any, conditions: Mapping[str, Any]) -> RunFilter:
+    """The filter of a call that got a filter or single conditions."""
+    if given is None:
+        return RunFilter(**conditions)
+    if not isinstance(given, RunFilter):
+        raise StepflowError(
+            f"{given!r:.80} is no filter: give RunFilter(...), e.g. RunFilter(flow='order', status='failed')"
+        )
+    if conditions:
+        names = ", ".join(f"{name}=" for name in conditions)
+        raise StepflowError(f"a filter is given and {names} too: put all conditions into RunFilter(...)")
+    return given
+
+
+def _micros(at: datetime | None) -> int | None:
+    return None if at is None else timestamp(at)
+
+
+@frozen
+class PageCursor:
+    """Where a list goes on: behind `key`, in this order; of a list by update no revision after `horizon`, of one by due time no run in `seen`."""
+
+    order: Order
+    ascending: bool
+    key: ListKey
+    horizon: int = 0
+    seen: frozenset[bytes] = Factory(frozenset)
+
+    def dump(self) -> str:
+        """The text of the cursor."""
+        seen = urlsafe_b64encode(b"".join(sorted(self.seen))).decode()
+        values = [self.order, self.ascending, *self.key, self.horizon, seen]
+        return urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+SEEN_BYTES = 6  # of the digest of an id
+
+
+def parse_cursor(text: Any, order: Order, ascending: bool) -> PageCursor:
+    """The cursor of a text, of a list in this order. Raises StepflowError for another one."""
+    try:
+        values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        found = PageCursor(values[0], values[1], (int(values[2]), str(values[3])), int(values[4]), _seen(values[5]))
+    except (TypeError, ValueError, IndexError, KeyError, Error, RecursionError):
+        raise StepflowError(f"cursor={text!r:.80}: give the `next` of a page of runs()") from None
+    if (found.order, found.ascending) != (order, ascending):
+        way = "ascending" if found.ascending else "descending"
+        raise StepflowError(
+            f"cursor={text!r:.40}: it is of a list by {found.order}, {way}: give the same order= and ascending= for each page"
+        )
+    return found
+
+
+def _seen(text: str) -> frozenset[bytes]:
+    digests = urlsafe_b64decode(text)
+    return frozenset(digests[at : at + SEEN_BYTES] for at in range(0, len(digests), SEEN_BYTES))
+
+
+def checked_order(order: Any, ascending: Any) -> Order:
+    """The order of a list."""
+    orders: tuple[Order, ...] = get_args(Order)
+    if order not in orders:
+        raise StepflowError(f"order={order!r:.80}: give one of {', '.join(orders)}")
+    if not isinstance(ascending, bool):
+        raise StepflowError(f"ascending={ascending!r:.80}: give True or False")
+    found: Order = order
+    return found

@@ -1,0 +1,193 @@
+"""fork_plan: what a run was like at an earlier revision or before a step: its position, and the part of its journal that it had then."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from stepflow.drivers.port.journal import JournalRow
+from stepflow.errors import NotFound, StepflowError
+from stepflow.model import outcome as outcomes
+from stepflow.model.family import child_id
+from stepflow.model.flow import Flow
+from stepflow.model.outcome import FLOW
+from stepflow.model.recovery import TRIED
+from stepflow.model.state import (
+    CHILDREN,
+    FAILED_CALL,
+    POSITION,
+    REWOUND,
+    STYLE,
+    TOPICS,
+    UNWANTED,
+    WAITING,
+    State,
+    Transition,
+)
+from stepflow.replay.branches import MARK
+from stepflow.replay.journal import OPTIONAL, UNFINISHED, optional_after
+
+KEPT = (POSITION, STYLE, TOPICS)
+RANDOM = ("random_uuid7", "random_uint64", "now")
+
+
+@frozen
+class ForkPoint:
+    """Where a run goes back to: `rows` are those of its journal that it had then, `dropped` the others."""
+
+    state: State  # of the revision
+    transition: Transition  # with which it goes on
+    rows: tuple[JournalRow, ...] = ()
+    dropped: tuple[JournalRow, ...] = ()
+
+
+def is_workflow(transition: Transition) -> bool:
+    """Whether a workflow is at this transition, which may be its last one."""
+    return STYLE in transition.annotations
+
+
+def again(transition: Transition, flow: str) -> Transition:
+    """The transition that leads on from an earlier revision: its waits, retries and errors begin anew."""
+    notes = transition.annotations
+    if transition.status:
+        return outcomes.resumed(transition, flow)
+    kept = {name: note for name, note in notes.items() if name in KEPT or not name.startswith("stepflow.")}
+    kept.pop(TRIED, None)
+    return outcomes.uncounted(Transition(transition.to, kept))
+
+
+def at_revision(state: State, rows: Sequence[JournalRow], flow: str) -> ForkPoint:
+    """The target of a revision. Raises StepflowError for the end of a run, but for a failure, which is undone."""
+    transition = state.transition
+    if transition.status in ("completed", "cancelled"):
+        raise StepflowError(f"revision {state.rev} is the end of run {state.id!r}: name an earlier one, or a step")
+    if not transition.to and FLOW not in transition.annotations and not transition.status:
+        raise StepflowError(f"at revision {state.rev} run {state.id!r} was parked: nothing would go on from there")
+    kept, dropped = _split(transition, rows) if is_workflow(transition) else ((), tuple(rows))
+    return ForkPoint(state, again(transition, flow), kept, dropped)
+
+
+def _split(transition: Transition, rows: Sequence[JournalRow]) -> tuple[tuple[JournalRow, ...], tuple[JournalRow, ...]]:
+    """The rows that a workflow had at a revision, and those that came later: it was at the calls that its position names."""
+    if transition.status == "failed":
+        return tuple(rows), ()
+    keys = {at.partition(":")[2] for at in json.loads(transition.annotations.get(POSITION, "[]"))}
+    if not keys:
+        return (), tuple(rows)
+    at = [row for row in rows if row.key in keys]
+    waits = WAITING in transition.annotations
+    first = min([row.seq for row in at], default=1 << 62)
+
+    def had(row: JournalRow) -> bool:
+        if row.seq < first:
+            return True
+        if row.key not in keys:
+            return False
+        kind = row.kind.partition(MARK)[0]
+        return kind == "sleep" or not waits
+
+    return tuple(row for row in rows if had(row)), tuple(row for row in rows if not had(row))
+
+
+def before_call(state: State, rows: Sequence[JournalRow], key: str) -> ForkPoint:
+    """The target before the call of a workflow that has this key."""
+    call = next((row for row in rows if row.key == key), None)
+    if call is None:
+        known = ", ".join(repr(row.key) for row in rows[-5:]) or "none"
+        raise NotFound(
+            f"run {state.id!r} has recorded no call {key!r}: name one of its journal, the last ones are {known}"
+        )
+    notes = {name: note for name, note in state.transition.annotations.items() if name in (STYLE, TOPICS)}
+    rest = tuple(row for row in rows if row.seq >= call.seq)
+    return ForkPoint(state, Transition(state.transition.to, notes), tuple(r for r in rows if r.seq < call.seq), rest)
+
+
+def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None, created: str) -> ForkPoint | None:
+    """The target at the newest of these revisions (newest first) that was about to make the step; None if none of them was."""
+    for state in states:
+        if not state.transition.status and step in _names(state.transition, flow):
+            return ForkPoint(state, again(state.transition, created))
+    return None
+
+
+def _names(transition: Transition, flow: Flow[Any, Any] | None) -> list[str]:
+    """What the step may be called that a run makes next: its position, its path with and without the flow, or the flow function."""
+    position = transition.annotations.get(POSITION)
+    if position is None:
+        return [transition.to]
+    names: list[str] = json.loads(position)
+    if flow is not None and transition.to == flow.name:
+        try:
+            move = flow.resume(transition)
+        except StepflowError:
+            return names
+        names = names + [name for task in move.tasks for name in (task.step, f"{flow.name}/{task.step}")]
+    return names
+
+
+def used_random(rows: Iterable[JournalRow]) -> list[str]:
+    """The keys of the random values and times that these rows hold."""
+    return [row.key for row in rows if row.kind.partition(MARK)[0].removesuffix(OPTIONAL) in RANDOM]
+
+
+def started(run_id: str, rows: Iterable[JournalRow]) -> dict[str, list[str]]:
+    """The children whose start each of these rows records, by key of the row; those of a fork are the children of the first run."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.kind.partition(MARK)[0] == "child" and not row.failed:
+            told = json.loads(row.text)
+            count, parent = (told["count"], told["of"]) if isinstance(told, dict) else (told, run_id)
+            stem, bracket, number = row.key.rpartition("[")
+            keys = [row.key] if count == 1 or not bracket else [f"{stem}[{int(number[:-1]) + n}]" for n in range(count)]
+            found[row.key] = [child_id(parent, key) for key in keys]
+    return found
+
+
+def started_later(run_id: str, state: State, target: ForkPoint) -> list[str]:
+    """The ids of the children that a rewind leaves behind; with those that an earlier one left, of which not all need be cancelled yet."""
+    before: list[str] = json.loads(state.transition.annotations.get(UNWANTED, "[]"))
+    return before + [one for some in started(run_id, target.dropped).values() for one in some]
+
+
+def rewound(transition: Transition, state: State, unwanted: list[str]) -> Transition:
+    """The transition of a workflow that goes back from `state`; it names the children that are to be cancelled before it goes on."""
+    notes = {REWOUND: str(state.rev)}
+    if unwanted or CHILDREN in state.transition.annotations:
+        notes[CHILDREN] = "1"
+    if unwanted:
+        notes[UNWANTED] = json.dumps(unwanted, ensure_ascii=False)
+    return Transition(transition.to, {**transition.annotations, **notes})
+
+
+def copied(
+    run_id: str, rows: Sequence[JournalRow], children: dict[str, list[str]], open_ones: set[str]
+) -> tuple[JournalRow, ...]:
+    """The rows for a fork: its calls find the children that have ended; a start of open ones is made anew, and what came later may differ."""
+    found: list[JournalRow] = []
+    for row in rows:
+        if any(child in open_ones for child in children.get(row.key, ())):
+            continue
+        if row.key in children:
+            told = json.loads(row.text)
+            if not isinstance(told, dict):
+                row = row._replace(text=json.dumps({"count": told, "of": run_id}))
+        found.append(row)
+    anew = [row for row in rows if any(child in open_ones for child in children.get(row.key, ()))]
+    if not anew:
+        return tuple(found)
+    first = min(row.seq for row in anew)
+    later = {row.key: row for row in optional_after([*found, anew[0]], anew[0].key)}
+    return tuple(later[row.key] if row.seq > first and row.key in later else row for row in found)
+
+
+def without_open_calls(rows: Sequence[JournalRow]) -> tuple[JournalRow, ...]:
+    """The rows without those of calls that have not ended."""
+    return tuple(row for row in rows if row.kind.partition(MARK)[0].removesuffix(OPTIONAL) not in UNFINISHED)
+
+
+def resumes_failed(target: ForkPoint) -> bool:
+    """Whether the run goes on behind the failure that ended it."""
+    return FAILED_CALL in target.transition.annotations

@@ -1,0 +1,188 @@
+"""Forks: begins a new run at an earlier revision or step of another one, or lets a run go back there itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Created, Enqueue, Record, Write
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, Revision
+from stepflow.engine.client import fork_plan as plans
+from stepflow.engine.client.fork_plan import ForkPoint
+from stepflow.engine.clock import Clock
+from stepflow.engine.commit.canceller import Canceller
+from stepflow.engine.commit.committer import Committer
+from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.store_reader import StoreReader
+from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
+from stepflow.model.family import RESERVED, reserved
+from stepflow.model.flow import Flow
+from stepflow.model.state import State
+
+log = logging.getLogger("stepflow")
+Known = Callable[[str], Flow[Any, Any] | None]
+"""The flow of a name, if it is known here."""
+PAGE = 200  # revisions that are looked through at a time
+
+
+class Forks:
+    """Forks and rewinds of the runs of one namespace."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        committer: Committer,
+        notifier: Notifier,
+        reader: StoreReader,
+        canceller: Canceller,
+    ) -> None:
+        self._clock, self._committer, self._notifier, self._reader = clock, committer, notifier, reader
+        self._canceller = canceller
+
+    async def fork(
+        self, record: Record, rev: int | None, step: str | None, new_id: str, given: Any, known: Known
+    ) -> bool:
+        """Start the run `new_id` where the run of a full record was, unless the id is taken; `given` replaces the exchange, `...` keeps it."""
+        run_id = record.state.id
+        _rows, target = await self._target(record, rev, step, known)
+        text, created = await self._exchange(target.state), record.created
+        if given is not ...:
+            if (flow := known(created.flow)) is None:
+                raise StepflowError(f"fork of run {run_id!r}: with input= get the run with its flow, get(flow, id)")
+            text, created = flow.codec.encode_input(given), created._replace(input_hash=flow.codec.digest(given))
+        children = plans.started(run_id, target.rows)
+        still_open = await self._open([one for some in children.values() for one in some])
+        kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, set(still_open))
+        now, to = self._clock.now(), target.transition.to
+        labels = _users(target.state.labels)
+        write = Write(
+            State(new_id, 0, target.transition, labels, target.state.annotations),
+            text,
+            Created(created.flow, created.input_hash, now),
+        )
+        commit = Commit(unowned=(new_id,), writes=(write,), queue=(Enqueue(new_id, to, now),), journal=kept)
+        try:
+            await self._committer.submit(commit)
+        except (RevMismatch, LostClaim):
+            return False
+        self._warn(run_id, new_id, kept)
+        self._notifier.schedule_at(now)
+        return True
+
+    async def rewind(self, record: Record, rev: int | None, step: str | None, known: Known) -> None:
+        """Let the run of a full record, which no worker holds, go back; children that it started later are cancelled."""
+        run_id = record.state.id
+        rows, target = await self._target(record, rev, step, known)
+        if record.row is not None and record.row.owner:
+            raise StepflowError(f"run {run_id!r} is held by a worker: pause it, and rewind it when it is paused")
+        text, state, now = await self._exchange(target.state), record.state, self._clock.now()
+        labels, transition = {**_users(target.state.labels), **reserved(state.labels)}, target.transition
+        unwanted = await self._open(plans.started_later(run_id, state, target))
+        if plans.is_workflow(transition):
+            transition = plans.rewound(transition, state, unwanted)
+        moved = State(run_id, state.rev, transition, labels, target.state.annotations)
+        kept = target.rows if plans.resumes_failed(target) else plans.without_open_calls(target.rows)
+        queue = Enqueue(run_id, transition.to, now, SAME_PRIORITY)
+        changed = () if kept == rows else ("",)
+        write = Write(moved, text, None, state.labels if labels != state.labels else None)
+        commit = Commit(
+            unowned=(run_id,), writes=(write,), queue=(queue,), forget=changed, journal=kept if changed else ()
+        )
+        try:
+            await self._committer.submit(commit)
+        except (LostClaim, RevMismatch):
+            raise StepflowError(f"run {run_id!r} was moved on meanwhile: pause it, and rewind it then") from None
+        self._notifier.run_changed(run_id)
+        await self._canceller.cancel_open(unwanted)  # at once; if this process dies here, the next attempt does it
+        self._warn(run_id, run_id, kept)
+        self._notifier.schedule_at(now)
+
+    async def check(self, record: Record, step: str, known: Known) -> None:
+        """Find out whether there is such a place to fork at, or to rewind to: raises what these raise for it."""
+        _rows, target = await self._target(record, None, step, known)
+        await self._exchange(target.state)
+
+    async def exists(self, run_id: str) -> bool:
+        """Whether there is a run of this id."""
+        (record,) = await self._reader.load([run_id])
+        return record is not None
+
+    def _warn(self, run_id: str, into: str, rows: tuple[JournalRow, ...]) -> None:
+        if used := plans.used_random(rows):
+            names = ", ".join(map(repr, used))
+            log.warning(
+                "run %s goes on with the random values and times of run %s: %s", into, run_id, names,
+                extra={"event": "forked", "run_id": into},
+            )  # fmt: skip
+
+    async def _target(
+        self, record: Record, rev: int | None, step: str | None, known: Known
+    ) -> tuple[tuple[JournalRow, ...], ForkPoint]:
+        run_id = record.state.id
+        if (rev is None) == (step is None):
+            raise StepflowError(f"run {run_id!r}: give rev=, a revision of its history, or step=, one of the two")
+        rows: tuple[JournalRow, ...] = ()
+        if record.journaled:
+            (rows,) = await self._reader.read(JournalQuery((run_id,)))
+        created = record.created.flow
+        if rev is not None:
+            return rows, plans.at_revision(await self._revision(run_id, rev), rows, created)
+        assert step is not None
+        flow, open_one, pages = known(created), None, []
+        async for page in self._pages(run_id):
+            pages.append(page)
+            open_one = open_one or next((state for state in page if not state.transition.status), None)
+            if open_one is None and len(page) == PAGE:
+                continue  # the newest revision at which it had not ended tells whether it is a workflow
+            if open_one is not None and plans.is_workflow(open_one.transition):
+                return rows, plans.before_call(open_one, rows, step)
+            while pages:
+                if (found := plans.before_step(pages.pop(0), step, flow, created)) is not None:
+                    return rows, ForkPoint(found.state, found.transition, (), rows)
+        raise NotFound(_unmade(run_id, step, flow is not None))
+
+    async def _revision(self, run_id: str, rev: int) -> State:
+        found: list[Revision] = await self._reader.read(
+            HistoryQuery(run_id, since_rev=rev - 1, until_rev=rev, limit=1, exchange=False)
+        )
+        if not found:
+            raise NotFound(f"run {run_id!r} has no revision {rev}: it is of another run, or was pruned")
+        return found[0].state
+
+    async def _open(self, ids: list[str]) -> list[str]:
+        """Those of these runs that have not ended."""
+        ended = set(await self._reader.read(EndedQuery(tuple(ids)))) if ids else set()
+        return [one for one in ids if one not in ended]
+
+    async def _exchange(self, state: State) -> str:
+        query = HistoryQuery(state.id, since_rev=state.rev - 1, until_rev=state.rev, limit=1)
+        found: list[Revision] = await self._reader.read(query)
+        if not found:
+            raise NotFound(f"revision {state.rev} of run {state.id!r} was pruned")
+        return found[0].exchange
+
+    async def _pages(self, run_id: str) -> AsyncIterator[list[State]]:
+        """The revisions of a run, the newest first."""
+        until: int | None = None
+        while True:
+            query = HistoryQuery(run_id, limit=PAGE, last=True, until_rev=until, exchange=False)
+            page: list[Revision] = await self._reader.read(query)
+            yield [one.state for one in reversed(page)]
+            if len(page) < PAGE:
+                return
+            until = page[0].state.rev - 1
+
+
+def _users(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels that the library did not give."""
+    return {name: value for name, value in labels.items() if not name.startswith(RESERVED)}
+
+
+def _unmade(run_id: str, step: str, known: bool) -> str:
+    """Why there is no such step to go back to, and how to name one with, or without, the flow's definition."""
+    how = "give a position of its history"
+    if not known:
+        how = "its flow is not registered here, so name a step of a chain by the position before it, one of its history"
+    return f"run {run_id!r} was never about to make step {step!r}: {how} (`run.history()`, `stepflow show`)"

@@ -1,0 +1,63 @@
+"""repair: the commits that let a run go on: behind its failure, or at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Enqueue, Record, Write
+from stepflow.errors import StepflowError
+from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import UNKNOWN_OUTCOME, read
+from stepflow.model.lifecycle import UNSET, Status, status_of
+from stepflow.model.state import POSITION, State, Transition
+from stepflow.steps import StepFlow
+
+
+def redriven(record: Record, now: int) -> Commit:
+    """A failed run goes on at the step that failed, its crashes forgiven; a blocked or waiting one is looked at now."""
+    status, transition = _status(record, now, "redriven"), record.state.transition
+    if status is Status.FAILED:
+        return due_now(record, outcomes.resumed(transition, record.created.flow), now)
+    if status not in (Status.BLOCKED, Status.WAITING):
+        raise StepflowError(
+            f"run {record.state.id!r} did not fail: only a failed, blocked or waiting run can be redriven"
+        )
+    return due_now(record, transition, now)
+
+
+def woken(record: Record, now: int) -> Commit:
+    """A run that sleeps, polls or is blocked is looked at now."""
+    status, transition, run_id = _status(record, now, "woken"), record.state.transition, record.state.id
+    if status is Status.WAITING and transition.events:
+        names = ", ".join(map(repr, transition.events))
+        raise StepflowError(f"run {run_id!r} waits for event {names}: publish it")
+    if status not in (Status.SLEEPING, Status.WAITING, Status.BLOCKED):
+        raise StepflowError(f"run {run_id!r} is {status}: only one that sleeps, polls or is blocked can be woken")
+    return due_now(record, transition, now)
+
+
+def at_position(record: Record, flow: StepFlow[Any], text: str, now: int) -> Commit:
+    """A run of this chain that no worker holds goes on now at another position, `text` as it is stored."""
+    status, run_id = _status(record, now, "moved"), record.state.id
+    if record.created.flow != flow.name:
+        raise StepflowError(f"run {run_id!r} is of flow {record.created.flow!r}, not of {flow.name!r}")
+    if status.final or status is Status.RUNNING:
+        raise StepflowError(f"run {run_id!r} is {status}: only an open run that no worker holds can be moved")
+    return due_now(record, Transition(flow.name, {POSITION: text}), now)
+
+
+def _status(record: Record, now: int, verb: str) -> Status:
+    row = record.row
+    if row is not None and row.blocked_by == UNKNOWN_OUTCOME and not row.owner:
+        raise StepflowError(f"run {record.state.id!r} cannot be {verb}: {read(row.blocked)}")
+    if row is not None and row.paused:  # it stays so, whatever is done to it
+        row = None if row.due == UNSET else row._replace(paused=False)
+    return status_of(record.state, row, now)
+
+
+def due_now(record: Record, transition: Transition, now: int) -> Commit:
+    """The run at this transition, due now."""
+    state = record.state
+    write = Write(State(state.id, state.rev, transition, state.labels, state.annotations, now))
+    queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)
+    return Commit(unowned=(state.id,), writes=(write,), queue=(queue,))

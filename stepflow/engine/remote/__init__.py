@@ -1,0 +1,1 @@
+"""Remote flows: flow functions that other processes serve over HTTP."""

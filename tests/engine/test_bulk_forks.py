@@ -1,0 +1,100 @@
+"""Forks and rewinds of many runs: with a dry run that looks for the step in each, and calls that can be repeated."""
+
+from __future__ import annotations
+
+import pytest
+
+from stepflow import Context, Engine, RunFilter, StepflowError, named, workflow
+from tests.engine.flows import Flaky, Order, chain, held_run
+
+GOOD = chain("good", "a")
+WAITS = named("waits", Order).wait_event("w", "go", int, lambda order, n: None).compile()
+
+
+def statuses(engine):
+    return {run.id: str(run.status) for run in engine.runs(limit=1000)}
+
+
+@pytest.fixture
+def full(engine):
+    """Two failed runs, whose step succeeds from now on, one that waits, one completed."""
+    bad = named("bad", Order).do("x", Flaky(2)).compile()
+    engine.register(GOOD, WAITS, bad)
+    for flow, run_id in ((bad, "f1"), (bad, "f2"), (WAITS, "w"), (GOOD, "c")):
+        engine.start(flow, Order(), id=run_id, labels={"of": run_id[0]})
+    engine.run_until_idle()
+    return engine
+
+
+def test_rewind(full):
+    dry = full.rewind(RunFilter(), "x")
+    assert (sorted(dry.ids), dry.dry_run) == (["f1", "f2"], True)
+    assert set(dry.skipped) == {"w", "c"}
+    assert all("never about to make step 'x'" in why for why in dry.skipped.values())
+    assert statuses(full)["f1"] == "failed"
+    assert sorted(full.rewind(RunFilter(status="failed"), "x", dry_run=False).ids) == ["f1", "f2"]
+    assert statuses(full)["f1"] == "queued"
+    full.run_until_idle()
+    assert full.tally()["bad"] == {"completed": 2}  # the step fails twice
+    ended = full.rewind(["c", "gone"], "good/a")
+    assert (ended.ids, ended.skipped) == (["c"], {"gone": "there is no such run"})
+
+
+def test_fork_and_a_fork_that_is_repeated(full):
+    dry = full.fork(RunFilter(flow="bad"), "x", suffix="/b")
+    assert (dry.ids, dry.dry_run) == (["f2", "f1"], True)
+    assert len(statuses(full)) == 4
+    assert full.fork("f1", "x", suffix="/b").ids == ["f1"]
+    dry = full.fork(RunFilter(flow="bad"), "x", suffix="/b")  # tells what the call would do now
+    counts: list[int] = []
+    done = full.fork(RunFilter(flow="bad"), "x", suffix="/b", dry_run=False, report=counts.append)
+    assert (done.ids, counts[-1]) == (["f2"], 1)
+    assert (dry.ids, dry.skipped) == (done.ids, done.skipped)
+    assert done.skipped["f1"].startswith("run 'f1/b' exists")
+    assert done.skipped["f1/b"].startswith("its id ends with the suffix '/b'")
+    assert statuses(full)["f1"] == "failed"
+    full.run_until_idle()
+    assert full.tally()["bad"] == {"completed": 2, "failed": 2}
+    assert full.get("f1/b").info().labels == {"of": "f"}
+
+
+def test_many_forks_of_workflows_take_their_journals_along(engine):
+    calls: list[int] = []
+
+    def first(number: int) -> int:
+        calls.append(number)
+        return number
+
+    @workflow("w.v1")
+    def doubled(wf: Context, number: int) -> int:
+        return wf.execute("first", first, number) + wf.execute("second", lambda: number)
+
+    engine.register(doubled)
+    engine.start_many(doubled, [(f"w{number}", number) for number in range(3)])
+    engine.run_until_idle()
+    forked = engine.fork(["w2", "gone1", "w0", "gone0", "w1"], "second", suffix="-b", dry_run=False)
+    assert (forked.ids, list(forked.skipped)) == (["w2", "w0", "w1"], ["gone1", "gone0"])  # in the order of the runs
+    assert engine.fork(RunFilter(flow="w.v1"), "third", suffix="-c", dry_run=False).count == 0
+    engine.run_until_idle()
+    assert [engine.get(doubled, f"w{number}-b").result() for number in range(3)] == [0, 2, 4]
+    assert sorted(calls) == [0, 1, 2]
+
+
+def test_a_run_that_is_held_is_not_rewound(store):
+    with Engine(store) as engine, held_run(engine):
+        assert engine.rewind(RunFilter(flow="slow"), "s").ids == []
+        assert "held by a worker: pause it" in engine.rewind("held", "s").skipped["held"]
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda engine: engine.fork(RunFilter(), "x", suffix=""), "suffix=''"),
+        (lambda engine: engine.fork(RunFilter(), 3, suffix="b"), "step=3"),
+        (lambda engine: engine.rewind(RunFilter(), ""), "step=''"),
+        (lambda engine: engine.rewind({"status": "failed"}, "x"), "give the id of a run, several, or RunFilter"),
+    ],
+)
+def test_forks_and_rewinds_that_cannot_be_meant(engine, call, why):
+    with pytest.raises(StepflowError, match=why):
+        call(engine)
