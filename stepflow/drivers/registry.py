@@ -57,15 +57,30 @@ def _postgres(url: str, rest: str) -> Driver:  # noqa: ARG001
         raise StoreError(f"PostgreSQL stores need psycopg: pip install 'stepflow[postgres]' ({error})") from error
 
 
+def _http(url: str, rest: str) -> Driver:  # noqa: ARG001
+    try:
+        return _load("http:HttpDriver")(url)
+    except ImportError as error:
+        raise StoreError(f"stores behind a server need urllib3: pip install 'stepflow[http]' ({error})") from error
+
+
 DRIVERS: Mapping[str, Callable[[str, str], Driver]] = MappingProxyType(
-    {"memory": _memory, "sqlite": _sqlite, "rocksdb": _rocksdb, "postgresql": _postgres, "postgres": _postgres}
+    {
+        "memory": _memory,
+        "sqlite": _sqlite,
+        "rocksdb": _rocksdb,
+        "postgresql": _postgres,
+        "postgres": _postgres,
+        "http": _http,
+        "https": _http,
+    }
 )
 """Scheme -> maker of the driver from the URL and what follows its `://`."""
 
 PLUGINS = "stepflow.drivers"
 """Group of the entry points by which other packages add drivers: the name is a scheme, the object takes a URL."""
 
-FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, rocksdb:///relative, postgresql://user@host/database"
+FORMS = "memory://, sqlite:///relative.db, sqlite:////absolute/path.db, rocksdb:///relative, postgresql://user@host/database, http://host:port"
 
 
 def driver_for(store: str | Driver) -> Driver:

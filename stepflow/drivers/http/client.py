@@ -1,0 +1,131 @@
+"""Requests to a stepflow server: connections, time limits, repetitions, and what their failures mean."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+
+from stepflow.drivers.http.codec import BadValue, from_bytes, load_error, to_bytes
+from stepflow.errors import OutcomeUnknown, StoreError, TooLarge, Unavailable
+
+CONNECT_S, READ_S = 5.0, 30.0
+RETRY_S = 10.0  # a server that restarts is back by then
+PAUSE_S = 0.1
+CONNECTIONS = 100  # that are kept; more are opened and closed, with a warning for each
+HINTS = {
+    401: "; the secret of a token that the server knows stands before the host: http://SECRET@host:port",
+    403: "",
+}
+"""What to do about an answer with this status."""
+
+
+class SessionGone(Exception):
+    """The server does not know the session: it restarted, or has not heard of it for long.
+
+    `sent`: the call was sent before as well, without an answer, and may have been carried out then.
+    """
+
+    def __init__(self, sent: bool) -> None:
+        super().__init__(sent)
+        self.sent = sent
+
+
+class NotAllowed(StoreError):
+    """The token does not allow the call."""
+
+
+class ServerClient:
+    """Posts calls to one server. Thread-safe; a forked child gets connections of its own."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is `http://TOKEN@host:port` or `https://...`; the token may be left out."""
+        parts = urlsplit(url)
+        if parts.hostname is None or parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise StoreError(f"{shown(url)!r}: write http://host:port or http://TOKEN@host:port")
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.address = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
+        self._headers = {"content-type": "application/json"}
+        if parts.username:
+            self._headers["authorization"] = f"Bearer {unquote(parts.username)}"
+        self._pool, self._pid = self._new_pool(), os.getpid()
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
+        return urllib3.PoolManager(
+            num_pools=1, maxsize=CONNECTIONS, timeout=timeout, retries=False, headers=self._headers
+        )
+
+    def call(self, method: str, arguments: dict[str, Any], *, writes: bool = False, wait_s: float = 0.0) -> Any:
+        """The answer to a call, which the server may take `wait_s` longer for.
+
+        A call whose connection breaks is sent again, with the same arguments. They have a number of the request, so the server does nothing twice. Raises SessionGone,
+        what the store raised, Unavailable if the server cannot be reached for RETRY_S, and OutcomeUnknown if a call that `writes`
+        may have been carried out then.
+        """
+        body, left_s, sent = to_bytes(arguments), RETRY_S, False
+        while True:
+            try:
+                answer = self._post(method, body, wait_s)
+            except urllib3.exceptions.NewConnectionError as error:  # a kind of ConnectTimeoutError that came at once
+                trouble: Exception = error
+            except urllib3.exceptions.ConnectTimeoutError as error:
+                trouble = error
+                left_s -= CONNECT_S
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                trouble, sent = error, True
+                left_s -= READ_S if isinstance(error, urllib3.exceptions.ReadTimeoutError) else 0.0
+            else:
+                if answer.status == 410:
+                    raise SessionGone(sent)
+                if answer.status != 503:
+                    return self._value(answer)
+                trouble = StoreError(_message(answer))
+            if left_s <= 0:
+                text = f"the server at {self.address} does not answer: {trouble}"
+                raise OutcomeUnknown(text) if writes and sent else Unavailable(text)
+            time.sleep(PAUSE_S)
+            left_s -= PAUSE_S
+
+    def _post(self, method: str, body: bytes, wait_s: float) -> urllib3.BaseHTTPResponse:
+        if self._pid != os.getpid():
+            self._pool, self._pid = self._new_pool(), os.getpid()
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S + wait_s)
+        return self._pool.request("POST", f"{self.address}/stepflow.v1.Store/{method}", body=body, timeout=timeout)
+
+    def _value(self, answer: urllib3.BaseHTTPResponse) -> Any:
+        try:
+            value = from_bytes(answer.data)
+        except BadValue:
+            value = None
+        if answer.status == 200 and isinstance(value, dict) and "value" in value:
+            return value["value"]
+        if isinstance(value, dict) and "error" in value:
+            raise load_error(value["error"])
+        if answer.status == 413:
+            raise TooLarge(f"{self.address}: {_message(answer)}: store large values elsewhere, and their keys here")
+        hint = HINTS.get(answer.status, "; is it a stepflow server of this version?")
+        text = f"{self.address} answered {answer.status}: {_message(answer)}{hint}"
+        raise NotAllowed(text) if answer.status == 403 else StoreError(text)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+
+def _message(answer: urllib3.BaseHTTPResponse) -> str:
+    try:
+        value = from_bytes(answer.data)
+        return str(value.get("message", value)) if isinstance(value, dict) else f"{value!r:.200}"
+    except BadValue:
+        return f"{answer.data!r:.200}"
+
+
+def shown(url: str) -> str:
+    """The URL without its token."""
+    scheme, _colon, rest = url.partition("://")
+    secret, at, place = rest.rpartition("@")
+    return f"{scheme}://***@{place}" if at and secret else url

@@ -1,0 +1,277 @@
+"""The values of the port as JSON, for stores that are called over a network.
+
+A named tuple is a list of its fields, another record an object of those that differ from their defaults. Where one of several
+classes may stand, a pair names it. Nothing is converted: a number where a text belongs is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+from stepflow import errors
+from stepflow.drivers.port import commit as parts
+from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData
+from stepflow.drivers.port.deltas import ExchangeParts
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.pauses import FlowPause, Pause, PausedFlowRow, PausedFlowsQuery
+from stepflow.drivers.port.pruning import Pruned, PrunedId
+from stepflow.drivers.port.queries import (
+    Condition,
+    DueSummary,
+    EndedQuery,
+    HistoryQuery,
+    LimitUsageQuery,
+    ListKey,
+    NotDueQuery,
+    OwnerQuery,
+    PostConflict,
+    PrunedQuery,
+    Revision,
+    RunList,
+    RunQuery,
+    Tally,
+    TallyQuery,
+)
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery, ScheduleRow
+from stepflow.drivers.port.step import Append, Step
+from stepflow.errors import StepflowError, StoreError
+from stepflow.model.lifecycle import QueueRow
+from stepflow.model.limits import LimitUsage
+from stepflow.model.state import State, Transition
+
+ANSWERS: Mapping[type[Any], Any] = MappingProxyType(
+    {
+        HistoryQuery: list[Revision],
+        RunQuery: RunList,
+        TallyQuery: list[Tally],
+        NotDueQuery: list[int],
+        EndedQuery: list[str],
+        LimitUsageQuery: list[LimitUsage],
+        OwnerQuery: list[parts.Peer],
+        PrunedQuery: list[PrunedId],
+        DelayQuery: list[Delay],
+        DataQuery: list[StoredData],
+        JournalQuery: list[tuple[JournalRow, ...]],
+        ScheduleQuery: list[ScheduleRow],
+        PausedFlowsQuery: list[PausedFlowRow],
+    }
+)
+"""Query -> the type of its answer."""
+
+ENCODED = [
+    *(parts.Commit, parts.Write, parts.Created, parts.Fence, parts.Enqueue, parts.Dequeue, parts.Event, parts.DedupKey),
+    *(parts.Cancel, parts.Placeholder, parts.RevOf, parts.DataRevOf, parts.StackedOf, parts.Committed, parts.Release),
+    *(
+        parts.Record,
+        parts.Claim,
+        parts.Owner,
+        parts.Peer,
+        parts.HeartbeatReply,
+        Step,
+        Append,
+        State,
+        Transition,
+        QueueRow,
+    ),
+    *(DataWrite, Delay, StoredData, ExchangeParts, JournalRow, Pruned, PrunedId, Condition, DueSummary, PostConflict),
+    *(Revision, Tally, ScheduleChange, ScheduleEdit, ScheduleRow, LimitUsage, Pause, FlowPause, PausedFlowRow),
+    *ANSWERS,
+]
+
+
+class BadValue(ValueError):
+    """A text that is no value of the port."""
+
+
+def dump(value: Any, kind: Any) -> Any:
+    """What JSON can hold of a value of this type."""
+    return _converter().unstructure(value, unstructure_as=kind)
+
+
+def load(plain: Any, kind: Any) -> Any:
+    """The value; BadValue for anything that is none of this type."""
+    try:
+        return _converter().structure(plain, kind)
+    except BadValue:
+        raise
+    except (cattrs.BaseValidationError, cattrs.StructureHandlerNotFoundError, ValueError, TypeError, KeyError) as error:
+        raise BadValue(f"no {getattr(kind, '__name__', kind)}: {'; '.join(cattrs.transform_error(error))}") from error
+
+
+def dump_results(results: Sequence[parts.CommitResult]) -> list[Any]:
+    """The answers of a commit: [0, error], [1, Committed] or [2, numbers of a Step]."""
+    return [
+        [0, dump_error(result)]
+        if isinstance(result, StepflowError)
+        else [1, dump(result, parts.Committed)]
+        if isinstance(result, parts.Committed)
+        else [2, list(result)]
+        for result in results
+    ]
+
+
+def load_results(plain: Any) -> list[parts.CommitResult]:
+    """The reverse of `dump_results`."""
+    found: list[parts.CommitResult] = []
+    for which, value in plain:
+        if which == 0:
+            found.append(load_error(value))
+        else:
+            found.append(load(value, parts.Committed if which == 1 else tuple[int, ...]))
+    return found
+
+
+def dump_error(error: StepflowError) -> dict[str, Any]:
+    """An error of a store: its type, its message, and what else it has."""
+    fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | list)}
+    return {"type": type(error).__name__, "message": str(error), "fields": fields}
+
+
+def load_error(plain: Any) -> StepflowError:
+    """The error again; one of a type that is not known here is a StoreError."""
+    kind = getattr(errors, str(plain.get("type")), None)
+    if not (isinstance(kind, type) and issubclass(kind, StepflowError)):
+        return StoreError(f"{plain.get('type')}: {plain.get('message')}")
+    error: StepflowError = kind.__new__(kind)
+    Exception.__init__(error, plain.get("message", ""))
+    vars(error).update(plain.get("fields", {}))
+    return error
+
+
+def to_bytes(plain: Any) -> bytes:
+    """JSON text."""
+    return json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode()
+
+
+def from_bytes(raw: bytes) -> Any:
+    """The value of a JSON text; BadValue if it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BadValue(f"no JSON: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind in ENCODED:
+        if attrs.has(kind):
+            attrs.resolve_types(kind)
+    for plain in (str, int, bool, float):
+        converter.register_structure_hook(plain, _strict(plain))
+    converter.register_structure_hook(bytes, lambda text, _kind: _unbase64(text))
+    converter.register_unstructure_hook(bytes, lambda blob: base64.b64encode(blob).decode())
+    converter.register_structure_hook_factory(_is_mapping, lambda _kind: _mapping)
+    converter.register_unstructure_hook_factory(_is_mapping, lambda _kind: dict)
+    converter.register_structure_hook(RunList, lambda pair, _kind: _page(pair))
+    converter.register_unstructure_hook(RunList, lambda page: [dump(list(page), list[parts.Record]), page.end])
+    converter.register_structure_hook_factory(_is_collection, lambda _kind: lambda ids, _: load(ids, tuple[str, ...]))
+    converter.register_unstructure_hook_factory(_is_collection, lambda _kind: list)
+    converter.register_structure_hook_factory(_is_named_tuple, lambda kind: _tuple_loader(converter, kind))
+    converter.register_unstructure_hook_factory(_is_named_tuple, lambda kind: _tuple_dumper(converter, kind))
+    converter.register_structure_hook_factory(_is_record, lambda kind: make_dict_structure_fn(kind, converter))
+    converter.register_unstructure_hook_factory(
+        _is_record, lambda kind: make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
+    )
+    converter.register_structure_hook_factory(_is_choice, lambda kind: _choice_loader(converter, kind))
+    converter.register_unstructure_hook_factory(_is_choice, lambda kind: _choice_dumper(converter, kind))
+    return converter
+
+
+def _strict(plain: type[Any]) -> Callable[[Any, Any], Any]:
+    def check(value: Any, _kind: Any) -> Any:
+        if type(value) is plain or (plain is float and type(value) is int):
+            return value
+        raise BadValue(f"{value!r:.40} is no {plain.__name__}")
+
+    return check
+
+
+def _unbase64(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, binascii.Error) as error:
+        raise BadValue(f"{text!r:.40} is no base64") from error
+
+
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) is Mapping or kind is Mapping
+
+
+def _page(pair: Any) -> RunList:
+    runs, end = pair
+    return RunList(load(runs, list[parts.Record]), load(end, ListKey | None))
+
+
+def _is_collection(kind: Any) -> bool:
+    return get_origin(kind) is Collection
+
+
+def _mapping(value: Any, kind: Any) -> Any:
+    wanted = get_args(kind)[1]
+    if not isinstance(value, dict) or not all(type(item) is wanted for item in value.values()):
+        raise BadValue(f"{value!r:.40} is no mapping to {wanted.__name__}")
+    return value
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields")
+
+
+def _tuple_dumper(converter: cattrs.Converter, kind: Any) -> Callable[[Any], list[Any]]:
+    hints = get_type_hints(kind)
+    hooks = [converter.get_unstructure_hook(hints[name]) for name in kind._fields]
+    return lambda value: [hook(item) for hook, item in zip(hooks, value, strict=True)]
+
+
+def _tuple_loader(converter: cattrs.Converter, kind: Any) -> Callable[[Any, Any], Any]:
+    hints = get_type_hints(kind)
+    hooks = [(converter.get_structure_hook(hints[name]), hints[name]) for name in kind._fields]
+
+    def read(value: Any, _kind: Any) -> Any:
+        if not isinstance(value, list) or len(value) != len(hooks):
+            raise BadValue(f"{value!r:.40} is no {kind.__name__}, which has {len(hooks)} fields")
+        return kind(*[hook(item, wanted) for (hook, wanted), item in zip(hooks, value, strict=True)])
+
+    return read
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and attrs.has(kind)
+
+
+def _is_choice(kind: Any) -> bool:
+    """Whether this is a union of several classes of the port."""
+    if get_origin(kind) not in (Union, UnionType):
+        return False
+    return len([item for item in get_args(kind) if item is not NoneType]) > 1
+
+
+def _choice_dumper(converter: cattrs.Converter, _kind: Any) -> Callable[[Any], Any]:
+    def write(value: Any) -> Any:
+        return None if value is None else [type(value).__name__, converter.unstructure(value, type(value))]
+
+    return write
+
+
+def _choice_loader(converter: cattrs.Converter, kind: Any) -> Callable[[Any, Any], Any]:
+    allowed = {item.__name__: item for item in get_args(kind) if item is not NoneType}
+
+    def read(value: Any, _kind: Any) -> Any:
+        if value is None and NoneType in get_args(kind):
+            return None
+        if not isinstance(value, list) or len(value) != 2 or value[0] not in allowed:
+            raise BadValue(f"{value!r:.40} is none of {', '.join(allowed)}")
+        return converter.structure(value[1], allowed[value[0]])
+
+    return read

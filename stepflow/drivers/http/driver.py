@@ -1,0 +1,69 @@
+"""HttpDriver: a store that a stepflow server serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from stepflow.drivers.http.client import NotAllowed, ServerClient, shown
+from stepflow.drivers.http.codec import dump, load
+from stepflow.drivers.http.session import HttpStore
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.pruning import Pruned
+from stepflow.drivers.port.queries import Condition, PostConflict
+from stepflow.drivers.port.store import Driver, Maintenance, Store
+from stepflow.errors import ReadOnly
+
+
+class HttpDriver(Driver):
+    """The store behind `http://host:port`, `https://host`, or `http://TOKEN@host:port`.
+
+    It has no transactions that a caller could join, or that a function of the user could write in.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = shown(url)
+        self._given = url
+        ServerClient(url).close()  # a wrong URL is refused here
+
+    def connect(self, namespace: str, owner: Owner, now: int) -> Store:
+        """Open a session on the server."""
+        return HttpStore(ServerClient(self._given), namespace, owner, now)
+
+    def maintenance(self, namespace: str) -> Maintenance:
+        """Upkeep, done by the server."""
+        return HttpMaintenance(ServerClient(self._given), namespace)
+
+
+class HttpMaintenance(Maintenance):
+    """Upkeep of one namespace."""
+
+    def __init__(self, client: ServerClient, namespace: str) -> None:
+        self._client, self._namespace = client, namespace
+
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        """Each piece is one call; ReadOnly if the token does not allow it."""
+        while True:
+            arguments = {"before": before, "limit": limit, "now": now, "keep_until": keep_until}
+            try:
+                piece: Pruned | None = load(self._call("prune_piece", **arguments), Pruned | None)
+            except NotAllowed as error:
+                raise ReadOnly(str(error)) from None
+            if piece is None:
+                return
+            yield piece
+            limit = max(0, limit - piece.runs)  # with 0 what is left of the last one goes
+
+    def check(self) -> list[str]:
+        """What the server finds."""
+        return load(self._call("check"), list[str])  # type: ignore[no-any-return]
+
+    def conflicts(self, limit: int) -> list[PostConflict]:
+        """Those of callers' transactions on the server's machine."""
+        return load(self._call("conflicts", limit=limit), list[PostConflict])  # type: ignore[no-any-return]
+
+    def conditions(self, now: Callable[[], int]) -> list[Condition]:
+        """Those of the store, by the server's clock."""
+        return load(self._call("conditions", now=now()), list[Condition])  # type: ignore[no-any-return]
+
+    def _call(self, method: str, **arguments: int) -> object:
+        return self._client.call(method, {"namespace": dump(self._namespace, str), **arguments})
