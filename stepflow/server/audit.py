@@ -1,0 +1,114 @@
+"""AuditLog: who changed what through the server, and how it ended; in the log and in the store itself.
+
+The intent is stored before the change begins, and replaced by its outcome: a change that the end of the process interrupts stays `begun`.
+An entry is an ended State in a namespace of its own, `stepflow.audit`, with labels for what it is searched by. A store has that already,
+durable and indexed, whichever store it is. Labels or the journal of the run itself would need a claim on it, and go when it is pruned;
+they could not tell of flows and schedules. In its own namespace no list, count, watch or verb of users meets an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from attrs import Factory, evolve, frozen
+
+from stepflow.drivers.port.commit import Commit, Created, Record, Write
+from stepflow.engine.client.filters import Page, RunFilter
+from stepflow.engine.clock import moment, uuid7
+from stepflow.model.error_text import printable
+from stepflow.model.state import STATUS, State, Transition
+from stepflow.server.namespaces import AUDIT, Namespaces
+from stepflow.wire.json_form import to_json_value
+
+Kind = Literal["run", "runs", "flow", "schedule"]
+log = logging.getLogger("stepflow.audit")
+LONGEST = 500  # characters of a value of a label
+BEGUN = "begun"  # the outcome of a change that has none yet
+ENDED = Transition("", {STATUS: "completed"})
+
+
+@frozen(kw_only=True)
+class AuditEntry:
+    """A change that was asked for: `who` is the name of the token (`local` without tokens), `outcome` is `begun`, `done`, `cancelled` or the code of the refusal.
+
+    `at` is the time at which it was asked for, `ended` that of its outcome, None while it is `begun`.
+    `target` is the id of the run or schedule, or the name of the flow; empty for a filter, which is among the `arguments`. `message` is
+    that of the refusal. `result` is what came of it, e.g. the id of a new run. No values of users are kept: no input, no payload.
+    """
+
+    at: datetime
+    who: str
+    verb: str
+    kind: Kind
+    target: str
+    namespace: str
+    outcome: str = BEGUN
+    message: str = ""
+    ended: datetime | None = None
+    arguments: Mapping[str, Any] = Factory(dict)
+    result: Mapping[str, Any] = Factory(dict)
+
+
+class AuditLog:
+    """Writes entries, and reads them again."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
+
+    def begin(self, entry: AuditEntry) -> asyncio.Future[State]:
+        """Store what was asked for, before it is done; what it was stored as, or why it could not be."""
+        return asyncio.ensure_future(self._store(_printable(entry), None))
+
+    async def end(self, begun: asyncio.Future[State] | None, entry: AuditEntry) -> None:
+        """Log an entry that has its outcome, and put it in the place of the one that `begun` stored, if any did.
+
+        A store that fails then does not undo what was done: that is logged.
+        """
+        entry = evolve(_printable(entry), ended=moment(self._namespaces.clock.now()))
+        what = " ".join(filter(None, (entry.verb, entry.kind, entry.target)))
+        log.info("%s: %s: %s", entry.who, what, entry.outcome, extra={"audit": to_json_value(entry)})
+        try:
+            await self._store(entry, None if begun is None else await begun)
+        except Exception:
+            log.exception("the audit entry of %s by %s could not be stored", what, entry.who)
+
+    async def _store(self, entry: AuditEntry, before: State | None) -> State:
+        """Store an entry in the place of the one before; what it was stored as."""
+        async with self._namespaces.engine(AUDIT) as engine:
+            now, labels, text = engine.clock.now(), _labels(entry), json.dumps(to_json_value(entry))
+            if before is None:
+                state = State(uuid7(engine.clock), 0, ENDED, labels, {}, now)
+                write = Write(state, text, Created(AUDIT, "", now))
+            else:
+                state = State(before.id, before.rev, ENDED, labels, {}, now)
+                write = Write(state, text, None, before.labels if labels != before.labels else None)
+            made = await engine.committer.submit(Commit(unowned=(state.id,), writes=(write,)))
+        return State(state.id, made.revs[0], ENDED, labels, {}, now)
+
+    async def read(self, wanted: Mapping[str, str], limit: int, cursor: str | None) -> Page[AuditEntry]:
+        """A page of the entries that have all of these facts, e.g. `{"kind": "run", "target": "order-1"}`; the newest first."""
+        async with self._namespaces.engine(AUDIT) as engine:
+            labels = {name: printable(value)[:LONGEST] for name, value in wanted.items()}
+            found = await engine.runs(RunFilter(labels=labels), limit=limit, cursor=cursor)
+            records: list[Record | None] = await engine.reader.load([run.id for run in found]) if found else []
+            return Page([_entry(record) for record in records if record is not None], found.next)
+
+
+def _printable(entry: AuditEntry) -> AuditEntry:
+    return evolve(entry, target=printable(entry.target))
+
+
+def _labels(entry: AuditEntry) -> dict[str, str]:
+    names = ("who", "verb", "kind", "target", "namespace", "outcome")
+    return {name: getattr(entry, name)[:LONGEST] for name in names}
+
+
+def _entry(record: Record) -> AuditEntry:
+    stored = json.loads(record.exchange)
+    ended = None if stored["outcome"] == BEGUN else moment(record.state.committed_at)
+    return AuditEntry(**stored | {"at": moment(record.created.created_at), "ended": ended})

@@ -1,0 +1,82 @@
+"""filters: the conditions of a RunFilter as a query and as JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field, structs
+
+from stepflow.engine.client.filters import RunFilter
+from stepflow.errors import StepflowError
+from stepflow.server.operator_api.operation import InNamespace, Text
+
+StatusName = Literal[
+    "queued", "running", "sleeping", "waiting", "parked", "paused", "blocked", "completed", "failed", "cancelled"
+]
+When = Annotated[datetime, Meta(tz=True, description="A time with its offset, ISO 8601.")]
+Label = Annotated[str, Meta(min_length=2, max_length=2000, pattern=r"^[^=\u0000]+=[^\u0000]*$")]
+Pairs = dict[Text, Annotated[str, Meta(max_length=2000, pattern=r"^[^\u0000]*$")]]
+
+
+class FilterQuery(InNamespace, frozen=True, kw_only=True):
+    """The conditions of a RunFilter; a run has to meet all that are given."""
+
+    flow: Text | None = None
+    status: Annotated[list[StatusName], Meta(description="One of these; may be given several times.")] = field(
+        default_factory=list
+    )
+    open: Annotated[bool | None, Meta(description="true: those that have not ended, false: those that have.")] = None
+    label: Annotated[list[Label], Meta(description="KEY=VALUE; with several, all must match.")] = field(
+        default_factory=list
+    )
+    id_prefix: Text | None = None
+    created_since: When | None = None
+    created_until: When | None = None
+    updated_since: When | None = None
+    updated_until: When | None = None
+    error_type: Annotated[Text | None, Meta(description="The class name of the error.")] = None
+    position: Annotated[Text | None, Meta(description="E.g. completed:order/pay or order/pay.")] = None
+    parent: Annotated[Text | None, Meta(description="Runs that this one started as its children.")] = None
+
+    def filter(self) -> RunFilter:
+        """The filter. Raises StepflowError for one that cannot be meant."""
+        pairs = [one.partition("=") for one in self.label]
+        if len({key for key, _equals, _value in pairs}) < len(pairs):
+            raise StepflowError(f"label={self.label!r:.120}: a run has one value of a label: give each key once")
+        return _filter(self, {key: value for key, _equals, value in pairs})
+
+
+class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The conditions of a RunFilter; a run has to meet all that are given. Without any it means all runs."""
+
+    flow: Text | None = None
+    status: list[StatusName] = field(default_factory=list)
+    open: bool | None = None
+    labels: Pairs = field(default_factory=dict)
+    id_prefix: Text | None = None
+    created_since: When | None = None
+    created_until: When | None = None
+    updated_since: When | None = None
+    updated_until: When | None = None
+    error_type: Text | None = None
+    position: Text | None = None
+    parent: Text | None = None
+
+    def filter(self) -> RunFilter:
+        """The filter. Raises StepflowError for one that cannot be meant."""
+        return _filter(self, self.labels)
+
+    def conditions(self) -> dict[str, Any]:
+        """Those that were given."""
+        return {name: value for name, value in structs.asdict(self).items() if value not in (None, [], {})}
+
+
+SAME = (
+    "flow", "open", "id_prefix", "created_since", "created_until", "updated_since", "updated_until", "error_type", "position", "parent",
+)  # fmt: skip
+
+
+def _filter(given: FilterQuery | FilterBody, labels: dict[str, str]) -> RunFilter:
+    same = {name: getattr(given, name) for name in SAME}
+    return RunFilter(status=given.status or None, labels=labels, **same)

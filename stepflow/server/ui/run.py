@@ -1,0 +1,155 @@
+"""The page of one run: why it does not move, where it is, its values, its timeline, its journal and its children."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import MAXYEAR
+from typing import Any
+
+from attrs import frozen
+from markupsafe import Markup
+
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.engine.client.info import RunInfo
+from stepflow.engine.clock import moment
+from stepflow.model.codec import SEALED, UNOPENED
+from stepflow.model.data import ALIAS_PREFIX
+from stepflow.model.state import STYLE, State
+from stepflow.replay.branches import MARK
+from stepflow.server.errors import Refusal
+from stepflow.server.operator_api.runs import readable
+from stepflow.server.ui.json_tree import json_tree
+from stepflow.server.ui.run_asks import buttons_of
+from stepflow.server.ui.run_diagram import diagram_of
+from stepflow.server.ui.timeline import moments_of
+from stepflow.server.ui.view import UiPage, View
+
+CHILDREN, CALLS = 20, 100  # that are shown
+OWN_PREFIX = "stepflow."  # of the annotations that the library writes
+LINE = 200  # characters of a journalled value in the list
+LONGEST = 1 << 20  # characters of an error that is read for it
+
+
+@frozen
+class Shown:
+    """A stored value as HTML, or why it cannot be read here."""
+
+    tree: Markup
+    problem: str
+
+
+def shown(text: str) -> Shown:
+    """The value of a stored text."""
+    value, problem = readable(text)
+    return Shown(Markup() if problem else json_tree(value), problem)
+
+
+def run_id_of(view: View) -> str:
+    """The run that the URL names."""
+    if not (found := view.request.query_params.get("id", "")):
+        raise Refusal(400, "invalid_argument", "the address names no run: add ?id=ID")
+    return found
+
+
+async def show(view: View) -> Mapping[str, Any]:
+    """All that the page tells of a run."""
+    engine, run_id = view.engine, run_id_of(view)
+    run, record = engine.get(run_id), await engine.client.load(run_id)
+    info = await run.info()
+    before = view.number("before")
+    moments = await moments_of(engine, run_id, before)
+    rows: Sequence[JournalRow] = ()
+    if record.journaled:
+        (rows,) = await engine.reader.read(JournalQuery((run_id,)))
+    calls_before = view.number("calls_before")
+    calls = rows if calls_before is None else [row for row in rows if row.seq < calls_before]
+    children = await engine.runs(parent=run_id, limit=CHILDREN)
+    picture_title, picture = diagram_of(info, engine.flows.get(info.flow), [] if before else moments, rows)
+    prefix = len(ALIAS_PREFIX)
+    return {
+        "run": info,
+        "actions": buttons_of(view, info),
+        "explanation": (await run.explain()).splitlines(),
+        "facts": _facts(info),
+        "picture_title": picture_title,
+        "picture": picture,
+        "input": None if info.input is None or info.status != "completed" else json_tree(info.input),
+        "exchange_title": _exchange_title(info, record.state),
+        "exchange": shown(record.exchange),
+        "annotations": _annotations(record.state),
+        "datas": sorted(name[prefix:] for name in record.state.annotations if name.startswith(ALIAS_PREFIX)),
+        "moments": moments[::-1],
+        "before": before,
+        "calls": [(row, _line(row)) for row in reversed(calls[-CALLS:])],
+        "calls_before": calls_before,
+        "more_calls": max(0, len(calls) - CALLS),
+        "children": children,
+        "events": [(event.name, shown(event.payload)) for event in record.events],
+    }
+
+
+def _facts(info: RunInfo) -> list[tuple[str, Any]]:
+    """What is worth telling of a run, with its name; times stay times."""
+    goes_on = None if info.due is None or info.due.year == MAXYEAR else info.due  # else only an operator moves it
+    facts: list[tuple[str, Any]] = [
+        ("created", info.created_at),
+        ("updated", info.updated_at),
+        ("goes on at", goes_on),
+        ("times out at", info.deadline),
+        ("attempt", info.attempt if info.attempt > 1 else None),
+        ("owner", info.owner),
+        ("priority", info.priority or None),
+        ("revision", info.rev),
+        ("crashes", info.crashes or None),
+        ("limits", ", ".join(limit.key for limit in info.limits)),
+        ("cancel", "requested" if info.cancel_requested else None),
+        ("trace", info.trace_id),
+    ]
+    return [(name, value) for name, value in facts if value not in (None, "")]
+
+
+def _exchange_title(info: RunInfo, state: State) -> str:
+    """What the exchange is: a workflow has its input there until its result takes that place."""
+    if info.status == "completed":
+        return "Result"
+    return "Input" if STYLE in state.transition.annotations else "Exchange"
+
+
+@frozen
+class Annotation:
+    """An annotation: it stays with the run, or it is that of its present revision; `internal` ones were written by the library."""
+
+    name: str
+    value: str
+    stays: bool
+    internal: bool
+
+
+def _annotations(state: State) -> list[Annotation]:
+    """The annotations of a run, those of users first; data are shown elsewhere."""
+    found = [
+        Annotation(name, value, stays, name.startswith(OWN_PREFIX))
+        for notes, stays in ((state.annotations, True), (state.transition.annotations, False))
+        for name, value in notes.items()
+        if not name.startswith(ALIAS_PREFIX)
+    ]
+    return sorted(found, key=lambda one: (one.internal, one.name))
+
+
+def _line(row: JournalRow) -> str:
+    """The beginning of a recorded value; of an error its message, of a sleep or a wait its end."""
+    kind = row.kind.partition(MARK)[0]
+    if kind in ("sleep", "wait") and row.text.isdecimal():
+        return f"until {moment(int(row.text)).isoformat(' ', 'seconds')}"
+    if kind == "wait" and row.text == "null":
+        return "without a time limit"
+    if row.failed and len(row.text) <= LONGEST:
+        value, _problem = readable(row.text)
+        if isinstance(value, dict) and "message" in value:
+            return f"{value.get('type')}: {value['message']}"[:LINE]
+    if row.text[:1] == SEALED:
+        return UNOPENED
+    return row.text if len(row.text) <= LINE else f"{row.text[:LINE]}…"
+
+
+PAGE = UiPage("/run", "{{ run.id }}", "run.html", show, live="run.live.html")

@@ -1,0 +1,79 @@
+"""The template environment: everything that templates use beside the values of their page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from stepflow.engine.client.explain import why
+from stepflow.server.ui.assets import asset
+
+FOLDER = Path(__file__).parent / "templates"
+
+
+@cache
+def environment() -> Environment:
+    """The environment of all templates: texts are escaped, and a value that is not there is an error."""
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "moment": moment_html,
+        "duration": duration_text,
+        "number": "{:,}".format,
+        "why": why,
+        "badge": badge,
+    }
+    made.globals |= {"asset_version": lambda name: asset(name).version}
+    return made
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The text of a template."""
+    return environment().get_template(template).render(values)
+
+
+def render_text(source: str, values: Mapping[str, Any]) -> str:
+    """The text of a short template that is given itself; it is no HTML yet."""
+    text = environment().overlay(autoescape=False).from_string(source).render(values)
+    return " ".join(text.split())
+
+
+def moment_html(at: datetime | None, parts: str = "seconds") -> Markup:
+    """A time as an element: it is shown up to these `parts`, the rest and the zone are in its attributes. Empty for None."""
+    if at is None:
+        return Markup()
+    utc = at.astimezone(UTC)
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
+        utc.isoformat(), utc.replace(tzinfo=None).isoformat(" ", parts)
+    )
+
+
+def duration_text(length: timedelta) -> str:
+    """A duration by its two greatest units: `3 d 4 h`, `12 min 30 s`, `1.250 s`, `4 ms`."""
+    seconds = length.total_seconds()
+    if abs(seconds) < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if abs(seconds) < 60:
+        return f"{seconds:.0f} s" if seconds.is_integer() else f"{seconds:.3f} s"
+    whole, parts = round(seconds), []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, whole = divmod(whole, size)
+        if number:
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2])
+
+
+def badge(status: str) -> Markup:
+    """A status as a coloured element; the text says the same as the colour."""
+    return Markup('<span class="status status-{0}">{0}</span>').format(escape(status))

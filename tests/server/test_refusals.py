@@ -1,0 +1,122 @@
+"""Every refusal of the server has one form: a code, a message and a remedy; pages and flowstate.v1 have their own."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from stepflow import AsyncEngine, commit, flow, park
+from stepflow.server import app, flow_host
+from stepflow.server.errors import REMEDIES
+from stepflow.server.operator_api.api import OPERATIONS
+from stepflow.server.operator_api.openapi import BASE
+from stepflow.server.tokens import Token, TokenTable, digest
+from tests.server.operating import operating
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+ROUTES = [one for one in app("memory://").routes if isinstance(one, Route)]
+
+# Calls that need a parameter are refused for that before their namespace is looked at.
+WITHOUT_PARAMETERS = frozenset(one.path for one in OPERATIONS if one.method == "GET") - {
+    "/run", "/run/explain", "/run/history", "/run/journal", "/schedule",
+}  # fmt: skip
+
+
+@flow("ended.v1")
+def ended(ctx):
+    return commit(park(ctx, state="done"))
+
+
+def problem(answer, status):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/json"
+    found = answer.json()
+    assert list(found) == ["code", "message", "remedy"]
+    assert found["message"]
+    assert found["remedy"] == REMEDIES[found["code"]]
+    return found
+
+
+@pytest.fixture(scope="module")
+def client():
+    with TestClient(app("memory://"), base_url="http://localhost", follow_redirects=False) as made:
+        yield made
+
+
+def path_of(route):
+    return route.path_format.format(namespace="ns", name="x.css", rest="x")
+
+
+@pytest.mark.parametrize("path", sorted({path_of(one) for one in ROUTES}))
+def test_a_method_that_a_path_does_not_take(client, path):
+    taken = {method for one in ROUTES if one.path_regex.match(path) for method in one.methods}
+    for method in set(METHODS) - taken:
+        answer = client.request(method, path)
+        assert answer.headers["allow"] == ", ".join(sorted(taken))
+        if path.startswith("/ui"):
+            assert answer.status_code == 405
+            assert "text/html" in answer.headers["content-type"]
+            assert "it takes" in answer.text
+        else:
+            assert problem(answer, 405)["message"].startswith(f"{method} {path}: it takes ")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_path_that_is_none(client, method):
+    found = problem(client.request(method, f"{BASE}/scheduels"), 404)
+    assert found["message"] == "there is no path '/api/v1/scheduels': did you mean /api/v1/schedules?"
+    assert problem(client.request(method, "/%ff/nothing"), 404)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+@pytest.mark.anyio
+async def test_what_each_call_refuses(store, operation):
+    async with operating(store) as operator:
+        path, call = f"{BASE}{operation.path}", operator.client.request
+        assert problem(await call(operation.method, path, params={"no": "such"}, json={}), 400)
+        forbidden = await call(operation.method, path, params={"namespace": "stepflow.audit"}, json={})
+        assert problem(forbidden, 403 if operation.path in WITHOUT_PARAMETERS else 400)
+        if operation.method == "POST":
+            assert problem(await call("POST", path, content=b"{}"), 415)
+            assert problem(await call("POST", path, json=[]), 400)
+
+
+def test_without_a_token_and_with_wrong_ones():
+    tokens = TokenTable([Token("reader", digest("r" * 43), "read", frozenset())])
+    with TestClient(app("memory://", tokens=tokens), base_url="http://localhost") as client:
+        problem(client.get(f"{BASE}/runs"), 401)
+        right = {"authorization": f"Bearer {'r' * 43}"}
+        refused = client.post(f"{BASE}/run/cancel", json={"id": "a"}, headers=right)
+        assert problem(refused, 403)["code"] == "permission_denied"
+        for _time in range(12):
+            last = client.get("/metrics", headers={"authorization": "Bearer wrong"})
+        assert problem(last, 429)["code"] == "resource_exhausted"
+
+
+def test_other_hosts_other_sites_and_what_a_browser_asks_for_them():
+    site = "https://ops.example"
+    with TestClient(app("memory://", origins=[site]), base_url="http://localhost") as client:
+        problem(client.get("/metrics", headers={"host": "evil.example"}), 403)
+        problem(client.get("/metrics", headers={"origin": "https://evil.example"}), 403)
+        asked = {"origin": site, "access-control-request-method": "DELETE"}
+        assert "method" in problem(client.options(f"{BASE}/runs", headers=asked), 400)["message"]
+
+
+def test_the_store_for_engines_elsewhere(client):
+    assert "no object" in problem(client.post("/stepflow.v1.Store/open", content=b"[]"), 400)["message"]
+    problem(client.post("/stepflow.v1.Store/commit", json={"session": "none"}), 410)
+
+
+def test_flowstate_keeps_the_form_of_its_protocol(client):
+    refused = client.post("/flowstate.v1.Driver/GetStates", json={"commit": {}})
+    assert (refused.status_code, sorted(refused.json())) == (400, ["code", "message"])
+
+
+@pytest.mark.anyio
+async def test_a_host_of_flow_functions(store):
+    async with AsyncEngine(store):
+        application = flow_host(store, [ended], url="http://127.0.0.1:9000", secret="s" * 32)
+    client = TestClient(application, base_url="http://localhost")
+    problem(client.get("/nothing"), 404)
+    assert problem(client.delete("/healthz"), 405)["message"] == "DELETE /healthz: it takes GET, HEAD"

@@ -1,0 +1,209 @@
+"""`stepflow serve` and `stepflow token` as real processes, over a real socket."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import httpx2
+import pytest
+
+from stepflow import Engine
+from stepflow.cli.app import run
+from stepflow.errors import StepflowError
+
+STEPFLOW = [sys.executable, "-m", "stepflow"]
+COMMIT = {"stateCtxs": [{"current": {"id": "a"}}], "commit": {"commands": [{"park": {"stateRef": {"idx": "0"}}}]}}
+BY_ID = {"stateCtxs": [{}], "getStateByID": {"id": "a", "stateRef": {"idx": "0"}}}
+LIMIT_S = 60
+
+
+@contextmanager
+def serving(tmp_path, *options) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server on a free port; its process and its address."""
+    command = [*STEPFLOW, "serve", "--port", "0", "--json-logs", *options]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"running on (http://\S+)", json.loads(line)["message"]):
+                yield process, found[1]
+                return
+        raise AssertionError(f"the server ended with {process.wait(LIMIT_S)}")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_what_was_committed_outlives_a_killed_server(tmp_path):
+    with serving(tmp_path) as (process, url):
+        answer = httpx2.post(f"{url}/flowstate.v1.Driver/Commit", json=COMMIT, timeout=LIMIT_S)
+        assert answer.status_code == 200
+        process.send_signal(signal.SIGKILL)
+        process.wait(LIMIT_S)
+    with serving(tmp_path) as (process, url):
+        found = httpx2.post(f"{url}/flowstate.v1.Driver/GetStateByID", json=BY_ID, timeout=LIMIT_S).json()
+        assert found["stateCtxs"] == answer.json()["stateCtxs"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 0  # after a shutdown that let all requests end
+    assert (tmp_path / "stepflow.db").exists()
+
+
+MISSING = {"uvicorn": "from stepflow.cli import main; main()"} | dict.fromkeys(
+    ("starlette", "google"), "import stepflow.server"
+)
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_without_the_extra_it_names_the_install_line(tmp_path, missing):
+    for program in {"from stepflow.cli import main; main()", MISSING[missing]}:
+        script = f"import sys; sys.modules[{missing!r}] = None; {program}"
+        command = [sys.executable, "-c", script, "serve", "--store", "memory://", "--port", "0"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert (done.returncode, 'pip install "stepflow[server]"' in done.stderr) == (1, True), done.stderr
+
+
+def test_the_client_closes_an_idle_connection_and_not_the_server(tmp_path, monkeypatch):
+    kept = {}
+
+    def config(_app, **settings):
+        kept.update(settings)
+        raise StepflowError("seen")
+
+    monkeypatch.setattr("uvicorn.Config", config)
+    assert run(["serve", "--store", f"sqlite:///{tmp_path}/s.db"]) == 1
+    assert kept["timeout_keep_alive"] > 90  # seconds, after which the Go client closes it
+
+
+def test_a_server_with_tokens(tmp_path, capsys):
+    assert run(["token", "ops", "--scope", "admin", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    (tmp_path / "tokens.toml").write_text(made["entry"])
+    with serving(tmp_path, "--host", "0.0.0.0", "--tokens", "tokens.toml", "--store", "memory://") as (_process, url):
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        assert httpx2.post(f"{url}/flowstate.v1.Driver/Commit", json=COMMIT, timeout=LIMIT_S).status_code == 401
+        headers = {"authorization": f"Bearer {made['secret']}"}
+        assert (
+            httpx2.post(f"{url}/flowstate.v1.Driver/Commit", json=COMMIT, headers=headers, timeout=LIMIT_S).status_code
+            == 200
+        )
+        for verb, code in (("migrate", 0), ("doctor", 0)):
+            assert run([verb, "--store", url.replace("://", f"://{made['secret']}@")]) == code
+            printed = "".join(capsys.readouterr())
+            assert (made["secret"] in printed, url.replace("://", "://***@") in printed) == (False, True)
+        assert run(["list", "--store", url.replace("://", "://wrong@")]) == 1
+        refused = capsys.readouterr().err
+        assert (
+            "answered 401: the header Authorization has no token of this server" in refused,
+            "version" in refused,
+        ) == (True, False)
+
+
+FLOWS = """
+from stepflow import named
+
+double = named("double.v1", dict[str, int]).do("double", lambda counts: counts.update(n=2 * counts["n"])).compile()
+"""
+
+
+def test_an_operator_starts_runs_of_flows_that_the_server_knows(tmp_path):
+    (tmp_path / "shop_flows.py").write_text(FLOWS)
+    with serving(tmp_path, "--flows", "shop_flows", "--store", "sqlite:///shop.db") as (_process, url):
+        started = httpx2.post(
+            f"{url}/api/v1/run/start", json={"flow": "double.v1", "input": {"n": 4}, "id": "d"}, timeout=LIMIT_S
+        )
+        assert (started.status_code, started.json()) == (200, {"id": "d", "status": "queued"})
+        worker = [*STEPFLOW, "worker", "shop_flows", "--store", "sqlite:///shop.db", "--until-idle"]
+        subprocess.run(worker, cwd=tmp_path, check=True, timeout=LIMIT_S)
+        found = httpx2.get(f"{url}/api/v1/run", params={"id": "d"}, timeout=LIMIT_S).json()
+        assert (found["info"]["status"], found["exchange"]) == ("completed", {"n": 8})
+        (entry,) = httpx2.get(f"{url}/api/v1/audit", timeout=LIMIT_S).json()["entries"]
+        assert (entry["who"], entry["verb"], entry["target"]) == ("local", "start_run", "d")
+
+
+KILLED = """
+import os
+import signal
+
+from stepflow.engine.client.bulk import Bulk
+
+commit, batches = Bulk.commit, []
+
+
+async def commit_some(bulk, commits):
+    batches.append(len(commits))
+    if len(batches) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await commit(bulk, commits)
+
+
+Bulk.commit = commit_some
+"""
+
+
+def test_a_server_that_is_killed_in_a_bulk_verb_has_told_the_audit_what_it_was_about_to_do(tmp_path):
+    (tmp_path / "double_flows.py").write_text(FLOWS)
+    (tmp_path / "killed_flows.py").write_text(KILLED + FLOWS)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        flow = import_module("double_flows").double
+    finally:
+        sys.path.remove(str(tmp_path))
+    with Engine(f"sqlite:///{tmp_path}/shop.db") as engine:
+        engine.start_many(flow, [(f"d{number:03}", {"n": number}) for number in range(300)])
+    cancel: dict[str, Any] = {"filter": {"flow": "double.v1"}, "dry_run": False}
+    with serving(tmp_path, "--flows", "killed_flows", "--store", "sqlite:///shop.db") as (process, url):
+        with pytest.raises(httpx2.RemoteProtocolError):
+            httpx2.post(f"{url}/api/v1/runs/cancel", json=cancel, timeout=LIMIT_S)
+        assert process.wait(LIMIT_S) == -signal.SIGKILL
+    with serving(tmp_path, "--store", "sqlite:///shop.db") as (process, url):
+        (entry,) = httpx2.get(f"{url}/api/v1/audit").json()["entries"]
+        told = entry["verb"], entry["outcome"], entry["ended"], entry["arguments"]
+        assert told == ("cancel_runs", "begun", None, {"filter": {"flow": "double.v1"}})
+        some = httpx2.get(f"{url}/api/v1/tally").json()["flows"]["double.v1"]["cancelled"]
+        assert 0 < some < 300
+        again = httpx2.post(f"{url}/api/v1/runs/cancel", json=cancel, timeout=LIMIT_S).json()
+        assert again["count"] == 300 - some
+        found = httpx2.get(f"{url}/api/v1/audit").json()["entries"]
+        assert [(one["outcome"], one["result"].get("count")) for one in found] == [
+            ("done", 300 - some),
+            ("begun", None),
+        ]
+
+
+def test_settings_come_from_options_the_environment_and_a_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "server.toml").write_text('port = 1\nhost = "::1"\nstore = "sqlite:///file.db"\n')
+    monkeypatch.setenv("STEPFLOW_PORT", "2")
+    assert run(["serve", "--config", str(tmp_path / "server.toml"), "--print-config", "--host", "localhost"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["host"], printed["port"], printed["store"]) == ("localhost", 2, "sqlite:///file.db")
+    assert run(["serve", "--print-config", "--store", "postgresql://me:secret@db/app"]) == 0
+    assert json.loads(capsys.readouterr().out)["store"] == "postgresql://me:***@db/app"
+    assert run(["serve", "--print-config", "--store", "https://secret@up.example"]) == 0
+    assert json.loads(capsys.readouterr().out)["store"] == "https://***@up.example"
+
+
+WRONG = {
+    "other machines without tokens": (["--host", "0.0.0.0"], 2, "give --tokens FILE"),
+    "a certificate without a key": (["--certificate", "x.pem"], 2, "give --certificate and --key together"),
+    "no such config": (["--config", "none.toml"], 2, "No such file"),
+    "an unknown setting": (["--config", "wrong.toml"], 2, "'prot' is no setting: use "),
+    "no such store": (["--store", "oracle://x"], 1, "oracle"),
+    "no such flows": (["--flows", "nowhere.flows"], 2, "there is no module 'nowhere.flows'"),
+    "no such tokens": (["--tokens", "none.toml"], 1, "No such file"),
+}
+
+
+@pytest.mark.parametrize(("options", "code", "text"), WRONG.values(), ids=WRONG)
+def test_wrong_use(tmp_path, monkeypatch, capsys, options, code, text):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.toml").write_text("prot = 1\n")
+    assert run(["serve", *options]) == code
+    assert text in capsys.readouterr().err
