@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import NoReturn
 
 NEEDS = ("click", "rich")
@@ -10,11 +11,11 @@ NEEDS = ("click", "rich")
 
 def main() -> NoReturn:
     """Run the command line with `sys.argv` and exit."""
-    try:
-        from stepflow.cli.app import run  # noqa: PLC0415 - needs the extra
-    except ModuleNotFoundError as missing:
-        if missing.name is None or missing.name.partition(".")[0] not in NEEDS:
-            raise
-        sys.stderr.write(f'error: the command line needs {missing.name}: pip install "stepflow[cli]"\n')
-        sys.exit(2)
+    for name in NEEDS:
+        if find_spec(name) is None:
+            extra = "server" if sys.argv[1:2] == ["serve"] else "cli"
+            sys.stderr.write(f'error: the command line needs {name}: pip install "stepflow[{extra}]"\n')
+            sys.exit(2)
+    from stepflow.cli.app import run  # noqa: PLC0415 - needs the extra
+
     sys.exit(run())

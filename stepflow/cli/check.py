@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import click
 from attrs import frozen
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.progress import counting
 from stepflow.cli.replays import Replays
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration
@@ -72,23 +74,34 @@ def command(target: StoreTarget, modules: tuple[str, ...], sample: int, limit: t
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
 
     async def work(engine: AsyncEngine) -> list[Row]:
-        async with Replays(modules, limit.total_seconds()) as replays:
-            rows = [row for flow in flows.values() for row in await _rows(engine, flow, sample, replays)]
+        with counting("runs looked at") as report:
+            seen = count(1)
+            async with Replays(modules, limit.total_seconds()) as replays:
+                rows = [
+                    row
+                    for flow in flows.values()
+                    for row in await _rows(engine, flow, sample, replays, lambda: report(next(seen)))
+                ]
         return rows + _elsewhere(await engine.tally(), flows)
 
     rows = target.run(work)
     if target.out.json:
         target.out.value(rows)
+    elif not rows:
+        target.out.line(f"ok: no run of the {len(flows)} flow(s) of these modules is open")
     else:
         table = ((r.flow, " ".join(r.position), r.runs, r.verdict, r.remedy, r.example) for r in rows)
         target.out.table(("flow", "position", "runs", "verdict", "remedy", "e.g. run"), table)
     return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else 3
 
 
-async def _rows(engine: AsyncEngine, flow: Flow[Any, Any], sample: int, replays: Replays) -> list[Row]:
+async def _rows(
+    engine: AsyncEngine, flow: Flow[Any, Any], sample: int, replays: Replays, looked: Callable[[], object]
+) -> list[Row]:
     at: dict[tuple[str, str, bool], list[str]] = defaultdict(list)
     async for run in _open_runs(engine, flow.name):
         at[json.dumps(run.position), run.waiting_for, run.deadline is not None].append(run.id)
+        looked()
     if isinstance(flow, Workflow):
         return [
             row for place in sorted(at) for row in await _replayed(engine, flow, place[0], at[place], sample, replays)
@@ -125,16 +138,14 @@ def _elsewhere(tally: Mapping[str, Mapping[str, int]], flows: Mapping[str, Flow[
 
 
 async def _open_runs(engine: AsyncEngine, flow: str) -> AsyncIterator[RunInfo]:
-    """Every run of the flow that has not ended; one that moves during the query may appear at its old or new position."""
-    for status in Status:
-        after: str | None = None
-        while not status.final:
-            page = await engine.runs(flow=flow, status=status, limit=PAGE, after=after)
-            for run in page:
-                yield run
-            if len(page) < PAGE:
-                break
-            after = page[-1].id
+    """Every run of the flow that has not ended, once."""
+    cursor = None
+    while True:
+        page = await engine.runs(flow=flow, open=True, limit=PAGE, cursor=cursor)
+        for run in page:
+            yield run
+        if (cursor := page.next) is None:
+            return
 
 
 async def _check_position(

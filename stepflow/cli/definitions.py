@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,12 @@ from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 
 MODULE_HELP = "a module such as shop.flows, or one name in it such as shop.flows:order_flow"
+
+
+def flows_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--flows`, for verbs that can do without definitions; the verb gets the names of modules as `modules`."""
+    text = f"Module with flows {what}; may be given several times.  [env: STEPFLOW_FLOWS]"
+    return click.option("--flows", "modules", multiple=True, metavar="MODULE", envvar="STEPFLOW_FLOWS", help=text)
 
 
 def flows_of(target: str) -> list[Flow[Any, Any]]:

@@ -6,6 +6,7 @@ import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
+from stepflow.cli.values import Choice
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.errors import StepflowError
 from stepflow.steps import StepFlow
@@ -16,7 +17,7 @@ FORMATS: tuple[Format, ...] = ("text", "mermaid", "dot")
 
 @click.command("diagram", help=f"Draw FLOW.\n\nFLOW is {MODULE_HELP}.")
 @click.argument("flow")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="Output format.")
+@click.option("--format", "form", type=Choice(FORMATS), default="text", show_default=True, help="Output format.")
 @click.option("--run", "run_id", metavar="ID", help="Highlight the position of this run; needs --store.")
 @with_store(needed=False)
 def command(target: StoreTarget, flow: str, form: Format, run_id: str | None) -> None:

@@ -33,3 +33,19 @@ def each(target: StoreTarget, run_ids: tuple[str, ...], act: Callable[[AsyncRun[
         return code
 
     return target.run(work)
+
+
+def each_flow(
+    target: StoreTarget, flows: tuple[str, ...], act: Callable[[AsyncEngine, str], Awaitable[None]], done: str
+) -> None:
+    """Apply `act` to every flow, and print that it is `done`."""
+
+    async def work(engine: AsyncEngine) -> None:
+        for name in flows:
+            await act(engine, name)
+            if target.out.json:
+                target.out.value({"flow": name, "paused": done == "paused"})
+            target.out.line(f"flow {name}: {done}")
+
+    if flows:
+        target.run(work)

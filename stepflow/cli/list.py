@@ -2,72 +2,79 @@
 
 from __future__ import annotations
 
+import sys
+from typing import get_args
+
 import click
 
+from stepflow.cli.filters import hint_at_flow, with_filter
 from stepflow.cli.target import StoreTarget, with_store
-from stepflow.cli.values import label
+from stepflow.cli.values import Choice
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.explain import why
+from stepflow.engine.client.filters import Order, Page, RunFilter
 from stepflow.engine.client.info import RunInfo
-from stepflow.model.lifecycle import Status
 
 COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 
 
 @click.command("list")
-@click.option("--flow", help="Only runs of this flow.")
 @click.option(
-    "--status",
-    "statuses",
-    type=click.Choice([str(s) for s in Status]),
-    multiple=True,
-    help="Only runs with this status; may be given several times.",
+    "--order",
+    type=Choice(get_args(Order)),
+    default="created",
+    show_default=True,
+    help="By creation, id, last revision, or due time (those that sleep).",
 )
-@click.option("--open/--ended", "is_open", default=None, help="Only runs that have not ended, or that have.")
-@click.option(
-    "--label",
-    "labels",
-    type=label,
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Only runs with this label; with several, all must match.",
-)
-@click.option("--parent", metavar="ID", help="Only the runs that this run started as its children.")
+@click.option("--ascending", is_flag=True, help="The first in this order first, instead of the last.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many runs.")
 @click.option("--after", metavar="ID", help="Start after this run, the last one of the page before.")
-@click.option("--count", is_flag=True, help="Print the number of runs per flow and status.")
+@click.option("--cursor", metavar="TEXT", help="Start where the page before says.")
+@click.option(
+    "--count", is_flag=True, help="Print the number of runs per flow and status, of all or of those with labels."
+)
 @with_store
+@with_filter
 def command(
     target: StoreTarget,
-    flow: str | None,
-    statuses: tuple[str, ...],
-    is_open: bool | None,
-    labels: tuple[tuple[str, str], ...],
-    parent: str | None,
+    wanted: RunFilter,
+    order: Order,
+    ascending: bool,
     limit: int,
     after: str | None,
+    cursor: str | None,
     count: bool,
 ) -> None:
     """List runs, the newest first."""
     if count:
-        return _count(target, dict(labels))
+        if wanted != RunFilter(labels=wanted.labels):
+            raise click.UsageError("--count takes no filter but --label")
+        return _count(target, dict(wanted.labels))
 
-    async def work(engine: AsyncEngine) -> list[RunInfo]:
-        return await engine.runs(
-            flow=flow,
-            status=statuses or None,
-            open=is_open,
-            labels=dict(labels),
-            parent=parent,
-            limit=limit,
-            after=after,
-        )
+    async def work(engine: AsyncEngine) -> Page[RunInfo]:
+        """As many runs as asked for: a page may have fewer."""
+        page = await engine.runs(wanted, order=order, ascending=ascending, limit=limit, after=after, cursor=cursor)
+        found = list(page)
+        while page.next is not None and len(found) < limit:
+            page = await engine.runs(
+                wanted, order=order, ascending=ascending, limit=limit - len(found), cursor=page.next
+            )
+            found += page
+        if not found:
+            await hint_at_flow(engine, wanted)
+        return Page(found, page.next)
 
     runs = target.run(work)
     if target.out.json:
-        return target.out.value(runs)
-    target.out.table(COLUMNS, ([r.id, r.flow, r.status, " ".join(r.position), why(r), r.updated_at] for r in runs))
-    if len(runs) == limit:
-        target.out.line(f"more: --after {runs[-1].id}")
+        target.out.value(runs)
+    else:
+        target.out.table(COLUMNS, ([r.id, r.flow, r.status, " ".join(r.position), why(r), r.updated_at] for r in runs))
+    if runs.next is not None:
+        by_id = order in ("created", "id")
+        more = f"more: --after {runs[-1].id}" if by_id else f"more: --cursor {runs.next}"
+        if target.out.json:
+            sys.stderr.write(f"{more}\n")
+        target.out.line(more)
     return None
 
 
@@ -77,10 +84,3 @@ def _count(target: StoreTarget, labels: dict[str, str]) -> None:
         return target.out.value(numbers)
     rows = ((flow, status, n) for flow, statuses in sorted(numbers.items()) for status, n in sorted(statuses.items()))
     return target.out.table(("flow", "status", "runs"), rows)
-
-
-def why(run: RunInfo) -> str:
-    """The error of the run, or what it waits for, as a short text."""
-    if run.error is not None:
-        return f"{run.error.type}: {run.error.message}"
-    return str(run.blocked or run.waiting_for)

@@ -6,15 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-import attrs
 import click
 from attrs import frozen
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+from stepflow.wire.json_form import to_json_value
 
 COLOURS: Mapping[str, str] = {
     "completed": "green",
@@ -51,6 +49,10 @@ class Output:
             for row in [list(columns), *texts]:
                 self.line("\t".join(" ".join(text.split()) for text in row))
             return
+        from rich.console import Console  # noqa: PLC0415 - needs the extra, and takes a while
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
         table, needed = Table(box=None, header_style="bold", pad_edge=False), 0
         for number, heading in enumerate(columns):
             longest = max((len(row[number]) for row in texts), default=0)
@@ -78,23 +80,10 @@ def printable(text: str) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as text for people: times to the second in UTC, empty for None."""
+    """A value as text for people: times to the second in UTC, which the Z says, empty for None."""
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     text = json.dumps(to_json_value(value), ensure_ascii=False) if isinstance(value, dict | list) else str(value)
     return printable(text)
-
-
-def to_json_value(value: Any) -> Any:
-    """A value as JSON types: attrs objects as dicts, times as ISO 8601 with offset."""
-    if attrs.has(type(value)):
-        return {a.name: to_json_value(getattr(value, a.name)) for a in attrs.fields(type(value))}
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return {str(k): to_json_value(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json_value(v) for v in value]
-    return value if isinstance(value, int | float | None) else str(value)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import click
 
+from stepflow.cli.progress import counting
 from stepflow.cli.target import StoreTarget, keep_ids_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
@@ -26,12 +27,15 @@ def command(target: StoreTarget, older_than: timedelta, keep_ids: timedelta | No
     """Delete runs that ended long ago, with their history. Open and parked runs are never deleted."""
     revisions = 0
 
-    def note(_runs: int, so_far: int) -> None:
-        nonlocal revisions
-        revisions = so_far
-
     async def work(engine: AsyncEngine) -> int:
-        return await engine.prune(older_than, note)
+        with counting("runs deleted") as report:
+
+            def note(runs: int, so_far: int) -> None:
+                nonlocal revisions
+                revisions = so_far
+                report(runs)
+
+            return await engine.prune(older_than, note)
 
     deleted = target.run(work, keep_ids=keep_ids)
     if target.out.json:

@@ -1,32 +1,91 @@
-"""The verb `publish`: publishes an event to a run."""
+"""The verb `publish`: publishes an event to a run, or to all runs of a filter."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import click
 
+from stepflow.cli.definitions import flows_of, flows_option
+from stepflow.cli.filters import affect_many, with_filter
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.bulk import Affected
+from stepflow.engine.client.client import payload_text
+from stepflow.engine.client.filters import RunFilter
+from stepflow.engine.client.payload_check import check_payload
+from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
 
 @click.command("publish")
-@click.argument("run_id", metavar="ID")
-@click.argument("event")
-@click.argument("payload", type=json_text, default="null")
+@click.argument("args", nargs=-1, required=True, metavar="[ID] EVENT [PAYLOAD]")
 @click.option("--id", "event_id", help="Id of the event; the same id is stored once.")
+@flows_option("whose runs take no payload that does not fit the type of their wait")
+@click.option("--all", "every", is_flag=True, help="All runs that have not ended, without a filter.")
+@click.option("--yes", is_flag=True, help="Publish to the runs of the filter; else they are only listed.")
 @with_store
-def command(target: StoreTarget, run_id: str, event: str, payload: str, event_id: str | None) -> None:
-    """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID."""
+@with_filter
+def command(
+    target: StoreTarget,
+    args: tuple[str, ...],
+    event_id: str | None,
+    modules: tuple[str, ...],
+    wanted: RunFilter,
+    every: bool,
+    yes: bool,
+) -> int | None:
+    """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID.
+
+    With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. Without --flows every payload is
+    accepted; one that does not fit fails the step that takes it.
+    """
+    flows = {flow.name: flow for module in modules for flow in flows_of(module)}
+    many = every or wanted != RunFilter()
+    run_id, event, payload = _parts(args, many)
+    if many:
+        publish = partial(_publish, event=event, payload=payload, event_id=event_id, flows=flows)
+        return affect_many(target, wanted, publish, yes)
 
     async def work(engine: AsyncEngine) -> Status:
         run = engine.get(run_id)
-        await run.publish(event, json.loads(payload), id=event_id)
+        if flows and (flow := flows.get((await run.info()).flow)):
+            check_payload(flow, event, payload_text(payload))
+            run = engine.get(
+                flow, run_id
+            )  # a handle that knows its flow warns of an event for which that does not wait
+        await run.publish(event, payload, id=event_id)
         return await run.status()
 
     status = target.run(work)
     if target.out.json:
-        return target.out.value({"id": run_id, "event": event, "status": status})
-    return target.out.line(f"{run_id}: {event} is published")
+        target.out.value({"id": run_id, "event": event, "status": status})
+    target.out.line(f"{run_id}: {event} is published")
+    return None
+
+
+def _parts(args: tuple[str, ...], many: bool) -> tuple[str, str, Any]:
+    """The id, empty for a filter, the name of the event, and the payload."""
+    given = ("", *args) if many else args
+    if not 2 <= len(given) <= 3:
+        wrong = "EVENT [PAYLOAD] with a filter" if many else "ID EVENT [PAYLOAD], or a filter and EVENT [PAYLOAD]"
+        raise click.UsageError(f"give {wrong}")
+    return given[0], given[1], json.loads(json_text(given[2])) if len(given) == 3 else None
+
+
+async def _publish(
+    engine: AsyncEngine,
+    runs: RunFilter,
+    *,
+    event: str,
+    payload: Any,
+    event_id: str | None,
+    flows: Mapping[str, Flow[Any, Any]],
+    **options: Any,
+) -> Affected:
+    engine.register(*flows.values())
+    return await engine.publish(runs, event, payload, id=event_id, **options)

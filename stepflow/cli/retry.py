@@ -1,22 +1,37 @@
-"""The verb `retry`: resumes failed, blocked and waiting runs."""
+"""The verb `redrive`, also called `retry`: resumes failed runs, and by id blocked and waiting ones."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from stepflow.cli.each import each
+from stepflow.cli.filters import affect, on_many
 from stepflow.cli.target import StoreTarget, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.run import AsyncRun
 
 
-@click.command("retry")
-@click.argument("run_ids", nargs=-1, required=True, metavar="ID...")
-@with_store
-def command(target: StoreTarget, run_ids: tuple[str, ...]) -> int:
-    """Resume failed runs at the step that failed, after the cause is fixed; blocked and waiting runs are looked at again."""
-    return each(target, run_ids, _redrive)
+def _command(name: str) -> click.Command:
+    @click.command(name)
+    @click.argument("run_ids", nargs=-1, metavar="[ID...]")
+    @with_store
+    @on_many
+    def command(target: StoreTarget, run_ids: tuple[str, ...], wanted: RunFilter | None, yes: bool) -> int:
+        """Resume failed runs at the step that failed, after the cause is fixed.
+
+        Give ids: blocked and waiting runs are looked at again, too. Or give a filter: the failed runs that it means are listed, and with
+        --yes resumed. `redrive` and `retry` are the same verb.
+        """
+        return affect(target, run_ids, _redrive, wanted, AsyncEngine.redrive, yes)
+
+    return command
 
 
-async def _redrive(run: AsyncRun[object]) -> str:
+async def _redrive(run: AsyncRun[Any]) -> str:
     await run.redrive()
     return "resumed"
+
+
+command, redrive = _command("retry"), _command("redrive")

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from stepflow.cli.target import StoreTarget, with_store
+from stepflow.cli.verbs import Verbs
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo
 
 COLUMNS = ("id", "flow", "timing", "zone", "next", "last", "state")
 
 
-@click.group("schedule")
+@click.group("schedule", cls=Verbs)
 def command() -> None:
     """List schedules, and pause, resume, trigger or delete one."""
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from stepflow.cli.list import why
 from stepflow.cli.output import cell
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.engine.client.explain import SHOWN, named, unread
+from stepflow.engine.client.explain import SHOWN, named, unread, why
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.errors import error_line
 
 
 @click.command("show")
@@ -47,6 +47,8 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("due", info.due),
         ("times out", info.deadline),
         ("unread", unread(info)),
+        ("trace", info.trace_id),
+        ("input", "" if info.input is None or info.status != "completed" else info.input),
         ("exchange", exchange),
     ]
     for name, value in facts:
@@ -59,5 +61,9 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
 
 
 def _row(entry: HistoryEntry) -> tuple[Any, ...]:
-    note = entry.status if entry.error is None else f"{entry.status} {entry.error.type}: {entry.error.message}".strip()
+    note = (
+        entry.status
+        if entry.error is None
+        else f"{entry.status} {error_line(entry.error.type, entry.error.message)}".strip()
+    )
     return entry.rev, entry.at, " ".join(entry.position), note

@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Start a run and print its id."""
     definition = flow_of(flow)
-    exchange = _read(definition, "null" if input is None else input)
+    exchange = read_input(definition, "null" if input is None else input)
 
     async def work(engine: AsyncEngine) -> str:
         run = await engine.start(
@@ -79,11 +79,12 @@ def command(
         return target.out.value({"id": started, "flow": definition.name})
     target.out.line(started)
     if sys.stdout.isatty():
-        target.out.line(f"to advance it: stepflow worker {flow} --store {target.store}")
+        target.out.line(f"to advance it: stepflow worker {flow} --store {target.shown}")
     return None
 
 
-def _read(flow: Flow[Any, Any], text: str) -> Any:
+def read_input(flow: Flow[Any, Any], text: str) -> Any:
+    """The input of a flow from JSON text."""
     try:
         return flow.codec.decode(text)
     except CodecError as error:

@@ -11,6 +11,7 @@ from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.info import HistoryEntry
 from stepflow.engine.client.run import AsyncRun
+from stepflow.errors import error_line
 
 PAGE = 64
 
@@ -51,6 +52,6 @@ async def _newer(run: AsyncRun[object], seen: int) -> list[HistoryEntry]:
 def _print(target: StoreTarget, entry: HistoryEntry) -> None:
     if target.out.json:
         return target.out.value(entry)
-    error = "" if entry.error is None else f"{entry.error.type}: {entry.error.message}"
+    error = "" if entry.error is None else error_line(entry.error.type, entry.error.message)
     words = (cell(entry.at), str(entry.rev), " ".join(entry.position), entry.status, error)
     return target.out.line("  ".join(word for word in words if word))

@@ -1,9 +1,9 @@
-"""StoreTarget: the store of a verb, from its options or the environment."""
+"""StoreTarget: the store of a verb, from its options or the environment, and the hosts that it calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +14,11 @@ from attrs import frozen
 from stepflow.cli.definitions import stages_of
 from stepflow.cli.output import Output
 from stepflow.cli.values import duration
-from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
-from stepflow.errors import StoreError
+from stepflow.engine.remote.caller import FlowCaller
+from stepflow.errors import StepflowError, StoreError
 
 T = TypeVar("T")
 
@@ -32,12 +32,17 @@ class StoreTarget:
     out: Output
     payload: list[Any] | None = None
 
+    @property
+    def shown(self) -> str:
+        """The URL without passwords and tokens: what a command prints is kept in logs."""
+        return driver_for(self.store).url
+
     def run(self, work: Callable[[AsyncEngine], Awaitable[T]], *, create: bool = False, **options: Any) -> T:
         """Open an engine with `options`, await `work(engine)`, close it. Without `create` a missing file is an error."""
         if not self.store:
             raise _missing()
         driver = driver_for(self.store)  # a wrong URL fails before a loop is started
-        if isinstance(driver, MemoryDriver):
+        if self.store.partition(":")[0] == "memory":
             raise click.UsageError(
                 f"{self.store} is empty and would be lost at the end of this command: give e.g. sqlite:///orders.db"
             )
@@ -102,3 +107,35 @@ def keep_ids_option(fn: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DURATION",
         help="Refuse the id of a deleted run for this long: the keep_ids= of the other processes.  [default: not at all]",
     )(fn)
+
+
+def secret_option(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--secret-file`."""
+    return click.option(
+        "--secret-file",
+        envvar="STEPFLOW_SECRET_FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="File of the secret that hosts and callers share; of several lines the first signs, all are taken.  [env: STEPFLOW_SECRET_FILE]",
+    )(fn)
+
+
+def read_secrets(path: Path | None) -> list[str]:
+    """The lines of the file that are not empty."""
+    if path is None:
+        raise click.UsageError("give --secret-file FILE: calls of hosts are signed")
+    try:
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StepflowError(f"--secret-file {path}: {why}") from error
+
+
+def remote_hosts(hosts: Sequence[str], path: Path | None) -> FlowCaller | None:
+    """What calls these hosts; None without any."""
+    if not hosts:
+        return None
+    try:
+        from stepflow.remote import RemoteHosts  # noqa: PLC0415 - optional packages
+    except ImportError as error:
+        raise StepflowError(f'--remote needs more packages ({error}): pip install "stepflow[remote]"') from error
+    return RemoteHosts(hosts, secret=read_secrets(path))

@@ -1,4 +1,4 @@
-"""values: types of command line values: JSON, durations, labels, limits and timestamps."""
+"""values: types of command line values: JSON, durations, labels, limits, timestamps and places in a history."""
 
 from __future__ import annotations
 
@@ -6,12 +6,27 @@ import json
 import re
 import sys
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
 
 from stepflow.model.limits import Limit
+from stepflow.steps.suggest import suggest
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class Choice(click.Choice):  # type: ignore[type-arg]  # before click 8.2 it takes none
+    """One of several texts; a similar one is suggested."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The text that was chosen."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as wrong:
+            similar = suggest(str(value), map(str, self.choices))
+            hint = f" Did you mean {similar!r}?" if similar else ""
+            raise click.BadParameter(f"{wrong.message}{hint}", ctx, param) from None
 
 
 def json_text(value: str) -> str:
@@ -72,3 +87,11 @@ def timestamp(value: str) -> datetime:
     if found.tzinfo is None:
         raise problem
     return found
+
+
+def one_place(rev: int | None, step: str | None) -> None:
+    """Raises UsageError unless one of `--rev` and `--step` is given."""
+    if (rev is None) == (step is None):
+        raise click.UsageError(
+            "give --rev N or --step STEP, one of the two: `stepflow show ID` prints revisions and positions"
+        )

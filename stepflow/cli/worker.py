@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import click
 
+from stepflow.cli import alive
 from stepflow.cli.definitions import MODULE_HELP, flows_of
-from stepflow.cli.target import StoreTarget, keep_ids_option, with_store
+from stepflow.cli.target import StoreTarget, keep_ids_option, remote_hosts, secret_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
 
@@ -19,7 +21,7 @@ SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays t
 @click.command(
     "worker", help=f"Advance the runs of the flows in MODULES until SIGTERM or Ctrl-C.\n\nMODULE is {MODULE_HELP}."
 )
-@click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
+@click.argument("modules", nargs=-1, metavar="MODULE...")
 @click.option(
     "--concurrency",
     default=64,
@@ -37,6 +39,20 @@ SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays t
     help="Delete runs that ended longer ago than this.",
 )
 @keep_ids_option
+@click.option(
+    "--alive-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Renew this file every 5 s while the event loop turns: `stepflow doctor --alive-file FILE` checks it.",
+)
+@click.option(
+    "--remote",
+    "hosts",
+    multiple=True,
+    metavar="URL",
+    help="Host whose flow functions this worker may call, as `stepflow host` registers it; `loopback`: those of this machine; repeatable.",
+)
+@secret_option
 @with_store
 def command(
     target: StoreTarget,
@@ -45,15 +61,26 @@ def command(
     until_idle: bool,
     keep: timedelta,
     keep_ids: timedelta | None,
+    alive_file: Path | None,
+    hosts: tuple[str, ...],
+    secret_file: Path | None,
 ) -> int:
     """Import, register, run; the worker releases its claims at the end. Exit code 3 if it leaves blocked runs."""
+    if not modules and not hosts:
+        raise click.UsageError("Missing argument 'MODULE...'.")
+    remote = remote_hosts(hosts, secret_file)
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     async def work(engine: AsyncEngine) -> int:
         engine.register(*flows)
-        target.out.line(f"worker on {target.store}: {', '.join(sorted(flow.name for flow in flows))}")
+        async with alive.alive_file(alive_file, engine):
+            return await advance(engine)
+
+    async def advance(engine: AsyncEngine) -> int:
+        names = sorted(flow.name for flow in flows) + [f"flows of {host}" for host in hosts]
+        target.out.line(f"worker on {target.shown}: {', '.join(names)}")
         if not until_idle:
             await engine.run_forever()
             return 0
@@ -67,4 +94,4 @@ def command(
             target.out.line("see stepflow list --status blocked, and stepflow explain ID")
         return 3 if idle.blocked else 0
 
-    return target.run(work, create=True, concurrency=concurrency, keep=keep, keep_ids=keep_ids)
+    return target.run(work, create=True, concurrency=concurrency, keep=keep, keep_ids=keep_ids, remote=remote)

@@ -66,10 +66,10 @@ def stepflow(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "200")
     interval = sys.getswitchinterval()
     (tmp_path / "shop.py").write_text(SHOP)
-    before = set(sys.modules)
     yield Command(capsys)
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
     sys.setswitchinterval(interval)
 
 

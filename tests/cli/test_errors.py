@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stepflow import StepflowError
+from stepflow.cli.app import one_line
+
 FLOWS = {
     "broken": "import json\n1 / 0\n",
     "needy": "import there_is_no_such_module\n",
@@ -102,3 +105,9 @@ def test_help_lists_every_verb_and_the_exit_codes(stepflow):
     assert stepflow.code == 0
     for word in ("worker", "list", "show", "tail", "explain", "start", "publish", "cancel", "retry", "doctor", "130"):
         assert word in text
+
+
+def test_the_notes_of_an_error_are_shown():
+    error = StepflowError("the store is gone")
+    error.add_note("60 runs were changed before this; repeat the call for the others")
+    assert one_line(error) == "the store is gone; 60 runs were changed before this; repeat the call for the others"

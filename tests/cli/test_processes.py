@@ -45,7 +45,7 @@ def spawn(tmp_path):
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     return out
 
@@ -90,7 +90,7 @@ def test_an_interrupted_tail_ends_with_130(spawn):
     tail = spawn("tail", "run-1")
     tail.stdout.readline()
     tail.send_signal(signal.SIGINT)
-    _, err = tail.communicate(timeout=30)
+    _, err = tail.communicate(timeout=100)
     assert (tail.returncode, err.strip()) == (130, "")
 
 
@@ -100,7 +100,7 @@ def test_a_reader_that_closes_the_pipe_is_not_an_error(spawn):
     os.close(reader)
     process = spawn("list", stdout=writer)
     os.close(writer)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (0, "")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sqlite3
-from contextlib import closing
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
-from stepflow.drivers.sqlite.schema import migrations
+from stepflow import Engine, OpenTelemetry, named
 
 
 def test_start_prints_the_id_and_is_idempotent(stepflow):
@@ -264,7 +263,7 @@ EVERY_VERB = [
     ["worker", "shop", "--until-idle"],
     ["list"],
     ["list", "--count"],
-    ["list", "--flow", "none"],
+    ["list", "--status", "paused"],
     ["show", "order-1"],
     ["tail", "order-1", "--no-follow"],
     ["explain", "order-1"],
@@ -336,27 +335,6 @@ def test_the_command_that_explain_names_publishes_the_event(waiting):
     assert waiting.json("show", "order-1")["exchange"]["approved_by"] == "Ada"
 
 
-def test_migrate_prints_sql_that_makes_the_very_tables(stepflow, tmp_path):
-    script = stepflow("migrate", "--print")
-    assert not list(tmp_path.glob("*.db"))
-    assert stepflow("migrate").endswith(f"has schema {migrations()[-1][0]}\n")
-    (made,) = tmp_path.glob("*.db")
-    with closing(sqlite3.connect(":memory:")) as ours, closing(sqlite3.connect(made)) as theirs:
-        ours.executescript(script)
-        tables = "SELECT name, sql FROM sqlite_master WHERE name LIKE 'stepflow%' ORDER BY name"
-        for query in (tables, "SELECT * FROM stepflow_meta ORDER BY name"):
-            assert ours.execute(query).fetchall() == theirs.execute(query).fetchall()
-    assert [one["number"] for one in stepflow.json("migrate", "--print")["scripts"]] == [
-        number for number, _script in migrations()
-    ]
-
-
-def test_migrate_names_the_schema_of_a_server_without_asking_it(stepflow):
-    printed = stepflow("migrate", "--print", "--store", "postgresql://nobody@nowhere.invalid/db?schema=mine")
-    assert 'create table "mine".queue (' in printed
-    assert "stepflow." not in printed
-
-
 def test_worker_until_idle_counts_blocked_runs_and_exits_with_3(stepflow, tmp_path):
     stepflow("start", "shop", '{"number": 1}', "--id", "one")
     (tmp_path / "later.py").write_text(
@@ -395,3 +373,12 @@ def test_show_prints_the_traceback(waiting):
     text = waiting("show", "order--1")
     assert 'shop.py", line' in text
     assert "ValueError: no such\norder" in text
+
+
+def test_show_has_the_id_of_the_trace(stepflow):
+    with Engine("sqlite:///shop.db", instrument=OpenTelemetry(TracerProvider())) as engine:
+        run = engine.start(named("other", dict).do("a", lambda it: None).compile(), {})
+        trace_id = run.info().trace_id
+    assert len(trace_id) == 32
+    assert f"trace     {trace_id}\n" in stepflow("show", run.id)
+    assert stepflow.json("show", run.id)["info"]["trace_id"] == trace_id

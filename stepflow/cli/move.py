@@ -1,0 +1,42 @@
+"""The verb `move`: lets open runs of a chain go on at another position."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import click
+
+from stepflow.cli.definitions import MODULE_HELP, flow_of
+from stepflow.cli.filters import affect_many, with_filter
+from stepflow.cli.target import StoreTarget, with_store
+from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.bulk import Affected
+from stepflow.engine.client.filters import RunFilter
+
+
+@click.command(
+    "move",
+    help="Let open runs of FLOW go on at another position, for example those whose position `check` does not know.\n\n"
+    "The runs that the ids or the filter mean are listed, and with --yes moved. No step is called, undone or repeated by that.\n\n"
+    f"FLOW is {MODULE_HELP}.",
+)
+@click.argument("definition", metavar="FLOW")
+@click.argument("run_ids", nargs=-1, metavar="[ID...]")
+@click.option("--to", required=True, metavar="POSITION", help="E.g. completed:order/pay: the step behind it is next.")
+@click.option("--yes", is_flag=True, help="Move the runs; else they are only listed.")
+@with_store
+@with_filter
+def command(
+    target: StoreTarget, definition: str, run_ids: tuple[str, ...], to: str, yes: bool, wanted: RunFilter
+) -> int:
+    """The name of the flow is part of the filter already."""
+    if bool(run_ids) == (wanted != RunFilter()):
+        raise click.UsageError(
+            "give the ids of runs, or a filter, e.g. --status blocked --position completed:order/old"
+        )
+    return affect_many(target, run_ids or wanted, partial(_move, flow=flow_of(definition), to=to), yes)
+
+
+async def _move(engine: AsyncEngine, runs: Any, *, flow: Any, to: str, **options: Any) -> Affected:
+    return await engine.move(runs, flow, to, **options)  # which refuses a flow that is no chain

@@ -1,0 +1,163 @@
+"""The verb `serve`: a store over HTTP."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from stepflow.cli.definitions import flows_of
+from stepflow.cli.output import Output
+from stepflow.drivers.port.store import Driver
+from stepflow.drivers.registry import driver_for
+from stepflow.errors import StepflowError
+from stepflow.model.flow import Flow
+
+DEFAULT_STORE = "sqlite:///stepflow.db"
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Settings of a TOML file become the defaults of the options."""
+    if path is None:
+        return None
+    try:
+        settings = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise click.BadParameter(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is no TOML: {error}") from error
+    known = {option.name for option in context.command.params}
+    if unknown := sorted(settings.keys() - known):
+        raise click.BadParameter(
+            f"{path}: {unknown[0]!r} is no setting: use {', '.join(sorted(k for k in known if k))}"
+        )
+    context.default_map = settings
+    return path
+
+
+@click.command("serve", context_settings={"auto_envvar_prefix": "STEPFLOW"})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    is_eager=True,
+    callback=_read_config,
+    expose_value=False,
+    help="TOML file of settings, named as the options with _ for -.",
+)
+@click.option("--store", default=DEFAULT_STORE, show_default=True, metavar="URL", help="The store to serve.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file of bearer tokens; needed unless the address is local. `stepflow token` makes them.",
+)
+@click.option(
+    "--origin", "origins", multiple=True, metavar="URL", help="Site whose pages may call the server; repeatable."
+)
+@click.option(
+    "--flows",
+    multiple=True,
+    metavar="MODULE",
+    help="Flows whose runs operators can start, as of `stepflow worker`; repeatable. Workers advance them.",
+)
+@click.option("--certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file: serve HTTPS.")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the certificate's key.")
+@click.option("--json-logs", is_flag=True, help="One JSON object per line of the log.")
+@click.option("--print-config", is_flag=True, help="Print the settings as JSON and leave.")
+def command(
+    store: str,
+    host: str,
+    port: int,
+    tokens: Path | None,
+    origins: tuple[str, ...],
+    flows: tuple[str, ...],
+    certificate: Path | None,
+    key: Path | None,
+    json_logs: bool,
+    print_config: bool,
+) -> int:
+    """Serve a store over HTTP, until SIGTERM or Ctrl-C.
+
+    Each option can be given in the environment as well, e.g. STEPFLOW_PORT; options win over the environment, and that over
+    --config.
+    """
+    files = {name: None if path is None else str(path) for name, path in (("certificate", certificate), ("key", key))}
+    if print_config:
+        settings = {"store": driver_for(store).url, "host": host, "port": port, "origins": list(origins)}
+        settings |= {"flows": list(flows)}
+        settings |= {"tokens": None if tokens is None else str(tokens), "json_logs": json_logs}
+        Output(json=True).value(settings | files)
+        return 0
+    if tokens is None and host not in LOCAL:
+        raise click.UsageError(f"--host {host} lets other machines in: give --tokens FILE, or use --host 127.0.0.1")
+    if (certificate is None) != (key is None):
+        raise click.UsageError("give --certificate and --key together")
+    known = [flow for module in flows for flow in flows_of(module)]
+    _log_to_stderr(json_logs)
+    _serve(driver_for(store), tokens, origins, known, host, port, files["certificate"], files["key"])
+    return 0
+
+
+def _serve(
+    driver: Driver,
+    tokens: Path | None,
+    origins: tuple[str, ...],
+    flows: list[Flow[Any, Any]],
+    host: str,
+    port: int,
+    certificate: str | None,
+    key: str | None,
+) -> None:
+    """Serve until a signal; SIGTERM is the usual end, so the exit code is 0 after it."""
+    try:
+        from stepflow.server import app, read_tokens  # noqa: PLC0415 - optional packages
+        from stepflow.server.serving import ServingProcess, config_of  # noqa: PLC0415
+    except ImportError as error:
+        raise StepflowError(f'serve needs more packages ({error}): pip install "stepflow[server]"') from error
+    served = app(driver, tokens=None if tokens is None else read_tokens(tokens), origins=origins, flows=flows)
+    config = config_of(served, host, port, certificate, key)
+    server = ServingProcess(config, served.state.stop)
+    signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again when it has shut down
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        raise StepflowError(f"the server could not start on {host} port {port}: its log says why")
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def _log_to_stderr(as_json: bool) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record, with what was given as `extra`."""
+
+    _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in self._USUAL}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)

@@ -1,0 +1,41 @@
+"""The verb `token`: makes a bearer token for `stepflow serve`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from stepflow.cli.output import Output
+from stepflow.cli.values import Choice
+from stepflow.errors import StepflowError
+
+
+@click.command("token")
+@click.argument("name")
+@click.option("--scope", type=Choice(["read", "operate", "admin"]), default="operate", show_default=True)
+@click.option(
+    "--only", "namespaces", multiple=True, metavar="NAMESPACE", help="Allow this namespace alone; repeatable."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(name: str, scope: str, namespaces: tuple[str, ...], as_json: bool) -> int:
+    """Make a token for the program or person NAME.
+
+    Prints the secret, which is kept nowhere, and the lines for the file that `stepflow serve --tokens` reads.
+    """
+    try:
+        from stepflow.server import digest, new_secret  # noqa: PLC0415 - optional packages
+    except ImportError as error:
+        raise StepflowError(f'token needs more packages ({error}): pip install "stepflow[server]"') from error
+    secret = new_secret()
+    lines = [f"[{json.dumps(name)}]", f'sha256 = "{digest(secret)}"', f'scope = "{scope}"']
+    if namespaces:
+        lines.append(f"namespaces = {json.dumps(list(namespaces))}")
+    out = Output(json=as_json)
+    if as_json:
+        out.value({"secret": secret, "entry": "\n".join(lines)})
+    else:
+        out.line(f"secret, for the client: {secret}\n")
+        out.line("for the file of --tokens:\n")
+        out.line("\n".join(lines))
+    return 0

@@ -1,0 +1,96 @@
+"""The verbs pause, resume, fork and rewind."""
+
+from __future__ import annotations
+
+
+def test_pause_and_resume_hold_back_runs_and_flows(stepflow):
+    stepflow("start", "shop", '{"number": 1}', "--id", "one")
+    stepflow("start", "shop", '{"number": 2}', "--id", "two")
+    assert stepflow("pause", "one") == "one: paused, now paused\n"
+    stepflow("worker", "shop", "--until-idle")
+    assert stepflow.json("list", "--count") == {"order.v1": {"paused": 1, "waiting": 1}}
+    assert "stepflow resume 'one' --store" in stepflow("explain", "one")
+    assert stepflow.json("pause", "--flow", "order.v1") == {"flow": "order.v1", "paused": True}
+    assert {run["id"] for run in stepflow.json("list", "--status", "paused")} == {"one", "two"}
+    (found,) = [one for one in stepflow.json("doctor") if one["what"] == "paused flows"]
+    assert found["found"].startswith("order.v1 since ")
+    assert stepflow("resume", "one") == "one: resumed, now paused\n"
+    assert stepflow("resume", "--flow", "order.v1") == "flow order.v1: resumed\n"
+    stepflow("worker", "shop", "--until-idle")
+    assert stepflow.json("list", "--count") == {"order.v1": {"waiting": 2}}
+    stepflow("cancel", "one")
+    stepflow("pause", "one")
+    assert (stepflow.code, "it cannot be paused or resumed" in stepflow.err) == (1, True)
+    stepflow("resume")
+    assert stepflow.code == 2
+
+
+def test_fork_and_rewind_go_on_from_an_earlier_place(waiting):
+    first, *_more, last = waiting.json("show", "order-1")["history"]
+    assert waiting("fork", "order-1", "--rev", str(first["rev"]), "--id", "copy") == "copy\n"
+    assert waiting.json("fork", "order-1", "--step", last["position"][0], "--id", "late") == {
+        "id": "late",
+        "of": "order-1",
+    }
+    assert waiting.json("show", "copy")["history"][0]["position"] == first["position"]
+    assert waiting("rewind", "order-1", "--rev", str(first["rev"])) == "order-1: rewound, now queued\n"
+    waiting("worker", "shop", "--until-idle")
+    assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 3}}
+    waiting("rewind", "order-1", "--step", "nothing")
+    assert (waiting.code, "never about to make step" in waiting.err) == (1, True)
+    assert "its flow is not registered here, so name a step of a chain by the position before it" in waiting.err
+    for verb in ("fork", "rewind"):
+        for place in ([], ["--rev", "1", "--step", "x"]):
+            waiting(verb, "order-1", *place)
+            assert (waiting.code, "give --rev N or --step STEP" in waiting.err) == (2, True)
+
+
+def test_pause_and_resume_by_filter(waiting):
+    only = ("--flow", "order.v1", "--status", "waiting")
+    assert waiting("pause", *only).splitlines() == ["order-1", "1 run: nothing was changed, add --yes"]
+    assert waiting.json("pause", *only, "--yes")["ids"] == ["order-1"]
+    assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "paused": 1}}
+    assert waiting("resume", "--all", "--flow", "order.v1").splitlines()[-1] == "1 run: nothing was changed, add --yes"
+    assert waiting("resume", "--all", "--yes") == "order-1\n1 run changed\n"
+    assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 1}}
+    for args in (
+        ["order-1", "--status", "waiting"],
+        ["--all", "--flow", "a", "--flow", "b"],
+        ["order-1", "--yes"],
+        ["--yes", "--flow", "order.v1"],
+        ["--yes"],
+    ):
+        waiting("pause", *args)
+        assert waiting.code == 2, args
+    assert waiting.json("doctor")[-1]["ok"] is not None
+    assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 1}}
+
+
+def test_fork_and_rewind_by_filter(waiting):
+    step = waiting.json("show", "order-1")["history"][0]["position"][0]
+    first = ("--step", step, "--label", "tenant=acme")
+    assert waiting("fork", *first, "--suffix", "-b").splitlines() == [
+        "order-1",
+        "1 run: nothing was changed, add --yes",
+    ]
+    assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 1}}
+    assert waiting("fork", *first, "--suffix", "-b", "--yes").splitlines()[-1] == "1 run changed"
+    again = waiting.json("fork", *first, "--suffix", "-b", "--yes")
+    assert (again["count"], sorted(again["skipped"])) == (0, ["order-1", "order-1-b"])
+    assert waiting.json("fork", "order-1", "order--1", "--step", step, "--suffix", "-c")["count"] == 2
+    assert waiting("rewind", "--step", step, "--status", "failed").splitlines()[0] == "order--1"
+    assert waiting.json("list", "--status", "failed")[0]["id"] == "order--1"
+    assert waiting.json("rewind", "--step", step, "--status", "failed", "--yes")["ids"] == ["order--1"]
+    assert waiting.json("list", "--count") == {"order.v1": {"queued": 4, "waiting": 1}}
+    never = waiting.json("rewind", "--step", "nothing", "--all")
+    assert (never["count"], len(never["skipped"]), never["dry_run"]) == (0, 5, True)
+    for args in (
+        ["fork", "--all", "--step", step],
+        ["fork", "order-1", "order--1", "--step", step],
+        ["fork", "order-1", "--suffix", "-d"],
+        ["fork", "--all", "--suffix", "-d", "--step", step, "--id", "x"],
+        ["rewind", "--all", "--rev", "1"],
+        ["rewind", "order-1", "--all", "--step", step],
+    ):
+        waiting(*args)
+        assert waiting.code == 2, args
