@@ -3,17 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test coverage lint generate bench bench-long docs soak clean
+.PHONY: demo test coverage lint generate bench bench-long docs soak clean chromium
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo
 	@$(BIN)/python examples/orders_demo.py
 
-test: lint
+test: lint chromium
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Twice as slow as `test`.
-coverage: .venv/.test
+coverage: .venv/.test chromium
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
 lint: .venv/.test
@@ -21,11 +21,12 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The blocking faces, from the async ones.
+# The blocking faces, from the async ones; the messages of the wire, from their description.
 generate: .venv/.test
 	$(BIN)/python -m tests.house.generate_blocking
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. stepflow/wire/flowstate.proto
 
-soak: .venv/.test
+soak: .venv/.test chromium
 	HYPOTHESIS_PROFILE=exploring $(BIN)/python -m pytest -m soak -s -v --timeout 3600
 
 bench: .venv/.bench
@@ -37,6 +38,13 @@ bench-long: .venv/.bench
 
 docs: .venv/.test
 	$(BIN)/python -m mkdocs build --strict
+
+# The tests of pages drive a real one, which no package of Python brings.
+chromium:
+	@command -v chromium >/dev/null || { \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null && echo 'Installing Chromium' && apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends chromium >/dev/null; } || { \
+		echo 'the tests of pages need Chromium: install it (Debian: apt-get install chromium) and try again'; exit 1; }
 
 clean:
 	rm -rf .venv site dist build demo.db* demo-ledger.db* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
@@ -67,6 +75,6 @@ $(BIN)/python:
 # dura asks for Python 3.13, but is pure Python that works on 3.11 as it is.
 .venv/.bench: pyproject.toml .venv/.pip
 	@echo 'Installing the peers to compare with'
-	@$(PIP) --editable '.[cli]' --group bench
+	@$(PIP) --editable '.[cli,http,server]' --group bench
 	@$(PIP) --no-deps --ignore-requires-python 'dura>=1.3'
 	@touch $@

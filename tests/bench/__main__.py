@@ -17,7 +17,7 @@ from tests.bench.rows import ROWS
 
 DISTRIBUTIONS = (
     "psycopg", "rocksdict", "dbos", "burr", "langgraph", "langgraph-checkpoint-sqlite", "pgqueuer", "asyncpg",
-    "transitions", "python-statemachine", "dura", "unhinged", "absurd-sdk", "absurdctl", "pgtask",
+    "transitions", "python-statemachine", "dura", "unhinged", "absurd-sdk", "absurdctl", "pgtask", "opentelemetry-sdk",
 )  # fmt: skip
 DISK = Path("/var/tmp")  # unlike /tmp never kept in memory, where nothing would have to be made durable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from tests.bench.driver_rows import BESIDE, KEYS, LISTS, STORES
+from tests.bench.driver_rows import BESIDE, KEYS, LISTS, RARE, STORES
 from tests.bench.probe import Sampler
 from tests.bench.rows import ROWS, SLEEPERS
 
@@ -106,6 +106,10 @@ BARS = (
         if store != "memory"
         for kind, most, beside in CLAIMS
     ),
+    *(
+        Bar(f"the first run of another flow, {STORES[s]}: 5 % of the backlog's drain", f"turns.{s}", 5, at_most=True)
+        for s in ("sqlite", "postgres", "rocksdb")
+    ),
     Bar("four workers on one file, SQLite: 95 % of one", "workers.sqlite.4", 0.95, ("workers.sqlite.1",)),
     *(
         Bar(
@@ -120,14 +124,15 @@ BARS = (
     ),
     *(
         Bar(
-            f"{label}, {STORES[s]}, beside 1,000,000 finished runs: {most} x beside 20,000",
+            f"{label}, {STORES[s]}, beside 1,000,000 {beside}: {most} x beside 20,000",
             f"list.{s}.{what}.many",
             most,
             (f"list.{s}.{what}.few",),
             at_most=True,
         )
         for s in ("sqlite", "postgres")
-        for what, label in LISTS.items()
+        for beside, lists_of in (("finished runs", LISTS), ("runs that sleep", RARE))
+        for what, label in lists_of.items()
         for most in (5 if what == "tally" else 3,)
     ),
     Bar("import: 150 ms", "import", 150, at_most=True),
@@ -170,6 +175,17 @@ BARS = (
         )
         for s in ("sqlite", "postgres")
     ),
+    *(
+        Bar(f"a rate window, {STORES[s]}: half of the drain without", f"rate.{s}.window", 0.5, (f"rate.{s}.none",))
+        for s in ("sqlite", "postgres")
+    ),
+    Bar("a lone worker that restarts, PostgreSQL: 1 s", "crash.lone.postgres", 1, at_most=True),
+    *(
+        Bar(f"a verb by filter, {STORES[s]}: workers pause for 100 ms", f"bulk.{s}", 100, at_most=True)
+        for s in ("sqlite", "postgres")
+    ),
+    Bar("the driver http: a quarter of the drain", "http.64", 0.25, ("async.64",)),
+    Bar("the page of runs beside 1,000,000 finished ones: 100 ms", "ui.runs", 100, at_most=True),
     Bar("on the disk, PostgreSQL: 90 % of absurd", "disk.postgres", 0.9, ("disk.absurd",), at_most=True),
 )
 ALSO = (
@@ -178,6 +194,8 @@ ALSO = (
     Bar("one at a time: the best tuned peer", "async.1", 2, TUNED_1),
     Bar("apply: transitions with a callback", "apply", 10, ("transitions-call",)),
     Bar("plain flow functions, SQLite: 60 % of chains", "flowfn-sync.64", 0.6, ("sync.64",)),
+    Bar("with OpenTelemetry, async: a tenth of those without", "told-async.64", 0.1, ("async.64",)),
+    Bar("with OpenTelemetry, sync: a tenth of those without", "told-sync.64", 0.1, ("sync.64",)),
 )
 """For information: the same bars against the fastest of all configurations of peers that were tried."""
 

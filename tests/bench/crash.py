@@ -1,4 +1,4 @@
-"""A worker process is killed: how long until another worker, which was idle, takes the first step of what it left."""
+"""A worker process is killed: how long until another worker, idle or started then, takes the first step of what it left."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from tests.bench.footprint import keeping_compiled
 from tests.bench.target import target
 
 SETTLE_S = 1.0  # a worker is idle for up to so long before the other one is killed
@@ -19,12 +20,17 @@ SETTLE_S = 1.0  # a worker is idle for up to so long before the other one is kil
 class Worker:
     """A process that runs `tests.bench.crash_worker`, told and heard line by line."""
 
-    def __init__(self, url: str, number: int, errors: Path) -> None:
-        self._errors = errors
-        with errors.open("ab") as file:
+    def __init__(self, url: str, number: int, folder: Path) -> None:
+        self._errors = folder / "errors"
+        with self._errors.open("ab") as file:
             command = [sys.executable, "-m", "tests.bench.crash_worker", url, str(number)]
             self.popen = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=file, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                text=True,
+                env=keeping_compiled(folder),
             )
 
     def tell(self, line: str) -> None:
@@ -47,17 +53,20 @@ class Worker:
         return at
 
 
-def measure(folder: Path, *, store: str, place: str, rounds: int, settle: bool = True) -> dict[str, Any]:
+def measure(
+    folder: Path, *, store: str, place: str, rounds: int, settle: bool = True, lone: bool = False
+) -> dict[str, Any]:
     """Seconds from SIGKILL to the first step in the other worker: the median of `rounds` kills.
 
-    A worker that took over holds the next run and is the next one to be killed.
+    A worker that took over holds the next run and is the next one to be killed. A `lone` worker has no other beside it: its
+    successor is started when it is dead, and the clock with it.
     """
     at, chance, spans = target(store, place), random.Random(1), list[float]()
     url = place if store == "postgres" else f"{store}:///{place}"
     with ExitStack() as stack:
 
         def spawn(number: int) -> Worker:
-            worker = Worker(url, number, folder / "errors")
+            worker = Worker(url, number, folder)
             stack.callback(worker.kill)
             worker.heard("ready")
             return worker
@@ -66,13 +75,18 @@ def measure(folder: Path, *, store: str, place: str, rounds: int, settle: bool =
         for n in range(rounds):
             worker.tell(f"run-{n}")
             worker.heard("held", f"run-{n}")
-            other = spawn(n + 1)
-            other.tell(f"greeting-{n}")
-            other.heard("end", f"greeting-{n}")
-            time.sleep(SETTLE_S * (1 + chance.random()) / 2 if settle else 0)
-            killed = worker.kill()
+            if lone:
+                worker.kill()
+                since = time.monotonic_ns()
+                other = spawn(n + 1)
+            else:
+                other = spawn(n + 1)
+                other.tell(f"greeting-{n}")
+                other.heard("end", f"greeting-{n}")
+                time.sleep(SETTLE_S * (1 + chance.random()) / 2 if settle else 0)
+                since = worker.kill()
             (began,) = other.heard("step", f"run-{n}")
-            spans.append((int(began) - killed) / 1e9)
+            spans.append((int(began) - since) / 1e9)
             worker = other
         worker.tell("greeting-last")  # by its end the steps before are durable
         worker.heard("end", "greeting-last")

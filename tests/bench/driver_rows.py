@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from tests.bench.row import Fill, Row
 
@@ -18,6 +19,7 @@ BESIDE = {
 
 KEYS = (100, 10_000, 30_000)
 LISTS = {"tally": "runs by flow and status", "open": "the waiting runs", "label": "runs of an unknown label"}
+RARE = {"polling": "the waiting runs", "blocked": "the blocked runs", "by_id": "the blocked runs by id"}
 
 
 def raw_limits() -> Iterator[Row]:
@@ -124,16 +126,18 @@ def keys() -> Iterator[Row]:
 
 
 def lists() -> Iterator[Row]:
-    """Lists and counts beside few and many runs that ended."""
-    for store in ("sqlite", "postgres"):
-        for what, label in LISTS.items():
-            for size, runs in (("few", 20_000), ("many", 1_000_000)):
-                yield Row(
-                    f"list.{store}.{what}.{size}", f"lists and counts, {STORES[store]}",
-                    f"{label}, beside {runs:,} finished runs: p50", "lists:measure", 50, "ms", {"what": what},
-                    needs=NEEDS.get(store, ()), store=store, fill=Fill("ended", runs), shared=True, size="rounds",
-                    long=store != "sqlite" and size == "many",
-                )  # fmt: skip
+    """Lists and counts beside few and many runs that ended, and lists of rare ones beside others that sleep."""
+    fills = (("ended", "finished runs", LISTS), ("sleepers", "runs that sleep", RARE))
+    for store, (kind, beside, lists_of), (size, runs) in product(
+        ("sqlite", "postgres"), fills, (("few", 20_000), ("many", 1_000_000))
+    ):
+        for what, label in lists_of.items():
+            yield Row(
+                f"list.{store}.{what}.{size}", f"lists and counts, {STORES[store]}",
+                f"{label}, beside {runs:,} {beside}: p50", "lists:measure", 50, "ms", {"what": what},
+                needs=NEEDS.get(store, ()), store=store, fill=Fill(kind, runs), shared=True, size="rounds",
+                long=(store != "sqlite" or kind != "ended") and size == "many",
+            )  # fmt: skip
 
 
 def prunes() -> Iterator[Row]:
@@ -169,4 +173,9 @@ def plans() -> Iterator[Row]:
             f"snapshot.{version}", f"one claim of 64 runs, PostgreSQL {version}",
             "behind 100,000 runs that were claimed and ended while another session held a snapshot",
             "plans:beside_a_snapshot", 100_000, "ms", {"version": version}, needs=NEEDS["postgres"],
+        )  # fmt: skip
+        yield Row(
+            f"snapshot.limits.{version}", f"one claim of 64 runs, PostgreSQL {version}",
+            "the same with limits, in 100 lines",
+            "plans:beside_a_snapshot", 100_000, "ms", {"version": version, "keys": 100}, needs=NEEDS["postgres"],
         )  # fmt: skip

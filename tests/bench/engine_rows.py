@@ -1,11 +1,11 @@
-"""The rows about flow functions, killed workers, latency under load, and bytes on the disk."""
+"""The rows about flow functions, killed workers, latency under load, servers, and bytes on the disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tests.bench.driver_rows import NEEDS, STORES
-from tests.bench.row import Row
+from tests.bench.row import Fill, Row
 
 DURABLE = ("sqlite", "postgres")
 SHARES = (20, 50, 80)  # per cent of the maximum
@@ -62,6 +62,24 @@ def crashes() -> Iterator[Row]:
             f"crash.{store}", "a worker is killed, another one is idle", f"SIGKILL to the first step, {STORES[store]}",
             "crash:measure", 5, "s", needs=NEEDS.get(store, ()), store=store, size="rounds",
         )  # fmt: skip
+        yield Row(
+            f"crash.lone.{store}", "the only worker is killed, and started again",
+            f"start of the process to its first step, {STORES[store]}", "crash:measure", 5, "s", {"lone": True},
+            NEEDS.get(store, ()), store, size="rounds",
+        )  # fmt: skip
+
+
+def rates() -> Iterator[Row]:
+    """Runs of one step with a limit that lets all of them begin, and without one."""
+    for store in DURABLE:
+        for name, rate, label in (
+            ("none", None, "without a limit"),
+            ("window", 20_000, "20,000 may begin in a minute"),
+        ):
+            yield Row(
+                f"rate.{store}.{name}", f"a rate window, {STORES[store]}", label, "rates:drain", 10_000, "runs/s",
+                {"rate": rate}, NEEDS.get(store, ()), store,
+            )  # fmt: skip
 
 
 def loads() -> Iterator[Row]:
@@ -110,3 +128,40 @@ def disks() -> Iterator[Row]:
         else:
             yield Row("disk.pgtask", group, "pgtask", "peers.pgtask:disk", 500, "bytes", {}, (*needs, "pgtask"), store)
         yield Row(f"disk.dbos.{store}", group, "DBOS", "peers.dbos:disk", 100, "bytes", {}, (*needs, *DBOS), store)
+
+
+def verbs() -> Iterator[Row]:
+    """A verb by filter beside a worker."""
+    for store in DURABLE:
+        yield Row(
+            f"bulk.{store}", f"a process cancels 100,000 waiting runs by a filter, {STORES[store]}",
+            "the longest pause of a worker beside it", "bulk:measure", 100_000, "ms", needs=NEEDS.get(store, ()),
+            store=store,
+        )  # fmt: skip
+
+
+def servers() -> Iterator[Row]:
+    """The way over a server, beside the driver that this has."""
+    group, needs = "over a server, SQLite", ("jinja2", "starlette", "urllib3", "uvicorn")
+    for call, label in (("get", "load a run"), ("commit", "commit a start")):
+        for name, through in (("bare", False), ("http", True)):
+            way = "the driver http" if through else "the driver of the store"
+            how = {"call": call, "through": through}
+            yield Row(
+                f"{name}.{call}", group, f"{label} by {way}: p50", "served:calls", 1000, "ms", how, needs, "sqlite",
+                size="rounds",
+            )  # fmt: skip
+    label = "async steps by the driver http, 64 runs at a time"
+    yield Row("http.64", group, label, "served:drain", 640, how={"width": 64}, needs=needs, store="sqlite")
+    yield Row(
+        "http.watch", group, "deliveries by the driver http, 100 watchers", "served:deliveries", 640, "deliveries/s",
+        {"watchers": 100}, needs, "sqlite",
+    )  # fmt: skip
+    yield Row(
+        "ui.runs", group, "the page of runs, beside 1,000,000 finished runs: p50", "served:page", 100, "ms", {}, needs,
+        "sqlite", Fill("ended", 1_000_000), shared=True, size="rounds",
+    )  # fmt: skip
+    yield Row(
+        "ui.live", group, "memory of 1,000 open pages", "served:pages", 1000, "MB", {"seconds": 20.0}, needs, "sqlite",
+        size="watchers",
+    )  # fmt: skip

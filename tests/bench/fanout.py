@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import Any
 
 from stepflow import AsyncEngine, Watch
+from stepflow.drivers.port.store import Driver
 from tests.bench.ours import flow_of
-from tests.bench.target import target
+from tests.bench.target import Target, target
 
 WAVE = 64  # runs that the writer starts side by side
 
@@ -21,6 +22,11 @@ def measure(folder: Path, *, store: str, place: str, runs: int, watchers: int) -
     What counts as delivered is what every watcher saw in ascending order, each revision once, and the store has.
     """
     at = target(store, place)
+    return deliver(at, at.driver, runs, watchers)
+
+
+def deliver(at: Target, driver: Driver, runs: int, watchers: int) -> dict[str, Any]:
+    """The same with this driver, for a store that `at` counts."""
 
     async def follow(watch: Watch) -> list[int]:
         seen: list[int] = []
@@ -37,7 +43,7 @@ def measure(folder: Path, *, store: str, place: str, runs: int, watchers: int) -
             await asyncio.gather(*(engine.start(flow, id=f"run-{n:06}") for n in wave))
 
     async def work() -> tuple[float, list[list[int]]]:
-        async with AsyncEngine(at.driver, commit_on_loop=True) as engine:
+        async with AsyncEngine(driver, commit_on_loop=True) as engine:
             tasks = [asyncio.create_task(follow(engine.watch())) for _ in range(watchers)]
             await asyncio.sleep(0)
             gc.collect()

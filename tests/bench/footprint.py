@@ -57,14 +57,19 @@ def _once(code: str, environment: Mapping[str, str]) -> float:
 IMPORTS = ("pass", "import stepflow", "from stepflow import AsyncEngine, Steps, named")
 
 
+def keeping_compiled(folder: Path) -> dict[str, str]:
+    """The environment of processes that keep what they compile, as that of an installed package is kept."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+
+
 def importing(folder: Path, *, tries: int) -> dict[str, Any]:
     """Milliseconds of `import stepflow`: best of `tries` interpreters, minus the best of as many bare ones.
 
     The names of the door are loaded when they are used, so the same is measured for a program that uses the engine. The
     first imports, which may have to compile, are not counted: an installed package is compiled already.
     """
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment = {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    environment = keeping_compiled(folder)
     _once(IMPORTS[-1], environment)
     rounds = [[_once(code, environment) for code in IMPORTS] for _ in range(tries)]
     bare, door, engine = map(min, zip(*rounds, strict=True))

@@ -1,4 +1,4 @@
-"""What lists and counts cost beside runs that ended: through the port, by a session that has asked once before."""
+"""What lists and counts cost beside runs that are not meant: through the port, by a session that has asked once before."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from tests.bench.target import target
 
 
 def measure(folder: Path, *, store: str, place: str, now: int, nth: int, rounds: int, what: str) -> dict[str, Any]:
-    """Milliseconds of one answer: of a tally, the first page of the waiting runs, or that of a label that no run has."""
+    """Milliseconds of one answer: of a tally, the first page of a rare status, or that of a label that no run has."""
     query: Any = {
         "tally": TallyQuery(now),
         "open": RunQuery(now, status="waiting"),
         "label": RunQuery(now, labels={"tenant": "nobody"}),
+        "polling": RunQuery(now, status="waiting"),
+        "blocked": RunQuery(now, status="blocked"),
+        "by_id": RunQuery(now, status="blocked", order="id", ascending=True),
     }[what]
     with target(store, place).session(now) as session:
         found = session.read(query)

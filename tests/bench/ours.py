@@ -9,11 +9,14 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepflow import AsyncEngine, StepFlow, Steps, named
 from stepflow.model.flow import Flow
 from tests.bench.target import target
+
+if TYPE_CHECKING:
+    from stepflow import OpenTelemetry
 
 STEPS = 10
 Figures = dict[str, Any]
@@ -64,17 +67,32 @@ async def _timed(work: Awaitable[Any]) -> float:
     return perf_counter() - began
 
 
-async def _drain(store: Any, runs: int, width: int, flow: StepFlow[Any]) -> float:
-    async with AsyncEngine(store, commit_on_loop=True, concurrency=width) as engine:
+def _providers() -> OpenTelemetry:
+    """Providers of OpenTelemetry's SDK that record everything and export nothing."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from stepflow import OpenTelemetry
+
+    return OpenTelemetry(TracerProvider(), MeterProvider([InMemoryMetricReader()]))
+
+
+async def drained(store: Any, runs: int, width: int, flow: StepFlow[Any], told: bool = False) -> float:
+    """The seconds in which an engine on this store, or driver, advances so many started runs to their ends; traced if `told`."""
+    more: dict[str, Any] = {"instrument": _providers()} if told else {}  # an earlier version does not know it
+    async with AsyncEngine(store, commit_on_loop=True, concurrency=width, **more) as engine:
         engine.register(flow)
         await start_all(engine, flow, _ids(runs))
         return await _timed(engine.run_until_idle())
 
 
-def drain(folder: Path, *, store: str, place: str, runs: int, width: int, style: str, steps: int = STEPS) -> Figures:
-    """Steps per second of draining `runs` started runs of so many steps, `width` at a time."""
+def drain(
+    folder: Path, *, store: str, place: str, runs: int, width: int, style: str, steps: int = STEPS, told: bool = False
+) -> Figures:
+    """Steps per second of draining `runs` started runs of so many steps, `width` at a time; traced and measured if `told`."""
     at = target(store, place)
-    spent = asyncio.run(_drain(at.driver, runs, width, flow_of(style, steps)))
+    spent = asyncio.run(drained(at.driver, runs, width, flow_of(style, steps), told))
     found = at.revisions() - runs
     return {"value": found / spent, "steps": found, "expected": runs * steps}
 

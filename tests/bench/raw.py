@@ -18,8 +18,10 @@ from tests.bench.store import count_rows
 STEPS = 10
 NOW = 1_760_000_000_000_000
 TEXTS = [f'{{"annotations":{{"stepflow.state":"[\\"bench/s{n}\\"]"}},"to":"bench"}}' for n in range(STEPS)]
-UPDATE = "update stepflow_states set rev = ?1, transition = ?2, committed_at = ?3 where shard = '/0' and id = ?4 and rev = ?5"
-FENCED = f"{UPDATE} and exists (select 1 from stepflow_queue q where q.shard = '/0' and q.id = ?4 and q.epoch = ?6)"
+UPDATE = (
+    "update stepflow_states set rev = ?, transition = ?, committed_at = ? where shard = '/0' and id = ? and rev = ?"
+)
+FENCED = f"{UPDATE} and exists (select 1 from stepflow_queue q where q.shard = '/0' and q.id = stepflow_states.id and q.epoch = ?)"
 INSERT = (
     "insert into stepflow_history (rev, shard, id, prev, transition, labels, annotations, committed_at)"
     " values (?, '/0', ?, ?, ?, '{}', '{}', ?)"

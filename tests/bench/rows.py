@@ -82,6 +82,12 @@ def _beside() -> Iterator[Row]:
     yield Row("sleepers.64", group, label, "ours:drain", 6400, how=how, store="sqlite", fill=fill)
     label = "async steps, 64 at a time, beside one spinning sync step"
     yield Row("spin.64", group, label, "ours:spin", 1600, how={"width": 64}, store="sqlite")
+    for style in ("async", "sync"):
+        label = f"{style} steps, 64 at a time, traced and measured by OpenTelemetry"
+        told = {"width": 64, "style": style, "told": True}
+        yield Row(
+            f"told-{style}.64", group, label, "ours:drain", 3200, how=told, needs=("opentelemetry-sdk",), store="sqlite"
+        )
     label = "async steps, 64 runs at a time"
     yield Row("memory.64", "stepflow, memory", label, "ours:drain", 6400, how=how, store="memory")
 
@@ -130,7 +136,10 @@ PARTS = (
     engine_rows.flow_functions,
     engine_rows.workflows,
     engine_rows.crashes,
+    engine_rows.rates,
     engine_rows.loads,
+    engine_rows.verbs,
+    engine_rows.servers,
     _footprint,
     engine_rows.disks,
 )

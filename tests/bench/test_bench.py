@@ -39,19 +39,28 @@ PEERS = {
     "absurd-sdk", "pgtask",
 }  # fmt: skip
 OWN = {
-    (row.probe, row.store, *map(row.how.get, ("moving", "batch", "fenced")), row.how.get("style") == "do"): row
+    (
+        row.probe,
+        row.store,
+        *map(row.how.get, ("moving", "batch", "fenced", "lone", "rate")),
+        row.how.get("style") == "do",
+    ): row
     for row in ROWS.values()
     if not PEERS.intersection(row.needs) and row.name != "import"
 }
 SMALL: dict[str, dict[str, Any]] = {
     "pruning:measure": {"revisions": 3},
     "footprint:waiting": {"warm": 2},
+    "keys:measure": {"keys": 100},
+    "plans:measure": {"claims": 1},
+    "plans:beside_a_snapshot": {"claims": 1},
     "crash:measure": {"rounds": 1, "settle": False},
     "short:reopen": {"rounds": 2, "behind": 3},
     "short:across": {"pause_s": 0.0},
     "workflows:resume": {"rounds": 2, "behind": 3},
     "workflows:mapped": {"items": 3},
     "load:measure": {"rate": 1000.0},
+    "served:pages": {"seconds": 0.0},
 }
 """What makes a probe small, besides its size."""
 SCALE = 0.00002  # of the stores that are filled

@@ -11,10 +11,12 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from textwrap import dedent
 
 from attrs import frozen
+
+from tests.processes.zygote import zygote
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.M | re.S)
@@ -76,12 +78,19 @@ def matches(expected: str, actual: str) -> bool:
 
 
 def run_script(
-    path: Path, cwd: Path, *args: str, more: Mapping[str, str] = NOTHING, timeout_s: float = 60
+    path: Path, cwd: Path, *args: str, more: Mapping[str, str] = NOTHING, timeout_s: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """Run a script with this checkout importable, and `more` in its environment; warnings are errors there, too."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1", **more}
-    command = [sys.executable, str(path), *args]
-    return subprocess.run(command, cwd=cwd, env=env, text=True, capture_output=True, timeout=timeout_s, check=False)
+    command = [str(path), *args]
+    with TemporaryDirectory() as temporary, TemporaryFile() as output, TemporaryFile() as errors:
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PYTHONUTF8": "1", "TMPDIR": temporary}
+        process = zygote().fork(command, cwd, {**env, **more}, output=output.fileno(), errors=errors.fileno())
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.kill()
+        written = (os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode() for file in (output, errors))
+        return subprocess.CompletedProcess(command, code, *written)
 
 
 def problems_of(page: str, folder: Path, more: Mapping[str, str] = NOTHING, *, thorough: bool = False) -> list[str]:

@@ -31,13 +31,26 @@ MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "commit": {"membership"},
     "execution": {"commit"},
     "states": {"membership", "commit", "execution"},
+    "remote": {"membership", "commit", "execution", "states"},
     "client": {"membership", "commit"},
     "worker": {"membership", "commit", "execution", "states"},
-    "session": {"membership", "commit", "execution", "states", "client", "worker", "flow_engine", "blocking"},
+    "instrument": {"commit", "execution", "states", "client", "worker"},
+    "session": {
+        "membership",
+        "commit",
+        "execution",
+        "states",
+        "client",
+        "worker",
+        "remote",
+        "instrument",
+        "flow_engine",
+        "blocking",
+    },
     "flow_engine": {"states", "client"},
     "jumps": set(),
-    "async_engine": {"states", "client", "flow_engine", "session", "jumps"},
-    "blocking": {"states", "client", "flow_engine", "async_engine", "jumps"},
+    "async_engine": {"states", "client", "remote", "instrument", "flow_engine", "session", "jumps"},
+    "blocking": {"states", "client", "remote", "instrument", "flow_engine", "async_engine", "jumps"},
 } | {name: set() for name in SHARED}
 
 
@@ -101,7 +114,7 @@ def foreign_attributes(tree: Tree) -> list[str]:
 
 
 def _record_fields(module: Module) -> Iterator[str]:
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef):
             marks = {module._full(m.func if isinstance(m, ast.Call) else m) for m in node.decorator_list}
             for item in node.body:
@@ -152,7 +165,7 @@ def names_used_twice(tree: Tree) -> list[str]:
     """Class names that two classes of the package have."""
     paths = defaultdict(list)
     for module in tree.modules.values():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef):
                 paths[node.name].append(f"{module.path}:{node.lineno}")
     return [f"{name} is a class in {' and in '.join(found)}" for name, found in paths.items() if len(found) > 1]

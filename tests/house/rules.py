@@ -21,13 +21,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": _MIDDLE,
     "wire": _MIDDLE | {"engine"},
     "testing": _MIDDLE | {"engine"},
+    "remote": _MIDDLE | {"engine", "wire"},
     "server": _MIDDLE | {"engine", "wire"},
-    "cli": _MIDDLE | {"engine", "wire", "testing", "server"},
+    "cli": _MIDDLE | {"engine", "wire", "testing", "remote", "server"},
     "": _MIDDLE | {"engine"},
     "__main__": {"cli"},
 }
 PURE = {"model", "steps", "replay"}
 CLOCK_FILE = "stepflow.engine.clock"
+LOCK_FILE = "stepflow.drivers.sqlite.locks"  # measures waits, as the server's clock does for PostgreSQL
 # A report shows how old things are, and an engine reads the clock that it goes by.
 TIME_FILES = {"stepflow.drivers.postgres.conditions", "stepflow.drivers.postgres.server_clock"}
 IMPURE_MODULES = {
@@ -49,12 +51,20 @@ EXTRAS = {
     "pytest",
     "starlette",
     "uvicorn",
+    "jinja2",
+    "markupsafe",
+    "msgspec",
+    "urllib3",
+    "httpx2",
+    "google",
+    "anyio",
     "psycopg",
     "rocksdict",
     "sqlalchemy",
     "cryptography",
     "pydantic",
     "opentelemetry",
+    "prometheus_client",
     "xxhash",
 }
 MAX_FILE, MEDIAN_FILE = 400, 150
@@ -139,7 +149,7 @@ def clock_reads(tree: Tree) -> list[str]:
     """Clock reads outside the one file that may do it, also those in SQL texts."""
     wrong = []
     for module in tree.modules.values():
-        if module.name == CLOCK_FILE:
+        if module.name in (CLOCK_FILE, LOCK_FILE):
             continue
         wrong += [
             f"{module.path}:{line} reads a clock: {name}" for name, line in module.uses() if CLOCK_READS.search(name)
@@ -158,10 +168,10 @@ def _texts(module: Module) -> Iterator[tuple[str, int]]:
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docs = {
         id(n.body[0].value)
-        for n in ast.walk(module.tree)
+        for n in module.nodes
         if isinstance(n, holders) and n.body and isinstance(n.body[0], ast.Expr)
     }
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
             yield node.value, node.lineno
 
@@ -180,7 +190,7 @@ def unguarded_threads(tree: Tree) -> list[str]:
                 wrong.append(f"{module.path}:{line} registers a fork handler: use on_fork")
         wrong += [
             f"{module.path}:{node.lineno} waits for a thread that may never end: use join of {BACKGROUND}"
-            for node in ast.walk(module.tree)
+            for node in module.nodes
             if isinstance(node, ast.Call) and not node.args and re.search("thread.join$", ast.unparse(node.func))
         ]
     return wrong
@@ -192,17 +202,20 @@ def inner_imports(tree: Tree) -> list[str]:
         f"{m.path}:{i.line} imports {i.target} inside a function"
         for m in tree.modules.values()
         for i in m.imports
-        if i.inner and not _needs_extra(tree, i.target, frozenset())
+        if i.inner and not _needs_extra(tree, i.target)
     ]
 
 
-def _needs_extra(tree: Tree, target: str, seen: frozenset[str]) -> bool:
-    if target.split(".", maxsplit=1)[0] in EXTRAS:
-        return True
-    name = tree.resolve(target)
-    if not name or name == PACKAGE or name in seen:
-        return False
-    return any(_needs_extra(tree, i.target, seen | {name}) for i in tree.modules[name].imports if not i.inner)
+def _needs_extra(tree: Tree, target: str) -> bool:
+    left, seen = [target], {"", PACKAGE}
+    while left:
+        one = left.pop()
+        if one.split(".", maxsplit=1)[0] in EXTRAS:
+            return True
+        if (name := tree.resolve(one)) not in seen:
+            seen.add(name)
+            left += [i.target for i in tree.modules[name].imports if not i.inner]
+    return False
 
 
 def missing_jobs(tree: Tree) -> list[str]:
@@ -249,7 +262,7 @@ def wide_ports(tree: Tree) -> list[str]:
     return [
         f"{module.path}:{node.lineno} {node.name}: {n} abstract methods, at most {MAX_PORT}"
         for module in tree.modules.values()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef) and (n := sum(map(_is_abstract, node.body))) > MAX_PORT
     ]
 

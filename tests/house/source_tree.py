@@ -34,6 +34,20 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree: every rule looks at them."""
+        return list(ast.walk(self.tree))
+
+    def _outside(self) -> Iterator[ast.AST]:
+        """The nodes that are in no function, and the functions."""
+        left: list[ast.AST] = [self.tree]
+        while left:
+            node = left.pop()
+            yield node
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                left += ast.iter_child_nodes(node)
+
     @property
     def part(self) -> str:
         """The top-level part of the package that it belongs to, e.g. `engine`; empty for the door."""
@@ -46,14 +60,14 @@ class Module:
     @cached_property
     def imports(self) -> list[Import]:
         """Every import, also those inside functions and `if TYPE_CHECKING`."""
-        inner = {id(n) for f in self.functions for n in ast.walk(f)}
+        outer = {id(node) for node in self._outside()}
         found = []
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
-                found += [Import(a.name, node.lineno, id(node) in inner) for a in node.names]
+                found += [Import(a.name, node.lineno, id(node) not in outer) for a in node.names]
             elif isinstance(node, ast.ImportFrom):
                 base = self._base(node)
-                found += [Import(f"{base}.{a.name}", node.lineno, id(node) in inner) for a in node.names]
+                found += [Import(f"{base}.{a.name}", node.lineno, id(node) not in outer) for a in node.names]
         return found
 
     def _base(self, node: ast.ImportFrom) -> str:
@@ -65,13 +79,13 @@ class Module:
 
     @cached_property
     def functions(self) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-        return [n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+        return [n for n in self.nodes if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
 
     @cached_property
     def aliases(self) -> dict[str, str]:
         """Local name -> full name, for everything imported anywhere in the file."""
         names: dict[str, str] = {}
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Import):
                 names |= {
                     a.asname or a.name.split(".")[0]: (a.asname and a.name) or a.name.split(".")[0] for a in node.names
@@ -82,7 +96,7 @@ class Module:
 
     def uses(self) -> Iterator[tuple[str, int]]:
         """Every name or dotted name that is read, spelled in full through the imports, with its line; no arguments."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if (
                 isinstance(node, ast.Name | ast.Attribute)
                 and node not in self._arguments

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
+FILES_OF_PAGES = {".html", ".css", ".js", ".svg", ".md", ".LICENSE"}
 ALLOWED = {"stepflow", "attrs", "cattrs", "typing-extensions"}
 
 
@@ -68,7 +69,7 @@ def bare_python(wheel, tmp_path_factory) -> Path:
 
 
 def run(python: Path, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(python), "-I", *args], cwd=cwd, text=True, capture_output=True, timeout=60, check=False)
+    return subprocess.run([str(python), "-I", *args], cwd=cwd, text=True, capture_output=True, timeout=240, check=False)
 
 
 def test_a_plain_install_brings_only_attrs_and_cattrs(wheel):
@@ -84,6 +85,8 @@ def test_the_wheel_holds_the_package_its_types_and_its_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"stepflow/__init__.py", "stepflow/py.typed", "stepflow/engine/__init__.py"} <= set(names)
     assert any(n.endswith("licenses/LICENSE") for n in names)
+    pages = {str(p.relative_to(ROOT)) for p in (ROOT / "stepflow/server/ui").rglob("*") if p.suffix in FILES_OF_PAGES}
+    assert {"stepflow/server/ui/templates/layout.html", "stepflow/server/ui/static/htmx.LICENSE"} <= pages <= set(names)
     assert {n.split("/")[0] for n in names} == {"stepflow", next(n.split("/")[0] for n in names if ".dist-info" in n)}
 
 
@@ -95,10 +98,11 @@ def test_the_quickstart_runs_with_nothing_else_installed(bare_python, tmp_path):
 
 
 def test_the_command_line_without_its_extra_names_the_install_line(bare_python, tmp_path):
-    done = run(bare_python, "-m", "stepflow", "list", cwd=tmp_path)
-    assert done.returncode == 2
-    assert 'pip install "stepflow[cli]"' in done.stderr
-    assert "Traceback" not in done.stderr
+    for verb, extra in (("list", "cli"), ("serve", "server")):
+        done = run(bare_python, "-m", "stepflow", verb, cwd=tmp_path)
+        assert done.returncode == 2
+        assert f'pip install "stepflow[{extra}]"' in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_the_import_loads_no_server_no_command_line_and_no_test_tools(bare_python, tmp_path):
@@ -106,3 +110,33 @@ def test_the_import_loads_no_server_no_command_line_and_no_test_tools(bare_pytho
     done = run(bare_python, "-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not re.search(r"stepflow\.(cli|server|testing|wire)\b", done.stdout)
+
+
+IMPORTS = {
+    "cli": "stepflow.cli.app, stepflow.cli.worker, stepflow.cli.show",
+    "http": "stepflow.drivers.http",
+    "remote": "stepflow.remote.remote_flow, stepflow.remote.remote_hosts",
+    "server": "stepflow.server, stepflow.cli.serve, stepflow.cli.host, stepflow.cli.token",
+}
+
+
+# As if the modules that its arguments name were not installed, whatever the environment of the tests holds.
+WITHOUT = """import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in sys.argv[1:]:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
+@pytest.mark.parametrize("extra", IMPORTS)
+def test_an_extra_brings_what_its_code_imports(wheel, extra):
+    given = [text for text in requires_of(wheel) if f"extra == '{extra}'" in text or "extra ==" not in text]
+    asked = closure([text.partition(";")[0] for text in given]) | {"stepflow"}
+    brought = metadata.packages_distributions().items()
+    absent = [name for name, owners in brought if asked.isdisjoint(map(canonicalize_name, owners))]
+    assert "pytest" in absent
+    command = [sys.executable, "-c", f"{WITHOUT}import {IMPORTS[extra]}", *absent]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

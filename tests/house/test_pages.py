@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
+import click
 import pytest
 
 from stepflow.cli.app import app
@@ -134,7 +135,8 @@ def test_dots_stand_for_anything_but_the_rest_must_be_equal():
 
 def commands_of(path) -> list[list[str]]:
     """Every `stepflow …` line in the console blocks of a page, as words."""
-    lines = [line for b in blocks_of(path.read_text()) if b.language == "console" for line in b.text.splitlines()]
+    texts = [b.text.replace("\\\n", " ") for b in blocks_of(path.read_text()) if b.language == "console"]
+    lines = [line for text in texts for line in text.splitlines()]
     words = [shlex.split(line.removeprefix("$ "), comments=True) for line in lines]
     return [w[1:] for w in words if w and w[0].endswith("stepflow") and "pip" not in w]
 
@@ -142,7 +144,8 @@ def commands_of(path) -> list[list[str]]:
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_on_the_page_exists_with_its_options(path):
     for verb, *rest in commands_of(path):
-        command = app.commands[verb]
+        command = app.get_command(click.Context(app), verb)
+        assert command is not None, verb
         command.make_context(verb, rest)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
+from opentelemetry.sdk.trace import TracerProvider
+
 from stepflow import (
+    Affected,
     AsyncEngine,
     AsyncRun,
     AsyncSchedule,
@@ -19,11 +22,14 @@ from stepflow import (
     HistoryEntry,
     Idle,
     MemoryDriver,
+    OpenTelemetry,
+    Page,
     Parked,
     RetryPolicy,
     Run,
     RunExists,
     RunFailed,
+    RunFilter,
     RunInfo,
     Schedule,
     ScheduleInfo,
@@ -67,6 +73,8 @@ bare_flow = named("bare").do("a", lambda: print("a")).compile()
 
 def sync_program() -> None:
     clock = VirtualClock()
+    Engine("memory://", instrument=OpenTelemetry(TracerProvider()))
+    Engine("memory://", instrument=False)
     with Engine("sqlite:///orders.db", clock=clock, namespace="eu", concurrency=8, retention=None) as engine:
         engine.register(order_flow, bare_flow)
         run = engine.start(order_flow, Order(1), id="order-1", labels={"tenant": "acme"}, priority=-1)
@@ -85,7 +93,12 @@ def sync_program() -> None:
         assert_type(info.due, datetime | None)
         assert_type(run.history(), list[HistoryEntry])
         assert_type(run.explain(), str)
-        assert_type(engine.runs(flow="order.v1", status=Status.FAILED, limit=5), list[RunInfo])
+        assert_type(engine.runs(flow="order.v1", status=Status.FAILED, limit=5), Page[RunInfo])
+        page = engine.runs(RunFilter(status=["failed"], error_type="ValueError"), order="updated")
+        assert_type(page[0], RunInfo)
+        assert_type(page.next, str | None)
+        assert_type(engine.cancel(RunFilter(open=True), dry_run=False), Affected)
+        assert_type(engine.redrive(["a", "b"]).skipped, Mapping[str, str])
         idle = engine.run_until_idle(advance=True)
         assert_type(idle, Idle)
         assert_type(idle.next_due, datetime | None)

@@ -85,6 +85,12 @@ def signup(wf: Context, inp: Signup) -> Customer:
     return found
 
 
+@workflow("atomic/v1", atomic=True, on_failure="commit")
+def atomic(wf: Context, inp: Signup) -> Customer:
+    assert_type(wf.transaction("t", book, inp.name), Customer)
+    return wf.execute("u", book, wf.tx, inp.name)
+
+
 @workflow("asignup/v1")
 async def asignup(wf: AsyncContext, inp: Signup) -> Customer:
     found = await wf.execute("create/v1", acreate, inp.name)
@@ -108,6 +114,9 @@ def decided(wf: Context) -> int | str | None:
     first = wf.first_of("a", wf.event("yes", int), wf.event("no", str), wf.timer(3))
     assert_type(first, First[int | str | None])
     assert_type(wf.first_of("b", wf.event("yes", int)).value, int)
+    assert_type(wf.first_of("child", wf.start_child("kid", alone), wf.timer(3)), First[int | None])
+    assert_type(wf.wait_for_topic("topic", "rates", float, since="now", timeout=3), float)
+    assert_type(wf.first_of("t", wf.topic("rates", float), wf.timer(3)), First[float | None])
     assert_type(wf.first_of("c", *[wf.event(name, int) for name in ("x", "y")]), First[int])
     return first.value
 
@@ -147,11 +156,19 @@ class Service:
         return len(inp.name)
 
 
+class AsyncService:
+    async def run(self, wf: AsyncContext, inp: Signup) -> int:
+        child = await wf.start_child("a", service, inp)
+        return await wf.result("b", child)
+
+
 service = workflow("service/v1")(Service())
+aservice = workflow("aservice/v1")(AsyncService())
 assert_type(signup, Workflow[Signup, Customer])
 assert_type(asignup, Workflow[Signup, Customer])
 assert_type(alone, Workflow[None, int])
 assert_type(service, Workflow[Signup, int])
+assert_type(aservice, Workflow[Signup, int])
 
 
 def sync_program(engine: Engine) -> None:

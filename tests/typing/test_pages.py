@@ -1,15 +1,13 @@
-"""mypy, strict, accepts the code that people copy: of the README and of all pages, and the examples, which pyright accepts too."""
+"""mypy, strict, accepts the code that people copy from the README and from all pages."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.house.pages import ROOT, blocks_of
-from tests.typing.test_typing import CHECKERS, Place
+from tests.typing.test_typing import mypy_on
 
 
 def pages() -> list[str]:
@@ -41,13 +39,5 @@ def test_the_code_of_pages_type_checks(tmp_path: Path) -> None:
     for name, text in modules.items():
         (tmp_path / name).write_text(text)
         files.append(tmp_path / name)
-    (mypy, _mark), _pyright = CHECKERS
     assert len(files) > 25
-    assert mypy(tmp_path, *files) == set()
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("checker", [checker for checker, _mark in CHECKERS])
-def test_the_examples_type_check(checker: Callable[..., set[Place]], tmp_path: Path) -> None:
-    files = [Path(shutil.copy(path, tmp_path)) for path in sorted((ROOT / "examples").glob("*.py"))]
-    assert checker(tmp_path, *files) == set()
+    assert mypy_on(tmp_path, *files) == set()

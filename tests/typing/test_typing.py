@@ -1,4 +1,4 @@
-"""mypy and pyright, both strict, accept the right programs and refuse each marked line of the wrong ones."""
+"""mypy and pyright, both strict, accept the examples and right programs, and refuse each marked line of the wrong ones."""
 
 from __future__ import annotations
 
@@ -25,8 +25,42 @@ UNTYPED = "[mypy-django.*]\nignore_missing_imports = True\n"
 Place = tuple[str, int]
 """A file, without its suffix, and a line."""
 
+MYPY_MARK, PYRIGHT_MARK = r"\s+# type: ignore\[.*?\]", r"\s+# pyright: ignore\[.*?\]"
 
-def mypy(folder: Path, *files: Path) -> set[Place]:
+
+def examples(_mark: str) -> dict[str, str]:
+    return {path.name: path.read_text() for path in sorted((ROOT / "examples").rglob("*.py"))}
+
+
+def marked(_mark: str) -> dict[str, str]:
+    """The right programs, and the wrong ones with a mark at each line that a checker refuses."""
+    return {path.name: path.read_text() for path in sorted([*HERE.glob("right*.py"), *HERE.glob("wrong*.py")])}
+
+
+def bare(mark: str) -> dict[str, str]:
+    """The wrong programs without the marks."""
+    wrong = {name: text for name, text in marked(mark).items() if name.startswith("wrong")}
+    return {name: "\n".join(re.sub(mark, "", line) for line in text.splitlines()) for name, text in wrong.items()}
+
+
+GROUPS = {"examples": examples, "marked": marked, "bare": bare}
+
+
+def written(programs: dict[str, str], folder: Path) -> list[Path]:
+    """The files of these programs in this folder."""
+    folder.mkdir(exist_ok=True)
+    for name, text in programs.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in programs]
+
+
+def mypy(group: str) -> set[Place]:
+    """Lines with errors of mypy in the programs of a group."""
+    with TemporaryDirectory() as folder:
+        return mypy_on(Path(folder), *written(GROUPS[group](MYPY_MARK), Path(folder)))
+
+
+def mypy_on(folder: Path, *files: Path) -> set[Place]:
     """Lines with errors of mypy; an unused ignore is an error too.
 
     All calls of a test process share a cache, or each would check stepflow itself again.
@@ -45,28 +79,42 @@ def mypy(folder: Path, *files: Path) -> set[Place]:
     return {(name, int(line)) for name, line in re.findall(r"(\w+)\.py:(\d+): error:", done.stdout)}
 
 
-def pyright(folder: Path, *files: Path) -> set[Place]:
+def pyright(group: str) -> set[Place]:
     """Lines with errors of pyright, which must not use mypy's ignores."""
-    for file in files:
-        (folder / file.name).write_text(file.read_text())  # pyright takes no paths outside of its folder
-    config = {
-        "include": [file.name for file in files],
-        "typeCheckingMode": "strict",
-        "enableTypeIgnoreComments": False,
-        "reportUnnecessaryTypeIgnoreComment": "error",
-        "extraPaths": [str(ROOT)],
-    }
-    (folder / "pyrightconfig.json").write_text(json.dumps(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "pyright", "--outputjson", "-p", str(folder), "--pythonpath", sys.executable],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return pyright_found()[group]
+
+
+@cache
+def pyright_found() -> dict[str, set[Place]]:
+    """What pyright finds in each group, by one run: most of its time it reads what the programs import."""
+    texts = {group: programs(PYRIGHT_MARK) for group, programs in GROUPS.items()}
+    # Django has no types: mypy takes its objects as Any, pyright refuses them
+    texts["examples"] = {name: text for name, text in texts["examples"].items() if "import django" not in text}
+    with TemporaryDirectory(prefix="stepflow-pyright-") as name:
+        folder = Path(name)
+        for group, programs in texts.items():
+            written(programs, folder / group)
+        config = {
+            "include": list(texts),
+            "typeCheckingMode": "strict",
+            "enableTypeIgnoreComments": False,
+            "reportUnnecessaryTypeIgnoreComment": "error",
+            "extraPaths": [str(ROOT)],
+        }
+        (folder / "pyrightconfig.json").write_text(json.dumps(config))
+        done = subprocess.run(
+            [sys.executable, "-m", "pyright", "--outputjson", "-p", name, "--pythonpath", sys.executable],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     report = json.loads(done.stdout)
-    assert report["summary"]["filesAnalyzed"] == len(files)
-    found = report["generalDiagnostics"]
-    return {(Path(one["file"]).stem, one["range"]["start"]["line"] + 1) for one in found}
+    assert report["summary"]["filesAnalyzed"] == sum(map(len, texts.values()))
+    found: dict[str, set[Place]] = {group: set() for group in texts}
+    for one in report["generalDiagnostics"]:
+        path = Path(one["file"])
+        found[path.parent.name].add((path.stem, one["range"]["start"]["line"] + 1))
+    return found
 
 
 @cache
@@ -77,29 +125,33 @@ def cache_folder() -> Path:
     return Path(folder.name)
 
 
-CHECKERS = [(mypy, r"\s+# type: ignore\[.*?\]"), (pyright, r"\s+# pyright: ignore\[.*?\]")]
+CHECKERS = pytest.mark.parametrize(
+    ("checker", "mark"), [(mypy, MYPY_MARK), (pyright, PYRIGHT_MARK)], ids=["mypy", "pyright"]
+)
 
 
-@pytest.mark.parametrize(("checker", "mark"), CHECKERS, ids=["mypy", "pyright"])
+@CHECKERS
 def test_right_programs_pass_and_wrong_ones_are_refused_as_marked(
-    checker: Callable[..., set[Place]], mark: str, tmp_path: Path
+    checker: Callable[[str], set[Place]], mark: str
 ) -> None:
-    files = sorted([*HERE.glob("right*.py"), *HERE.glob("wrong*.py")])
-    assert len(files) == 6
-    assert checker(tmp_path, *files) == set()
+    assert len(marked(mark)) == 6
+    assert checker("marked") == set()
 
 
-@pytest.mark.parametrize(("checker", "mark"), CHECKERS, ids=["mypy", "pyright"])
+@CHECKERS
 def test_without_the_marks_exactly_the_marked_lines_are_refused(
-    checker: Callable[..., set[Place]], mark: str, tmp_path: Path
+    checker: Callable[[str], set[Place]], mark: str
 ) -> None:
-    marked: set[Place] = set()
-    bare: list[Path] = []
-    (tmp_path / "bare").mkdir()
-    for file in HERE.glob("wrong*.py"):
-        lines = file.read_text().splitlines()
-        bare.append(tmp_path / "bare" / file.name)
-        bare[-1].write_text("\n".join(re.sub(mark, "", line) for line in lines))
-        marked |= {(file.stem, number) for number, line in enumerate(lines, 1) if re.search(mark, line)}
-    assert len(marked) > 70
-    assert checker(tmp_path, *bare) == marked
+    found = {
+        (name.removesuffix(".py"), number)
+        for name, text in marked(mark).items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if name.startswith("wrong") and re.search(mark, line)
+    }
+    assert len(found) > 70
+    assert checker("bare") == found
+
+
+@CHECKERS
+def test_the_examples_type_check(checker: Callable[[str], set[Place]], mark: str) -> None:
+    assert checker("examples") == set()
