@@ -1,8 +1,8 @@
-"""Find runs by flow, status and labels; count them, read their history, cancel one."""
+"""Find runs by flow, status and labels; count them, read their history, cancel one, redrive all that failed."""
 
 from attrs import define
 
-from stepflow import Engine, named
+from stepflow import Engine, RunFilter, named
 
 
 @define
@@ -40,6 +40,8 @@ with Engine("sqlite:///invoices.db") as engine:
     print("all:   ", engine.tally())
     print("acme:  ", sorted(run.id for run in engine.runs(labels={"tenant": "acme"})))
     print("failed:", [(run.id, run.error and run.error.message) for run in engine.runs(status="failed")])
+    print("by id: ", [run.id for run in engine.runs(RunFilter(id_prefix="invoice-"), order="id", ascending=True)])
+    print("dry:   ", engine.redrive(RunFilter(error_type="ValueError")))
     print("history of invoice-1:")
     for entry in engine.get("invoice-1").history():
         print("  ", entry.position, entry.exchange, entry.status)

@@ -1,4 +1,4 @@
-"""A long step makes each of its calls once: its second attempt goes on behind the last call that was finished."""
+"""A long step makes each of its calls once: its second attempt continues after the last call that was finished."""
 
 from attrs import define, field
 

@@ -1,0 +1,69 @@
+"""The server of the game as a real process."""
+
+from __future__ import annotations
+
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from tests.house.pages import ROOT
+
+FOLDER = ROOT / "examples" / "realtime_game"
+LIMIT_S = 60
+
+
+@define
+class Server:
+    """`play.py` on a port of its own, that can be killed and started again."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[str] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, str(FOLDER / "play.py"), "--port", str(self.port)]
+        env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": "/usr/bin:/bin"}
+        with (self.folder / "log.txt").open("a") as log:
+            log.write("start\n")
+            log.flush()
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            assert self.process.stdout is not None
+            for line in self.process.stdout:
+                log.write(line)
+                if "Uvicorn running on" in line:
+                    break
+            else:
+                pytest.fail(f"the server did not start:\n{(self.folder / 'log.txt').read_text()}")
+
+    def kill(self) -> str:
+        """SIGKILL; what it printed until then."""
+        assert self.process is not None
+        self.process.kill()
+        printed, _ = self.process.communicate(timeout=LIMIT_S)
+        self.process = None
+        return printed
+
+
+def free_port() -> int:
+    """A port below those that the system gives to outgoing connections, so that nothing takes it while the server is dead."""
+    numbers = list(range(20_000, 30_000))
+    random.SystemRandom().shuffle(numbers)
+    for port in numbers:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no port is free")
