@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite.users_connection import UsersCursor
 from stepflow.errors import StepflowError
 from stepflow.testing.conformance import Sessions
 
@@ -105,6 +106,19 @@ def test_nothing_waits_for_values_that_a_function_makes_for_its_statement(tmp_pa
         thread.join()
         assert len(raised) == 1
         assert other.execute("select * from bank").fetchall() == []
+
+
+def test_every_cursor_of_the_connection_waits_for_the_thread_that_is_at_work(tmp_path: Path) -> None:
+    with closing(Sessions(SqliteDriver(tmp_path / "runs.db"))) as sessions:
+        connection = (opened := sessions.session().begin()).connection
+        cursors = [
+            connection.cursor(),
+            connection.execute("create table bank (name text)"),
+            connection.executemany("insert into bank values (?)", [("a",)]),
+            connection.cursor().execute("select 1"),
+        ]
+        opened.roll_back()
+        assert {type(cursor) for cursor in cursors} == {UsersCursor}
 
 
 def test_a_function_may_have_cursors_of_its_own_kind(tmp_path: Path) -> None:

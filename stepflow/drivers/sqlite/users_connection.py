@@ -62,10 +62,10 @@ class SqliteUsersConnection(_Base):  # type: ignore[misc,valid-type]  # which on
 
     def execute(self, statement: str, values: Any = (), /) -> sqlite3.Cursor:
         """As on every connection."""
+        if not self.ended:  # a cursor that `sqlite3` makes by itself would be read without the lock
+            return self.cursor().execute(statement, values)  # type: ignore[no-any-return]
         with self.alone:
-            if self.ended:
-                return super().execute(statement, values)  # type: ignore[no-any-return]
-            return sqlite3.Connection.execute(self, statement, values)
+            return super().execute(statement, values)  # type: ignore[no-any-return]
 
     def executemany(self, statement: str, rows: Iterable[Any], /) -> sqlite3.Cursor:
         """As on every connection."""
