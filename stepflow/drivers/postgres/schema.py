@@ -33,6 +33,11 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((_number_of(file.name), file.read_text("utf-8")) for file in _folder().iterdir())
 
 
+def tables() -> str:
+    """The SQL that makes at once what all migrations make one after another."""
+    return (files("stepflow.drivers.postgres") / "schema.sql").read_text("utf-8")
+
+
 def _folder() -> Traversable:
     return files("stepflow.drivers.postgres") / "migrations"
 
@@ -127,9 +132,8 @@ def _migrate(connection: Connection, place: ServerTarget) -> None:
         last = _version(_read_meta(connection, place) if has_meta else {}, place)
         if not connection.execute(HAS_SCHEMA, (place.schema,)).fetchall():
             connection.execute(f'create schema "{place.schema}"')
-        for number, script in migrations():
-            if number > last:
-                connection.execute(for_schema(script, place.schema))
+        for script in [script for number, script in migrations() if number > last] if last else [tables()]:
+            connection.execute(for_schema(script, place.schema))
         for note in _notes(place, newest(), last):
             connection.execute(note)
         if last and citus.is_distributed(connection, place):
