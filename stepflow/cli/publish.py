@@ -15,9 +15,7 @@ from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.bulk import Affected
-from stepflow.engine.client.client import payload_text
 from stepflow.engine.client.filters import RunFilter
-from stepflow.engine.client.payload_check import check_payload
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
@@ -41,8 +39,8 @@ def command(
 ) -> int | None:
     """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID.
 
-    With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. Without --flows every payload is
-    accepted; one that does not fit fails the step that takes it.
+    With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. A payload that does not fit what a
+    workflow waits for is refused; for a chain, --flows tells the types. Where nothing tells them it is accepted, and fails the step that takes it.
     """
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
     many = every or wanted != RunFilter()
@@ -53,11 +51,9 @@ def command(
 
     async def work(engine: AsyncEngine) -> Status:
         run = engine.get(run_id)
-        if flows and (flow := flows.get((await run.info()).flow)):
-            check_payload(flow, event, payload_text(payload))
-            run = engine.get(
-                flow, run_id
-            )  # a handle that knows its flow warns of an event for which that does not wait
+        engine.register(*flows.values())
+        if flow := await run.check_event(event, payload):
+            run = engine.get(flow, run_id)  # it warns of an event for which the flow does not wait
         await run.publish(event, payload, id=event_id)
         return await run.status()
 

@@ -94,6 +94,39 @@ def test_a_payload_that_does_not_fit_is_refused_with_the_flows(many):
     )
 
 
+ASKING = """
+from attrs import define
+from stepflow import Context, workflow
+
+@define
+class Answer:
+    approved: bool
+    amount: int = 0
+
+@workflow("asks.v1")
+def asks(wf: Context) -> int:
+    return wf.wait_for_event("answer", "answered", Answer).amount
+"""
+
+
+def test_a_payload_that_a_workflow_does_not_wait_for_is_refused_without_its_code(stepflow, tmp_path):
+    (tmp_path / "asking.py").write_text(ASKING)
+    for run_id in ("a", "b"):
+        stepflow("start", "asking", "--id", run_id)
+    stepflow("worker", "asking", "--until-idle")
+    why = 'amount: "much" does not fit: give a whole number'
+    for flows in ((), ("--flows", "shop"), ("--flows", "asking")):
+        assert stepflow("publish", "a", "answered", '{"approved": true, "amount": "much"}', *flows) == ""
+        assert (stepflow.code, why in stepflow.err) == (1, True)
+        many = ("publish", "answered", '{"approved": true, "amount": "much"}', "--flow", "asks.v1", *flows)
+        assert stepflow(*many, "--yes") == "0 runs changed, 2 skipped\n"
+        assert why in stepflow.err
+    assert stepflow("publish", "a", "answered", '{"approved": true, "amount": 7}') == "a: answered is published\n"
+    stepflow("worker", "asking", "--until-idle")
+    assert stepflow.json("show", "a")["exchange"] == 7
+    assert stepflow.json("show", "b")["info"]["unread"] == {}
+
+
 def test_a_misspelt_event_is_stored_with_a_warning_if_the_flow_is_known(many, caplog):
     assert many("publish", "order-1", "order.aproved", '"Ada"') == "order-1: order.aproved is published\n"
     assert caplog.messages == []

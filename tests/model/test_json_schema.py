@@ -18,7 +18,7 @@ import pytest
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec
 from stepflow.model.json_schema import LONGEST, json_schema, schemas_text
-from stepflow.server.ui.schema_check import problem_of
+from stepflow.model.schema_check import problem_of
 
 T = TypeVar("T")
 Cents = NewType("Cents", int)
@@ -158,6 +158,22 @@ def test_the_place_and_the_remedy_are_told():
     line = {"sku": "a", "price": "1", "count": "many"}
     stored = {"model": {"number": 1}, "box": {"inside": 1}, "lines": [line]}
     assert problem_of(stored, schema, schema) == 'lines[0].count: "many" does not fit: give a whole number, e.g. 3'
+
+
+class Open(pydantic.BaseModel, extra="allow"):
+    number: int
+
+
+@pytest.mark.parametrize(
+    ("type_", "stored"),
+    [(Open, {"number": 1, "more": "x"}), (Decimal, 1.5), (Decimal, 3), (Box[Literal["a/b"]], {"inside": "a/b"})],
+    ids=lambda one: str(one)[:30],
+)
+def test_what_the_type_takes_in_other_forms_meets_its_schema(type_, stored):
+    Codec(type_).decode(json.dumps(stored))
+    schema = json_schema(type_)
+    assert schema is not None
+    assert problem_of(stored, schema, schema) == ""
 
 
 def test_types_without_a_schema():

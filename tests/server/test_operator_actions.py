@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from typing import Literal
 
 import pytest
 
-from stepflow import AsyncEngine, Unavailable
+from stepflow import AsyncEngine, Context, Unavailable, workflow
 from stepflow.server.audit import _labels
 from tests.server.operating import Order, doubled, nightly_flow, operating, order_flow
 
@@ -66,6 +67,28 @@ async def test_a_payload_that_does_not_fit_is_refused_if_the_flow_is_known(store
         await operator.post("/run/publish", id="o", event="confirmed", payload="by phone")
         await operator.engine.run_until_idle()
         assert (await operator.engine.get(order_flow, "o").result()).note == "by phone"
+
+
+@workflow("asks.v1")
+def asks(wf: Context) -> str:
+    return wf.wait_for_event("answer", "answered", Literal["yes", "no"])
+
+
+async def test_a_payload_that_a_workflow_does_not_wait_for_is_refused_without_its_code(store):
+    async with operating(store) as operator:
+        operator.engine.register(asks)
+        await operator.engine.start(asks, id="w")
+        await operator.engine.run_until_idle()
+        wrong = await operator.post("/run/publish", 422, id="w", event="answered", payload="maybe")
+        assert '"maybe" does not fit: give one of "yes", "no"' in wrong["message"]
+        many = await operator.post("/runs/publish", filter={}, event="answered", payload="maybe", dry_run=False)
+        assert (many["count"], 'give one of "yes", "no"' in many["skipped"]["w"]) == (0, True)
+        assert [(one["outcome"], one["message"]) for one in await entries(operator, target="w")] == [
+            ("failed_precondition", "")  # the text has the value, which no audit keeps
+        ]
+        await operator.post("/run/publish", id="w", event="answered", payload="yes")
+        await operator.engine.run_until_idle()
+        assert await operator.engine.get(asks, "w").result() == "yes"
 
 
 async def test_limits_and_deduplication_of_a_start(store):

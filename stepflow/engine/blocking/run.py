@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from stepflow.engine.blocking.base import RunBase
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.replay.dry_run import Recording
 
@@ -44,6 +45,10 @@ class Run(RunBase[E]):
     def unfit_events(self) -> list[str]:
         """Why the waits of the flow cannot take events that are stored for the run, one text for each; needs `get(flow, id)`."""
         return self._call(self._run.unfit_events())
+
+    def check_event(self, name: str, payload: Any) -> Flow[Any, Any] | None:
+        """Raises CodecError for an event that the wait of the run cannot take, as far as its flow, or what a workflow stored, tells; its flow, if that is known."""
+        return self._call(self._run.check_event(name, payload))
 
     def recording(self) -> Recording:
         """What is stored of a run of a workflow: its input, its journal and its unread events."""

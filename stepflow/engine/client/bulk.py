@@ -136,7 +136,9 @@ class PublishVerb(Verb):
         """The event of the run."""
         if record.state.transition.status not in ("", "failed"):
             raise StepflowError(f"it is {record.state.transition.status}")
-        check_payload(self.flows.get(record.created.flow), self.event.name, self.event.payload)
+        flow, row = self.flows.get(record.created.flow), record.row
+        waits = record if row is None or not row.paused else None  # what a paused run has unread is not known here
+        check_payload(flow, self.event.name, self.event.payload, waits, now)
         return Commit(publish=(evolve(self.event, run_id=record.state.id, published_at=now),))
 
 

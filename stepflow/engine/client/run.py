@@ -14,6 +14,7 @@ from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client, payload_text
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.client.payload_check import check_payload
 from stepflow.engine.client.resolve import failure_text
 from stepflow.engine.clock import Clock, uuid7
 from stepflow.errors import CodecError, RunExists
@@ -107,6 +108,13 @@ class AsyncRun(Generic[E]):
             for event, why in found
             if why and event.name in flow.events
         ]
+
+    async def check_event(self, name: str, payload: Any) -> Flow[Any, Any] | None:
+        """Raises CodecError for an event that the wait of the run cannot take, as far as its flow, or what a workflow stored, tells; its flow, if that is known."""
+        record = await self._client.load(self.id)
+        flow = self._known_flow(record.created.flow)
+        check_payload(flow, name, payload_text(payload), record, self._clock.now())
+        return flow
 
     async def recording(self) -> Recording:
         """What is stored of a run of a workflow: its input, its journal and its unread events."""

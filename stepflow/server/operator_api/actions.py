@@ -9,8 +9,6 @@ from typing import Annotated, Any
 from attrs import frozen
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from stepflow.engine.client.client import payload_text
-from stepflow.engine.client.payload_check import check_payload
 from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import CodecError, StepflowError, UnknownFlow
 from stepflow.model.flow import Flow
@@ -160,8 +158,7 @@ async def publish_event(call: OperatorCall) -> RunChanged:
     """Give a run an event."""
     body: PublishBody = call.body
     run = call.engine.get(body.id)
-    flow = call.engine.flows.get((await call.engine.client.load(body.id)).created.flow)
-    check_payload(flow, body.event, payload_text(body.payload))
+    await run.check_event(body.event, body.payload)
     await run.publish(body.event, body.payload, id=body.event_id)
     return await _changed(run)
 

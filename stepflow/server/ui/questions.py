@@ -11,8 +11,8 @@ from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.info import RunInfo
 from stepflow.model.family import RESERVED
 from stepflow.model.lifecycle import Status
+from stepflow.model.schema_check import resolved
 from stepflow.server.ui.run_asks import payload_schema
-from stepflow.server.ui.schema_check import resolved
 from stepflow.server.ui.view import UiPage, View
 
 SIZE = 50  # runs of a page

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from attrs import evolve, field, frozen
 from starlette.datastructures import FormData
 
+from stepflow.model.schema_check import problem_of, resolved
 from stepflow.server.errors import Refusal
-from stepflow.server.ui.schema_check import problem_of, resolved
 
 Schema = Mapping[str, Any]
 Kind = Literal["text", "whole", "number", "select", "json", "hidden"]

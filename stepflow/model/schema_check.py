@@ -46,9 +46,7 @@ def resolved(root: Schema, schema: Schema) -> Schema:
         reference = schema.get("$ref")
         if reference is None:
             break
-        target: Any = root
-        for part in str(reference).removeprefix("#/").split("/"):
-            target = target[part]
+        target = root.get("$defs", {}).get(str(reference).removeprefix("#/$defs/"), {})  # the name may have a `/`
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
     return schema
 
@@ -83,6 +81,8 @@ def _is_kind(value: Any, schema: Schema) -> bool:
         return True
     if isinstance(value, bool):
         return kind == "boolean"
+    if schema.get("format") == "decimal" and isinstance(value, int | float):
+        return True  # a Decimal is written as text, and read from a number, too
     return isinstance(value, KINDS[kind][1]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
@@ -122,7 +122,11 @@ def _inside(value: Any, schema: Schema, root: Schema, place: str, depth: int) ->
         for name in schema.get("required", ()):
             if name not in value:
                 yield f"{place and place + ': '}it has no {json.dumps(name)}"
-        if known and (unknown := [name for name in value if name not in known]):
+        if (
+            known
+            and not schema.get("additionalProperties")
+            and (unknown := [name for name in value if name not in known])
+        ):
             yield f"{place and place + ': '}{json.dumps(unknown[0])} is unknown: it has {', '.join(known)}"
         for name, item in value.items():
             part = known.get(name, rest if isinstance(rest, Mapping) else {})

@@ -1,0 +1,104 @@
+"""Payloads for the wait of a workflow, which no code of the caller knows: the schema that the run stored tells what fits."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from stepflow import CodecError, Context, Engine, RunFilter, workflow
+
+
+@attrs.define
+class Answer:
+    approved: bool
+    amount: int = 0
+
+
+@workflow("asks.v1")
+def asks(wf: Context) -> str:
+    answer = wf.wait_for_event("answer", "answered", Answer)
+    return wf.wait_for_event("why", "answered", str) if answer.approved else "no"
+
+
+UNFIT = {"approved": True, "amount": "much"}
+
+
+@pytest.fixture
+def waiting(engine):
+    """Two runs that wait; the engine that publishes does not know their flow."""
+    engine.register(asks)
+    for run_id in ("a", "b"):
+        engine.start(asks, id=run_id)
+    engine.run_until_idle()
+    return engine
+
+
+@pytest.fixture(params=[True, False], ids=["registered", "unknown"])
+def publisher(request, waiting, store, clock):
+    """An engine that may know the workflow: neither knows the types of its waits."""
+    with Engine(store, clock=clock) as engine:
+        if request.param:
+            engine.register(asks)
+        yield engine
+
+
+def test_an_unfit_payload_is_refused_with_its_field(waiting, publisher):
+    run = publisher.get("a")
+    with pytest.raises(CodecError) as refused:
+        run.check_event("answered", UNFIT)
+    assert str(refused.value) == (
+        "event 'answered' of run 'a': the payload does not fit what it waits for: amount: \"much\" does not fit: give a whole number, e.g. 3"
+    )
+    with pytest.raises(CodecError, match='it has no "approved"'):
+        run.check_event("answered", {"amount": 1})
+    run.check_event("answered", Answer(True))
+    run.check_event("other", "anything")
+    done = publisher.publish(RunFilter(flow="asks.v1"), "answered", UNFIT, dry_run=False)
+    assert (done.count, set(done.skipped)) == (0, {"a", "b"})
+    assert "amount" in done.skipped["a"]
+    assert publisher.publish(["a"], "answered", Answer(True)).ids == ["a"]
+    assert waiting.get("a").info().unread == {"answered": 1}
+
+
+def test_what_comes_behind_an_event_is_for_another_wait(waiting, publisher):
+    publisher.publish(["a"], "answered", Answer(True))
+    publisher.get("a").check_event("answered", "because")
+    assert publisher.publish(["a"], "answered", "because").ids == ["a"]
+    waiting.run_until_idle()
+    assert waiting.get("a").result() == "because"
+
+
+def test_so_it_is_while_the_run_is_paused(waiting, publisher):
+    run = publisher.get("a")
+    run.pause()
+    with pytest.raises(CodecError, match="amount"):
+        run.check_event("answered", UNFIT)
+    run.publish("answered", Answer(True))
+    run.check_event("answered", "because")
+    assert publisher.publish(["a"], "answered", "because").ids == ["a"]
+    run.resume()
+    waiting.run_until_idle()
+    assert waiting.get("a").result() == "because"
+
+
+def test_a_run_that_does_not_wait_for_it_takes_any_payload(waiting, publisher):
+    waiting.get("a").publish("answered", Answer(False))
+    waiting.run_until_idle()
+    publisher.get("a").check_event("answered", UNFIT)  # that it has ended is told by publish
+    waiting.get("b").publish("answered", Answer(True))
+    waiting.run_until_idle()
+    with pytest.raises(CodecError, match="give a text"):  # the second wait has another type
+        publisher.get("b").check_event("answered", {"approved": True})
+
+
+def test_the_check_of_runs_by_ids_reads_nothing_more(waiting, store, clock, monkeypatch):
+    reads = []
+    with Engine(store, clock=clock) as engine:
+        reader = engine._engine._session.reader
+        read, load = reader.read, reader.load
+        monkeypatch.setattr(reader, "read", lambda query: (reads.append(query), read(query))[1])
+        monkeypatch.setattr(reader, "load", lambda ids: (reads.append(ids), load(ids))[1])
+        engine.publish(["a", "b"], "answered", UNFIT)
+        assert len(reads) == 1
+        engine.get(asks, "a").publish("answered", Answer(True))
+        assert len(reads) == 1
