@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.game.served import FOLDER, Server, free_port
+from tests.game.served import FOLDER, Server
+from tests.ports import free_port
 
 sys.path.append(str(FOLDER))  # the modules of the example have names that nothing else has
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,17 +51,3 @@ class Server:
         printed, _ = self.process.communicate(timeout=LIMIT_S)
         self.process = None
         return printed
-
-
-def free_port() -> int:
-    """A port below those that the system gives to outgoing connections, so that nothing takes it while the server is dead."""
-    numbers = list(range(20_000, 30_000))
-    random.SystemRandom().shuffle(numbers)
-    for port in numbers:
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 from attrs import evolve, frozen
 
-from tests.game.served import Server, free_port
+from tests.game.served import Server
+from tests.ports import free_port
 
 LIMIT_S = 60
 

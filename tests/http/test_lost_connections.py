@@ -22,6 +22,7 @@ from stepflow.drivers.registry import driver_for
 from stepflow.errors import OutcomeUnknown, RevMismatch, StoreError, Unavailable
 from stepflow.testing.conformance.kit import FLOWS, NOW, creation, numbers
 from tests.http.served import Served
+from tests.ports import free_port, refusing_port
 
 LIMIT_S = 60
 
@@ -131,9 +132,10 @@ def test_runs_end_though_answers_are_lost(served):
 
 def test_a_server_that_is_not_there(monkeypatch):
     monkeypatch.setattr("stepflow.drivers.http.client.RETRY_S", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(Unavailable, match=f"the server at http://127.0.0.1:{port} does not answer"):
+    with (
+        refusing_port() as port,
+        pytest.raises(Unavailable, match=f"the server at http://127.0.0.1:{port} does not answer"),
+    ):
         driver_for(f"http://secret@127.0.0.1:{port}").connect("", Owner("a", "host", 1), NOW)
 
 
@@ -196,9 +198,7 @@ class Restarted:
     """`stepflow serve` in a process, on one port, which is killed and started again."""
 
     def __init__(self, tmp_path, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._tmp_path, self._options = tmp_path, options
+        self.port, self._tmp_path, self._options = free_port(), tmp_path, options
         self.start()
 
     def start(self) -> None:

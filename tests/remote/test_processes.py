@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import socket
 
 import pytest
 
 from stepflow import Engine
 from stepflow.model.recovery import TRIED
 from stepflow.remote import RemoteHosts, remote_flow
+from tests.ports import free_port
 from tests.postgres.server import Server
 from tests.processes.harness import Nursery, eventually
 from tests.remote.hosting import SECRET
@@ -44,9 +44,7 @@ class Hosts:
         self.children = {}
 
     def host(self, name):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        place = f"http://127.0.0.1:{port}"
+        place = f"http://127.0.0.1:{free_port()}"
         self.children[name] = self._stepflow(name, "host", "tests.remote.served_flows", "--url", place)
         eventually(lambda: self.registered(place) == "running")
         return place

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
-import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -39,15 +37,6 @@ class Site:
 
     url: str
     engine: Engine
-
-
-def free_port() -> int:
-    """A port below those that the system gives to outgoing connections, so that nothing takes it between two servers."""
-    for port in random.SystemRandom().sample(range(20_000, 30_000), 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 @contextmanager

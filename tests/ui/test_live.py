@@ -10,8 +10,9 @@ import pytest
 from stepflow import Engine, named
 from stepflow.server.change_signal import ChangeSignal
 from stepflow.server.ui.live import PERIOD_S, POLL_S, REST, event, updates
+from tests.ports import free_port
 from tests.ui.browser import expect
-from tests.ui.conftest import free_port, serving
+from tests.ui.conftest import serving
 
 pytestmark = pytest.mark.anyio
 
