@@ -32,10 +32,10 @@ async def main() -> None:
         runs = [await engine.start(page_flow, Page(f"https://example.org/{n}")) for n in range(200)]
         begin = time.perf_counter()
         async with engine.worker():  # advances runs in the background
-            pages = await asyncio.gather(*(run.result(timeout=30) for run in runs))
+            pages = await asyncio.gather(*(run.result(timeout=60) for run in runs))
         took = time.perf_counter() - begin
         print(f"{len(pages)} pages, {sum(page.words for page in pages)} words")
-        print("one after the other it takes 10 s; this took", "less than 5 s" if took < 5 else f"{took:.1f} s")
+        print(f"one after the other it takes 10 s; this took {took:.1f} s")
 
 
 asyncio.run(main())

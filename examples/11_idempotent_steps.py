@@ -33,6 +33,6 @@ with Engine("sqlite:///refunds.db") as engine:
     engine.register(refund_flow)
     run = engine.start(refund_flow, Refund(1250), id="refund-9")
     with engine.worker():  # advances runs in the background
-        print(run.result(timeout=30))
+        print(run.result(timeout=60))
 print("transfers at the bank:", bank.execute("SELECT count(*), sum(cents) FROM transfer").fetchone())
 bank.close()

@@ -276,11 +276,12 @@ def test_attempts_that_hang_time_out_in_real_time(store: Driver, is_async: bool)
     import threading
 
     over, calls = threading.Event(), list[int]()
+    first = iter([True])  # which call is the first is decided once, however threads overlap
 
     def hang() -> str:
         calls.append(current().attempt)
-        if len(calls) == 1:
-            over.wait(20)
+        if next(first, False):
+            over.wait(60)
         return "done"
 
     async def ahang() -> str:
@@ -302,10 +303,10 @@ def test_attempts_that_hang_time_out_in_real_time(store: Driver, is_async: bool)
         engine.register(chosen)
         run = engine.start(chosen)
         with engine.worker():
-            assert run.result(timeout=30) == "done"
+            assert run.result(timeout=60) == "done"
         over.set()
     assert len(calls) > 1
-    assert calls == list(range(1, len(calls) + 1))  # a busy machine may let the second one time out as well
+    assert sorted(calls) == list(range(1, len(calls) + 1))  # a busy machine may let the second one time out as well
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), BaseException("odd")])
