@@ -108,7 +108,7 @@ def test_on_a_terminal_there_is_a_table(spawn):
     output(spawn("start", "spin", "--id", "run-1"))
     ours, theirs = pty.openpty()
     process = spawn("list", stdout=theirs)
-    process.wait(30)
+    process.wait(60)
     os.close(theirs)
     text = os.read(ours, 65536).decode()
     os.close(ours)
@@ -125,7 +125,7 @@ def test_a_narrow_terminal_cuts_no_id(spawn):
         stdout=theirs,
         env=os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "40"},
     )
-    process.wait(30)
+    process.wait(60)
     os.close(theirs)
     text = os.read(ours, 65536).decode()
     os.close(ours)

@@ -175,7 +175,7 @@ class TestKilled:
         process = demo(killed.folder, stdout=theirs, stderr=theirs, stdin=theirs)
         os.close(theirs)
         output = read_all(ours)
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
         assert "1200/1200" in output
         assert ledger(killed.folder) == before
 

@@ -119,7 +119,7 @@ def test_a_background_worker_says_so_and_raises_it_at_its_end(driver, harm, capl
             harm(driver.path)
             with pytest.raises(StoreReplaced):
                 engine.start(FLOW, {}, id="before")
-            assert ended.wait(30)
+            assert ended.wait(60)
 
     def hears(record: logging.LogRecord) -> bool:
         if "the worker ends" in record.getMessage():

@@ -33,7 +33,7 @@ class WatchedStore(MemoryStore):
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         self.entered.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(60)
         self.batches.append(list(batch))
         self.threads.append(threading.current_thread().name)
         self.waited_s += self.waits_s

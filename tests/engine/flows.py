@@ -91,16 +91,16 @@ def held_run(engine: Engine) -> Iterator[Run[Order]]:
 
     def slow(order: Order) -> None:
         began.set()
-        go_on.wait(30)
+        go_on.wait(60)
 
     flow = named("slow", Order).do("s", slow).compile()
     engine.register(flow)
     with engine.worker():
         run = engine.start(flow, Order(), id="held")
-        assert began.wait(30)
+        assert began.wait(60)
         try:
             yield run
         finally:
             go_on.set()
         with suppress(StepflowError):  # one that was cancelled
-            run.result(timeout=30)
+            run.result(timeout=60)

@@ -190,4 +190,4 @@ def test_a_handler_that_always_says_yes_takes_each_event_once(store, clock, latc
             assert run.status() is Status.WAITING
         run.publish("paid", 3)
         engine.run_until_idle()
-        assert (run.result(timeout=5).log, got) == (["half of 3"], [1, 2, 3])
+        assert (run.result(timeout=60).log, got) == (["half of 3"], [1, 2, 3])

@@ -40,7 +40,7 @@ from stepflow.model.recovery import ENABLED
 from tests.engine.flows import Order, chain
 from tests.engine.heard import heard
 
-WAIT_S = 20
+WAIT_S = 60.0
 
 
 def store_of_me() -> MemoryStore:

@@ -17,7 +17,7 @@ from stepflow.engine.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
 from tests.engine.heard import heard
 
-WAIT_S = 20
+WAIT_S = 60.0
 
 
 @pytest.fixture

@@ -54,9 +54,9 @@ def test_they_fail_the_run_at_once_and_nothing_else(store, clock, style, real, e
         idle = engine.run_until_idle()
         assert (idle.completed, idle.failed) == (1, 1)
         with pytest.raises(RunFailed) as failed:
-            run.result(timeout=5)
+            run.result(timeout=60)
         assert type(error).__name__ in f"{failed.value.type} {failed.value.message}"
-        assert other.result(timeout=5).log == ["a", "b"]
+        assert other.result(timeout=60).log == ["a", "b"]
         assert "tried" not in run.exchange().log
 
 
@@ -68,7 +68,7 @@ def test_stop_iteration_is_an_error_like_others(store, clock, style, real):
         engine.register(flow)
         run = engine.start(flow, Order())
         engine.run_until_idle()
-        assert run.result(timeout=5).log[-2:] == ["tried", "c"]
+        assert run.result(timeout=60).log[-2:] == ["tried", "c"]
 
 
 @STYLE
@@ -144,7 +144,7 @@ def test_a_base_exception_in_a_handler_fails_the_run(store, clock, real):
         run = engine.start(flow, Order())
         assert engine.run_until_idle().failed == 1
         with pytest.raises(RunFailed, match="SystemExit"):
-            run.result(timeout=5)
+            run.result(timeout=60)
 
 
 def test_cancelling_the_caller_hands_the_run_back(store):

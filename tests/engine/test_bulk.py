@@ -280,7 +280,7 @@ def test_a_verb_on_a_loop_of_its_own(store):
         with engine.worker():
             last = engine.start(GOOD, Order())
             assert engine.cancel(RunFilter(flow="waits"), dry_run=False).count == 120
-            last.result(timeout=30)
+            last.result(timeout=60)
         assert engine.tally()["waits"] == {"cancelled": 120}
 
 
@@ -290,7 +290,7 @@ def test_a_run_that_a_worker_holds_is_cancelled_by_it(store):
             assert engine.cancel(RunFilter(status="running"), dry_run=False).ids == ["held"]
             assert run.info().cancel_requested
         with pytest.raises(StepflowError, match="cancelled"):
-            run.result(timeout=30)
+            run.result(timeout=60)
 
 
 def test_runs_of_a_known_flow_take_no_payload_of_another_type(full, store):

@@ -21,7 +21,7 @@ from stepflow import Engine, RunFailed, Status, StepflowError, named
 from stepflow.engine import session as sessions
 from tests.engine.flows import Order, chain, note
 
-WAIT_S = 20
+WAIT_S = 60.0
 ME = threading.get_ident
 _before: list[threading.Thread] = []  # threads that other tests have left behind
 
@@ -352,7 +352,7 @@ def test_a_forked_child_that_ends_leaves_its_parents_loop_alone(tmp_path):
                 sys.exit(0)
             assert os.waitpid(pid, 0)[1] == 0
             with engine.worker():
-                print(engine.get("one").result(timeout=20))
+                print(engine.get("one").result(timeout=60))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False

@@ -27,7 +27,7 @@ from stepflow import flow as function
 from stepflow.drivers.port.commit import Owner
 from tests.engine.flows import Flaky, Order, chain, note
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 @pytest.mark.parametrize("wait", ["event", "event with time-out", "poll", "start"])

@@ -13,7 +13,7 @@ from stepflow.testing import VirtualClock
 from tests.engine.clocks import ManualClock
 from tests.engine.flows import Order, chain, note
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def test_forward_makes_timers_due(engine, clock):

@@ -109,7 +109,7 @@ engine = Engine(sys.argv[1]).open()
 engine.register(flow)
 worker = engine.worker()
 worker.__enter__()
-print(engine.start(flow, {}, id="one").result(timeout=30))
+print(engine.start(flow, {}, id="one").result(timeout=60))
 """
 
 

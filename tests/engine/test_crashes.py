@@ -201,7 +201,7 @@ def test_run_until_idle_waits_until_an_owner_without_heartbeat_is_dead(store, se
             engine._engine._session.heartbeat.beat()
             clock.leap(2)
         assert engine.run_until_idle().completed == 1
-        assert run.result(timeout=5).log == ["a"]
+        assert run.result(timeout=60).log == ["a"]
 
 
 def test_two_living_engines_do_not_wait_for_each_other(store):
@@ -212,4 +212,4 @@ def test_two_living_engines_do_not_wait_for_each_other(store):
         with one.worker():
             runs = [two.start(flow, Order(), id=f"run-{n}") for n in range(20)]
             two.run_until_idle()
-            assert all(run.result(timeout=20).log == ["a"] for run in runs)
+            assert all(run.result(timeout=60).log == ["a"] for run in runs)

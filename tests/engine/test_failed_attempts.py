@@ -77,7 +77,7 @@ def test_only_what_ended_is_saved(failures, inner, outer, is_async, real):
         engine.register(compiled)
         run = engine.start(compiled, Work())
         engine.run_until_idle()
-        work = run.result(timeout=5)
+        work = run.result(timeout=60)
         failed = sum(failures)
         accepted = {"yes": "inner", "policy": ""}.get(inner, "outer" if outer == "yes" else "")
         assert work.handled == [accepted] * failed if accepted else work.handled == []
@@ -164,4 +164,4 @@ def test_a_poll_that_raises_leaves_no_trace(store, clock, real):
         engine.register(flow)
         run = engine.start(flow, Order())
         engine.run_until_idle()
-        assert run.result(timeout=5).log == ["look"]
+        assert run.result(timeout=60).log == ["look"]

@@ -10,7 +10,7 @@ from stepflow.engine import loop_thread
 from stepflow.engine.caller_loop import CallerLoop
 from tests.engine.flows import Order, chain
 
-WAIT_S = 20
+WAIT_S = 60.0
 
 
 def test_a_call_that_waits_for_nothing_does_not_run_the_loop(store, monkeypatch):

@@ -70,7 +70,7 @@ def check(store: str, clock: VirtualClock | None, style: str, policy: str, maker
         assert "Hostile" in info.error.traceback
         assert len(calls) == expected(maker(), policy)
         assert run.exchange().log == []
-        assert other.result(timeout=5).log == ["a", "b"]
+        assert other.result(timeout=60).log == ["a", "b"]
         assert engine.health().ok
         run.redrive()
         engine.run_until_idle()
@@ -216,7 +216,7 @@ def test_a_step_that_cancels_its_own_task_is_never_repeated_without_a_count(cloc
         async with AsyncEngine("memory://", clock=clock) as engine:
             engine.register(compiled, innocent)
             run = await engine.start(compiled, id="bad")
-            await asyncio.wait_for(engine.run_until_idle(), 20)
+            await asyncio.wait_for(engine.run_until_idle(), 60)
             info = await run.info()
             assert info.status.final
             assert info.owner == ""

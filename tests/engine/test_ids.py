@@ -79,7 +79,7 @@ def test_the_input_counts_and_not_the_changed_exchange(store, clock, real):
         engine.register(flow)
         engine.start(flow, Order(5), id="one")
         engine.run_until_idle()
-        assert engine.start(flow, Order(5), id="one").result(timeout=5) == Order(5, ["pack"])
+        assert engine.start(flow, Order(5), id="one").result(timeout=60) == Order(5, ["pack"])
         with pytest.raises(RunExists):
             engine.start(flow, Order(5, ["pack"]), id="one")
 

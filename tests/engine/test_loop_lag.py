@@ -14,8 +14,8 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.engine.clock import SystemClock
 from tests.engine.flows import Order, anote, chain
 
-WAIT_S = 20
-STALL_S = 2.0
+WAIT_S = 60.0
+STALL_S = 20.0  # only if the loop is what waits
 CALLS = ("commit", "commit_if_free", "claim", "claim_if_free", "release", "beat", "load", "read", "next_due")
 
 

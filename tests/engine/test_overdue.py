@@ -16,7 +16,7 @@ from stepflow.engine.membership.heartbeat import OVERDUE_S
 from stepflow.errors import Unavailable
 from tests.engine.clocks import ManualClock
 
-WAIT_S = 30
+WAIT_S = 60.0
 
 
 class Mute(MemoryDriver):

@@ -121,8 +121,8 @@ def test_a_worker_prunes_by_itself(store, keep, days, kept):
     with Engine(swept, clock=LateClock(days), **options) as engine:
         engine.register(flow)
         with engine.worker():
-            engine.start(flow, Order(), id="new").result(timeout=20)
-            assert keep is None or swept.over.wait(20)
+            engine.start(flow, Order(), id="new").result(timeout=60)
+            assert keep is None or swept.over.wait(60)
         assert [run.id for run in engine.runs()] == (["new", "old"] if kept else ["new"])
 
 
@@ -143,7 +143,7 @@ def test_a_worker_that_may_not_prune_is_well_and_says_so_once(store, caplog):
     with Engine(refusing, retention=timedelta(seconds=1)) as engine:
         engine.register(chain("x", "a"))
         with engine.worker():
-            assert refusing.over.wait(20)
+            assert refusing.over.wait(60)
             assert engine.health().ok
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == ["old runs are not pruned from here: only others may prune"]

@@ -86,7 +86,7 @@ def test_a_run_does_not_move_outside_of_a_worker(engine):
     run = engine.start(flow, Order())
     assert run.status() is Status.QUEUED
     with pytest.raises(ResultTimeout, match="run_until_idle"):
-        run.result(timeout=5)
+        run.result(timeout=60)
     assert len(run.history()) == 1
 
 

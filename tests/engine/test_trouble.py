@@ -11,7 +11,7 @@ from stepflow import Engine, Full, named
 from tests.engine.flows import Order
 from tests.engine.heard import heard
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 STEPS = ("a", "b", "c", "d")
 
 

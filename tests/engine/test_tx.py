@@ -312,7 +312,7 @@ def test_a_working_engine_notices_the_commit_of_another_connection(sqlite, busin
             with business:
                 business.execute("INSERT INTO orders VALUES ('one')")
                 run = engine.start(flow, Order(), tx=business)
-            assert run.result(timeout=20) == Order(1, ["a"])
+            assert run.result(timeout=60) == Order(1, ["a"])
 
 
 @pytest.mark.parametrize("tx", ["orders.db", 5, object()])

@@ -11,7 +11,7 @@ import pytest
 from stepflow import AsyncEngine, Engine, ResultTimeout, RunCancelled, RunFailed, named
 from tests.engine.flows import Flaky, Order, chain
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def test_an_engine_sees_the_end_that_another_one_made(store):

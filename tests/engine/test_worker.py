@@ -25,7 +25,7 @@ from tests.engine.flows import Flaky, Order, anote, chain, note
 from tests.engine.heard import heard
 from tests.processes.harness import eventually
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def test_a_worker_advances_runs_that_are_started_meanwhile(store):

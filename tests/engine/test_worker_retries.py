@@ -6,7 +6,7 @@ from stepflow import Engine, RetryPolicy, Steps, named
 from stepflow.engine.worker import worker as workers
 from tests.engine.flows import Order
 
-WAIT_S = 30
+WAIT_S = 60.0
 
 
 def test_a_worker_makes_a_retry_when_it_is_due(store, monkeypatch):

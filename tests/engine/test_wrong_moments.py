@@ -168,7 +168,7 @@ def test_a_sync_engine_may_be_called_from_a_sync_step(store, clock, real):
         held.set()
 
     def wait_for_parent() -> None:
-        assert held.wait(20)
+        assert held.wait(60)
 
     other = named("y").wait_event("w", "go", int, lambda _p: None).do("s", wait_for_parent).compile()
     flow = named("x").do("s", step).compile()

@@ -58,7 +58,7 @@ def test_a_flow_function_starts_publishes_and_reads(store, clock, kind, virtual)
         engine.start(parent, id="parent")
         engine.run_until_idle()
         assert engine.get("parent").info().error is None
-        assert engine.get("one").result(timeout=20) == {"n": 7}
+        assert engine.get("one").result(timeout=60) == {"n": 7}
     assert seen["runs"] == ["one", "two"]
     assert seen["exists"] == "one"
     assert sum(seen["tally"].values()) == 2

@@ -10,7 +10,7 @@ from stepflow import AsyncEngine, Execute, StateCtx, StepflowError, commit, flow
 from stepflow.engine.states import executions
 from stepflow.testing.conformance.cases.kit import on_loop
 
-WAIT_S = 20
+WAIT_S = 60.0
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ def test_threads_do_not_share_it():
 
     def work(run_id: str) -> None:
         enter(Current(run_id, "f"))
-        gate.wait(10)
+        gate.wait(60)
         seen.append(current().run_id)
 
     gate = threading.Barrier(4)
@@ -40,5 +40,5 @@ def test_threads_do_not_share_it():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(seen) == ["run-0", "run-1", "run-2", "run-3"]

@@ -12,7 +12,7 @@ from stepflow.drivers.postgres.connection import PostgresConnection
 from tests.postgres.hot import FLOWS, NOW, creation, session
 from tests.postgres.server import Server
 
-SOON_S, NEVER_S = 30.0, 0.2  # how long an announcement is waited for, and one that must not come
+SOON_S, NEVER_S = 60.0, 0.2  # how long an announcement is waited for, and one that must not come
 
 
 def test_a_claim_that_takes_nothing_is_not_announced(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def test_a_flow_written_for_sqlite_needs_another_url_only(server: Server) -> Non
         engine.register(order)
         run = engine.start(order, id="order-1", labels={"tenant": "acme"})
         with engine.worker():
-            run.result(timeout=30)
+            run.result(timeout=60)
         assert [info.id for info in engine.runs(labels={"tenant": "acme"})] == ["order-1"]
         assert str(run.status()) == "completed"
     assert done == ["pay", "ship"]
@@ -62,7 +62,7 @@ def test_a_start_in_one_process_wakes_a_worker_in_another(server: Server, nurser
     nursery.log.wait(what="ready")
     with Engine(url) as engine:
         run = engine.start(flows.sync_chain, flows.Count(), id="r")
-        assert run.result(timeout=30).n == flows.CHAIN
+        assert run.result(timeout=60).n == flows.CHAIN
     child.kill()
 
 

@@ -264,7 +264,7 @@ def test_many_runs_at_once_in_real_time(flow: Any, store: Driver) -> None:
         engine.register(flow)
         runs = engine.start_many(flow, [(f"r{n}", n) for n in range(20)])
         with engine.worker():
-            assert [run.result(timeout=20) for run in runs] == [n * (n - 1) for n in range(20)]
+            assert [run.result(timeout=60) for run in runs] == [n * (n - 1) for n in range(20)]
     assert CALLS.total() == sum(range(20))
 
 
@@ -275,7 +275,7 @@ def test_an_async_engine_advances_both_kinds(flow: Any, store: Driver) -> None:
             engine.register(flow)
             runs = await engine.start_many(flow, [(None, n) for n in range(10)])
             async with engine.worker():
-                return [await run.result(timeout=20) for run in runs]
+                return [await run.result(timeout=60) for run in runs]
 
     assert asyncio.run(main()) == [n * (n - 1) for n in range(10)]
 
@@ -287,7 +287,7 @@ def test_run_until_idle_of_a_blocking_engine_in_real_time(store: Driver) -> None
         engine.run_until_idle()
         assert other.status() == "sleeping"
         with engine.worker():
-            assert run.result(timeout=10) == 6
+            assert run.result(timeout=60) == 6
 
 
 def test_the_exchange_of_a_run_is_its_input_and_then_its_result(store: Driver, clock: VirtualClock) -> None:

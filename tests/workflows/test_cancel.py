@@ -190,7 +190,7 @@ def test_a_run_that_is_held_is_cancelled_at_its_next_call_and_an_async_step_at_o
 
     def step() -> None:
         began.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     async def astep() -> None:
         began.set()
@@ -223,11 +223,11 @@ def test_a_run_that_is_held_is_cancelled_at_its_next_call_and_an_async_step_at_o
         engine.register(chosen)
         run = engine.start(chosen)
         with engine.worker():
-            assert began.wait(20)
+            assert began.wait(60)
             run.cancel()
             go_on.set()
             with pytest.raises(RunCancelled):
-                run.result(timeout=20)
+                run.result(timeout=60)
         with pytest.raises(RunCancelled):
             run.result()
     assert (["step cancelled"] if is_async else []) + ["undo", "end"] == DONE

@@ -148,7 +148,7 @@ def test_what_undoes_a_cancel_of_many_calls_may_sleep(store: Driver, way: str) -
 
     def item(n: int) -> int:
         entered.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return n
 
     @workflow("w")
@@ -167,13 +167,13 @@ def test_what_undoes_a_cancel_of_many_calls_may_sleep(store: Driver, way: str) -
         engine.register(flow, child)
         run = engine.start(flow, id="one")
         with engine.worker():
-            assert entered.wait(20)
+            assert entered.wait(60)
             run.cancel()
             while way == "map" and not run.info().cancel_requested:
                 threading.Event().wait(0.01)
             go_on.set()
             with pytest.raises(Exception, match="cancelled"):
-                run.result(timeout=20)
+                run.result(timeout=60)
         assert (run.status(), made) == (Status.CANCELLED, ["undo", "undo2"])
 
 
@@ -182,7 +182,7 @@ def test_a_cancel_reaches_a_branch_that_waits_beside_a_step(store: Driver) -> No
 
     def slow() -> int:
         entered.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return 1
 
     @workflow("w")
@@ -196,13 +196,13 @@ def test_a_cancel_reaches_a_branch_that_waits_beside_a_step(store: Driver) -> No
         engine.register(flow)
         run = engine.start(flow)
         with engine.worker():
-            assert entered.wait(20)
+            assert entered.wait(60)
             run.cancel()
             while not run.info().cancel_requested:
                 threading.Event().wait(0.01)
             go_on.set()
             with pytest.raises(Exception, match="cancelled"):
-                run.result(timeout=20)
+                run.result(timeout=60)
         assert (run.status(), made) == (Status.CANCELLED, ["undo"])
 
 
@@ -219,7 +219,7 @@ def test_a_sync_step_that_exits_the_program_fails_its_run_and_not_the_worker(tmp
         engine.register(flow)
         run = engine.start(flow)
         with engine.worker(), pytest.raises(Exception, match="SystemExit"):
-            run.result(timeout=20)
+            run.result(timeout=60)
         assert run.status() is Status.FAILED
 
 

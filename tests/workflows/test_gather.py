@@ -197,7 +197,7 @@ def test_a_cancel_ends_async_steps_of_branches_at_once(store: Driver) -> None:
                 pass
             run.cancel()
             with pytest.raises(Exception, match="cancelled"):
-                run.result(timeout=20)
+                run.result(timeout=60)
     assert sorted(ended) == ["a", "b"]
 
 

@@ -85,7 +85,7 @@ def test_items_are_called_side_by_side_but_no_more_than_width(store: Driver, is_
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        full.wait(20)
+        full.wait(60)
         with lock:
             now[0] -= 1
         return n
@@ -103,7 +103,7 @@ def test_items_are_called_side_by_side_but_no_more_than_width(store: Driver, is_
         engine.register(chosen)
         run = engine.start(chosen)
         with engine.worker():
-            assert run.result(timeout=20) == 36
+            assert run.result(timeout=60) == 36
     assert most == [3]
 
 
@@ -154,10 +154,10 @@ def test_a_cancel_ends_the_calls_that_run(store: Driver) -> None:
         run = engine.start(flow)
         with engine.worker():
             for _ in range(2):
-                assert began.acquire(timeout=20)
+                assert began.acquire(timeout=60)
             run.cancel()
             with pytest.raises(RunCancelled):
-                run.result(timeout=20)
+                run.result(timeout=60)
     assert sorted(ended) == [0, 1]
 
 
@@ -288,4 +288,4 @@ def test_an_item_that_raises_no_Exception_has_failed(store: Driver, error: BaseE
         engine.register(flow)
         run = engine.start(flow)
         with engine.worker():
-            assert run.result(timeout=20) == [name, name]
+            assert run.result(timeout=60) == [name, name]

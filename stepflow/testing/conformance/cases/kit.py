@@ -19,7 +19,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction, flow
 from stepflow.model.state import State
 
-WITHIN_S = 30.0  # for what takes milliseconds on a machine that does nothing else
+WITHIN_S = 60.0  # for what takes milliseconds on a machine that does nothing else
 CLOSING_S = 8.0  # less than the grace of a function that does not hear of the end
 
 

@@ -204,7 +204,7 @@ class QueryLaws:
         waiter = Thread(target=lambda: seen.append(store.wait_for_change(token, 60)))
         waiter.start()
         store.close()
-        waiter.join(10)
+        waiter.join(60)
         assert not waiter.is_alive()
 
     def test_a_closed_session_says_so(self, sessions: Sessions) -> None:

@@ -32,7 +32,7 @@ from stepflow.testing.conformance.kit import (
 )
 
 THREADS = 4
-WAIT_S = 30.0
+WAIT_S = 60.0
 OVERTAKING_S = 0.3
 
 
