@@ -20,7 +20,7 @@ AT_ONCE = RetryPolicy(max_attempts=50, delay=0, on=TimedOut)  # a busy machine m
 def until(holds: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do."""
     turn = threading.Event()
-    for _ in range(3000):
+    for _ in range(6000):
         if holds():
             return
         turn.wait(0.01)

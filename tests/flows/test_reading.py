@@ -48,4 +48,4 @@ async def test_a_wait_that_was_cancelled_loses_nothing(store):
             waiting.cancel()
             await doing
             await asyncio.wait([waiting])
-        assert [(await watch.next(10)).id for _ in range(20)] == [f"s{i}" for i in range(20)]
+        assert [(await watch.next(60)).id for _ in range(20)] == [f"s{i}" for i in range(20)]

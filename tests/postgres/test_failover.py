@@ -63,7 +63,7 @@ def work(engine: Engine, name: str, runs: int) -> None:
 
 
 def read(watch: Any, wanted: int) -> list[Any]:
-    return [watch.next(20) for _ in range(wanted)]
+    return [watch.next(60) for _ in range(wanted)]
 
 
 @pytest.mark.parametrize("after", [0, 2, 40])

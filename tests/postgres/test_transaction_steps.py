@@ -56,7 +56,7 @@ def test_a_step_commits_what_it_wrote_with_the_position(bank: Bank) -> None:
         engine.register(flow)
         run = engine.start(flow, {"id": 1}, id="r")
         with engine.worker():
-            result = run.result(30)
+            result = run.result(60)
         assert (result["paid"], result["shipped"]) == ("pay 1", "pay 1")
         assert len(run.history()) == (5 if "apaid" in result else 4)
     assert bank.names() == (["apay 1"] if "apaid" in result else []) + ["note r", "pay 1"]
@@ -127,7 +127,7 @@ def test_a_claim_that_was_lost_takes_the_writes_back(server: Server) -> None:
                 connection.execute("update emptied.queue set owner = '', epoch = null, partition = 1, due = 0")
                 connection.execute("update emptied.states set epoch = nextval('emptied.epochs')")
             with second.worker():
-                assert second.get(flow, "r").result(30) == {"id": 1}
+                assert second.get(flow, "r").result(60) == {"id": 1}
             go_on.set()
         assert run.status() == "completed"
     assert bank.names() == ["2"]

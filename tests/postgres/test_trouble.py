@@ -153,7 +153,7 @@ def test_transactions_that_are_taken_back_are_done_again_unnoticed(server: Serve
                 await asyncio.gather(*(run.result(60) for run in runs))
                 watch = other.watch(since=0)
                 while len(moved) < 10:
-                    assert await watch.next(20) is not None
+                    assert await watch.next(60) is not None
             assert [len(await run.history()) for run in runs] == [4] * 20
 
     asyncio.run(work())

@@ -60,7 +60,7 @@ def test_what_a_function_wrote_is_there_with_its_record_and_is_written_once(bank
         clock.advance(5)
     with Engine(bank.driver, clock=clock) as engine:
         assert run.id == "r"
-        assert engine.get(flow, "r").result(5) == ["a-1", "a-2"]
+        assert engine.get(flow, "r").result(60) == ["a-1", "a-2"]
     assert bank.names() == ["a-1", "a-2"]
 
 
@@ -179,9 +179,9 @@ def test_a_function_that_takes_too_long_writes_nothing_and_keeps_no_one_waiting(
     go_on, ended = threading.Event(), threading.Event()
 
     def slow(connection: Any) -> int:
-        insert(connection, "early")
-        go_on.wait()
         try:
+            insert(connection, "early")  # refused if the time was over before the function began
+            go_on.wait()
             insert(connection, "late")
         finally:
             ended.set()

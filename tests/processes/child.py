@@ -165,7 +165,7 @@ def use_after_fork(options: dict[str, Any]) -> None:
             return
         assert os.waitpid(child, 0)[1] == 0
         with engine.worker():
-            run.result(30)
+            run.result(60)
         report("still mine", note=["running", 0, 0])
 
 
@@ -182,7 +182,7 @@ async def _ause_after_fork(options: dict[str, Any]) -> None:
             os._exit(0)  # an event loop that was inherited must not be closed: it is the parent's
         assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
         async with engine.worker():
-            await run.result(30)
+            await run.result(60)
         report("still mine", note=["running", 0, 0])
 
 

@@ -90,7 +90,7 @@ def tell_everything(nursery: Nursery) -> None:
         (line,) = [line for line in text.splitlines() if "publish" in line]
         verb = line.partition("stepflow ")[2].partition(" --store")[0].replace("'", "").split()
         stepflow(nursery, *verb, "news", "3")  # the command that it names, with a payload
-        assert asked.result(30) == Count(4)
+        assert asked.result(60) == Count(4)
 
         holder.kill()
         eventually(lambda: run.status() == "queued")  # the other worker frees it, and cannot go on with it
@@ -102,7 +102,7 @@ def tell_everything(nursery: Nursery) -> None:
         text = stepflow(nursery, "explain", "run")
         assert f":{heir.popen.pid}:" in text
         nursery.gate.open(3)
-        assert run.result(30) == Count(3)
+        assert run.result(60) == Count(3)
         dismiss(heir, other)
 
 

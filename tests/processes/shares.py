@@ -98,7 +98,7 @@ def succession(nursery: Nursery, *, rounds: int = 1, **options: Any) -> list[flo
             assert again, f"{held} were not taken over: {nursery.log.entries('log')}"
             taken.append(seconds(killed, max(_begun(nursery.log, staff[2:]).values())))
             nursery.gate.open(3 * 4)
-            assert [run.result(30) for run in runs] == [Count(3)] * 4
+            assert [run.result(60) for run in runs] == [Count(3)] * 4
             assert len(nursery.log.entries("begin", other.name)) == 2 * 3  # it went on with its own
             for child in staff:
                 if child is not victim:

@@ -62,7 +62,7 @@ def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
         second = nursery.spawn("forever", name, **options)
         again = nursery.log.wait(what="begin", who=second.name)[0]
         nursery.gate.open(3)
-        assert run.result(30) == Count(3)
+        assert run.result(60) == Count(3)
         history = run.history()
         print(f"taken over {seconds(second.created, again.at):.2f} s after the second worker was started")
 
@@ -71,7 +71,7 @@ def take_over(nursery: Nursery, name: str, silence: float | None) -> None:
         nursery.log.wait(what="end", who=first.name)
         other = engine.start(flow, Count(), id="next")  # by whichever of the two; both are alive
         nursery.gate.open(3)
-        assert other.result(30) == Count(3)
+        assert other.result(60) == Count(3)
         for child in (first, second):
             child.send(signal.SIGTERM)
             assert child.wait() == 0, child.stderr()

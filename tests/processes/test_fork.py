@@ -25,7 +25,7 @@ def test_a_step_may_fork_and_the_end_of_the_child_releases_nothing(nursery: Nurs
         assert run.status() == "running"
         assert nursery.log.entries("log") == []
         nursery.gate.open(1)
-        assert run.result(30) == Count(1)
+        assert run.result(60) == Count(1)
         assert len(nursery.log.entries("begin")) == 1
         for child in (holder, other):
             child.send(signal.SIGTERM)
@@ -43,7 +43,7 @@ def test_a_child_that_outlives_its_parent_keeps_no_lock(nursery: Nursery) -> Non
         second = nursery.spawn("forever", "leaving_a_child", SILENCE_S=NEVER_S)  # only the free lock can prove it
         nursery.log.wait(what="begin", who=second.name)
         nursery.gate.open(2)
-        assert run.result(30) == Count(1)
+        assert run.result(60) == Count(1)
         second.send(signal.SIGTERM)
         assert second.wait() == 0
 
@@ -70,7 +70,7 @@ def test_a_forked_child_that_returns_from_its_step_advances_nothing(nursery: Nur
         status = nursery.log.wait(what="child ended")[0].note
         assert status != 0
         nursery.gate.open(3)
-        assert other.result(30) == Count(3)
-        assert run.result(30) == Count(2)
+        assert other.result(60) == Count(3)
+        assert run.result(60) == Count(2)
         assert [e.exchange["n"] for e in run.history()] == [0, 1, 2]
         assert len({(e.run, e.step) for e in nursery.log.entries("begin")}) == len(nursery.log.entries("begin"))

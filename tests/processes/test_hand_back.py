@@ -66,7 +66,7 @@ def test_another_worker_takes_what_was_handed_back_at_once(nursery: Nursery) -> 
         begun = nursery.log.wait(what="begin", who=second.name)[0]
         assert begun.attempt == 1
         nursery.gate.open(2)
-        assert run.result(30) == Count(3)
+        assert run.result(60) == Count(3)
         assert first.wait() == 0
 
 

@@ -48,17 +48,17 @@ def test_run_until_idle_does_not_wait_for_a_holder_that_lives(nursery: Nursery) 
 def test_workers_that_were_all_stopped_together_do_not_bury_each_other(nursery: Nursery) -> None:
     with Engine(nursery.url) as engine:
         runs = [engine.start(flows.gated, Count(), id=f"run-{i}") for i in range(2)]
-        staff = [nursery.spawn("forever", "gated", concurrency=1, SILENCE_S=2.5) for _ in runs]
+        staff = [nursery.spawn("forever", "gated", concurrency=1, SILENCE_S=5.0) for _ in runs]
         for child in staff:
             nursery.log.wait(what="begin", who=child.name)
         nursery.log.pause(1.5)  # each has seen the other's heart beat
         for child in staff:
             stop_outside_of_writes(nursery, child)
-        nursery.log.pause(3.5)  # a laptop's lid, a frozen container
+        nursery.log.pause(6.0)  # a laptop's lid, a frozen container
         for child in staff:
             child.send(signal.SIGCONT)
         nursery.log.pause(1.5)
         nursery.gate.open(6)
         for run in runs:
-            assert run.result(30) == Count(3)
+            assert run.result(60) == Count(3)
         assert all(e.attempt == 1 for e in nursery.log.entries("begin"))

@@ -48,7 +48,7 @@ def test_delays_fire_once_with_four_engines_of_one_process(driver: Driver) -> No
                     await client.do(delay(StateCtx(f"d{number}"), "late", begin + timedelta(seconds=0.03 * number)))
                 watch = client.watch()
                 while len(late) < 30:
-                    assert await watch.next(20) is not None
+                    assert await watch.next(60) is not None
 
     asyncio.run(work())
     assert sorted(times) == sorted(f"d{number}" for number in range(30))

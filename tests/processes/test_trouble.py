@@ -31,7 +31,7 @@ def test_a_worker_outlives_another_program_that_keeps_the_file_locked(nursery: N
         finally:
             stranger.close()
         nursery.gate.open(100)
-        assert [run.result(30) for run in runs] == [Count(3)] * 4
+        assert [run.result(60) for run in runs] == [Count(3)] * 4
         assert not worker.ended()
         assert {run.info().crashes for run in runs} == {0}
 
