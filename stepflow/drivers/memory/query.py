@@ -53,7 +53,7 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
             return [tables.limit_usage().of(query.limits, query.now)]
         case JournalQuery():
             entries = [tables.entry(key) for key in query.ids]
-            return [() if run is None else tuple(run.journal.values()) for run in entries]
+            return [() if run is None else run.rows(query) for run in entries]
         case PrunedQuery():
             return [tables.pruned[run_id] for run_id in query.ids if run_id in tables.pruned]
         case ScheduleQuery():

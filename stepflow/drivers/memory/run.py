@@ -8,7 +8,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
-from stepflow.drivers.port.journal import JournalRow, Progress, is_forgotten, progress_of
+from stepflow.drivers.port.journal import JournalQuery, JournalRow, Progress, is_forgotten, progress_of
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.snapshot import EventKey
 from stepflow.model.lifecycle import QueueRow
@@ -40,15 +40,24 @@ class MemoryRun:
             if event.seq in seqs:
                 self.events[event.name, event.id] = None
 
-    def append(self, rows: Iterable[JournalRow], epoch: int, seqs: Iterator[int]) -> None:
+    def append(self, rows: Iterable[JournalRow], epoch: int, now: int, seqs: Iterator[int]) -> None:
         """Write journal rows; one that replaces another keeps its place and its seq."""
         for row in rows:
             last = self.journal.get(row.key)
-            self.journal[row.key] = row._replace(seq=next(seqs) if last is None else last.seq, epoch=epoch)
+            seq = next(seqs) if last is None else last.seq
+            self.journal[row.key] = row._replace(seq=seq, epoch=epoch, at=row.at or now)
 
     def forget(self, name: str) -> None:
         """Delete the journal rows that `name` names."""
         self.journal = {key: row for key, row in self.journal.items() if not is_forgotten(key, name)}
+
+    def rows(self, query: JournalQuery) -> tuple[JournalRow, ...]:
+        """The journal rows that the query asks for."""
+        rows = self.journal.values()
+        if query.whole:
+            return tuple(rows)
+        found = [row for row in rows if query.has(row.seq) and query.key in (None, row.key)]
+        return tuple(found[-query.limit :] if query.last and query.limit else found[: query.limit])
 
     def progress(self, epoch: int) -> Progress:
         """What the claim of this epoch wrote to the journal."""

@@ -187,7 +187,7 @@ class MemoryTables:
         run = self.entry(append.id)
         if run is None or run.row is None or run.row.epoch != append.epoch or append.consume or run.row.paused:
             return None
-        run.append(append.rows, append.epoch, self.counters.journal)
+        run.append(append.rows, append.epoch, now, self.counters.journal)
         return Committed(committed_at=now)
 
     def _creation(self, commit: Commit, now: int) -> Committed | None:
@@ -224,7 +224,7 @@ class MemoryTables:
         for key, name in changes.forgets:
             self.entry(key).forget(name)  # type: ignore[union-attr] # it was held
         for key, written in changes.journal:
-            self.entry(key).append((written,), written.epoch, self.counters.journal)  # type: ignore[union-attr]
+            self.entry(key).append((written,), written.epoch, now, self.counters.journal)  # type: ignore[union-attr]
         for event in changes.events:
             self.runs[event.run_id].events[event.name, event.id] = evolve(event, seq=next(self.counters.seqs))
         for key, run in runs.items():

@@ -15,7 +15,9 @@ class JournalRow(NamedTuple):
     `key` is a text without NUL, not empty. `kind` says what was called, `name` is the `__qualname__` of the function (empty
     for a lambda, a partial, and a call without a function), `text` is the JSON text of its value; with `failed` it is the
     stored form of its error. The store gives `seq`, which orders the rows of a run by the first writing of their keys (it
-    ascends over all runs, with gaps, and is not given again), and `epoch`, that of the claim which wrote the row last.
+    ascends over all runs, with gaps, and is not given again), and `epoch`, that of the claim which wrote the row last. `at` is
+    when the row was written last, microseconds UTC: the store gives the time of the commit to a row that comes without one; one that
+    is copied keeps its own. It is 0, unknown, in a row that an older version wrote.
     """
 
     key: str
@@ -25,13 +27,32 @@ class JournalRow(NamedTuple):
     failed: bool = False
     seq: int = 0
     epoch: int = 0
+    at: int = 0
 
 
 @frozen
 class JournalQuery:
-    """The journals of these runs; the answer is a tuple of rows for each, in the order of `ids`, by seq."""
+    """The journals of these runs; the answer is a tuple of rows for each, in the order of `ids`, by seq.
+
+    Of each run only the rows with a seq above `after` and below `before`, and with the key `key`; of those the first `limit`, or with
+    `last` the last ones. None is no condition.
+    """
 
     ids: tuple[str, ...]
+    limit: int | None = None
+    last: bool = False
+    after: int = 0
+    before: int | None = None
+    key: str | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are asked for."""
+        return self.limit is None and not self.after and self.before is None and self.key is None
+
+    def has(self, seq: int) -> bool:
+        """Whether the conditions on `seq` allow this one."""
+        return seq > self.after and (self.before is None or seq < self.before)
 
 
 INTENT = "intent"  # the kind of a row that is written before a call which is made at most once

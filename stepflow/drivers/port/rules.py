@@ -82,7 +82,9 @@ class Changes:
     schedules: dict[str, ScheduleRow | None] = field(factory=dict)  # of the batch, as they are; given by the driver
     scheduled: dict[str, ScheduleRow | None] = field(factory=dict)  # as they shall be
     flow_pauses: list[FlowPause] = field(factory=list)  # a flow that is paused already keeps its time
-    journal: list[tuple[str, JournalRow]] = field(factory=list)  # run id, a row with its epoch; no key of a run twice
+    journal: list[tuple[str, JournalRow]] = field(
+        factory=list
+    )  # run id, a row with its epoch and time; no key of a run twice
 
 
 def ids_of(commit: Commit) -> Collection[str]:
@@ -179,7 +181,7 @@ def decide_commit(
     for part in commit.queue:
         _requeue(part, runs[part.id], number, now, changes)
     if commit.forget or commit.journal:
-        _journal(commit, changes)
+        _journal(commit, now, changes)
     for event in commit.publish:
         _publish(event, runs[event.run_id], now, changes)
     for parent, event in ends:
@@ -228,12 +230,12 @@ def _attach(commit: Commit, changes: Changes) -> tuple[tuple[int, ...], tuple[in
     return tuple(revs), tuple(offsets)
 
 
-def _journal(commit: Commit, changes: Changes) -> None:
-    """Note which journal rows of the fenced or unowned run go and come."""
+def _journal(commit: Commit, now: int, changes: Changes) -> None:
+    """Note which journal rows of the fenced or unowned run go and come; those that come without a time get that of the commit."""
     run_id, epoch = commit.fence or (commit.unowned[0], 0)
     changes.forgets += [(run_id, name) for name in commit.forget]
     last = {row.key: row for row in commit.journal}
-    changes.journal += [(run_id, row._replace(seq=0, epoch=epoch)) for row in last.values()]
+    changes.journal += [(run_id, row._replace(seq=0, epoch=epoch, at=row.at or now)) for row in last.values()]
 
 
 def _limits(run: RunSnapshot) -> str:

@@ -132,7 +132,7 @@ class Store(ABC):
         all flows that it has claimed for.
     20. *Shapes.* A Step or an Append is answered as the Commit that it stands for (`stepflow.drivers.port.step.whole`).
     21. *Journal.* Rows are part of their commit's atom, need its fence or the only run of `unowned`, and make no revision. They come back as they were given,
-        by seq; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are
+        by seq, with the time of the commit unless they had one; a row of a key that is there replaces it and keeps its seq. What a commit forgets is gone before its own rows are
         written. `Record.journaled` tells whether there are rows; those of a delay's key go when it fires.
     22. *Pruning* (`Maintenance.pruning`) goes in pieces, each a transaction of bounded rows and bytes; other sessions write between
         two of them. From its first piece on a run is gone for loads, lists, counts and its history. Its id is refused (RevMismatch,

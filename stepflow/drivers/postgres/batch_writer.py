@@ -197,7 +197,7 @@ class Writer:
 
     def appends(self, appends: Sequence[Append], batch: Batch) -> list[Part]:
         """The statements that write journal rows, unseen."""
-        return [(statement, ()) for statement in append_statements(self._shards, appends, batch.token)]
+        return [(statement, ()) for statement in append_statements(self._shards, appends, batch.now, batch.token)]
 
     def _split(self, writes: Sequence[NumberedWrite]) -> list[tuple[tuple[str, bool], Sequence[NumberedWrite]]]:
         """The writes by shard, and by whether they create their run."""

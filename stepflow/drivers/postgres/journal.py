@@ -6,35 +6,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stepflow.drivers.port.journal import JournalRow, Progress, progress_of
+from stepflow.drivers.port.journal import JournalQuery, JournalRow, Progress, progress_of
 from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.port.step import Append
-from stepflow.drivers.postgres.arrays import flags, numbers, restored, texts
+from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lookup import found, located
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 
 _PUT = """
-insert into stepflow.journal (shard, seq, run_id, key, kind, name, text, failed, epoch, token)
-select $1, nextval('stepflow.seqs'), run_id, key, kind, name, text, failed, epoch, $9::bigint from (
-    select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::bigint[]) with ordinality
-        as t (run_id, key, kind, name, text, failed, epoch, n){where} order by n) u
+insert into stepflow.journal (shard, seq, run_id, key, kind, name, text, failed, epoch, token, written_at)
+select $1, nextval('stepflow.seqs'), run_id, key, kind, name, text, failed, epoch, $9::bigint, written_at from (
+    select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::boolean[], $8::bigint[], $10::bigint[])
+        with ordinality as t (run_id, key, kind, name, text, failed, epoch, written_at, n){where} order by n) u
 on conflict (shard, run_id, key) do update set kind = excluded.kind, name = excluded.name, text = excluded.text,
-    failed = excluded.failed, epoch = excluded.epoch, token = excluded.token
+    failed = excluded.failed, epoch = excluded.epoch, token = excluded.token, written_at = excluded.written_at
 """
 PUT = _PUT.format(where="")
-# Unseen: the runs $10 are locked, and hold the epochs $11; else the cast fails on purpose, see `commit_fast.STEPS`.
+# Unseen: the runs $11 are locked, and hold the epochs $12; else the cast fails on purpose, see `commit_fast.STEPS`.
 APPEND = f"""
 with s as materialized (
-    select s.id from unnest($10::text[], $11::bigint[]) as u (id, epoch)
+    select s.id from unnest($11::text[], $12::bigint[]) as u (id, epoch)
     cross join {found("states", "x.shard = $1 and x.id = u.id and x.epoch = u.epoch", "x.id", " for no key update")} s
 ), held as materialized (
-    select count(*) = cardinality($10::text[]) as yes from s
+    select count(*) = cardinality($11::text[]) as yes from s
 ), j as (
     {_PUT.format(where=" where (select yes from held)")}
 )
-select null, case when yes then 0 else ('stale: ' || $10::text)::integer end from held
+select null, case when yes then 0 else ('stale: ' || $11::text)::integer end from held
 """
 # '' names all rows, a name that ends in ':' those whose keys begin with it.
 FORGET = f"""
@@ -47,11 +47,26 @@ delete from stepflow.journal t using unnest($2::text[], $3::text[]) as u (run_id
     )
 }
 """
+_COLUMNS = "run_id, key, kind, name, text, failed, seq, epoch, written_at"
 READ = (
     "select j.* from unnest($2::text[]) as u (id) cross join "
-    + found("journal", "x.shard = $1 and x.run_id = u.id", "run_id, key, kind, name, text, failed, seq, epoch")
+    + found("journal", "x.shard = $1 and x.run_id = u.id", _COLUMNS)
     + " j"
 )
+READ_KEY = (
+    "select j.* from unnest($2::text[]) as u (id) cross join "
+    + found("journal", "x.shard = $1 and x.run_id = u.id and x.key = $5", _COLUMNS)
+    + " j where j.seq > $3 and j.seq < $4"
+)
+# Of a long journal the texts of no other rows are read: the numbers of those that are asked for are found first.
+_PART = (
+    "select j.* from unnest($2::text[]) as u (id) cross join lateral (select k.key from "
+    + found("journal", "x.shard = $1 and x.run_id = u.id", "x.key, x.seq")
+    + " k where k.seq > $3 and k.seq < $4 order by k.seq {order} limit $5) p cross join "
+    + found("journal", "x.shard = $1 and x.run_id = u.id and x.key = p.key", _COLUMNS)
+    + " j"
+)
+READ_FIRST, READ_LAST = _PART.format(order="asc"), _PART.format(order="desc")
 # A scalar query with a limit: of `exists` the planner may make a hash table of the whole journal.
 _ANY = "(select true from stepflow.journal x where x.shard = {shard} and x.run_id = {run}{more} order by x.key limit 1) is not null"
 JOURNALED = _ANY.format(shard="$1", run="s.id", more="")
@@ -64,8 +79,9 @@ KEPT = (
     + " j where j.token = $4"
 )
 
+LAST_SEQ = (1 << 63) - 1
 Written = tuple[str, JournalRow]
-"""A run and a row of it, with its epoch."""
+"""A run and a row of it, with its epoch and time."""
 
 
 def fits_append(append: Append) -> bool:
@@ -74,13 +90,15 @@ def fits_append(append: Append) -> bool:
     return not append.consume and len(rows) > 0 and (len(rows) == 1 or len({row.key for row in rows}) == len(rows))
 
 
-def append_statements(shards: Shards, appends: Sequence[Append], token: int) -> list[Statement]:
+def append_statements(shards: Shards, appends: Sequence[Append], now: int, token: int) -> list[Statement]:
     """The statements that write the rows of these Appends and check their claims, unseen."""
     found: list[Statement] = []
     by_id = {append.id: append for append in appends}
     for shard, ids in shards.split(by_id).items():
         mine = [by_id[run_id] for run_id in ids]
-        written = [(append.id, row._replace(epoch=append.epoch)) for append in mine for row in append.rows]
+        written = [
+            (append.id, row._replace(epoch=append.epoch, at=row.at or now)) for append in mine for row in append.rows
+        ]
         found.append((APPEND, (*_values(shard, written, token), texts(ids), numbers([one.epoch for one in mine]))))
     return found
 
@@ -115,6 +133,7 @@ def _values(shard: str, written: Sequence[Written], token: int) -> tuple[object,
         flags([row.failed for row in rows]),
         numbers([row.epoch for row in rows]),
         token,
+        numbers([row.at for row in rows]),
     )
 
 
@@ -128,16 +147,27 @@ def kept(runner: TransactionRunner, connection: Connection, shards: Shards, chan
 
 
 def read_journals(
-    runner: TransactionRunner, connection: Connection, shards: Shards, ids: Sequence[str]
+    runner: TransactionRunner, connection: Connection, shards: Shards, query: JournalQuery
 ) -> list[tuple[JournalRow, ...]]:
-    """The rows of each run."""
+    """The rows of each run that the query asks for."""
+    ids, (statement, more) = query.ids, _part(query)
     journals: dict[str, list[JournalRow]] = {run_id: [] for run_id in ids}
-    parts = [(runner.sql(READ), (shard, texts(some))) for shard, some in shards.split(ids).items()]
+    parts = [(runner.sql(statement), (shard, texts(some), *more)) for shard, some in shards.split(ids).items()]
     for rows in fetch_all(connection, *parts) if parts else ():
-        for run_id, key, kind, name, text, failed, seq, epoch in rows:
-            row = JournalRow(restored(key), restored(kind), restored(name), restored(text), failed, seq, epoch)
+        for run_id, key, kind, name, text, *given in rows:
+            row = JournalRow(restored(key), restored(kind), restored(name), restored(text), *given)
             journals[restored(run_id)].append(row)
     return [tuple(sorted(journals[run_id], key=_seq)) for run_id in ids]
+
+
+def _part(query: JournalQuery) -> tuple[str, tuple[object, ...]]:
+    """The statement that reads what the query asks for, and what it gets beside the runs."""
+    if query.whole:
+        return READ, ()
+    between = query.after, LAST_SEQ if query.before is None else query.before
+    if query.key is not None:
+        return READ_KEY, (*between, stored(query.key))
+    return READ_LAST if query.last else READ_FIRST, (*between, query.limit)
 
 
 def _seq(row: JournalRow) -> int:

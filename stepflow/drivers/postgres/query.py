@@ -107,7 +107,7 @@ class PostgresReader:
             case NotDueQuery():
                 return self.not_due(query)
             case JournalQuery():
-                return read_journals(self.runner, self.connection, self.shards, query.ids)
+                return read_journals(self.runner, self.connection, self.shards, query)
             case EndedQuery():
                 return self._ended(query)
             case PausedFlowsQuery():

@@ -178,6 +178,7 @@ create table stepflow.journal (
     epoch  bigint           not null,
     token  bigint           not null,
     format smallint         not null default 1,
+    written_at bigint       not null default 0,
     primary key (shard, run_id, key)
 );
 
@@ -239,7 +240,8 @@ analyze stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, tr
         committed_at, exchange_rev, priority, format),
     stepflow.labels (shard, label, id), stepflow.history, stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, priority,
         crashes, cancel, blocked, blocked_by),
-    stepflow.events, stepflow.inbox, stepflow.delays, stepflow.data, stepflow.journal;
+    stepflow.events, stepflow.inbox, stepflow.delays, stepflow.data,
+    stepflow.journal (shard, run_id, key, seq, kind, name, text, failed, epoch, token, format);
 truncate stepflow.states, stepflow.labels, stepflow.history, stepflow.queue, stepflow.events, stepflow.inbox, stepflow.delays,
     stepflow.data, stepflow.journal;
 

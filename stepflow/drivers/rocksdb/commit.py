@@ -90,7 +90,7 @@ def _write_changes(member: Overlay, keys: Keys, changes: Changes, runs: dict[str
     for run_id in dict.fromkeys(run_id for run_id, _name in changes.forgets):
         journal.forget(member, keys, run_id, [name for one, name in changes.forgets if one == run_id])
     for run_id, row in changes.journal:
-        journal.put(member, keys, run_id, (row,), row.epoch)
+        journal.put(member, keys, run_id, (row,), row.epoch, now)
     for event in changes.events:
         _publish(member, keys, event)
     for key, run in runs.items():

@@ -92,7 +92,7 @@ def _may_append(append: Append, runs: Mapping[str, RunRecord | None], rows: Mapp
 
 def _appended(overlay: Overlay, tables: RocksdbTables, append: Append, now: int) -> Committed | StepflowError:
     try:
-        journal.append(overlay, tables.keys, append)
+        journal.append(overlay, tables.keys, append, now)
     except MEMBER_ERRORS as error:
         return member_error(error)
     return Committed(committed_at=now)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from heapq import nlargest, nsmallest
 
-from stepflow.drivers.port.journal import JournalRow, Progress, is_forgotten, progress_of
+from stepflow.drivers.port.journal import JournalQuery, JournalRow, Progress, is_forgotten, progress_of
 from stepflow.drivers.port.step import Append
 from stepflow.drivers.rocksdb.keys import BIAS, Keys, after, read_text, text
 from stepflow.drivers.rocksdb.overlay import Below, Overlay
@@ -12,7 +13,7 @@ from stepflow.drivers.rocksdb.records import RunRecord, dump, parse
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 
 
-def put(overlay: Overlay, keys: Keys, run_id: str, rows: Iterable[JournalRow], epoch: int) -> None:
+def put(overlay: Overlay, keys: Keys, run_id: str, rows: Iterable[JournalRow], epoch: int, now: int) -> None:
     """Write rows under the claim of this epoch; the record of the run tells of the first one."""
     run, prefix = overlay.run(run_id), _prefix(overlay, keys, run_id)
     written: dict[bytes, bytes | None] = {}
@@ -22,17 +23,17 @@ def put(overlay: Overlay, keys: Keys, run_id: str, rows: Iterable[JournalRow], e
         if last is None:
             overlay.head.seq += 1
         seq = overlay.head.seq if last is None else parse(last)[0]
-        written[at] = dump(seq, epoch, row.kind, row.name, row.text, row.failed)
+        written[at] = dump(seq, epoch, row.kind, row.name, row.text, row.failed, row.at or now)
     overlay.loose.update(written)
     if run is not None and written and not run.journaled:
         overlay.copy(run).journaled = True
 
 
-def append(overlay: Overlay, keys: Keys, given: Append) -> None:
+def append(overlay: Overlay, keys: Keys, given: Append, now: int) -> None:
     """Write the rows of an Append whose claim was compared; if one cannot be stored, none is written."""
     before = overlay.head.copy()
     try:
-        put(overlay, keys, given.id, given.rows, given.epoch)
+        put(overlay, keys, given.id, given.rows, given.epoch, now)
     except BaseException:
         overlay.head.back(before)
         raise
@@ -62,14 +63,30 @@ def written_by(overlay: Overlay, keys: Keys, key: str, epoch: int) -> Progress:
     return progress_of(row[2] for row in rows if row[1] == epoch)
 
 
-def read(tables: RocksdbTables, run_id: str) -> tuple[JournalRow, ...]:
-    """The rows of a run, by seq."""
-    prefix = tables.keys.journal + text(run_id)
-    rows = []
-    for at, record in tables.disk.scan(prefix, after(prefix)):
-        seq, epoch, kind, name, value, failed = parse(record)
-        rows.append(JournalRow(read_text(at, len(prefix))[0], kind, name, value, failed, seq, epoch))
-    return tuple(sorted(rows, key=lambda row: row.seq))
+def read(tables: RocksdbTables, run_id: str, query: JournalQuery) -> tuple[JournalRow, ...]:
+    """The rows of a run that the query asks for, by seq; of the others no more than the seq is parsed."""
+    prefix, found = tables.keys.journal + text(run_id), list[tuple[int, bytes, bytes]]()
+    if query.key is None:
+        numbered = ((_seq(record), key, record) for key, record in tables.disk.scan(prefix, after(prefix)))
+        rows = numbered if query.whole else (row for row in numbered if query.has(row[0]))
+        if query.limit is None:
+            found = sorted(rows)
+        else:
+            found = sorted(nlargest(query.limit, rows)) if query.last else nsmallest(query.limit, rows)
+    elif (record := tables.disk.get(key := prefix + text(query.key))) is not None and query.has(_seq(record)):
+        found = [(_seq(record), key, record)]
+    return tuple(_row(read_text(key, len(prefix))[0], record) for _seq, key, record in found)
+
+
+def _seq(record: bytes) -> int:
+    """The seq of a row: the first value behind the format."""
+    return int(record.split(b",", 2)[1])
+
+
+def _row(key: str, record: bytes) -> JournalRow:
+    """The row of a record; one of an older version has no time."""
+    seq, epoch, kind, name, value, failed, *at = parse(record)
+    return JournalRow(key, kind, name, value, failed, seq, epoch, *at)
 
 
 def exists(tables: RocksdbTables, key: str) -> bool:

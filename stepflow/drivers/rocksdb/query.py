@@ -70,7 +70,7 @@ class RocksdbReader:
                 return attached.read_data(self._tables, query)
             case JournalQuery():
                 with self._lock:
-                    return [journal.read(self._tables, run_id) for run_id in query.ids]
+                    return [journal.read(self._tables, run_id, query) for run_id in query.ids]
             case PrunedQuery():
                 found = [pruned(self._tables, self._tables.keys, run_id) for run_id in query.ids]
                 return [gone for gone in found if gone is not None]

@@ -176,8 +176,8 @@ class StepBatch:
         return many(connection, HOLD, 6, rows, shard, owner) == len(self.owned)
 
 
-def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) -> StepBatch:
-    """The steps of a batch whose fence is that of the run's place, with the revisions after `rev`."""
+def steps_of(batch: Sequence[Member], rev: int, now: int, places: Mapping[str, RowIds]) -> StepBatch:
+    """The steps of a batch at `now` whose fence is that of the run's place, with the revisions after `rev`."""
     steps = StepBatch()
     plain, first = steps.plain, rev
     others, journal, appended = steps.others, steps.journal, steps.appended
@@ -192,7 +192,7 @@ def steps_of(batch: Sequence[Member], rev: int, places: Mapping[str, RowIds]) ->
                 steps.unplaced.append(run_id)
             elif place.epoch == epoch:
                 for row in step.rows:
-                    journal += (run_id, *row[:WRITTEN], epoch)
+                    journal += (run_id, *row[:WRITTEN], epoch, row.at or now)
                 appended.append(index)
             continue
         place, part, transition = places.get(step.id), step.part, step.transition

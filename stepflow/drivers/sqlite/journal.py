@@ -10,20 +10,29 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.sqlite.bulk import many, many_rows
 from stepflow.model.state import new_tuple
 
-WIDTH = 7  # values of a row, see `values_of`
+WIDTH = 8  # values of a row, see `values_of`
 WRITTEN = 5  # fields of a JournalRow, of which the store gives the others
 PUT = (
-    "INSERT INTO stepflow_journal (run_id, key, kind, name, text, failed, epoch, shard)"
-    " SELECT column1, column2, column3, column4, column5, column6, column7, ?1 FROM (VALUES {rows})"
+    "INSERT INTO stepflow_journal (run_id, key, kind, name, text, failed, epoch, written_at, shard)"
+    " SELECT column1, column2, column3, column4, column5, column6, column7, column8, ?1 FROM (VALUES {rows})"
     " WHERE true ON CONFLICT (shard, run_id, key) DO UPDATE SET kind = excluded.kind, name = excluded.name,"
-    " text = excluded.text, failed = excluded.failed, epoch = excluded.epoch"
+    " text = excluded.text, failed = excluded.failed, epoch = excluded.epoch,"
+    " written_at = excluded.written_at"
 )
 FAILED, SEQ = 4, 5  # columns of READ
-READ = "SELECT key, kind, name, text, failed, seq, epoch FROM stepflow_journal WHERE shard = ? AND run_id = ?"
+LAST_SEQ = (1 << 63) - 1
+COLUMNS = "SELECT key, kind, name, text, failed, seq, epoch, written_at FROM stepflow_journal"
+READ = f"{COLUMNS} WHERE shard = ? AND run_id = ?"
+READ_KEY = f"{READ} AND key = ? AND +seq > ? AND +seq < ?"
+# The index by key covers the inner query: of a long journal only the rows that are asked for are read. Without `+` the way would be by seq.
+READ_PART = (
+    COLUMNS + " WHERE seq IN (SELECT seq FROM stepflow_journal"  # noqa: S608 - a constant
+    " WHERE shard = ? AND run_id = ? AND +seq > ? AND +seq < ? ORDER BY +seq {order} LIMIT ?)"
+)
 ANY = "SELECT 1 FROM stepflow_journal WHERE shard = ? LIMIT 1"
 JOURNALED = (
     "SELECT column1 FROM (SELECT ?1 AS shard) AS g CROSS JOIN (VALUES {rows})"
@@ -36,10 +45,10 @@ FORGET_ALL = "DELETE FROM stepflow_journal WHERE shard = ? AND run_id = ?"
 
 
 def values_of(run_id: str, rows: Iterable[JournalRow], epoch: int) -> list[object]:
-    """The values of rows that a claim of this epoch writes, to be bound by `SqliteJournal.put`."""
+    """The values of rows that have their time and that a claim of this epoch writes, to be bound by `SqliteJournal.put`."""
     values: list[object] = []
     for row in rows:
-        values += (run_id, *row[:WRITTEN], epoch)
+        values += (run_id, *row[:WRITTEN], epoch, row.at)
     return values
 
 
@@ -51,6 +60,15 @@ def _rows(found: list[tuple[Any, ...]]) -> tuple[JournalRow, ...]:
     columns: list[Iterable[Any]] = list(zip(*found, strict=True))
     columns[FAILED] = map(bool, columns[FAILED])
     return tuple(map(new_tuple, repeat(JournalRow), zip(*columns, strict=True)))
+
+
+def _part(query: JournalQuery) -> tuple[str, list[object]]:
+    """The statement for a part of a journal, and what it gets beside the run."""
+    between = [query.after, LAST_SEQ if query.before is None else query.before]
+    limit = -1 if query.limit is None else query.limit
+    if query.key is not None:
+        return READ_KEY, [query.key, *between]
+    return READ_PART.format(order="DESC" if query.last else "ASC"), [*between, limit]
 
 
 @define
@@ -73,10 +91,13 @@ class SqliteJournal:
         else:
             self.connection.execute(FORGET_ONE, (self.shard, run_id, name))
 
-    def read(self, ids: Sequence[str]) -> list[tuple[JournalRow, ...]]:
-        """The rows of each run."""
+    def read(self, query: JournalQuery) -> list[tuple[JournalRow, ...]]:
+        """The rows of each run that the query asks for."""
+        statement, more = READ, list[object]()
+        if not query.whole:
+            statement, more = _part(query)
         read = self.connection.execute
-        return [_rows(read(READ, (self.shard, run_id)).fetchall()) for run_id in ids]
+        return [_rows(read(statement, (self.shard, run_id, *more)).fetchall()) for run_id in query.ids]
 
     def journaled(self, ids: Sequence[str]) -> set[str]:
         """Which of the runs have rows; most stores have none at all."""

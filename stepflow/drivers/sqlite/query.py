@@ -138,7 +138,7 @@ class SqliteReader:
             case DataQuery():
                 return SqliteDelaysAndData(self.connection, self.shard).read_data(query)
             case JournalQuery():
-                return SqliteJournal(self.connection, self.shard).read(query.ids)
+                return SqliteJournal(self.connection, self.shard).read(query)
             case PrunedQuery():
                 rows = many_rows(self.connection, PRUNED_IDS, list(query.ids), self.shard)
                 return [PrunedId(*row) for row in rows]

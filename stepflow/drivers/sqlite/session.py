@@ -141,7 +141,7 @@ class SqliteStore(Store):
             if done is not None:
                 return [(rev, now)] if done else None
         known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
-        steps = self._steps(writer, batch)
+        steps = self._steps(writer, batch, now)
         first, others = known.rev + 1, steps.others
         only_rows = len(steps.appended) == len(batch)
         creations = [] if only_rows else [index for index in others if is_creation(batch[index])]
@@ -171,14 +171,15 @@ class SqliteStore(Store):
             answers.update(zip(rest, self._apart(writer, [batch[index] for index in rest], now), strict=True))
         return [answers[index] for index in range(len(batch))]
 
-    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member]) -> StepBatch:
+    def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> StepBatch:
         """The steps of a batch, after a look at where the runs are of which that is not known."""
         known = self._known
-        steps = steps_of(batch, known.rev, known.places)
+        steps = steps_of(batch, known.rev, now, known.places)
         if steps.unplaced:
             found = row_ids_of(writer, self._shard, steps.unplaced)
             known.places.update((run, place) for run, (place, owner) in found.items() if owner == self._owners.me.id)
-            steps = steps_of(batch, known.rev, known.places | {run: place for run, (place, _owner) in found.items()})
+            placed = known.places | {run: place for run, (place, _owner) in found.items()}
+            steps = steps_of(batch, known.rev, now, placed)
         return steps
 
     def _apart(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult]:

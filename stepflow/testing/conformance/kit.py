@@ -119,7 +119,7 @@ def journal(store: Store, run_id: str) -> list[JournalRow]:
     """The journal rows of a run, without the numbers that the store gave."""
     ((*rows,),) = store.read(JournalQuery((run_id,)))
     assert [row.seq for row in rows] == sorted({row.seq for row in rows})
-    return [row._replace(seq=0, epoch=0) for row in rows]
+    return [row._replace(seq=0, epoch=0, at=0) for row in rows]
 
 
 def write(run_id: str, rev: int, transition: Transition | None = None, exchange: str | None = None) -> Commit:

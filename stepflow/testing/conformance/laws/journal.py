@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from stepflow.drivers.port.commit import Cancel, Commit, Committed, Dequeue, Enqueue, Fence, Release
 from stepflow.drivers.port.delays import Delay, delay_key
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
@@ -96,6 +98,64 @@ class JournalLaws:
         assert [one.seq for one in after] == [one.seq for one in before]
         assert [one.epoch for one in after] == [held.fence.epoch, again.fence.epoch, again.fence.epoch]
         assert journal(store, "a") == [*rows("first"), newer, row("third", "3")]
+
+    def test_law_21_rows_have_the_time_of_the_commit_that_wrote_them_last(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        held, rev = begun(store, "a")
+        other, _rev = begun(store, "b")
+
+        def times(run_id: str) -> dict[str, int]:
+            (found,) = store.read(JournalQuery((run_id,)))
+            return {one.key: one.at - NOW for one in found}
+
+        make(store, Append(*held.fence, rows("x", "y")), now=NOW + 1)
+        make(store, Append(*held.fence, rows("z")), Append(*other.fence, rows("x")), now=NOW + 2)
+        make(store, publish("a", "paid", "1"))
+        (event,) = record(store, "a").events
+        make(store, Append(*held.fence, rows("paid"), (event.seq,)), now=NOW + 3)
+        make(store, Commit(held.fence, journal=(row("v"), row("v", "2"), row("w"))), now=NOW + 4)
+        assert times("a") == {"x": 1, "y": 1, "z": 2, "paid": 3, "v": 4, "w": 4}
+        assert times("b") == {"x": 2}
+        make(store, Append(*held.fence, rows("y")), now=NOW + 5)
+        make(store, step(held, rev)._replace(forget=("x",), journal=rows("w", "x")), now=NOW + 6)
+        assert times("a") == {"y": 5, "z": 2, "paid": 3, "v": 4, "w": 6, "x": 6}
+
+    def test_law_21_a_row_that_is_copied_keeps_its_time(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        held, rev = begun(store, "a")
+        make(store, Append(*held.fence, rows("x", "y")), now=NOW + 1)
+        (found,) = store.read(JournalQuery(("a",)))
+        make(store, creation("b", due=None)._replace(unowned=("b",), journal=(*found, row("new"))), now=NOW + 2)
+        make(store, Append(*held.fence, (found[1], row("z"))), now=NOW + 3)
+        make(store, step(held, rev)._replace(forget=("x",), journal=(found[0],)), now=NOW + 4)
+        mine, copies = store.read(JournalQuery(("a", "b")))
+        assert {one.key: one.at - NOW for one in copies} == {"x": 1, "y": 1, "new": 2}
+        assert {one.key: one.at - NOW for one in mine} == {"y": 1, "z": 3, "x": 1}
+
+    def test_law_21_a_query_reads_a_part_of_a_journal(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        held, _rev = begun(store, "a")
+        other, _rev = begun(store, "b")
+        for name in ("k3", "k1", "k2", "k5", "k4"):
+            make(store, Append(*held.fence, rows(name)), Append(*other.fence, rows(name)))
+        make(store, Append(*held.fence, rows("k3")))
+        whole, beside = store.read(JournalQuery(("a", "b")))
+        assert [one.key for one in whole] == [one.key for one in beside] == ["k3", "k1", "k2", "k5", "k4"]
+        places = (0, *[one.seq for one in whole], whole[-1].seq + 9)
+        for after in places:
+            for before in (None, *places):
+                within = [one for one in whole if one.seq > after and (before is None or one.seq < before)]
+                for limit in (None, 1, 2, 9):
+                    query = JournalQuery(("a",), limit, after=after, before=before)
+                    assert store.read(query) == [tuple(within[:limit])]
+                    ends = within if limit is None else within[-limit:]
+                    assert store.read(evolve(query, last=True)) == [tuple(ends)]
+                for one in whole:
+                    mine = (one,) if one in within else ()
+                    assert store.read(JournalQuery(("a",), after=after, before=before, key=one.key)) == [mine]
+        assert store.read(JournalQuery(("b", "nobody", "a"), 2, last=True)) == [beside[-2:], (), whole[-2:]]
+        assert store.read(JournalQuery(("nobody", "a"), key="k5")) == [(), (whole[3],)]
+        assert store.read(JournalQuery(("a", "b"), key="missing")) == [(), ()]
 
     def test_law_21_rows_need_the_fence_of_their_run(self, sessions: Sessions) -> None:
         store = sessions.session()
