@@ -71,8 +71,8 @@ def app(
     if tokens is not None:
         guards.append(Middleware(Bearer, tokens=tokens, failures=failures, sessions=browsers))
     services = [
+        *StoreApi(driver, sessions, clock).routes(),  # routes are tried in this order, and workers call these most
         *operator_routes(operator),
-        *StoreApi(driver, sessions, clock).routes(),
         *flowstate_api.routes(namespaces),
     ]
     services += metrics.routes(namespaces)

@@ -59,14 +59,24 @@ class ServerClient:
             num_pools=1, maxsize=CONNECTIONS, timeout=timeout, retries=False, headers=self._headers
         )
 
-    def call(self, method: str, arguments: dict[str, Any], *, writes: bool = False, wait_s: float = 0.0) -> Any:
+    def call(
+        self,
+        method: str,
+        arguments: dict[str, Any],
+        *,
+        writes: bool = False,
+        wait_s: float = 0.0,
+        largest: int | None = None,
+    ) -> Any:
         """The answer to a call, which the server may take `wait_s` longer for.
 
         A call whose connection breaks is sent again, with the same arguments. They have a number of the request, so the server does nothing twice. Raises SessionGone,
         what the store raised, Unavailable if the server cannot be reached for RETRY_S, and OutcomeUnknown if a call that `writes`
-        may have been carried out then.
+        may have been carried out then. TooLarge, before anything is sent, if the call needs more than `largest` bytes.
         """
         body, left_s, sent = to_bytes(arguments), RETRY_S, False
+        if largest is not None and len(body) > largest:
+            raise TooLarge(f"{method!r} would send {len(body):,} bytes at once: {largest:,} are allowed")
         while True:
             try:
                 answer = self._post(method, body, wait_s)

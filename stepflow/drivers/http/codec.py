@@ -1,7 +1,7 @@
 """The values of the port as JSON, for stores that are called over a network.
 
-A named tuple is a list of its fields, another record an object of those that differ from their defaults. Where one of several
-classes may stand, a pair names it. Nothing is converted: a number where a text belongs is refused.
+A named tuple is a list of its fields, a Transition its stored text, another record an object of those that differ from their
+defaults. Where one of several classes may stand, a pair names it. Nothing is converted: a number where a text belongs is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -45,6 +45,7 @@ from stepflow.drivers.port.queries import (
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.step import Append, Step
 from stepflow.errors import StepflowError, StoreError
+from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage
 from stepflow.model.state import State, Transition
@@ -89,6 +90,9 @@ ENCODED = [
 ]
 
 
+_json = json.JSONEncoder(separators=(",", ":"))
+
+
 class BadValue(ValueError):
     """A text that is no value of the port."""
 
@@ -109,26 +113,27 @@ def load(plain: Any, kind: Any) -> Any:
 
 
 def dump_results(results: Sequence[parts.CommitResult]) -> list[Any]:
-    """The answers of a commit: [0, error], [1, Committed] or [2, numbers of a Step]."""
+    """The answers of a commit: the numbers of a Step, {"committed": Committed} or {"error": error}."""
     return [
-        [0, dump_error(result)]
+        {"error": dump_error(result)}
         if isinstance(result, StepflowError)
-        else [1, dump(result, parts.Committed)]
+        else {"committed": dump(result, parts.Committed)}
         if isinstance(result, parts.Committed)
-        else [2, list(result)]
+        else result
         for result in results
     ]
 
 
 def load_results(plain: Any) -> list[parts.CommitResult]:
     """The reverse of `dump_results`."""
-    found: list[parts.CommitResult] = []
-    for which, value in plain:
-        if which == 0:
-            found.append(load_error(value))
-        else:
-            found.append(load(value, parts.Committed if which == 1 else tuple[int, ...]))
-    return found
+    return [
+        load(value, tuple[int, ...])
+        if isinstance(value, list)
+        else load_error(value["error"])
+        if "error" in value
+        else load(value["committed"], parts.Committed)
+        for value in plain
+    ]
 
 
 def dump_error(error: StepflowError) -> dict[str, Any]:
@@ -150,7 +155,7 @@ def load_error(plain: Any) -> StepflowError:
 
 def to_bytes(plain: Any) -> bytes:
     """JSON text."""
-    return json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode()
+    return _json.encode(plain).encode()
 
 
 def from_bytes(raw: bytes) -> Any:
@@ -171,7 +176,12 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(plain, _strict(plain))
     converter.register_structure_hook(bytes, lambda text, _kind: _unbase64(text))
     converter.register_unstructure_hook(bytes, lambda blob: base64.b64encode(blob).decode())
-    converter.register_structure_hook_factory(_is_mapping, lambda _kind: _mapping)
+    converter.register_structure_hook(Transition, lambda text, _kind: _transition(text))
+    converter.register_unstructure_hook(Transition, lambda transition: transition.text)
+    converter.register_structure_hook_func(
+        lambda kind: kind == tuple[int, ...], lambda numbers, _kind: _integers(numbers)
+    )
+    converter.register_structure_hook_factory(_is_mapping, _mapping_loader)
     converter.register_unstructure_hook_factory(_is_mapping, lambda _kind: dict)
     converter.register_structure_hook(RunList, lambda pair, _kind: _page(pair))
     converter.register_unstructure_hook(RunList, lambda page: [dump(list(page), list[parts.Record]), page.end])
@@ -217,11 +227,41 @@ def _is_collection(kind: Any) -> bool:
     return get_origin(kind) is Collection
 
 
-def _mapping(value: Any, kind: Any) -> Any:
+def _mapping_loader(kind: Any) -> Callable[[Any, Any], Any]:
     wanted = get_args(kind)[1]
-    if not isinstance(value, dict) or not all(type(item) is wanted for item in value.values()):
-        raise BadValue(f"{value!r:.40} is no mapping to {wanted.__name__}")
-    return value
+
+    def read(value: Any, _kind: Any) -> Any:
+        if type(value) is not dict or not all(type(item) is wanted for item in value.values()):
+            raise BadValue(f"{value!r:.40} is no mapping to {wanted.__name__}")
+        return value
+
+    return read
+
+
+def _transition(text: Any) -> Transition:
+    if type(text) is not str:
+        raise BadValue(f"{text!r:.40} is no transition")
+    return _transitions[text]
+
+
+def _parsed(text: str) -> Transition:
+    try:
+        transition = Transition.parse(text)
+        texts = [transition.to, *transition.annotations.values()]
+    except (AttributeError, RecursionError) as error:  # no object where one belongs, or too many in each other
+        raise BadValue(f"{text!r:.40} is no transition: {error}") from None
+    if not all(type(item) is str for item in texts):
+        raise BadValue(f"{text!r:.40} is no transition of texts")
+    return transition
+
+
+_transitions = BoundedCache(_parsed, lambda text, _transition: 4 * size_of_texts(text))
+
+
+def _integers(numbers: Any) -> tuple[int, ...]:
+    if type(numbers) is not list or not all(type(number) is int for number in numbers):
+        raise BadValue(f"{numbers!r:.40} is no list of integers")
+    return tuple(numbers)
 
 
 def _is_named_tuple(kind: Any) -> bool:
@@ -258,20 +298,27 @@ def _is_choice(kind: Any) -> bool:
 
 
 def _choice_dumper(converter: cattrs.Converter, _kind: Any) -> Callable[[Any], Any]:
+    hook_of: Callable[[Any], Any] = cache(
+        converter.get_unstructure_hook
+    )  # looked up late: a class may contain a choice of itself
+
     def write(value: Any) -> Any:
-        return None if value is None else [type(value).__name__, converter.unstructure(value, type(value))]
+        return None if value is None else [type(value).__name__, hook_of(type(value))(value)]
 
     return write
 
 
 def _choice_loader(converter: cattrs.Converter, kind: Any) -> Callable[[Any, Any], Any]:
     allowed = {item.__name__: item for item in get_args(kind) if item is not NoneType}
+    hook_of: Callable[[Any], Any] = cache(converter.get_structure_hook)
+    optional = NoneType in get_args(kind)
 
     def read(value: Any, _kind: Any) -> Any:
-        if value is None and NoneType in get_args(kind):
+        if value is None and optional:
             return None
         if not isinstance(value, list) or len(value) != 2 or value[0] not in allowed:
             raise BadValue(f"{value!r:.40} is none of {', '.join(allowed)}")
-        return converter.structure(value[1], allowed[value[0]])
+        found = allowed[value[0]]
+        return hook_of(found)(value[1], found)
 
     return read

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stepflow.drivers.http.client import ServerClient, SessionGone
-from stepflow.drivers.http.codec import ANSWERS, dump, load, load_results, to_bytes
+from stepflow.drivers.http.codec import ANSWERS, dump, load, load_results
 from stepflow.drivers.port.commit import (
     Claim,
     Commit,
@@ -26,8 +26,8 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.errors import OutcomeUnknown, StoreError, TooLarge
 
-LARGEST = 16 << 20  # bytes of the members of one request, if it has several
-FORMAT = 1  # of the calls; a server of another one refuses
+LARGEST = 16 << 20  # bytes of a request that commits several members
+FORMAT = 2  # of the calls; a server of another one refuses
 
 
 class HttpStore(Store):
@@ -50,13 +50,22 @@ class HttpStore(Store):
         session: str = self._client.call("open", {**arguments, "request": secrets.token_hex(8)})
         return session
 
-    def _call(self, method: str, *, now: int = 0, writes: bool = False, wait_s: float = 0.0, **arguments: Any) -> Any:
+    def _call(
+        self,
+        method: str,
+        *,
+        now: int = 0,
+        writes: bool = False,
+        wait_s: float = 0.0,
+        largest: int | None = None,
+        **arguments: Any,
+    ) -> Any:
         while True:
             self._check_open()
             session = self._session
             body = {"session": session, "request": str(next(self._numbers)), "now": now, **arguments}
             try:
-                return self._client.call(method, body, writes=writes, wait_s=wait_s)
+                return self._client.call(method, body, writes=writes, wait_s=wait_s, largest=largest)
             except SessionGone as gone:
                 with self._opening:
                     self._check_open()
@@ -85,14 +94,17 @@ class HttpStore(Store):
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """One request for the whole batch, unless it is large: its members do not depend on each other."""
-        plain = [dump(member, Member) for member in batch]
-        results: list[CommitResult] = []
-        for part in _in_parts(plain):
-            try:
-                results += load_results(self._call("commit", now=now, writes=True, batch=part))
-            except TooLarge as error:  # for the server; a part of several members is never that large
-                results.append(error)
-        return results
+        return self._commit(dump(batch, list[Member]), now)
+
+    def _commit(self, members: list[Any], now: int) -> list[CommitResult]:
+        try:
+            largest = LARGEST if len(members) > 1 else None
+            return load_results(self._call("commit", now=now, writes=True, largest=largest, batch=members))
+        except TooLarge as error:
+            if len(members) < 2:
+                return [error]
+        middle = len(members) // 2
+        return self._commit(members[:middle], now) + self._commit(members[middle:], now)
 
     def claim(
         self, flows: Mapping[str, str], now: int, limit: int, *, suspects: bool = False, skip: Collection[str] = ()
@@ -144,16 +156,3 @@ class HttpStore(Store):
                 return token
             raise
         return load(plain, int)  # type: ignore[no-any-return]
-
-
-def _in_parts(members: list[Any]) -> list[list[Any]]:
-    """The members in lists that are short enough for one request."""
-    parts: list[list[Any]] = [[]]
-    size = 0
-    for member in members:
-        size += (own := len(to_bytes(member)) if len(members) > 1 else 0)
-        if parts[-1] and size > LARGEST:
-            parts.append([])
-            size = own
-        parts[-1].append(member)
-    return parts
