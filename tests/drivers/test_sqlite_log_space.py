@@ -97,10 +97,11 @@ def test_zeros_are_written_over_nothing_that_another_writer_appends_meanwhile(
     log, opening = tmp_path / "store-wal", os.open
     log.write_bytes(b"frames")
 
-    def late(*args: Any) -> int:
-        with log.open("ab") as other:
-            other.write(b"of another file")
-        return opening(*args)
+    def late(path: Any, *args: Any, **options: Any) -> int:
+        if path == str(log):  # not a file of another thread
+            with log.open("ab") as other:
+                other.write(b"of another file")
+        return opening(path, *args, **options)
 
     monkeypatch.setattr("stepflow.drivers.sqlite.log_space.os.open", late)
     LogSpace(log).fill()

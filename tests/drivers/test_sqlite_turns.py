@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,12 +74,12 @@ def test_a_step_that_was_fenced_off_meanwhile_is_refused_though_nothing_else_hap
 
 @pytest.fixture
 def sleepless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread waits for a lock while this test runs."""
+    """No thread waits for a lock while this test runs; threads of other tests may sleep."""
 
     def sleep(seconds: float) -> None:
         raise AssertionError(f"slept for {seconds} s")
 
-    monkeypatch.setattr(locks.time, "sleep", sleep)
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
 
 
 @pytest.mark.usefixtures("sleepless")
