@@ -22,7 +22,7 @@ def command(target: StoreTarget, run_ids: tuple[str, ...], wanted: RunFilter | N
 
     Give ids, or a filter: the runs that it means are listed, and with --yes cancelled.
     """
-    return affect(target, run_ids, _cancel, wanted, AsyncEngine.cancel, yes)
+    return affect(target, run_ids, _cancel, wanted, AsyncEngine.cancel, yes, "cancel")
 
 
 async def _cancel(run: AsyncRun[Any]) -> str:

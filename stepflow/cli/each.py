@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from stepflow.cli.audited import audited
 from stepflow.cli.target import StoreTarget
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import StepflowError, StoreError
 
 
-def each(target: StoreTarget, run_ids: tuple[str, ...], act: Callable[[AsyncRun[object]], Awaitable[str]]) -> int:
-    """Apply `act` to every run, print its result and the run's status; exit code 1 if any run was refused."""
+def each(
+    target: StoreTarget,
+    run_ids: tuple[str, ...],
+    act: Callable[[AsyncRun[object]], Awaitable[str]],
+    verb: str,
+    **arguments: Any,
+) -> int:
+    """Apply `act` to every run, print its result and the run's status; exit code 1 if any run was refused. The audit has it as `verb`, with these arguments."""
 
     async def work(engine: AsyncEngine) -> int:
         code = 0
         for run_id in run_ids:
             run = engine.get(run_id)
             try:
-                done = await act(run)
+                async with audited(target, verb, "run", run_id, **arguments):
+                    done = await act(run)
                 status = str(await run.status())
             except StoreError:
                 raise
@@ -36,13 +45,18 @@ def each(target: StoreTarget, run_ids: tuple[str, ...], act: Callable[[AsyncRun[
 
 
 def each_flow(
-    target: StoreTarget, flows: tuple[str, ...], act: Callable[[AsyncEngine, str], Awaitable[None]], done: str
+    target: StoreTarget,
+    flows: tuple[str, ...],
+    act: Callable[[AsyncEngine, str], Awaitable[None]],
+    done: str,
+    verb: str,
 ) -> None:
-    """Apply `act` to every flow, and print that it is `done`."""
+    """Apply `act` to every flow, and print that it is `done`; the audit has it as `verb`."""
 
     async def work(engine: AsyncEngine) -> None:
         for name in flows:
-            await act(engine, name)
+            async with audited(target, verb, "flow", name):
+                await act(engine, name)
             if target.out.json:
                 target.out.value({"flow": name, "paused": done == "paused"})
             target.out.line(f"flow {name}: {done}")

@@ -11,6 +11,8 @@ from typing import Any
 import click
 from attrs import fields
 
+from stepflow.cli.audited import SHOWN as SHOWN_IN_AUDIT
+from stepflow.cli.audited import audited, runs_told
 from stepflow.cli.each import each
 from stepflow.cli.progress import counting
 from stepflow.cli.target import StoreTarget
@@ -118,19 +120,32 @@ def affect(
     wanted: RunFilter | None,
     many: Callable[..., Awaitable[Affected]],
     yes: bool,
+    verb: str,
 ) -> int:
-    """Do it to each of the ids, or to the runs of the filter: without `yes` they are only listed."""
+    """Do it to each of the ids, or to the runs of the filter: without `yes` they are only listed. The audit has it as `<verb>_run` or `<verb>_runs`."""
     if wanted is None:
-        return each(target, run_ids, one)
-    return affect_many(target, wanted, many, yes)
+        return each(target, run_ids, one, f"{verb}_run")
+    return affect_many(target, wanted, many, yes, f"{verb}_runs")
 
 
-def affect_many(target: StoreTarget, wanted: Any, many: Callable[..., Awaitable[Affected]], yes: bool) -> int:
-    """Do it to the runs of the filter or ids: without `yes` they are only listed. `many` is a method of the engine."""
+def affect_many(
+    target: StoreTarget,
+    wanted: Any,
+    many: Callable[..., Awaitable[Affected]],
+    yes: bool,
+    verb: str,
+    **arguments: Any,
+) -> int:
+    """Do it to the runs of the filter or ids: without `yes` they are only listed. `many` is a method of the engine; the audit has it as `verb`."""
 
     async def work(engine: AsyncEngine) -> Affected:
         with counting("runs") as report:
-            done = await many(engine, wanted, dry_run=not yes, report=report)
+            if not yes:
+                done = await many(engine, wanted, dry_run=True, report=report)
+            else:
+                async with audited(target, verb, "runs", **runs_told(wanted), **arguments) as result:
+                    done = await many(engine, wanted, dry_run=False, report=report)
+                    result |= {"count": done.count, "ids": done.ids[:SHOWN_IN_AUDIT]}
         if isinstance(wanted, RunFilter) and not done.count:
             await hint_at_flow(engine, wanted)
         return done

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.filters import affect_many, on_many
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import one_place
@@ -48,12 +49,15 @@ def command(
     if step is None or rev is not None or new_id is not None:
         raise click.UsageError("with --suffix give --step STEP, and neither --rev nor --id, which are of one run")
     many = partial(_many, step=step, suffix=suffix)
-    return affect_many(target, run_ids or wanted, many, yes or bool(run_ids))
+    changes = yes or bool(run_ids)
+    return affect_many(target, run_ids or wanted, many, changes, "fork_runs", step=step, suffix=suffix)
 
 
 def _one(target: StoreTarget, run_id: str, rev: int | None, step: str | None, new_id: str | None) -> int:
     async def work(engine: AsyncEngine) -> str:
-        return (await engine.get(run_id).fork(rev=rev, step=step, id=new_id)).id
+        async with audited(target, "fork_run", "run", run_id, rev=rev, step=step) as result:
+            result["id"] = (await engine.get(run_id).fork(rev=rev, step=step, id=new_id)).id
+            return str(result["id"])
 
     made = target.run(work)
     if target.out.json:

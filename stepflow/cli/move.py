@@ -35,7 +35,9 @@ def command(
         raise click.UsageError(
             "give the ids of runs, or a filter, e.g. --status blocked --position completed:order/old"
         )
-    return affect_many(target, run_ids or wanted, partial(_move, flow=flow_of(definition), to=to), yes)
+    flow = flow_of(definition)
+    many = partial(_move, flow=flow, to=to)
+    return affect_many(target, run_ids or wanted, many, yes, "move_runs", flow=flow.name, to=to)
 
 
 async def _move(engine: AsyncEngine, runs: Any, *, flow: Any, to: str, **options: Any) -> Affected:

@@ -71,14 +71,15 @@ def _set(
     *,
     paused: bool,
 ) -> int:
+    verb = "pause" if paused else "resume"
     many = every or wanted != RunFilter()
     if many == bool(run_ids) and (many or not flows):
         raise click.UsageError("give the ids of runs, a filter such as --status sleeping, or --all; or --flow NAME")
     if many:
         if len(flows) > 1:
             raise click.UsageError(f"a filter means runs of one flow: give one --flow, not {len(flows)}")
-        verb = AsyncEngine.pause if paused else AsyncEngine.resume
-        return affect_many(target, evolve(wanted, flow=flows[0]) if flows else wanted, verb, yes)
+        do = AsyncEngine.pause if paused else AsyncEngine.resume
+        return affect_many(target, evolve(wanted, flow=flows[0]) if flows else wanted, do, yes, f"{verb}_runs")
     if yes:
         raise click.UsageError("--yes goes with a filter or --all: ids and flows are changed at once")
     done = "paused" if paused else "resumed"
@@ -87,5 +88,7 @@ def _set(
         await (run.pause() if paused else run.resume())
         return done
 
-    each_flow(target, flows, lambda at, name: at.pause_flow(name) if paused else at.resume_flow(name), done)
-    return each(target, run_ids, one)
+    each_flow(
+        target, flows, lambda at, name: at.pause_flow(name) if paused else at.resume_flow(name), done, f"{verb}_flow"
+    )
+    return each(target, run_ids, one, f"{verb}_run")

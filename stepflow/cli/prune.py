@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.progress import counting
 from stepflow.cli.target import StoreTarget, keep_ids_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.wire.json_form import to_json_value
 
 
 @click.command("prune")
@@ -35,7 +37,9 @@ def command(target: StoreTarget, older_than: timedelta, keep_ids: timedelta | No
                 revisions = so_far
                 report(runs)
 
-            return await engine.prune(older_than, note)
+            async with audited(target, "prune", "store", older_than=to_json_value(older_than)) as result:
+                result["count"] = await engine.prune(older_than, note)
+            return int(result["count"])
 
     deleted = target.run(work, keep_ids=keep_ids)
     if target.out.json:

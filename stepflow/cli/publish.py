@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.definitions import flows_of, flows_option
 from stepflow.cli.filters import affect_many, with_filter
 from stepflow.cli.target import StoreTarget, with_store
@@ -47,14 +48,15 @@ def command(
     run_id, event, payload = _parts(args, many)
     if many:
         publish = partial(_publish, event=event, payload=payload, event_id=event_id, flows=flows)
-        return affect_many(target, wanted, publish, yes)
+        return affect_many(target, wanted, publish, yes, "publish_to_runs", event=event, event_id=event_id)
 
     async def work(engine: AsyncEngine) -> Status:
         run = engine.get(run_id)
         engine.register(*flows.values())
-        if flow := await run.check_event(event, payload):
-            run = engine.get(flow, run_id)  # it warns of an event for which the flow does not wait
-        await run.publish(event, payload, id=event_id)
+        async with audited(target, "publish_event", "run", run_id, event=event, event_id=event_id):
+            if flow := await run.check_event(event, payload):
+                run = engine.get(flow, run_id)  # it warns of an event for which the flow does not wait
+            await run.publish(event, payload, id=event_id)
         return await run.status()
 
     status = target.run(work)

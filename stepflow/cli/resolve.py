@@ -6,6 +6,7 @@ import json
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
@@ -30,7 +31,9 @@ def command(target: StoreTarget, run_id: str, step: str, value: str, failed: str
 
     async def work(engine: AsyncEngine) -> Status:
         run = engine.get(run_id)
-        await (run.resolve(step, json.loads(value)) if failed is None else run.resolve_failed(step, failed))
+        verb = "resolve_call" if failed is None else "resolve_call_failed"
+        async with audited(target, verb, "run", run_id, step=step):
+            await (run.resolve(step, json.loads(value)) if failed is None else run.resolve_failed(step, failed))
         return await run.status()
 
     status = target.run(work)

@@ -24,7 +24,7 @@ def _command(name: str) -> click.Command:
         Give ids: blocked and waiting runs are looked at again, too. Or give a filter: the failed runs that it means are listed, and with
         --yes resumed. `redrive` and `retry` are the same verb.
         """
-        return affect(target, run_ids, _redrive, wanted, AsyncEngine.redrive, yes)
+        return affect(target, run_ids, _redrive, wanted, AsyncEngine.redrive, yes, "redrive")
 
     return command
 

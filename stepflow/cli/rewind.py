@@ -44,8 +44,8 @@ def command(
         return "rewound"
 
     if wanted is None:
-        return each(target, run_ids, act)
-    return affect_many(target, wanted, partial(_many, step=step), yes)
+        return each(target, run_ids, act, "rewind_run", rev=rev, step=step)
+    return affect_many(target, wanted, partial(_many, step=step), yes, "rewind_runs", step=step)
 
 
 async def _many(engine: AsyncEngine, runs: Any, *, step: Any, **options: Any) -> Affected:

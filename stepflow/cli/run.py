@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.definitions import MODULE_HELP, flow_of, flows_of
 from stepflow.cli.start import read_input
 from stepflow.cli.target import StoreTarget, with_store
@@ -39,7 +40,9 @@ def command(
 
     async def work(engine: AsyncEngine) -> tuple[str, str]:
         engine.register(*{one.name: one for one in (*flows_of(flow.partition(":")[0]), definition)}.values())
-        run = await engine.start(definition, exchange, id=run_id, labels=dict(labels))
+        async with audited(target, "start_run", "run", run_id or "", flow=definition.name) as result:
+            run = await engine.start(definition, exchange, id=run_id, labels=dict(labels))
+            result["id"] = run.id
         async with engine.worker():
             return run.id, definition.result_codec.encode(await run.result(timeout))
 

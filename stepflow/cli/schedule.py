@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.verbs import Verbs
 from stepflow.engine.async_engine import AsyncEngine
@@ -62,7 +63,10 @@ def _verb(name: str, text: str, done: str, work: Callable[[AsyncSchedule[Any]], 
     @with_store
     def verb(target: StoreTarget, schedule_id: str) -> None:
         async def change(engine: AsyncEngine) -> Any:
-            return await work(engine.get_schedule(schedule_id))
+            async with audited(target, f"{name}_schedule", "schedule", schedule_id) as result:
+                found = await work(engine.get_schedule(schedule_id))
+                result |= {"runs": [found.id]} if hasattr(found, "id") else {}
+            return found
 
         found = getattr(target.run(change), "id", None)
         if target.out.json:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, timestamp
@@ -61,17 +62,20 @@ def command(
     exchange = read_input(definition, "null" if input is None else input)
 
     async def work(engine: AsyncEngine) -> str:
-        run = await engine.start(
-            definition,
-            exchange,
-            id=run_id,
-            labels=dict(labels),
-            at=at,
-            priority=priority,
-            limits=limits,
-            dedup_key=dedup_key,
-            dedup_window=dedup_window,
-        )
+        when = None if at is None else at.isoformat()
+        async with audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when) as result:
+            run = await engine.start(
+                definition,
+                exchange,
+                id=run_id,
+                labels=dict(labels),
+                at=at,
+                priority=priority,
+                limits=limits,
+                dedup_key=dedup_key,
+                dedup_window=dedup_window,
+            )
+            result["id"] = run.id
         return run.id
 
     started = target.run(work, create=True)

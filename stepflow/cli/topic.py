@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import click
 
+from stepflow.cli.audited import audited
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text
 from stepflow.engine.async_engine import AsyncEngine
@@ -29,7 +30,8 @@ def command(target: StoreTarget, name: str, payload: str, message_id: str | None
     """Publish a message with PAYLOAD (JSON text, or - for stdin) to topic NAME: all runs that wait for it go on."""
 
     async def work(engine: AsyncEngine) -> None:
-        await engine.publish_topic(name, json.loads(payload), id=message_id, keep=keep)
+        async with audited(target, "publish_topic", "topic", name, message_id=message_id):
+            await engine.publish_topic(name, json.loads(payload), id=message_id, keep=keep)
 
     target.run(work)
     if target.out.json:

@@ -22,7 +22,7 @@ def command(target: StoreTarget, run_ids: tuple[str, ...], wanted: RunFilter | N
 
     Give ids, or a filter: the runs that it means are listed, and with --yes woken.
     """
-    return affect(target, run_ids, _wake, wanted, AsyncEngine.wake, yes)
+    return affect(target, run_ids, _wake, wanted, AsyncEngine.wake, yes, "wake")
 
 
 async def _wake(run: AsyncRun[Any]) -> str:

@@ -25,6 +25,7 @@ from stepflow.server.namespaces import Namespaces
 from stepflow.server.operator_api.api import OperatorApi
 from stepflow.server.operator_api.routes import routes as operator_routes
 from stepflow.server.store_api import StoreApi
+from stepflow.server.store_notes import StoreNotes
 from stepflow.server.store_sessions import StoreSessions
 from stepflow.server.tokens import TokenTable
 from stepflow.server.ui.browser_sessions import BrowserSessions
@@ -73,6 +74,7 @@ def app(
     services = [
         *StoreApi(driver, sessions, clock).routes(),  # routes are tried in this order, and workers call these most
         *operator_routes(operator),
+        *StoreNotes(operator.audit, clock).routes(),
         *flowstate_api.routes(namespaces),
     ]
     services += metrics.routes(namespaces)

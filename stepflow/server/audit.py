@@ -12,6 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,12 +21,13 @@ from attrs import Factory, evolve, frozen
 from stepflow.drivers.port.commit import Commit, Created, Record, Write
 from stepflow.engine.client.filters import Page, RunFilter
 from stepflow.engine.clock import moment, uuid7
+from stepflow.errors import RevMismatch
 from stepflow.model.error_text import printable
 from stepflow.model.state import STATUS, State, Transition
 from stepflow.server.namespaces import AUDIT, Namespaces
 from stepflow.wire.json_form import to_json_value
 
-Kind = Literal["run", "runs", "flow", "schedule"]
+Kind = Literal["run", "runs", "flow", "schedule", "topic", "store"]
 log = logging.getLogger("stepflow.audit")
 LONGEST = 500  # characters of a value of a label
 BEGUN = "begun"  # the outcome of a change that has none yet
@@ -39,6 +41,7 @@ class AuditEntry:
     `at` is the time at which it was asked for, `ended` that of its outcome, None while it is `begun`.
     `target` is the id of the run or schedule, or the name of the flow; empty for a filter, which is among the `arguments`. `message` is
     that of the refusal. `result` is what came of it, e.g. the id of a new run. No values of users are kept: no input, no payload.
+    `via` is `api` for what the server did itself, and `cli` for what the command line did through its store and told of it.
     """
 
     at: datetime
@@ -52,6 +55,7 @@ class AuditEntry:
     ended: datetime | None = None
     arguments: Mapping[str, Any] = Factory(dict)
     result: Mapping[str, Any] = Factory(dict)
+    via: Literal["api", "cli"] = "api"
 
 
 class AuditLog:
@@ -64,25 +68,44 @@ class AuditLog:
         """Store what was asked for, before it is done; what it was stored as, or why it could not be."""
         return asyncio.ensure_future(self._store(_printable(entry), None))
 
+    async def begin_as(self, entry_id: str, entry: AuditEntry) -> None:
+        """As `begin`, with an id that the caller chose: the same id again stores nothing."""
+        with suppress(RevMismatch):
+            await self._store(_printable(entry), None, entry_id)
+
+    async def find(self, entry_id: str) -> tuple[State | None, AuditEntry | None]:
+        """An entry by its id, and what it is stored as; None and None if there is none."""
+        async with self._namespaces.engine(AUDIT) as engine:
+            (record,) = await engine.reader.load([entry_id])
+            return (None, None) if record is None else (record.state, _entry(record))
+
     async def end(self, begun: asyncio.Future[State] | None, entry: AuditEntry) -> None:
         """Log an entry that has its outcome, and put it in the place of the one that `begun` stored, if any did.
 
         A store that fails then does not undo what was done: that is logged.
         """
-        entry = evolve(_printable(entry), ended=moment(self._namespaces.clock.now()))
-        what = " ".join(filter(None, (entry.verb, entry.kind, entry.target)))
-        log.info("%s: %s: %s", entry.who, what, entry.outcome, extra={"audit": to_json_value(entry)})
+        entry = self._ended(entry)
         try:
             await self._store(entry, None if begun is None else await begun)
         except Exception:
-            log.exception("the audit entry of %s by %s could not be stored", what, entry.who)
+            log.exception("the audit entry of %s by %s could not be stored", _what(entry), entry.who)
 
-    async def _store(self, entry: AuditEntry, before: State | None) -> State:
+    async def replace(self, before: State, entry: AuditEntry) -> None:
+        """As `end`, for an entry that `find` has found. Raises what the store does."""
+        await self._store(self._ended(entry), before)
+
+    def _ended(self, entry: AuditEntry) -> AuditEntry:
+        """The entry with its time, logged."""
+        entry = evolve(_printable(entry), ended=moment(self._namespaces.clock.now()))
+        log.info("%s: %s: %s", entry.who, _what(entry), entry.outcome, extra={"audit": to_json_value(entry)})
+        return entry
+
+    async def _store(self, entry: AuditEntry, before: State | None, entry_id: str = "") -> State:
         """Store an entry in the place of the one before; what it was stored as."""
         async with self._namespaces.engine(AUDIT) as engine:
             now, labels, text = engine.clock.now(), _labels(entry), json.dumps(to_json_value(entry))
             if before is None:
-                state = State(uuid7(engine.clock), 0, ENDED, labels, {}, now)
+                state = State(entry_id or uuid7(engine.clock), 0, ENDED, labels, {}, now)
                 write = Write(state, text, Created(AUDIT, "", now))
             else:
                 state = State(before.id, before.rev, ENDED, labels, {}, now)
@@ -97,6 +120,10 @@ class AuditLog:
             found = await engine.runs(RunFilter(labels=labels), limit=limit, cursor=cursor)
             records: list[Record | None] = await engine.reader.load([run.id for run in found]) if found else []
             return Page([_entry(record) for record in records if record is not None], found.next)
+
+
+def _what(entry: AuditEntry) -> str:
+    return " ".join(filter(None, (entry.verb, entry.kind, entry.target)))
 
 
 def _printable(entry: AuditEntry) -> AuditEntry:

@@ -44,7 +44,7 @@ class StoreApi:
         calls |= {name: partial(self._in_session, scope, method) for name, (scope, method) in METHODS.items()}
         calls |= {name: partial(self._maintain, scope, fn) for name, (scope, fn) in UPKEEP.items()}
         return [
-            Route(f"/stepflow.v1.Store/{name}", partial(_answered, call), methods=["POST"])
+            Route(f"/stepflow.v1.Store/{name}", partial(answered, call), methods=["POST"])
             for name, call in calls.items()
         ]
 
@@ -179,7 +179,7 @@ UPKEEP: Mapping[str, tuple[Scope, Callable[[Any, Arguments], Any]]] = MappingPro
 )
 
 
-async def _answered(call: Callable[[Request, Arguments], Awaitable[Any]], request: Request) -> Response:
+async def answered(call: Callable[[Request, Arguments], Awaitable[Any]], request: Request) -> Response:
     """The answer {"value"}, or {"error"} for what the store raised, or a refusal of the server."""
     try:
         given = from_bytes(await body_of(request))

@@ -124,3 +124,27 @@ async def test_pages_of_other_sites_change_nothing(store):
         answer = await operator.client.post("/api/v1/run/cancel", json={"id": "o"}, headers=foreign)
         assert answer.status_code == 403
         assert (await operator.get("/run", id="o"))["info"]["status"] == "queued"
+
+
+async def test_the_command_line_is_told_of_with_its_token(store):
+    async with operating(store, tokens=SECRETS) as anybody:
+        reader, one, root = (anybody.with_token(secret) for secret in ("reader", "operator", "root"))
+
+        async def call(operator, method, **body):
+            path = f"/stepflow.v1.Store/{method}"
+            answer = await anybody.client.post(path, json=body, headers=operator.headers)
+            return answer.status_code
+
+        note = {"namespace": "", "verb": "cancel_run", "kind": "run", "target": "o", "arguments": {}}
+        assert await call(reader, "begin_note", id="1" * 32, **note) == 403
+        assert await call(one, "begin_note", id="2" * 32, **note) == 200
+        assert await call(root, "end_note", id="2" * 32, result={}) == 404  # an entry of another token
+        assert await call(one, "end_note", id="2" * 32, result={"count": 1}) == 200
+        assert await call(one, "end_note", id="2" * 32, result={}, interrupted=True) == 200  # it has ended
+        assert await call(one, "begin_note", id="3" * 32, **note | {"namespace": "b"}) == 403
+        found = (await root.get("/audit", namespace="b"))["entries"] + (await root.get("/audit"))["entries"]
+        assert [(e["who"], e["via"], e["outcome"], e["result"]) for e in reversed(found)] == [
+            ("reader", "cli", "permission_denied", {}),
+            ("operator", "cli", "done", {"count": 1}),
+            ("operator", "cli", "permission_denied", {}),
+        ]

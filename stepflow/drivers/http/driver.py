@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from stepflow.drivers.http.client import NotAllowed, ServerClient, shown
-from stepflow.drivers.http.codec import dump, load
+from stepflow.drivers.http.codec import dump, dump_error, load
 from stepflow.drivers.http.session import HttpStore
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.notes import ChangeNote, EndNote
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Driver, Maintenance, Store
-from stepflow.errors import ReadOnly
+from stepflow.errors import ReadOnly, StepflowError
 
 
 class HttpDriver(Driver):
@@ -32,6 +35,21 @@ class HttpDriver(Driver):
     def maintenance(self, namespace: str) -> Maintenance:
         """Upkeep, done by the server."""
         return HttpMaintenance(ServerClient(self._given), namespace)
+
+    def note_change(self, namespace: str, note: ChangeNote) -> EndNote:
+        """Two calls: one now, one when the change has ended."""
+        client, note_id = ServerClient(self._given), secrets.token_hex(16)
+        plain = {"verb": note.verb, "kind": note.kind, "target": note.target, "arguments": dict(note.arguments)}
+        client.call("begin_note", {"id": note_id, "namespace": namespace, **plain})
+
+        def end(error: BaseException | None, result: Mapping[str, Any]) -> None:
+            refused = dump_error(error) if isinstance(error, StepflowError) else None
+            interrupted = error is not None and refused is None
+            ended = {"id": note_id, "error": refused, "interrupted": interrupted, "result": dict(result)}
+            client.call("end_note", ended)
+            client.close()
+
+        return end
 
 
 class HttpMaintenance(Maintenance):
