@@ -150,18 +150,22 @@ class Stress:
 
     def _watch(self) -> None:
         """Wait until all runs have ended; say how far they are, and kill workers."""
-        ended, shown, killed, seen = Counter[str](), 0.0, time.monotonic(), 0
+        ended, shown, seen, kill_at = Counter[str](), 0.0, 0, self._next_kill()
         while ended.total() < len(self.jobs):
             time.sleep(LOOK_S)
             self._crew.check()
             ended, now, size = self._ended(), time.monotonic(), self._effects.size()
-            if self._given.chaos and now > killed + self._chance.random() * 2 * self._given.period and size > seen:
+            if self._given.chaos and now > kill_at and size > seen:
                 self._crew.kill()
-                killed, seen = now, size
+                seen, kill_at = size, self._next_kill()
             if now > shown + self._given.every:
                 parts = ", ".join(f"{kind} {ended[kind]} of {int(self._given.runs[kind])}" for kind in KINDS)
                 print(f"{now - self._begun:6.1f} s: {parts}; {len(self._crew.killed)} kills", flush=True)
                 shown = now
+
+    def _next_kill(self) -> float:
+        """The time of the next kill: drawn once, else each look would be another chance, and kills come much more often."""
+        return time.monotonic() + self._chance.random() * 2 * self._given.period
 
     def _ended(self) -> Counter[str]:
         tally = self._engine.tally()

@@ -29,13 +29,15 @@ def report(monkeypatch):
 def stress(folder, *words):
     command = [sys.executable, str(STRESS), "--test", "small", "--store", f"sqlite:///{folder}/s.db", *words]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_all_runs_complete_while_workers_are_killed(tmp_path):
     done = stress(
         tmp_path,
-        "--chaos",
+        "--chaos",  # one kill at the first effect; if others came soon, a slow machine would not have made progress by then
+        "--period",
+        "10",
         "--workers",
         "2",
         "--runs",
