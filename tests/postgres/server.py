@@ -13,8 +13,9 @@ import psycopg
 
 STARTS = 6
 SMALL = 1 << 16  # bytes of a table that is emptied row by row
-# No test stops the machine; to compile a statement of a test takes longer than to run it.
-SETTINGS = ("fsync = off", "full_page_writes = off", "jit = off")
+# No test stops the machine; to compile a statement of a test takes longer than to run it; plans, statistics and the blocks
+# that are read change when a test says so, and not once a minute.
+SETTINGS = ("fsync = off", "full_page_writes = off", "jit = off", "autovacuum = off")
 
 TABLES = """
     select relname, pg_relation_size(pg_class.oid) from pg_class join pg_namespace on relnamespace = pg_namespace.oid
