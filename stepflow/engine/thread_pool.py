@@ -27,6 +27,8 @@ from stepflow.errors import StepflowError
 T = TypeVar("T")
 LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
 FORKED = 70  # exit code, EX_SOFTWARE of sysexits.h
+# What Python 3.12.0 to 3.12.2 say when functions of `atexit` are called, one of which closes the engines that were left open.
+AT_EXIT = "interpreter shutdown"
 log = logging.getLogger("stepflow")
 
 
@@ -189,7 +191,8 @@ class ThreadPool:
             thread.start()
         except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
             self._waking, self._retrying = False, True
-            self.later(self.guard.failed(error), self._retry)
+            if AT_EXIT not in str(error):
+                self.later(self.guard.failed(error), self._retry)
         else:
             self._threads.append(thread)
 
