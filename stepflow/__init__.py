@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stepflow.engine.client.pauses import PausedFlow
     from stepflow.engine.client.run import AsyncRun
     from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo
+    from stepflow.engine.client.timeline import TimelineEntry
     from stepflow.engine.flow_engine import AsyncFlowEngine
     from stepflow.engine.health import Health
     from stepflow.engine.instrument.telemetry import OpenTelemetry
@@ -112,6 +113,7 @@ _HOME = {
     "stepflow.engine.client.bulk": "Affected",
     "stepflow.engine.client.filters": "Page RunFilter",
     "stepflow.engine.client.info": "HistoryEntry RunError RunInfo",
+    "stepflow.engine.client.timeline": "TimelineEntry",
     "stepflow.engine.states.watch": "Watch",
     "stepflow.errors": "CallLost Cancelled CodecError Corrupt DefinitionError Full LostClaim NeedsEngine NotFound OutcomeUnknown ReadOnly RemoteFailed ReplayMismatch ResultTimeout RevMismatch RevisionsLost RunCancelled RunEnded RunExists RunFailed SchemaMismatch StepFailed StepflowError Stopping StoreError StoreReplaced Terminal TimedOut TooLarge Unavailable UnknownFlow UnknownState",
     "stepflow.model.blocked": "Blocked",
@@ -213,6 +215,7 @@ __all__ = [
     "TaskHealth",
     "Terminal",
     "TimedOut",
+    "TimelineEntry",
     "TooLarge",
     "Transition",
     "Unavailable",

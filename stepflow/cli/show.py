@@ -1,4 +1,4 @@
-"""The verb `show`: prints the status, position, exchange and history of one run."""
+"""The verb `show`: prints the status, position, exchange and timeline of one run."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from stepflow.cli.output import cell
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.explain import SHOWN, named, unread, why
+from stepflow.engine.client.filters import Page
 from stepflow.engine.client.info import HistoryEntry, RunInfo
-from stepflow.errors import error_line
+from stepflow.engine.client.timeline import TimelineEntry
+from stepflow.model.durations import length_text
 
 
 @click.command("show")
 @click.argument("run_id", metavar="ID")
 @click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1), help="How many of the newest revisions to show."
+    "--limit", default=20, show_default=True, type=click.IntRange(1), help="How many of the newest records to show."
 )
 @with_store
 def command(target: StoreTarget, run_id: str, limit: int) -> None:
-    """Show a run: status, position, exchange, the traceback of its error, and history."""
+    """Show a run: status, position, exchange, the traceback of its error, and its revisions and recorded calls in the order of time.
 
-    async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry], list[RunInfo]]:
+    AFTER is the time since the record before, behind a sleep since its end. JSON has the newest revisions with their exchanges, too (history).
+    """
+
+    async def work(engine: AsyncEngine) -> tuple[RunInfo, Any, list[HistoryEntry], Page[TimelineEntry], list[RunInfo]]:
         run = engine.get(run_id)
         info, children = await run.info(), await engine.runs(parent=run_id, open=True, limit=SHOWN + 1)
-        return info, await run.exchange(), await run.history(limit), children
+        history = await run.history(limit) if target.out.json else []
+        return info, await run.exchange(), history, await run.timeline(limit), children
 
-    info, exchange, history, children = target.run(work)
+    info, exchange, history, timeline, children = target.run(work)
     if target.out.json:
         ids = [child.id for child in children]
-        return target.out.value({"info": info, "exchange": exchange, "history": history, "open_children": ids})
+        shown = {"info": info, "exchange": exchange, "history": history, "timeline": timeline[::-1]}
+        return target.out.value({**shown, "open_children": ids})
     facts = [
         ("run", info.id),
         ("flow", info.flow),
@@ -57,13 +64,14 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
     if info.error is not None and info.error.traceback:
         target.out.line(f"\n{info.error.traceback.rstrip()}")
     target.out.line("")
-    return target.out.table(("rev", "at", "position", "note"), map(_row, history))
+    return target.out.table(("rev", "at", "after", "position", "note"), map(_row, reversed(timeline)))
 
 
-def _row(entry: HistoryEntry) -> tuple[Any, ...]:
-    note = (
-        entry.status
-        if entry.error is None
-        else f"{entry.status} {error_line(entry.error.type, entry.error.message)}".strip()
-    )
-    return entry.rev, entry.at, " ".join(entry.position), note
+def _row(entry: TimelineEntry) -> tuple[Any, ...]:
+    """A revision with its position, a call with its kind and its key."""
+    after = None if entry.after is None else length_text(entry.after)
+    if entry.rev is not None:
+        return entry.rev, entry.at, after, " ".join(entry.position), " ".join(filter(None, (entry.status, entry.text)))
+    tried = f"attempt {entry.attempt}: " if entry.attempt > 1 else ""
+    failed = "failed: " if entry.failed else ""
+    return None, entry.at or "unknown", after, f"{entry.kind} {entry.where}", f"{tried}{failed}{entry.text}"

@@ -21,6 +21,23 @@ def seconds(name: str, given: Any, *, zero: bool = False) -> tuple[float, str]:
     return value, ""
 
 
+def length_text(length: timedelta) -> str:
+    """How long something took, by its two greatest units: "3 d 4 h", "12 min 30 s", "1.250 s", "4 ms"."""
+    value = length.total_seconds()
+    if abs(value) < 0.01:
+        return f"{value * 1000:.2g} ms"
+    if abs(value) < 1:
+        return f"{value * 1000:.0f} ms"
+    if abs(value) < 60:
+        return f"{value:.0f} s" if value.is_integer() else f"{value:.3f} s"
+    whole, parts = round(value), []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        number, whole = divmod(whole, size)
+        if number:
+            parts.append(f"{number} {name}")
+    return " ".join(parts[:2])
+
+
 def duration_text(value: float) -> str:
     """Seconds as text with a unit, e.g. "1.5 s", "10 min", "3 d"."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

@@ -34,6 +34,20 @@ def test_run_prints_the_result(flows):
     assert [run["labels"] for run in flows.json("list", "--id-prefix", "a")] == [{"k": "v"}]
 
 
+def test_show_prints_revisions_and_calls_in_the_order_of_time(flows):
+    flows("run", "calc:both", "4", "--id", "w")
+    lines = [line.split("\t") for line in flows("show", "w").splitlines()]
+    table = lines[lines.index(["rev", "at", "after", "position", "note"]) + 1 :]
+    assert [row[3:] for row in table if not row[0]] == [["child child", "1"], ["result got", '{"n":8}']]
+    assert [row[2] == "" for row in table] == [True] + [False] * (len(table) - 1)
+    assert table[-1][4] == "completed"
+    assert len(flows("show", "w", "--limit", "2").splitlines()) == len(lines) - len(table) + 2
+    shown = flows.json("show", "w")["timeline"]
+    assert [one["where"] for one in shown if one["seq"]] == ["child", "got"]
+    assert all(one["after"].startswith("PT") for one in shown[1:])
+    assert [one["at"] for one in shown] == sorted(one["at"] for one in shown)
+
+
 def test_run_says_why_there_is_no_result(flows):
     flows("run", "calc:broken", '{"n": 0}', "--id", "b")
     assert (flows.code, "ZeroDivisionError" in flows.err) == (1, True)

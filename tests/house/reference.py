@@ -21,7 +21,7 @@ def words(text: str) -> frozenset[str]:
 # Users never call the constructors of these: an engine, a decorator or `compile` makes them.
 MADE = words(
     "Run AsyncRun Schedule AsyncSchedule FlowEngine AsyncFlowEngine Watch SyncWatch Workflow StepFlow Context AsyncContext Current RunInfo RunError"
-    " HistoryEntry Idle Health TaskHealth Ok Failed Done Parked Delayed Conflict State Transition"
+    " HistoryEntry TimelineEntry Idle Health TaskHealth Ok Failed Done Parked Delayed Conflict State Transition"
     " DefinitionError RunExists RevMismatch RunFailed RunEnded StepFailed RemoteFailed ReplayMismatch RevisionsLost"
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from tests.server.operating import Order, doubled, operating, order_flow
@@ -80,7 +82,34 @@ async def test_history_and_journal_in_pages(store):
         assert (await operator.get("/run/journal", id="a"))["rows"] == []
 
 
-@pytest.mark.parametrize("path", ["/run", "/run/explain", "/run/history", "/run/journal"])
+async def test_a_timeline_in_pages_has_revisions_and_calls_with_their_times(store):
+    async with operating(store) as operator:
+        await operator.engine.start(order_flow, Order(5), id="a")
+        await operator.engine.start(doubled, 4, id="b")
+        await operator.engine.run_until_idle()
+        page = await operator.get("/run/timeline", id="b", limit=3)
+        last = await operator.get("/run/timeline", id="b", cursor=page["next"])
+        assert last["next"] is None
+        entries = page["entries"] + last["entries"]
+        assert [(one["kind"], one["where"], one["text"]) for one in entries] == [
+            ("revision", "", ""),
+            ("step", "again", "8"),
+            ("step", "twice", "8"),
+            ("revision", "doubled.v1", ""),
+        ]
+        assert entries[0]["status"] == "completed"
+        times = [datetime.fromisoformat(one["at"]) for one in entries]
+        assert times == sorted(times, reverse=True)
+        assert [one["after"] is None for one in entries] == [False, False, False, True]
+        rows = (await operator.get("/run/journal", id="b"))["rows"]
+        assert [row["at"] for row in reversed(rows)] == [one["at"] for one in entries if one["seq"]]
+        chain = (await operator.get("/run/timeline", id="a"))["entries"]
+        assert [one["text"] for one in chain] == ["waits for confirmed", ""]
+        refused = await operator.get("/run/timeline", 422, id="a", cursor="x")
+        assert "give the `next` of a page" in refused["message"]
+
+
+@pytest.mark.parametrize("path", ["/run", "/run/explain", "/run/history", "/run/journal", "/run/timeline"])
 async def test_a_run_that_is_not_there(store, path):
     async with operating(store) as operator:
         refused = await operator.get(path, 404, id="gone")

@@ -19,7 +19,7 @@ ROUTES = [one for one in app("memory://").routes if isinstance(one, Route)]
 
 # Calls that need a parameter are refused for that before their namespace is looked at.
 WITHOUT_PARAMETERS = frozenset(one.path for one in OPERATIONS if one.method == "GET") - {
-    "/run", "/run/explain", "/run/history", "/run/journal", "/schedule",
+    "/run", "/run/explain", "/run/history", "/run/journal", "/run/timeline", "/schedule",
 }  # fmt: skip
 
 

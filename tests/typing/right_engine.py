@@ -38,6 +38,7 @@ from stepflow import (
     Status,
     Steps,
     SyncWatch,
+    TimelineEntry,
     Watch,
     current,
     named,
@@ -92,6 +93,7 @@ def sync_program() -> None:
         assert_type(info.position, list[str])
         assert_type(info.due, datetime | None)
         assert_type(run.history(), list[HistoryEntry])
+        assert_type(run.timeline(10, cursor=None), Page[TimelineEntry])
         assert_type(run.explain(), str)
         assert_type(engine.runs(flow="order.v1", status=Status.FAILED, limit=5), Page[RunInfo])
         page = engine.runs(RunFilter(status=["failed"], error_type="ValueError"), order="updated")

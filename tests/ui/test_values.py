@@ -11,10 +11,10 @@ import httpx2
 import pytest
 
 from stepflow import AsyncEngine, StateCtx, StoreData, commit, named, park
+from stepflow.model.durations import length_text
 from stepflow.server import app
 from stepflow.server.ui.column_svg import DrawnArrow, DrawnBox, DrawnGroup, column_svg
 from stepflow.server.ui.json_tree import HEX_BYTES, MOST_CHARACTERS, MOST_NODES, hex_dump, json_tree
-from stepflow.server.ui.templating import duration_text
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +53,7 @@ def test_bytes_are_shown_as_hex_and_text():
 
 def test_durations():
     cases = {0.0042: "4 ms", 1.25: "1.250 s", 8: "8 s", 61: "1 min 1 s", 3600: "1 h", 93_784: "1 d 2 h"}
-    assert {seconds: duration_text(timedelta(seconds=seconds)) for seconds in cases} == cases
+    assert {seconds: length_text(timedelta(seconds=seconds)) for seconds in cases} == cases
 
 
 def test_arrows_that_skip_boxes_run_beside_them_without_touching():

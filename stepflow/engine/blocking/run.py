@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from stepflow.engine.blocking.base import RunBase
+from stepflow.engine.client.filters import Page
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.client.timeline import TimelineEntry
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.replay.dry_run import Recording
@@ -60,6 +62,13 @@ class Run(RunBase[E]):
         They are fewer if their exchanges have more than 64 million characters: ask again with `before` the first one's `rev`.
         """
         return self._call(self._run.history(limit, before=before))
+
+    def timeline(self, limit: int = 100, *, cursor: str | None = None) -> Page[TimelineEntry]:
+        """The newest `limit` records, or those behind the `next` of the page before: revisions and calls of the journal, newest first.
+
+        Each tells when it was recorded, and how long after the one before it. It reads no exchange, and no more of a long journal than it shows.
+        """
+        return self._call(self._run.timeline(limit, cursor=cursor))
 
     def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it."""

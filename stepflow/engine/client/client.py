@@ -102,7 +102,7 @@ class Client:
         canceller: Canceller,
     ) -> None:
         self._store, self._clock, self._committer, self._notifier = store, clock, committer, notifier
-        self._reader, self._lifetime, self._waiters = reader, lifetime, waiters
+        self.reader, self._lifetime, self._waiters = reader, lifetime, waiters
         self._forget_ids, self._canceller = forget_ids, canceller
         self.pauses = Pauses(clock, committer, notifier, reader)
         self.finder = RunFinder(reader, clock, self.pauses)
@@ -148,11 +148,11 @@ class Client:
         An id whose time is over is none of them: it is freed for the next try, or one of those kept before it is.
         """
         found: dict[str, Existing] = {
-            record.state.id: record.created for record in await self._reader.load(ids) if record
+            record.state.id: record.created for record in await self.reader.load(ids) if record
         }
         missing = [run_id for run_id in ids if run_id not in found]
         if missing:
-            pruned, now = await self._reader.read(PrunedQuery(missing)), self._clock.now()
+            pruned, now = await self.reader.read(PrunedQuery(missing)), self._clock.now()
             found |= {gone.id: gone for gone in pruned if not gone.is_over(now)}
             if any(gone.is_over(now) for gone in pruned):
                 await self._forget_ids()
@@ -174,7 +174,7 @@ class Client:
             raise StepflowError(
                 f"after={run_id!r:.80}: in a list by {order}, runs move: give cursor= the `next` of the page before"
             )
-        found: list[Record] = await self._reader.read(RunQuery(0, ids=(run_id,)))
+        found: list[Record] = await self.reader.read(RunQuery(0, ids=(run_id,)))
         if not found:
             raise NotFound(f"after={run_id!r}: there is no such run any more; ask for the first page again")
         return PageCursor(order, ascending, RunQuery(0, order=order).key_of(found[0]))
@@ -187,11 +187,11 @@ class Client:
         """The number of runs by flow and status, of those that have all labels."""
         counts: dict[str, dict[str, int]] = {}
         if not labels:
-            for row in await self._reader.read(TallyQuery(self._clock.now())):
+            for row in await self.reader.read(TallyQuery(self._clock.now())):
                 counts.setdefault(row.flow, {})[row.status] = row.count
             return counts
         query, paused = RunQuery(self._clock.now(), labels=labels, limit=PAGE), await self.pauses.names()
-        while page := await self._reader.read(query):
+        while page := await self.reader.read(query):
             for record in page:
                 of_flow = counts.setdefault(record.created.flow, {})
                 flow_paused = record.created.flow in paused
@@ -205,19 +205,19 @@ class Client:
         now, text = self._clock.now(), dump(info.limits)
         if info.status is not Status.QUEUED or not text:
             return ""
-        (limit_usage,) = await self._reader.read(LimitUsageQuery(text, now))
+        (limit_usage,) = await self.reader.read(LimitUsageQuery(text, now))
         return refusal(admission(text, limit_usage, now), limit_usage)
 
     async def owners(self, info: RunInfo) -> list[Peer]:
         """If the run is due or held: the owners that could advance it, or do, with what the store can tell of them."""
         if info.status not in (Status.QUEUED, Status.RUNNING):
             return []
-        found: list[Peer] = await self._reader.read(OwnerQuery())
+        found: list[Peer] = await self.reader.read(OwnerQuery())
         return found
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""
-        (record,) = await self._reader.load([run_id])
+        (record,) = await self.reader.load([run_id])
         if record is None:
             raise not_found(run_id)
         return record
@@ -226,7 +226,7 @@ class Client:
         """What is stored of a run of a workflow, all of one moment."""
         while True:
             record = await self.load(run_id)
-            (rows,) = await self._reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
+            (rows,) = await self.reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
             if not rows or (await self.load(run_id)).state.rev == record.state.rev:  # else it may have begun anew
                 failed_call = record.state.transition.annotations.get(FAILED_CALL, "")
                 return Recording(run_id, record.exchange, rows, record.events, failed_call)
@@ -236,21 +236,21 @@ class Client:
         state = record.state
         if record.row is not None or state.transition.status or state.transition.events:
             return None
-        found = await self._reader.read(DelayQuery(FOREVER, run_id=state.id, pending=True))
+        found = await self.reader.read(DelayQuery(FOREVER, run_id=state.id, pending=True))
         return next((d for d in found if not d.commit or d.state.rev == state.rev), None)
 
     async def history(self, run_id: str, limit: int, before: int | None) -> Sequence[Revision]:
         """The newest revisions of a run, those before `before` if it is given, oldest first."""
         until = None if before is None else before - 1
         query = HistoryQuery(run_id, limit=limit, last=True, until_rev=until)
-        found: Sequence[Revision] = await self._reader.read(query)
+        found: Sequence[Revision] = await self.reader.read(query)
         if not found and before is None:  # each run keeps its newest revision
             raise not_found(run_id)
         return found
 
     async def first(self, run_id: str) -> Revision | None:
         """The first revision of a run; None if there is none."""
-        found: Sequence[Revision] = await self._reader.read(HistoryQuery(run_id, limit=1))
+        found: Sequence[Revision] = await self.reader.read(HistoryQuery(run_id, limit=1))
         return found[0] if found else None
 
     def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:
@@ -268,7 +268,7 @@ class Client:
 
     async def broadcast(self, event: Event, labels: Mapping[str, str]) -> int:
         """Store the event for every run with these labels that has not ended; how many there are."""
-        reached = await Broadcast(self._committer, self._reader, self._clock, labels).publish(event)
+        reached = await Broadcast(self._committer, self.reader, self._clock, labels).publish(event)
         self._notifier.schedule_at(0)
         return reached
 
@@ -339,13 +339,13 @@ class Client:
     async def unresolved(self, run_id: str) -> list[str]:
         """The names of the calls of a run whose outcome is unknown, as `resolve` takes them."""
         record = await self.load(run_id)
-        (rows,) = await self._reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
+        (rows,) = await self.reader.read(JournalQuery((run_id,))) if record.journaled else ((),)
         return unresolved(record, rows)
 
     async def resolve(self, run_id: str, step: str, value: str | None, error: str | None) -> None:
         """Store how a call of unknown outcome ended, and let the run go on."""
         record = await self.load(run_id)
-        (rows,) = await self._reader.read(JournalQuery((run_id,)))
+        (rows,) = await self.reader.read(JournalQuery((run_id,)))
         transition = resolved(record, rows, step, value, error)
         await self._resume(run_id, due_now(record, transition, self._clock.now()))
 

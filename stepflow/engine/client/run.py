@@ -13,9 +13,11 @@ from stepflow.engine.checks import checked_new_id
 from stepflow.engine.client import explain as explanation
 from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client, payload_text
+from stepflow.engine.client.filters import Page
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.client.payload_check import check_payload
 from stepflow.engine.client.resolve import failure_text
+from stepflow.engine.client.timeline import TimelineEntry, timeline
 from stepflow.engine.clock import Clock, uuid7
 from stepflow.errors import CodecError, RunExists
 from stepflow.model.checks import checked_limit
@@ -127,6 +129,16 @@ class AsyncRun(Generic[E]):
         """
         found = await self._client.history(self.id, checked_limit(limit), before)
         return [info_views.entry_of(revision) for revision in found]
+
+    async def timeline(self, limit: int = 100, *, cursor: str | None = None) -> Page[TimelineEntry]:
+        """The newest `limit` records, or those behind the `next` of the page before: revisions and calls of the journal, newest first.
+
+        Each tells when it was recorded, and how long after the one before it. It reads no exchange, and no more of a long journal than it shows.
+        """
+        page = await timeline(self._client.reader, self.id, checked_limit(limit), cursor)
+        if not page:
+            await self._client.load(self.id)  # NotFound, if there is no such run
+        return page
 
     async def explain(self) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
@@ -16,6 +16,7 @@ from stepflow.server.operator_api.operation import Kind, NoBody, Operation
 from stepflow.server.operator_api.request import JSON, Schema, properties_of
 
 BASE = "/api/v1"
+DURATION = r"^PT[0-9]+(\.[0-9]+)?S$"  # as `to_json_value` writes them
 REFERENCE = "#/components/schemas/{name}"
 TAGS: dict[Kind, str] = {
     "run": "One run. Its id is a parameter, not a part of the path: ids of children contain slashes.",
@@ -127,8 +128,12 @@ def _classes(types: Iterable[Any]) -> list[Any]:
 
 
 def _mark_times(kind: Any, schema: Schema) -> None:
-    """Say that times are such: their class alone does not tell that they have an offset."""
+    """Say that times are such: their class alone does not tell that they have an offset. The format `duration` knows no fractions."""
     for name, hint in typing.get_type_hints(kind).items():
+        if timedelta in (hint, *typing.get_args(hint)):
+            for one in (schema["properties"][name], *schema["properties"][name].get("anyOf", ())):
+                if one.pop("format", None):
+                    one["pattern"] = DURATION
         if datetime in (hint, *typing.get_args(hint)):
             for one in (schema["properties"][name], *schema["properties"][name].get("anyOf", ())):
                 if one.get("type") == "string":

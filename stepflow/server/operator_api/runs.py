@@ -1,9 +1,10 @@
-"""The reading operations on runs: lists, one run, why it does not move, its history and its journal."""
+"""The reading operations on runs: lists, one run, why it does not move, its history, its journal and its timeline."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from attrs import frozen
@@ -13,6 +14,8 @@ from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.engine.client.explain import SHOWN
 from stepflow.engine.client.filters import Order
 from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.client.timeline import TimelineEntry
+from stepflow.engine.clock import moment
 from stepflow.errors import CodecError
 from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.server.operator_api.filters import FilterQuery
@@ -44,6 +47,13 @@ class HistoryOfRun(RunIdQuery, frozen=True, kw_only=True):
 
     limit: Limit = 20
     before: Annotated[Rev | None, Meta(description="Only revisions before this one.")] = None
+
+
+class TimelineOfRun(RunIdQuery, frozen=True, kw_only=True):
+    """A part of a timeline."""
+
+    limit: Limit = 100
+    cursor: Annotated[Text | None, Meta(description="The `next` of the page before.")] = None
 
 
 class JournalOfRun(RunIdQuery, frozen=True, kw_only=True):
@@ -93,13 +103,17 @@ class HistoryPage:
 
 @frozen
 class JournalEntry:
-    """One journalled call: what kind of call, of which function, and what it returned, or the error with which it `failed`."""
+    """One journalled call: what kind of call, of which function, when it was recorded, and what it returned, or the error with which it `failed`.
+
+    `at` is null if an older version recorded it.
+    """
 
     seq: int
     key: str
     kind: str
     name: str
     failed: bool
+    at: datetime | None
     value: Any
     unreadable: str
 
@@ -110,6 +124,17 @@ class JournalPage:
 
     rows: list[JournalEntry]
     after: int | None
+
+
+@frozen
+class TimelinePage:
+    """Revisions and calls, the newest first; `next` is the cursor of those before them, null if there are none.
+
+    `after` is the time since the record before, behind a sleep since the end of that; null: no record before is known.
+    """
+
+    entries: list[TimelineEntry]
+    next: str | None
 
 
 async def list_runs(call: OperatorCall) -> RunPage:
@@ -153,14 +178,21 @@ async def get_journal(call: OperatorCall) -> JournalPage:
     query: JournalOfRun = call.query
     await call.engine.client.load(query.id)
     rows: Sequence[JournalRow]
-    (rows,) = await call.engine.reader.read(JournalQuery((query.id,)))
-    behind = [row for row in rows if row.seq > query.after]
-    shown = behind[: query.limit]
-    return JournalPage([_entry(row) for row in shown], shown[-1].seq if len(behind) > len(shown) else None)
+    (rows,) = await call.engine.reader.read(JournalQuery((query.id,), query.limit + 1, after=query.after))
+    shown = rows[: query.limit]
+    return JournalPage([_entry(row) for row in shown], shown[-1].seq if len(rows) > len(shown) else None)
 
 
 def _entry(row: JournalRow) -> JournalEntry:
-    return JournalEntry(row.seq, row.key, row.kind, row.name, row.failed, *readable(row.text))
+    at = moment(row.at) if row.at else None
+    return JournalEntry(row.seq, row.key, row.kind, row.name, row.failed, at, *readable(row.text))
+
+
+async def get_timeline(call: OperatorCall) -> TimelinePage:
+    """Read what happened to a run, and when: its revisions and the calls in its journal."""
+    query: TimelineOfRun = call.query
+    page = await call.engine.get(query.id).timeline(query.limit, cursor=query.cursor)
+    return TimelinePage(list(page), page.next)
 
 
 def readable(text: str) -> tuple[Any, str]:
@@ -182,5 +214,8 @@ OPERATIONS = (
     ),
     Operation(
         path="/run/journal", scope="read", kind="run", call=get_journal, answer=JournalPage, query=JournalOfRun, refusals=(404,)
+    ),
+    Operation(
+        path="/run/timeline", scope="read", kind="run", call=get_timeline, answer=TimelinePage, query=TimelineOfRun, refusals=(404,)
     ),
 )  # fmt: skip

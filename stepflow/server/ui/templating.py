@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from stepflow.engine.client.explain import why
+from stepflow.model.durations import length_text
 from stepflow.server.ui.assets import asset
 
 FOLDER = Path(__file__).parent / "templates"
@@ -29,7 +30,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "moment": moment_html,
-        "duration": duration_text,
+        "duration": length_text,
         "number": "{:,}".format,
         "why": why,
         "badge": badge,
@@ -57,21 +58,6 @@ def moment_html(at: datetime | None, parts: str = "seconds") -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         utc.isoformat(), utc.replace(tzinfo=None).isoformat(" ", parts)
     )
-
-
-def duration_text(length: timedelta) -> str:
-    """A duration by its two greatest units: `3 d 4 h`, `12 min 30 s`, `1.250 s`, `4 ms`."""
-    seconds = length.total_seconds()
-    if abs(seconds) < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if abs(seconds) < 60:
-        return f"{seconds:.0f} s" if seconds.is_integer() else f"{seconds:.3f} s"
-    whole, parts = round(seconds), []
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        number, whole = divmod(whole, size)
-        if number:
-            parts.append(f"{number} {name}")
-    return " ".join(parts[:2])
 
 
 def badge(status: str) -> Markup:

@@ -1,0 +1,204 @@
+"""timeline: what happened to a run, in the order of time: its revisions and the calls in its journal, page by page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from attrs import Factory, define, evolve, frozen
+
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.queries import HistoryQuery, Revision
+from stepflow.engine.client.filters import Page
+from stepflow.engine.client.info import attempt_of, error_of, position_of
+from stepflow.engine.clock import moment
+from stepflow.engine.store_reader import StoreReader
+from stepflow.errors import StepflowError, error_line
+from stepflow.model.codec import SEALED, UNOPENED
+from stepflow.model.state import Transition
+from stepflow.replay.branches import MARK
+from stepflow.replay.journal import OPTIONAL
+
+LINE = 200  # characters of a value that is shown
+LONGEST = 1 << 20  # characters of an error that is read for its message
+REVISION = "revision"
+ATTEMPTS = ("attempt", "transaction_attempt")
+LAST = (1 << 63) - 1
+
+
+@frozen
+class TimelineEntry:
+    """A record of a run: a revision, which has `rev`, or the call of its journal that has the number `seq`.
+
+    `at` is when it was recorded, None of a call that an older version recorded. `after` is the time since the record before it,
+    behind a sleep since the end of that; it includes what the run waited for a worker, and of calls that were made side by side it is no
+    duration. None: no record before it is known. `where` is the position of a revision, or the flow it goes to; of a call its key.
+    `kind` is `"revision"`, or the kind of the call, `name` its function. `status` is that of a revision with which the run ended. `attempt` is the
+    number of the try that comes next, of a call that of the try that was recorded, as far as the revisions of the page tell.
+    `text` is what it waits for, how it failed, or the beginning of the value.
+    """
+
+    at: datetime | None
+    after: timedelta | None
+    where: str
+    kind: str = REVISION
+    rev: int | None = None
+    seq: int | None = None
+    position: list[str] = Factory(list)
+    name: str = ""
+    status: str = ""
+    attempt: int = 1
+    failed: bool = False
+    text: str = ""
+
+
+@define
+class _Record:
+    """An entry and its place: `time` orders the records of a page, `turn` those of all pages, `rank` those of one time.
+
+    A call may have been recorded later than one behind it in the journal, since its row was replaced when it ended. Its turn is that
+    of the one behind it at the latest, so that all calls of a page are behind those of the page that follows.
+    """
+
+    entry: TimelineEntry
+    time: int
+    turn: int
+    rank: int
+    awake: int = 0  # when the sleep ended that it begins
+
+
+async def timeline(reader: StoreReader, run_id: str, limit: int, cursor: str | None) -> Page[TimelineEntry]:
+    """The newest records of a run, or those before the cursor, newest first; none if there is no such run."""
+    rev, seq = (None, None) if cursor is None else _parsed(cursor)
+    until = None if rev is None else rev - 1
+    query = HistoryQuery(run_id, limit=limit + 1, last=True, until_rev=until, exchange=False)
+    revisions: Sequence[Revision] = await reader.read(query)
+    rows: Sequence[JournalRow]
+    (rows,) = await reader.read(JournalQuery((run_id,), limit + 1, last=True, before=seq))
+    found = _revisions(revisions, whole=len(revisions) <= limit)
+    found += _calls(rows, found[0].time if found else 0)
+    found.sort(key=lambda one: (one.turn, one.rank))
+    before, page = found[:-limit], found[-limit:]
+    shown = _in_attempts(_after(before, sorted(page, key=lambda one: (one.time, one.rank))))
+    if not before:
+        return Page(reversed(shown))
+    revs, seqs = [one.rev for one in shown if one.rev], [one.seq for one in shown if one.seq]
+    return Page(reversed(shown), f"{min(revs, default=rev or LAST)}-{min(seqs, default=seq or LAST)}")
+
+
+def _parsed(cursor: str) -> tuple[int, int]:
+    """The revision and the number of a call before which a page begins."""
+    rev, dash, seq = cursor.partition("-") if isinstance(cursor, str) else ("", "", "")
+    if not (dash and rev.isdecimal() and seq.isdecimal() and max(int(rev), int(seq)) <= LAST):
+        raise StepflowError(f"cursor={cursor!r:.80}: give the `next` of a page of timeline()")
+    return int(rev), int(seq)
+
+
+def _revisions(revisions: Sequence[Revision], *, whole: bool) -> list[_Record]:
+    """The records of revisions, oldest first; of calls that were recorded at the same time, the creation is before, the end behind them."""
+    found = []
+    for number, revision in enumerate(revisions):
+        state, transition = revision.state, revision.state.transition
+        last = number == len(revisions) - 1
+        rank = 0 if whole and number == 0 else 3 if last and transition.status else 2
+        position = position_of(transition)
+        entry = TimelineEntry(
+            moment(state.committed_at),
+            None,
+            next((text for text in position if not text.startswith("attempt:")), transition.to),
+            rev=state.rev,
+            position=position,
+            status=transition.status,
+            attempt=attempt_of(transition),
+            failed=error_of(transition) is not None,
+            text=_why(transition),
+        )
+        found.append(_Record(entry, state.committed_at, state.committed_at, rank))
+    return found
+
+
+def _why(transition: Transition) -> str:
+    """What a run waits for since this revision, or how the try before it failed."""
+    waits = ", ".join(transition.events) or ("its condition" if transition.polls else "")
+    error = error_of(transition)
+    attempt = 0 if transition.status else attempt_of(transition)
+    told = "" if error is None else error_line(error.type, error.message)[:LINE]
+    tried = f"attempt {attempt}{told and ': '}" if attempt > 1 else ""
+    return "; ".join(filter(None, (f"waits for {waits}" if waits else "", f"{tried}{told}")))
+
+
+def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
+    """The records of calls, oldest first; one without a time is where the one before it is, else at the time `oldest`."""
+    found: list[_Record] = []
+    for row in rows:
+        text, attempt = _told(row)
+        kind = row.kind.partition(MARK)[0].removesuffix(OPTIONAL)
+        at = moment(row.at) if row.at else None
+        entry = TimelineEntry(
+            at, None, row.key, kind, seq=row.seq, name=row.name, attempt=attempt, failed=row.failed, text=text
+        )
+        oldest = row.at or oldest
+        awake = int(row.text) if kind == "sleep" and row.text.isdecimal() else 0
+        found.append(_Record(entry, oldest, oldest, 1, awake))
+    turn = found[-1].turn if found else 0
+    for one in reversed(found):
+        one.turn = turn = min(one.turn, turn)
+    return found
+
+
+def _told(row: JournalRow) -> tuple[str, int]:
+    """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
+    kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
+    if text[:1] == SEALED:
+        return UNOPENED, 1
+    if kind in ("sleep", "wait") and text.isdecimal():
+        return f"until {moment(int(text)).isoformat(' ', 'seconds')}", 1
+    if kind == "wait" and text == "null":
+        return "without a time limit", 1
+    value = _value(text) if row.failed or kind in ATTEMPTS else None
+    if kind in ATTEMPTS and isinstance(value, dict) and "error" in value:
+        again = moment(value["due"]).isoformat(" ", "seconds")
+        return f"{_message(_value(value['error'])) or 'failed'}; next try at {again}", value["attempt"]
+    return _message(value) or (text if len(text) <= LINE else f"{text[:LINE]}…"), 1
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text) if len(text) <= LONGEST else None
+    except ValueError:
+        return None
+
+
+def _message(error: Any) -> str:
+    """The type and the message of a stored error."""
+    found = isinstance(error, dict) and "message" in error
+    return error_line(str(error.get("type")), str(error["message"]))[:LINE] if found else ""
+
+
+def _after(before: Sequence[_Record], page: Sequence[_Record]) -> list[TimelineEntry]:
+    """The entries of a page with the time since the record before each."""
+    last = max(before, key=lambda one: one.time, default=None)
+    found, awake = list[TimelineEntry](), 0 if last is None else last.awake
+    for one in page:
+        if last is None or one.entry.at is None or last.entry.at is None:
+            found.append(one.entry)
+        else:
+            begin = awake if last.time <= awake <= one.time else last.time
+            found.append(evolve(one.entry, after=timedelta(microseconds=one.time - begin)))
+        last, awake = one, awake if one.entry.rev else one.awake
+    return found
+
+
+def _in_attempts(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
+    """The entries, oldest first; a call that was tried again, as revisions before it tell, gets the number of the try."""
+    tries: dict[str, int] = {}
+    found = []
+    for one in entries:
+        if one.rev is not None:
+            tries.update(dict.fromkeys(one.position, one.attempt))
+        elif one.kind not in ATTEMPTS:
+            one = evolve(one, attempt=tries.get(f"step:{one.where}", 1))
+        found.append(one)
+    return found
