@@ -52,7 +52,16 @@ def test_bytes_are_shown_as_hex_and_text():
 
 
 def test_durations():
-    cases = {0.0042: "4 ms", 1.25: "1.250 s", 8: "8 s", 61: "1 min 1 s", 3600: "1 h", 93_784: "1 d 2 h"}
+    cases = {
+        0.00042: "0.42 ms",
+        0.0042: "4.2 ms",
+        0.042: "42 ms",
+        1.25: "1.250 s",
+        8: "8 s",
+        61: "1 min 1 s",
+        3600: "1 h",
+        93_784: "1 d 2 h",
+    }
     assert {seconds: length_text(timedelta(seconds=seconds)) for seconds in cases} == cases
 
 

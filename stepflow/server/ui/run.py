@@ -1,4 +1,4 @@
-"""The page of one run: why it does not move, where it is, its values, its timeline, its journal and its children."""
+"""The page of one run: why it does not move, where it is, its values, its timeline and its children."""
 
 from __future__ import annotations
 
@@ -11,23 +11,17 @@ from markupsafe import Markup
 
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.engine.client.info import RunInfo
-from stepflow.engine.clock import moment
-from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.model.data import ALIAS_PREFIX
 from stepflow.model.state import STYLE, State
-from stepflow.replay.branches import MARK
 from stepflow.server.errors import Refusal
 from stepflow.server.operator_api.runs import readable
 from stepflow.server.ui.json_tree import json_tree
 from stepflow.server.ui.run_asks import buttons_of
-from stepflow.server.ui.run_diagram import diagram_of
-from stepflow.server.ui.timeline import moments_of
+from stepflow.server.ui.run_diagram import MOST_BOXES, diagram_of
 from stepflow.server.ui.view import UiPage, View
 
-CHILDREN, CALLS = 20, 100  # that are shown
+CHILDREN, RECORDS = 20, 100  # that are shown
 OWN_PREFIX = "stepflow."  # of the annotations that the library writes
-LINE = 200  # characters of a journalled value in the list
-LONGEST = 1 << 20  # characters of an error that is read for it
 
 
 @frozen
@@ -56,15 +50,14 @@ async def show(view: View) -> Mapping[str, Any]:
     engine, run_id = view.engine, run_id_of(view)
     run, record = engine.get(run_id), await engine.client.load(run_id)
     info = await run.info()
-    before = view.number("before")
-    moments = await moments_of(engine, run_id, before)
+    cursor = view.request.query_params.get("cursor") or None
+    timeline = await run.timeline(RECORDS, cursor=cursor)
     rows: Sequence[JournalRow] = ()
     if record.journaled:
-        (rows,) = await engine.reader.read(JournalQuery((run_id,)))
-    calls_before = view.number("calls_before")
-    calls = rows if calls_before is None else [row for row in rows if row.seq < calls_before]
+        (rows,) = await engine.reader.read(JournalQuery((run_id,), MOST_BOXES + 1, last=True))
     children = await engine.runs(parent=run_id, limit=CHILDREN)
-    picture_title, picture = diagram_of(info, engine.flows.get(info.flow), [] if before else moments, rows)
+    revisions = [] if cursor else [entry for entry in reversed(timeline) if entry.rev is not None]
+    picture_title, picture = diagram_of(info, engine.flows.get(info.flow), revisions, rows)
     prefix = len(ALIAS_PREFIX)
     return {
         "run": info,
@@ -78,11 +71,8 @@ async def show(view: View) -> Mapping[str, Any]:
         "exchange": shown(record.exchange),
         "annotations": _annotations(record.state),
         "datas": sorted(name[prefix:] for name in record.state.annotations if name.startswith(ALIAS_PREFIX)),
-        "moments": moments[::-1],
-        "before": before,
-        "calls": [(row, _line(row)) for row in reversed(calls[-CALLS:])],
-        "calls_before": calls_before,
-        "more_calls": max(0, len(calls) - CALLS),
+        "timeline": timeline,
+        "cursor": cursor,
         "children": children,
         "events": [(event.name, shown(event.payload)) for event in record.events],
     }
@@ -134,22 +124,6 @@ def _annotations(state: State) -> list[Annotation]:
         if not name.startswith(ALIAS_PREFIX)
     ]
     return sorted(found, key=lambda one: (one.internal, one.name))
-
-
-def _line(row: JournalRow) -> str:
-    """The beginning of a recorded value; of an error its message, of a sleep or a wait its end."""
-    kind = row.kind.partition(MARK)[0]
-    if kind in ("sleep", "wait") and row.text.isdecimal():
-        return f"until {moment(int(row.text)).isoformat(' ', 'seconds')}"
-    if kind == "wait" and row.text == "null":
-        return "without a time limit"
-    if row.failed and len(row.text) <= LONGEST:
-        value, _problem = readable(row.text)
-        if isinstance(value, dict) and "message" in value:
-            return f"{value.get('type')}: {value['message']}"[:LINE]
-    if row.text[:1] == SEALED:
-        return UNOPENED
-    return row.text if len(row.text) <= LINE else f"{row.text[:LINE]}…"
 
 
 PAGE = UiPage("/run", "{{ run.id }}", "run.html", show, live="run.live.html")

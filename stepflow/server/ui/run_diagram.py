@@ -12,12 +12,12 @@ from markupsafe import Markup
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.engine.client.explain import why
 from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.timeline import TimelineEntry
 from stepflow.errors import UnknownState
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import FINAL, Status
 from stepflow.replay.branches import MARK
 from stepflow.server.ui.column_svg import DrawnArrow, DrawnBox, DrawnGroup, column_svg
-from stepflow.server.ui.timeline import Moment
 from stepflow.steps import StepFlow
 from stepflow.steps.diagram.picture import BEGIN, END, Box, Picture
 
@@ -26,17 +26,16 @@ BEFORE, AFTER = "before", "after"  # keys of the boxes that stand for those whic
 
 
 def diagram_of(
-    info: RunInfo, flow: Flow[object, object] | None, moments: Sequence[Moment], journal: Sequence[JournalRow]
+    info: RunInfo, flow: Flow[object, object] | None, revisions: Sequence[TimelineEntry], journal: Sequence[JournalRow]
 ) -> tuple[str, Markup]:
     """What the picture is, in words, and the picture."""
     if isinstance(flow, StepFlow):
         with suppress(UnknownState):  # the run is at a position of another definition
-            return "The plan of the chain", _plan(info, flow, moments)
-    boxes = _called(journal[-MOST_BOXES:]) if journal else _passed(moments)
+            return "The plan of the chain", _plan(info, flow, revisions)
+    boxes = _called(journal[-MOST_BOXES:]) if journal else _passed(revisions)
     title = "The calls that are recorded" if journal else "The way that the run took"
-    hidden = max(len(boxes), len(journal)) - MOST_BOXES
-    if hidden > 0:
-        boxes = [DrawnBox(BEFORE, f"{hidden:,} more before", state="done"), *boxes[-MOST_BOXES:]]
+    if max(len(boxes), len(journal)) > MOST_BOXES:
+        boxes = [DrawnBox(BEFORE, "more before", state="done"), *boxes[-MOST_BOXES:]]
     boxes.append(DrawnBox("now", str(info.status), why(info), "box", _state_now(info)))
     arrows = [DrawnArrow(a.key, b.key) for a, b in itertools.pairwise(boxes)]
     return title, column_svg(f"{title}, {len(boxes)} boxes; now it is {info.status}", boxes, arrows)
@@ -48,9 +47,9 @@ def _state_now(info: RunInfo) -> str:
     return "done" if info.status in FINAL else "current"
 
 
-def _plan(info: RunInfo, flow: StepFlow[object], moments: Sequence[Moment]) -> Markup:
+def _plan(info: RunInfo, flow: StepFlow[object], revisions: Sequence[TimelineEntry]) -> Markup:
     picture = flow.picture(info.position)
-    done = _done(moments)
+    done = _done(revisions)
     boxes, groups = _boxes(picture, done, info)
     arrows = [DrawnArrow(arrow.source, arrow.target, arrow.label, arrow.error) for arrow in picture.arrows]
     here = next((box.title for box in boxes if box.state in ("current", "failed")), "its end")
@@ -89,10 +88,10 @@ def _around_the_position(
     return shown, visible, clipped
 
 
-def _done(moments: Sequence[Moment]) -> set[str]:
+def _done(revisions: Sequence[TimelineEntry]) -> set[str]:
     """The paths of the steps that the run has behind it, and those of the groups and conditions that it has passed."""
-    paths = {path for one in moments if (path := one.where.partition(":")[2])}
-    done = {one.where.partition(":")[2] for one in moments if one.where.startswith("completed:")}
+    paths = {path for one in revisions if (path := one.where.partition(":")[2])}
+    done = {one.where.partition(":")[2] for one in revisions if one.where.startswith("completed:")}
     return done | {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
 
 
@@ -129,11 +128,11 @@ def _caption(box: Box) -> str:
     return f"{box.title} ({box.detail})" if box.detail else box.title
 
 
-def _passed(moments: Sequence[Moment]) -> list[DrawnBox]:
+def _passed(revisions: Sequence[TimelineEntry]) -> list[DrawnBox]:
     """A box for each position; several revisions at one are one box."""
     boxes: list[DrawnBox] = []
     times = 1
-    for one in moments:
+    for one in revisions:
         place, _colon, path = one.where.partition(":")
         title, detail = (path.rpartition("/")[2], place) if path else (one.where or "parked", "")
         if boxes and (boxes[-1].title, boxes[-1].detail.partition(", ")[0]) == (title, detail):

@@ -39,9 +39,8 @@ async def value_of(view: View) -> StoredValue:
     if alias:
         return await _data(view, run_id, alias)
     if key:
-        (rows,) = await view.engine.reader.read(JournalQuery((run_id,)))
-        text = next((row.text for row in rows if row.key == key), None)
-        return _text(f"call {key}", text)
+        (rows,) = await view.engine.reader.read(JournalQuery((run_id,), key=key))
+        return _text(f"call {key}", rows[0].text if rows else None)
     if rev is None:
         raise Refusal(400, "invalid_argument", "the address names no value: add &rev=, &call= or &data=")
     found = await view.engine.reader.read(HistoryQuery(run_id, limit=1, last=True, until_rev=rev))
