@@ -89,7 +89,7 @@ async def held_up(store: WatchedStore, committer: Committer) -> asyncio.Task[Any
     store.go_on.clear()
     store.entered.clear()
     task = asyncio.create_task(submit(committer, create("first")))
-    await asyncio.to_thread(store.entered.wait, 20)
+    assert await asyncio.to_thread(store.entered.wait, 60)
     return task
 
 

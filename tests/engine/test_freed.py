@@ -72,7 +72,8 @@ def test_an_attempt_that_has_ended_is_freed_at_once(store: Any, style: str) -> N
             for _ in range(3):
                 engine.start(tested, []) if style in ("sync", "async") else engine.start(tested)
             engine.run_until_idle()
-        left = [found for found in gc.get_objects() if isinstance(found, Attempt)]
+        # By their types: an object of another test, as a proxy of what is gone, may raise when it is asked for its class.
+        left: list[Any] = [found for found in gc.get_objects() if issubclass(type(found), Attempt)]
         assert [found for found in left if found.flow is tested] == []
     finally:
         gc.enable()
