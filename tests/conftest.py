@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,16 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_finish() -> None:
     """Let the collector pass over what was loaded for the tests: all of it stays to the end."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """The PostgreSQL server of this test process, of the newest version; one for all folders, as a start takes two seconds."""
+    from tests.postgres.server import Server
+
+    server = Server(18)
+    yield server
+    server.close()
 
 
 use_memory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from tests.compatibility.stores import KINDS, load, unpack
 from tests.compatibility.workflows import KEYS, PAUSE, shop
-from tests.postgres.server import Server
 
 SOURCE = Path(__file__).parent / "written_by_f288651"
 LEFT = datetime(2025, 1, 6, 9, tzinfo=UTC) + PAUSE
@@ -28,10 +26,10 @@ WRITTEN = {"completed": KEYS, "waiting": KEYS[:5], "sleeping": KEYS[:4], "retryi
 
 
 @pytest.fixture(params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path: Path, start_server: Callable[[], Server]) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param != "postgres":
         return unpack(request.param, SOURCE, tmp_path)
-    server = start_server()
+    server = request.getfixturevalue("postgres")
     return load(SOURCE, server, server.schema())
 
 

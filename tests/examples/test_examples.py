@@ -7,7 +7,6 @@ import re
 import pytest
 
 from tests.house.pages import ROOT, matches, run_script
-from tests.postgres.server import Server
 
 EXAMPLES = sorted((ROOT / "examples").glob("[0-9]*.py"))
 EXPECTED = ROOT / "examples" / "expected"
@@ -20,11 +19,9 @@ LOGGED = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Server(18)
-    yield server
-    server.close()
+@pytest.fixture
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 
 from stepflow.cli.app import app
 from tests.house.pages import ROOT, blocks_of, matches, problems_of, suites_of
-from tests.postgres.server import Server
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -18,11 +17,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SERVED = "DATABASE_URL"  # a page that names it is run with a database of its own
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Server(18)
-    yield server
-    server.close()
+@pytest.fixture
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture

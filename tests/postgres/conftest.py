@@ -13,11 +13,9 @@ from tests.postgres.server import Server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+def server(postgres: Server) -> Server:
     """The newest version."""
-    server = Server(18)
-    yield server
-    server.close()
+    return postgres
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,15 @@ from stepflow import Engine
 from stepflow.model.recovery import TRIED
 from stepflow.remote import RemoteHosts, remote_flow
 from tests.ports import free_port
-from tests.postgres.server import Server
 from tests.processes.harness import Nursery, eventually
 from tests.remote.hosting import SECRET
 
 GUARDED, QUICK = remote_flow("guarded"), remote_flow("quick")
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = Server(18)
-    yield server
-    server.close()
+@pytest.fixture
+def server(postgres):
+    return postgres
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
