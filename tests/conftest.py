@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -79,8 +80,15 @@ def postgres() -> Iterator[Any]:
     server.close()
 
 
+def hear_interrupts() -> None:
+    """A shell that runs the tests in the background hands down that SIGINT is ignored, also to the processes of tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 use_memory()
 keep_bytecode()
+hear_interrupts()
 pytest.register_assert_rewrite("stepflow.testing.conformance")
 # A busy machine makes any example slow: time is no reason to fail. pytest-timeout ends a test that does not end.
 ANYWHERE = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,8 +225,7 @@ def test_the_input_is_as_awkward_as_promised():
 
 
 def test_interrupted_by_hand_it_says_how_to_go_on(tmp_path):
-    # Whoever runs the tests in the background of a shell hands down that SIGINT is ignored.
-    process = demo(tmp_path, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+    process = demo(tmp_path)
     read_until(process, processed(1))
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=100)
