@@ -1,10 +1,9 @@
 """The event loop of a blocking engine: the calling thread runs it as long as one thread alone calls, else a thread of its own.
 
 The first step of a call's task is made before the loop runs: most calls wait for nothing, and need no more. Else a call
-alternates between two phases in the calling thread. In the loop phase the event loop runs; it ends when the call's task
-is done, or when a sync step is offered. In the work phase the loop does not run, and the caller calls the step. In all of them it
-reads and writes the store itself. So a program with one thread pays for no thread switch, and all decisions are still made
-on the loop.
+alternates between two phases in the calling thread. In the loop phase the event loop runs; it ends when the call's task is done,
+or when a sync step is offered. In the work phase the loop does not run, and the caller calls the step. In all of them it reads
+and writes the store itself. So a program with one thread pays for no thread switch, and all decisions are still made on the loop.
 
 The loop is handed to the thread `stepflow-loop` when another thread calls, when the caller calls from inside a step, when
 tasks are left at the end of a call (`worker()`), when a step lasts longer than TICK_S, and after Ctrl-C. It is handed back when no call
@@ -192,7 +191,8 @@ class LoopThread:
                 task.cancel()
             await end_of_cancelled(left)  # a task that goes on although it was cancelled must not keep the process
             await loop.shutdown_asyncgens()
-            await loop.shutdown_default_executor()
+            with suppress(RuntimeError):  # it starts a thread, which Python 3.12.0 to 3.12.2 refuse at exit
+                await loop.shutdown_default_executor()
             await asyncio.sleep(0)  # the last calls get their answers
 
         task = loop.create_task(end())
