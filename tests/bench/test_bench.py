@@ -64,6 +64,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """What makes a probe small, besides its size."""
 SCALE = 0.00002  # of the stores that are filled
+LATE = 10**16  # microseconds UTC, behind all that is filled
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +122,15 @@ def test_a_store_that_was_filled_by_copies_is_what_stepflow_writes(kind: str, pl
 @pytest.mark.parametrize("kind", ["asleep", "finished", "delays", "mixed"])
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
 def test_no_number_of_a_copy_is_given_again(kind: str, store: str, places: Places, tmp_path: Path) -> None:
-    row = Row("", "", "", "", 1, store=store, fill=Fill(kind, 1_000_000), shared=True)
+    row = Row("", "", "", "", 1, store=store, fill=Fill(kind, 1_000_000))  # a place that no other test sees
     with places.of(row, SCALE, tmp_path) as where, target(store, where["place"]).session() as session:
         found = [revision.state for revision in session.read(HistoryQuery(limit=10_000))]
-        delays = session.read(DelayQuery(where["now"] + YEAR, limit=1000))
+        delays = session.read(DelayQuery(LATE, limit=1000))
         ids = {state.id for state in found} | {delay_key(delay.state.id, delay.offset) for delay in delays}
         epochs = [record.row.epoch for record in session.load(sorted(ids)) if record and record.row]
         last = max((delay.offset for delay in delays), default=0)
         creation = planned_start(flow_of("async"), None, f"new-{last}", {}, 0, -1, 0)
-        (made,) = session.commit([creation._replace(delays=(Delay(found[0], where["now"] + YEAR),))], 0)
+        (made,) = session.commit([creation._replace(delays=(Delay(found[0], LATE),))], 0)
         (claim,) = session.claim({"bench": "x"}, 1, 1)
     assert isinstance(made, Committed)
     assert (made.revs, made.offsets) == ((max(state.rev for state in found) + 1,), (last + 1,))
