@@ -78,7 +78,7 @@ class Dequeue(NamedTuple):
 class Event:
     """A payload for a run, kept until one wait of that name takes it. `id` makes publishing idempotent per run and name.
 
-    `seq` is given by the store and orders the events of a run; 0 before.
+    `seq` is given by the store and orders the events of a run; 0 before. `traceparent` is the W3C context of the trace that published it, if there is one.
     """
 
     run_id: str
@@ -87,6 +87,7 @@ class Event:
     payload: str
     published_at: int
     seq: int = 0
+    traceparent: str = ""
 
 
 @frozen

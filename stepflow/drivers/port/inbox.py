@@ -52,12 +52,17 @@ def dump(commit: Commit) -> str:
     raw: dict[str, Any] = {
         "writes": [_dump_write(write) for write in commit.writes],
         "queue": [[row.id, row.flow, row.due, row.priority, False, row.limits] for row in rows],
-        "publish": [[e.run_id, e.name, e.id, e.payload, e.published_at] for e in commit.publish],
+        "publish": [_dump_event(event) for event in commit.publish],
         "cancel": [[one.id, one.at] for one in commit.cancel],
     }
     if commit.edit is not None:
         raw["edit"] = list(commit.edit)
     return json.dumps(raw, ensure_ascii=False)
+
+
+def _dump_event(event: Event) -> list[Any]:
+    plain = [event.run_id, event.name, event.id, event.payload, event.published_at]
+    return [*plain, event.seq, event.traceparent] if event.traceparent else plain
 
 
 def _dump_write(write: Write) -> dict[str, Any]:

@@ -56,7 +56,7 @@ from stepflow.drivers.postgres.visible_rev import VisibleRev
 from stepflow.model.lifecycle import QueueRow
 
 TEXT = (
-    """s.exchange_rev, h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq) order by e.seq)
+    """s.exchange_rev, h.exchange, (select json_agg(json_build_array(e.name, e.id, e.payload, e.published_at, e.seq, e.traceparent) order by e.seq)
     from stepflow.events e where e.shard = $1 and e.run_id = s.id and not e.taken)::text, """
     + JOURNALED
 )
@@ -184,8 +184,8 @@ def _events(run_id: str, text: str | None) -> tuple[Event, ...]:
     if text is None:
         return ()
     return tuple(
-        Event(run_id, restored(name), restored(event_id), restored(payload), published_at, seq)
-        for name, event_id, payload, published_at, seq in json.loads(text)
+        Event(run_id, restored(name), restored(event_id), restored(payload), published_at, seq, traceparent or "")
+        for name, event_id, payload, published_at, seq, traceparent in json.loads(text)
     )
 
 

@@ -90,6 +90,7 @@ create table stepflow.events (
     published_at bigint           not null,
     taken        boolean          not null default false,
     format       smallint         not null default 1,
+    traceparent  text,
     primary key (shard, run_id, name, id)
 );
 
@@ -240,7 +241,7 @@ analyze stepflow.states (shard, id, rev, epoch, flow, input_hash, created_at, tr
         committed_at, exchange_rev, priority, format),
     stepflow.labels (shard, label, id), stepflow.history, stepflow.queue (shard, id, flow, due, partition, owner, claim_rev, priority,
         crashes, cancel, blocked, blocked_by),
-    stepflow.events, stepflow.inbox, stepflow.delays, stepflow.data,
+    stepflow.events (shard, run_id, id, seq, name, payload, published_at, taken, format), stepflow.inbox, stepflow.delays, stepflow.data,
     stepflow.journal (shard, run_id, key, seq, kind, name, text, failed, epoch, token, format);
 truncate stepflow.states, stepflow.labels, stepflow.history, stepflow.queue, stepflow.events, stepflow.inbox, stepflow.delays,
     stepflow.data, stepflow.journal;

@@ -96,10 +96,10 @@ update stepflow.events t set taken = true, payload = '' from unnest($2::text[], 
     {located("events", "x.shard = $1 and x.run_id = u.run_id and x.seq = u.seq and not x.taken")}
 """
 PUBLISH = """
-insert into stepflow.events (shard, seq, run_id, name, id, payload, published_at)
-select $1, nextval('stepflow.seqs'), run_id, name, id, payload, published_at from (
-    select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[]) with ordinality
-        as t (run_id, name, id, payload, published_at, n) order by n) u
+insert into stepflow.events (shard, seq, run_id, name, id, payload, published_at, traceparent)
+select $1, nextval('stepflow.seqs'), run_id, name, id, payload, published_at, nullif(traceparent, '') from (
+    select * from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[]) with ordinality
+        as t (run_id, name, id, payload, published_at, traceparent, n) order by n) u
 """
 
 
@@ -236,4 +236,5 @@ def _publish(shard: str, events: Sequence[Event]) -> Statement:
         texts([event.id for event in events]),
         texts([event.payload for event in events]),
         numbers([event.published_at for event in events]),
+        texts([event.traceparent for event in events]),
     )

@@ -168,13 +168,14 @@ def parse_row(record: bytes) -> QueueRow:
 
 def dump_event(event: Event) -> bytes:
     """An event; its run and seq are in the key."""
-    return dump(event.name, event.id, event.payload, event.published_at)
+    last = (event.traceparent,) if event.traceparent else ()
+    return dump(event.name, event.id, event.payload, event.published_at, *last)
 
 
 def parse_event(record: bytes, run_id: str, seq: int) -> Event:
     """The event of a record."""
-    name, event_id, payload, published_at = parse(record)
-    return Event(run_id, name, event_id, payload, published_at, seq)
+    name, event_id, payload, published_at, *last = parse(record)
+    return Event(run_id, name, event_id, payload, published_at, seq, *last)
 
 
 def dump_owner(owner: Owner) -> bytes:

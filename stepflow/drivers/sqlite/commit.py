@@ -180,6 +180,14 @@ class CommitApplier:
 
     def _publish(self, event: Event) -> None:
         self.connection.execute(
-            "INSERT INTO stepflow_events (shard, run_id, name, id, payload, published_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (self.shard, event.run_id, event.name, event.id, event.payload, event.published_at),
+            "INSERT INTO stepflow_events (shard, run_id, name, id, payload, published_at, traceparent) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.shard,
+                event.run_id,
+                event.name,
+                event.id,
+                event.payload,
+                event.published_at,
+                event.traceparent or None,
+            ),
         )

@@ -16,7 +16,7 @@ QUEUE = (
     "q.flow, q.due, q.owner, q.epoch, q.claim_rev, q.priority, q.crashes, q.cancel, q.blocked, q.blocked_by, q.limits,"
     " q.unfinished, q.paused"
 )
-EVENT = "run_id, name, id, payload, published_at, seq"
+EVENT = "run_id, name, id, payload, published_at, seq, ifnull(traceparent, '')"
 
 HEAD = (
     "SELECT max(ifnull((SELECT max(rev) FROM stepflow_history), 0),"

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from stepflow.drivers.port.commit import Release
+from stepflow.drivers.port.commit import Commit, Release
+from stepflow.drivers.port.step import Append
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.atomic_attempt import AtomicAttempt
@@ -23,7 +24,8 @@ from stepflow.model.current import Current
 from stepflow.model.flow import Call
 from stepflow.model.function import FlowFunction
 from stepflow.model.recovery import tried
-from stepflow.replay.effects import StepCall
+from stepflow.replay.child_effects import Notes
+from stepflow.replay.effects import Note, StepCall
 
 
 class TracedExecutor(Executor):
@@ -88,8 +90,9 @@ class TracedStepAttempt(StepAttempt):
             while True:
                 current = self.current
                 calls = type(effect) is Call and current.running
+                place = current.step
                 step = (
-                    telemetry.step(current.run_id, flow, current.step, current.step, current.attempt) if calls else None
+                    telemetry.step(current.run_id, flow, place, place, current.attempt, self._taken) if calls else None
                 )
                 try:
                     value = yield effect
@@ -113,6 +116,12 @@ class TracedWorkflowAttempt(WorkflowAttempt):
 
     async def run(self) -> Release | None:
         return await advanced(_telemetry(self), self, super().run)
+
+    def _member(self, effect: Note | Notes) -> Append | Commit:
+        member = super()._member(effect)
+        if member.consume:
+            _telemetry(self).taken(event for event in self.record.events if event.seq in member.consume)
+        return member
 
     def _scope(self, call: StepCall) -> Any:
         return _telemetry(self).step(self.state.id, self.flow.name, call.step.name or call.key, call.key, call.attempt)

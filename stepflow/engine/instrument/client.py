@@ -59,12 +59,16 @@ class TracedClient(Client):
         self._telemetry.end(opened)
         return found
 
+    def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:
+        """An event with the context of the caller's span, whichever way it is published."""
+        return self._telemetry.published(super().planned_event(run_id, name, payload, event_id))
+
     async def publish(self, event: Event) -> None:
         """Publish in a span of the caller's trace."""
         attributes = {RUN: event.run_id, m.EVENT: event.name}
         opened = self._telemetry.begin(f"publish {event.name}", "producer", attributes)
         try:
-            await super().publish(event)
+            await super().publish(self._telemetry.published(event, opened))
         except BaseException as error:
             self._telemetry.end(opened, error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from stepflow.model.state import TRACEPARENT
@@ -37,9 +37,12 @@ class Spans:
         empty = self._contexts.Context()
         return self._w3c.extract(annotations, empty) if TRACEPARENT in annotations else empty
 
-    def begin(self, name: str, kind: Kind, attributes: Mapping[str, Any], parent: Any = None) -> OpenSpan:
-        """Begin a span and make it the current one; `parent` None is the current one."""
-        span = self._tracer.start_span(name, parent, self._kinds[kind], attributes)
+    def begin(
+        self, name: str, kind: Kind, attributes: Mapping[str, Any], parent: Any = None, links: Iterable[str] = ()
+    ) -> OpenSpan:
+        """Begin a span and make it the current one; `parent` None is the current one, `links` are traceparents."""
+        found = [self._trace.Link(one) for one in map(self._linked, links) if one.is_valid]
+        span = self._tracer.start_span(name, parent, self._kinds[kind], attributes, found or None)
         before = self._contexts.get_current()
         context = self._trace.set_span_in_context(span, before if parent is None else parent)
         return OpenSpan(span, context, self._contexts.attach(context))
@@ -61,6 +64,24 @@ class Spans:
         span.set_attribute("error.type", error["type"])
         names = {"type": "exception.type", "message": "exception.message", "traceback": "exception.stacktrace"}
         span.add_event("exception", {names[name]: error[name] for name in names if name in error})
+
+    def _linked(self, traceparent: str) -> Any:
+        """The context of a span elsewhere."""
+        context = self._w3c.extract({TRACEPARENT: traceparent}, self._contexts.Context())
+        return self._trace.get_current_span(context).get_span_context()
+
+    def link(self, traceparents: Iterable[str]) -> None:
+        """Link the current span with these."""
+        span = self._trace.get_current_span()
+        for context in map(self._linked, traceparents):
+            if context.is_valid:
+                span.add_link(context)
+
+    def traceparent(self, opened: OpenSpan | None = None) -> str:
+        """The context of a span, or of the current one, as W3C's `traceparent`; empty without one."""
+        found: dict[str, str] = {}
+        self._w3c.inject(found, None if opened is None else opened.context)
+        return found.get(TRACEPARENT, "")
 
     def past(self, name: str, parent: Any, attributes: Mapping[str, Any], began: int, ended: int) -> None:
         """A span that is over; times are microseconds UTC."""

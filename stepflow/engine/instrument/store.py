@@ -73,8 +73,10 @@ class MeasuredStore(Store):
 
     def _committed(self, batch: Sequence[Member], results: Sequence[CommitResult], began: float) -> None:
         telemetry = self._telemetry
-        telemetry.record(m.COMMIT_DURATION, telemetry.clock.monotonic() - began)
+        seconds = telemetry.clock.monotonic() - began
+        telemetry.record(m.COMMIT_DURATION, seconds)
         telemetry.record(m.COMMIT_SIZE, len(batch))
+        telemetry.committed(batch, results, seconds, len(batch))
         for member, result in zip(batch, results, strict=False):
             if isinstance(result, Exception):
                 self._refused(result, 1)

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from stepflow.drivers.port.commit import Commit, Record
+from stepflow.drivers.port.commit import Commit, CommitResult, Event, Record
+from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import NEVER, SECOND, Clock
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.instrument import metrics as m
@@ -118,6 +119,7 @@ class Telemetry:
         """`tracers` is a TracerProvider or None, `meters` are MeterProviders, `own` is another meter."""
         self.clock, self._failures = clock, 0
         self._spans: Spans | None = None
+        self._attempts: dict[str, OpenSpan] = {}  # by the id of the run: those that are under way
         made = [] if own is None else [m.instruments(own)]
         try:
             self._spans = None if tracers is None else Spans(tracers)
@@ -143,12 +145,14 @@ class Telemetry:
         except Exception as error:  # noqa: BLE001 - logged
             self._note(error)
 
-    def begin(self, name: str, kind: Kind, attributes: Mapping[str, Any], parent: Any = None) -> OpenSpan | None:
-        """Begin a span; None if there are no spans."""
+    def begin(
+        self, name: str, kind: Kind, attributes: Mapping[str, Any], parent: Any = None, links: Iterable[str] = ()
+    ) -> OpenSpan | None:
+        """Begin a span, linked with those of these traceparents; None if there are no spans."""
         if self._spans is None:
             return None
         try:
-            return self._spans.begin(name, kind, attributes, parent)
+            return self._spans.begin(name, kind, attributes, parent, links)
         except Exception as error:  # noqa: BLE001 - logged
             self._note(error)
             return None
@@ -163,14 +167,50 @@ class Telemetry:
         except Exception as trouble:  # noqa: BLE001 - logged
             self._note(trouble)
 
-    def step(self, run_id: str, flow: str, name: str, place: str, number: int) -> StepScope:
-        """A step, or a flow function, is being called; `name` is what metrics call it, `place` where it is in its run."""
+    def published(self, event: Event, opened: OpenSpan | None = None) -> Event:
+        """The event with the context of this span, or of the current one: the step that takes it will be linked with that."""
+        if self._spans is None:
+            return event
+        try:
+            return evolve(event, traceparent=self._spans.traceparent(opened) or event.traceparent)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._note(error)
+            return event
+
+    def taken(self, events: Iterable[Event]) -> None:
+        """Events are taken in the current span: it is linked with those that published them."""
+        if self._spans is None:
+            return
+        try:
+            self._spans.link(one.traceparent for one in events if one.traceparent)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._note(error)
+
+    def committed(self, batch: Iterable[Member], results: Iterable[CommitResult], seconds: float, size: int) -> None:
+        """A batch of this many members is durable: the span of each attempt that has one in it gets an event."""
+        if not self._attempts:
+            return
+        told = {"stepflow.commit.duration": seconds, "stepflow.commit.size": size}
+        try:
+            for member, result in zip(batch, results, strict=False):
+                run_id = member.fence.id if isinstance(member, Commit) and member.fence else getattr(member, "id", "")
+                opened = self._attempts.get(run_id)
+                if opened is not None and not isinstance(result, Exception):
+                    opened.span.add_event("stepflow.commit", told)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._note(error)
+
+    def step(
+        self, run_id: str, flow: str, name: str, place: str, number: int, taken: Iterable[Event] = ()
+    ) -> StepScope:
+        """A step, or a flow function, is being called; `name` is what metrics call it, `place` where it is in its run, `taken` are the events that it gets."""
         self.add(m.STEPS_ACTIVE, 1, {m.FLOW: flow})
         labels = {m.FLOW: flow, m.STEP: name}
         if number > 1:
             self.add(m.STEPS_RETRIED, 1, labels)
         attributes = {m.FLOW: flow, RUN: run_id, m.STEP: place, ATTEMPT_NUMBER: number}
-        return StepScope(self, self.begin(f"step {name}", "internal", attributes), labels)
+        links = [event.traceparent for event in taken if event.traceparent]
+        return StepScope(self, self.begin(f"step {name}", "internal", attributes, None, links), labels)
 
     def starting(self, commit: Commit) -> tuple[OpenSpan | None, Commit]:
         """Runs are about to be created: a span for that, and the commit with its context. Other commits stay as they are."""
@@ -231,6 +271,7 @@ class Telemetry:
             opened.span.add_event("stepflow.interrupted", counts)
         if attempt.record.delay is None:
             attempt.state = self._with_context(opened, state)
+        self._attempts[state.id] = opened
         return opened
 
     def attempt_ended(self, attempt: Attempt, opened: OpenSpan | None, outcome: str) -> None:
@@ -244,6 +285,8 @@ class Telemetry:
             self.ended(flow, outcome, attempt.record.created.created_at)
         if opened is None or self._spans is None:
             return
+        if self._attempts.get(attempt.state.id) is opened:
+            del self._attempts[attempt.state.id]
         try:
             opened.span.set_attribute(m.OUTCOME, outcome)
             error = json.loads(attempt.error) if outcome == "failed" and attempt.error else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Release
 from stepflow.errors import CancelRequested, LostClaim, NotFound, RunEnded
 from stepflow.testing.conformance.kit import (
@@ -54,6 +56,14 @@ class EventLaws:
         assert [event.id for event in events] == ["id3", "id1", "id2"]
         assert [event.seq for event in events] == sorted({event.seq for event in events})
         assert {(event.run_id, event.name, event.published_at) for event in events} == {("a", "e", NOW)}
+
+    def test_law_9_an_event_keeps_the_context_of_its_trace(self, sessions: Sessions) -> None:
+        store, trace = sessions.session(), f"00-{'ab' * 16}-{'cd' * 8}-01"
+        make(store, creation("a"))
+        (event,) = publish("a", "e", "1").publish
+        make(store, Commit(publish=(evolve(event, traceparent=trace), evolve(event, id="2"))))
+        assert [found.traceparent for found in record(store, "a").events] == [trace, ""]
+        assert [found.traceparent for found in record(sessions.session(), "a").events] == [trace, ""]
 
     def test_law_7_only_the_consuming_commit_removes_them(self, sessions: Sessions) -> None:
         store = sessions.session()

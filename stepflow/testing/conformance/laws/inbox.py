@@ -212,6 +212,14 @@ class InboxLaws:
             assert [event.id for event in record(store, "a").events] == ["1"]
             assert set(claim(store)) == {"a"}
 
+    def test_law_12_a_posted_event_keeps_the_context_of_its_trace(self, sessions: Sessions, tx: Any) -> None:
+        store, trace = sessions.session(), f"00-{'ab' * 16}-{'cd' * 8}-01"
+        make(store, creation("a"))
+        events = (Event("a", "e", "1", "1", NOW, traceparent=trace), Event("a", "e", "2", "2", NOW))
+        if self._post(sessions, tx, *(Commit(publish=(event,)) for event in events)):
+            tx.commit()
+            assert [(found.id, found.traceparent) for found in record(store, "a").events] == [("1", trace), ("2", "")]
+
     def test_law_12_other_commits_are_refused(self, sessions: Sessions, tx: Any) -> None:
         store = sessions.session()
         late = Commit(publish=(Event("a", "e", "1", "\ud800", NOW),))
