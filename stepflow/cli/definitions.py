@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -39,6 +39,11 @@ def flows_of(target: str) -> list[Flow[Any, Any]]:
         hint = f"; {', '.join(chains)}: call .compile() on the chain" if chains else ""
         raise click.UsageError(f"{target} defines no flow at its top level{hint}")
     return list({id(flow): flow for flow in found.values()}.values())
+
+
+def distinct_flows(modules: Iterable[str]) -> list[Flow[Any, Any]]:
+    """The definitions of several modules, those of a name once."""
+    return list({flow.name: flow for module in modules for flow in flows_of(module)}.values())
 
 
 def flow_of(target: str) -> Flow[Any, Any]:

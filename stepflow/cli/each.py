@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepflow.cli.audited import audited
@@ -11,6 +11,7 @@ from stepflow.cli.target import StoreTarget
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import StepflowError, StoreError
+from stepflow.model.flow import Flow
 
 
 def each(
@@ -18,11 +19,16 @@ def each(
     run_ids: tuple[str, ...],
     act: Callable[[AsyncRun[object]], Awaitable[str]],
     verb: str,
+    flows: Sequence[Flow[Any, Any]] = (),
     **arguments: Any,
 ) -> int:
-    """Apply `act` to every run, print its result and the run's status; exit code 1 if any run was refused. The audit has it as `verb`, with these arguments."""
+    """Apply `act` to every run, print its result and the run's status; exit code 1 if any run was refused. The audit has it as `verb`, with these arguments.
+
+    `flows` are those that the engine is to know.
+    """
 
     async def work(engine: AsyncEngine) -> int:
+        engine.register(*flows)
         code = 0
         for run_id in run_ids:
             run = engine.get(run_id)

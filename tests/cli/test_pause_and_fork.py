@@ -38,11 +38,30 @@ def test_fork_and_rewind_go_on_from_an_earlier_place(waiting):
     assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 3}}
     waiting("rewind", "order-1", "--step", "nothing")
     assert (waiting.code, "never about to make step" in waiting.err) == (1, True)
-    assert "its flow is not registered here, so name a step of a chain by the position before it" in waiting.err
+    assert "its flow is not registered here: register it (`--flows MODULE` on the command line), or name" in waiting.err
     for verb in ("fork", "rewind"):
         for place in ([], ["--rev", "1", "--step", "x"]):
             waiting(verb, "order-1", *place)
             assert (waiting.code, "give --rev N or --step STEP" in waiting.err) == (2, True)
+
+
+def test_fork_and_rewind_take_paths_of_steps_with_the_flows(waiting):
+    known = ("--step", "order.v1/check", "--flows", "shop")
+    assert waiting("fork", "order-1", *known[:2], "--id", "copy") == ""
+    assert waiting.code == 1
+    assert waiting("fork", "order-1", *known, "--id", "copy") == "copy\n"
+    assert waiting.json("fork", "order-1", "order--1", "--suffix", "-b", *known)["count"] == 2
+    assert waiting.json("fork", "--all", "--suffix", "-c", *known)["count"] == 5
+    assert waiting("rewind", "order-1", "--step", "check", "--flows", "shop") == "order-1: rewound, now queued\n"
+    assert waiting.json("rewind", "--id-prefix", "order-", *known, "--yes")["count"] == 4
+    assert (
+        waiting.json("show", "copy")["history"][0]["position"]
+        == waiting.json("show", "order-1")["history"][0]["position"]
+    )
+    waiting("rewind", "order-1", "--step", "chek", "--flows", "shop")
+    assert (waiting.code, "give a position of its history" in waiting.err) == (1, True)
+    waiting("fork", "order-1", "--step", "check", "--flows", "none")
+    assert (waiting.code, "there is no module 'none'" in waiting.err) == (2, True)
 
 
 def test_pause_and_resume_by_filter(waiting):

@@ -184,5 +184,8 @@ def _unmade(run_id: str, step: str, known: bool) -> str:
     """Why there is no such step to go back to, and how to name one with, or without, the flow's definition."""
     how = "give a position of its history"
     if not known:
-        how = "its flow is not registered here, so name a step of a chain by the position before it, one of its history"
+        how = (
+            "its flow is not registered here: register it (`--flows MODULE` on the command line), or name a step of a chain by the"
+            " position before it, one of its history"
+        )
     return f"run {run_id!r} was never about to make step {step!r}: {how} (`run.history()`, `stepflow show`)"
