@@ -13,8 +13,8 @@ from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.run import AsyncRun
 
 
-def _command(name: str) -> click.Command:
-    @click.command(name)
+def _command(name: str, text: str | None = None) -> click.Command:
+    @click.command(name, help=text)
     @click.argument("run_ids", nargs=-1, metavar="[ID...]")
     @with_store
     @on_many
@@ -22,7 +22,7 @@ def _command(name: str) -> click.Command:
         """Resume failed runs at the step that failed, after the cause is fixed.
 
         Give ids: blocked and waiting runs are looked at again, too. Or give a filter: the failed runs that it means are listed, and with
-        --yes resumed. `redrive` and `retry` are the same verb.
+        --yes resumed.
         """
         return affect(target, run_ids, _redrive, wanted, AsyncEngine.redrive, yes, "redrive")
 
@@ -34,4 +34,4 @@ async def _redrive(run: AsyncRun[Any]) -> str:
     return "resumed"
 
 
-command, redrive = _command("retry"), _command("redrive")
+command, redrive = _command("retry", "Another name of `redrive`."), _command("redrive")

@@ -32,7 +32,7 @@ from stepflow.engine.checks import (
 from stepflow.engine.client.pauses import PausedFlow, flow_name
 from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, schedule_info
 from stepflow.engine.client.schedules import planned_schedule
-from stepflow.engine.clock import Clock, moment
+from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
 from stepflow.engine.health import Health
 from stepflow.engine.instrument.telemetry import OpenTelemetry, checked_instrument
@@ -278,7 +278,7 @@ class AsyncEngine(AsyncFlowEngine):
                 return f"run {run.id!r} of flow {run.flow!r} is {run.status} at {run.position[0] if run.position else run.to}"
         delays = await self._session.reader.read(DelayQuery(due, pending=True))
         owners = ", ".join(sorted({repr(delay.state.id) for delay in delays})) or "a run"
-        return f"a delay of {owners} is due at {moment(due).isoformat()}"
+        return f"a delay of {owners} is due at {utc_text(moment(due))}"
 
     async def run_forever(self) -> None:
         """Advance runs until SIGTERM or SIGINT, or until the task is cancelled; then release what is held."""

@@ -39,6 +39,11 @@ def moment(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=min(max(micros, FIRST), LAST))
 
 
+def utc_text(at: datetime) -> str:
+    """An aware datetime for people, e.g. `2030-01-31T18:30:00Z`."""
+    return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+
+
 class Clock(ABC):
     """Where an engine gets time and chance from."""
 

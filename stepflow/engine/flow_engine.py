@@ -29,7 +29,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
 from stepflow.engine.client.topics import KEEP, planned_message
-from stepflow.engine.clock import moment, uuid7
+from stepflow.engine.clock import moment, utc_text, uuid7
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, checked_limit
@@ -391,10 +391,10 @@ def _pruned(gone: PrunedId, now: int) -> str:
     """Why an id cannot be started although there is no run."""
     instead = "use another id, or start it later"
     if gone.is_over(now):
-        kept = f"its id was kept until {moment(gone.until).isoformat()} (keep_ids=), and is not freed inside of a caller's transaction"
+        kept = f"its id was kept until {utc_text(moment(gone.until))} (keep_ids=), and is not freed inside of a caller's transaction"
         instead = "start it without tx=, or after the next pruning"
     elif gone.until:
-        kept = f"its id is kept until {moment(gone.until).isoformat()} (keep_ids=)"
+        kept = f"its id is kept until {utc_text(moment(gone.until))} (keep_ids=)"
     else:
         kept = "its records are being deleted: `stepflow prune` completes that"
     return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; {instead}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from stepflow.engine.clock import SECOND, Clock, VirtualClock, microseconds, moment, timestamp
+from stepflow.engine.clock import SECOND, Clock, VirtualClock, microseconds, moment, timestamp, utc_text
 from stepflow.errors import StepflowError
 
 MAX_JUMPS = 5_000
@@ -44,9 +44,9 @@ class Jumps:
         assert self._clock is not None
         move = "if that goes on for ever, give until=, a duration or a moment; else a larger max_jumps="
         if self._until is not None:
-            move = f"it is not {moment(self._until).isoformat()} (until=) yet: give a larger max_jumps=, or an earlier until="
+            move = f"it is not {utc_text(moment(self._until))} (until=) yet: give a larger max_jumps=, or an earlier until="
         return StepflowError(
-            f"run_until_idle(advance=True): after {self._most} jumps it is {self._clock.datetime().isoformat()}, and {next_one}: {move}"
+            f"run_until_idle(advance=True): after {self._most} jumps it is {utc_text(self._clock.datetime())}, and {next_one}: {move}"
         )
 
 

@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, Flag
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any
@@ -28,6 +28,8 @@ from stepflow.model.pydantic_models import is_pydantic_model, read_model
 from stepflow.model.scalars import SCALARS, TypeMismatch, short_repr
 from stepflow.model.times import read_date, read_datetime, read_time, read_timedelta
 from stepflow.model.type_tree import TypeTree, stored_names, tags, type_name
+
+LISTED = 20  # choices that the text of an error names
 
 
 def _read_none(value: Any, _type: Any) -> None:
@@ -182,9 +184,14 @@ def _read_enum(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
     by_name = any(json != type_[name].value for name, json in texts.items())
 
     def structure(value: Any, _type: Any) -> Any:
-        if by_name and value in type_.__members__:
+        if by_name and isinstance(value, str) and value in type_.__members__:
             return type_[value]
-        return type_(value)
+        try:
+            return type_(value)
+        except ValueError:
+            if issubclass(type_, Flag):
+                raise
+            raise _not_one_of(texts.values(), value) from None
 
     return structure
 
@@ -201,9 +208,15 @@ def _read_literal(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
         try:
             return table[type(value), value]
         except (KeyError, TypeError):
-            raise TypeMismatch(f"expected one of {', '.join(map(repr, choices))}, found {short_repr(value)}") from None
+            raise _not_one_of(choices, value) from None
 
     return structure
+
+
+def _not_one_of(choices: Iterable[Any], value: Any) -> TypeMismatch:
+    known = list(choices)
+    more = ", ..." if len(known) > LISTED else ""
+    return TypeMismatch(f"expected one of {', '.join(map(repr, known[:LISTED]))}{more}, found {short_repr(value)}")
 
 
 def _is_union(type_: Any) -> bool:

@@ -89,7 +89,7 @@ def test_tail_without_following_returns_while_the_run_waits(waiting):
 
 def test_explain_names_the_command_that_moves_the_run(waiting):
     assert "stepflow publish 'order-1'" in waiting("explain", "order-1")
-    assert "stepflow retry 'order--1'" in waiting.json("explain", "order--1")["explanation"]
+    assert "stepflow redrive 'order--1'" in waiting.json("explain", "order--1")["explanation"]
 
 
 def test_show_and_explain_name_the_events_that_no_wait_has_taken(waiting):
@@ -322,7 +322,7 @@ def test_the_command_that_explain_names_does_what_it_says(stepflow, run_id):
     assert named_command()[0] == "worker"
     stepflow(*named_command(), "--until-idle")
     assert stepflow.json("show", run_id)["info"]["status"] == "failed"
-    assert named_command()[0] == "retry"
+    assert named_command()[0] == "redrive"
     stepflow(*named_command())
     assert stepflow.json("show", run_id)["info"]["status"] == "queued"
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from stepflow import Engine, RetryPolicy, StateCtx, Status, StepflowError, delay, flow, named
+from stepflow.engine.clock import utc_text
 from tests.engine.flows import Flaky, Order
 
 
@@ -43,7 +44,7 @@ def test_a_function_that_delays_itself_for_ever_has_a_bound_too(engine):
 def test_too_few_jumps_for_a_bound_in_time_are_an_error_that_names_the_bound(engine, clock):
     engine.register(cron)
     engine.start(cron, id="cron")
-    end = (clock.datetime() + timedelta(minutes=31)).isoformat()
+    end = utc_text(clock.datetime() + timedelta(minutes=31))
     with pytest.raises(StepflowError, match=rf"after 20 jumps .* it is not {re.escape(end)} .* larger max_jumps="):
         engine.run_until_idle(advance=True, until=timedelta(minutes=31), max_jumps=20)
 

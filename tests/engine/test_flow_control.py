@@ -12,6 +12,7 @@ import pytest
 from stepflow import AsyncEngine, Engine, Limit, RetryPolicy, RunExists, Status, StepflowError, Steps, StoreError, named
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.engine.clock import utc_text
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import on_loop
 from tests.engine.flows import Order, note
@@ -94,7 +95,7 @@ def test_explain_tells_when_the_next_run_may_start(engine: Engine, clock: Virtua
     engine.register(pay_flow)
     started(engine, 2, Limit("api", rate=1, per=90))
     engine.run_until_idle()
-    until = (clock.datetime() + timedelta(seconds=90)).isoformat()
+    until = utc_text(clock.datetime() + timedelta(seconds=90))
     assert f"at most 1 runs of 'api' begin within 90 s: the next one at {until}" in engine.get("r1").explain()
 
 

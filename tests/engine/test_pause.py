@@ -29,6 +29,7 @@ from stepflow import (
     workflow,
 )
 from stepflow.drivers.port.store import Driver
+from stepflow.engine.clock import utc_text
 from stepflow.model.commands import GetStateByID
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.context import Context
@@ -257,7 +258,7 @@ def test_a_paused_wait_is_explained_as_a_wait(engine: Engine, clock: VirtualCloc
     assert deadline == clock.datetime() + timedelta(days=1)
     waits, ends = run.explain().splitlines()[2:]
     assert waits.startswith("it waits for event 'paid': stepflow publish 'one' --store ")
-    assert ends == f"it times out at {deadline.isoformat()}"
+    assert ends == f"it times out at {utc_text(deadline)}"
 
 
 def test_cancel_of_a_paused_run_works_at_once(engine: Engine, clock: VirtualClock) -> None:
@@ -301,7 +302,7 @@ def test_a_retry_that_is_paused_keeps_its_attempts(engine: Engine, clock: Virtua
     assert info.due == clock.datetime() + timedelta(seconds=10)
     why, then = run.explain().splitlines()[1:]
     assert why.startswith(f"it was paused, no worker takes it: stepflow resume {run.id!r} --store ")
-    assert then == f"then it goes on at {info.due.isoformat()}"
+    assert then == f"then it goes on at {utc_text(info.due)}"
     run.resume()
     engine.run_until_idle(advance=True)
     assert (run.status(), len(DID)) == (Status.COMPLETED, 3)

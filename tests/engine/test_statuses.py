@@ -10,6 +10,7 @@ import pytest
 
 from stepflow import AsyncEngine, RetryPolicy, Status, Steps, named
 from stepflow.drivers.port.commit import Commit, Dequeue
+from stepflow.engine.clock import utc_text
 from tests.engine.flows import Flaky, Order, chain
 
 
@@ -57,7 +58,7 @@ def test_sleeping_until_its_start(engine, clock):
     run = engine.start(flow, Order(), at=start)
     assert show(engine, run, "x") is Status.SLEEPING
     assert run.info().due == start
-    assert start.isoformat() in run.explain()
+    assert utc_text(start) in run.explain()
     idle = engine.run_until_idle()
     assert (idle.completed, idle.waiting, idle.next_due) == (0, 1, start)
     clock.advance(timedelta(days=90))
@@ -136,7 +137,7 @@ def test_failed_and_cancelled(engine):
     engine.run_until_idle()
     assert show(engine, run, "x") is Status.FAILED
     assert "Broken: call 1" in run.explain()
-    assert "stepflow retry 'one'" in run.explain()
+    assert "stepflow redrive 'one'" in run.explain()
     run.redrive()
     run.cancel()
     assert show(engine, run, "x") is Status.CANCELLED

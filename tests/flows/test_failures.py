@@ -19,6 +19,7 @@ from stepflow import (
     transit,
 )
 from stepflow.drivers.port.commit import Owner
+from stepflow.engine.clock import utc_text
 from tests.flows.simple import idling, parking
 
 ENABLED = "flowstate.recovery.enabled"
@@ -135,7 +136,7 @@ def test_status_and_explanation_of_states(engine, clock, calls):
         info = engine.get(run_id).info()
         assert (info.status, info.waiting_for) == (Status.SLEEPING, "delay")
         assert info.due - clock.datetime() == timedelta(seconds=wait)
-        assert f"it goes on at {info.due.isoformat()}" in engine.get(run_id).explain()
+        assert f"it goes on at {utc_text(info.due)}" in engine.get(run_id).explain()
     engine.run_until_idle(advance=True)
     assert calls == {"delayed": 1, "woken": 1}
     assert engine.get("delayed").info().due is None

@@ -152,6 +152,17 @@ def test_what_the_type_does_not_take_does_not_meet_its_schema(type_, stored):
     assert problem_of(stored, schema, schema) != ""
 
 
+def test_a_text_that_is_no_member_of_an_enum_is_told_those_that_are():
+    many = enum.Enum("Many", {f"m{n}": n for n in range(30)})
+    with pytest.raises(CodecError, match="expected one of 'red', 'blue', found 'green'"):
+        Codec(Colour).decode('"green"')
+    with pytest.raises(CodecError, match=r"expected one of 'red', 'blue', found 'green' @ \$\.colour"):
+        Codec(Holder).decode('{"model": {"number": 1}, "box": {"inside": 1}, "lines": [], "colour": "green"}')
+    with pytest.raises(CodecError, match=r"expected one of 0, 1, .*, 19, \.\.\., found 77"):
+        Codec(many).decode("77")
+    assert Codec(Rights).decode("3") == Rights.READ | Rights.WRITE
+
+
 def test_the_place_and_the_remedy_are_told():
     schema = json_schema(Holder)
     assert schema is not None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from stepflow.drivers.port.inbox import CHANGE
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.engine.client.pauses import PausedFlow
+from stepflow.engine.clock import utc_text
 
 MOST_CONFLICTS = 10  # that are shown
 
@@ -23,7 +24,7 @@ def conditions_of(
         Condition(
             "paused flows",
             not paused,
-            ", ".join(f"{one.flow} since {one.since.isoformat()}" for one in paused) or "none",
+            ", ".join(f"{one.flow} since {utc_text(one.since)}" for one in paused) or "none",
         ),
         Condition(
             "transactions of callers",

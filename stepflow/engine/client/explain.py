@@ -8,7 +8,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Owner, Peer
 from stepflow.engine.client.info import RunInfo
-from stepflow.engine.clock import moment
+from stepflow.engine.clock import moment, utc_text
 from stepflow.errors import error_line
 from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import child_awaited
@@ -27,7 +27,7 @@ def refusal(found: Admission, limit_usage: LimitUsage) -> str:
     if limit is None:
         return ""
     if found.until is not None:
-        until = moment(found.until).isoformat()
+        until = utc_text(moment(found.until))
         return f"at most {limit.rate} runs of {limit.key!r} begin within {limit.per:g} s: the next one at {until}"
     holders = limit_usage.held.get(limit.key, [])
     names = ", ".join(repr(name) for name in holders[:SHOWN]) + (", …" if len(holders) > SHOWN else "")
@@ -45,9 +45,9 @@ def explain(
     """Why the run is where it is, since when, and the command that moves it on."""
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
-    lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {info.updated_at.isoformat()}"]
+    lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
     command = f'stepflow {{}} {info.id!r} --store "{store}"'
-    due = "" if info.due is None else info.due.isoformat()
+    due = "" if info.due is None else utc_text(info.due)
     workers = [peer.owner for peer in owners if peer.owner.flows and peer.lock != "free"]
     if info.status is Status.PAUSED:
         lines += _paused(info, store, command, due)
@@ -69,7 +69,7 @@ def explain(
     elif info.status is Status.BLOCKED:
         lines.append(_blocked(info, command, due))
     elif info.status is Status.FAILED:
-        lines.append(f"{_line(info)}; once the cause is fixed: {command.format('retry')}")
+        lines.append(f"{_line(info)}; once the cause is fixed: {command.format('redrive')}")
     if children:
         lines.append(f"children that are open: {named(children)}")
     if info.paused and info.status is Status.RUNNING:
@@ -148,7 +148,7 @@ def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
         how = f": {command.format('publish')} {events[0]!r} PAYLOAD" if events else ""
         lines = [f"it waits for {' or '.join(awaited)}{how}"]
     if info.deadline is not None:
-        lines.append(f"it times out at {info.deadline.isoformat()}")
+        lines.append(f"it times out at {utc_text(info.deadline)}")
     return lines
 
 

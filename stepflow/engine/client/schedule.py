@@ -12,7 +12,7 @@ from stepflow.drivers.port.commit import Owner
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedules import Schedules
-from stepflow.engine.clock import Clock, moment
+from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.model.checks import checked_limit
 from stepflow.model.schedule import ScheduleRecord
 from stepflow.model.timetable import zone_of
@@ -132,22 +132,22 @@ def explained(record: ScheduleRecord, now: int, workers: list[Owner], known_here
         lines.append("it has no ticks any more")
     else:
         fires = moment(record.at(record.tick))
-        later = f", with its jitter at {fires.isoformat()}" if record.jitter else ""
+        later = f", with its jitter at {utc_text(fires)}" if record.jitter else ""
         local = moment(record.tick).astimezone(zone).isoformat()
-        lines.append(f"its next tick is {moment(record.tick).isoformat()} ({local}){later}")
+        lines.append(f"its next tick is {utc_text(moment(record.tick))} ({local}){later}")
         if record.at(record.tick) <= now:
             lines.append(
                 "that is due: a worker is about to fire it" if workers else "that is due, but no worker is at work"
             )
     if record.last is not None:
-        lines.append(f"its last tick, {moment(record.last).isoformat()}, started run {record.last_run!r}")
+        lines.append(f"its last tick, {utc_text(moment(record.last))}, started run {record.last_run!r}")
     if record.queued:
         behind = ", ".join(map(repr, record.active[:SHOWN]))
         lines.append(
-            f"{len(record.queued)} tick(s) are queued since {moment(record.queued[0]).isoformat()}, behind run {behind}"
+            f"{len(record.queued)} tick(s) are queued since {utc_text(moment(record.queued[0]))}, behind run {behind}"
         )
     if record.skipped is not None:
-        lines.append(f"the tick {moment(record.skipped).isoformat()} started no run: {record.why}")
+        lines.append(f"the tick {utc_text(moment(record.skipped))} started no run: {record.why}")
     if not known_here and not any(record.flow in worker.flows for worker in workers):
         known = sorted({repr(name) for worker in workers for name in worker.flows})[:SHOWN]
         those = f"of {len(workers)} at work none has, but {', '.join(known)}" if workers else "none is at work"

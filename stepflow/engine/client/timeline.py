@@ -13,7 +13,7 @@ from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.engine.client.filters import Page
 from stepflow.engine.client.info import attempt_of, error_of, position_of
-from stepflow.engine.clock import moment
+from stepflow.engine.clock import moment, utc_text
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import StepflowError, error_line
 from stepflow.model.codec import SEALED, UNOPENED
@@ -148,18 +148,22 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
     return found
 
 
+def _second(at: int) -> str:
+    return utc_text(moment(at).replace(microsecond=0))
+
+
 def _told(row: JournalRow) -> tuple[str, int]:
     """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
     kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
     if text[:1] == SEALED:
         return UNOPENED, 1
     if kind in ("sleep", "wait") and text.isdecimal():
-        return f"until {moment(int(text)).isoformat(' ', 'seconds')}", 1
+        return f"until {_second(int(text))}", 1
     if kind == "wait" and text == "null":
         return "without a time limit", 1
     value = _value(text) if row.failed or kind in ATTEMPTS else None
     if kind in ATTEMPTS and isinstance(value, dict) and "error" in value:
-        again = moment(value["due"]).isoformat(" ", "seconds")
+        again = _second(value["due"])
         return f"{_message(_value(value['error'])) or 'failed'}; next try at {again}", value["attempt"]
     return _message(value) or (text if len(text) <= LINE else f"{text[:LINE]}…"), 1
 

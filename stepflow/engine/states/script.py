@@ -16,7 +16,7 @@ from stepflow.drivers.port.commit import Created, DataRevOf, Placeholder, RevOf,
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay
 from stepflow.drivers.port.placeholders import Numbers
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.engine.clock import microseconds, moment, timestamp
+from stepflow.engine.clock import microseconds, moment, timestamp, utc_text
 from stepflow.engine.states import provisional
 from stepflow.engine.states.checks import checked_data, checked_state_id
 from stepflow.engine.states.copies import Copies
@@ -204,7 +204,7 @@ def checked_state(state: State, committed: State) -> State:
 
 
 def _rfc3339(due: int) -> str:
-    return moment(due).isoformat().replace("+00:00", "Z")
+    return utc_text(moment(due))
 
 
 def _due(when: float | timedelta | datetime, now: int) -> int:

@@ -14,7 +14,7 @@ from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.queries import DueSummary, EndedQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Store
-from stepflow.engine.clock import NEVER, SECOND, Clock, moment
+from stepflow.engine.clock import NEVER, SECOND, Clock, moment, utc_text
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StoreError
@@ -137,7 +137,7 @@ class Firing:
 def _tell(found: Look) -> None:
     record = found.record
     if found.missed is not None:
-        first, until = (moment(at).isoformat() for at in found.missed)
+        first, until = (utc_text(moment(at)) for at in found.missed)
         log.warning("schedule %s: the ticks from %s until %s were missed: %s", record.id, first, until, record.why)
     for tick in found.skipped:
-        log.info("schedule %s: the tick at %s started no run: %s", record.id, moment(tick).isoformat(), record.why)
+        log.info("schedule %s: the tick at %s started no run: %s", record.id, utc_text(moment(tick)), record.why)
