@@ -101,9 +101,9 @@ class Pooler:
                 return
             server = self._take(parameters)
             greeting = message(b"R", struct.pack("!i", 0)) + self._greeting + message(b"K", os.urandom(8))
-            client.socket.sendall(greeting + message(b"Z", b"I"))
             if self._per_transaction:
                 server = self._give(server)
+            client.socket.sendall(greeting + message(b"Z", b"I"))
             waits = 0
             while True:
                 ends = [client.socket] + ([server.socket] if server else [])
@@ -116,12 +116,11 @@ class Pooler:
                         waits += part[0] in ASKS
                         server.socket.sendall(part)
                 elif server is not None:
-                    for part in server.read():
-                        client.socket.sendall(part)
-                        waits -= part[0] == READY
-                        idle = part == message(b"Z", b"I")
-                    if idle and not waits and self._per_transaction:
-                        server = self._give(server)
+                    parts = server.read()
+                    waits -= sum(part[0] == READY for part in parts)
+                    if self._per_transaction and not waits and parts[-1:] == [message(b"Z", b"I")]:
+                        server = self._give(server)  # before the client knows: its next statement may go to another one
+                    client.socket.sendall(b"".join(parts))
         except OSError:
             pass
         finally:
