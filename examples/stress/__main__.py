@@ -165,7 +165,8 @@ class Stress:
 
     def _next_kill(self) -> float:
         """The time of the next kill: drawn once, else each look would be another chance, and kills come much more often."""
-        return time.monotonic() + self._chance.random() * 2 * self._given.period
+        pause: float = self._chance.random() * 2 * self._given.period
+        return time.monotonic() + pause
 
     def _ended(self) -> Counter[str]:
         tally = self._engine.tally()
