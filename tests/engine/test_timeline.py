@@ -110,7 +110,7 @@ def test_revisions_and_calls_in_the_order_of_time_with_what_passed_between_them(
     assert told(found) == [
         (0, None, "revision", "shop.v1", 1, ""),
         (2, 2, "step", "reserve", 1, '"reserved"'),
-        (5, 3, "revision", "step:pay", 2, "attempt 2: ConnectionError: no bank"),
+        (5, 3, "revision", "step:pay", 2, "attempt 1 failed: ConnectionError: no bank"),
         (68, 63, "step", "pay", 2, "100"),  # behind the pause between the attempts
         (68, 0, "sleep", "cool-off", 1, "until 2000-01-01T01:01:08Z"),
         (68, 0, "revision", "sleep:cool-off", 1, ""),
@@ -140,6 +140,16 @@ def test_a_call_that_waits_for_its_next_attempt_tells_when_that_is(engine: Engin
     (call,) = [one for one in entries if one.where == "pay"]
     assert (call.attempt, call.failed, call.text) == (3, True, "ConnectionError: third")
     assert [one.attempt for one in reversed(entries) if one.where == "step:pay"] == [2, 3, 1]
+
+
+def test_a_wait_that_a_cancel_ended_has_no_error_of_its_own(engine: Engine) -> None:
+    engine.register(shop)
+    run = engine.start(shop, 1, id="a")
+    engine.run_until_idle(advance=True)
+    run.cancel()
+    engine.run_until_idle()
+    (call,) = [one for one in run.timeline() if one.where == "approval"]
+    assert (call.kind, call.failed, call.text) == ("cancelled", False, "")
 
 
 gates: list[asyncio.Event] = []

@@ -151,7 +151,7 @@ def test_a_run_that_failed(page, shop):
     expect(error.locator("pre")).to_contain_text("in charge")
     rows = page.locator("tr.failed")
     expect(rows.first).to_contain_text("failed")
-    expect(rows.last.locator("td").last).to_have_text("attempt 2: ValueError: there is <nothing> to charge")
+    expect(rows.last.locator("td").last).to_have_text("attempt 1 failed: ValueError: there is <nothing> to charge")
     assert inaccessible(page) == []
 
 

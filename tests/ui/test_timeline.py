@@ -50,7 +50,7 @@ def test_the_timeline_tells_attempts_sleeps_and_that_a_time_is_not_known(page, s
     assert seen == [
         ["2000-01-01 03:01:30.000", "0 ms", "", "completed"],
         ["2000-01-01 03:01:30.000", "1 min 30 s", "step pay", "attempt 2: 100"],
-        ["2000-01-01 03:00:00.000", "0 ms", "step:pay", "attempt 2: ConnectionError: no <bank>"],
+        ["2000-01-01 03:00:00.000", "0 ms", "step:pay", "attempt 1 failed: ConnectionError: no <bank>"],
         ["2000-01-01 00:00:00.000", "0 ms", "sleep:cool-off", ""],
         ["2000-01-01 00:00:00.000", "", "sleep", "until 2000-01-01T03:00:00Z"],
         ["unknown", "", "step add", "3"],

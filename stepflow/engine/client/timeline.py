@@ -19,7 +19,7 @@ from stepflow.errors import StepflowError, error_line
 from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.model.state import Transition
 from stepflow.replay.branches import MARK
-from stepflow.replay.journal import OPTIONAL
+from stepflow.replay.journal import CANCELLED, OPTIONAL
 
 LINE = 200  # characters of a value that is shown
 LONGEST = 1 << 20  # characters of an error that is read for its message
@@ -125,7 +125,7 @@ def _why(transition: Transition) -> str:
     error = error_of(transition)
     attempt = 0 if transition.status else attempt_of(transition)
     told = "" if error is None else error_line(error.type, error.message)[:LINE]
-    tried = f"attempt {attempt}{told and ': '}" if attempt > 1 else ""
+    tried = "" if attempt < 2 else f"attempt {attempt - 1} failed: " if told else f"attempt {attempt}"
     return "; ".join(filter(None, (f"waits for {waits}" if waits else "", f"{tried}{told}")))
 
 
@@ -136,8 +136,9 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
         text, attempt = _told(row)
         kind = row.kind.partition(MARK)[0].removesuffix(OPTIONAL)
         at = moment(row.at) if row.at else None
+        failed = row.failed and kind != CANCELLED  # that row has no error
         entry = TimelineEntry(
-            at, None, row.key, kind, seq=row.seq, name=row.name, attempt=attempt, failed=row.failed, text=text
+            at, None, row.key, kind, seq=row.seq, name=row.name, attempt=attempt, failed=failed, text=text
         )
         oldest = row.at or oldest
         awake = int(row.text) if kind == "sleep" and row.text.isdecimal() else 0
@@ -155,6 +156,8 @@ def _second(at: int) -> str:
 def _told(row: JournalRow) -> tuple[str, int]:
     """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
     kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
+    if kind == CANCELLED:
+        return "", 1
     if text[:1] == SEALED:
         return UNOPENED, 1
     if kind in ("sleep", "wait") and text.isdecimal():
