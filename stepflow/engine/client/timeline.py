@@ -59,7 +59,8 @@ class _Record:
     """An entry and its place: `time` orders the records of a page, `turn` those of all pages, `rank` those of one time.
 
     A call may have been recorded later than one behind it in the journal, since its row was replaced when it ended. Its turn is that
-    of the one behind it at the latest, so that all calls of a page are behind those of the page that follows.
+    of the one behind it at the latest, so that all calls of a page are behind those of the page that follows. So it is with revisions, which
+    may have an earlier time than those before them: clocks are set back.
     """
 
     entry: TimelineEntry
@@ -91,7 +92,8 @@ async def timeline(reader: StoreReader, run_id: str, limit: int, cursor: str | N
 def _parsed(cursor: str) -> tuple[int, int]:
     """The revision and the number of a call before which a page begins."""
     rev, dash, seq = cursor.partition("-") if isinstance(cursor, str) else ("", "", "")
-    if not (dash and rev.isdecimal() and seq.isdecimal() and max(int(rev), int(seq)) <= LAST):
+    are_numbers = all(one.isascii() and one.isdecimal() and len(one) <= len(str(LAST)) for one in (rev, seq))
+    if not (dash and are_numbers and max(int(rev), int(seq)) <= LAST):
         raise StepflowError(f"cursor={cursor!r:.80}: give the `next` of a page of timeline()")
     return int(rev), int(seq)
 
@@ -116,7 +118,17 @@ def _revisions(revisions: Sequence[Revision], *, whole: bool) -> list[_Record]:
             text=_why(transition),
         )
         found.append(_Record(entry, state.committed_at, state.committed_at, rank))
+    _in_turn(found)
+    for one in found:
+        one.time = one.turn
     return found
+
+
+def _in_turn(records: Sequence[_Record]) -> None:
+    """Let no record of a kind, oldest first, come behind a later one."""
+    turn = records[-1].turn if records else 0
+    for one in reversed(records):
+        one.turn = turn = min(one.turn, turn)
 
 
 def _why(transition: Transition) -> str:
@@ -143,9 +155,7 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
         oldest = row.at or oldest
         awake = int(row.text) if kind == "sleep" and row.text.isdecimal() else 0
         found.append(_Record(entry, oldest, oldest, 1, awake))
-    turn = found[-1].turn if found else 0
-    for one in reversed(found):
-        one.turn = turn = min(one.turn, turn)
+    _in_turn(found)
     return found
 
 
