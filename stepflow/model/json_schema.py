@@ -134,7 +134,9 @@ class _Schemas:
             return self._object(type_, owner)
         if issubclass(owner, tuple) and hasattr(owner, "_fields"):
             hints = typing.get_type_hints(owner, include_extras=True)
-            return self._container(tuple, tuple(hints.get(name, Any) for name in owner._fields)) or {}
+            whole = self._container(tuple, tuple(hints.get(name, Any) for name in owner._fields)) or {}
+            optional: Mapping[str, Any] = getattr(owner, "_field_defaults", {})
+            return {**whole, "minItems": len(owner._fields) - len(optional)}
         for base in (bool, int, float, str):
             if issubclass(owner, base):
                 return dict(_SCALARS[base])
@@ -174,11 +176,29 @@ class _Schemas:
         return found, required
 
     def _model(self, owner: Any) -> Schema:
-        schema: Schema = owner.model_json_schema()
+        if any(
+            getattr(owner.__pydantic_decorators__, kind, None)
+            for kind in ("model_validators", "field_validators", "validators")
+        ):
+            raise _NoSchemaError(owner)  # they may take what the types do not tell
+        schema: Schema = owner.model_json_schema(by_alias=False)
+        _loosen(schema, aliases=schema != owner.model_json_schema())
         for name, one in schema.pop("$defs", {}).items():
             if self.defs.setdefault(name, one) != one:
                 raise _NoSchemaError(owner)
         return schema
+
+
+def _loosen(part: Any, *, aliases: bool) -> None:
+    """Change a schema of pydantic to what its models read: times without an offset and, of a model with `aliases`, other names of fields."""
+    if isinstance(part, dict):
+        if part.get("format") == "date-time":
+            part["naive"] = True
+        if aliases and "properties" in part:
+            part.pop("required", None)
+            part["additionalProperties"] = True
+    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _loosen(one, aliases=aliases)
 
 
 def _default(field: Any) -> Any:

@@ -81,8 +81,8 @@ def _is_kind(value: Any, schema: Schema) -> bool:
         return True
     if isinstance(value, bool):
         return kind == "boolean"
-    if schema.get("format") == "decimal" and isinstance(value, int | float):
-        return True  # a Decimal is written as text, and read from a number, too
+    if schema.get("format") in ("decimal", "duration") and isinstance(value, int | float):
+        return True  # these are written as text, and read from a number, too
     return isinstance(value, KINDS[kind][1]) or (kind == "integer" and isinstance(value, float) and value.is_integer())
 
 
@@ -95,16 +95,17 @@ def _bounds(value: Any, schema: Schema, place: str) -> Iterator[str]:
             and not meets(value, schema[name])
         ):
             yield _told(place, value, text.format(schema[name]))
-    if isinstance(value, str) and (wanted := _time_problem(value, schema.get("format"))):
+    if isinstance(value, str) and (wanted := _time_problem(value, schema)):
         yield _told(place, value, wanted)
 
 
-def _time_problem(text: str, kind: Any) -> str:
+def _time_problem(text: str, schema: Schema) -> str:
     """What a text should be of which the format says that it is a time; empty if it is one, or none is asked for."""
+    kind = str(schema.get("format"))
     with suppress(ValueError):
         if kind == "date-time":
             at = datetime.fromisoformat(text.partition("[")[0])  # behind it may be the name of a zone
-            return "" if at.tzinfo else "a time with its offset, e.g. 2030-01-31T18:30:00+00:00"
+            return "" if at.tzinfo or schema.get("naive") else "a time with its offset, e.g. 2030-01-31T18:30:00+00:00"
         if kind == "date":
             date.fromisoformat(text)
         return ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from attrs import evolve
 
 from stepflow.errors import Cancelled, DefinitionError
+from stepflow.model.codec import Codec
 from stepflow.model.error_text import is_a
 from stepflow.replay.branches import Branch
 from stepflow.replay.effects import Suspension, Together
@@ -80,5 +82,11 @@ def _union(waiting: Sequence[Suspension]) -> Suspension:
         due=min(dues, default=None),
         rows=tuple(row for one in waiting for row in one.rows),
         events=tuple(dict.fromkeys(name for one in waiting for name in one.events)),
-        payloads={name: codec for one in waiting for name, codec in one.payloads.items()},
+        payloads=_payloads(waiting),
     )
+
+
+def _payloads(waiting: Sequence[Suspension]) -> dict[str, Codec[Any]]:
+    """Those of the events for which one branch waits: of two branches, an earlier event decides which of them takes the next one."""
+    times = Counter(name for one in waiting for name in one.events)
+    return {name: codec for one in waiting for name, codec in one.payloads.items() if times[name] == 1}

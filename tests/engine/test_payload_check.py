@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from stepflow import CodecError, Context, Engine, RunFilter, workflow
+from stepflow import AsyncContext, CodecError, Context, Engine, RunFilter, workflow
 
 
 @attrs.define
@@ -89,6 +89,28 @@ def test_a_run_that_does_not_wait_for_it_takes_any_payload(waiting, publisher):
     waiting.run_until_idle()
     with pytest.raises(CodecError, match="give a text"):  # the second wait has another type
         publisher.get("b").check_event("answered", {"approved": True})
+
+
+@workflow("twice.v1")
+async def twice(wf: AsyncContext) -> str:
+    found = (
+        wf.wait_for_event("x", "told", int),
+        wf.wait_for_event("y", "told", str),
+        wf.wait_for_event("z", "else", str),
+    )
+    return repr(await wf.gather(*found))
+
+
+def test_an_event_for_which_two_branches_wait_may_be_for_either(engine):
+    engine.register(twice)
+    run = engine.start(twice, id="a")
+    engine.run_until_idle()
+    assert set(run.info().payload_schemas) == {"else"}
+    for name, payload in (("told", 1), ("told", "s"), ("else", "e")):
+        run.check_event(name, payload)
+        run.publish(name, payload)
+    engine.run_until_idle()
+    assert run.result() == "(1, 's', 'e')"
 
 
 def test_the_check_of_runs_by_ids_reads_nothing_more(waiting, store, clock, monkeypatch):
