@@ -25,6 +25,8 @@ from stepflow.testing.conformance.processes.workers import lines
 from tests.rocksdb.child import IDS, SCRIPT, connect
 
 ROOT = Path(__file__).parents[2]
+PIPE = 4096  # bytes that a child may say without being heard
+RUNS = 100  # of `STEPS` steps: a worker says more than three times as much
 MOMENTS = 3 * (len(SCRIPT) + 3)  # before and after each write, and after its sync
 
 
@@ -33,7 +35,9 @@ def child(*words: object, module: str = "tests.rocksdb.child") -> Iterator[subpr
     """A process on the store; killed at the end if it still runs."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), *sys.path))}
     command = [sys.executable, "-m", module, *map(str, words)]
-    process = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pipesize=PIPE
+    )
     try:
         yield process
     finally:
@@ -100,7 +104,7 @@ def _verify(store: Store, said: list[list[str]]) -> None:
 def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
     chance, driver, said = random.Random(9), RocksdbDriver(tmp_path / "store"), []
     store = connect(driver, "parent")
-    make(store, *[creation(f"r{n}", exchange="0") for n in range(20)])
+    make(store, *[creation(f"r{n}", exchange="0") for n in range(RUNS)])
     store.close()
     for turn in range(5):
         last = turn == 4
@@ -111,20 +115,20 @@ def test_kills_at_random_lose_nothing(tmp_path: Path) -> None:
             if not last:
                 process.send_signal(signal.SIGKILL)
             said += lines(process)
-            killed = process.wait(60) != 0  # it may have ended before the signal
+            killed = process.wait(60) != 0
         store = connect(driver, f"parent{turn}")
         assert driver.maintenance("").check() == []
-        assert killed or turn > 0
-        assert {peer.owner.id: peer.lock for peer in store.beat(NOW).peers} == (
-            {f"worker{turn}": "free"} if killed else {}
-        )
+        locks = {peer.owner.id: peer.lock for peer in store.beat(NOW).peers}
+        done = all(len(store.read(HistoryQuery(f"r{n}", limit=100))) == STEPS + 1 for n in range(RUNS))
+        assert killed or done
+        assert turn > 0 or not done
+        assert locks == {f"worker{turn}": "free"} or (done and not locks)  # it may have left before the signal
         store.beat(NOW, dead=[f"worker{turn}"])
         suspects = claim(store, suspects=True).values()
         store.release([Release(found.fence, NOW, crashes=0) for found in suspects], NOW)
         _verify(store, said)
-        steps = [len(store.read(HistoryQuery(f"r{n}", limit=100))) - 1 for n in range(20)]
         store.close()
-    assert steps == [STEPS] * 20
+    assert done
 
 
 def test_a_second_process_is_told_whom_to_stop(tmp_path: Path) -> None:
