@@ -153,8 +153,8 @@ class JournalLaws:
                 for one in whole:
                     mine = (one,) if one in within else ()
                     assert store.read(JournalQuery(("a",), after=after, before=before, key=one.key)) == [mine]
-        assert store.read(JournalQuery(("b", "nobody", "a"), 2, last=True)) == [beside[-2:], (), whole[-2:]]
-        assert store.read(JournalQuery(("nobody", "a"), key="k5")) == [(), (whole[3],)]
+        assert store.read(JournalQuery(("b", "none", "a"), 2, last=True)) == [beside[-2:], (), whole[-2:]]
+        assert store.read(JournalQuery(("none", "a"), key="k5")) == [(), (whole[3],)]
         assert store.read(JournalQuery(("a", "b"), key="missing")) == [(), ()]
 
     def test_law_21_rows_need_the_fence_of_their_run(self, sessions: Sessions) -> None:
