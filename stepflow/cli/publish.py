@@ -40,8 +40,8 @@ def command(
 ) -> int | None:
     """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID.
 
-    With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. A payload that does not fit what a
-    workflow waits for is refused; for a chain, --flows tells the types. Where nothing tells them it is accepted, and fails the step that takes it.
+    With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. A payload that does not fit what
+    the run waits for is refused. Before it waits, --flows tells the types of a chain; else it is accepted, and fails the step that takes it.
     """
     flows = {flow.name: flow for module in modules for flow in flows_of(module)}
     many = every or wanted != RunFilter()

@@ -147,8 +147,8 @@ class Transition:
 PARKED = Transition()
 
 
-def wait_notes(events: Sequence[str], deadline: int | None = None) -> dict[str, str]:
-    """The annotations of a run that waits for the first of some events, until a deadline; without events it sleeps."""
+def wait_notes(events: Sequence[str], deadline: int | None = None, payloads: str = "") -> dict[str, str]:
+    """The annotations of a run that waits for the first of some events, until a deadline, with `payloads` of these schemas; without events it sleeps."""
     if not events:
         return {WAITING: "delay"}
     notes = {WAITING: f"event:{events[0]}"}
@@ -156,6 +156,8 @@ def wait_notes(events: Sequence[str], deadline: int | None = None) -> dict[str, 
         notes[ALSO] = json.dumps(list(events[1:]), ensure_ascii=False)
     if deadline is not None:
         notes[DEADLINE] = str(deadline)
+    if payloads:
+        notes[PAYLOADS] = payloads
     return notes
 
 

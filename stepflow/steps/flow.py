@@ -13,7 +13,8 @@ from stepflow.errors import CodecError, UnknownState
 from stepflow.model.codec import Codec, UnresolvedName
 from stepflow.model.definition import code_text, stored_fields
 from stepflow.model.flow import Flow, FlowOptions, Move
-from stepflow.model.state import DEADLINE, WAITING, Transition
+from stepflow.model.json_schema import schemas_text
+from stepflow.model.state import DEADLINE, PAYLOADS, WAITING, Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.diagram.picture import Picture
@@ -177,7 +178,7 @@ class StepFlow(Flow[E, E]):
         return self._plan.at(transition)
 
     def waits_at(self, transition: Transition) -> bool:
-        """Whether a run that waits at this transition waits there as this definition says; False also at an unknown position."""
+        """Whether a run that waits at this transition waits there as this definition says, for such payloads if it has stored them; False also at an unknown position."""
         notes = transition.annotations
         waiting = notes.get(WAITING, "")
         if waiting in ("", "delay"):
@@ -187,6 +188,10 @@ class StepFlow(Flow[E, E]):
         except (UnknownState, ValueError):
             return False
         polled = f"event:{task.event}" if task.event else "poll" if task.polls else ""
+        if PAYLOADS in notes and (
+            task.payload is None or schemas_text({task.event: task.payload.type}) != notes[PAYLOADS]
+        ):
+            return False
         return waiting == polled and (DEADLINE in notes) == (task.timeout_s is not None)
 
     def payload_type(self, event: str) -> Any:

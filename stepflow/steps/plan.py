@@ -10,7 +10,8 @@ from attrs import evolve
 
 from stepflow.errors import UnknownState
 from stepflow.model.flow import Call, GiveUp, Move, Task
-from stepflow.model.state import NEXT_ATTEMPT, POSITION, STATUS, WAITING, Transition
+from stepflow.model.json_schema import schemas_text
+from stepflow.model.state import NEXT_ATTEMPT, PAYLOADS, POSITION, STATUS, WAITING, Transition
 from stepflow.steps.position import attempts_in, read_position, to_json, to_strings
 from stepflow.steps.retry_decision import decide_retry
 from stepflow.steps.table import Table
@@ -110,6 +111,8 @@ class ChainPlan:
         annotations = {POSITION: to_json(to_strings(position, attempts))}
         if row.event:
             waiting = f"event:{row.event}"
+            if schemas := schemas_text({row.event: row.payload.type}):
+                annotations[PAYLOADS] = schemas
         elif row.poll >= 0:
             waiting = waiting or "poll"
         if waiting:

@@ -41,7 +41,7 @@ CASES = {
     "move": [["move", "either_shop", "waits", "--to", "start:order.v1", "--yes"], ["move", "either_shop", "waits", "--to", "x"]],
     "pause": [["pause", "waits"], ["pause", "--flow", "order.v1"], ["pause", "--status", "waiting", "--yes"]],
     "prune": [["prune", "--older-than", "0s"]],
-    "publish": [["publish", "waits", "approved", '"Ada"'], ["publish", "ended", "approved"], ["publish", "approved", "7", "--all", "--flows", "either_shop"]],
+    "publish": [["publish", "waits", "approved", '"Ada"'], ["publish", "waits", "approved", "7"], ["publish", "ended", "approved"], ["publish", "approved", "7", "--all", "--flows", "either_shop"]],
     "publish-topic": [["publish-topic", "news", '{"a": 1}', "--id", "1"]],
     "redrive": [["redrive", "failed"], ["redrive", "ended"], ["redrive", "--status", "failed", "--yes"]],
     "resolve": [["resolve", "waits", "order.v1/check"]],

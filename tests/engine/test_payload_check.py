@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from stepflow import AsyncContext, CodecError, Context, Engine, RunFilter, workflow
+from stepflow import AsyncContext, CodecError, Context, Engine, RunFilter, named, workflow
+from stepflow.model.json_schema import json_schema
 
 
 @attrs.define
@@ -124,3 +125,46 @@ def test_the_check_of_runs_by_ids_reads_nothing_more(waiting, store, clock, monk
         assert len(reads) == 1
         engine.get(asks, "a").publish("answered", Answer(True))
         assert len(reads) == 1
+
+
+approved = named("approve.v1", dict[str, int]).wait_event("answer", "answered", Answer, lambda _order, _answer: None)
+
+
+def test_the_wait_of_a_chain_tells_it_too_without_its_code(engine, store, clock):
+    flow = approved.compile()
+    engine.register(flow)
+    run = engine.start(flow, {"n": 1}, id="a")
+    engine.run_until_idle()
+    with Engine(store, clock=clock) as other:
+        assert run.info().payload_schemas["answered"] == json_schema(Answer)
+        with pytest.raises(CodecError, match='amount: "much" does not fit: give a whole number'):
+            other.get("a").check_event("answered", UNFIT)
+        assert "amount" in other.publish(["a"], "answered", UNFIT).skipped["a"]
+        other.get("a").publish("answered", UNFIT)  # a program is not refused
+    engine.run_until_idle()
+    assert run.status() == "failed"
+    run.redrive()
+    engine.run_until_idle()
+    assert run.info().payload_schemas["answered"] == json_schema(Answer)
+
+
+def test_a_new_type_of_the_payload_is_stored_with_waits_that_are_there(engine, store, clock):
+    flow = (
+        named("kind.v1", dict[str, int]).wait_event("answer", "answered", int, lambda _order, _answer: None).compile()
+    )
+    engine.register(flow)
+    engine.start(flow, {"n": 1}, id="a")
+    engine.run_until_idle()
+    engine.close()
+    newer = (
+        named("kind.v1", dict[str, int]).wait_event("answer", "answered", str, lambda _order, _answer: None).compile()
+    )
+    with Engine(store, clock=clock) as other, Engine(store, clock=clock) as publisher:
+        with pytest.raises(CodecError):
+            publisher.get("a").check_event("answered", "x")
+        other.register(newer)
+        other.run_until_idle()
+        publisher.get("a").check_event("answered", "x")
+        rev = publisher.get("a").info().rev
+        other.run_until_idle()
+        assert publisher.get("a").info().rev == rev

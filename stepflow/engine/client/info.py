@@ -52,7 +52,7 @@ class RunInfo:
 
     `position` is the list of strings that `apply` takes; `waiting_for` is `"event:<name>"`, `"poll"`, `"delay"` or empty;
     of a run that waits for any of several events it is `"event:<name>, event:<name>"`, and `awaits` is the names;
-    `payload_schemas` are the JSON schemas of the payloads with which a workflow waits for them, by name, as far as their types tell;
+    `payload_schemas` are the JSON schemas of the payloads with which it waits for them, by name, as far as their types tell;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
     failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it (None: it is not blocked);
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; attempts that died or were

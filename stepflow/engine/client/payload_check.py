@@ -1,4 +1,4 @@
-"""payload_check: refuses a payload that no wait of a known flow can take, or that the present wait of a workflow cannot."""
+"""payload_check: refuses a payload that no wait of a known flow can take, or that the present wait of the run cannot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stepflow.model.state import PAYLOADS
 def check_payload(flow: Flow[Any, Any] | None, event: str, payload: str, record: Record | None, now: int) -> None:
     """Raises CodecError if the flow waits for such events, but for none with this payload (JSON text). None: the flow is not known.
 
-    Where the code does not tell the type, as that of workflows, the JSON schema counts that the run stored with its wait, if the record is given. A name that the flow does
+    Where no code tells the type, as that of workflows, the JSON schema counts that the run stored with its wait, if the record is given. A name that the flow does
     not know is accepted: a newer definition may wait for it. So is what comes behind an event that the wait has already: another wait may take it.
     """
     if flow is not None and event in flow.events:

@@ -28,7 +28,19 @@ from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter
 from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, RESOLVED, UNFINISHED, WAITING, Transition
+from stepflow.model.json_schema import schemas_text
+from stepflow.model.state import (
+    ATTEMPT,
+    DEADLINE,
+    ERROR,
+    POSITION,
+    RESOLVED,
+    UNFINISHED,
+    WAITING,
+    Transition,
+    wait_notes,
+    without_wait,
+)
 
 
 @define(eq=False)
@@ -290,17 +302,14 @@ class StepAttempt(TransactedSteps):
 
     def _wait(self, task: Task) -> AttemptEffects:
         """The event is not published yet: release the run until it is, or until the deadline."""
-        notes, now = {}, self.clock.now()
-        if self.transition.events != (task.event,):  # redriven, retried, or no wait in an older definition
-            notes["waiting"] = f"event:{task.event}"
-        if task.timeout_s is not None and self._deadline(task) is None:
-            notes["deadline"] = str(now + microseconds(task.timeout_s))
-        if task.timeout_s is None and DEADLINE in self.transition.annotations:  # an older definition had a limit
-            kept = {k: v for k, v in self.transition.annotations.items() if k != DEADLINE}
-            self.transition, notes = Transition(self.transition.to, kept), {"waiting": f"event:{task.event}"}
-        if notes:
-            self._on_done((yield self._commit(self.transition.with_notes(**notes), None)))
-        return self._release(self._deadline(task), event=task.event)
+        before, deadline = self.transition.annotations, self._deadline(task)
+        if task.timeout_s is not None and deadline is None:
+            deadline = self.clock.now() + microseconds(task.timeout_s)
+        payloads = "" if task.payload is None else schemas_text({task.event: task.payload.type})
+        notes = without_wait(before) | wait_notes((task.event,), deadline, payloads)
+        if notes != before:  # redriven, retried, or otherwise in an older definition
+            self._on_done((yield self._commit(Transition(self.transition.to, notes), None)))
+        return self._release(deadline, event=task.event)
 
     def _recover(self, task: Task, failure: Exception, note: str) -> Generator[Member | Call, Any, Move | None]:
         """Ask the flow's error handlers; None when the run was ended, or sent to sleep by its own retry policy."""

@@ -36,7 +36,6 @@ from stepflow.model.state import (
     ERROR,
     FAILED_CALL,
     NEXT_ATTEMPT,
-    PAYLOADS,
     POSITION,
     RESOLVED,
     REWOUND,
@@ -219,9 +218,8 @@ class WorkflowAttempt(WorkflowThreads):
     def _suspended(self, found: Suspension) -> Transition:
         notes = self._kept(ATTEMPT)
         notes[POSITION] = _position(found.at, *found.also)
-        notes |= wait_notes(found.events, found.due)
-        if text := schemas_text({name: codec.type for name, codec in found.payloads.items()}):
-            notes[PAYLOADS] = text
+        payloads = schemas_text({name: codec.type for name, codec in found.payloads.items()})
+        notes |= wait_notes(found.events, found.due, payloads)
         if found.error:
             raw = json.loads(found.error)
             notes[ERROR] = json.dumps({name: raw[name] for name in ("type", "message", "traceback")})
