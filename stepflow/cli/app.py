@@ -25,6 +25,7 @@ Exit codes:
 
 # In the order of the help; each is the name of a module beside this one, but for those in ELSEWHERE.
 VERBS = (
+    "audit",
     "bench",
     "cancel",
     "check",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
 from attrs import asdict
@@ -14,7 +14,7 @@ from stepflow.cli.target import StoreTarget
 from stepflow.drivers.port.notes import ChangeNote, EndNote
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.client.filters import RunFilter
-from stepflow.errors import StoreError
+from stepflow.errors import StepflowError, StoreError
 from stepflow.wire.json_form import to_json_value
 
 SHOWN = 1000  # ids of runs in an entry
@@ -60,3 +60,15 @@ def runs_told(runs: RunFilter | Sequence[str]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return sorted(map(str, value)) if isinstance(value, frozenset) else value
+
+
+def refused(change: AbstractAsyncContextManager[Any], error: StepflowError) -> StepflowError:
+    """Tell the audit of a change that was refused before the store was opened; returns the error."""
+
+    async def tell() -> None:
+        async with change:
+            raise error
+
+    with suppress(StepflowError):  # that of the server, if it takes no entry, says less
+        asyncio.run(tell())
+    return error

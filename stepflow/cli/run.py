@@ -36,11 +36,12 @@ def command(
 ) -> None:
     """All flows of the module are advanced meanwhile: the run may have children."""
     definition = flow_of(flow)
-    exchange = read_input(definition, "null" if input is None else input)
+    change = audited(target, "start_run", "run", run_id or "", flow=definition.name)
+    exchange = read_input(definition, "null" if input is None else input, change)
 
     async def work(engine: AsyncEngine) -> tuple[str, str]:
         engine.register(*{one.name: one for one in (*flows_of(flow.partition(":")[0]), definition)}.values())
-        async with audited(target, "start_run", "run", run_id or "", flow=definition.name) as result:
+        async with change as result:
             run = await engine.start(definition, exchange, id=run_id, labels=dict(labels))
             result["id"] = run.id
         async with engine.worker():

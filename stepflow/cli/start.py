@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
-from stepflow.cli.audited import audited
+from stepflow.cli.audited import audited, refused
 from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, timestamp
@@ -59,11 +60,12 @@ def command(
 ) -> None:
     """Start a run and print its id."""
     definition = flow_of(flow)
-    exchange = read_input(definition, "null" if input is None else input)
+    when = None if at is None else at.isoformat()
+    change = audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when)
+    exchange = read_input(definition, "null" if input is None else input, change)
 
     async def work(engine: AsyncEngine) -> str:
-        when = None if at is None else at.isoformat()
-        async with audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when) as result:
+        async with change as result:
             run = await engine.start(
                 definition,
                 exchange,
@@ -87,10 +89,10 @@ def command(
     return None
 
 
-def read_input(flow: Flow[Any, Any], text: str) -> Any:
-    """The input of a flow from JSON text."""
+def read_input(flow: Flow[Any, Any], text: str, change: AbstractAsyncContextManager[Any]) -> Any:
+    """The input of a flow from JSON text. The audit is told of a start that is refused because of it: `change` is its entry."""
     try:
         return flow.codec.decode(text)
     except CodecError as error:
         why = str(error).replace("the stored value does", "it does").removesuffix(f"; {flow.codec.remedy}")
-        raise CodecError(f"the input does not fit flow {flow.name!r}: {why}") from error
+        raise refused(change, CodecError(f"the input does not fit flow {flow.name!r}: {why}")) from error

@@ -19,18 +19,18 @@ from typing import Any, Literal
 from attrs import Factory, evolve, frozen
 
 from stepflow.drivers.port.commit import Commit, Created, Record, Write
+from stepflow.drivers.port.notes import AUDIT, BEGUN, NoteKind
 from stepflow.engine.client.filters import Page, RunFilter
 from stepflow.engine.clock import moment, uuid7
-from stepflow.errors import RevMismatch
+from stepflow.errors import CodecError, RevMismatch
 from stepflow.model.error_text import printable
 from stepflow.model.state import STATUS, State, Transition
-from stepflow.server.namespaces import AUDIT, Namespaces
+from stepflow.server.namespaces import Namespaces
 from stepflow.wire.json_form import to_json_value
 
-Kind = Literal["run", "runs", "flow", "schedule", "topic", "store"]
 log = logging.getLogger("stepflow.audit")
 LONGEST = 500  # characters of a value of a label
-BEGUN = "begun"  # the outcome of a change that has none yet
+UNFIT = "a value does not fit its type: the caller was told which, no values are kept here"
 ENDED = Transition("", {STATUS: "completed"})
 
 
@@ -40,14 +40,14 @@ class AuditEntry:
 
     `at` is the time at which it was asked for, `ended` that of its outcome, None while it is `begun`.
     `target` is the id of the run or schedule, or the name of the flow; empty for a filter, which is among the `arguments`. `message` is
-    that of the refusal. `result` is what came of it, e.g. the id of a new run. No values of users are kept: no input, no payload.
+    that of the refusal, without values. `result` is what came of it, e.g. the id of a new run. No values of users are kept: no input, no payload.
     `via` is `api` for what the server did itself, and `cli` for what the command line did through its store and told of it.
     """
 
     at: datetime
     who: str
     verb: str
-    kind: Kind
+    kind: NoteKind
     target: str
     namespace: str
     outcome: str = BEGUN
@@ -120,6 +120,11 @@ class AuditLog:
             found = await engine.runs(RunFilter(labels=labels), limit=limit, cursor=cursor)
             records: list[Record | None] = await engine.reader.load([run.id for run in found]) if found else []
             return Page([_entry(record) for record in records if record is not None], found.next)
+
+
+def message_of(error: Exception, message: str) -> str:
+    """The message of a refusal for an entry: that of a value which does not fit its type may have the value."""
+    return UNFIT if isinstance(error, CodecError) else message
 
 
 def _what(entry: AuditEntry) -> str:

@@ -13,9 +13,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stepflow.drivers.port.notes import AUDIT
 from stepflow.engine.clock import Clock
 from stepflow.server.errors import Refusal
-from stepflow.server.namespaces import AUDIT
 from stepflow.server.tokens import Scope as TokenScope
 from stepflow.server.tokens import Token, TokenTable
 from stepflow.server.ui.browser_sessions import BrowserSessions, cookie_of, route_path

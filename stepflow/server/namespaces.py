@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import define
 
+from stepflow.drivers.port.notes import AUDIT
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.client import Client
@@ -25,7 +26,6 @@ from stepflow.server.errors import Refusal
 from stepflow.server.prometheus_meter import PrometheusMeter
 from stepflow.server.recent_tally import RecentTally
 
-AUDIT = "stepflow.audit"  # the namespace of the audit, which no request can name
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LAST_S = 3.0  # for requests that were cancelled when the grace of the server was over
 MAX_OPEN = 64  # engines; each has a thread, and its files

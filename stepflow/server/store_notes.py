@@ -7,7 +7,7 @@ and how it ended afterwards. Who it was, where and when the server knows itself;
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, cast, get_args
 
@@ -16,29 +16,33 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from stepflow.drivers.http.codec import load, load_error, to_bytes
+from stepflow.drivers.port.notes import BEGUN, NoteKind
 from stepflow.engine.clock import Clock, moment
-from stepflow.errors import CodecError
-from stepflow.server.audit import BEGUN, AuditEntry, AuditLog, Kind
+from stepflow.server.audit import AuditEntry, AuditLog, message_of
 from stepflow.server.errors import Refusal
 from stepflow.server.guard import authorize, caller_of
 from stepflow.server.operator_api.api import told
 from stepflow.server.store_api import answered
+from stepflow.wire.json_form import to_json_value
 
 ID = re.compile(r"[0-9a-f]{32}")  # which the caller chooses, so that a request that is sent again makes one entry
 VERB = re.compile(r"[a-z_]{1,60}")
+FACTS = {"who", "verb", "kind", "target", "outcome"}  # by which entries are found
+LONGEST_PAGE = 1000  # entries
 LARGEST = 1 << 20  # bytes of the arguments, or of the result
 INTERRUPTED = "the command was interrupted: a part may be done"
 
 
 class StoreNotes:
-    """The calls of the command line that begin and end an entry."""
+    """The calls of the command line that begin and end an entry, and read entries."""
 
     def __init__(self, audit: AuditLog, clock: Clock) -> None:
         self._audit, self._clock = audit, clock
 
     def routes(self) -> list[Route]:
         """A route for each call."""
-        calls = {"begin_note": self._begin, "end_note": self._end}
+        calls: dict[str, Callable[[Request, dict[str, Any]], Awaitable[Any]]]
+        calls = {"begin_note": self._begin, "end_note": self._end, "list_notes": self._list}
         return [
             Route(f"/stepflow.v1.Store/{name}", partial(answered, call), methods=["POST"])
             for name, call in calls.items()
@@ -47,13 +51,13 @@ class StoreNotes:
     async def _begin(self, request: Request, given: Mapping[str, Any]) -> None:
         note_id, namespace = _text(given, "id", ID), load(given.get("namespace"), str)
         kind, target = given.get("kind"), load(given.get("target"), str)
-        if kind not in get_args(Kind):
+        if kind not in get_args(NoteKind):
             raise _wrong("kind", kind)
         entry = AuditEntry(
             at=moment(self._clock.now()),
             who=caller_of(request),
             verb=_text(given, "verb", VERB),
-            kind=cast(Kind, kind),
+            kind=cast(NoteKind, kind),
             target=target,
             namespace=namespace,
             via="cli",
@@ -80,6 +84,17 @@ class StoreNotes:
         outcome, message = _outcome(given)
         await self._audit.replace(state, evolve(entry, target=target, outcome=outcome, message=message, result=result))
 
+    async def _list(self, request: Request, given: Mapping[str, Any]) -> Any:
+        namespace, limit = load(given.get("namespace"), str), load(given.get("limit"), int)
+        facts, cursor = _small(given, "facts"), load(given.get("cursor"), str | None)
+        if not (facts.keys() <= FACTS and all(isinstance(one, str) for one in facts.values())):
+            raise _wrong("facts", facts)
+        if not 1 <= limit <= LONGEST_PAGE:
+            raise _wrong("limit", limit)
+        authorize(request, "read", namespace)
+        page = await self._audit.read({**facts, "namespace": namespace}, limit, cursor)
+        return {"entries": to_json_value(list(page)), "next": page.next}
+
 
 def _outcome(given: Mapping[str, Any]) -> tuple[str, str]:
     """The outcome, and the message of a refusal, as they are in the entries of the operator's API."""
@@ -91,7 +106,7 @@ def _outcome(given: Mapping[str, Any]) -> tuple[str, str]:
         raise _wrong("error", given["error"])
     error = load_error(given["error"])
     refusal = told(error)
-    return refusal.code, "" if isinstance(error, CodecError) else refusal.message  # that may have values of users
+    return refusal.code, message_of(error, refusal.message)
 
 
 def _text(given: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from stepflow import MemoryDriver, NotFound, StoreError
 from stepflow.drivers.http import HttpDriver
+from stepflow.drivers.http.client import ServerClient
 from stepflow.drivers.port.notes import ChangeNote
 from stepflow.drivers.registry import driver_for
 from stepflow.server.operator_api.api import BY_NAME
@@ -37,6 +38,8 @@ CALLS = [  # arguments, and what is in the audit of them: verb, target, outcome,
     (["start", "shop", '{"number": 5}', "--id", "five"], [("start_run", "five", "done", FLOW, {})]),
     (["start", "shop", '{"number": 6}', "--id", "five"], [("start_run", "five", "already_exists", FLOW, {})]),
     (["run", "shop", '{"number": -7}', "--id", "seven"], [("start_run", "seven", "done", FLOW, {})]),
+    (["start", "shop", '{"number": "secret"}', "--id", "eight"], [("start_run", "eight", "failed_precondition", FLOW, {})]),
+    (["run", "shop", '"secret"'], [("start_run", "", "failed_precondition", FLOW, {})]),
     (["schedule", "pause", "none"], [("pause_schedule", "none", "not_found", {}, {})]),
     (["prune", "--older-than", "0s"], [("prune", "", "done", {"older_than": "PT0S"}, {"count": 4})]),
     (["list"], []), (["show", "order-1"], []), (["explain", "order-1"], []), (["doctor"], []),
@@ -75,6 +78,9 @@ def test_each_change_is_in_the_audit(waiting, served):
     everything = str(entries(served))
     assert "secret" not in everything
     assert "expected str" not in everything  # the text of a payload that does not fit may have it
+    refused = [one for one in entries(served) if one["outcome"] not in ("begun", "done", "cancelled")]
+    assert refused
+    assert all(one["message"] for one in refused)
     (gone,) = entries(served, target="gone")
     assert "'gone'" in gone["message"]
     assert [one["target"] for one in entries(served, kind="topic")] == ["news"]
@@ -125,3 +131,41 @@ def test_a_note_that_cannot_be_meant_is_refused(served, wrong):
     assert entries(served) == []
     with pytest.raises(StoreError, match="the audit has no entry"):
         client.call("end_note", {"id": "0" * 32, "result": {}})
+
+
+def test_the_verb_lists_the_entries_on_the_server_and_on_its_store(waiting, served):
+    for run_id in ("order-1", "gone"):
+        waiting("pause", run_id, "--store", served.url)
+    waiting("start", "shop", '{"number": "secret"}', "--id", "x", "--store", served.url)
+    waiting("resume", "order-1", "--namespace", "b", "--store", served.url)
+    by_server = waiting.json("audit", "--store", served.url)
+    assert by_server == list(reversed(entries(served)))
+    assert waiting.json("audit") == by_server
+    assert [(one["verb"], one["target"], one["outcome"]) for one in by_server] == [
+        ("start_run", "x", "failed_precondition"),
+        ("pause_run", "gone", "not_found"),
+        ("pause_run", "order-1", "done"),
+    ]
+    assert waiting.json("audit", "--target", "gone", "--kind", "run", "--who", "local") == by_server[1:2]
+    assert waiting.json("audit", "--outcome", "begun", "--verb", "pause_run") == []
+    assert [one["target"] for one in waiting.json("audit", "--namespace", "b")] == ["order-1"]
+    first = waiting.json("audit", "--limit", "2")
+    assert first == by_server[:2]
+    assert waiting.json("audit", "--limit", "2", "--cursor", waiting.err.split()[-1]) == by_server[2:]
+    assert "pause_run" in waiting("audit", "--target", "gone")
+
+
+def test_a_start_with_a_wrong_input_is_refused_for_it_also_when_the_server_takes_no_entry(waiting, tmp_path):
+    waiting("start", "shop", '"secret"', "--store", "http://localhost:1/path")
+    assert "does not fit flow" in waiting.err
+    waiting("start", "shop", '"secret"', "--store", f"sqlite:///{tmp_path}/new.db")
+    assert "does not fit flow" in waiting.err
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"facts": {"run": "x"}}, {"facts": {"who": 7}}, {"limit": 0}, {"limit": 1001}, {"namespace": "stepflow.audit"}])  # fmt: skip
+def test_a_list_that_cannot_be_meant_is_refused(served, wrong):
+    client = ServerClient(served.url)
+    with pytest.raises(StoreError, match=r"40[03]"):
+        client.call("list_notes", {"namespace": "", "facts": {}, "limit": 5, "cursor": None} | wrong)
+    client.close()

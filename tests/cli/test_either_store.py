@@ -29,6 +29,7 @@ order_flow = (
 AT = "completed:order.v1/check"
 NO_STORE = {"host", "serve", "token"}  # they have no --store, or are servers themselves
 CASES = {
+    "audit": [["audit"]],
     "bench": None,  # measures, and its own test looks at what it leaves
     "cancel": [["cancel", "waits"], ["cancel", "ended", "gone"], ["cancel", "--open", "--yes"], ["cancel", "--all"]],
     "check": [["check", "either_shop"]],

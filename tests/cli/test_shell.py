@@ -78,6 +78,7 @@ def test_exit_codes_that_all_verbs_have(stepflow, verb):
 
 
 REFUSED = {
+    "audit": [],
     "cancel": ["x"], "check": ["shop"], "explain": ["x"], "fork": ["x", "--rev", "1"], "list": [], "move": ["shop", "x", "--to", "start:order.v1"],
     "pause": ["x"], "prune": [], "publish": ["x", "e"], "publish-topic": ["t"], "redrive": ["x"], "resolve": ["x", "s"], "resume": ["x"],
     "retry": ["x"], "rewind": ["x", "--rev", "1"], "schedule": ["list"], "show": ["x"], "tail": ["x"], "wake": ["x"],

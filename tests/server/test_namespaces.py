@@ -7,10 +7,11 @@ import asyncio
 import psycopg
 import pytest
 
+from stepflow.drivers.port.notes import AUDIT
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.clock import SystemClock
 from stepflow.server.errors import Refusal
-from stepflow.server.namespaces import AUDIT, Namespaces
+from stepflow.server.namespaces import Namespaces
 from tests.postgres.server import Server
 
 pytestmark = pytest.mark.anyio

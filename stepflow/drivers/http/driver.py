@@ -10,7 +10,7 @@ from stepflow.drivers.http.client import NotAllowed, ServerClient, shown
 from stepflow.drivers.http.codec import dump, dump_error, load
 from stepflow.drivers.http.session import HttpStore
 from stepflow.drivers.port.commit import Owner
-from stepflow.drivers.port.notes import ChangeNote, EndNote
+from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Driver, Maintenance, Store
@@ -50,6 +50,15 @@ class HttpDriver(Driver):
             client.close()
 
         return end
+
+    def notes(self, namespace: str, facts: Mapping[str, str], limit: int, cursor: str | None) -> NotePage:
+        """What the server answers."""
+        client = ServerClient(self._given)
+        asked = {"namespace": namespace, "facts": dict(facts), "limit": limit, "cursor": cursor}
+        try:
+            return NotePage(**client.call("list_notes", asked))
+        finally:
+            client.close()
 
 
 class HttpMaintenance(Maintenance):

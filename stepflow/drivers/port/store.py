@@ -25,7 +25,7 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.delays import DataQuery, Delay, DelayQuery, StoredData
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
-from stepflow.drivers.port.notes import ChangeNote, EndNote
+from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pauses import PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.pruning import Pruned, PrunedId
 from stepflow.drivers.port.queries import (
@@ -350,6 +350,10 @@ class Driver(ABC):
 
     def note_change(self, namespace: str, note: ChangeNote) -> EndNote | None:  # noqa: ARG002
         """Tell the audit of the server behind the store what a person is about to change. None for a store that has none. Raises StoreErrors."""
+        return None
+
+    def notes(self, namespace: str, facts: Mapping[str, str], limit: int, cursor: str | None) -> NotePage | None:  # noqa: ARG002
+        """A page of the audit of the server behind the store: the entries that have all `facts`. None for a store that has none. Raises StoreErrors."""
         return None
 
     def migrations(self) -> Sequence[tuple[int, str]]:

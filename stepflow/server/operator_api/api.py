@@ -9,9 +9,10 @@ from typing import Any, cast
 from attrs import define, evolve
 from starlette.requests import HTTPConnection
 
+from stepflow.drivers.port.notes import NoteKind
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import moment
-from stepflow.errors import CodecError, PauseRequested, RunEnded, RunExists, StepflowError, StoreError, UnknownFlow
+from stepflow.errors import PauseRequested, RunEnded, RunExists, StepflowError, StoreError, UnknownFlow
 from stepflow.model.state import State
 from stepflow.server import audit
 from stepflow.server.audit import AuditEntry, AuditLog
@@ -70,8 +71,7 @@ class OperatorApi:
         except Exception as error:
             refusal = told(error)
             if note is not None:
-                message = "" if isinstance(error, CodecError) else refusal.message  # that may have values of users
-                await note.end(refusal.code, message)
+                await note.end(refusal.code, audit.message_of(error, refusal.message))
             raise refusal from error
         if note is not None:
             await note.end("done", "", answer)
@@ -84,7 +84,7 @@ class OperatorApi:
             at=moment(self._namespaces.clock.now()),
             who=caller_of(connection),
             verb=operation.name,
-            kind=cast(audit.Kind, operation.kind),
+            kind=cast(NoteKind, operation.kind),
             target=body.target(),
             namespace=query.namespace,
             arguments=body.arguments(),

@@ -11,12 +11,12 @@ from attrs import frozen
 from msgspec import Meta, field
 
 from stepflow.drivers.port.commit import Peer
+from stepflow.drivers.port.notes import NoteKind
 from stepflow.drivers.port.queries import Condition, LimitUsageQuery, OwnerQuery
 from stepflow.engine.client.diagnosis import MOST_CONFLICTS, conditions_of
 from stepflow.engine.client.info import RunInfo
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
-from stepflow.server import audit
 from stepflow.server.audit import AuditEntry
 from stepflow.server.operator_api.filters import Label
 from stepflow.server.operator_api.operation import CountingQuery, InNamespace, Kind, Operation, OperatorCall, Text
@@ -38,7 +38,7 @@ class AuditQuery(InNamespace, frozen=True, kw_only=True):
 
     who: Text | None = None
     verb: Text | None = None
-    kind: audit.Kind | None = None
+    kind: NoteKind | None = None
     target: Text | None = None
     outcome: Text | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
