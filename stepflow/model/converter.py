@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing
 from base64 import b85decode
-from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
@@ -18,14 +18,18 @@ from types import NoneType, UnionType
 from typing import Any
 from uuid import UUID
 
+from attrs import NOTHING
 from cattrs import BaseConverter, Converter
 from cattrs.cols import list_structure_factory
+from cattrs.errors import AttributeValidationNote, ClassValidationError
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 
+from stepflow.model.containers import SETS
 from stepflow.model.fields import computed, fields_of, has_fields, resolved
 from stepflow.model.forms import KINDS, Form, Spelling, enum_texts, literal_table
+from stepflow.model.generics import arguments, substituted
 from stepflow.model.pydantic_models import is_pydantic_model, read_model
-from stepflow.model.scalars import SCALARS, TypeMismatch, short_repr
+from stepflow.model.scalars import SCALARS, TypeMismatch, read_decimal, short_repr
 from stepflow.model.times import read_date, read_datetime, read_time, read_timedelta
 from stepflow.model.type_tree import TypeTree, stored_names, tags, type_name
 
@@ -39,7 +43,7 @@ def _read_none(value: Any, _type: Any) -> None:
 
 _READ: dict[type, Callable[[Any, Any], Any]] = {
     **SCALARS,
-    Decimal: lambda text, type_: type_(text),
+    Decimal: read_decimal,
     UUID: lambda text, type_: type_(text),
     bytes: lambda text, _type: b85decode(text),
     timedelta: read_timedelta,
@@ -59,6 +63,8 @@ def converter() -> Converter:
     for is_kind, factory in (
         (_is_plain, _read_plain),
         (_is_list, _read_list),
+        (_is_collection, _read_collection),
+        (_is_fixed, _read_fixed),
         (_is_mapping, _read_mapping),
         (_is_enum, _read_enum),
         (_is_literal, _read_literal),
@@ -66,9 +72,20 @@ def converter() -> Converter:
         (_is_named, _read_named),
         (has_fields, _read_fields),
         (is_pydantic_model, read_model),
+        (_is_annotated, _read_annotated),
     ):
         made.register_structure_hook_factory(is_kind, factory)
     return made
+
+
+def _is_annotated(type_: Any) -> bool:
+    return typing.get_origin(type_) is typing.Annotated
+
+
+def _read_annotated(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    inner = typing.get_args(type_)[0]
+    read = made.get_structure_hook(inner)
+    return lambda value, _type: read(value, inner)
 
 
 def _is_plain(type_: Any) -> bool:
@@ -85,7 +102,30 @@ def _read_fields(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     read: Callable[..., Any] = make_dict_structure_fn(
         type_, made, _cattrs_forbid_extra_keys=True, _cattrs_include_init_false=True, **overrides
     )
-    return read
+    given = {**arguments(type_), typing.Self: type_}
+    later = {
+        one.name: substituted(Any if one.type is None else one.type, given)
+        for one in fields_of(owner)
+        if not one.init and not computed(owner, one)
+    }
+    return _read_again(read, later, made) if later else read
+
+
+def _read_again(read: Callable[..., Any], later: Mapping[str, Any], made: BaseConverter) -> Callable[..., Any]:
+    """Reads the fields that the constructor does not take a second time: cattrs drops their errors."""
+
+    def structure(value: Any, type_: Any) -> Any:
+        found = read(value, type_)
+        for name, field_type in later.items():
+            try:
+                if name in value or getattr(found, name, NOTHING) is NOTHING:
+                    made.structure(value[name], field_type)
+            except Exception as error:  # noqa: BLE001 - raised again
+                error.add_note(AttributeValidationNote(f"attribute {name}", name, field_type))
+                raise ClassValidationError(f"while structuring {type_name(type_)}", [error], type_) from None
+        return found
+
+    return structure
 
 
 def _is_named(type_: Any) -> bool:
@@ -117,6 +157,43 @@ def _read_list(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     def structure(value: Any, t: Any) -> Any:
         _check_list(value)
         return read(value, t)
+
+    return structure
+
+
+def _is_collection(type_: Any) -> bool:
+    owner = typing.get_origin(type_) or type_
+    return isinstance(owner, Hashable) and (owner in SETS or owner in (deque, tuple)) and not _is_fixed(type_)
+
+
+def _read_collection(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    """Reads a list, and makes a set, a deque or a tuple of it."""
+    owner, args = typing.get_origin(type_) or type_, typing.get_args(type_)
+    listed: Any = list[args[0] if args else Any]  # type: ignore[misc]
+    make = SETS.get(owner, owner)
+    read = list_structure_factory(listed, made)
+
+    def structure(value: Any, _type: Any) -> Any:
+        _check_list(value)
+        return make(read(value, listed))
+
+    return structure
+
+
+def _is_fixed(type_: Any) -> bool:
+    args = typing.get_args(type_)
+    return typing.get_origin(type_) is tuple and not (len(args) == 2 and args[1] is Ellipsis)
+
+
+def _read_fixed(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+    """Reads a list as a tuple with one type per element."""
+    types = typing.get_args(type_)
+
+    def structure(value: Any, _type: Any) -> Any:
+        _check_list(value)
+        if len(value) != len(types):
+            raise TypeMismatch(f"expected {len(types)} elements of {type_name(type_)}, found {short_repr(value)}")
+        return tuple(made.structure(one, t) for one, t in zip(value, types, strict=True))
 
     return structure
 
@@ -154,7 +231,7 @@ def _read_mapping(type_: Any, made: BaseConverter) -> Callable[..., Any]:
 
 def _key_reader(type_: Any, made: BaseConverter) -> Callable[[str], Any] | None:
     """Reads a key; None if it is a text already."""
-    base = _base_of(type_)
+    base = base_of(type_)
     if base is str or _is_plain(base):
         return None
     if base is float:
@@ -166,13 +243,13 @@ def _key_reader(type_: Any, made: BaseConverter) -> Callable[[str], Any] | None:
     return lambda text: read(text, base)
 
 
-def _base_of(type_: Any) -> Any:
+def base_of(type_: Any) -> Any:
     """The type without the names and notes around it."""
     if typing.get_origin(type_) is typing.Annotated:
-        return _base_of(typing.get_args(type_)[0])
+        return base_of(typing.get_args(type_)[0])
     if isinstance(type_, typing.NewType):
-        return _base_of(type_.__supertype__)
-    return _base_of(type_.__value__) if hasattr(type_, "__value__") else type_
+        return base_of(type_.__supertype__)
+    return base_of(type_.__value__) if hasattr(type_, "__value__") else type_
 
 
 def _is_enum(type_: Any) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from stepflow.model.containers import DICTS, LISTS, MAPPINGS, SETS
+from stepflow.model.converter import base_of
 from stepflow.model.fields import REQUIRED, computed, default_of, fields_of, has_fields, resolve_typed_dict, resolved
 from stepflow.model.forms import PLAIN, enum_texts, literal_table
 from stepflow.model.generics import arguments, substituted
@@ -32,10 +33,10 @@ _SCALARS: Mapping[Any, Schema] = MappingProxyType(
         datetime: {"type": "string", "format": "date-time"},
         date: {"type": "string", "format": "date"},
         time: {"type": "string", "format": "time"},
-        timedelta: {"anyOf": [{"type": "number"}, {"type": "string"}], "description": "seconds"},
+        timedelta: {"anyOf": [{"type": "number"}, {"type": "string"}], "format": "seconds", "description": "seconds"},
         Decimal: {"type": "string", "format": "decimal"},
         UUID: {"type": "string", "format": "uuid"},
-        bytes: {"type": "string", "contentEncoding": "base85"},
+        bytes: {"type": "string", "format": "base85", "contentEncoding": "base85"},
     }
 )
 
@@ -107,7 +108,8 @@ class _Schemas:
         if origin in (typing.Union, UnionType):
             return {"anyOf": [self.of(one) for one in args]}
         if origin is typing.Literal:
-            return {"enum": list(literal_table(args).values())}
+            found: Schema = {"enum": list(literal_table(args).values())}
+            return found if all(type(one) in PLAIN for one in args) else {**found, "made": True}
         return self._container(origin or type_, args) or self._class(type_, origin or type_)
 
     def _container(self, owner: Any, args: tuple[Any, ...]) -> Schema | None:
@@ -118,7 +120,9 @@ class _Schemas:
             return {"type": "array", "items": self.of(args[0] if args else Any)}
         if owner in DICTS or owner in MAPPINGS:
             value = int if owner is Counter else args[1] if len(args) > 1 else Any
-            return {"type": "object", "additionalProperties": self.of(value)}
+            found: Schema = {"type": "object", "additionalProperties": self.of(value)}
+            keys = self.of(args[0]) if args else {}
+            return found if keys in ({}, _SCALARS[str]) else {**found, "keys": _as_keys(args[0], keys)}
         return None
 
     def _class(self, type_: Any, owner: Any) -> Schema:
@@ -127,7 +131,7 @@ class _Schemas:
         if not isinstance(owner, type):
             raise _NoSchemaError(owner)
         if issubclass(owner, Enum):
-            return {"type": "integer"} if issubclass(owner, Flag) else {"enum": list(enum_texts(owner).values())}
+            return _enum(owner)
         if is_pydantic_model(owner):
             return self._model(owner)
         if has_fields(owner) or typing.is_typeddict(owner):
@@ -139,9 +143,9 @@ class _Schemas:
             return {**whole, "minItems": len(owner._fields) - len(optional)}
         for base in (bool, int, float, str):
             if issubclass(owner, base):
-                return dict(_SCALARS[base])
+                return {**_SCALARS[base], "made": True}
         if owner.__module__.partition(".")[0] == "pathlib":
-            return {"type": "string"}
+            return {"type": "string", "made": True}
         raise _NoSchemaError(owner)
 
     def _object(self, type_: Any, owner: Any) -> Schema:
@@ -151,7 +155,12 @@ class _Schemas:
                 name = f"{name} {len(self.defs)}"
             self._names[type_], self.defs[name] = name, {}  # there before its fields, which may refer to it
             properties, required = self._properties(type_, owner)
-            self.defs[name] = {"title": owner.__name__, "type": "object", "properties": properties}
+            self.defs[name] = {
+                "title": owner.__name__,
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": False,
+            }
             if required:
                 self.defs[name]["required"] = required
         return {"$ref": f"#/$defs/{self._names[type_]}"}
@@ -181,24 +190,52 @@ class _Schemas:
             for kind in ("model_validators", "field_validators", "validators")
         ):
             raise _NoSchemaError(owner)  # they may take what the types do not tell
-        schema: Schema = owner.model_json_schema(by_alias=False)
-        _loosen(schema, aliases=schema != owner.model_json_schema())
+        schema: Schema = {**owner.model_json_schema(by_alias=False), "lax": True}
+        if schema != {**owner.model_json_schema(), "lax": True}:
+            _take_aliases(schema)
         for name, one in schema.pop("$defs", {}).items():
             if self.defs.setdefault(name, one) != one:
                 raise _NoSchemaError(owner)
         return schema
 
 
-def _loosen(part: Any, *, aliases: bool) -> None:
-    """Change a schema of pydantic to what its models read: times without an offset and, of a model with `aliases`, other names of fields."""
-    if isinstance(part, dict):
-        if part.get("format") == "date-time":
-            part["naive"] = True
-        if aliases and "properties" in part:
-            part.pop("required", None)
-            part["additionalProperties"] = True
+def _take_aliases(part: Any) -> None:
+    """Change a schema of pydantic to one that takes other names of fields, too."""
+    if isinstance(part, dict) and "properties" in part:
+        part.pop("required", None)
+        part["additionalProperties"] = True
     for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        _loosen(one, aliases=aliases)
+        _take_aliases(one)
+
+
+def _enum(owner: type[Enum]) -> Schema:
+    """The schema of an enum: its stored texts, and `also` what else is read as one of its members."""
+    if issubclass(owner, Flag):
+        return {"type": "integer", "format": "flags", "made": True}
+    texts = enum_texts(owner)
+    names = () if all(owner[name]._value_ == json for name, json in texts.items()) else owner.__members__
+    stored = list(texts.values())
+    also = [one for one in (*names, *(member._value_ for member in owner)) if one not in stored and _is_json(one)]
+    found: Schema = {"enum": stored, "made": True, "also": also}
+    if "_missing_" in {name for base in owner.__mro__ if base not in (Enum, object) for name in vars(base)}:
+        found["open"] = True  # its code takes what no schema tells
+    return found
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        return bool(json.loads(json.dumps(value)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _as_keys(type_: Any, schema: Schema) -> Schema:
+    """The schema of the texts that are keys of that type."""
+    owner = base_of(type_)
+    if not (isinstance(owner, type) and issubclass(owner, Enum)):
+        return schema
+    also = [one._value_ for one in owner if isinstance(one._value_, str)]
+    return {**schema, "enum": [str(one) for one in schema["enum"]], "also": also}
 
 
 def _default(field: Any) -> Any:

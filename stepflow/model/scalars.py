@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 
@@ -51,6 +52,13 @@ def read_float(value: Any, type_: Any) -> Any:
     if isinstance(number, int) or (isinstance(number, float) and math.isfinite(number)):
         return number if type_ is float else _as(type_, float, number)
     raise TypeMismatch(f"expected float, found {short_repr(value)}")
+
+
+def read_decimal(value: Any, type_: Any = Decimal) -> Any:
+    """The number of a text, or a number."""
+    if isinstance(value, list):  # of its parts, for the class itself
+        raise TypeMismatch(f"expected Decimal, found {short_repr(value)}")
+    return type_(value)
 
 
 def read_str(value: Any, type_: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -247,3 +248,22 @@ def test_payload_types():
     assert Codec(Line | None).decode("null") is None
     with pytest.raises(CodecError):
         Codec(int).decode('"seven"')
+
+
+@attrs.define
+class Seen:
+    seen: int = attrs.field(init=False, default=0)
+
+
+def test_a_wrong_value_of_a_field_that_the_constructor_does_not_take_is_refused():
+    with pytest.raises(CodecError, match=r"expected int, found 'x' @ \$\.seen"):
+        Codec(Seen).decode('{"seen": "x"}')
+    assert Codec(Seen).decode('{"seen": 7}').seen == 7
+    assert Codec(Seen).decode("{}").seen == 0
+
+
+@pytest.mark.parametrize("type_", [set[str], frozenset[str], deque[str], tuple[str, ...], tuple[str, str], tuple])
+@pytest.mark.parametrize("stored", ["ab", {"a": 1, "b": 2}])
+def test_a_text_or_an_object_is_no_list_of_its_letters_or_keys(type_, stored):
+    with pytest.raises(CodecError, match="expected a list"):
+        Codec(type_).decode(json.dumps(stored))

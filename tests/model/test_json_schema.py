@@ -62,6 +62,31 @@ class Tree:
     parts: list[Tree] = attrs.Factory(list)
 
 
+@attrs.define
+class Later:
+    number: int = attrs.field(init=False)
+    other: int = attrs.field(init=False, default=1)
+
+
+@attrs.define
+class Nothing:
+    pass
+
+
+class Kept(enum.Enum):
+    SMALL = (1, "s")
+    BIG = "b"
+    LARGE = "b"  # noqa: PIE796 - another name of it
+
+
+class Forgiving(enum.Enum):
+    RED = "red"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Forgiving | None:
+        return cls.RED if value == "rouge" else None
+
+
 class Model(pydantic.BaseModel):
     number: Annotated[int, pydantic.Field(ge=1)]
     text: str = "x"
@@ -140,6 +165,24 @@ OTHERS: list[tuple[Any, Any]] = [
     (Box[int], {"inside": "a"}),
     (Tree, {"name": "a", "parts": [{"name": 1}]}),
     (Model, {"number": 0}),
+    (Decimal, "x"),
+    (Decimal, [0, [1], 2]),
+    (UUID, "x"),
+    (time, "noon"),
+    (timedelta, "PT5S"),
+    (bytes, "\u00e4"),
+    (dict[int, str], {"a": "b"}),
+    (dict[date, int], {"soon": 1}),
+    (dict[Colour, int], {"green": 1}),
+    (set[str], "ab"),
+    (deque[str], "ab"),
+    (tuple[str, ...], {"a": 1}),
+    (tuple[str, str], "ab"),
+    (int | list[int], "3"),
+    (Nothing, {"a": 1}),
+    (Later, {"number": "x"}),
+    (Later, {"number": 1, "other": "x"}),
+    (Later, {}),
 ]
 
 
@@ -184,6 +227,14 @@ class Aliased(pydantic.BaseModel, populate_by_name=True):
     name: str = pydantic.Field(alias="fullName")
 
 
+class Lax(pydantic.BaseModel, str_strip_whitespace=True):
+    number: int
+    sure: bool
+    on: date
+    lasts: timedelta
+    name: str = pydantic.Field(max_length=3)
+
+
 class Short(NamedTuple):
     a: int
     b: str = "z"
@@ -210,6 +261,18 @@ class Lenient(pydantic.BaseModel):
         (Decimal, 1.5),
         (Decimal, 3),
         (Box[Literal["a/b"]], {"inside": "a/b"}),
+        (int, "3"),
+        (bool, "true"),
+        (float, "2.5"),
+        (timedelta, "5"),
+        (Kept, "SMALL"),
+        (Kept, "LARGE"),
+        (Kept, "b"),
+        (Forgiving, "rouge"),
+        (dict[Colour, int], {"red": 1}),
+        (dict[int, str], {"-3": "b"}),
+        (Annotated[Counter[str], "note"], {"a": 1}),
+        (Lax, {"number": "3", "sure": "yes", "on": "2030-01-31T00:00:00", "lasts": "PT5S", "name": "  abc  "}),
     ],
     ids=lambda one: str(one)[:30],
 )

@@ -40,7 +40,7 @@ async def show_one(view: View) -> Mapping[str, Any]:
 
 
 async def _range(_view: View) -> Sequence[FormField]:
-    hint = "A time with its offset, e.g. 2030-01-31T18:30:00+00:00."
+    hint = "A time with its offset, e.g. 2030-01-31T18:30:00Z."
     return (
         FormField(name="start", label="from", required=True, hint=hint, schema=TIME),
         FormField(name="end", label="to", required=True, hint=hint, schema=TIME),

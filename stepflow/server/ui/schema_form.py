@@ -99,7 +99,7 @@ def _simple(one: FormField, schema: Schema) -> FormField:
     if kind not in PLAIN:
         return _as_json(one, schema)
     if schema.get("format") == "date-time":
-        one = evolve(one, hint=one.hint or "a time with its offset, e.g. 2030-01-31T18:30:00+00:00")
+        one = evolve(one, hint=one.hint or "a time with its offset, e.g. 2030-01-31T18:30:00Z")
     return evolve(one, kind=PLAIN[str(kind)], default="" if default is None else str(default))
 
 

@@ -1,0 +1,74 @@
+"""The law of schemas: a JSON value meets the schema of a type if, and only if, a codec of the type reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from stepflow.errors import CodecError
+from stepflow.model.codec import Codec
+from stepflow.model.json_schema import json_schema
+from stepflow.model.schema_check import problem_of
+from tests.model.type_trees import Typed, plain, typed
+
+TEXTS = [
+    "3", "-3", "2.5", "1e400", "nan", "x", "", "red", "RED", "SMALL", "a", "true", "1", "cat", "PT5S", "5", "10:00", "10:00:00+01:00", "2030-01-31",
+    "2030-01-31T18:30:00", "2030-01-31T18:30:00Z", "2030-01-31T18:30:00+01:00[Europe/Paris]", "2030-01-31T18:30:00+01:00[Mars]",
+    "12345678-1234-5678-1234-567812345678", "1.50", "ä", " ",
+]  # fmt: skip
+ODD = (
+    st.sampled_from(
+        [*TEXTS, 0, 1, 2, 3.0, 1.0, -1, 2.5, 1e300, True, False, None, [], [1], ["x"], [1, "s"], {}, {"a": 1}]
+    )
+    | plain
+)
+WEAK = re.compile(r'"format": "flags"|"title": "(Strict|Checked)"')  # a schema cannot tell what these refuse
+
+
+@st.composite
+def stored(draw: st.DrawFn, codec: Codec[Any], right: st.SearchStrategy[Any]) -> Any:
+    """A stored value, or one of another kind, or one with something else at a place inside it."""
+    if draw(st.integers(0, 3)) == 0:
+        return draw(ODD)
+    return _changed(draw, json.loads(codec.encode(draw(right))))
+
+
+def _changed(draw: st.DrawFn, value: Any) -> Any:
+    if not draw(st.booleans()):
+        return value
+    if isinstance(value, list) and value:
+        at = draw(st.integers(0, len(value)))
+        return [*value[:at], *([_changed(draw, value[at])] if at < len(value) else [draw(ODD)]), *value[at + 1 :]]
+    if isinstance(value, dict):
+        what = draw(st.sampled_from(["less", "more", "inside"]))
+        if what == "more" or not value:
+            return {**value, draw(st.sampled_from(TEXTS)): draw(ODD)}
+        key = draw(st.sampled_from(sorted(value)))
+        rest = {name: one for name, one in value.items() if name != key}
+        return rest if what == "less" else {**rest, key: _changed(draw, value[key])}
+    return draw(ODD)
+
+
+@settings(suppress_health_check=list(HealthCheck), deadline=None)
+@given(typed(), st.data())
+def test_a_value_meets_the_schema_exactly_if_the_codec_reads_it(case: Typed, data: st.DataObject) -> None:
+    type_, right, _near = case
+    try:
+        codec: Codec[Any] = Codec(type_)
+    except CodecError:
+        event("type refused")
+        return
+    schema, value = json_schema(type_), data.draw(stored(codec, right))
+    assert schema is not None
+    problem = problem_of(value, schema, schema)
+    refusal = ""
+    try:
+        codec.decode(json.dumps(value))
+    except CodecError as error:
+        refusal = str(error)
+    weaker = WEAK.search(json.dumps(schema)) or "unhashable" in refusal  # in a set
+    assert bool(problem) == bool(refusal) or (refusal and weaker), (type_, value, problem, refusal)
