@@ -134,9 +134,13 @@ def affect_many(
     many: Callable[..., Awaitable[Affected]],
     yes: bool,
     verb: str,
+    line_of: Callable[[str], str] = str,
     **arguments: Any,
 ) -> int:
-    """Do it to the runs of the filter or ids: without `yes` they are only listed. `many` is a method of the engine; the audit has it as `verb`."""
+    """Do it to the runs of the filter or ids: without `yes` they are only listed. `many` is a method of the engine; the audit has it as `verb`.
+
+    `line_of` tells of a run by its id.
+    """
 
     async def work(engine: AsyncEngine) -> Affected:
         with counting("runs") as report:
@@ -155,7 +159,7 @@ def affect_many(
         target.out.value(done)
         return 0
     for run_id in done.ids[:SHOWN]:
-        target.out.line(run_id)
+        target.out.line(line_of(run_id))
     if done.count > SHOWN:
         target.out.line(f"... and {done.count - SHOWN:,} more")
     for run_id, why in list(done.skipped.items())[:SHOWN]:

@@ -58,7 +58,11 @@ def command(
         raise click.UsageError("with --suffix give --step STEP, and neither --rev nor --id, which are of one run")
     many = partial(_many, step=step, suffix=suffix, flows=distinct_flows(modules))
     changes = yes or bool(run_ids)
-    return affect_many(target, run_ids or wanted, many, changes, "fork_runs", step=step, suffix=suffix)
+
+    def line_of(run_id: str) -> str:
+        return f"{run_id} -> {run_id}{suffix}"
+
+    return affect_many(target, run_ids or wanted, many, changes, "fork_runs", line_of, step=step, suffix=suffix)
 
 
 def _one(

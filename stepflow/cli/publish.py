@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,8 +18,10 @@ from stepflow.cli.values import json_text
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.bulk import Affected
 from stepflow.engine.client.filters import RunFilter
+from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
+from stepflow.steps.suggest import suggest
 
 
 @click.command("publish")
@@ -38,7 +41,7 @@ def command(
     every: bool,
     yes: bool,
 ) -> int | None:
-    """Publish EVENT with PAYLOAD (JSON text, or - for stdin) to run ID.
+    """Publish EVENT with PAYLOAD (JSON text, or - for stdin; null if it is left out) to run ID.
 
     With a filter there is no ID: the runs that it means are listed, and with --yes each gets the event. A payload that does not fit what
     the run waits for is refused. Before it waits, --flows tells the types of a chain; else it is accepted, and fails the step that takes it.
@@ -54,9 +57,16 @@ def command(
         run = engine.get(run_id)
         engine.register(*flows.values())
         async with audited(target, "publish_event", "run", run_id, event=event, event_id=event_id):
-            if flow := await run.check_event(event, payload):
+            try:
+                flow = await run.check_event(event, payload)
+            except CodecError as error:
+                raise error if len(args) > 2 else CodecError(f"{error}; without PAYLOAD null is published") from error
+            if flow is not None:
                 run = engine.get(flow, run_id)  # it warns of an event for which the flow does not wait
+            awaits = (await run.info()).awaits
             await run.publish(event, payload, id=event_id)
+        if flow is None or not flow.events:  # the names of its other events are not known
+            _warn_of_misspelt(run_id, event, awaits)
         return await run.status()
 
     status = target.run(work)
@@ -64,6 +74,14 @@ def command(
         target.out.value({"id": run_id, "event": event, "status": status})
     target.out.line(f"{run_id}: {event} is published")
     return None
+
+
+def _warn_of_misspelt(run_id: str, event: str, awaits: Sequence[str]) -> None:
+    """Tell on stderr that the run waits for an event with a similar name."""
+    if event not in awaits and (similar := suggest(event, awaits)):
+        sys.stderr.write(
+            f"run {run_id} waits for event {similar!r}: did you mean that? {event!r} is kept for a later wait\n"
+        )
 
 
 def _parts(args: tuple[str, ...], many: bool) -> tuple[str, str, Any]:

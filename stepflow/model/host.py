@@ -59,6 +59,14 @@ def host_of(state: State) -> FlowHost:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
+def serves(state: State, flow: str) -> bool:
+    """Whether a registration is that of a host which serves the flow."""
+    try:
+        return flow in host_of(state).flows
+    except ValueError:
+        return False
+
+
 def flowstate_host_of(state: State) -> FlowHost | None:
     """The host of a State by which a flowstate program registers one flow; None if it withdrew it."""
     notes = state.annotations

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from types import TracebackType
+from types import FrameType, TracebackType
 
-from stepflow.errors import RunFailed
-from stepflow.model.error_text import formatted, kind_of, message_of, traceback_of
+from stepflow.errors import RunFailed, StepflowError
+from stepflow.model.error_text import cause_of, formatted, kind_of, message_of, traceback_of
 from stepflow.model.recovery import TRIED
 from stepflow.model.state import (
     CHILDREN,
+    DEADLINE,
     ERROR,
     FAILED_CALL,
+    NOTE,
     ONCE_SINCE,
     POSITION,
+    RESOLVED,
     REWOUND,
     STATUS,
     STYLE,
@@ -26,14 +29,20 @@ from stepflow.model.state import (
 FLOW = "stepflow.flow"  # the flow function at which a State ended
 
 MAX_TEXT = 16_384  # characters of a message or traceback that are kept
+MAX_CAUSES = 20  # of an error that are looked at
+_LIBRARIES = frozenset(
+    {"stepflow", "cattrs", "pydantic", "json", "uuid", "base64", "zoneinfo"}
+)  # whose frames tell a user nothing
 
 
 def describe(error: BaseException) -> str:
     """An exception as JSON `{"type", "message", "traceback"}`; the middle of a long text is left out.
 
-    The traceback starts at the user's function. Never raises, whatever the exception's class does.
+    The traceback starts at the user's function; it is empty for an error of this library that no code of a user led to: its message says
+    what is wrong. Never raises, whatever the exception's class does.
     """
-    text = formatted(error, user_frames(traceback_of(error)))
+    own = isinstance(error, StepflowError) and not _is_of_user(error)
+    text = "" if own else formatted(error, user_frames(traceback_of(error)))
     return json.dumps(
         {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}, ensure_ascii=True
     )
@@ -45,6 +54,22 @@ def user_frames(trace: TracebackType | None) -> TracebackType | None:
     while below is not None and below.tb_frame.f_globals.get("__name__", "").startswith("stepflow."):
         below = below.tb_next
     return below or trace
+
+
+def _is_of_user(error: BaseException, depth: int = 0) -> bool:
+    """Whether code of a user raised the error, or one of its causes."""
+    frame = traceback_of(error)
+    while frame is not None:
+        code = frame.tb_frame
+        if not code.f_code.co_filename.startswith("<cattrs") and not _LIBRARIES & {_package(code)}:
+            return True
+        frame = frame.tb_next
+    causes = [cause_of(error), *(error.exceptions if isinstance(error, BaseExceptionGroup) else ())]
+    return depth < MAX_CAUSES and any(one is not None and _is_of_user(one, depth + 1) for one in causes)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def crashed(crashes: int, state: State) -> str:
@@ -75,6 +100,19 @@ def completed(transition: Transition) -> Transition:
 @lru_cache(maxsize=1024)
 def _completed(*notes: tuple[str, str]) -> Transition:
     return Transition("", {**dict(notes), STATUS: "completed"})
+
+
+def tried_again(transition: Transition, attempt: int, error: str, unfinished: int, now: int) -> Transition:
+    """The transition at which a run waits for its attempt of this number, after an error; a time limit that has passed begins anew."""
+    kept = {
+        key: value
+        for key, value in transition.annotations.items()
+        if key not in (RESOLVED, NOTE) and (key != DEADLINE or int(value) > now)
+    }
+    notes = {"attempt": str(attempt), "error": error, "waiting": "delay"}
+    if unfinished:
+        notes["unfinished"] = str(unfinished)
+    return Transition(transition.to, kept).with_notes(**notes)
 
 
 def stopped(transition: Transition, status: str, error: str) -> Transition:

@@ -36,6 +36,7 @@ REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was 
 UNWANTED = "stepflow.unwanted"  # JSON list of ids: the children that a rewind left behind, to be cancelled before the run goes on
 ONCE_SINCE = "stepflow.once_since"  # decimal: the revision at which a flow function made the first of its calls that are made once; part of their keys
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
+NOTE = "stepflow.note"  # what a person did that made this revision, e.g. "redriven"; no other revision keeps it
 
 # Annotations of States, named by W3C: the trace to which a run belongs. They stay with the run, unlike those of transitions.
 TRACEPARENT = "traceparent"  # "00-<32 hex digits of the trace>-<16 of a span>-<flags>"
@@ -47,7 +48,7 @@ def trace_of(annotations: Mapping[str, str]) -> str:
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
-_OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE})
+_OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE, NOTE})
 
 _quoted = json.encoder.encode_basestring
 
@@ -159,6 +160,12 @@ def wait_notes(events: Sequence[str], deadline: int | None = None, payloads: str
     if payloads:
         notes[PAYLOADS] = payloads
     return notes
+
+
+def waiting(transition: Transition, events: Sequence[str], deadline: int | None, payloads: str) -> Transition:
+    """The transition with such a wait; itself if it has it."""
+    notes = without_wait(transition.annotations) | wait_notes(events, deadline, payloads)
+    return transition if notes == transition.annotations else Transition(transition.to, notes)
 
 
 def without_wait(annotations: Mapping[str, str]) -> dict[str, str]:

@@ -187,6 +187,11 @@ def allowed(connection: HTTPConnection, wanted: TokenScope, namespace: str) -> b
     return token is None or token.allows(wanted, namespace)
 
 
+def server_url(connection: HTTPConnection) -> str:
+    """The URL at which the caller reaches the server, as commands take it for a store."""
+    return str(connection.base_url).rstrip("/")
+
+
 def caller_of(connection: HTTPConnection) -> str:
     """The name of the request's token; `local` for a server without tokens, which answers this machine alone."""
     token: Token | None = connection.scope.get("stepflow.token")

@@ -10,11 +10,11 @@ import attrs
 
 
 def to_json_value(value: Any) -> Any:
-    """A value as JSON types: attrs objects as dicts, times as ISO 8601 with offset, durations as ISO 8601 in seconds, e.g. `PT90S`."""
+    """A value as JSON types: attrs objects as dicts, times as ISO 8601 with their offset, in UTC `Z`, durations as ISO 8601 in seconds, e.g. `PT90S`."""
     if attrs.has(type(value)):
         return {a.name: to_json_value(getattr(value, a.name)) for a in attrs.fields(type(value))}
     if isinstance(value, datetime):
-        return value.isoformat()
+        return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
         seconds, micros = divmod(value // timedelta(microseconds=1), 1_000_000)
         return f"PT{seconds}{f'.{micros:06}'.rstrip('0') if micros else ''}S"

@@ -86,8 +86,15 @@ def test_a_payload_that_does_not_fit_is_refused_with_the_flows(many):
     )
     assert many("publish", *typed, "--all").splitlines() == ["0 runs, 3 skipped: nothing was changed, add --yes"]
     assert many.json("show", "order-1")["info"]["unread"] == {}
-    many("publish", "order-1", "order.approved", "7")  # nothing tells the type
-    assert (many.code, many.json("show", "order-1")["info"]["unread"]) == (0, {"order.approved": 1})
+    many("publish", "order-1", "order.approved", "7")  # the wait tells the type
+    assert (many.code, "give a text" in many.err) == (1, True)
+    many("publish", "order-1", "order.approved")
+    assert (many.code, "null does not fit" in many.err, "without PAYLOAD null is published" in many.err) == (
+        1,
+        True,
+        True,
+    )
+    assert many.json("show", "order-1")["info"]["unread"] == {}
     assert (
         many("publish", "order-2", "order.approved", '"Ada"', "--flows", "shop")
         == "order-2: order.approved is published\n"
@@ -122,9 +129,15 @@ def test_a_payload_that_a_workflow_does_not_wait_for_is_refused_without_its_code
         assert stepflow(*many, "--yes") == "0 runs changed, 2 skipped\n"
         assert why in stepflow.err
     assert stepflow("publish", "a", "answered", '{"approved": true, "amount": 7}') == "a: answered is published\n"
+    assert stepflow.err == ""
     stepflow("worker", "asking", "--until-idle")
     assert stepflow.json("show", "a")["exchange"] == 7
-    assert stepflow.json("show", "b")["info"]["unread"] == {}
+    for flows in ((), ("--flows", "asking")):
+        assert stepflow("publish", "b", "anwsered", "1", *flows) == "b: anwsered is published\n"
+        assert "waits for event 'answered': did you mean that?" in stepflow.err
+    stepflow("publish", "b", "elsewhere", "1")
+    assert stepflow.err == ""
+    assert stepflow.json("show", "b")["info"]["unread"] == {"anwsered": 2, "elsewhere": 1}
 
 
 def test_a_misspelt_event_is_stored_with_a_warning_if_the_flow_is_known(many, caplog):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def test_pause_and_resume_hold_back_runs_and_flows(stepflow):
+def test_pause_and_resume_hold_back_runs_and_flows(stepflow, caplog):
     stepflow("start", "shop", '{"number": 1}', "--id", "one")
     stepflow("start", "shop", '{"number": 2}', "--id", "two")
     assert stepflow("pause", "one") == "one: paused, now paused\n"
@@ -12,6 +12,10 @@ def test_pause_and_resume_hold_back_runs_and_flows(stepflow):
     assert "stepflow resume 'one' --store" in stepflow("explain", "one")
     assert stepflow.json("pause", "--flow", "order.v1") == {"flow": "order.v1", "paused": True}
     assert {run["id"] for run in stepflow.json("list", "--status", "paused")} == {"one", "two"}
+    stepflow("pause", "--flow", "ordr.v1")
+    assert "did you mean 'order.v1'?" in caplog.text
+    assert "(" not in caplog.messages[-1]  # no call of Python: the command has a verb
+    stepflow("resume", "--flow", "ordr.v1")
     (found,) = [one for one in stepflow.json("doctor") if one["what"] == "paused flows"]
     assert found["found"].startswith("order.v1 since ")
     assert stepflow("resume", "one") == "one: resumed, now paused\n"
@@ -89,7 +93,7 @@ def test_fork_and_rewind_by_filter(waiting):
     step = waiting.json("show", "order-1")["history"][0]["position"][0]
     first = ("--step", step, "--label", "tenant=acme")
     assert waiting("fork", *first, "--suffix", "-b").splitlines() == [
-        "order-1",
+        "order-1 -> order-1-b",
         "1 run: nothing was changed, add --yes",
     ]
     assert waiting.json("list", "--count") == {"order.v1": {"failed": 1, "waiting": 1}}

@@ -168,3 +168,29 @@ def test_a_new_type_of_the_payload_is_stored_with_waits_that_are_there(engine, s
         rev = publisher.get("a").info().rev
         other.run_until_idle()
         assert publisher.get("a").info().rev == rev
+
+
+@attrs.define
+class Picky:
+    number: int
+
+    def __attrs_post_init__(self) -> None:
+        if self.number > 5:
+            raise ValueError("too much")
+
+
+def test_the_error_of_a_bad_payload_has_no_frames_but_those_of_its_class(engine):
+    """The frames of the library tell nothing: the message has the value and the type."""
+    flow = (
+        named("picky.v1", dict[str, int])
+        .wait_event("answer", "answered", Picky, lambda _order, _answer: None)
+        .compile()
+    )
+    engine.register(flow)
+    for run_id, payload in (("a", {"number": "x"}), ("b", {"number": 7})):
+        engine.start(flow, {"n": 1}, id=run_id).publish("answered", payload)
+    engine.run_until_idle()
+    error = engine.get("a").info().error
+    assert error.traceback == ""
+    assert "does not fit Picky: expected int, found 'x' @ $.number" in error.message
+    assert 'raise ValueError("too much")' in engine.get("b").info().error.traceback

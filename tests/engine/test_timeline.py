@@ -265,3 +265,66 @@ def test_what_is_no_page_is_refused(engine: Engine) -> None:
     assert run.timeline(cursor="1-1") == []
     with pytest.raises(NotFound):
         engine.get("none").timeline()
+
+
+@workflow("instant.v1")
+def instant(wf: Context) -> int:
+    for number in (1, 2):
+        wf.execute(f"before-{number}", ready)
+        wf.wait_for_event(f"wait-{number}", f"told-{number}", int)
+        wf.sleep(f"nap-{number}", 0.0)
+    return wf.execute("last", ready)
+
+
+def ready() -> int:
+    return 1
+
+
+@pytest.mark.parametrize("limit", [100, 3, 1])
+def test_records_of_one_time_are_in_the_order_of_their_causes(engine: Engine, limit: int) -> None:
+    engine.register(instant)
+    run = engine.start(instant, id="a")
+    for number in (1, 2):
+        engine.run_until_idle()
+        run.publish(f"told-{number}", 7)
+    engine.run_until_idle()
+    assert run.status() == "completed"
+    found = [one.where if one.rev is None else f"rev {one.where}" for one in reversed(whole(run, limit))]
+    calls = [one for one in found if not one.startswith("rev")]
+    assert calls == ["before-1", "wait-1", "nap-1", "before-2", "wait-2", "nap-2", "last"]
+    for number in (1, 2):
+        first = found.index(f"rev event:wait-{number}")
+        assert found.index(f"before-{number}") < first < found.index(f"wait-{number}"), found
+    revs = [one.rev for one in whole(run, limit) if one.rev]
+    assert revs == sorted(revs, reverse=True)
+    assert found[0] == "rev instant.v1"
+    assert found[-1].startswith("rev")
+
+
+def test_what_a_person_did_is_told_with_its_revision(engine: Engine) -> None:
+    flow = named("fails.v1").do("a", ready).do("b", broken).compile()
+    engine.register(flow)
+    run = engine.start(flow, id="a")
+    engine.run_until_idle()
+    first = run.history()[0].rev
+    for act in (run.redrive, lambda: run.rewind(rev=first)):
+        act()
+        engine.run_until_idle()
+    copy = run.fork(rev=first, id="copy")
+    engine.run_until_idle()
+    texts = [one.text.partition(" [")[0] for one in reversed(run.timeline())]
+    assert texts[2:] == [
+        "ValueError: no",
+        "redriven",
+        "ValueError: no",
+        f"rewound to revision {first}",
+        "",
+        "ValueError: no",
+    ]
+    assert copy.timeline()[-1].text == f"forked from run 'a' at revision {first}"
+    again = copy.fork(rev=copy.history()[0].rev, id="again")
+    assert [one.text for one in again.timeline()] == [f"forked from run 'copy' at revision {copy.history()[0].rev}"]
+
+
+def broken() -> None:
+    raise ValueError("no")

@@ -8,7 +8,19 @@ from contextlib import contextmanager
 
 import pytest
 
-from stepflow import CallLost, Command, RetryPolicy, StateCtx, StepflowError, UnknownFlow, commit, flow, park, transit
+from stepflow import (
+    CallLost,
+    Command,
+    Engine,
+    RetryPolicy,
+    StateCtx,
+    StepflowError,
+    UnknownFlow,
+    commit,
+    flow,
+    park,
+    transit,
+)
 from stepflow.engine.clock import SystemClock
 from stepflow.model.recovery import TRIED
 from stepflow.remote import RemoteHosts, remote_flow
@@ -42,6 +54,13 @@ def finish(store, caller):
 
 def attempts(engine):
     return int(engine.get_state("r").transition.annotations.get(TRIED, "0"))
+
+
+def test_explain_names_the_worker_that_calls_the_host(caller, store):
+    with hosted(store, [work]) as host, Engine(store) as engine:
+        run = engine.start(WORK, id="r")
+        assert f"run `stepflow worker --remote {host.url} --secret-file FILE --store" in run.explain()
+        assert "MODULE" not in run.explain()
 
 
 def signed_with(secret, body, status=200):
@@ -187,13 +206,19 @@ def test_a_registration_of_another_form_is_not_called(store, caller, caplog):
     finish(store, caller)
 
 
-def test_a_wrong_secret_blocks_the_run_and_says_so(store, caller):
+def test_a_wrong_secret_blocks_the_run_and_says_so(store, caller, caplog):
     with hosted(store, [work], secret=OTHER), caller() as engine:
         run = engine.start(WORK, id="r")
         engine.run_until_idle()
         assert str(run.status()) == "blocked"
         assert "401: the call is refused: it is not signed with the secret of this host" in run.explain()
         assert attempts(engine) == 0
+        told = [
+            record.getMessage()
+            for record in caplog.records
+            if "not signed" in record.getMessage() and record.name == "stepflow"
+        ]
+        assert len(told) == 1, told
     finish(store, caller)
 
 

@@ -61,6 +61,7 @@ async def test_one_run_whose_id_has_a_slash(store):
         found = await operator.get("/run", id="shop/1?&=ä")
         assert (found["info"]["status"], found["exchange"]["charged"], found["unreadable"]) == ("waiting", 5, "")
         assert "it waits for event 'confirmed'" in found["explain"][1]
+        assert '--store "http://localhost:8080"' in found["explain"][1]  # not the path of the server's file
         assert (await operator.get("/run/explain", id="shop/1?&=ä"))["lines"] == found["explain"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from stepflow.errors import UnknownState
 from stepflow.model.flow import Flow, Move
-from stepflow.model.state import POSITION, STATUS, WAITING, Transition
+from stepflow.model.state import PAYLOADS, POSITION, STATUS, WAITING, Transition
 from stepflow.steps import StepFlow, Steps, named
 from stepflow.testing.script import Boom, Script, chain_of
 from stepflow.testing.strategies import scripts
@@ -87,7 +87,11 @@ def test_waiting_for_an_event():
         .compile()
     )
     waits = step(flow.first())
-    assert waits.transition.annotations == {POSITION: '["completed:x/a"]', WAITING: "event:release.ok"}
+    assert waits.transition.annotations == {
+        POSITION: '["completed:x/a"]',
+        WAITING: "event:release.ok",
+        PAYLOADS: '{"release.ok":{"type":"object","additionalProperties":{}}}',
+    }
     assert waits.transition.events == ("release.ok",)
     task = task_of(waits)
     assert (task.step, task.event, task.timeout_s, task.latch) == ("okWaitEvent", "release.ok", 259200, True)
@@ -101,7 +105,11 @@ def test_waiting_for_an_event():
 
 def test_a_chain_may_begin_with_an_event():
     first = named("x").wait_event("ok", "go", int, lambda p: None).compile().first()
-    assert first.transition.annotations == {POSITION: '["start:x"]', WAITING: "event:go"}
+    assert first.transition.annotations == {
+        POSITION: '["start:x"]',
+        WAITING: "event:go",
+        PAYLOADS: '{"go":{"type":"integer"}}',
+    }
 
 
 def test_async_steps_and_handlers_are_marked():

@@ -70,9 +70,9 @@ class Run(RunBase[E]):
         """
         return self._call(self._run.timeline(limit, cursor=cursor))
 
-    def explain(self) -> str:
-        """Why the run does not move, since when, when it will, and the command that moves it."""
-        return self._call(self._run.explain())
+    def explain(self, *, store: str | None = None) -> str:
+        """Why the run does not move, since when, when it will, and the command that moves it: with the URL of this engine's store, or `store`."""
+        return self._call(self._run.explain(store=store))
 
     def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:
         """Give the run an event; it is kept until one wait of that name takes it.

@@ -41,8 +41,9 @@ def explain(
     kept_back: str = "",
     owners: Sequence[Peer] = (),
     children: Sequence[RunInfo] = (),
+    hosts: Sequence[str] = (),
 ) -> str:
-    """Why the run is where it is, since when, and the command that moves it on."""
+    """Why the run is where it is, since when, and the command that moves it on; `hosts` are the URLs of those that serve its flow."""
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
@@ -54,8 +55,8 @@ def explain(
     elif kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
-        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers)}")
-        if info.to not in flows and not workers:
+        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers, hosts)}")
+        if info.to not in flows and not workers and not hosts:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
         lines.append(_held(info, store, owners, workers))
@@ -109,9 +110,12 @@ def named(children: Sequence[RunInfo]) -> str:
     )
 
 
-def _untaken(flow: str, store: str, workers: Sequence[Owner]) -> str:
-    """Why no worker has claimed a run of this flow that is due, by what the workers have registered."""
+def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[str]) -> str:
+    """Why no worker has claimed a run of this flow that is due, by what the workers have registered, and which hosts serve it."""
     command, able = f"run `stepflow worker MODULE --store {store}`", [w.id for w in workers if flow in w.flows]
+    if hosts and not able:
+        remote = f"`stepflow worker --remote {hosts[0]} --secret-file FILE --store {store}`"
+        return f": host {hosts[0]} serves flow {flow!r}, and no worker at work calls it: run {remote}"
     if able:
         more = f" and {len(able) - 1} more" if len(able) > 1 else ""
         return f" yet: owner {able[0]}{more} registered flow {flow!r}, busy with other runs or about to take it"

@@ -13,6 +13,7 @@ from stepflow.engine.client.pauses import Pauses
 from stepflow.engine.clock import Clock
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import TooLarge
+from stepflow.model.host import HOST, serves
 from stepflow.model.state import EMPTY
 
 SCAN = 100_000  # rows of an index that a store looks at for a page
@@ -49,6 +50,11 @@ class RunFinder:
         if order == "due":
             seen = seen.union(_digest(record) for record in found)
         return Page(found, PageCursor(order, ascending, end, seen=seen).dump())
+
+    async def hosts_of(self, flow: str) -> list[str]:
+        """The URLs of the hosts that are registered for a flow."""
+        page = await self.page(RunFilter(flow=HOST, open=True), "created", False, AT_ONCE, None)
+        return [record.state.labels[HOST] for record in page if serves(record.state, flow)]
 
     async def _listed(
         self,

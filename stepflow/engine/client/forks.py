@@ -57,8 +57,9 @@ class Forks:
         kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, set(still_open))
         now, to = self._clock.now(), target.transition.to
         labels = _users(target.state.labels)
+        transition = target.transition.with_notes(note=f"forked from run {run_id!r} at revision {target.state.rev}")
         write = Write(
-            State(new_id, 0, target.transition, labels, target.state.annotations),
+            State(new_id, 0, transition, labels, target.state.annotations),
             text,
             Created(created.flow, created.input_hash, now),
         )
@@ -82,6 +83,7 @@ class Forks:
         unwanted = await self._open(plans.started_later(run_id, state, target))
         if plans.is_workflow(transition):
             transition = plans.rewound(transition, state, unwanted)
+        transition = transition.with_notes(note=f"rewound to revision {target.state.rev}")
         moved = State(run_id, state.rev, transition, labels, target.state.annotations)
         kept = target.rows if plans.resumes_failed(target) else plans.without_open_calls(target.rows)
         queue = Enqueue(run_id, transition.to, now, SAME_PRIORITY)

@@ -19,7 +19,9 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model.flow import Flow
+from stepflow.model.host import HOST
 from stepflow.model.topic import TOPIC
+from stepflow.steps.suggest import suggest
 
 log = logging.getLogger("stepflow")
 
@@ -55,11 +57,13 @@ class Pauses:
         """Log that a pause may have a wrong name: no worker is there that claims runs of such a flow, nor is a run of it stored."""
         peers: Sequence[Peer] = await self._reader.read(OwnerQuery())
         tally: Sequence[Tally] = await self._reader.read(TallyQuery(self._clock.now()))
-        if not any(name in peer.owner.flows for peer in peers) and not any(row.flow == name for row in tally):
+        known = {one for peer in peers for one in peer.owner.flows} | {row.flow for row in tally} - {TOPIC, HOST}
+        if name not in known:
+            similar = suggest(name, known)
             log.warning(
-                "flow %r is paused, but no worker at work has registered it, and no run of it is stored: is that its name?"
-                " If not, resume_flow(%r) takes the pause back",
-                name, name, extra={"event": "paused", "flow": name},
+                "flow %r is paused, but no worker at work has registered it, and no run of it is stored%s; to take the pause back"
+                " resume the flow of this name",
+                name, f": did you mean {similar!r}?" if similar else "", extra={"event": "paused", "flow": name},
             )  # fmt: skip
 
     def _changed(self, run_id: str) -> None:

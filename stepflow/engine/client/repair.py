@@ -9,7 +9,7 @@ from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.lifecycle import UNSET, Status, status_of
-from stepflow.model.state import POSITION, State, Transition
+from stepflow.model.state import NOTE, POSITION, State, Transition
 from stepflow.steps import StepFlow
 
 
@@ -17,7 +17,8 @@ def redriven(record: Record, now: int) -> Commit:
     """A failed run goes on at the step that failed, its crashes forgiven; a blocked or waiting one is looked at now."""
     status, transition = _status(record, now, "redriven"), record.state.transition
     if status is Status.FAILED:
-        return due_now(record, outcomes.resumed(transition, record.created.flow), now)
+        again = outcomes.resumed(transition, record.created.flow).with_notes(note="redriven")
+        return due_now(record, again, now)
     if status not in (Status.BLOCKED, Status.WAITING):
         raise StepflowError(
             f"run {record.state.id!r} did not fail: only a failed, blocked or waiting run can be redriven"
@@ -43,7 +44,7 @@ def at_position(record: Record, flow: StepFlow[Any], text: str, now: int) -> Com
         raise StepflowError(f"run {run_id!r} is of flow {record.created.flow!r}, not of {flow.name!r}")
     if status.final or status is Status.RUNNING:
         raise StepflowError(f"run {run_id!r} is {status}: only an open run that no worker holds can be moved")
-    return due_now(record, Transition(flow.name, {POSITION: text}), now)
+    return due_now(record, Transition(flow.name, {POSITION: text, NOTE: "moved here"}), now)
 
 
 def _status(record: Record, now: int, verb: str) -> Status:

@@ -140,12 +140,13 @@ class AsyncRun(Generic[E]):
             await self._client.load(self.id)  # NotFound, if there is no such run
         return page
 
-    async def explain(self) -> str:
-        """Why the run does not move, since when, when it will, and the command that moves it."""
+    async def explain(self, *, store: str | None = None) -> str:
+        """Why the run does not move, since when, when it will, and the command that moves it: with the URL of this engine's store, or `store`."""
         info = await self.info()
         kept_back, owners = await self._client.kept_back(info), await self._client.owners(info)
         children = await self._client.open_children(self.id, explanation.SHOWN + 1)
-        return explanation.explain(info, self._store, self._flows, kept_back, owners, children)
+        hosts = await self._client.finder.hosts_of(info.to) if info.status is Status.QUEUED else []
+        return explanation.explain(info, store or self._store, self._flows, kept_back, owners, children, hosts)
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
         """Give the run an event; it is kept until one wait of that name takes it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,7 @@ from stepflow.engine.clock import moment, utc_text
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import StepflowError, error_line
 from stepflow.model.codec import SEALED, UNOPENED
-from stepflow.model.state import Transition
+from stepflow.model.state import FAILED_CALL, NOTE, POSITION, STYLE, WAITING, Transition
 from stepflow.replay.branches import MARK
 from stepflow.replay.journal import CANCELLED, OPTIONAL
 
@@ -26,6 +26,7 @@ LONGEST = 1 << 20  # characters of an error that is read for its message
 REVISION = "revision"
 ATTEMPTS = ("attempt", "transaction_attempt")
 LAST = (1 << 63) - 1
+BEFORE, BEHIND = (-1, 0), (LAST, 1)
 
 
 @frozen
@@ -37,7 +38,7 @@ class TimelineEntry:
     duration. None: no record before it is known. `where` is the position of a revision, or the flow it goes to; of a call its key.
     `kind` is `"revision"`, or the kind of the call, `name` its function. `status` is that of a revision with which the run ended. `attempt` is the
     number of the try that comes next, of a call that of the try that was recorded, as far as the revisions of the page tell.
-    `text` is what it waits for, how it failed, or the beginning of the value.
+    `text` is what a person did that made the revision (a redrive, a rewind, a fork, a move), what it waits for, how it failed, or the beginning of the value.
     """
 
     at: datetime | None
@@ -66,7 +67,7 @@ class _Record:
     entry: TimelineEntry
     time: int
     turn: int
-    rank: int
+    rank: tuple[int, int]  # the number of a call, and whether a revision is before (-1) or behind (1) it
     awake: int = 0  # when the sleep ended that it begins
 
 
@@ -78,15 +79,18 @@ async def timeline(reader: StoreReader, run_id: str, limit: int, cursor: str | N
     revisions: Sequence[Revision] = await reader.read(query)
     rows: Sequence[JournalRow]
     (rows,) = await reader.read(JournalQuery((run_id,), limit + 1, last=True, before=seq))
-    found = _revisions(revisions, whole=len(revisions) <= limit)
+    seqs = {row.key: _place(row) for row in rows}
+    for key in _unknown(revisions, rows):  # of a page before or behind this one
+        seqs |= {row.key: _place(row) for row in (await reader.read(JournalQuery((run_id,), key=key)))[0]}
+    found = _revisions(revisions, seqs, whole=len(revisions) <= limit, newest=cursor is None)
     found += _calls(rows, found[0].time if found else 0)
     found.sort(key=lambda one: (one.turn, one.rank))
     before, page = found[:-limit], found[-limit:]
     shown = _in_attempts(_after(before, sorted(page, key=lambda one: (one.time, one.rank))))
     if not before:
         return Page(reversed(shown))
-    revs, seqs = [one.rev for one in shown if one.rev], [one.seq for one in shown if one.seq]
-    return Page(reversed(shown), f"{min(revs, default=rev or LAST)}-{min(seqs, default=seq or LAST)}")
+    revs, calls = [one.rev for one in shown if one.rev], [one.seq for one in shown if one.seq]
+    return Page(reversed(shown), f"{min(revs, default=rev or LAST)}-{min(calls, default=seq or LAST)}")
 
 
 def _parsed(cursor: str) -> tuple[int, int]:
@@ -98,13 +102,25 @@ def _parsed(cursor: str) -> tuple[int, int]:
     return int(rev), int(seq)
 
 
-def _revisions(revisions: Sequence[Revision], *, whole: bool) -> list[_Record]:
-    """The records of revisions, oldest first; of calls that were recorded at the same time, the creation is before, the end behind them."""
-    found = []
+def _unknown(revisions: Sequence[Revision], rows: Sequence[JournalRow]) -> set[str]:
+    """The keys of calls that are not among the rows, of revisions that have the time of one of these."""
+    times, known = {row.at for row in rows}, {row.key for row in rows}
+    tied = [one.state.transition for one in revisions if one.state.committed_at in times]
+    return {key for transition in tied if STYLE in transition.annotations for key in _keys(transition)} - known
+
+
+def _revisions(
+    revisions: Sequence[Revision], seqs: Mapping[str, tuple[int, bool]], *, whole: bool, newest: bool
+) -> list[_Record]:
+    """The records of revisions, oldest first; of calls that were recorded at the same time, each is behind those that led to it.
+
+    `seqs` has the numbers of calls by key, and which were recorded with a revision.
+    """
+    found = list[_Record]()
     for number, revision in enumerate(revisions):
         state, transition = revision.state, revision.state.transition
-        last = number == len(revisions) - 1
-        rank = 0 if whole and number == 0 else 3 if last and transition.status else 2
+        last = newest and number == len(revisions) - 1
+        rank = BEFORE if whole and number == 0 else _rank(transition, seqs, last)
         position = position_of(transition)
         entry = TimelineEntry(
             moment(state.committed_at),
@@ -119,9 +135,39 @@ def _revisions(revisions: Sequence[Revision], *, whole: bool) -> list[_Record]:
         )
         found.append(_Record(entry, state.committed_at, state.committed_at, rank))
     _in_turn(found)
-    for one in found:
+    for number, one in enumerate(found):
         one.time = one.turn
+        if number and found[number - 1].turn == one.turn:
+            one.rank = max(one.rank, found[number - 1].rank)
     return found
+
+
+def _rank(transition: Transition, seqs: Mapping[str, tuple[int, bool]], last: bool) -> tuple[int, int]:
+    """Where a revision is among the calls of its time: before that of its position, which ended later, or behind one that was recorded with it.
+
+    If no call is known, the `last` revision, an end, and that of a chain is behind all of them; another one led to them.
+    """
+    notes = transition.annotations
+    if transition.status and last:
+        return BEHIND
+    known = [seqs[key] for key in _keys(transition) if key in seqs]
+    if not known:
+        return BEFORE if STYLE in notes and not transition.status and not last else BEHIND
+    waits = WAITING in notes or bool(transition.status)  # else the wait has just ended
+    return max((seq, 1 if paused or not waits else -1) for seq, paused in known)
+
+
+def _keys(transition: Transition) -> list[str]:
+    """The calls at which a workflow was at a revision; at its end that which failed."""
+    notes = transition.annotations
+    if FAILED_CALL in notes or transition.status:
+        return [notes[FAILED_CALL]] if FAILED_CALL in notes else []
+    return [text.partition(":")[2] for text in json.loads(notes.get(POSITION, "[]"))]
+
+
+def _place(row: JournalRow) -> tuple[int, bool]:
+    """The number of a call, and whether it was recorded with the revision at which the run began to sleep, to wait, or to back off."""
+    return row.seq, row.kind.partition(MARK)[0].removesuffix(OPTIONAL) in ("sleep", "wait", *ATTEMPTS)
 
 
 def _in_turn(records: Sequence[_Record]) -> None:
@@ -132,13 +178,14 @@ def _in_turn(records: Sequence[_Record]) -> None:
 
 
 def _why(transition: Transition) -> str:
-    """What a run waits for since this revision, or how the try before it failed."""
+    """What a person did, what a run waits for since this revision, or how the try before it failed."""
     waits = ", ".join(transition.events) or ("its condition" if transition.polls else "")
     error = error_of(transition)
     attempt = 0 if transition.status else attempt_of(transition)
     told = "" if error is None else error_line(error.type, error.message)[:LINE]
     tried = "" if attempt < 2 else f"attempt {attempt - 1} failed: " if told else f"attempt {attempt}"
-    return "; ".join(filter(None, (f"waits for {waits}" if waits else "", f"{tried}{told}")))
+    note = transition.annotations.get(NOTE, "")
+    return "; ".join(filter(None, (note, f"waits for {waits}" if waits else "", f"{tried}{told}")))
 
 
 def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
@@ -154,7 +201,7 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
         )
         oldest = row.at or oldest
         awake = int(row.text) if kind == "sleep" and row.text.isdecimal() else 0
-        found.append(_Record(entry, oldest, oldest, 1, awake))
+        found.append(_Record(entry, oldest, oldest, (row.seq, 0), awake))
     _in_turn(found)
     return found
 

@@ -29,18 +29,7 @@ from stepflow.model.current import Current, enter
 from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.json_schema import schemas_text
-from stepflow.model.state import (
-    ATTEMPT,
-    DEADLINE,
-    ERROR,
-    POSITION,
-    RESOLVED,
-    UNFINISHED,
-    WAITING,
-    Transition,
-    wait_notes,
-    without_wait,
-)
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, UNFINISHED, WAITING, Transition, waiting
 
 
 @define(eq=False)
@@ -302,13 +291,13 @@ class StepAttempt(TransactedSteps):
 
     def _wait(self, task: Task) -> AttemptEffects:
         """The event is not published yet: release the run until it is, or until the deadline."""
-        before, deadline = self.transition.annotations, self._deadline(task)
+        deadline = self._deadline(task)
         if task.timeout_s is not None and deadline is None:
             deadline = self.clock.now() + microseconds(task.timeout_s)
         payloads = "" if task.payload is None else schemas_text({task.event: task.payload.type})
-        notes = without_wait(before) | wait_notes((task.event,), deadline, payloads)
-        if notes != before:  # redriven, retried, or otherwise in an older definition
-            self._on_done((yield self._commit(Transition(self.transition.to, notes), None)))
+        waits = waiting(self.transition, (task.event,), deadline, payloads)
+        if waits is not self.transition:  # redriven, retried, or otherwise in an older definition
+            self._on_done((yield self._commit(waits, None)))
         return self._release(deadline, event=task.event)
 
     def _recover(self, task: Task, failure: Exception, note: str) -> Generator[Member | Call, Any, Move | None]:
@@ -347,11 +336,8 @@ class StepAttempt(TransactedSteps):
             return self._end("failed", self.error)
         now = self.clock.now()
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
-        kept = {k: v for k, v in transition.annotations.items() if k != RESOLVED and (k != DEADLINE or int(v) > now)}
-        notes = {"attempt": str(attempt + 1), "error": self.error, "waiting": "delay"}
-        if self._unfinished:
-            notes["unfinished"] = str(self._unfinished)
-        return self._commit(Transition(transition.to, kept).with_notes(**notes), None, self._later(due))
+        again = outcomes.tried_again(transition, attempt + 1, self.error, self._unfinished, now)
+        return self._commit(again, None, self._later(due))
 
     def _made(self, member: Member) -> Generator[Member, Any, None]:
         """Commit, and end the run as cancelled if that was requested meanwhile."""

@@ -6,7 +6,7 @@ import logging
 
 from stepflow.engine.clock import Clock
 from stepflow.engine.remote.caller import FlowCaller, NotCalled
-from stepflow.engine.remote.host_table import HostTable, KnownHost
+from stepflow.engine.remote.host_table import HostTable
 from stepflow.engine.states.function_runner import NoHost
 from stepflow.errors import CallLost
 from stepflow.model import commands as c
@@ -34,26 +34,32 @@ class RemoteFunction(FlowFunction):
 
     async def _call(self, ctx: StateCtx) -> c.Command:
         """Call one host after another until one takes the State. A call that a host may have executed is not repeated here: it was an attempt."""
-        refusals: dict[str, NotCalled] = {}
+        refusals, pauses = dict[str, NotCalled](), dict[str, float]()
         while (one := self._table.choose(self.name, refusals)) is not None:
             self._table.begun(one)
             try:
                 command = await self._caller.call(one.host, ctx, self.options.hung_after_s, self._clock.now())
             except NotCalled as refusal:
                 refusals[one.host.url] = refusal
-                self._failed(one, refusal)
+                pauses[one.host.url] = self._table.failed(one)
             except CallLost as lost:
-                self._failed(one, lost)
+                self._log_pause(one.host.url, self._table.failed(one), lost)
                 raise
             else:
                 self._table.answered(one)
+                for url, pause_s in pauses.items():
+                    self._log_pause(url, pause_s, refusals[url])
                 return command
             finally:
                 self._table.ended(one)
         told = "; ".join(f"{url}: {why}" for url, why in refusals.items()) or "none that is registered can be called"
         refused = any(why.refused for why in refusals.values())
+        for url, pause_s in (
+            () if refused else pauses.items()
+        ):  # a run that is blocked has a record in the log, with each answer
+            self._log_pause(url, pause_s, refusals[url])
         raise NoHost(f"no host executes flow {self.name!r} now: {told}", refused)
 
-    def _failed(self, one: KnownHost, error: Exception) -> None:
-        if pause_s := self._table.failed(one):
-            log.warning("host %s is not called for %g s: flow %s: %s", one.host.url, pause_s, self.name, error)
+    def _log_pause(self, url: str, pause_s: float, error: Exception) -> None:
+        if pause_s:
+            log.warning("host %s is not called for %g s: flow %s: %s", url, pause_s, self.name, error)

@@ -28,7 +28,7 @@ from stepflow.model.ctx import StateCtx
 from stepflow.model.error_text import kind_of, loggable, message_of
 from stepflow.model.recovery import TRIED, left_alone, max_attempts, retry_after_s, tried
 from stepflow.model.retry import RetryPolicy
-from stepflow.model.state import UNFINISHED, State, Transition
+from stepflow.model.state import NOTE, UNFINISHED, State, Transition
 
 HOSTLESS_S = 2.0  # before a State is tried again that no host executes now
 ELSEWHERE_S = 2.0  # before a delay without commit is tried again whose functions are not all here
@@ -207,7 +207,8 @@ class FunctionAttempt(Attempt):
         notes = {TRIED: str(attempt), "stepflow.error": self.error, "stepflow.waiting": "delay"}
         if self.number > attempt and state.transition == self.state.transition:
             notes[UNFINISHED] = str(self.number - attempt)
-        again = Transition(state.transition.to, {**at_same_place(state, lease.rows).annotations, **notes})
+        before = {k: v for k, v in at_same_place(state, lease.rows).annotations.items() if k != NOTE}
+        again = Transition(state.transition.to, {**before, **notes})
         later = Enqueue(state.id, again.to, due, self.claim.row.priority)
         step = Step(state.id, lease.fence.epoch, state.rev, again, state.labels, state.annotations, None, later)
         await self.committer.submit(step)

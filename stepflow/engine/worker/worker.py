@@ -329,7 +329,7 @@ class Worker:
                 held = await self._committer.release(release)
                 if not held:
                     run_log.lost(attempt, lost_claim(*release.fence))
-                elif release.blocked:
+                elif release.blocked and release.blocked != attempt.claim.row.blocked:
                     run_log.blocked(attempt, release)
                 self.schedule_at(0 if release.events else NEVER if release.due is None else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`

@@ -18,7 +18,7 @@ from stepflow.server import audit
 from stepflow.server.audit import AuditEntry, AuditLog
 from stepflow.server.bulk_changes import BulkChanges
 from stepflow.server.errors import Refusal, refusal_of
-from stepflow.server.guard import authorize, caller_of
+from stepflow.server.guard import authorize, caller_of, server_url
 from stepflow.server.namespaces import Namespaces
 from stepflow.server.operator_api import actions, bulk, flows, runs, schedules, store
 from stepflow.server.operator_api.operation import Body, InNamespace, NoBody, Operation, OperatorCall
@@ -63,7 +63,7 @@ class OperatorApi:
             async with self._namespaces.engine(query.namespace) as engine:
                 if note is not None:
                     await note.begin()
-                answer = await operation.call(OperatorCall(engine, query, body, self, report))
+                answer = await operation.call(OperatorCall(engine, query, body, self, report, server_url(connection)))
         except asyncio.CancelledError:
             if note is not None:
                 await note.end("cancelled", ENDED_BEFORE)

@@ -62,7 +62,7 @@ class NoBody(Body, frozen=True, kw_only=True):
 class OperatorCall:
     """One call: the open engine of the namespace, the query and the body as they were checked, and the services of the server.
 
-    What changes many runs calls `report` with the number of runs so far.
+    What changes many runs calls `report` with the number of runs so far. `address` is the URL at which the caller reaches the server.
     """
 
     engine: ServedEngine
@@ -70,6 +70,7 @@ class OperatorCall:
     body: Any
     services: Any
     report: Callable[[int], object] | None = None
+    address: str = ""
 
     async def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How many runs there are, by flow and status, as a CountingQuery asks for them."""

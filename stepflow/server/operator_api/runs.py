@@ -150,7 +150,7 @@ async def get_run(call: OperatorCall) -> RunDetails:
     """Read one run."""
     run_id = call.query.id
     run, record = call.engine.get(run_id), await call.engine.client.load(run_id)
-    info, lines = await run.info(), (await run.explain()).splitlines()
+    info, lines = await run.info(), (await run.explain(store=call.address)).splitlines()
     children = await call.engine.client.open_children(run_id, SHOWN)
     value, unreadable = readable(record.exchange)
     return RunDetails(info, value, unreadable, lines, [child.id for child in children])
@@ -158,7 +158,7 @@ async def get_run(call: OperatorCall) -> RunDetails:
 
 async def explain_run(call: OperatorCall) -> Explanation:
     """Tell why a run does not move."""
-    return Explanation(call.query.id, (await call.engine.get(call.query.id).explain()).splitlines())
+    return Explanation(call.query.id, (await call.engine.get(call.query.id).explain(store=call.address)).splitlines())
 
 
 async def get_history(call: OperatorCall) -> HistoryPage:

@@ -14,6 +14,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.model.data import ALIAS_PREFIX
 from stepflow.model.state import STYLE, State
 from stepflow.server.errors import Refusal
+from stepflow.server.guard import server_url
 from stepflow.server.operator_api.runs import readable
 from stepflow.server.ui.json_tree import json_tree
 from stepflow.server.ui.run_asks import buttons_of
@@ -62,7 +63,7 @@ async def show(view: View) -> Mapping[str, Any]:
     return {
         "run": info,
         "actions": buttons_of(view, info),
-        "explanation": (await run.explain()).splitlines(),
+        "explanation": (await run.explain(store=server_url(view.request))).splitlines(),
         "facts": _facts(info),
         "picture_title": picture_title,
         "picture": picture,
