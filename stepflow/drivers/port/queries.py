@@ -237,7 +237,8 @@ class DueSummary:
     """What is ahead for a set of flows: enough for an engine to know how long it may sleep.
 
     `next_due` is the earliest due time of an unowned row that this worker may claim (None: no such row), `suspects` how
-    many due rows have two crashes or more, `owned` the rows held, by owner id, `head` the newest revision. `timeline` is another number after the store lost
+    many due rows have two crashes or more, `owned` the rows held, by owner id (a store where counting them costs too much
+    names all other owners that may hold one, with 1 each), `head` the newest revision. `timeline` is another number after the store lost
     revisions that were visible before, as after a failover to a standby that lagged. `schedule` is when the first schedule of the
     namespace is due, whatever its flow. `trusted_s` is for how many seconds all this holds where no change is reported.
     """

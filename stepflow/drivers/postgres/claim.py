@@ -140,10 +140,10 @@ class PostgresClaims:
     def __init__(
         self, runner: TransactionRunner, shards: Shards, owners: PostgresOwners, lock: Statement, polling: set[int]
     ) -> None:
-        self._runner, self._shards, self._owners, self._owner = runner, shards, owners, owners.me.id
+        self._runner, self._shards, self._owners, self.owner = runner, shards, owners, owners.me.id
         self._lock = (runner.sql(lock[0]), lock[1])
         self.starts = ClaimStarts(shards)
-        self.limited = Limited(runner, shards, self._owner, self._lock, self.starts)
+        self.limited = Limited(runner, shards, self.owner, self._lock, self.starts)
         self._polling = polling
         self._newest = 0  # the largest epoch that was handed out here: later ones are claims whose answer got lost
 
@@ -176,7 +176,7 @@ class PostgresClaims:
         taken = QueueRow(
             restored(flow),
             due,
-            self._owner,
+            self.owner,
             epoch,
             claim_rev,
             priority,
@@ -191,7 +191,7 @@ class PostgresClaims:
 
     def _lost(self, connection: Connection) -> list[Any] | None:
         """The rows of a claim that was done before its connection broke."""
-        text, more = self._runner.sql(MINE), (stored(self._owner), self._newest)
+        text, more = self._runner.sql(MINE), (stored(self.owner), self._newest)
         parts = fetch_all(connection, *[(text, (shard, *more)) for shard in self._shards.all])
         return [row for rows in parts for row in rows] or None
 
@@ -229,7 +229,7 @@ class PostgresClaims:
             fetch_all(connection, *begin)
             begin, epochs = [], drawn_epochs(self._runner, connection, sum(counts.values()))
         takes = [
-            take_of(self._runner, partition, request, number, self._owner, epochs)
+            take_of(self._runner, partition, request, number, self.owner, epochs)
             for partition, number in counts.items()
         ]
         return fetch_all(connection, *begin, *takes, ("commit", ()))[len(begin) : -1]
@@ -245,7 +245,7 @@ class PostgresClaims:
         for promoted in (False, True):
             ranges, sleepers = self.starts.ranges(shard, flow, now)
             partition = PostgresPartition(shard, flow, ranges=ranges)
-            wanted = (*values(partition, request, request.limit), stored(self._owner), *self._lock[1], promoted)
+            wanted = (*values(partition, request, request.limit), stored(self.owner), *self._lock[1], promoted)
             text = self._runner.sql(TAKE_PLAIN)
             rows = connection.execute(
                 text, (*wanted, first, *rest, *ranges, sleepers, *lines.fresh), prepare=True

@@ -16,7 +16,7 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.postgres.line_starts import UNKNOWN, Lines, LineStarts, Looks
-from stepflow.drivers.postgres.ranges import FIRST, LATE, LOOK_EVERY, LOOKS, MANY, WHOLE, Ranges, ranges_of
+from stepflow.drivers.postgres.ranges import FIRST, LATE, LOOK_EVERY, LOOKS, MANY, WHOLE, Ranges, joined, ranges_of
 from stepflow.drivers.postgres.rows import Shards
 
 DEAD_ROWS = "pg_stat_get_dead_tuples('stepflow.queue'::regclass)"  # how many the server estimates
@@ -85,6 +85,12 @@ class ClaimStarts:
     def lines(self, shard: str, flow: str, now: int) -> Lines:
         """What is known of the ready rows with limits."""
         return self._lines.of(shard, flow, now) if self.used else UNKNOWN
+
+    def behind(self, shard: str, flows: Iterable[str], now: int) -> tuple[str, ...]:
+        """The values of two searches of ready rows of these flows: of those without limits, then of those with limits."""
+        ready = {(shard, flow): self.ranges(shard, flow, now)[0] for flow in flows}
+        lines = {(shard, flow): self.lines(shard, flow, now) for flow in flows}
+        return *joined(ready), *joined({part: WHOLE if some.any_left else some.fresh for part, some in lines.items()})
 
     def looked(self, shard: str, flow: str, now: int, before: Lines, looks: Looks, taken: Iterable[str]) -> None:
         """A claim that knew `before` looked at the rows with limits, and took those with these ids: all that it chose."""

@@ -30,6 +30,7 @@ from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
+from stepflow.drivers.postgres.claim_start import ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.exchanges import whole_texts
 from stepflow.drivers.postgres.held_limits import HeldLimits
@@ -71,15 +72,32 @@ PRUNED_IDS = (
 )
 
 _ROWS = "(select count(*) from stepflow.queue q where q.shard = $1 and q.flow = any($2::text[]) and q.partition ="
-NOT_DUE = (
-    "select "
-    + " + ".join(f"{_ROWS} {partition} and q.blocked <> '')" for partition in (1, 2, 4))
-    + f", {_ROWS} 0 and q.due > $3)"
-    + "".join(f" + {_ROWS} {partition} and q.due > $3 and q.blocked = '')" for partition in (1, 2, 4))
-    + " + (select count(*) from stepflow.states s where s.shard = $1 and s.flow = any($2::text[])"
-    " and s.waiting like 'event:_%' and s.delay is null"
-    " and not exists (select 1 from stepflow.queue q where q.shard = $1 and q.id = s.id))"
+# The same of ready rows behind the starts of claims, which begin with parameter `n`.
+_BEHIND = (
+    "(select count(*) from unnest(${n[0]}::text[], ${n[1]}::text[], ${n[2]}::bigint[], ${n[3]}::bigint[], ${n[4]}::text[],"
+    " ${n[5]}::bigint[]) as m (shard, flow, priority, due, id, below) cross join lateral (select 1 from stepflow.queue q"
+    " where q.shard = m.shard and q.flow = m.flow and (q.priority, q.due, q.id) > (m.priority, m.due, m.id)"
+    " and q.priority < m.below and q.partition ="
 )
+_BEHIND_ORDER = " order by q.priority, q.due, q.id offset 0) r)"
+
+
+def _not_due(behind: bool) -> str:
+    ready, limited = (_BEHIND.format(n=range(first, first + 6)) if behind else _ROWS for first in (4, 10))
+    end = _BEHIND_ORDER if behind else ")"
+    places = ((ready, 1, end), (_ROWS, 2, ")"), (limited, 4, end))
+    return (
+        "select "
+        + " + ".join(f"{rows} {partition} and q.blocked <> ''{end}" for rows, partition, end in places)
+        + f", {_ROWS} 0 and q.due > $3)"
+        + "".join(f" + {rows} {partition} and q.due > $3 and q.blocked = ''{end}" for rows, partition, end in places)
+        + " + (select count(*) from stepflow.states s where s.shard = $1 and s.flow = any($2::text[])"
+        " and s.waiting like 'event:_%' and s.delay is null"
+        " and not exists (select 1 from stepflow.queue q where q.shard = $1 and q.id = s.id))"
+    )
+
+
+NOT_DUE, NOT_DUE_BEHIND = _not_due(behind=False), _not_due(behind=True)
 ENDED = (
     f"select u.id from unnest($2::text[]) as u (id) left join {by_id('states', 'x.status')} s on true"
     " where s.status is distinct from ''"
@@ -93,6 +111,7 @@ class PostgresReader:
     runner: TransactionRunner
     shards: Shards
     head: VisibleRev
+    starts: ClaimStarts
     connection: Connection
 
     def answer(self, query: TableQuery) -> Answer:
@@ -128,8 +147,10 @@ class PostgresReader:
 
     def not_due(self, query: NotDueQuery) -> list[int]:
         """The two numbers, in one round trip. Raises InboxNotEmpty when the inbox is to be applied first."""
-        text, rest = self.runner.sql(NOT_DUE), (texts(list(query.flows)), query.now)
-        looks = [(text, (shard, *rest)) for shard in self.shards.all]
+        starts, rest = self.starts, (texts(list(query.flows)), query.now)
+        text = self.runner.sql(NOT_DUE_BEHIND if starts.used else NOT_DUE)
+        more = [starts.behind(shard, query.flows, query.now) if starts.used else () for shard in self.shards.all]
+        looks = [(text, (shard, *rest, *behind)) for shard, behind in zip(self.shards.all, more, strict=True)]
         posted, *found = fetch_all(self.connection, (self.runner.sql(POSTED), (texts(self.shards.all),)), *looks)
         if posted:
             raise InboxNotEmpty

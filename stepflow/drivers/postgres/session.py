@@ -185,7 +185,7 @@ class PostgresStore(Store):
         return self._reader(connection).answer(query)
 
     def _reader(self, connection: Connection) -> PostgresReader:
-        return PostgresReader(self._runner, self._shards, self._head, connection)
+        return PostgresReader(self._runner, self._shards, self._head, self._claims.starts, connection)
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         def ask(connection: Connection) -> DueSummary:
