@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -18,8 +19,10 @@ from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.http.client import ServerClient
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.step import Step
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import OutcomeUnknown, RevMismatch, StoreError, Unavailable
+from stepflow.model.state import Transition
 from stepflow.testing.conformance.kit import FLOWS, NOW, creation, numbers
 from tests.http.served import Served
 from tests.ports import free_port, refusing_port
@@ -46,7 +49,7 @@ class Cutter:
             threading.Thread(target=self._hand_on, args=(client,), daemon=True).start()
 
     def _hand_on(self, client: socket.socket) -> None:
-        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:  # it may be down
             while request := _message(client):
                 server.sendall(request)
                 answer = _message(server)
@@ -252,10 +255,43 @@ def test_the_outcome_of_a_write_that_the_killed_server_did_not_answer_is_unknown
 
     cutter = Cutter(server.port, restarts)
     store = HttpDriver(f"http://127.0.0.1:{cutter.port}").connect("", Owner("a", "host", 1), NOW)
-    with pytest.raises(OutcomeUnknown, match="was restarted; it may have carried out 'commit'"):
-        store.commit([creation("r1")], NOW)
-    assert isinstance(store.commit([creation("r1")], NOW)[0], RevMismatch)
+    (known,) = store.commit([creation("r1")], NOW)
+    assert isinstance(known, RevMismatch)  # it was carried out: those who start a run look whether it is theirs
+    (claim,) = store.claim(FLOWS, NOW, 1)
+    cutter.cut = 0
+    assert claim.record is not None
+    state = claim.record.state
+    step = Step("r1", claim.fence.epoch, state.rev, Transition("f", {}), state.labels, state.annotations, None, None)
+    (unknown,) = store.commit([step], NOW)
+    assert isinstance(unknown, OutcomeUnknown)
+    assert "was restarted; it may have carried out 'commit'" in str(unknown)
     store.close()
+    cutter.close()
+
+
+@pytest.mark.parametrize("method", [b"commit", b"claim", b"release"])
+def test_a_worker_that_ends_when_it_is_idle_outlives_a_restart_in_a_write(server, method):
+    flow = (
+        named("adds", list[int]).do("a", add_one).do("b", add_one).wait_event("e", "told", int, list.append).compile()
+    )
+    with Engine(f"http://127.0.0.1:{server.port}") as engine:
+        for number in range(3):
+            engine.start(flow, [], id=f"r{number}").publish("told", 7)
+
+    def restarts(request: bytes) -> bool:
+        if asked := request.split(b"\r\n")[0].split(b" ")[1].endswith(b"/" + method) and cutter.cut == 0:
+            server.kill()
+            server.start()
+        return asked
+
+    cutter = Cutter(server.port, restarts)
+    with Engine(f"http://127.0.0.1:{cutter.port}") as engine:
+        engine.register(flow)
+        if method == b"release":
+            engine.start(flow, [], id="waits")
+        assert engine.run_until_idle().completed == 3
+        assert [engine.get(f"r{number}").result() for number in range(3)] == [[0, 1, 7]] * 3
+        assert cutter.cut == 1
     cutter.close()
 
 

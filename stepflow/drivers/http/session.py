@@ -24,16 +24,26 @@ from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
-from stepflow.errors import OutcomeUnknown, StoreError, TooLarge
+from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError, TooLarge
 
 LARGEST = 16 << 20  # bytes of a request that commits several members
 FORMAT = 2  # of the calls; a server of another one refuses
 
 
+class Restarted(OutcomeUnknown):
+    """The server was restarted, and may have carried out the call before."""
+
+
+def _found_out(member: Member, result: CommitResult, before: Restarted) -> CommitResult:
+    """The result of a member that was sent a second time. At a new run whose id exists those look who start it."""
+    creates = isinstance(member, Commit) and any(write.created is not None for write in member.writes)
+    return before if isinstance(result, LostClaim | RevMismatch) and not creates else result
+
+
 class HttpStore(Store):
     """Every method is one request. A session that the server does not know any more is opened again, for the same owner.
 
-    A write that was sent before that happened, without an answer, may have been carried out: OutcomeUnknown.
+    Another write than a commit that was sent before that happened, without an answer, may have been carried out: OutcomeUnknown.
     """
 
     takes_deltas = False  # the server's store makes them
@@ -72,7 +82,7 @@ class HttpStore(Store):
                     if self._session == session:
                         self._session = self._open(now)
                 if writes and gone.sent:
-                    raise OutcomeUnknown(
+                    raise Restarted(
                         f"the server at {self._client.address} was restarted; it may have carried out {method!r} before"
                     ) from None
 
@@ -93,16 +103,30 @@ class HttpStore(Store):
                 self._client.close()
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
-        """One request for the whole batch, unless it is large: its members do not depend on each other."""
-        return self._commit(dump(batch, list[Member]), now)
+        """One request for the whole batch, unless it is large: its members do not depend on each other.
 
-    def _commit(self, members: list[Any], now: int) -> list[CommitResult]:
-        try:
-            largest = LARGEST if len(members) > 1 else None
-            return load_results(self._call("commit", now=now, writes=True, largest=largest, batch=members))
-        except TooLarge as error:
-            if len(members) < 2:
-                return [error]
+        If the server was restarted before it answered, the batch is sent again. Members of which nothing was done are done then, events and
+        cancels have ids; one that the claim or the revision refuses may have been done before: OutcomeUnknown is its result.
+        """
+        return self._commit(batch, now)
+
+    def _commit(self, members: Sequence[Member], now: int) -> list[CommitResult]:
+        batch, before = dump(list(members), list[Member]), None
+        while True:
+            try:
+                largest = LARGEST if len(members) > 1 else None
+                plain = self._call("commit", now=now, writes=True, largest=largest, batch=batch)
+            except Restarted as error:
+                before = error
+            except TooLarge as error:
+                if len(members) < 2:
+                    return [error]
+                break
+            else:
+                results = load_results(plain)
+                if before is None:
+                    return results
+                return [_found_out(*one, before) for one in zip(members, results, strict=True)]
         middle = len(members) // 2
         return self._commit(members[:middle], now) + self._commit(members[middle:], now)
 

@@ -41,6 +41,11 @@ class Executions:
         """Whether an execution in the background does more than wait for news."""
         return len(self._background) > sum(execution.waiting for execution in self.running)
 
+    @property
+    def ids(self) -> set[str]:
+        """The States at which they are."""
+        return {execution.lease.id for execution in self.running}
+
     async def in_background(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run an execution that no caller waits for; it is not part of the execution that started it.
 

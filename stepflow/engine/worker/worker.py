@@ -32,7 +32,7 @@ from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slo
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
-from stepflow.errors import LostClaim, PauseRequested, RevMismatch, StoreError, StoreReplaced
+from stepflow.errors import LostClaim, OutcomeUnknown, PauseRequested, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.family import PARENT
@@ -44,6 +44,7 @@ log = logging.getLogger("stepflow")
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
 MAX_SLEEP_S = 1.0  # between two looks at the clock: one that jumps is noticed after this time
 SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
+MOST_UNKNOWN = 20  # writes of unknown outcome after which a worker that ends when it is idle goes on: the store tells what was done
 BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
 
 
@@ -71,13 +72,12 @@ class Worker:
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
         self._redefinition, self._firing, self._wake = redefinition, firing, asyncio.Event()
-        self._loop, self.ended = asyncio.get_running_loop(), Counter[str]()
-        self.guard = Guard("worker", MAX_SLEEP_S)
+        self._loop, self.ended, self.guard = asyncio.get_running_loop(), Counter[str](), Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
-        self._lent = LentSlots(concurrency)
+        self._lent, self._quarantine, self._turns = LentSlots(concurrency), Quarantine(), Turns()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._task: asyncio.Task[Any] | None = None  # the one that claims
-        self._unreleased, self._quarantine, self._turns = UnreleasedClaims(store, clock), Quarantine(), Turns()
+        self._unreleased = UnreleasedClaims(store, clock, owner, lambda: {*self._held, *executions.ids})
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked, self._trusted_s = float("-inf"), 0.0  # when `next_due` was asked; how long the answer holds
         self._stopping, self._retry_commits, self._until_idle = False, False, False
@@ -85,6 +85,7 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
+        self._unknown = 0  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
         notifier.on_wait(self._lend)
@@ -136,8 +137,8 @@ class Worker:
             attempt.interrupt()
 
     async def run(self, until_idle: bool) -> bool:
-        """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it."""
-        self._next_due, self._interrupt = 0, None
+        """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it, but for writes of unknown outcome."""
+        self._next_due, self._interrupt, self._unknown = 0, None, 0
         self._task, self._until_idle, self._retry_commits = asyncio.current_task(), until_idle, not until_idle
         while not self._stopping:
             self._wake.clear()
@@ -206,7 +207,8 @@ class Worker:
         if isinstance(error, StoreReplaced):
             log.error("the worker ends: %s", error)
             raise error
-        if until_idle:
+        self._unknown += isinstance(error, OutcomeUnknown)
+        if until_idle and (self._unknown > MOST_UNKNOWN or not isinstance(error, OutcomeUnknown)):
             raise error
         log.error("the store failed, trying again: %s", error)
         self._next_due = 0
@@ -372,8 +374,7 @@ class Worker:
             self._next_due = 0
             return False
         self.idle_until = None if first >= NEVER else first
-        others = [owner for owner in ahead.owned if owner != self._owner]
-        if not others:
+        if not (others := [owner for owner in ahead.owned if owner != self._owner]):
             return True
         await self._committer.call(self._heartbeat.beat)
         if self._clock.virtual or all(self._heartbeat.verdicts.get(owner) == "alive" for owner in others):
