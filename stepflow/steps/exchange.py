@@ -24,6 +24,12 @@ _FORMS = ("typing", "types", "typing_extensions")  # modules whose objects are t
 class UnstorableExchange(DefinitionError, CodecError):
     """A type inside the exchange cannot be stored as JSON; `problems` has its path, e.g. `Order.lines[].price`."""
 
+    __module__, __qualname__ = "stepflow.errors", "DefinitionError"  # the name that callers see, and can import
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (_kind, args, attributes) = super().__reduce__()
+        return rebuild, (DefinitionError, args, attributes)
+
 
 def is_opaque(type_: Any) -> bool:
     """Whether it is a plain class of the program, which only `apply` can use: an engine refuses it when it is registered."""

@@ -16,6 +16,12 @@ _FIXED = (str, bytes, int, float, tuple, frozenset)
 class BadReturn(DefinitionError):
     """A user function returned a value that is not allowed; a retry cannot help, so no handler is asked."""
 
+    __module__, __qualname__ = "stepflow.errors", "DefinitionError"  # the name that callers see, and can import
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (_kind, args, attributes) = super().__reduce__()
+        return rebuild, (DefinitionError, args, attributes)
+
 
 def step_check(scope: str) -> Check:
     """Check of a step: ignores any value but another exchange; always target 0."""

@@ -8,8 +8,9 @@ import pickle
 import pytest
 
 import stepflow
-from stepflow import errors
+from stepflow import errors, named
 from stepflow.errors import StepflowError
+from stepflow.steps.return_value import BadReturn
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StepflowError)]
 ARGUMENTS = {
@@ -72,3 +73,24 @@ def test_the_door_has_every_error():
 def test_an_error_without_a_message_has_no_colon(message, line):
     assert str(errors.RunFailed("r", "ValueError", message)) == f"run 'r' failed: {line}"
     assert str(errors.StepFailed("k", "ValueError", message)) == f"step 'k' failed: {line}"
+
+
+def test_errors_inside_the_library_have_the_names_of_those_that_callers_can_import():
+    class Handle:
+        pass
+
+    flow = named("returns", dict[str, int]).do("a", lambda order: {**order}).compile()
+    with stepflow.Engine("memory://") as engine:
+        engine.register(flow)
+        run = engine.start(flow, {"a": 1})
+        engine.run_until_idle()
+        error = run.info().error
+    assert (error.type, "which would be lost" in error.message) == ("DefinitionError", True)
+    with pytest.raises(errors.DefinitionError) as unstorable:
+        named("keeps", dict[str, Handle]).do("a", lambda order: None).compile()
+    assert isinstance(unstorable.value, errors.CodecError)
+    for one in (unstorable.value, BadReturn("a: wrong")):
+        one.add_note("in step a")
+        assert f"{type(one).__module__}.{type(one).__qualname__}" == "stepflow.errors.DefinitionError"
+        back = pickle.loads(pickle.dumps(one))
+        assert (type(back), back.problems, back.__notes__) == (errors.DefinitionError, one.problems, ["in step a"])
