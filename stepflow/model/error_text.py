@@ -17,6 +17,7 @@ _attributes = _accessors["__dict__"].__get__
 _traceback = _accessors["__traceback__"].__get__
 _args = _accessors["args"]
 _cause = _accessors["__cause__"]
+_parts: Any = BaseExceptionGroup.exceptions
 _context = _accessors["__context__"]
 _qualname = type.__dict__["__qualname__"].__get__
 
@@ -83,6 +84,12 @@ def set_args(error: BaseException, args: tuple[Any, ...]) -> None:
 def cause_of(error: BaseException) -> BaseException | None:
     """The exception that this one was raised from."""
     found: BaseException | None = _cause.__get__(error)
+    return found
+
+
+def parts_of(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions of a group; none of another exception."""
+    found: tuple[BaseException, ...] = _parts.__get__(error) if issubclass(type(error), BaseExceptionGroup) else ()
     return found
 
 

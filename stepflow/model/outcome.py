@@ -7,7 +7,7 @@ from functools import lru_cache
 from types import FrameType, TracebackType
 
 from stepflow.errors import RunFailed, StepflowError
-from stepflow.model.error_text import cause_of, formatted, kind_of, message_of, traceback_of
+from stepflow.model.error_text import cause_of, formatted, kind_of, message_of, parts_of, traceback_of
 from stepflow.model.recovery import TRIED
 from stepflow.model.state import (
     CHILDREN,
@@ -41,7 +41,7 @@ def describe(error: BaseException) -> str:
     The traceback starts at the user's function; it is empty for an error of this library that no code of a user led to: its message says
     what is wrong. Never raises, whatever the exception's class does.
     """
-    own = isinstance(error, StepflowError) and not _is_of_user(error)
+    own = issubclass(type(error), StepflowError) and not _is_of_user(error)
     text = "" if own else formatted(error, user_frames(traceback_of(error)))
     return json.dumps(
         {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}, ensure_ascii=True
@@ -64,7 +64,7 @@ def _is_of_user(error: BaseException, depth: int = 0) -> bool:
         if not code.f_code.co_filename.startswith("<cattrs") and not _LIBRARIES & {_package(code)}:
             return True
         frame = frame.tb_next
-    causes = [cause_of(error), *(error.exceptions if isinstance(error, BaseExceptionGroup) else ())]
+    causes = [cause_of(error), *parts_of(error)]
     return depth < MAX_CAUSES and any(one is not None and _is_of_user(one, depth + 1) for one in causes)
 
 

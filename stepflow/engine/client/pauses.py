@@ -61,9 +61,9 @@ class Pauses:
         if name not in known:
             similar = suggest(name, known)
             log.warning(
-                "flow %r is paused, but no worker at work has registered it, and no run of it is stored%s; to take the pause back"
-                " resume the flow of this name",
-                name, f": did you mean {similar!r}?" if similar else "", extra={"event": "paused", "flow": name},
+                "flow %r is paused, but no worker at work has registered it, and no run of it is stored%s To take the pause back,"
+                " resume the flow of this name.",
+                name, f": did you mean {similar!r}?" if similar else ".", extra={"event": "paused", "flow": name},
             )  # fmt: skip
 
     def _changed(self, run_id: str) -> None:
