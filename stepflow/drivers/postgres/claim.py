@@ -30,6 +30,7 @@ from stepflow.drivers.postgres.partitions import (
     PLAIN,
     PROMOTE,
     PROMOTED,
+    RECORD,
     TAKEN,
     PostgresPartition,
     Request,
@@ -43,9 +44,9 @@ from stepflow.drivers.postgres.partitions import (
     values,
 )
 from stepflow.drivers.postgres.pauses import NAMES
-from stepflow.drivers.postgres.query import TEXT, read_run
+from stepflow.drivers.postgres.query import read_run
 from stepflow.drivers.postgres.ranges import BEHIND, joined
-from stepflow.drivers.postgres.rows import CREATED, STATE, Shards
+from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.model.lifecycle import QueueRow
 
@@ -66,7 +67,6 @@ MOST_POLLING = 65_536
 # (unless $10: it did what it could) but a few without limits, which are taken as they are if no other row is ready: such are the
 # polls of a worker that keeps up with them. Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
 # $16 to $20: where to begin, $21 to $24 the same for rows with limits.
-# The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
@@ -86,10 +86,7 @@ with f as materialized (
     select * from p where (select $10::boolean or not late from g) union all select * from d
 ), {taken}
 select taken.*, r.*, f.posted, f.paused, f.special, g.late, f.anything, f.dead from f cross join g
-left join taken on true left join lateral (
-    select {state}, {created}, {text} from stepflow.states s cross join {exchange} h
-    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
-) r on true
+left join taken on true {record}
 """.format(
     limited=BEHIND.format(
         m=["$21", "$22", "$23", "$24"],
@@ -98,9 +95,6 @@ left join taken on true left join lateral (
         number=1,
         lock="",
     ),
-    state=STATE,
-    created=CREATED,
-    text=TEXT,
     special=DUE.format(q="x") + MET.format(q="x"),
     dead=DEAD_ROWS,
     paused="(select 1 from stepflow.paused_flows x where x.shard = $1 and x.flow = $2 order by x.flow limit 1) is not null",
@@ -120,7 +114,7 @@ left join taken on true left join lateral (
         )
     ),
     taken=TAKEN,
-    exchange=found("history", "x.shard = $1 and x.rev = s.exchange_rev", "x.exchange"),
+    record=RECORD,
 )
 MINE = f"""
 select q.id, coalesce(q.epoch, s.epoch), q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits,

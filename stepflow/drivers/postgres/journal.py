@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 from stepflow.drivers.port.journal import JournalQuery, JournalRow, Progress, progress_of
 from stepflow.drivers.port.rules import Changes
 from stepflow.drivers.port.step import Append
 from stepflow.drivers.postgres.arrays import flags, numbers, restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
+from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.lookup import found, located
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
@@ -47,11 +49,17 @@ delete from stepflow.journal t using unnest($2::text[], $3::text[]) as u (run_id
     )
 }
 """
+BETWEEN = "\1\3"
 _COLUMNS = "run_id, key, kind, name, text, failed, seq, epoch, written_at"
+# One row per run with all columns joined, which is fetched and divided several times as fast as a thousand rows.
+_JOINED = ", ".join(
+    [f"string_agg(j.{column}, e'\\x01\\x03')" for column in ("key", "kind", "name", "text")]
+    + ["string_agg(case when j.failed then 't' else 'f' end, '')"]
+    + [f"string_agg(j.{column}::text, ',')" for column in ("seq", "epoch", "written_at")]
+)
 READ = (
-    "select j.* from unnest($2::text[]) as u (id) cross join "
-    + found("journal", "x.shard = $1 and x.run_id = u.id", _COLUMNS)
-    + " j"
+    f"select u.id, j.* from unnest($2::text[]) as u (id) cross join lateral (select {_JOINED}"
+    " from stepflow.journal j where j.shard = $1 and j.run_id = u.id) j where j.* is not null"
 )
 READ_KEY = (
     "select j.* from unnest($2::text[]) as u (id) cross join "
@@ -149,15 +157,38 @@ def kept(runner: TransactionRunner, connection: Connection, shards: Shards, chan
 def read_journals(
     runner: TransactionRunner, connection: Connection, shards: Shards, query: JournalQuery
 ) -> list[tuple[JournalRow, ...]]:
-    """The rows of each run that the query asks for."""
+    """The rows of each run that the query asks for. Raises InboxNotEmpty when the inbox is to be applied first."""
     ids, (statement, more) = query.ids, _part(query)
     journals: dict[str, list[JournalRow]] = {run_id: [] for run_id in ids}
     parts = [(runner.sql(statement), (shard, texts(some), *more)) for shard, some in shards.split(ids).items()]
-    for rows in fetch_all(connection, *parts) if parts else ():
+    posted, *found = fetch_all(connection, (runner.sql(POSTED), (texts(shards.all),)), *parts)
+    if posted:
+        raise InboxNotEmpty
+    for rows in found:
+        if query.whole:
+            journals |= {restored(run_id): _divided(*columns) for run_id, *columns in rows}
+            continue
         for run_id, key, kind, name, text, *given in rows:
             row = JournalRow(restored(key), restored(kind), restored(name), restored(text), *given)
             journals[restored(run_id)].append(row)
-    return [tuple(sorted(journals[run_id], key=_seq)) for run_id in ids]
+    return [tuple(sorted(journals[run_id], key=attrgetter("seq"))) for run_id in ids]
+
+
+def _divided(
+    keys: str, kinds: str, names: str, values: str, failed: str, seqs: str, epochs: str, times: str
+) -> list[JournalRow]:
+    """The rows of a run from its joined columns."""
+    columns = [divided(joined) for joined in (keys, kinds, names, values)]
+    flags_of = [one == "t" for one in failed]
+    counts = [map(int, joined.split(",")) for joined in (seqs, epochs, times)]
+    return list(map(JournalRow._make, zip(*columns, flags_of, *counts, strict=True)))
+
+
+def divided(joined: str) -> list[str]:
+    """The texts of a joined column. In a stored text each \\1 begins a pair, which is none of the separators."""
+    if "\1\1" not in joined and "\1\2" not in joined:
+        return joined.split(BETWEEN)
+    return [restored(item.replace("\1\4", "\1\1")) for item in joined.replace("\1\1", "\1\4").split(BETWEEN)]
 
 
 def _part(query: JournalQuery) -> tuple[str, tuple[object, ...]]:
@@ -168,10 +199,6 @@ def _part(query: JournalQuery) -> tuple[str, tuple[object, ...]]:
     if query.key is not None:
         return READ_KEY, (*between, stored(query.key))
     return READ_LAST if query.last else READ_FIRST, (*between, query.limit)
-
-
-def _seq(row: JournalRow) -> int:
-    return row.seq
 
 
 def progress_by(

@@ -17,8 +17,10 @@ from attrs import evolve, field, frozen
 from stepflow.drivers.port.turns import Candidate
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.claim_start import ClaimStarts
-from stepflow.drivers.postgres.lookup import by_id, either
+from stepflow.drivers.postgres.lookup import by_id, either, found
+from stepflow.drivers.postgres.query import TEXT
 from stepflow.drivers.postgres.ranges import BEHIND, FIRST, WHOLE, Ranges
+from stepflow.drivers.postgres.rows import CREATED, STATE
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner
 from stepflow.model.lifecycle import SUSPECT
 
@@ -75,7 +77,13 @@ TAKEN = f"""c as materialized (
     from c where {QUEUE_ROW}
     returning q.id, c.epoch, q.flow, q.due, q.claim_rev, q.priority, q.crashes, q.cancel, q.limits, q.unfinished, c.polls
 )"""
-_TAKE = "with u as materialized ({rows}), {taken} select * from taken"
+# The record comes along unless the State was changed since the statement began: its exchange and events may not be in view.
+RECORD = f"""left join lateral (
+    select {STATE}, {CREATED}, {TEXT} from stepflow.states s
+    cross join {found("history", "x.shard = $1 and x.rev = s.exchange_rev", "x.exchange")} h
+    where s.shard = $1 and s.id = taken.id and s.rev = taken.claim_rev and coalesce(s.delay, 0) = 0 limit 1
+) r on true"""
+_TAKE = "with u as materialized ({rows}), {taken} select * from taken " + either(RECORD, "")
 _SORTED = "select {columns} from stepflow.queue q where {where} order by q.priority, q.due, q.id limit {number}{lock}"
 _LOOK = {"columns": "q.priority, q.due, q.id, q.partition", "number": "$5", "lock": ""}
 _LOCK = {

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
+from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, NotDueQuery, OwnerQuery
 from stepflow.drivers.port.rules import decide_release
@@ -175,8 +176,10 @@ class PostgresStore(Store):
         return self._drained(lambda: self._runner.run(lambda c: self._answer(c, query)))
 
     def _answer(self, connection: Connection, query: Query) -> Any:
-        if isinstance(query, NotDueQuery):
-            return self._reader(connection).not_due(query)
+        if isinstance(
+            query, NotDueQuery | JournalQuery
+        ):  # which look into the inbox themselves, in the same round trip
+            return self._reader(connection).answer(query)
         (posted,) = fetch_all(connection, (self._runner.sql(POSTED), (texts(self._shards.all),)))
         if posted:
             raise InboxNotEmpty
