@@ -80,6 +80,19 @@ def postgres() -> Iterator[Any]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def profile() -> Iterator[Any]:
+    """A profile of the Chromium of this test process; an empty tab keeps what a new one would load again: half a second of a processor."""
+    from tests.ui.browser import Browser
+
+    browser = Browser()
+    profile = browser.context(viewport={"width": 1200, "height": 800})
+    profile.new_page()
+    yield profile
+    profile.close()
+    browser.close()
+
+
 def hear_interrupts() -> None:
     """A shell that runs the tests in the background hands down that SIGINT is ignored, also to the processes of tests."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

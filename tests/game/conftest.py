@@ -14,11 +14,18 @@ from tests.ports import free_port
 sys.path.append(str(FOLDER))  # the modules of the example have names that nothing else has
 
 
-@pytest.fixture
-def server(tmp_path) -> Iterator[Server]:
-    server = Server(tmp_path, free_port())
-    server.start()
+@pytest.fixture(scope="module")
+def started(tmp_path_factory) -> Iterator[Server]:
+    """The server of a module: each test has games of its own on it."""
+    server = Server(tmp_path_factory.mktemp("game"), free_port())
     yield server
     if server.process is not None:
-        printed = server.kill()
-        assert not re.search("Traceback|ERROR", printed), printed
+        server.kill()
+    assert not re.search("Traceback|ERROR", server.printed), server.printed
+
+
+@pytest.fixture
+def server(started) -> Server:
+    if started.process is None:  # at first, and after a test that failed while it was killed
+        started.start()
+    return started

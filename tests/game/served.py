@@ -22,6 +22,7 @@ class Server:
     folder: Path
     port: int
     process: subprocess.Popen[str] | None = field(default=None, init=False)
+    printed: str = field(default="", init=False)  # by all processes that were killed
 
     @property
     def url(self) -> str:
@@ -44,10 +45,9 @@ class Server:
             else:
                 pytest.fail(f"the server did not start:\n{(self.folder / 'log.txt').read_text()}")
 
-    def kill(self) -> str:
-        """SIGKILL; what it printed until then."""
+    def kill(self) -> None:
+        """SIGKILL."""
         assert self.process is not None
         self.process.kill()
-        printed, _ = self.process.communicate(timeout=LIMIT_S)
+        self.printed += self.process.communicate(timeout=LIMIT_S)[0]
         self.process = None
-        return printed

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.ui.browser import Browser, expect, inaccessible
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
+from tests.ui.browser import CallableHere, expect, inaccessible
 
 
 class Tab:
     """What one player sees and does."""
 
-    def __init__(self, browser: Browser, url: str) -> None:
-        self.page = browser.context().new_page()
+    def __init__(self, page: CallableHere, url: str) -> None:
+        self.page = page
         self.errors: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type in ("error", "warning") else None)
@@ -46,17 +39,31 @@ class Tab:
 
 
 @pytest.fixture
-def tabs(browser, server) -> tuple[Tab, Tab]:
+def tab(profile) -> Iterator[Callable[[str], Tab]]:
+    """Opens a page in a new tab: what a player may do is in its address alone."""
+    opened = []
+
+    def opens(url: str) -> Tab:
+        opened.append(Tab(profile.new_page(), url))
+        return opened[-1]
+
+    yield opens
+    for one in opened:
+        one.page.close()
+
+
+@pytest.fixture
+def tabs(tab, server) -> tuple[Tab, Tab]:
     """The pages of Black and White in a new game: Black makes it, White opens the link."""
-    black = Tab(browser, f"{server.url}/")
+    black = tab(f"{server.url}/")
     black.page.get_by_role("button", name="New game").click()
     black.status("Your turn, Black.")
-    white = Tab(browser, black.page.get_by_label("Link for the other player").input_value())
+    white = tab(black.page.get_by_label("Link for the other player").input_value())
     white.status("Black to move; you are White.")
     return black, white
 
 
-def test_a_game_that_survives_a_kill_of_the_server(server, tabs, browser):
+def test_a_game_that_survives_a_kill_of_the_server(server, tab, tabs):
     black, white = tabs
     black.click("B9")
     white.status("Black: B9. Your turn, White.")
@@ -69,15 +76,15 @@ def test_a_game_that_survives_a_kill_of_the_server(server, tabs, browser):
     white.trouble("The server does not answer. Trying again …")
     black.point("A8")  # nothing is shown that is not durable
     server.start()
-    for tab in (black, white):  # the move was sent again, and White's stone is captured
-        tab.point("A8", "Black")
-        tab.point("A9")
-        tab.moves("Black B9", "White A9", "Black A8")
-        tab.trouble("")
-        expect(tab.page.locator("#captured-b")).to_have_text("1")
-        lost = [error for error in tab.errors if "ERR_" not in error]  # the connections that the kill broke
+    for player in (black, white):  # the move was sent again, and White's stone is captured
+        player.point("A8", "Black")
+        player.point("A9")
+        player.moves("Black B9", "White A9", "Black A8")
+        player.trouble("")
+        expect(player.page.locator("#captured-b")).to_have_text("1")
+        lost = [error for error in player.errors if "ERR_" not in error]  # the connections that the kill broke
         assert lost == []
-        tab.errors.clear()
+        player.errors.clear()
 
     white.click("A9")
     white.trouble("a stone on A9 would have no liberty: suicide is forbidden")
@@ -85,11 +92,11 @@ def test_a_game_that_survives_a_kill_of_the_server(server, tabs, browser):
     black.status("White: pass. Your turn, Black.")
     black.page.get_by_role("button", name="Pass").click()
     end = "Black: pass. Black wins by 73.5 points (81 to 0, and the komi)."
-    for tab in (black, white, Tab(browser, white.page.url.partition("#")[0])):
-        tab.status(end)
-        expect(tab.page.get_by_role("button", name="Pass")).to_be_disabled()
-        assert [error for error in tab.errors if "409" not in error] == []  # the suicide
-        assert inaccessible(tab.page) == []
+    for one in (black, white, tab(white.page.url.partition("#")[0])):
+        one.status(end)
+        expect(one.page.get_by_role("button", name="Pass")).to_be_disabled()
+        assert [error for error in one.errors if "409" not in error] == []  # the suicide
+        assert inaccessible(one.page) == []
 
 
 def test_the_keyboard_alone_is_enough(tabs):
@@ -113,26 +120,26 @@ def test_the_keyboard_alone_is_enough(tabs):
     white.status("Black: resign. White wins by resignation.")
 
 
-def test_players_see_each_others_moves_and_guests_only_watch(browser, tabs):
+def test_players_see_each_others_moves_and_guests_only_watch(tab, tabs):
     black, white = tabs
     took = []
     for number in range(1, 31):
         mover, other = (black, white) if number % 2 else (white, black)
         at = f"{'ABCDEFGHJ'[(number - 1) % 9]}{9 - 2 * ((number - 1) // 9)}"
         mover.click(at)
-        for tab in (mover, other):
-            expect(tab.page.locator("#moves li")).to_have_count(number)
+        for one in (mover, other):
+            expect(one.page.locator("#moves li")).to_have_count(number)
         sent, shown = (
-            tab.page.evaluate(f"document.body.dataset.{name}") for tab, name in ((mover, "sent"), (other, "shown"))
+            one.page.evaluate(f"document.body.dataset.{name}") for one, name in ((mover, "sent"), (other, "shown"))
         )
         assert (sent.split()[0], shown.split()[0]) == (str(number), str(number))
         took.append(float(shown.split()[1]) - float(sent.split()[1]))
     median, longest = statistics.median(took), max(took)
     print(f"from a click to the other player's page: median {median:.1f} ms, longest {longest:.1f} ms of {len(took)}")
-    guest = Tab(browser, white.page.url.partition("#")[0])
+    guest = tab(white.page.url.partition("#")[0])
     guest.status(re.compile("Black to move.$"))
     guest.click("J1")
     guest.trouble(re.compile("^Only the players move"))
     assert black.errors == white.errors == guest.errors == []
-    lost = Tab(browser, re.sub("games/.*", "games/none", white.page.url))
+    lost = tab(re.sub("games/.*", "games/none", white.page.url))
     lost.trouble("There is no such game. Begin a new one.")

@@ -14,7 +14,6 @@ from attrs import frozen
 from stepflow import Engine
 from stepflow.server import app
 from stepflow.server.serving import ServingProcess
-from tests.ui.browser import Browser
 
 LIMIT_S = 60.0
 
@@ -55,26 +54,10 @@ def serving(store: str, port: int = 0, **options: Any) -> Iterator[str]:
         thread.join(LIMIT_S)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    made = Browser()
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def console() -> list[str]:
     """What the browser complained about; a test that provokes something takes it out."""
     return []
-
-
-@pytest.fixture(scope="session")
-def profile(browser):
-    """A profile with an empty tab, which keeps what a new tab would load again: that takes half a second of a processor."""
-    context = browser.context(viewport={"width": 1200, "height": 800})
-    context.new_page()
-    yield context
-    context.close()
 
 
 @pytest.fixture
