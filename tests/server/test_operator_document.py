@@ -13,6 +13,7 @@ from schemathesis.specs.openapi import checks
 
 from stepflow import Engine
 from stepflow.drivers.registry import driver_for
+from stepflow.server.operator_api import routes
 from stepflow.server.operator_api.api import OPERATIONS
 from tests.http.served import Served
 from tests.server.operating import Order, described, operating, order_flow
@@ -60,6 +61,21 @@ def test_the_document_is_one():
 async def test_it_is_served(store):
     async with operating(store) as operator:
         assert (await operator.client.get("/api/v1/openapi.json")).json() == described()
+
+
+@pytest.mark.anyio
+async def test_it_is_made_once_in_a_process_and_only_if_it_is_asked_for(store, monkeypatch):
+    made = []
+    monkeypatch.setattr(routes, "document", lambda operations: made.append(operations) or {})
+    routes.described.cache_clear()
+    try:
+        async with operating(store) as first, operating(store) as second:
+            assert made == []
+            for one in (first, second, first):
+                await one.client.get("/api/v1/openapi.json")
+        assert made == [OPERATIONS]
+    finally:
+        routes.described.cache_clear()
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)

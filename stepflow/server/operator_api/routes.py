@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
@@ -19,16 +20,21 @@ from stepflow.wire.json_form import to_json_value
 
 def routes(api: OperatorApi) -> list[Route]:
     """A route for each operation, below `/api/v1`."""
-    text = json.dumps(document(OPERATIONS)).encode()
 
     async def describe(_request: Request) -> Response:
-        return Response(text, media_type=JSON)
+        return Response(described(), media_type=JSON)
 
     made = [
         Route(BASE + one.path, _answering(api, one), methods=[one.method], include_in_schema=False)
         for one in OPERATIONS
     ]
     return [*made, Route(f"{BASE}/openapi.json", describe, methods=["GET"])]
+
+
+@cache
+def described() -> bytes:
+    """The document: made once in a process, and only if it is asked for, as that takes longer than an application without it."""
+    return json.dumps(document(OPERATIONS)).encode()
 
 
 def _answering(api: OperatorApi, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
