@@ -1,4 +1,4 @@
-"""schema: the numbered migrations, applied when a store is opened."""
+"""schema: the tables of a new file, and the numbered migrations of an older one, applied when a store is opened."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ OLDEST = (3, 33, 0)  # older versions are not tested
 def migrations() -> list[tuple[int, str]]:
     """(number, SQL) of every migration in order."""
     return sorted((_number_of(file.name), file.read_text("utf-8")) for file in _folder().iterdir())
+
+
+def tables() -> str:
+    """The SQL that makes at once what all migrations make one after another."""
+    return (files("stepflow.drivers.sqlite") / "schema.sql").read_text("utf-8")
 
 
 @cache
@@ -76,9 +81,9 @@ def note(number: int) -> str:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Apply the missing migrations, inside the caller's write transaction."""
+    """Make the tables of a new file, or apply the missing migrations, inside the caller's write transaction."""
     last = version(connection)
-    for number, script in migrations():
+    for number, script in migrations() if last else [(newest(), tables())]:
         if number > last:
             for statement in statements(script):
                 connection.execute(statement)
