@@ -6,8 +6,10 @@ import atexit
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,9 @@ ROOT = HERE.parents[1]
 
 # Django has no types without django-stubs, a plugin that starts a project's settings: its objects are Any, our code is checked.
 UNTYPED = "[mypy-django.*]\nignore_missing_imports = True\n"
+
+OF_LINT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+"""With other options than those of `make lint`, what that leaves in its cache could not be used."""
 
 Place = tuple[str, int]
 """A file, without its suffix, and a line."""
@@ -65,8 +70,9 @@ def mypy_on(folder: Path, *files: Path) -> set[Place]:
 
     All calls of a test process share a cache, or each would check stepflow itself again.
     """
-    config = folder / "mypy.ini"
-    config.write_text("[mypy]\nstrict = True\nexplicit_package_bases = True\n" + UNTYPED)
+    config, options = folder / "mypy.ini", ("strict", "explicit_package_bases", "python_version", "enable_error_code")
+    texts = [f"{name} = {str(OF_LINT[name]).strip('[]')}" for name in options]
+    config.write_text("\n".join(["[mypy]", *texts, UNTYPED]).replace("'", ""))
     command = [sys.executable, "-m", "mypy", "--config-file", str(config)]
     done = subprocess.run(
         [*command, "--cache-dir", str(cache_folder()), *map(str, files)],
@@ -119,9 +125,11 @@ def pyright_found() -> dict[str, set[Place]]:
 
 @cache
 def cache_folder() -> Path:
-    """Where mypy keeps what it knows of stepflow."""
+    """Where mypy keeps what it knows of stepflow: at first what `make lint` found, if that was run here."""
     folder = TemporaryDirectory(prefix="stepflow-mypy-")
     atexit.register(folder.cleanup)
+    if (ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(ROOT / ".mypy_cache", folder.name, dirs_exist_ok=True)
     return Path(folder.name)
 
 
