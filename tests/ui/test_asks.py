@@ -88,7 +88,6 @@ def audit(shop, page):
 
     def newest() -> list[str]:
         page.goto(f"{shop.url}/ui/audit")
-        assert inaccessible(page) == []
         return page.locator("tbody tr").first.locator("td").all_inner_texts()[2:5]
 
     return newest

@@ -70,7 +70,7 @@ def counting(wf: Context, calls: int) -> int:
 
 def test_a_long_journal_has_pages(page, site):
     site.engine.register(counting)
-    site.engine.start(counting, 1000, id="counting-1")
+    site.engine.start(counting, 400, id="counting-1")
     site.engine.run_until_idle()
     assert len(page.goto(f"{site.url}/ui/run?id=counting-1").body()) < 80_000
     assert boxes(page)[0] == "more before"
@@ -83,7 +83,7 @@ def test_a_long_journal_has_pages(page, site):
         assert boxes(page)[-2:] == ["end", "waiting"]  # the diagram stays that of the present
         seen += records.locator("td:first-child").all_inner_texts()
     rev, *calls, first = seen
-    assert calls == ["end", *(f"call-{number}" for number in reversed(range(1000)))]
+    assert calls == ["end", *(f"call-{number}" for number in reversed(range(400)))]
     assert int(rev) > int(first)
     follow(page.get_by_role("link", name="Newest records"))
     expect(records.nth(1)).to_contain_text("end")
