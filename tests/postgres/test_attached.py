@@ -30,6 +30,9 @@ def sessions(driver: PostgresDriver) -> Iterator[Sessions]:
 class TestSharded(DelayLaws, DataLaws, RevisionLaws, PruningLaws):
     # It counts on the revisions of a batch being in its order, which a law gives to commits, not to members of a batch.
     test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]
+    filters_step = (
+        5  # each combination of filters is asked with one group of labels, or two: TestPostgres asks it with all
+    )
 
     @pytest.fixture
     def driver(self, server: Server) -> PostgresDriver:

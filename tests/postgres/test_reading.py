@@ -114,6 +114,7 @@ class TestLabelled(RevisionLaws):
 
     test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]  # for one shard
     test_law_15_what_steps_relabelled_long_ago_is_found = None  # type: ignore[assignment]  # not the newest ones
+    filters_step = 5
 
     @pytest.fixture
     def sessions(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sessions]:

@@ -75,7 +75,8 @@ def landscape(store: Store) -> list[Revision]:
 class RevisionLaws:
     """The answer is what filtering the whole history gives."""
 
-    filters_step = 1  # of the combinations of filters every so many-th is asked: more for a store behind a network
+    filters_step = 1
+    """Of the combinations of filters every so many-th is asked, others for each group of labels: more for a slow store."""
 
     @pytest.mark.parametrize("labels", GROUPS, ids=str)
     def test_law_15_filters_combine(self, sessions: Sessions, labels: tuple[Labels, ...]) -> None:
@@ -86,7 +87,8 @@ class RevisionLaws:
         middle, times = revs[len(revs) // 2], (0, NOW + 9)
         bounds = ((0, None), (middle, None), (0, middle), (revs[3], revs[-4]), (revs[-1], None), (middle, revs[2]))
         filters = product(bounds, times, (False, True), (False, True), (1, 3, 1_000), (None, "r3"))
-        for (low, high), since, newest, last, limit, run_id in islice(filters, 0, None, self.filters_step):
+        some = islice(filters, GROUPS.index(labels) % self.filters_step, None, self.filters_step)
+        for (low, high), since, newest, last, limit, run_id in some:
             query = HistoryQuery(run_id, low, limit, last, labels, since, newest, high)
             wanted = expected(every, query)
             assert store.read(query) == wanted, query
