@@ -138,7 +138,17 @@ def failures_of(words: list[str], folder: Path, timeout_s: float = 300) -> list[
     """Run `pytest` with these words in `folder`; what it said if a test failed or there was none."""
     with TemporaryDirectory() as folder_of_tests:
         env = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", "TMPDIR": folder_of_tests}
-        quiet = ["-q", "-p", "no:cacheprovider", "-p", "tests.conftest", "--basetemp", f"{folder_of_tests}/tests"]
+        quiet = [
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:schemathesis",
+            "-p",
+            "tests.conftest",
+            "--basetemp",
+            f"{folder_of_tests}/tests",
+        ]
         command = [sys.executable, "-m", "pytest", *quiet, *words]
         done = subprocess.run(
             command, cwd=folder, env=env, text=True, capture_output=True, timeout=timeout_s, check=False
