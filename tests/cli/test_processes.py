@@ -26,10 +26,10 @@ spin = named("spin.v1").loop_until("forever", lambda: False, Steps().do("turn", 
 
 
 @pytest.fixture
-def spawn(tmp_path):
-    """Start `python -m stepflow ...` in a folder with a flow that never ends."""
+def spawn(tmp_path, stepflow):
+    """Start `python -m stepflow ...` in a folder with a flow that never ends, where `stepflow` runs commands without a process."""
     (tmp_path / "spin.py").write_text(SPIN)
-    env = os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "120"}
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
 
     def start(*args: str, **options) -> subprocess.Popen[str]:
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env} | options
@@ -51,14 +51,14 @@ def output(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_worker_that_is_stopped_releases_its_run(spawn, signum):
-    output(spawn("start", "spin", "--id", "run-1"))
+def test_a_worker_that_is_stopped_releases_its_run(spawn, stepflow, signum):
+    stepflow("start", "spin", "--id", "run-1")
     worker = spawn("worker", "spin")
-    assert worker.stdout.readline() == "worker on sqlite:///spin.db: spin.v1\n"
+    assert worker.stdout.readline() == "worker on sqlite:///shop.db: spin.v1\n"
     assert worker.stdout.readline() == "turn\n"
     worker.send_signal(signum)
     output(worker)
-    info = json.loads(output(spawn("show", "run-1", "--json")))["info"]
+    info = stepflow.json("show", "run-1")["info"]
     assert (info["status"], info["owner"], info["crashes"]) == ("queued", "", 0)
 
 
@@ -67,7 +67,7 @@ def test_a_worker_prunes_what_ended_and_keeps_the_ids(spawn, tmp_path):
         "from stepflow import named\nshort = named('short.v1', dict).do('a', lambda given: None).compile()\n"
     )
     flow = named("short.v1", dict).do("a", lambda given: None).compile()
-    with Engine(f"sqlite:///{tmp_path / 'spin.db'}") as engine:
+    with Engine(f"sqlite:///{tmp_path / 'shop.db'}") as engine:
         engine.start(flow, {"number": 1}, id="run-1")
         worker = spawn("worker", "short", "--keep", "0s", "--keep-ids", "365d")
         eventually(lambda: engine.runs() == [])
@@ -77,16 +77,16 @@ def test_a_worker_prunes_what_ended_and_keeps_the_ids(spawn, tmp_path):
     output(worker)
 
 
-def test_tail_follows_until_the_run_ends(spawn):
-    output(spawn("start", "spin", "--id", "run-1"))
+def test_tail_follows_until_the_run_ends(spawn, stepflow):
+    stepflow("start", "spin", "--id", "run-1")
     tail = spawn("tail", "run-1", "--every", "0.05", "--json")
     assert json.loads(tail.stdout.readline())["position"] == ["start:spin.v1"]
-    output(spawn("cancel", "run-1"))
+    stepflow("cancel", "run-1")
     assert json.loads(output(tail).splitlines()[-1])["status"] == "cancelled"
 
 
-def test_an_interrupted_tail_ends_with_130(spawn):
-    output(spawn("start", "spin", "--id", "run-1"))
+def test_an_interrupted_tail_ends_with_130(spawn, stepflow):
+    stepflow("start", "spin", "--id", "run-1")
     tail = spawn("tail", "run-1")
     tail.stdout.readline()
     tail.send_signal(signal.SIGINT)
@@ -94,8 +94,8 @@ def test_an_interrupted_tail_ends_with_130(spawn):
     assert (tail.returncode, err.strip()) == (130, "")
 
 
-def test_a_reader_that_closes_the_pipe_is_not_an_error(spawn):
-    output(spawn("start", "spin", "--id", "run-1"))
+def test_a_reader_that_closes_the_pipe_is_not_an_error(spawn, stepflow):
+    stepflow("start", "spin", "--id", "run-1")
     reader, writer = os.pipe()
     os.close(reader)
     process = spawn("list", stdout=writer)
@@ -104,8 +104,8 @@ def test_a_reader_that_closes_the_pipe_is_not_an_error(spawn):
     assert (process.returncode, err) == (0, "")
 
 
-def test_on_a_terminal_there_is_a_table(spawn):
-    output(spawn("start", "spin", "--id", "run-1"))
+def test_on_a_terminal_there_is_a_table(spawn, stepflow):
+    stepflow("start", "spin", "--id", "run-1")
     ours, theirs = pty.openpty()
     process = spawn("list", stdout=theirs)
     process.wait(60)
@@ -123,7 +123,7 @@ def test_a_narrow_terminal_cuts_no_id(spawn):
     process = spawn(
         "list",
         stdout=theirs,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///spin.db", "COLUMNS": "40"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "STEPFLOW_STORE": "sqlite:///shop.db", "COLUMNS": "40"},
     )
     process.wait(60)
     os.close(theirs)
