@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from stepflow import AsyncEngine, Context, Unavailable, workflow
-from stepflow.server.audit import _labels
+from stepflow.server.audit import UNFIT, _labels
 from tests.server.operating import Order, doubled, nightly_flow, operating, order_flow
 
 pytestmark = pytest.mark.anyio
@@ -63,7 +63,7 @@ async def test_a_payload_that_does_not_fit_is_refused_if_the_flow_is_known(store
         many = await operator.post("/runs/publish", filter={}, event="confirmed", payload=7, dry_run=False)
         assert (many["count"], "expected str" in many["skipped"]["o"]) == (0, True)
         (entry, _skipped) = reversed(await entries(operator))
-        assert (entry["outcome"], entry["message"]) == ("failed_precondition", "")  # it may have the value
+        assert (entry["outcome"], entry["message"]) == ("failed_precondition", UNFIT)  # its own may have the value
         await operator.post("/run/publish", id="o", event="confirmed", payload="by phone")
         await operator.engine.run_until_idle()
         assert (await operator.engine.get(order_flow, "o").result()).note == "by phone"
@@ -84,7 +84,7 @@ async def test_a_payload_that_a_workflow_does_not_wait_for_is_refused_without_it
         many = await operator.post("/runs/publish", filter={}, event="answered", payload="maybe", dry_run=False)
         assert (many["count"], 'give one of "yes", "no"' in many["skipped"]["w"]) == (0, True)
         assert [(one["outcome"], one["message"]) for one in await entries(operator, target="w")] == [
-            ("failed_precondition", "")  # the text has the value, which no audit keeps
+            ("failed_precondition", UNFIT)  # its own text has the value, which no audit keeps
         ]
         await operator.post("/run/publish", id="w", event="answered", payload="yes")
         await operator.engine.run_until_idle()

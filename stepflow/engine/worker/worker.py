@@ -23,6 +23,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.worker.blocks import Blocks
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.hung import interrupt_hung
 from stepflow.engine.worker.journals import Rows, read_journals
@@ -85,7 +86,7 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._unknown = 0  # writes of unknown outcome since `run` began
+        self._unknown, self._blocks = 0, Blocks()  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
         notifier.on_wait(self._lend)
@@ -331,8 +332,8 @@ class Worker:
                 held = await self._committer.release(release)
                 if not held:
                     run_log.lost(attempt, lost_claim(*release.fence))
-                elif release.blocked and release.blocked != attempt.claim.row.blocked:
-                    run_log.blocked(attempt, release)
+                elif release.blocked:
+                    self._blocks.note(attempt, release)
                 self.schedule_at(0 if release.events else NEVER if release.due is None else release.due)
         except Exception as error:  # noqa: BLE001 - logged, or raised by `run`
             if isinstance(error, StoreError):
@@ -386,8 +387,7 @@ class Worker:
         """Sleep until something changes here, or the next due time."""
         timeout = MAX_SLEEP_S
         if self._free():
-            # a suspect stays due until there is room for it
-            floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001
+            floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001  # a suspect waits for room
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
         alarm = None if self._clock.virtual else self._loop.call_later(timeout, self._on_alarm)
         try:
