@@ -71,7 +71,13 @@ def _row(entry: TimelineEntry) -> tuple[Any, ...]:
     """A revision with its position, a call with its kind and its key."""
     after = None if entry.after is None else length_text(entry.after)
     if entry.rev is not None:
-        return entry.rev, entry.at, after, " ".join(entry.position), " ".join(filter(None, (entry.status, entry.text)))
+        return (
+            entry.rev,
+            entry.at,
+            after,
+            " ".join(entry.position) or entry.where,
+            " ".join(filter(None, (entry.status, entry.text))),
+        )
     tried = f"attempt {entry.attempt}: " if entry.attempt > 1 else ""
     failed = "failed: " if entry.failed else ""
     return None, entry.at or "unknown", after, f"{entry.kind} {entry.where}", f"{tried}{failed}{entry.text}"

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from attrs import evolve
 
 from stepflow import AsyncEngine, MemoryDriver, named
@@ -54,7 +55,9 @@ class Mute(MemoryDriver):
         return store
 
 
-def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_step() -> None:
+def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def test() -> None:
         driver, clock, done = Mute(), ManualClock(), list[str]()
         begun, go_on = asyncio.Event(), asyncio.Event()
@@ -83,6 +86,8 @@ def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_ste
                 driver.mute = False
                 await asyncio.gather(run.result(WAIT_S), late.result(WAIT_S))
         assert sorted(done) == ["first", "first", "second", "second"]
+        told = [one for one in caplog.messages if "no heartbeat reached the store" in one]
+        assert told == ["1 run(s) are released after their present step: no heartbeat reached the store"]
 
     asyncio.run(test())
 

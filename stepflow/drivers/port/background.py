@@ -11,7 +11,7 @@ from threading import Thread
 
 from attrs import frozen
 
-from stepflow.errors import StoreError
+from stepflow.errors import StoreError, Unavailable
 from stepflow.model.error_text import kind_of, loggable, message_of
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -50,7 +50,8 @@ class Guard:
         if failing % LOG_EVERY == 1:
             level = logging.WARNING if isinstance(error, StoreError) else logging.ERROR
             text = "%s failed (%d in a row), next try in %g s: %s"
-            log.log(level, text, seen.name, failing, pause_s, message_of(error), exc_info=loggable(error))
+            trace = None if isinstance(error, Unavailable) else loggable(error)  # its message says all
+            log.log(level, text, seen.name, failing, pause_s, message_of(error), exc_info=trace)
         return pause_s
 
     def note(self, error: BaseException) -> None:

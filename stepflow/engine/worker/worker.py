@@ -126,9 +126,9 @@ class Worker:
 
     def give_up(self) -> None:
         """Let attempts release their claims after their present step: this engine cannot show that it lives."""
+        if going := sum(not attempt.stop for attempt in self._held.values()):
+            log.warning("%d run(s) are released after their present step: no heartbeat reached the store", going)
         for attempt in self._held.values():
-            if not attempt.stop:
-                log.warning("run %s is released after its step: no heartbeat reached the store", attempt.state.id)
             attempt.stop = True
 
     def drop_all(self) -> None:
