@@ -220,6 +220,8 @@ def test_a_wrong_secret_blocks_the_run_and_says_so(store, caller, caplog):
             if "not signed" in record.getMessage() and record.name == "stepflow"
         ]
         assert len(told) == 1, told
+        run.redrive()
+        assert run.timeline()[0].text == "redriven"
     finish(store, caller)
 
 

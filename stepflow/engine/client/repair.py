@@ -23,7 +23,7 @@ def redriven(record: Record, now: int) -> Commit:
         raise StepflowError(
             f"run {record.state.id!r} did not fail: only a failed, blocked or waiting run can be redriven"
         )
-    return due_now(record, transition, now)
+    return due_now(record, transition.with_notes(note="redriven") if status is Status.BLOCKED else transition, now)
 
 
 def woken(record: Record, now: int) -> Commit:
