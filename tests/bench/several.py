@@ -24,6 +24,7 @@ async def _work(url: str) -> None:
         await asyncio.to_thread(sys.stdin.readline)
         await engine.run_until_idle()
     print("done", flush=True)
+    sys.stdin.read()  # the end of a process takes the CPU from the others
 
 
 async def _fill(at: Any, runs: int) -> None:

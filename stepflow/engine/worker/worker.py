@@ -26,6 +26,7 @@ from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.blocks import Blocks
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.hung import interrupt_hung
+from stepflow.engine.worker.idle_looks import MOST_UNKNOWN, SOON, IdleLooks
 from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
@@ -44,9 +45,7 @@ log = logging.getLogger("stepflow")
 
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
 MAX_SLEEP_S = 1.0  # between two looks at the clock: one that jumps is noticed after this time
-SOON = SECOND // 50  # after a claim, by a worker that ends when it is idle, until it asks when other runs are due
-MOST_UNKNOWN = 20  # writes of unknown outcome after which a worker that ends when it is idle goes on: the store tells what was done
-BACK_OFF, VERDICT = SECOND, SECOND // 4  # of a run whose commit was refused; between looks for owners that may be dead
+BACK_OFF = SECOND  # of a run whose commit was refused
 
 
 class Worker:
@@ -72,7 +71,7 @@ class Worker:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
         self._owner, self._flows, self._concurrency, self._limits = owner, flows, concurrency, limits
-        self._redefinition, self._firing, self._wake = redefinition, firing, asyncio.Event()
+        self._redefinition, self._firing, self._wake, self._looks = redefinition, firing, asyncio.Event(), IdleLooks()
         self._loop, self.ended, self.guard = asyncio.get_running_loop(), Counter[str](), Guard("worker", MAX_SLEEP_S)
         self._held: dict[str, Attempt] = {}
         self._lent, self._quarantine, self._turns = LentSlots(concurrency), Quarantine(), Turns()
@@ -377,10 +376,11 @@ class Worker:
         self.idle_until = None if first >= NEVER else first
         if not (others := [owner for owner in ahead.owned if owner != self._owner]):
             return True
-        await self._committer.call(self._heartbeat.beat)
+        if self._clock.virtual or self._looks.beats(now):
+            await self._committer.call(self._heartbeat.beat)
         if self._clock.virtual or all(self._heartbeat.verdicts.get(owner) == "alive" for owner in others):
             return True
-        self._next_due = min(self._next_due, now + VERDICT)
+        self._next_due = min(self._next_due, self._looks.next(now))
         return False
 
     async def _sleep(self) -> None:
