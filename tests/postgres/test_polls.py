@@ -8,7 +8,7 @@ import pytest
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Release, Write
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State, Transition
-from tests.postgres.hot import FLOWS, NOW, session
+from tests.postgres.hot import FLOWS, NOW, creation, flush, session
 from tests.postgres.server import Server
 
 RUNS, POLLS = 20, 10
@@ -41,3 +41,26 @@ def test_an_empty_poll_updates_its_queue_row_twice(server: Server, flows: dict[s
     spent = {table: after[table] - before[table] for table in after if after[table] != before[table]}
     promoted = POLLS * RUNS if limits else 0  # runs with limits wait in an order of their own
     assert spent == {"queue": 2 * RUNS * POLLS + promoted, "owners": spent["owners"]}
+
+
+@pytest.mark.parametrize("flows", [FLOWS, {**FLOWS, "g.v1": "two"}], ids=["one flow", "two flows"])
+@pytest.mark.parametrize("ready", [0, 5])
+def test_polls_that_a_worker_does_not_keep_up_with_cost_no_more(
+    server: Server, flows: dict[str, str], ready: int
+) -> None:
+    """300 polls are due together, and ready runs beside them; ten are claimed at a time, in their order."""
+    schema, polls, limit = server.schema(), 300, 10
+    with psycopg.connect(server.uri, autocommit=True) as admin, session(server.url(schema), "polls") as store:
+        rows = [Enqueue(f"r{n:03}", "f.v1", NOW + n // 7, -(n == polls - 1)) for n in range(1, polls)]
+        made = [Write(State(one.id, 0, POLLING), "1", Created("f.v1", "h", NOW)) for one in rows]
+        store.commit([Commit(writes=(w,), queue=(q,)) for w, q in zip(made, rows, strict=True)], NOW)
+        now = NOW + 1_000
+        store.commit([creation(f"new-{n}", due=NOW + 20) for n in range(ready)], now)
+        flush(store)
+        before = updates(admin, schema)["queue"]
+        claims = [one for _turn in range(-(-(polls + ready) // limit)) for one in store.claim(flows, now, limit)]
+        keys = [(one.row.priority, one.row.due, one.fence.id) for one in claims]
+        assert len(keys) == polls - 1 + ready
+        assert keys == sorted(keys)
+        flush(store)
+        assert updates(admin, schema)["queue"] - before == len(keys)

@@ -24,7 +24,7 @@ from stepflow.drivers.postgres.owners import PostgresOwners
 from stepflow.drivers.postgres.partitions import (
     BECAME_DUE,
     DUE,
-    FEW,
+    FEW_OF_LIMIT,
     LATE,
     MET,
     PLAIN,
@@ -35,6 +35,7 @@ from stepflow.drivers.postgres.partitions import (
     PostgresPartition,
     Request,
     candidates_of,
+    few_of,
     late_rows,
     look_at,
     note_taken,
@@ -63,10 +64,10 @@ ANY_LIMITED = either(
     " and (x.partition = 4 or x.partition = 2 and x.limits <> '') limit 1) l",
 )
 MOST_POLLING = 65_536
-# The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter
-# (unless $10: it did what it could) but a few without limits, which are taken as they are if no other row is ready: such are the
-# polls of a worker that keeps up with them. Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
-# $16 to $20: where to begin, $21 to $24 the same for rows with limits.
+# The usual case in one statement: nothing is posted, no special row wants to be merged in, no row waits for the promoter but a
+# few without limits, which are taken as they are if no other row is ready: such are the polls of a worker that keeps up with them.
+# Else nothing is taken, and the flags say why. An owner that was reclaimed appears again.
+# $15 to $19: where to begin, $20 to $23 the same for rows with limits.
 TAKE_PLAIN = """
 with f as materialized (
     select exists (select 1 from stepflow.inbox i where i.shard = $1) as posted,
@@ -74,7 +75,7 @@ with f as materialized (
         or (select 1 from stepflow.queue x where {special} order by x.priority limit 1) is not null as special,
         {paused} as paused, n.many, n.anything, {dead} as dead, pg_advisory_xact_lock_shared($9) is not null as held from {became_due} n
 ), o as (
-    insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($11, $8, $12, $13, $14, $15)
+    insert into stepflow.owners (shard, id, host, pid, beat, locks) values ($10, $8, $11, $12, $13, $14)
     on conflict (shard, id) do nothing
 ), p as materialized (
     {ready}
@@ -83,13 +84,13 @@ with f as materialized (
 ), d as materialized (
     {late}
 ), u as materialized (
-    select * from p where (select $10::boolean or not late from g) union all select * from d
+    select * from p where (select not late from g) union all select * from d
 ), {taken}
 select taken.*, r.*, f.posted, f.paused, f.special, g.late, f.anything, f.dead from f cross join g
 left join taken on true {record}
 """.format(
     limited=BEHIND.format(
-        m=["$21", "$22", "$23", "$24"],
+        m=["$20", "$21", "$22", "$23"],
         columns="q.id",
         where="q.shard = $1 and q.flow = $2 and q.partition = 4",
         number=1,
@@ -98,19 +99,17 @@ left join taken on true {record}
     special=DUE.format(q="x") + MET.format(q="x"),
     dead=DEAD_ROWS,
     paused="(select 1 from stepflow.paused_flows x where x.shard = $1 and x.flow = $2 order by x.flow limit 1) is not null",
-    became_due=BECAME_DUE.format(flow="$2", since="$20", few=f"{FEW} * $5"),
+    became_due=BECAME_DUE.format(flow="$2", since="$19", few=FEW_OF_LIMIT),
     ready=ready_rows(
-        rows_due(
-            PLAIN, " and (select not (posted or special or paused) and (not many or $10::boolean) and held from f)"
-        ),
-        16,
+        rows_due(PLAIN, " and (select not (posted or special or paused) and not many and held from f)"),
+        15,
     ),
     late=late_rows(
         rows_due(
             LATE,
             " and (select not (posted or special or paused) and anything and not many and held from f)"
             " and (select not late from g)",
-            since="$20",
+            since="$19",
         )
     ),
     taken=TAKEN,
@@ -229,36 +228,30 @@ class PostgresClaims:
         return fetch_all(connection, *begin, *takes, ("commit", ()))[len(begin) : -1]
 
     def _take_plain(self, connection: Connection, request: Request) -> list[Any] | None:
-        """The usual case, one flow and no special rows, in one round trip; None when there are special ones."""
+        """The usual case, rows of one flow and partition, in one round trip; None when there are others among them."""
         (flow,) = request.flows
         shard, now = self._shards.all[0], request.now
         first, _me, *rest = self._owners.appearing()[1]
         lines = self.starts.lines(shard, flow, now)
         if lines.any_left:
             return None
-        for promoted in (False, True):
-            ranges, sleepers = self.starts.ranges(shard, flow, now)
-            partition = PostgresPartition(shard, flow, ranges=ranges)
-            wanted = (*values(partition, request, request.limit), stored(self.owner), *self._lock[1], promoted)
-            text = self._runner.sql(TAKE_PLAIN)
-            rows = connection.execute(
-                text, (*wanted, first, *rest, *ranges, sleepers, *lines.fresh), prepare=True
-            ).fetchall()
-            *_row, posted, paused, special, late, anything, dead = rows[0]
-            self.starts.learn(dead)
-            if posted:
-                raise InboxNotEmpty
-            if paused:  # so nothing is known of its rows
-                return []
-            if special:
-                return None
-            if not late or promoted:
-                break
-            fetch_all(connection, *self._promotions(request, 0))
+        ranges, sleepers = self.starts.ranges(shard, flow, now)
+        partition = PostgresPartition(shard, flow, ranges=ranges)
+        wanted = (*values(partition, request, request.limit), stored(self.owner), *self._lock[1], first, *rest)
+        rows = connection.execute(
+            self._runner.sql(TAKE_PLAIN), (*wanted, *ranges, sleepers, *lines.fresh), prepare=True
+        ).fetchall()
+        *_row, posted, paused, special, late, anything, dead = rows[0]
+        self.starts.learn(dead)
+        if posted:
+            raise InboxNotEmpty
+        if paused:  # so nothing is known of its rows
+            return []
+        if special or late:
+            return None
         taken = [row[:-6] for row in rows if row[0] is not None]
-        if not anything or late:  # else all of them are rows that became due
+        if not anything:  # else all of them are rows that became due
             note_taken(self.starts, request, partition, taken, more=len(taken) >= request.limit)
-        if not anything:
             self.starts.awake(shard, flow, now)
         return taken
 
@@ -287,7 +280,7 @@ class PostgresClaims:
             self._posted(),
             names,
             appear,
-            *self._promotions(request, FEW * request.limit),
+            *self._promotions(request, few_of(request.limit)),
             any_limited,
             *looks,
         )

@@ -26,7 +26,10 @@ from stepflow.model.lifecycle import SUSPECT
 
 PROMOTED = 5_000  # rows that one claim makes ready at most: a bound for its time
 
-FEW = 8  # times the limit of a claim: of so many rows that became due the first ones are found by sorting
+# Of so many rows that became due the first ones are found by sorting, and taken as they are: a number of times the limit of a
+# claim. To look at so many costs about what it costs to update one; with a large limit a round of polls is no more than that.
+FEW, FEW_TIMES, SORTED = 8, 64, 16_384
+FEW_OF_LIMIT = f"greatest({FEW} * $5::bigint, least({FEW_TIMES} * $5::bigint, {SORTED}))"
 # Two facts of the rows of a flow that became due: whether they are too many to be sorted, or some have limits; whether there are any.
 BECAME_DUE = """(
     select count(*) > {few} or coalesce(bool_or(l.limits <> ''), false) as many, count(*) > 0 as anything from (
@@ -108,12 +111,17 @@ def late_rows(where: str) -> str:
     return _SORTED.format(where=where, **_LOCK)
 
 
-_FEW_LATE = f" and (select not n.many from {BECAME_DUE.format(flow='$2', since='$12', few=f'{FEW} * $5')} n)"
+_FEW_LATE = f" and (select not n.many from {BECAME_DUE.format(flow='$2', since='$12', few=FEW_OF_LIMIT)} n)"
 LOOK = {
     "ready": f"({ready_rows(rows_due(PLAIN), 8, _LOOK)}) union all"
     f" ({_SORTED.format(where=rows_due(LATE, _FEW_LATE, since='$12'), **_LOOK)})",
     "special": _SORTED.format(where=rows_due(SPECIAL), **_LOOK),
 }
+
+
+def few_of(limit: int) -> int:
+    """How many rows that became due a claim of so many sorts: FEW_OF_LIMIT."""
+    return max(FEW * limit, min(FEW_TIMES * limit, SORTED))
 
 
 def with_epochs(text: str, number: int) -> str:
