@@ -82,6 +82,11 @@ def pytest_collection(session: pytest.Session) -> None:
                 import_module(".".join(path.relative_to(TESTS.parent).with_suffix("").parts))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the checks of types: at the end, one of them would keep a processor busy while the others have nothing left."""
+    items.sort(key=lambda item: item.path.parent.name != "typing")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
     """Let the collector pass over what was loaded for the tests: all of it stays to the end."""
