@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.house.pages import ROOT
+from tests.house.pages import ROOT, run_script
 
 STRESS = ROOT / "examples" / "stress"
 
@@ -67,7 +67,8 @@ def test_all_runs_complete_while_workers_are_killed(tmp_path):
 )
 def test_options_that_cannot_be_meant_are_refused(tmp_path, words, why):
     (tmp_path / "small.effects").write_text("" if words else "r\tcpu/v1\t1\tw\n")
-    done = stress(tmp_path, *words)
+    given = ["--test", "small", "--store", f"sqlite:///{tmp_path}/s.db", *words]
+    done = run_script(STRESS / "__main__.py", tmp_path, *given)
     assert done.returncode == 2
     assert why in done.stderr
 

@@ -30,9 +30,10 @@ def sessions(driver: PostgresDriver) -> Iterator[Sessions]:
 class TestSharded(DelayLaws, DataLaws, RevisionLaws, PruningLaws):
     # It counts on the revisions of a batch being in its order, which a law gives to commits, not to members of a batch.
     test_law_15_what_lies_far_back_is_found = None  # type: ignore[assignment]
-    filters_step = (
-        5  # each combination of filters is asked with one group of labels, or two: TestPostgres asks it with all
-    )
+    # A blob lies in one shard: TestPostgres stores it.
+    test_law_14_a_large_blob_is_kept_or_refused = None  # type: ignore[assignment]
+    # Each combination of filters is asked with one group of labels, or two: TestPostgres asks it with all.
+    filters_step = 5
 
     @pytest.fixture
     def driver(self, server: Server) -> PostgresDriver:
