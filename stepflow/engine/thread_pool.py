@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stepflow.drivers.port.background import Guard, join
 from stepflow.engine.caller_loop import CallerLoop
@@ -32,16 +32,51 @@ AT_EXIT = "interpreter shutdown"
 log = logging.getLogger("stepflow")
 
 
+class LastWork(Protocol):
+    """What the work of a pool leaves to be done: its thread does it once nothing else is ready, or another thread that comes.
+
+    A thread that takes more work while some waits lets another thread come; if none can be started, `hand_over` is called.
+    """
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is some."""
+
+    def do(self) -> None:
+        """Do it in the calling thread, or let another one do it; never raises."""
+
+    def hand_over(self) -> None:
+        """Let a thread of another pool do it."""
+
+
+class _NoLastWork:
+    waits = False
+
+    def do(self) -> None:
+        """There is none."""
+
+    def hand_over(self) -> None:
+        """There is none."""
+
+
 class ThreadPool:
     """Threads made when needed and kept until `close`; `steps` tells whether the work is user code.
 
     With `most` there are at most so many threads, and further work waits for one of them: no work may wait for other work.
+    `last` is what work leaves to be done behind all that is ready.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, name: str, *, steps: bool = False, most: int | None = None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        name: str,
+        *,
+        steps: bool = False,
+        most: int | None = None,
+        last: LastWork | None = None,
     ) -> None:
         self._loop, self._name, self._steps, self._most = loop, name, steps, most
+        self._last: LastWork = _NoLastWork() if last is None else last
         self._caller = loop.owner if isinstance(loop, CallerLoop) else None
         if self._caller is not None and steps:
             self._caller.use(self)
@@ -51,6 +86,7 @@ class ThreadPool:
         self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
         self._waking = False  # one thread at a time is woken for the ready work; it wakes the next one if work is left
         self._threads: list[threading.Thread] = []  # started so far
+        self._idents: set[int] = set()  # of those that run
         self._unfinished = 0  # works that threads have, or will have
         self._retrying = False  # a thread could not be started: the event loop tries again soon
         self._closed = False
@@ -142,6 +178,11 @@ class ThreadPool:
         """Whether it belongs to a blocking engine, whose callers may do the work themselves."""
         return self._caller is not None
 
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether the calling thread is one of its own, which does the last work."""
+        return threading.get_ident() in self._idents
+
     def caller_goes_on(self) -> bool:
         """Whether the calling thread, which does a work that it was offered, may do the next work of the same kind at once."""
         return self._caller is not None and self._caller.goes_on()
@@ -185,12 +226,14 @@ class ThreadPool:
         """Start a thread unless there are enough. If the system refuses it, try again later; one that ends its step may come first."""
         if self._retrying or len(self._threads) == self._most:
             self._waking = False
+            self._last.hand_over()
             return
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads) + 1}", daemon=True)
         try:
             thread.start()
         except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
             self._waking, self._retrying = False, True
+            self._last.hand_over()
             if AT_EXIT not in str(error):
                 self.later(self.guard.failed(error), self._retry)
         else:
@@ -207,28 +250,37 @@ class ThreadPool:
     def _run(self) -> None:
         parked = threading.Lock()
         parked.acquire()
+        self._idents.add(threading.get_ident())
         self._arrived()
-        done = 0
+        done, last = 0, self._last
         while True:
             with self._lock:
                 self._unfinished, done = self._unfinished - done, 0
                 if self._closed and (self._steps or not self._ready):
-                    return
+                    break
                 work = self._ready.popleft() if self._ready else None
                 if work is None:
-                    self._idle.append(parked)
-                elif self._ready:
+                    if idle := not last.waits:
+                        self._idle.append(parked)
+                elif self._ready or last.waits:
                     self._wake()
-            if work is None:
+            if work is not None:
+                self.do(work)
+                done = 1
+            elif idle:
                 parked.acquire()
                 self._arrived()
-                continue
-            self.do(work)
-            done = 1
+            else:
+                last.do()
+        self._idents.discard(threading.get_ident())
+        if last.waits:
+            last.hand_over()
 
     def _arrived(self) -> None:
         with self._lock:
             self._waking = False
+        if self._last.waits:
+            self._last.do()
 
 
 def end_if_forked(forks: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import PendingCommit
 from stepflow.engine.inside_transaction import check_outside_transaction
 
 T = TypeVar("T")
@@ -19,9 +20,9 @@ class CallersCommitter(Committer):
     def __init__(self, committer: Committer, store: str) -> None:
         self._committer, self._store = committer, store
 
-    def submit(self, commit: Member) -> Awaitable[Any]:
+    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Any]:
         check_outside_transaction(self._store)
-        return self._committer.submit(commit)
+        return self._committer.submit(commit, before)
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         check_outside_transaction(self._store)

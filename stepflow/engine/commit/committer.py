@@ -12,7 +12,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.pausing import stopped
-from stepflow.engine.commit.pending import PENDING
+from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
 from stepflow.engine.membership.notifier import Notifier
 
 T = TypeVar("T")
@@ -26,10 +26,10 @@ class Committer(ABC):
     @overload
     def submit(self, commit: Commit) -> Awaitable[Committed]: ...
     @overload
-    def submit(self, commit: Member) -> Awaitable[Committed | StepCommitted]: ...
+    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Committed | StepCommitted]: ...
     @abstractmethod
-    def submit(self, commit: Member) -> Awaitable[Any]:
-        """Commit from the event loop; what the store answers, an error is raised."""
+    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Any]:
+        """Commit from the event loop; what the store answers, an error is raised. `before`, which was answered, may be used again."""
 
     @abstractmethod
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
@@ -42,6 +42,10 @@ class Committer(ABC):
     def commit_now(self, commit: Member) -> Any:  # noqa: ARG002
         """The answer to a commit that the calling thread makes itself, or the error; PENDING if it must not, and nothing was done."""
         return PENDING
+
+    def post(self, posted: PostedCommit) -> None:
+        """Commit from a thread of the pool whose `LastWork` this is; it writes itself if nothing else is ready there."""
+        self.submit_threadsafe(posted.write, posted.on_done)
 
     @abstractmethod
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
@@ -66,7 +70,7 @@ class InlineCommitter(Committer):
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
         self._store, self._clock, self._notifier = store, clock, notifier
 
-    async def submit(self, commit: Member) -> Any:
+    async def submit(self, commit: Member, before: PendingCommit | None = None) -> Any:  # noqa: ARG002
         (result,) = self._commit([commit])
         if isinstance(result, Exception):
             raise result

@@ -1,7 +1,8 @@
 """Group commit: everything that became ready while the last transaction was written to the disk goes into the next one.
 
 The writer commits: work of a pool of one thread, which is scheduled when there is something to write. An engine that owns its
-event loop lets the loop itself commit while the disk is quick.
+event loop lets the loop itself commit while the disk is quick. What the threads of sync steps post, one of them writes once no
+step is ready, so that no thread is switched to for it.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import Any, TypeVar
 from attrs import define
 
 from stepflow.drivers.port.background import JOIN_S
-from stepflow.drivers.port.commit import Commit, CommitResult, Release
-from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.commit import CommitResult, Release
+from stepflow.drivers.port.step import Member, Step
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
+from stepflow.engine.commit.batch import Entry, one_per_run
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pausing import stopped
-from stepflow.engine.commit.pending import PENDING, PendingCommit, answer_all
+from stepflow.engine.commit.pending import PENDING, CalledBack, PendingCommit, PostedCommit, answer_all
 from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.thread_pool import ThreadPool
@@ -41,19 +43,6 @@ class _Job:
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     future: asyncio.Future[Any]
-
-
-def _ids(member: Member) -> set[str]:
-    """The runs that a commit touches."""
-    if not isinstance(member, Commit):
-        return {member.id}
-    ids = {*member.unowned, *[write.state.id for write in member.writes], *[part.id for part in member.queue]}
-    if member.fence is not None:
-        ids.add(member.fence.id)
-    ids.update([event.run_id for event in member.publish])
-    ids.update([mark.id for mark in member.cancel])
-    ids.update([pause.id for pause in member.pause])
-    return ids
 
 
 def _closed() -> StepflowError:
@@ -86,30 +75,34 @@ class GroupCommitter(Committer):
     ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._commit_on_loop = commit_on_loop
-        self._inbox: deque[list[PendingCommit] | _Job | None] = deque()  # None: the end
+        self._inbox: deque[list[PendingCommit] | PostedCommit | _Job | None] = deque()  # None: the end
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
         self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them
         self._wait_s = 0.0  # for which recent commits kept their thread waiting, on average
         self._closed = self._ended = False
-        self._carry: list[PendingCommit] = []  # of the writer: their runs were in the last batch already
+        self._carry: list[Entry] = []  # of the writer: their runs were in the last batch already
         self._writing = threading.Lock()  # one thread at a time is the writer
         self._scheduled = False  # a thread is going to write, or writes, all that is in the inbox
         self._pool = ThreadPool(loop, "stepflow-writer")
         self._guard = self._pool.guard
         self.guards = (self._guard,)
 
-    def submit(self, commit: Member | Release) -> PendingCommit:
-        entry = PendingCommit(commit, self._loop)
+    def submit(self, commit: Member | Release, before: PendingCommit | None = None) -> PendingCommit:
+        if before is not None and type(commit) is Step:
+            entry = before
+            entry.write, entry.run, entry.outcome = commit, commit.id, PENDING
+        else:
+            entry = PendingCommit(commit, self._loop)
         if self._closed:
             entry.outcome = _closed()
             return entry
         pending = self._pending
-        if not pending and self._pool.in_first_step and not self._sent and not isinstance(commit, Release):
-            entry.outcome = self.commit_now(commit)
-            if entry.outcome is not PENDING:
-                return entry
         if not pending:
+            if self._pool.in_first_step and not self._sent and not isinstance(commit, Release):
+                entry.outcome = self.commit_now(commit)
+                if entry.outcome is not PENDING:
+                    return entry
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
         pending.append(entry)
@@ -135,9 +128,35 @@ class GroupCommitter(Committer):
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
         result = self.commit_now(commit)
         if result is PENDING:
-            self._put([PendingCommit(commit, on_done=on_done)])
+            self._put(CalledBack(commit, on_done))
         else:
             on_done(result)
+
+    def post(self, posted: PostedCommit) -> None:
+        self._inbox.append(posted)
+        if self._ended:
+            self._refuse()
+
+    @property
+    def waits(self) -> bool:
+        """Whether posted commits are in the inbox, and no thread of the writer is going to take them."""
+        return bool(self._inbox) and not self._scheduled
+
+    def do(self) -> None:
+        """Write what is in the inbox in the calling thread. If another one writes, the writer's thread comes after it."""
+        if not self._writing.acquire(blocking=False):
+            self.hand_over()
+            return
+        try:
+            self._write_inbox()
+        finally:
+            self._writing.release()
+
+    def hand_over(self) -> None:
+        """Let the writer's thread write what is in the inbox."""
+        if self._inbox and not self._scheduled:
+            self._scheduled = True
+            self._pool.push_to_threads(self._write_all)
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         if self._closed:
@@ -174,7 +193,7 @@ class GroupCommitter(Committer):
 
     def _is_writer_now(self) -> bool:
         """Whether the calling thread may block, and nothing else is to be written: then it has `_writing` now."""
-        if self._scheduled or self._closed or not self._pool.caller_may_block:
+        if self._scheduled or self._inbox or self._closed or not self._pool.caller_may_block:
             return False
         return self._writing.acquire(blocking=False)
 
@@ -204,7 +223,7 @@ class GroupCommitter(Committer):
             self._sent += len(entries)
             self._put(entries)
 
-    def _put(self, item: list[PendingCommit] | _Job) -> None:
+    def _put(self, item: list[PendingCommit] | PostedCommit | _Job) -> None:
         """Hand a write to the writer. One that comes too late is refused: either by `close` or here."""
         self._inbox.append(item)
         if self._ended:
@@ -217,7 +236,7 @@ class GroupCommitter(Committer):
 
     def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
         """Commit on the loop; returns the writes that are left for the writer."""
-        commits, releases, later = _one_per_run(entries)
+        commits, releases, later = one_per_run(entries)
         results = self._apply(self._store.commit_if_free, [entry.write for entry in commits]) if commits else ()
         if results is None:
             return entries
@@ -268,24 +287,27 @@ class GroupCommitter(Committer):
                 if isinstance(item, _Job):
                     self._tell(_answer, item.future, _closed())
                 elif item is not None:
-                    self._deliver([(entry, _closed()) for entry in item])
+                    self._deliver([(entry, _closed()) for entry in (item if isinstance(item, list) else [item])])
 
-    def _gather(self, carry: list[PendingCommit]) -> tuple[list[PendingCommit], Any]:
+    def _gather(self, carry: list[Entry]) -> tuple[list[Entry], Any]:
         """All writes that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
-        batch = carry
+        batch, take = carry[:], self._inbox.popleft
         with suppress(IndexError):
             while len(batch) < MAX_BATCH:
-                item = self._inbox.popleft()
-                if not isinstance(item, list):
+                item = take()
+                if item is None or isinstance(item, _Job):
                     return batch, item
-                batch = batch + item if batch else item
+                if isinstance(item, list):
+                    batch += item
+                else:
+                    batch.append(item)
         return batch, _MORE
 
-    def _write(self, entries: list[PendingCommit]) -> list[PendingCommit]:
+    def _write(self, entries: list[Entry]) -> list[Entry]:
         """Commit the writes, except those whose run is in the batch already: they are returned for the next one."""
-        answers: list[tuple[PendingCommit, Any]] = []
+        answers: list[tuple[Entry, Any]] = []
         try:
-            commits, releases, later = _one_per_run(entries)
+            commits, releases, later = one_per_run(entries)
             for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
                 if part:
                     answers += zip(part, self._apply(fn, [entry.write for entry in part]) or (), strict=True)
@@ -298,11 +320,11 @@ class GroupCommitter(Committer):
             self._tell(self._notifier.committed)
         return later
 
-    def _deliver(self, answers: list[tuple[PendingCommit, Any]]) -> None:
+    def _deliver(self, answers: list[tuple[Entry, Any]]) -> None:
         """Give every waiter its answer; a callback that fails keeps no other waiter from its own."""
-        awaited = []
+        awaited: list[tuple[PendingCommit, Any]] = []
         for entry, result in answers:
-            if entry.on_done is None:
+            if isinstance(entry, PendingCommit):
                 awaited.append((entry, result))
                 continue
             try:
@@ -354,23 +376,3 @@ class GroupCommitter(Committer):
 
 
 _MORE = object()
-
-
-def _one_per_run(entries: list[PendingCommit]) -> tuple[list[PendingCommit], list[PendingCommit], list[PendingCommit]]:
-    """The commits and the releases that fit into one batch, and those whose run has a write in it already."""
-    runs = {entry.run for entry in entries}
-    if len(runs) == len(entries) and "" not in runs:
-        return entries, [], []  # steps of as many runs
-    seen: set[str] = set()
-    commits: list[PendingCommit] = []
-    releases: list[PendingCommit] = []
-    later: list[PendingCommit] = []
-    for entry in entries:
-        write = entry.write
-        ids = {write.fence.id} if isinstance(write, Release) else _ids(write)
-        if seen.isdisjoint(ids):
-            (releases if isinstance(write, Release) else commits).append(entry)
-        else:
-            later.append(entry)
-        seen.update(ids)
-    return commits, releases, later

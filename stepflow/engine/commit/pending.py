@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import Context
 from types import coroutine
@@ -15,24 +16,50 @@ T = TypeVar("T")
 PENDING: Any = object()  # the outcome until there is one
 
 
-class PendingCommit:
-    """A write with its waiter: the task that awaits it, or the callback `on_done`.
+class PostedCommit(ABC):
+    """A write of any thread, and its waiter."""
 
-    To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
-    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it, once.
-    """
+    __slots__ = ("run", "write")
 
-    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "on_done", "outcome", "run", "wake", "write")
+    def __init__(self, write: Member) -> None:
+        self.renew(write)
 
-    def __init__(
-        self,
-        write: Member | Release,
-        loop: asyncio.AbstractEventLoop | None = None,
-        on_done: Callable[[Any], None] | None = None,
-    ) -> None:
+    def renew(self, write: Member) -> None:
+        """The same waiter has another write, once the last one was answered."""
         self.write = write
         self.run = write.id if type(write) is Step or type(write) is Append else _only_run(write)
-        self.on_done = on_done
+
+    @abstractmethod
+    def on_done(self, result: Any) -> None:
+        """Called in some thread with what the store answers, or with the error."""
+
+
+class CalledBack(PostedCommit):
+    """A write whose waiter is a function."""
+
+    __slots__ = ("_fn",)
+
+    def __init__(self, write: Member, fn: Callable[[Any], None]) -> None:
+        super().__init__(write)
+        self._fn = fn
+
+    def on_done(self, result: Any) -> None:
+        self._fn(result)
+
+
+class PendingCommit:
+    """A write with its waiter, the task that awaits it.
+
+    To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. Once that has the answer
+    it may use it again, for another `write` with the `outcome` PENDING.
+    """
+
+    __slots__ = ("_asyncio_future_blocking", "_loop", "context", "outcome", "run", "wake", "write")
+
+    def __init__(self, write: Member | Release, loop: asyncio.AbstractEventLoop) -> None:
+        self.write = write
+        self.run = write.id if type(write) is Step or type(write) is Append else _only_run(write)
         self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
         self.outcome = PENDING
@@ -48,7 +75,7 @@ class PendingCommit:
 
     def cancel(self, msg: Any = None) -> bool:  # noqa: ARG002 - what `Task.cancel` passes
         """Let the task end; its write is done all the same."""
-        if self.outcome is not PENDING or self.wake is None or self._loop is None:
+        if self.outcome is not PENDING or self.wake is None:
             return False
         wake, self.wake = self.wake, None
         self._loop.call_soon(wake, self, context=self.context)  # the outcome stays PENDING: that tells the task

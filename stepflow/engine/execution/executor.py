@@ -15,7 +15,8 @@ from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.commit.pending import PENDING, PendingCommit
+from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
 from stepflow.engine.deferred_signals import Interruption, user_code
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
 from stepflow.engine.execution.time_limit import TimeLimits
@@ -37,7 +38,8 @@ class Executor:
 
     def __init__(self, clock: Clock, committer: Committer) -> None:
         self._clock, self.committer, self.loop = clock, committer, asyncio.get_running_loop()
-        self._pool = ThreadPool(self.loop, "stepflow-steps", steps=True)
+        last = committer if isinstance(committer, GroupCommitter) else None
+        self._pool = ThreadPool(self.loop, "stepflow-steps", steps=True, last=last)
         self._in_threads = False
         self.limits = TimeLimits(clock)
         self.guard = self._pool.guard
@@ -98,7 +100,7 @@ class Executor:
 @coroutine
 def run_on_loop(
     attempt: GeneratorAttempt,
-    commit: Callable[[Member], Awaitable[Any]],
+    commit: Callable[[Member, PendingCommit | None], Awaitable[Any]],
     call: Callable[..., Awaitable[Any]],
     limits: TimeLimits,
 ) -> Generator[Any, Any, Release | None]:
@@ -106,6 +108,7 @@ def run_on_loop(
     enter(attempt.current)
     effects, forks = attempt.effects(), LINEAGE.forks
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
+    last: PendingCommit | None = None  # the last commit, once it was answered
     try:
         effect = next(effects)
         while True:
@@ -113,23 +116,24 @@ def run_on_loop(
                 if type(effect) is not Call:
                     if LINEAGE.forks != forks:
                         end_if_forked(forks)
-                    made: Any = commit(effect)
+                    made: Any = commit(effect, last)
                     if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
-                        while made.outcome is PENDING:
+                        last, value = made, made.outcome
+                        while value is PENDING:
                             yield made
-                            if made.outcome is PENDING:  # the task was cancelled
+                            value = made.outcome
+                            if value is PENDING:  # the task was cancelled
                                 _keep_unless_interrupted(task, attempt)
-                        value = made.outcome
                         if type(value) is not tuple and isinstance(value, BaseException):
                             raise value
                     else:
                         value = yield from _awaited(made)
                 else:
-                    if effect.is_async or effect.limit_s is not None:
-                        if effect.limit_s is None:
-                            made, attempt.awaits = effect.fn(*effect.args), True
-                        else:
-                            made = limits.run(attempt, effect, call)
+                    if effect.limit_s is not None:
+                        value = yield from _awaited(limits.run(attempt, effect, call))
+                        attempt.awaits = False
+                    elif effect.is_async:
+                        made, attempt.awaits = effect.fn(*effect.args), True
                         value = yield from (made if type(made) is CoroutineType else _awaited(made))
                         attempt.awaits = False
                     else:
@@ -144,7 +148,7 @@ def run_on_loop(
                     effects.close()
                     raise
                 keep_task(task)
-                attempt.awaits = False
+                attempt.awaits, last = False, None
                 if type(effect) is not Call and attempt.should_retry_commit(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
@@ -232,7 +236,7 @@ async def run_inline(fn: Callable[..., Any], *args: Any) -> Any:
         in_sync_step.reset(token)
 
 
-class ThreadedAttempt:
+class ThreadedAttempt(PostedCommit):
     """An attempt whose user functions are all sync: a thread runs it up to its next commit, then the thread is free for others.
 
     The caller of a blocking engine that has the loop for itself commits, too, and goes on at once. `future` receives the
@@ -247,6 +251,7 @@ class ThreadedAttempt:
         push: Callable[[Callable[[], None]], None],
         future: asyncio.Future[Release | None],
     ) -> None:
+        super().__init__(Commit())
         self._attempt, self._effects = attempt, attempt.effects()
         self._committer, self._pool, self._push, self._future = committer, pool, push, future
         self._forks = LINEAGE.forks
@@ -254,11 +259,11 @@ class ThreadedAttempt:
             copy_context()
         )  # one for the attempt: context variables that a step sets are seen by the next step
         self._value: Any = None
-        self._commit: Member = Commit()
         self._context.run(enter, attempt.current)
         push(self._work)
 
-    def _on_done(self, result: Any) -> None:
+    def on_done(self, result: Any) -> None:
+        """The last commit was answered: a thread goes on."""
         if not self._tries_again(result):
             self._value = result
             self._push(self._work)
@@ -273,12 +278,16 @@ class ThreadedAttempt:
     def _work(self) -> None:
         try:
             while True:
-                self._commit = self._context.run(self._go, self._value)
+                commit = self._context.run(self._go, self._value)
+                self.renew(commit)
                 if LINEAGE.forks != self._forks:
                     end_if_forked(self._forks)
-                done = self._committer.commit_now(self._commit) if self._pool.has_caller else PENDING
+                done = self._committer.commit_now(commit) if self._pool.has_caller else PENDING
                 if done is PENDING:
-                    self._committer.submit_threadsafe(self._commit, self._on_done)
+                    if self._pool.has_caller and not self._pool.is_own_thread:
+                        self._send()
+                    else:
+                        self._committer.post(self)
                     return
                 if self._tries_again(done):
                     return
@@ -292,7 +301,7 @@ class ThreadedAttempt:
             self._pool.fail(self._future, error)
 
     def _send(self) -> None:
-        self._committer.submit_threadsafe(self._commit, self._on_done)
+        self._committer.submit_threadsafe(self.write, self.on_done)
 
     def _go(self, value: Any) -> Member:
         """Resume the generator with the last commit's outcome and make the calls that follow; returns the next commit."""
