@@ -97,7 +97,7 @@ class Transition:
     Transitions are immutable and shared between runs, so the derived fields are computed once. `text` is the stored form,
     canonical JSON `{"annotations":{…},"to":"…"}` in which one character stands for each of a few frequent parts. `status` is `completed`, `failed` or `cancelled` if the run ended with
     this transition, else empty; `events` names the events that the run waits for; `polls` is true if it waits for an
-    event or polls a condition, `plain` if it does neither.
+    event or polls a condition, `plain` if it does neither and does not end the run.
     """
 
     to: str = ""
@@ -131,7 +131,7 @@ class Transition:
 
     @plain.default
     def _plain(self) -> bool:
-        return not (self.events or self.polls)
+        return not (self.events or self.polls or self.status)
 
     @classmethod
     def parse(cls, text: str) -> Transition:

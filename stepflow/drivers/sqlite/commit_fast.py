@@ -204,19 +204,21 @@ def steps_of(batch: Sequence[Member], rev: int, now: int, places: Mapping[str, R
             others.append(index)
             continue
         exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
-        status = transition.status
-        if status and ends_child(step):
+        text = transition.text
+        if exchange is None and transition.plain and before is None:
+            rev += 1
+            maps = map_text(labels) if labels else "{}", map_text(annotations) if annotations else "{}"
+            plain += (place.state, step.rev, rev, text, *maps)
+        elif transition.status and ends_child(step):
             others.append(index)
             continue
-        rev += 1
-        if exchange is None and transition.plain and not status and before is None:
-            plain += (place.state, step.rev, rev, transition.text, map_text(labels), map_text(annotations))
         else:
-            text, maps = transition.text, (map_text(labels), map_text(annotations))
-            derived = derived_of(transition)
-            rows = steps.last_rows if status else steps.rows
+            rev += 1
+            maps = map_text(labels), map_text(annotations)
+            rows = steps.last_rows if transition.status else steps.rows
             if before is not None:
                 rows, steps.relabelled[step.id] = steps.relabelled_rows, labels
+            derived = derived_of(transition)
             rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
             if exchange is not None:
                 steps.history += (rev, step.id, step.rev, text, *maps, exchange)

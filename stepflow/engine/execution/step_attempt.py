@@ -41,7 +41,10 @@ class StepAttempt(TransactedSteps):
     text: str = field(init=False)  # of the exchange as of the last commit
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
     _parts: ExchangeParts = field(init=False)  # as which `text` is stored
-    _step: Step = field(init=False)  # the last commit
+    _step: Step = field(
+        init=False
+    )  # the last commit; one object for all, as the store has answered one before the next is made
+    _timed: bool = field(init=False)  # whether the time of each commit is noted
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
 
@@ -49,7 +52,8 @@ class StepAttempt(TransactedSteps):
         super().__attrs_post_init__()
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
-        self.rev, self.transition = self.state.rev, self.state.transition
+        state = self.state
+        self.rev, self.transition, self._timed = state.rev, state.transition, self.flow.options.hung_after_s is not None
         self._unfinished = self.claim.row.unfinished + int(self.transition.annotations.get(UNFINISHED, "0"))
         # A weak reference, so that an attempt that has ended is freed at once: the collector of cycles costs more.
         self.current = Current(self.state.id, record.created.flow, caller=ref(self))
@@ -95,7 +99,7 @@ class StepAttempt(TransactedSteps):
                 current.running = True
                 value = (yield call) if self._resolution is None else self._settle(task)
                 current.running = False
-                move = value if task.transacted else task.after_return(value, self.exchange)
+                move = task.after_return(value, self.exchange) if plain or not task.transacted else value
                 if move.stays and self._overdue(task):
                     raise self._late(task)
             except Exception as failure:  # noqa: BLE001 - whatever user code raises is the run's error
@@ -145,7 +149,8 @@ class StepAttempt(TransactedSteps):
 
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
-        self._journal = {row.key: row for row in self.rows}
+        state, self._journal = self.state, {row.key: row for row in self.rows}
+        self._step = Step(state.id, self.claim.fence.epoch, self.rev, self.transition, state.labels, state.annotations)
         if not self.cancel and (unopened := self.unopened()):
             return unopened
         if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
@@ -239,11 +244,10 @@ class StepAttempt(TransactedSteps):
         part: Enqueue | Dequeue | None = None,
         forget: tuple[str, ...] = (),
     ) -> Member:
-        if self.flow.options.hung_after_s is not None:
+        if self._timed:
             self._moved_at = self.clock.monotonic()
-        self._over = part is not None
-        state, epoch = self.state, self.claim.fence.epoch
-        step = self._step = Step(state.id, epoch, self.rev, transition, state.labels, state.annotations, text, part)
+        step, self._over = self._step, part is not None
+        step.rev, step.transition, step.exchange, step.part = self.rev, transition, text, part
         if self.at_most_once:  # the call has ended
             self.at_most_once, key = False, intent_key(self.current.step)
             self._journal.pop(key, None)
@@ -259,9 +263,9 @@ class StepAttempt(TransactedSteps):
         """The last commit is durable: the next one builds on it."""
         if self._once is not None:
             self._once.used.clear()
-        first, self.transition, text = done[0], self._step.transition, self._step.exchange
-        self.rev = first if isinstance(first, int) else first[0]
-        if text is not None:
+        step = self._step
+        self.rev, self.transition = done.revs[0] if isinstance(done, Committed) else done[0], step.transition
+        if (text := step.exchange) is not None:
             self.text = self._encoded
             self._parts = UNKNOWN if len(self.text) < SMALL else parts_of(self.rev, text)
 
