@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -36,10 +38,14 @@ class Entry:
 
 
 class Log:
-    """What all processes report through one pipe; a line that was written survives its process."""
+    """What all processes report through one pipe; a line that was written survives its process.
+
+    The pipe is small: a process that is to be killed after so many lines cannot do all its work before the test reads them.
+    """
 
     def __init__(self) -> None:
         self._read, self.fd = os.pipe()
+        fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
         self._news = threading.Condition()
         self.children: list[Child] = []
         self._entries: list[Entry] = []

@@ -44,7 +44,7 @@ def test_a_storm_of_kills(nursery: Nursery, name: str) -> None:
     ids = start_many(nursery.url, flow, 40)
     while True:
         child = nursery.spawn("until_idle", name, SILENCE_S=3600.0)
-        if not work_until_killed(nursery, child, chance, chance.randint(1, 300)):
+        if not work_until_killed(nursery, child, chance, chance.randint(1, 150)):
             break
         killed.append(child.name)
     child.wait()
@@ -64,7 +64,7 @@ def test_parents_and_children_under_kills_run_each_child_once(nursery: Nursery, 
     parents = start_many(nursery.url, flow, 5)
     while True:
         child = nursery.spawn("until_idle", name, *others, SILENCE_S=3600.0)
-        if not work_until_killed(nursery, child, chance, chance.randint(1, 120)):
+        if not work_until_killed(nursery, child, chance, chance.randint(1, 80)):
             break
         killed.append(child.name)
     child.wait()
