@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Release
+from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Pause, Release
 from stepflow.drivers.sqlite import SqliteDriver, database
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.errors import LostClaim, OutcomeUnknown, StoreError
@@ -188,3 +188,29 @@ def test_a_post_that_arrives_while_posts_are_applied_is_applied(path, store, mon
         monkeypatch.setattr(database, "_begins", begin)
         assert set(claim(store)) == {"first", "second"}
     make(store, step(held, rev))
+
+
+PLACED = 40  # runs of one batch
+
+
+@pytest.mark.parametrize("change", ["nothing", "claimed", "paused"])
+def test_runs_that_were_known_before_others_wrote_are_found_by_their_rowids(path, store, change):
+    """All of them in a few statements; if one was changed, each is looked up by its id, and only that one is refused."""
+    runs = {name: begun(store, name) for name in [f"r{number:02}" for number in range(PLACED)]}
+    statements: list[str] = []
+    with closing(session(path, "two")) as other:
+        make(other, creation("other", due=None))
+        if change == "claimed":
+            assert store.release([Release(runs["r07"][0].fence, NOW)], NOW) == [True]
+            assert set(claim(other)) == {"r07"}
+        elif change == "paused":
+            make(other, Commit(pause=(Pause("r07"),)))
+        store._database._writer.set_trace_callback(statements.append)
+        answers = store.commit([as_member(step(held, rev)) for held, rev in runs.values()], NOW)
+        store._database._writer.set_trace_callback(None)
+        assert [name for name, answer in zip(runs, answers, strict=True) if isinstance(answer, Exception)] == (
+            [] if change == "nothing" else ["r07"]
+        )
+    by_id = [one for one in statements if "q.id IN (VALUES" in one]
+    assert bool(by_id) == (change != "nothing")
+    assert len([one for one in statements if "total(" in one]) < 8

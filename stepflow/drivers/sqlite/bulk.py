@@ -130,14 +130,15 @@ def creations(
 
 
 def many_rows(
-    connection: sqlite3.Connection, template: str, values: Sequence[object], *head: object
+    connection: sqlite3.Connection, template: str, values: Sequence[object], *head: object, width: int = 1
 ) -> list[tuple[Any, ...]]:
-    """The rows of a query over single values, in its order within each group of up to 256 values."""
+    """The rows of a query over rows of `width` values each, in its order within each group of up to 256 of them."""
     found: list[tuple[Any, ...]] = []
-    done = 0
-    while done < len(values):
-        rows = min(MOST, 1 << ((len(values) - done).bit_length() - 1))
-        part = values[done : done + rows]
-        found += connection.execute(_text(template, 1, rows), (*head, *part)).fetchall()
-        done += rows
+    done, left = 0, len(values) // width
+    while left:
+        rows = min(MOST, 1 << (left.bit_length() - 1))
+        part = values[done : done + rows * width]
+        found += connection.execute(_text(template, width, rows), (*head, *part)).fetchall()
+        done += rows * width
+        left -= rows
     return found

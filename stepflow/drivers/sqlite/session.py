@@ -174,6 +174,8 @@ class SqliteStore(Store):
     def _steps(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> StepBatch:
         """The steps of a batch, after a look at where the runs are of which that is not known."""
         known = self._known
+        if known.doubted:
+            known.trust(writer, self._shard, [member.id for member in batch if not isinstance(member, Commit)])
         steps = steps_of(batch, known.rev, now, known.places)
         if steps.unplaced:
             found = row_ids_of(writer, self._shard, steps.unplaced)
