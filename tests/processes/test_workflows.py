@@ -41,7 +41,7 @@ def test_a_process_that_is_killed_in_each_step_repeats_that_step_alone(nursery: 
 def test_a_storm_of_kills(nursery: Nursery, name: str) -> None:
     flow: Any = getattr(flows, name)
     chance, killed = random.Random(20260101), list[str]()
-    ids = start_many(nursery.url, flow, 40)
+    ids = start_many(nursery.url, flow, 80)
     while True:
         child = nursery.spawn("until_idle", name, SILENCE_S=3600.0)
         if not work_until_killed(nursery, child, chance, chance.randint(1, 150)):
@@ -61,7 +61,7 @@ def test_parents_and_children_under_kills_run_each_child_once(nursery: Nursery, 
     flow: Any = getattr(flows, name)
     others = ["sync_workflow", "sync_chain"] if name == "family" else ["async_workflow", "async_chain"]
     chance, killed = random.Random(20260102), list[str]()
-    parents = start_many(nursery.url, flow, 5)
+    parents = start_many(nursery.url, flow, 8)
     while True:
         child = nursery.spawn("until_idle", name, *others, SILENCE_S=3600.0)
         if not work_until_killed(nursery, child, chance, chance.randint(1, 80)):
