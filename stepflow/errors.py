@@ -235,7 +235,9 @@ class TooLarge(StepflowError):
 
 
 class StoreError(StepflowError):
-    """An operation of the store failed; the subclasses name the reason."""
+    """An operation of the store failed; the subclasses name the reason. `code` is that of the answer if a server refused it."""
+
+    code: str = ""
 
 
 class Unavailable(StoreError):
@@ -260,7 +262,7 @@ class RevisionsLost(StoreError):
 
 
 class ReadOnly(StoreError):
-    """The store is read-only."""
+    """The store is read-only, or the token does not allow this."""
 
 
 class Corrupt(StoreError):

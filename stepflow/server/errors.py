@@ -49,6 +49,19 @@ REMEDIES: Mapping[Code, str] = MappingProxyType(
     }
 )
 """By code: what a caller does next."""
+STATUSES: Mapping[str, tuple[int, Code]] = MappingProxyType(
+    {
+        "aborted": (409, "aborted"),
+        "already_exists": (409, "already_exists"),
+        "failed_precondition": (422, "failed_precondition"),
+        "invalid_argument": (400, "invalid_argument"),
+        "not_found": (404, "not_found"),
+        "permission_denied": (403, "permission_denied"),
+        "resource_exhausted": (429, "resource_exhausted"),
+        "unauthenticated": (401, "unauthenticated"),
+    }
+)
+"""By the code with which a server refused what its client asked for, which did nothing: the same refusal."""
 
 
 @frozen
@@ -85,6 +98,8 @@ def refusal_of(error: Exception) -> Refusal:
         case Unavailable() | OutcomeUnknown():
             log.warning("the store cannot be used: %s", error)
             return Refusal(503, "unavailable", str(error))
+        case StoreError() if error.code in STATUSES:
+            return Refusal(*STATUSES[error.code], str(error))
         case StoreError():
             log.error("the store failed", exc_info=error)
             return Refusal(500, "unknown", str(error))

@@ -175,8 +175,13 @@ def authorize(connection: HTTPConnection, wanted: TokenScope, namespace: str) ->
     if namespace == AUDIT:
         raise Refusal(403, "permission_denied", f"namespace {AUDIT!r} is that of the audit: GET /api/v1/audit reads it")
     if not allowed(connection, wanted, namespace):
-        where = f"namespace {namespace!r}" if namespace else "the namespace without a name"
-        raise Refusal(403, "permission_denied", f"token {caller_of(connection)!r} does not allow {wanted!r} in {where}")
+        text = f"token {caller_of(connection)!r} does not allow {wanted!r} in {where(namespace)}"
+        raise Refusal(403, "permission_denied", text)
+
+
+def where(namespace: str) -> str:
+    """The namespace, in a message."""
+    return f"namespace {namespace!r}" if namespace else "the namespace without a name"
 
 
 def allowed(connection: HTTPConnection, wanted: TokenScope, namespace: str) -> bool:

@@ -14,16 +14,16 @@ from starlette.routing import Route
 
 from stepflow.drivers.http.codec import ANSWERS, BadValue, dump, dump_error, dump_results, from_bytes, load, to_bytes
 from stepflow.drivers.http.session import FORMAT
-from stepflow.drivers.port.commit import Claim, HeartbeatReply, Owner, Record, Release
+from stepflow.drivers.port.commit import Claim, Commit, HeartbeatReply, Owner, Record, Release
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.queries import Condition, DueSummary, PostConflict
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Query
 from stepflow.engine.clock import Clock
-from stepflow.errors import StepflowError
+from stepflow.errors import ReadOnly, StepflowError
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal, refusal_of
-from stepflow.server.guard import allowed, authorize
+from stepflow.server.guard import allowed, authorize, caller_of, where
 from stepflow.server.store_sessions import StoreSession, StoreSessions
 from stepflow.server.tokens import Scope
 
@@ -42,6 +42,7 @@ class StoreApi:
         """A route for each call."""
         calls: dict[str, Callable[[Request, Arguments], Awaitable[Any]]] = {"open": self._open}
         calls |= {name: partial(self._in_session, scope, method) for name, (scope, method) in METHODS.items()}
+        calls["commit"] = self._commit
         calls |= {name: partial(self._maintain, scope, fn) for name, (scope, fn) in UPKEEP.items()}
         return [
             Route(f"/stepflow.v1.Store/{name}", partial(answered, call), methods=["POST"])
@@ -76,10 +77,19 @@ class StoreApi:
 
         return await self._sessions.in_thread(work)
 
-    async def commit(self, session: StoreSession, given: Arguments) -> Any:
-        """The answer to each member of a batch."""
+    async def _commit(self, request: Request, given: Arguments) -> Any:
+        """The answer to each member of a batch; those that need the scope admin are refused without it, and the others applied."""
+        session = self._sessions.find(given.get("session"))
+        authorize(request, "operate", session.namespace)
         batch, now = load(given.get("batch"), list[Member]), load(given.get("now"), int)
-        return dump_results(await self._once(session, given, partial(session.store.commit, batch, now)))
+        whole = allowed(request, "admin", session.namespace)
+        refused = {} if whole else {n: why for n, one in enumerate(batch) if (why := _for_admins(one))}
+        kept = [member for n, member in enumerate(batch) if n not in refused]
+        results = iter(await self._once(session, given, partial(session.store.commit, kept, now)) if kept else ())
+        who = caller_of(request)
+        return dump_results(
+            [_refusal(who, refused[n], session.namespace) if n in refused else next(results) for n in range(len(batch))]
+        )
 
     async def claim(self, session: StoreSession, given: Arguments) -> Any:
         """Claims with their records."""
@@ -138,7 +148,6 @@ class StoreApi:
 
 METHODS: Mapping[str, tuple[Scope, Method]] = MappingProxyType(
     {
-        "commit": ("operate", StoreApi.commit),
         "claim": ("operate", StoreApi.claim),
         "release": ("operate", StoreApi.release),
         "beat": ("operate", StoreApi.beat),
@@ -150,6 +159,23 @@ METHODS: Mapping[str, tuple[Scope, Method]] = MappingProxyType(
         "close": ("read", StoreApi.close),
     }
 )
+
+
+def _for_admins(member: Member) -> str:
+    """What in it the operator's API asks the scope admin for; empty if there is nothing."""
+    if not isinstance(member, Commit):
+        return ""
+    if member.flow_pause is not None:
+        return f"to {'pause' if member.flow_pause.paused else 'resume'} flow {member.flow_pause.flow!r}"
+    if member.schedule is not None and member.schedule.body is None:
+        return f"to delete schedule {member.schedule.id!r}"
+    return f"to delete schedule {member.edit.id!r}" if member.edit is not None and member.edit.text is None else ""
+
+
+def _refusal(who: str, what: str, namespace: str) -> ReadOnly:
+    error = ReadOnly(f"token {who!r} does not allow {what} in {where(namespace)}: that needs the scope 'admin'")
+    error.code = "permission_denied"
+    return error
 
 
 def _prune_piece(maintenance: Any, given: Arguments) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import cache
 
@@ -14,6 +15,7 @@ import uvicorn
 from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.port.store import Driver
 from stepflow.server import app
+from stepflow.server.tokens import Token, TokenTable, digest
 
 LIMIT_S = 60
 
@@ -44,18 +46,27 @@ _tokens = itertools.count(1)
 class Served:
     """Serves a store until `close`."""
 
-    def __init__(self, store: str | Driver) -> None:
+    def __init__(self, store: str | Driver, scopes: Sequence[str] = ()) -> None:
+        """With `scopes` there are tokens: `url_of(scope)` has the secret of the one of this scope, which is named after it."""
         self._at, self._token = the_socket(), f"t{next(_tokens)}"
         self.place, self.token = self._at.place, self._token
         self.url = f"http://{self._token}@{self.place}"
         self.driver = HttpDriver(self.url)
-        self._application, self._stack = app(store), AsyncExitStack()
-        self._at.apps[self._token] = self._application
+        self._secrets = {scope: f"{self._token}-{scope}" for scope in scopes}
+        table = [Token(scope, digest(secret), scope) for scope, secret in self._secrets.items()]
+        self._application = app(store, tokens=TokenTable(table) if table else None)
+        self._stack = AsyncExitStack()
+        for secret in (self._token, *self._secrets.values()):
+            self._at.apps[secret] = self._application
         self._on_loop(self._stack.enter_async_context(self._application.router.lifespan_context(self._application)))
+
+    def url_of(self, scope: str) -> str:
+        return f"http://{self._secrets[scope]}@{self.place}"
 
     def close(self) -> None:
         self._on_loop(self._stack.aclose())
-        del self._at.apps[self._token]
+        for secret in (self._token, *self._secrets.values()):
+            del self._at.apps[secret]
 
     def _on_loop(self, work) -> None:
         asyncio.run_coroutine_threadsafe(work, self._at.loop).result(LIMIT_S)

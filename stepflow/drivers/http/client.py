@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from stepflow.drivers.http.codec import BadValue, from_bytes, load_error, to_bytes
-from stepflow.errors import OutcomeUnknown, StoreError, TooLarge, Unavailable
+from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError, TooLarge, Unavailable
 
 CONNECT_S, READ_S = 5.0, 30.0
 RETRY_S = 10.0  # a server that restarts is back by then
@@ -21,6 +21,16 @@ HINTS = {
     403: "",
 }
 """What to do about an answer with this status."""
+CODES = {
+    400: "invalid_argument",
+    401: "unauthenticated",
+    403: "permission_denied",
+    404: "not_found",
+    409: "aborted",
+    422: "failed_precondition",
+    429: "resource_exhausted",
+}
+"""What a status means that comes without a code, e.g. from a proxy: nothing was done."""
 
 
 class SessionGone(Exception):
@@ -32,10 +42,6 @@ class SessionGone(Exception):
     def __init__(self, sent: bool) -> None:
         super().__init__(sent)
         self.sent = sent
-
-
-class NotAllowed(StoreError):
-    """The token does not allow the call."""
 
 
 class ServerClient:
@@ -119,7 +125,11 @@ class ServerClient:
             raise TooLarge(f"{self.address}: {_message(answer)}: store large values elsewhere, and their keys here")
         hint = HINTS.get(answer.status, "; is it a stepflow server of this version?")
         text = f"{self.address} answered {answer.status}: {_message(answer)}{hint}"
-        raise NotAllowed(text) if answer.status == 403 else StoreError(text)
+        error = ReadOnly(text) if answer.status == 403 else StoreError(text)
+        if answer.status in CODES:
+            told = value.get("code") if isinstance(value, dict) else None
+            error.code = told if isinstance(told, str) else CODES[answer.status]
+        raise error
 
     def close(self) -> None:
         """Close the connections."""

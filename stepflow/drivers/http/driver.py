@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from stepflow.drivers.http.client import NotAllowed, ServerClient, shown
+from stepflow.drivers.http.client import ServerClient, shown
 from stepflow.drivers.http.codec import dump, dump_error, load
 from stepflow.drivers.http.session import HttpStore
 from stepflow.drivers.port.commit import Owner
@@ -14,7 +14,7 @@ from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.queries import Condition, PostConflict
 from stepflow.drivers.port.store import Driver, Maintenance, Store
-from stepflow.errors import ReadOnly, StepflowError
+from stepflow.errors import StepflowError
 
 
 class HttpDriver(Driver):
@@ -71,10 +71,7 @@ class HttpMaintenance(Maintenance):
         """Each piece is one call; ReadOnly if the token does not allow it."""
         while True:
             arguments = {"before": before, "limit": limit, "now": now, "keep_until": keep_until}
-            try:
-                piece: Pruned | None = load(self._call("prune_piece", **arguments), Pruned | None)
-            except NotAllowed as error:
-                raise ReadOnly(str(error)) from None
+            piece: Pruned | None = load(self._call("prune_piece", **arguments), Pruned | None)
             if piece is None:
                 return
             yield piece
