@@ -201,6 +201,36 @@ def test_a_run_that_ended_already_takes_one_load(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
+def test_a_wait_that_begins_while_the_engines_are_looked_at_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiters, "POLL_S", 3600.0)
+
+    async def go() -> None:
+        async with two(tmp_path / "runs.db") as (engine, _other, _calls):
+            flow = chain("flow", "a")
+            engine.register(flow)
+            run = await engine.start(flow, Order())
+            await engine.run_until_idle()
+            inside, go_on = asyncio.Event(), asyncio.Event()
+
+            async def look() -> None:
+                inside.set()
+                await go_on.wait()
+
+            found = engine._session._waiters
+            monkeypatch.setattr(found._unadvanced, "look", look)
+            monkeypatch.setattr(type(engine._session.reader), "alone", False)
+            found._begin()
+            await inside.wait()
+            result = asyncio.create_task(run.result())
+            await asyncio.sleep(0)
+            go_on.set()
+            assert (await asyncio.wait_for(result, 60)).log == ["a"]
+
+    asyncio.run(go())
+
+
 Worked = Callable[[AsyncEngine, Store], Any]
 
 

@@ -127,6 +127,8 @@ class RunWaiters:
         finally:
             self._looking = None
             self._set_timer()
+        if not self._named.isdisjoint(self._waiting):  # a task began to wait, or a run changed, behind the last look
+            self._begin()
 
     async def _turn(self) -> bool:
         """Read the store for the news that are there; False if there are none, or if the store shall rest."""
