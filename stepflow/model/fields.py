@@ -81,6 +81,13 @@ def default_of(field: Any, value: Any) -> Any:
     return REQUIRED if default is attrs.NOTHING else default
 
 
+def factory_of(field: Any) -> Any:
+    """What makes the default value of a field; None if nothing does."""
+    if isinstance(field, dataclasses.Field):
+        return None if field.default_factory is dataclasses.MISSING else field.default_factory
+    return field.default.factory if isinstance(field.default, attrs.Factory) else None  # type: ignore[arg-type]  # as above
+
+
 def is_compared(field: Any) -> bool:
     """Whether the field counts when two objects are compared."""
     return bool(field.compare if isinstance(field, dataclasses.Field) else field.eq)

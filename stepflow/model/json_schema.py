@@ -9,14 +9,23 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, Flag
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType, NoneType, UnionType
 from typing import Any
 from uuid import UUID
 
 from stepflow.model.containers import DICTS, LISTS, MAPPINGS, SETS
 from stepflow.model.converter import base_of
-from stepflow.model.fields import REQUIRED, computed, default_of, fields_of, has_fields, resolve_typed_dict, resolved
+from stepflow.model.fields import (
+    REQUIRED,
+    computed,
+    default_of,
+    factory_of,
+    fields_of,
+    has_fields,
+    resolve_typed_dict,
+    resolved,
+)
 from stepflow.model.forms import PLAIN, enum_texts, literal_table
 from stepflow.model.generics import arguments, substituted
 from stepflow.model.pydantic_models import is_pydantic_model
@@ -46,7 +55,9 @@ class _NoSchemaError(Exception):
 
 
 def json_schema(type_: Any) -> Schema | None:
-    """The schema of the stored form of a type; `{}` of Any, None of a type that cannot be stored or that has no schema. It is shared: do not change it."""
+    """The schema of the stored form of a type; `{}` of Any and of None, which a codec takes for any JSON; None of a type that cannot be stored or that has no schema. It is shared: do not change it."""
+    if type_ is None:
+        return {}
     try:
         return _cached(type_)
     except TypeError:  # it cannot be a key of the cache
@@ -72,8 +83,12 @@ def _text_of(type_: Any) -> str:
     return text if len(text) <= LONGEST else ""
 
 
-def schemas_text(types: Mapping[str, Any]) -> str:
-    """The JSON text `{name: schema}` of these types; without those that have none, or one longer than LONGEST. Empty if none is left."""
+def schemas_text(types: Mapping[str, Any], stored: str = "") -> str:
+    """The JSON text `{name: schema}` of these types; without those that have none, or one longer than LONGEST. Empty if none is left.
+
+    It is `stored` if that takes the same values. Types are equal whose choices have another order, so that the text depends on
+    which of them a process has met first.
+    """
     found = []
     for name, type_ in types.items():
         try:
@@ -82,7 +97,29 @@ def schemas_text(types: Mapping[str, Any]) -> str:
             text = ""
         if text:
             found.append(f"{json.dumps(name, ensure_ascii=False)}:{text}")
-    return "{" + ",".join(found) + "}" if found else ""
+    text = "{" + ",".join(found) + "}" if found else ""
+    return stored if text and stored and (text == stored or _bare(text) == _bare(stored)) else text
+
+
+def _bare(text: str) -> Any:
+    """The schemas of a text without what does not say which values they take: defaults, words, the order of choices."""
+    return {name: _bare_schema(schema) for name, schema in json.loads(text).items()}
+
+
+def _bare_schema(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_bare_schema(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in ("properties", "$defs"):
+            found[key] = {name: _bare_schema(one) for name, one in value.items()}
+        elif key in ("anyOf", "enum", "also", "required"):
+            found[key] = sorted(map(_bare_schema, value), key=partial(json.dumps, sort_keys=True))
+        elif key not in ("default", "title", "description"):
+            found[key] = _bare_schema(value)
+    return found
 
 
 class _Schemas:
@@ -110,6 +147,8 @@ class _Schemas:
         if origin is typing.Literal:
             found: Schema = {"enum": list(literal_table(args).values())}
             return found if all(type(one) in PLAIN for one in args) else {**found, "made": True}
+        if origin is tuple and not args:
+            return {"type": "array", "prefixItems": [], "minItems": 0, "maxItems": 0}
         return self._container(origin or type_, args) or self._class(type_, origin or type_)
 
     def _container(self, owner: Any, args: tuple[Any, ...]) -> Schema | None:
@@ -239,11 +278,12 @@ def _as_keys(type_: Any, schema: Schema) -> Schema:
 
 
 def _default(field: Any) -> Any:
-    """The default of a field as JSON; UNKNOWN if it is not plain, or depends on the object; REQUIRED if there is none."""
-    if getattr(field.default, "takes_self", False):
-        return UNKNOWN
+    """The default of a field as JSON; UNKNOWN if it is not plain, or code makes it; REQUIRED if there is none."""
+    factory = factory_of(field)
+    if factory is not None:
+        return factory() if factory in (list, dict) else UNKNOWN
     value = default_of(field, None)
     if isinstance(value, Enum) and not isinstance(value, Flag):
         return enum_texts(type(value))[value._name_]
-    plain = value is REQUIRED or type(value) in PLAIN or (type(value) in (list, dict) and not value)
+    plain = value is REQUIRED or type(value) in PLAIN
     return value if plain else UNKNOWN

@@ -189,7 +189,7 @@ class StepFlow(Flow[E, E]):
             return False
         polled = f"event:{task.event}" if task.event else "poll" if task.polls else ""
         if PAYLOADS in notes and (
-            task.payload is None or schemas_text({task.event: task.payload.type}) != notes[PAYLOADS]
+            task.payload is None or schemas_text({task.event: task.payload.type}, notes[PAYLOADS]) != notes[PAYLOADS]
         ):
             return False
         return waiting == polled and (DEADLINE in notes) == (task.timeout_s is not None)

@@ -29,7 +29,7 @@ from stepflow.model.current import Current, enter
 from stepflow.model.durations import duration_text
 from stepflow.model.flow import Call, Move, Task
 from stepflow.model.json_schema import schemas_text
-from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, POSITION, UNFINISHED, WAITING, Transition, waiting
+from stepflow.model.state import ATTEMPT, DEADLINE, ERROR, PAYLOADS, POSITION, UNFINISHED, WAITING, Transition, waiting
 
 
 @define(eq=False)
@@ -298,7 +298,8 @@ class StepAttempt(TransactedSteps):
         deadline = self._deadline(task)
         if task.timeout_s is not None and deadline is None:
             deadline = self.clock.now() + microseconds(task.timeout_s)
-        payloads = "" if task.payload is None else schemas_text({task.event: task.payload.type})
+        stored = self.transition.annotations.get(PAYLOADS, "")
+        payloads = "" if task.payload is None else schemas_text({task.event: task.payload.type}, stored)
         waits = waiting(self.transition, (task.event,), deadline, payloads)
         if waits is not self.transition:  # redriven, retried, or otherwise in an older definition
             self._on_done((yield self._commit(waits, None)))
