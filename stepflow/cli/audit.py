@@ -13,7 +13,7 @@ from attrs import evolve
 
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import Choice
-from stepflow.drivers.port.notes import AUDIT, BEGUN, NoteKind, NotePage
+from stepflow.drivers.port.notes import AUDIT, BEGUN, OUTCOMES, VERBS, NoteKind, NotePage
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.filters import RunFilter
@@ -25,13 +25,21 @@ COLUMNS = ("at", "who", "via", "verb", "target", "outcome", "arguments", "result
 
 @click.command("audit")
 @click.option("--who", metavar="NAME", help="Only what was asked for with the token of this name.")
-@click.option("--verb", metavar="NAME", help="Only this operation of the server's API, e.g. cancel_run.")
+@click.option(
+    "--verb", type=Choice(VERBS), metavar="NAME", help="Only this operation of the server's API, e.g. cancel_run."
+)
 @click.option("--kind", type=Choice(get_args(NoteKind)), help="Only what was done to one of these.")
 @click.option(
-    "--target", "name", metavar="ID", help="Only what was done to the run, flow, schedule or topic of this name."
+    "--target",
+    "name",
+    metavar="ID",
+    help="Only what was done to the run, flow, schedule or topic of this name; --kind runs lists what was done to many runs.",
 )
 @click.option(
-    "--outcome", metavar="NAME", help="Only with this outcome: begun, done, cancelled, or the code of a refusal."
+    "--outcome",
+    type=Choice(OUTCOMES),
+    metavar="NAME",
+    help="Only with this outcome: begun, done, cancelled, or the code of a refusal.",
 )
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000), help="At most this many.")
 @click.option("--cursor", metavar="TEXT", help="Start where the page before says.")

@@ -150,6 +150,7 @@ def affect_many(
                 async with audited(target, verb, "runs", **runs_told(wanted), **arguments) as result:
                     done = await many(engine, wanted, dry_run=False, report=report)
                     result |= {"count": done.count, "ids": done.ids[:SHOWN_IN_AUDIT]}
+                    result |= {"skipped": len(done.skipped)} if done.skipped else {}
         if isinstance(wanted, RunFilter) and not done.count:
             await hint_at_flow(engine, wanted)
         return done

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import httpx2
 import pytest
 
 from stepflow import MemoryDriver, NotFound, StoreError
 from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.http.client import ServerClient
-from stepflow.drivers.port.notes import ChangeNote
+from stepflow.drivers.port.notes import OUTCOMES, VERBS, ChangeNote
 from stepflow.drivers.registry import driver_for
+from stepflow.server.errors import Code
 from stepflow.server.operator_api.api import BY_NAME
 from tests.http.served import LIMIT_S, Served
 
@@ -84,6 +87,37 @@ def test_each_change_is_in_the_audit(waiting, served):
     (gone,) = entries(served, target="gone")
     assert "'gone'" in gone["message"]
     assert [one["target"] for one in entries(served, kind="topic")] == ["news"]
+
+
+@pytest.mark.parametrize(
+    ("args", "hint"),
+    [(["--verb", "redrive"], "Did you mean 'redrive_run'?"), (["--verb", "cancel-run"], "Did you mean 'cancel_run'?"), (["--outcome", "refused"], "'permission_denied'"), (["--outcome", "doen"], "Did you mean 'done'?")],
+)  # fmt: skip
+def test_what_no_entry_can_have_is_refused(waiting, served, args, hint):
+    for store in ([], ["--store", served.url]):
+        waiting("audit", *args, *store)
+        assert (waiting.code, hint in waiting.err) == (2, True)
+    headers = {"authorization": f"Bearer {served.token}"}
+    params = {args[0][2:]: args[1]}
+    answer = httpx2.get(f"http://{served.place}/api/v1/audit", params=params, headers=headers, timeout=LIMIT_S)
+    assert (answer.status_code, hint.split("'")[1] in answer.text) == (
+        422,
+        True,
+    )
+
+
+def test_the_names_are_those_of_the_server():
+    assert set(VERBS) == {name for name, one in BY_NAME.items() if one.scope != "read"} | OWN
+    assert set(OUTCOMES) == {*get_args(Code), "begun", "done"}
+
+
+def test_the_result_says_how_many_were_skipped(waiting, served):
+    waiting("wake", "--all", "--yes", "--store", served.url)
+    headers = {"authorization": f"Bearer {served.token}"}
+    body = {"filter": {}, "dry_run": False}
+    answer = httpx2.post(f"http://{served.place}/api/v1/runs/wake", json=body, headers=headers, timeout=LIMIT_S)
+    assert answer.status_code == 200, answer.text
+    assert [one["result"] for one in entries(served)] == [{"count": 0, "ids": [], "skipped": 1}] * 2
 
 
 def test_without_a_server_nothing_is_told(waiting):

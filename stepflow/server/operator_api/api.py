@@ -114,6 +114,8 @@ class _Note:
 def _result(answer: Any, target: str) -> dict[str, Any]:
     """What came of it: the id of another run, the runs of a schedule, or how many runs were changed."""
     found = {name: getattr(answer, name) for name in ("count", "runs", "ids") if hasattr(answer, name)}
+    if left := getattr(answer, "skipped_count", 0):
+        found["skipped"] = left
     made = getattr(answer, "id", target)
     return found | ({"id": made} if made != target else {})
 

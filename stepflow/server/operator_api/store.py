@@ -11,15 +11,17 @@ from attrs import frozen
 from msgspec import Meta, field
 
 from stepflow.drivers.port.commit import Peer
-from stepflow.drivers.port.notes import NoteKind
+from stepflow.drivers.port.notes import OUTCOMES, VERBS, NoteKind
 from stepflow.drivers.port.queries import Condition, LimitUsageQuery, OwnerQuery
 from stepflow.engine.client.diagnosis import MOST_CONFLICTS, conditions_of
 from stepflow.engine.client.info import RunInfo
+from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
 from stepflow.server.audit import AuditEntry
 from stepflow.server.operator_api.filters import Label
 from stepflow.server.operator_api.operation import CountingQuery, InNamespace, Kind, Operation, OperatorCall, Text
+from stepflow.steps.suggest import suggest
 
 MOST = 1000  # runs that are looked at
 MOST_TEXTS = 100  # sets of limits
@@ -193,6 +195,11 @@ async def get_health(call: OperatorCall) -> StoreHealth:
 async def list_audit(call: OperatorCall) -> AuditPage:
     """Read who changed what through this server."""
     query: AuditQuery = call.query
+    for name, given, known in (("verb", query.verb, VERBS), ("outcome", query.outcome, OUTCOMES)):
+        if given is not None and given not in known:
+            similar = suggest(given, known)
+            hint = f"did you mean {similar!r}?" if similar else f"give one of {', '.join(known)}"
+            raise StepflowError(f"no entry of the audit has {name} {given!r:.80}: {hint}")
     facts = {name: getattr(query, name) for name in ("who", "verb", "kind", "target", "outcome")}
     wanted = {name: value for name, value in facts.items() if value is not None} | {"namespace": query.namespace}
     page = await call.services.audit.read(wanted, query.limit, query.cursor)
