@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import secrets
 import signal
+import socket
 import tomllib
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +18,15 @@ import click
 
 from stepflow.cli.definitions import flows_of
 from stepflow.cli.output import Output
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
-from stepflow.errors import StepflowError
+from stepflow.engine.clock import SystemClock
+from stepflow.errors import StepflowError, Unavailable
 from stepflow.model.flow import Flow
 
 DEFAULT_STORE = "sqlite:///stepflow.db"
+log = logging.getLogger("stepflow.server")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -120,9 +126,11 @@ def _serve(
     """Serve until a signal; SIGTERM is the usual end, so the exit code is 0 after it."""
     try:
         from stepflow.server import app, read_tokens  # noqa: PLC0415 - optional packages
-        from stepflow.server.serving import ServingProcess, config_of  # noqa: PLC0415
+        from stepflow.server.serving import ServingProcess, check_address, config_of  # noqa: PLC0415
     except ImportError as error:
         raise StepflowError(f'serve needs more packages ({error}): pip install "stepflow[server]"') from error
+    check_address(host, port)
+    _open_once(driver)
     served = app(driver, tokens=None if tokens is None else read_tokens(tokens), origins=origins, flows=flows)
     config = config_of(served, host, port, certificate, key)
     server = ServingProcess(config, served.state.stop)
@@ -131,6 +139,21 @@ def _serve(
         server.run()
     if not server.started:
         raise StepflowError(f"the server could not start on {host} port {port}: its log says why")
+
+
+def _open_once(driver: Driver) -> None:
+    """Open the store, and make a new one if there is none. Raises StoreErrors, but for a server of a database that does not answer yet: it may start later."""
+    path = getattr(driver, "path", None)
+    new = isinstance(path, Path) and not path.exists()
+    owner = Owner(f"serve-{secrets.token_hex(8)}", socket.gethostname(), os.getpid())
+    try:
+        driver.connect("", owner, SystemClock().now()).close()
+    except Unavailable as error:
+        if isinstance(path, Path):
+            raise
+        log.warning("the store cannot be used yet, GET /readyz tells when it can: %s", error)
+    if new:
+        log.warning("there was no store at %s: a new one was made, %s", path, driver.url)
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+
+from stepflow.errors import StepflowError
 
 GRACE_S = 30  # for requests, or calls, that are under way when the process is asked to stop
 KEEP_ALIVE_S = 120  # longer than clients keep an idle connection (Go: 90 s): a POST on one that is being closed is lost
@@ -30,6 +33,29 @@ def config_of(
         ssl_certfile=None if certificate is None else str(certificate),
         ssl_keyfile=None if key is None else str(key),
     )
+
+
+def check_address(host: str, port: int, host_option: str = "--host", port_option: str = "--port") -> None:
+    """Raises StepflowError if this process cannot listen there; uvicorn would log a number, and end with a code of its own."""
+    try:
+        for family, kind, number, _name, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, number) as found:
+                found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                found.bind(address)
+    except OSError as error:
+        raise StepflowError(_trouble(error, host, port, host_option, port_option)) from error
+
+
+def _trouble(error: OSError, host: str, port: int, host_option: str, port_option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is used by another program: choose another one with {port_option}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"this user may not listen on port {port} of {host}: choose one above 1023 with {port_option}"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is no address of this machine: choose another one with {host_option}"
+    return f"the server cannot listen on port {port} of {host}: {error.strerror}"
 
 
 class ServingProcess(uvicorn.Server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ import pytest
 
 from stepflow import Engine
 from stepflow.cli.app import run
+from stepflow.cli.serve import _open_once
+from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 
 STEPFLOW = [sys.executable, "-m", "stepflow"]
@@ -56,6 +59,76 @@ def test_what_was_committed_outlives_a_killed_server(tmp_path):
     assert (tmp_path / "stepflow.db").exists()
 
 
+def refused(tmp_path, *args):
+    command = [*STEPFLOW, *args]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stderr
+
+
+def test_an_address_that_cannot_be_listened_on_is_named(tmp_path):
+    (tmp_path / "calls.py").write_text(
+        "from stepflow import flow\n\n\n@flow('f')\ndef f(value: int) -> int:\n    return value\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
+        said = refused(tmp_path, "serve", "--port", port)
+        assert f"error: port {port} of 127.0.0.1 is used by another program: choose another one with --port" in said
+        assert "Errno" not in said
+        assert not (tmp_path / "stepflow.db").exists()
+    (tmp_path / "secret").write_text("s" * 64)
+    (tmp_path / "tokens.toml").write_text(f'[a]\nsha256 = "{"0" * 64}"\nscope = "read"\n')
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
+        said = refused(
+            tmp_path,
+            "host",
+            "calls",
+            "--url",
+            f"http://127.0.0.1:{port}",
+            "--store",
+            "sqlite:///a.db",
+            "--secret-file",
+            "secret",
+        )
+    assert f"error: port {port} of 127.0.0.1 is used by another program: choose another one with --listen" in said
+    said = refused(tmp_path, "serve", "--host", "192.0.2.1", "--tokens", "tokens.toml")
+    assert "error: 192.0.2.1 is no address of this machine: choose another one with --host" in said
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "rocksdb"])
+def test_the_store_is_opened_at_the_start(tmp_path, kind):
+    if kind == "rocksdb":
+        pytest.importorskip("rocksdict")
+    url = f"{kind}:///missing/shop.db"
+    said = refused(tmp_path, "serve", "--port", "0", "--store", url)
+    assert f"there is no directory {tmp_path}/missing; create it" in said
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_store_that_was_made_is_logged_once(tmp_path):
+    said = []
+    for _start in range(2):
+        command = [*STEPFLOW, "serve", "--port", "0", "--store", "sqlite:///shop.db"]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if "running on" in line:
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT_S) == 0
+        process.stderr.close()
+        said.append("".join(lines).count(f"there was no store at {tmp_path}/shop.db: a new one was made, sqlite:///"))
+    assert said == [1, 0]
+
+
+def test_a_database_that_does_not_answer_yet_is_waited_for(caplog):
+    _open_once(driver_for("http://secret@127.0.0.1:1"))
+    assert "the store cannot be used yet" in caplog.text
+    assert "secret" not in caplog.text
+
+
 MISSING = {"uvicorn": "from stepflow.cli import main; main()"} | dict.fromkeys(
     ("starlette", "google"), "import stepflow.server"
 )
@@ -85,6 +158,7 @@ def test_the_client_closes_an_idle_connection_and_not_the_server(tmp_path, monke
 def test_a_server_with_tokens(tmp_path, capsys):
     assert run(["token", "ops", "--scope", "admin", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
+    (tmp_path / "secret").write_text("s" * 64)
     (tmp_path / "tokens.toml").write_text(made["entry"])
     with serving(tmp_path, "--host", "0.0.0.0", "--tokens", "tokens.toml", "--store", "memory://") as (_process, url):
         url = url.replace("0.0.0.0", "127.0.0.1")
