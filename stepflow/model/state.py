@@ -35,6 +35,7 @@ TOPICS = "stepflow.topics"  # JSON {beginning of ids: [microseconds UTC, [ids]]}
 REWOUND = "stepflow.rewound"  # decimal: the revision from which a workflow was rewound last; part of the ids of later children
 UNWANTED = "stepflow.unwanted"  # JSON list of ids: the children that a rewind left behind, to be cancelled before the run goes on
 ONCE_SINCE = "stepflow.once_since"  # decimal: the revision at which a flow function made the first of its calls that are made once; part of their keys
+WOKEN = "stepflow.woken"  # integer microseconds UTC: when the sleep of a workflow would have ended that a caller ended before its time
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 NOTE = "stepflow.note"  # what a person did that made this revision, e.g. "redriven"; no other revision keeps it
 
@@ -48,7 +49,7 @@ def trace_of(annotations: Mapping[str, str]) -> str:
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
-_OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE, NOTE})
+_OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE, NOTE, WOKEN})
 
 _quoted = json.encoder.encode_basestring
 

@@ -116,9 +116,11 @@ async def sleep_until(journal: Journal, key: str, due: Callable[[int], int], ver
     row = journal.take("sleep", key)
     now = journal.host.now()
     if row is not None and row.kind == "sleep":
-        if (until := int(row.text)) > now:
+        if (until := int(row.text)) > max(now, journal.woken):
             await interrupted(journal, key)
             raise journal.suspend(Suspension(f"sleep:{key}", until))
+        if until > now:  # a replay shall not sleep again
+            await journal.perform(Note(key, "sleep", "", str(now)))
         return
     await begin(journal, key, row)
     note = Note(key, "sleep", "", str(until := due(now)))
@@ -246,7 +248,7 @@ async def _attempts(row: Recorded | None, journal: Journal) -> tuple[int, int]:
         return 0, journal.unfinished
     raw = json.loads(row.text)
     tried, unfinished = raw["attempt"], raw.get("unfinished", 0) + journal.unfinished
-    if raw["due"] > journal.host.now():
+    if raw["due"] > max(journal.host.now(), journal.woken):
         await interrupted(journal, row.key, row.name)
         raise journal.suspend(
             Suspension(f"step:{row.key}", raw["due"], error=raw["error"], attempt=tried + unfinished + 1)

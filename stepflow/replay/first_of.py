@@ -51,7 +51,7 @@ async def first_of(journal: Journal, key: str, ways: Sequence[Way[Any]]) -> Any:
         moments = [_moment(journal, way, now) for way in ways]
         rows = [Note(key, "choice", name, json.dumps(moments))]
     else:
-        moments, rows = json.loads(row.text), []
+        moments, rows, now = json.loads(row.text), [], max(now, journal.woken)
     dues = [(due, n) for n, due in enumerate(moments) if isinstance(ways[n], TimerWay)]
     deadline, late = min(dues, default=(None, 0))
     subscribe = deadline is None or deadline > now

@@ -62,6 +62,7 @@ class Journal:
     events: list[Published]
     codec: Codec[Any] = _ANY  # of the input
     unfinished: int = 0  # attempts of the first step that begins which died or were interrupted
+    woken: int = 0  # microseconds UTC: what the run slept for until then is over, as a caller woke it
     resolution: Mapping[str, str | None] | None = None  # of a call of unknown outcome: `step`, `value`, `error`
     optional: dict[str, Recorded] = Factory(
         dict

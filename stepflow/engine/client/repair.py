@@ -9,7 +9,7 @@ from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.lifecycle import UNSET, Status, status_of
-from stepflow.model.state import NOTE, POSITION, State, Transition
+from stepflow.model.state import NOTE, POSITION, STYLE, State, Transition
 from stepflow.steps import StepFlow
 
 
@@ -34,6 +34,8 @@ def woken(record: Record, now: int) -> Commit:
         raise StepflowError(f"run {run_id!r} waits for event {names}: publish it")
     if status not in (Status.SLEEPING, Status.WAITING, Status.BLOCKED):
         raise StepflowError(f"run {run_id!r} is {status}: only one that sleeps, polls or is blocked can be woken")
+    if status is Status.SLEEPING and STYLE in transition.annotations and record.row is not None:
+        transition = transition.with_notes(woken=str(record.row.due))
     return due_now(record, transition, now)
 
 

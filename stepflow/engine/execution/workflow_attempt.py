@@ -43,6 +43,7 @@ from stepflow.model.state import (
     TOPICS,
     UNWANTED,
     WAITING,
+    WOKEN,
     Transition,
     wait_notes,
     without_wait,
@@ -90,6 +91,7 @@ class WorkflowAttempt(WorkflowThreads):
             journal.topics = json.loads(notes[TOPICS])
         if rewound := notes.get(REWOUND):
             journal.parent = f"{self.state.id}/~{rewound}"  # the children from before have the ids without it
+        journal.woken = int(notes.get(WOKEN, "0"))
         if RESOLVED in notes:
             journal.resolution = at_most_once.resolution_of(self.transition)
 
