@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,6 +32,8 @@ from stepflow.server.tokens import TokenTable
 from stepflow.server.ui.browser_sessions import BrowserSessions
 from stepflow.server.ui.web_ui import PATHS, WebUi
 from stepflow.server.unmatched import answer_unmatched
+
+log = logging.getLogger("stepflow.server")
 
 
 def app(
@@ -63,7 +66,7 @@ def app(
             await namespaces.close()
             await sessions.close_all()
 
-    health = [Route("/healthz", _alive), Route("/readyz", partial(_ready, namespaces))]
+    health = [Route("/healthz", _alive), Route("/readyz", partial(_ready, namespaces, tokens is None))]
     guards = [Middleware(SecurityHeaders), Middleware(SameOrigin, local_only=tokens is None, origins=origins)]
     if origins:
         headers = ["authorization", "content-type", "connect-protocol-version"]
@@ -92,10 +95,14 @@ async def _alive(_request: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-async def _ready(namespaces: Namespaces, _request: Request) -> Response:
+async def _ready(namespaces: Namespaces, tells_why: bool, _request: Request) -> Response:
+    """Whether the store can be used. It needs no token: why not is for the log, if others than this machine may ask."""
     try:
         async with namespaces.engine("") as engine:
             health = engine.health()
     except StoreError as error:
-        return JSONResponse({"ready": False, "error": str(error)}, 503)
+        if tells_why:
+            return JSONResponse({"ready": False, "error": str(error)}, 503)
+        log.warning("the store cannot be used: %s", error)
+        return JSONResponse({"ready": False}, 503)
     return JSONResponse({"ready": health.ok}, 200 if health.ok else 503)

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from stepflow.drivers.http.codec import dump
 from stepflow.drivers.http.session import FORMAT
 from stepflow.drivers.port.commit import Owner
-from stepflow.errors import StepflowError
+from stepflow.errors import StepflowError, StoreError
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal, refusal_of
 from stepflow.server.tokens import Token, TokenTable, digest, new_secret, read_tokens
@@ -163,3 +163,18 @@ async def test_wrong_token_files(tmp_path, text, match):
 async def test_a_token_file_that_is_not_there(tmp_path):
     with pytest.raises(StepflowError, match="No such file"):
         read_tokens(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+async def test_who_has_no_token_is_not_told_where_the_store_is(server, monkeypatch, caplog, guarded):
+    why = "postgresql://keeper@127.0.0.1:1/x: connection failed"
+
+    def fail(*_namespace):
+        raise StoreError(why)
+
+    async with server("memory://", tokens=table(("reader", "read", None)) if guarded else None) as caller:
+        assert (await caller.client.get("/readyz")).json() == {"ready": True}
+        monkeypatch.setattr("stepflow.server.namespaces.Namespaces.engine", fail)
+        answer = await caller.client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False} | ({} if guarded else {"error": why}))
+        assert (why in caplog.text) is guarded
