@@ -105,9 +105,21 @@ def test_filters_by_flow_status_and_time(page, runs):
     assert inaccessible(page) == []
 
 
+def test_filters_by_the_time_of_the_last_revision(page, runs):
+    later = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M")
+    page.goto(f"{runs.url}/ui/runs")
+    fill(page, updated_until=later)
+    assert len(ids(page)) == 3
+    expect(page.get_by_label("Updated until (UTC)")).to_have_value(later)
+    fill(page, updated_until="", updated_since=later)
+    expect(page.locator("#live")).to_contain_text("No run meets these conditions.")
+    assert inaccessible(page) == []
+
+
 WRONG = {
     "label=x": "label 'x': write it as name=value",
     "status=ready": "the statuses are queued, running",
+    "updated_until=soon": "updated_until='soon': give a time such as 2030-01-31T18:30",
     "since=soon": "since='soon': give a time such as 2030-01-31T18:30",
     "cursor=x": "give the `next` of a page of runs()",
 }

@@ -17,8 +17,9 @@ from stepflow.server.ui.view import UiPage, View
 
 SIZE = 50  # runs on a page
 SCANS = 10  # of 100,000 runs each, for a page that is not full
-FIELDS = ("id", "flow", "label", "since", "until", "parent", "error", "position")
-MORE_FIELDS = ("since", "until", "parent", "error", "position")  # folded up until one is used
+TIMES = ("since", "until", "updated_since", "updated_until")  # the first two are of the creation
+MORE_FIELDS = (*TIMES, "parent", "error", "position")  # folded up until one is used
+FIELDS = ("id", "flow", "label", *MORE_FIELDS)
 STATUSES = tuple(status.value for status in Status)
 
 
@@ -40,6 +41,8 @@ def query_of(view: View) -> RunsQuery:
         id_prefix=view.query("id") or None,
         created_since=_time("since", view.query("since")),
         created_until=_time("until", view.query("until")),
+        updated_since=_time("updated_since", view.query("updated_since")),
+        updated_until=_time("updated_until", view.query("updated_until")),
         error_type=view.query("error") or None,
         position=view.query("position") or None,
         parent=view.query("parent") or None,
@@ -90,7 +93,7 @@ async def show(view: View) -> Mapping[str, Any]:
         query = query_of(view)
         page = await _page(view, query)
     except StepflowError as error:
-        fields |= {name: "" for name in ("since", "until") if not _is_time(fields[name])}  # browsers complain of others
+        fields |= {name: "" for name in TIMES if not _is_time(fields[name])}  # browsers complain of others
         return values | {"runs": Page[RunInfo](), "wrong": str(error), "status_code": 400}
     return values | {"runs": page, "wrong": ""}
 
