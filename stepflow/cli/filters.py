@@ -97,11 +97,20 @@ def on_many(fn: Callable[..., Any]) -> Callable[..., Any]:
         target: StoreTarget, run_ids: tuple[str, ...], wanted: RunFilter, every: bool, yes: bool, **options: Any
     ) -> Any:
         filtered = wanted != RunFilter()
-        if bool(run_ids) + filtered + every != 1:
-            raise click.UsageError("give the ids of runs, or a filter such as --status failed, or --all")
+        one_choice(
+            "give the ids of runs, or a filter such as --status failed, or --all", bool(run_ids), filtered, every
+        )
         return fn(target, run_ids, None if run_ids else wanted, yes=yes, **options)
 
     return verb
+
+
+def one_choice(text: str, ids: bool, filtered: bool, every: bool) -> None:
+    """Raises UsageError unless the runs are told in one way; `text` says which there are."""
+    given = [name for name, one in (("ids", ids), ("a filter", filtered), ("--all", every)) if one]
+    if len(given) != 1:
+        both = f"{' and '.join(given)} were given, and only one of them may be: " if given else ""
+        raise click.UsageError(f"{both}{text}")
 
 
 async def hint_at_flow(engine: AsyncEngine, wanted: RunFilter) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flow_of
-from stepflow.cli.filters import affect_many, with_filter
+from stepflow.cli.filters import affect_many, one_choice, with_filter
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.bulk import Affected
@@ -31,10 +31,8 @@ def command(
     target: StoreTarget, definition: str, run_ids: tuple[str, ...], to: str, yes: bool, wanted: RunFilter
 ) -> int:
     """The name of the flow is part of the filter already."""
-    if bool(run_ids) == (wanted != RunFilter()):
-        raise click.UsageError(
-            "give the ids of runs, or a filter, e.g. --status blocked --position completed:order/old"
-        )
+    text = "give the ids of runs, or a filter, e.g. --status blocked --position completed:order/old"
+    one_choice(text, bool(run_ids), wanted != RunFilter(), every=False)
     flow = flow_of(definition)
     many = partial(_move, flow=flow, to=to)
     return affect_many(target, run_ids or wanted, many, yes, "move_runs", flow=flow.name, to=to)

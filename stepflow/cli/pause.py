@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import click
 from attrs import evolve
 
 from stepflow.cli.each import each, each_flow
-from stepflow.cli.filters import affect_many, with_filter
+from stepflow.cli.filters import affect_many, one_choice, with_filter
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.run import AsyncRun
+from stepflow.model.lifecycle import Status
 
 _runs = click.argument("run_ids", nargs=-1, metavar="[ID...]")
 _flows = click.option(
@@ -73,8 +75,9 @@ def _set(
 ) -> int:
     verb = "pause" if paused else "resume"
     many = every or wanted != RunFilter()
-    if many == bool(run_ids) and (many or not flows):
-        raise click.UsageError("give the ids of runs, a filter such as --status sleeping, or --all; or --flow NAME")
+    text = "give the ids of runs, a filter such as --status sleeping, or --all; or --flow NAME"
+    if many or not flows:
+        one_choice(text, bool(run_ids), wanted != RunFilter(), every and wanted == RunFilter())
     if many:
         if len(flows) > 1:
             raise click.UsageError(f"a filter means runs of one flow: give one --flow, not {len(flows)}")
@@ -86,6 +89,8 @@ def _set(
 
     async def one(run: AsyncRun[object]) -> str:
         await (run.pause() if paused else run.resume())
+        if not paused and (info := await run.info()).status is Status.PAUSED:
+            sys.stderr.write(f"flow {info.flow!r} is paused, too: stepflow resume --flow {info.flow!r}\n")
         return done
 
     each_flow(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_pause_and_resume_hold_back_runs_and_flows(stepflow, caplog):
     stepflow("start", "shop", '{"number": 1}', "--id", "one")
@@ -66,6 +68,31 @@ def test_fork_and_rewind_take_paths_of_steps_with_the_flows(waiting):
     assert (waiting.code, "give a position of its history" in waiting.err) == (1, True)
     waiting("fork", "order-1", "--step", "check", "--flows", "none")
     assert (waiting.code, "there is no module 'none'" in waiting.err) == (2, True)
+
+
+def test_a_run_that_is_paused_with_its_flow(waiting):
+    waiting("pause", "order-1")
+    waiting("pause", "--flow", "order.v1")
+    said = waiting("explain", "order-1").splitlines()
+    assert said[1].startswith("it was paused, no worker takes it: stepflow resume 'order-1'")
+    assert said[2].startswith("flow 'order.v1' was paused, too: stepflow resume --flow 'order.v1'")
+    assert waiting("resume", "order-1") == "order-1: resumed, now paused\n"
+    assert waiting.err == "flow 'order.v1' is paused, too: stepflow resume --flow 'order.v1'\n"
+    waiting("resume", "--flow", "order.v1")
+    assert waiting("resume", "order-1") == "order-1: resumed, now waiting\n"
+    assert waiting.err == ""
+
+
+@pytest.mark.parametrize("verb", ["cancel", "redrive", "retry", "wake", "pause", "resume", "rewind", "move"])
+def test_runs_are_told_in_one_way(waiting, verb):
+    more = {"rewind": ["--step", "completed:order.v1/check"], "move": ["--to", "start:order.v1"]}.get(verb, [])
+    first = ["shop"] if verb == "move" else []
+    waiting(verb, *first, "order-1", "--status", "failed", *more)
+    assert waiting.code == 2
+    assert "ids and a filter were given, and only one of them may be: give the ids" in waiting.err
+    waiting(verb, *first, *more)
+    assert waiting.code == 2
+    assert "were given" not in waiting.err
 
 
 def test_pause_and_resume_by_filter(waiting):

@@ -104,6 +104,14 @@ def test_show_and_explain_name_the_events_that_no_wait_has_taken(waiting):
     assert "unread    'note', 'order.aproved' (2)\n" in waiting("show", "order-1")
 
 
+def test_explain_tells_that_a_published_event_will_be_taken(waiting):
+    for name in ("order.approved", "note"):
+        waiting("publish", "order-1", name, '"Ada"')
+    said = waiting("explain", "order-1")
+    assert "events that it takes when it is advanced: 'order.approved'\n" in said
+    assert "events that no wait has taken: 'note'\n" in said
+
+
 def test_cancel_continues_after_an_unknown_run(waiting):
     out = waiting("cancel", "nobody", "order-1")
     assert (out, waiting.code) == ("order-1: cancel requested, now cancelled\n", 1)
@@ -115,7 +123,7 @@ def test_retry_redrives_failed_and_waiting_runs(waiting):
     assert waiting("retry", "order--1") == "order--1: resumed, now queued\n"
     assert waiting("retry", "order-1") == "order-1: resumed, now queued\n"
     assert waiting("retry", "order-1") == ""
-    assert (waiting.code, "did not fail" in waiting.err) == (1, True)
+    assert (waiting.code, "only a failed, blocked or waiting run can be redriven" in waiting.err) == (1, True)
 
 
 def test_diagram_draws_the_flow_and_where_a_run_is(waiting):

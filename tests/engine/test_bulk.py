@@ -84,7 +84,7 @@ def test_redrive_takes_failed_runs_alone_unless_they_are_named(full):
     assert full.redrive(RunFilter(error_type="Broken"), dry_run=False) == Affected(2, ["f2", "f1"])
     assert full.redrive(["p"]).count == 1
     assert full.redrive("c").skipped == {
-        "c": "run 'c' did not fail: only a failed, blocked or waiting run can be redriven"
+        "c": "run 'c' is completed: only a failed, blocked or waiting run can be redriven"
     }
     full.run_until_idle()
     assert statuses(full)["f1"] == statuses(full)["f2"] == "completed"

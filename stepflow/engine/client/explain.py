@@ -42,8 +42,9 @@ def explain(
     owners: Sequence[Peer] = (),
     children: Sequence[RunInfo] = (),
     hosts: Sequence[str] = (),
+    flow_paused: bool = False,
 ) -> str:
-    """Why the run is where it is, since when, and the command that moves it on; `hosts` are the URLs of those that serve its flow."""
+    """Why the run is where it is, since when, and the command that moves it on; `hosts` are the URLs of those that serve its flow, which is itself `flow_paused`."""
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
@@ -51,7 +52,7 @@ def explain(
     due = "" if info.due is None else utc_text(info.due)
     workers = [peer.owner for peer in owners if peer.owner.flows and peer.lock != "free"]
     if info.status is Status.PAUSED:
-        lines += _paused(info, store, command, due)
+        lines += _paused(info, store, command, due, flow_paused)
     elif kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
@@ -77,8 +78,7 @@ def explain(
         lines.append("a pause was requested: its owner releases it when its present step is stored")
     if info.cancel_requested:
         lines.append("a cancel was requested: it ends as cancelled when its present step has ended")
-    if info.unread:
-        lines.append("events that no wait has taken: " + unread(info))
+    lines += _unread(info)
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
     return "\n".join(lines)
@@ -93,9 +93,12 @@ def _held(info: RunInfo, store: str, owners: Sequence[Peer], workers: Sequence[O
     return f"owner {info.owner} held it and died: {how} take it over"
 
 
-def _paused(info: RunInfo, store: str, command: str, due: str) -> list[str]:
-    resume = command.format("resume") if info.paused else f'stepflow resume --flow {info.flow!r} --store "{store}"'
+def _paused(info: RunInfo, store: str, command: str, due: str, flow_paused: bool) -> list[str]:
+    resume_flow = f'stepflow resume --flow {info.flow!r} --store "{store}"'
+    resume = command.format("resume") if info.paused else resume_flow
     lines = [f"{'it' if info.paused else f'flow {info.flow!r}'} was paused, no worker takes it: {resume}"]
+    if info.paused and flow_paused:
+        lines.append(f"flow {info.flow!r} was paused, too: {resume_flow}")
     if info.awaits:
         lines += _waiting(info, command, due)
     elif info.paused and due:
@@ -165,9 +168,21 @@ def _redefined(info: RunInfo, flow: Flow[Any, Any] | None) -> list[str]:
     return ["the definition registered here does not wait like that: a worker of it takes up the run when it begins"]
 
 
+def _unread(info: RunInfo) -> list[str]:
+    """The events that the wait of a run will take, and those that are there for no wait: often their name is misspelt."""
+    awaited = {name: count for name, count in info.unread.items() if name in info.awaits}
+    others = {name: count for name, count in info.unread.items() if name not in info.awaits}
+    lines = [f"events that it takes when it is advanced: {_counted(awaited)}"] if awaited else []
+    return lines + ([f"events that no wait has taken: {_counted(others)}"] if others else [])
+
+
 def unread(info: RunInfo) -> str:
     """The names of the unread events, and how many there are: `'paid', 'note' (3)`."""
-    return ", ".join(repr(name) + (f" ({count})" if count > 1 else "") for name, count in sorted(info.unread.items()))
+    return _counted(info.unread)
+
+
+def _counted(events: Mapping[str, int]) -> str:
+    return ", ".join(repr(name) + (f" ({count})" if count > 1 else "") for name, count in sorted(events.items()))
 
 
 def why(info: RunInfo) -> str:

@@ -21,7 +21,7 @@ def redriven(record: Record, now: int) -> Commit:
         return due_now(record, again, now)
     if status not in (Status.BLOCKED, Status.WAITING):
         raise StepflowError(
-            f"run {record.state.id!r} did not fail: only a failed, blocked or waiting run can be redriven"
+            f"run {record.state.id!r} is {status}: only a failed, blocked or waiting run can be redriven"
         )
     return due_now(record, transition.with_notes(note="redriven") if status is Status.BLOCKED else transition, now)
 
