@@ -59,6 +59,18 @@ SETTINGS: Mapping[str, str] = MappingProxyType(
 """The settings of each session. A statement makes them, as poolers refuse or drop those of a connection's start."""
 # Citus plans a statement for the values that it is sent with: they tell the shard.
 CITUS_SETTINGS: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_custom_plan"})
+
+
+def settings_of_role(settings: Mapping[str, str]) -> dict[str, str]:
+    """Those that the role may have in the place of the session: what a socket does behind a pooler is its own matter."""
+    return {name: value for name, value in settings.items() if not name.startswith("tcp_")}
+
+
+def lines_of_role(role: str, settings: Mapping[str, str]) -> list[str]:
+    """The statements that give them to the role."""
+    return [f"ALTER ROLE {role} SET {name} = '{value}';" for name, value in settings.items()]
+
+
 SET = "select set_config(name, value, false) from unnest($1::text[], $2::text[]) as s (name, value)"
 GET = "select name, current_setting(name) from unnest($1::text[]) as s (name)"
 log = logging.getLogger("stepflow")
@@ -144,12 +156,12 @@ class Connector:
 
     def _tell_missing(self, connection: Connection) -> None:
         """Log the settings that cannot be made behind this pooler: they would reach the sessions of others."""
-        wanted = {name: value for name, value in self._settings.items() if not name.startswith("tcp_")}
+        wanted = settings_of_role(self._settings)
         found = dict(connection.execute(GET, (list(wanted),), prepare=False).fetchall())
         missing = {name: value for name, value in wanted.items() if found[name] != value}
         if missing:
             role = connection.info.user
-            lines = " ".join(f"ALTER ROLE {role} SET {name} = '{value}';" for name, value in missing.items())
+            lines = " ".join(lines_of_role(role, missing))
             log.warning("%s: behind this pooler stepflow cannot make its settings; run once: %s", self.place.url, lines)
 
     def after_fork(self) -> None:
