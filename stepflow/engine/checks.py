@@ -198,12 +198,13 @@ def checked_statuses(status: Any, is_open: Any) -> frozenset[str] | None:
     if status is None and is_open is None:
         return None
     given = list(Status) if status is None else [status] if isinstance(status, str) else status
+    one = status
     try:
-        wanted = {Status(one) for one in given}
+        wanted = set()
+        for one in given:
+            wanted.add(Status(one))
     except (ValueError, TypeError):
-        raise StepflowError(
-            f"status={status!r:.80}: the statuses are {', '.join(Status)}; give one or several"
-        ) from None
+        raise StepflowError(f"status {one!r:.80}: the statuses are {', '.join(Status)}; give one or several") from None
     return frozenset(one.value for one in wanted if is_open is None or one.final is not is_open)
 
 

@@ -65,6 +65,13 @@ BOUNDS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = {
 BOUNDED = {"minLength": (str,), "maxLength": (str,), "minItems": (list,), "maxItems": (list,)}
 
 
+EXAMPLES: Mapping[str, Any] = {
+    "string": "a", "integer": 3, "number": 2.5, "boolean": True, "null": None, "date-time": "2030-01-31T18:30:00Z", "date": "2030-01-31",
+    "time": "18:30:00", "seconds": 2.5, "decimal": "1.10", "uuid": "12345678-1234-5678-1234-567812345678", "base85": "",
+}  # fmt: skip
+LONGEST = 100  # characters of an example
+
+
 def problem_of(value: Any, schema: Schema, root: Schema) -> str:
     """What is wrong with a value, with its place in it, e.g. `[1].price: give a number`; empty if nothing is. `root` has the definitions."""
     return next(_problems(value, schema, _Place(root)), "")
@@ -116,10 +123,49 @@ def _problems(value: Any, schema: Schema, place: _Place) -> Iterator[str]:
         if not _is_one_of(value, schema, place.lax):
             yield place.told(value, f"one of {', '.join(map(json.dumps, schema['enum']))}")
     elif not (_lax_kind if place.lax else _is_kind)(value, schema):
-        yield place.told(value, KINDS[str(schema.get("type"))][0])
+        yield place.told(value, _wanted(schema, place.root))
     else:
         yield from _bounds(value, schema, place)
         yield from _inside(value, schema, place)
+
+
+def _wanted(schema: Schema, root: Schema) -> str:
+    """What fits a schema: of an object or a list with an example that does."""
+    kind, form = str(schema.get("type")), str(schema.get("format", schema.get("type")))
+    if form in READERS:
+        return READERS[form][1]
+    if others := [resolved(root, one) for one in schema.get("anyOf", ())]:
+        return " or ".join(dict.fromkeys(_wanted(one, root) for one in others))
+    if "enum" in schema:
+        return f"one of {', '.join(map(json.dumps, schema['enum']))}"
+    if kind not in ("object", "array"):
+        return KINDS[kind][0] if kind in KINDS else "a value"
+    example = _example(schema, root, 0)
+    text, name = json.dumps(example, ensure_ascii=False), KINDS[kind][0].partition(",")[0]
+    return name if len(text) > LONGEST or problem_of(example, schema, root) else f"{name}, e.g. {text}"
+
+
+def _example(schema: Schema, root: Schema, depth: int) -> Any:
+    """A value that mostly fits: of an object the fields that it needs, or else the first."""
+    schema = resolved(root, schema)
+    kind, form = str(schema.get("type")), str(schema.get("format", schema.get("type")))
+    if depth > DEEPEST or form in EXAMPLES:
+        return EXAMPLES.get(form)
+    for one in schema.get("enum", ()):
+        return one
+    for one in schema.get("anyOf", ()):
+        return _example(one, root, depth + 1)
+    if kind == "array":
+        parts = schema.get("prefixItems") or [schema["items"]] if schema.get("items") else ()
+        return [_example(one, root, depth + 1) for one in parts] or [1, 2]
+    if kind != "object":
+        return EXAMPLES.get(kind)
+    known = schema.get("properties", {})
+    if not known:
+        rest = schema.get("additionalProperties", True)
+        return {"name": _example(rest, root, depth + 1) if isinstance(rest, Mapping) and rest else 1}
+    names = schema.get("required") or list(known)[:1]
+    return {name: _example(known.get(name, {}), root, depth + 1) for name in names}
 
 
 def _is_one_of(value: Any, schema: Schema, lax: bool) -> bool:
@@ -136,7 +182,7 @@ def _of_any(value: Any, others: list[Schema], place: _Place) -> Iterator[str]:
     tried = [(one, list(_problems(value, one, place.at(place.name, lax=False)))) for one in found]
     if all(problems for _one, problems in tried):
         near = [problems for one, problems in tried if "type" in one and _is_kind(value, one)]
-        kinds = list(dict.fromkeys(KINDS[str(one["type"])][0] for one in others if one.get("type") in KINDS))
+        kinds = list(dict.fromkeys(_wanted(one, place.root) for one in others if one.get("type") in KINDS))
         alone = near[0] if len(near) == 1 else tried[0][1] if len(tried) == 1 and len(others) == 2 else None
         yield alone[0] if alone else place.told(value, " or ".join(kinds) or "another value")
 
@@ -245,7 +291,8 @@ def _of_object(value: dict[str, Any], schema: Schema, place: _Place) -> Iterator
     known, rest = schema.get("properties", {}), schema.get("additionalProperties", not schema.get("properties"))
     for name in schema.get("required", ()):
         if name not in value:
-            yield place.about(f"it has no {json.dumps(name)}")
+            part = resolved(place.root, known.get(name, {}))
+            yield place.about(f"it has no {json.dumps(name)}: give {_wanted(part, place.root)}")
     if not rest and rest != {} and (unknown := [name for name in value if name not in known]):
         has = f"it has {', '.join(known)}" if known else "it has no fields"
         yield place.about(f"{json.dumps(unknown[0])} is unknown: {has}")

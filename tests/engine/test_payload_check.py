@@ -50,7 +50,7 @@ def test_an_unfit_payload_is_refused_with_its_field(waiting, publisher):
     assert str(refused.value) == (
         "event 'answered' of run 'a': the payload does not fit what it waits for: amount: \"much\" does not fit: give a whole number, e.g. 3"
     )
-    with pytest.raises(CodecError, match='it has no "approved"'):
+    with pytest.raises(CodecError, match='it has no "approved": give true or false'):
         run.check_event("answered", {"amount": 1})
     run.check_event("answered", Answer(True))
     run.check_event("other", "anything")

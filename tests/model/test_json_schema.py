@@ -215,6 +215,17 @@ def test_the_place_and_the_remedy_are_told():
     assert problem_of(stored, schema, schema) == 'lines[0].count: "many" does not fit: give a whole number, e.g. 3'
 
 
+def test_an_example_is_one_of_the_schema():
+    schema = json_schema(Holder)
+    assert schema is not None
+    wanted = problem_of([1], schema, schema).partition("give an object, e.g. ")[2]
+    assert json.loads(wanted).keys() >= {"model", "box"}
+    assert problem_of(json.loads(wanted), schema, schema) == ""
+    assert problem_of({"model": {"number": 1}}, schema, schema).startswith(
+        'it has no "box": give an object, e.g. {"inside": '
+    )
+
+
 class Open(pydantic.BaseModel, extra="allow"):
     number: int
 

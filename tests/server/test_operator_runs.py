@@ -121,7 +121,10 @@ async def test_a_run_that_is_not_there(store, path):
 async def test_what_no_query_can_mean_is_refused_with_the_place(store):
     async with operating(store) as operator:
         for query, why in (
-            ({"status": "done"}, "Invalid enum value 'done' - at `$.status[0]`"),
+            (
+                {"status": "done"},
+                "Invalid enum value 'done' - at `$.status[0]`, give one of blocked, cancelled, completed, ",
+            ),
             ({"limit": "0"}, "Expected `int` >= 1 - at `$.limit`"),
             ({"limit": "ten"}, "Expected `int`, got `str` - at `$.limit`"),
             ({"limit": "9" * 5000}, "Expected `int`, got `str` - at `$.limit`"),

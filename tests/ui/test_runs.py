@@ -118,7 +118,7 @@ def test_filters_by_the_time_of_the_last_revision(page, runs):
 
 WRONG = {
     "label=x": "label 'x': write it as name=value",
-    "status=ready": "the statuses are queued, running",
+    "status=ready": "status 'ready': the statuses are queued, running",
     "updated_until=soon": "updated_until='soon': give a time such as 2030-01-31T18:30",
     "since=soon": "since='soon': give a time such as 2030-01-31T18:30",
     "cursor=x": "give the `next` of a page of runs()",

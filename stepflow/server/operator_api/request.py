@@ -19,6 +19,7 @@ Q = TypeVar("Q", bound=InNamespace)
 B = TypeVar("B", bound=Body)
 JSON = "application/json"
 WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+PLACE = re.compile(r"\.(\w+)|\[(\d+)\]")
 Schema = dict[str, Any]
 
 
@@ -111,8 +112,27 @@ def _checked(given: Any, kind: Any, where: str) -> Any:
         ) from None
 
 
+def _values_at(place: str, kind: Any) -> list[Any]:
+    """The values that the document has for a place such as `.filter.status[0]`."""
+    schema, components = _described(kind)
+    for name, number in PLACE.findall(f".{place}" if place[:1] not in ".[" else place):
+        schema = _resolved(schema, components)
+        schema = schema.get("items", {}) if number else schema.get("properties", {}).get(name, {})
+    return list(_resolved(schema, components).get("enum", ()))
+
+
+def _resolved(schema: Schema, components: Mapping[str, Schema]) -> Schema:
+    """The schema behind a reference; of one that may be null the other one."""
+    for one in schema.get("anyOf", ()):
+        if one.get("type") != "null":
+            return _resolved(one, components)
+    return components[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
 def _known(wrong: str, kind: Any) -> str:
-    """If a field of the request itself is unknown: the names of those that it takes."""
+    """If a field of the request itself is unknown: the names of those that it takes; if a value is: the values."""
+    if wrong.startswith("Invalid enum value") and (values := _values_at(wrong.partition(" - at `$")[2], kind)):
+        return f", give one of {', '.join(map(str, values))}"
     if not wrong.startswith("Object contains unknown field") or " - at `" in wrong:  # the latter: of a part of it
         return ""
     return f", it takes {', '.join(sorted(field.encode_name for field in msgspec.structs.fields(kind)))}"
