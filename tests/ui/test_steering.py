@@ -273,9 +273,11 @@ def test_the_audit_is_filtered_and_paged(page, console, shop):
     follow(page.get_by_role("button", name="Filter"))
     expect(page.locator("tbody tr")).to_contain_text("count: 60")
     assert inaccessible(page) == []
-    page.get_by_label("Verb").fill("burn")
+    page.get_by_label("Verb").fill("wake_runs")
     follow(page.get_by_role("button", name="Filter"))
     expect(page.get_by_role("main")).to_contain_text("There is no entry.")
+    assert page.goto(f"{shop.url}/ui/audit?verb=cancel_run_").status == 400
+    expect(page.get_by_role("alert")).to_contain_text("did you mean 'cancel_run'?")
     assert page.goto(f"{shop.url}/ui/audit?cursor=x").status == 400
     expect(page.get_by_role("alert")).to_contain_text("give the `next` of a page")
     console.clear()
