@@ -64,6 +64,7 @@ OPTIONS = (
         )
     ),
     click.option("--error-type", metavar="NAME", help="Only runs with an error of this class."),
+    click.option("--error-text", metavar="TEXT", help='Only runs with an error whose "Class: message" has this in it.'),
     click.option(
         "--position", metavar="TEXT", help="Only runs at this position, e.g. completed:order/pay or order/pay."
     ),

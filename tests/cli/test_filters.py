@@ -21,6 +21,8 @@ def ids(stepflow, *args):
 def test_list_takes_every_condition_of_a_filter(many):
     failed, waiting = ["order--1", "order--2"], ["order-1", "order-2", "order-3"]
     assert ids(many, "--error-type", "ValueError") == failed
+    assert ids(many, "--error-text", "ValueError: ") == failed
+    assert ids(many, "--error-text", "valueerror") == []
     assert ids(many, "--id-prefix", "order--") == failed
     assert ids(many, "--position", "order.v1/check") == waiting
     assert ids(many, "--position", "completed:order.v1/check", "--label", "odd=1") == ["order-1", "order-3"]

@@ -70,6 +70,7 @@ FILTERS = {
     "one label": ({"label": "customer=7"}, ["order-1"]),
     "two labels": ({"label": "customer=8 city=Bern"}, ["order-2"]),
     "error": ({"error": "ValueError"}, ["order-2"]),
+    "error text": ({"error_text": "ValueError: a neg"}, ["order-2"]),
     "position": ({"position": "completed:order.v1/charge"}, ["order-1"]),
     "parent": ({"parent": "order-1"}, []),
 }

@@ -71,7 +71,8 @@ class RunFilter:
     `flow` is the name of the flow that was started. `status` is one status or several; `open=True` leaves out the runs that have
     ended, `open=False` all others. `labels` must all be equal. `id_prefix` begins the id. `created_since` and `created_until` are
     aware datetimes, the second one is left out of the range; `updated_since` and `updated_until` are the same for the last revision.
-    `error_type` is the class name of the error that ended the run or that led to its present retry. `position` is one of the
+    `error_type` is the class name of the error that ended the run or that led to its present retry, `error_text` a part of
+    `"Class: message"` of it. `position` is one of the
     strings of its position, or the path of a step in them, e.g. `"completed:order/pay"` or `"order/pay"`; of a flow function the one that it
     goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
     """
@@ -86,6 +87,7 @@ class RunFilter:
     updated_since: datetime | None = field(default=None, validator=_is_time)
     updated_until: datetime | None = field(default=None, validator=_is_time)
     error_type: str | None = field(default=None, validator=_is_text)
+    error_text: str | None = field(default=None, validator=_is_text)
     position: str | None = field(default=None, validator=_is_text)
     parent: str | None = field(default=None, validator=_is_parent)
 
@@ -96,14 +98,14 @@ class RunFilter:
 def statuses_of(wanted: RunFilter) -> frozenset[str] | None:
     """The names of the statuses that the runs may have; None for any, or for any open one."""
     found = checked_statuses(wanted.status, None if wanted.open and wanted.status is None else wanted.open)
-    if wanted.error_type is None:
+    if wanted.error_type is wanted.error_text is None:
         return found
     return MAY_HAVE_ERROR if found is None else found & MAY_HAVE_ERROR
 
 
 def is_indexed(wanted: RunFilter) -> bool:
     """Whether stores test every condition."""
-    return wanted.error_type is None and wanted.position is None
+    return wanted.error_type is wanted.error_text is wanted.position is None
 
 
 def query_of(wanted: RunFilter, now: int, **options: Any) -> RunQuery:
@@ -149,7 +151,7 @@ def matches(wanted: RunFilter, record: Record, now: int, paused: Collection[str]
         and state.id.startswith(wanted.id_prefix or "")
         and in_range(record.created.created_at, _micros(wanted.created_since), _micros(wanted.created_until))
         and in_range(state.committed_at, _micros(wanted.updated_since), _micros(wanted.updated_until))
-        and _has_error(state.transition, wanted.error_type)
+        and _has_error(state.transition, wanted.error_type, wanted.error_text)
         and _is_at(state.transition, wanted.position)
     )
 
@@ -158,11 +160,13 @@ def _labels_of(wanted: RunFilter) -> dict[str, str]:
     return {**wanted.labels, **({} if wanted.parent is None else {PARENT: wanted.parent})}
 
 
-def _has_error(transition: Transition, error_type: str | None) -> bool:
-    if error_type is None:
+def _has_error(transition: Transition, error_type: str | None, error_text: str | None) -> bool:
+    if error_type is error_text is None:
         return True
     error = error_of(transition)
-    return error is not None and error.type == error_type
+    if error is None or (error_type is not None and error.type != error_type):
+        return False
+    return error_text is None or error_text in f"{error.type}: {error.message}"
 
 
 def _is_at(transition: Transition, position: str | None) -> bool:

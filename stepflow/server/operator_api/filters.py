@@ -36,6 +36,7 @@ class FilterQuery(InNamespace, frozen=True, kw_only=True):
     updated_since: When | None = None
     updated_until: When | None = None
     error_type: Annotated[Text | None, Meta(description="The class name of the error.")] = None
+    error_text: Annotated[Text | None, Meta(description='A part of "Class: message" of the error.')] = None
     position: Annotated[Text | None, Meta(description="E.g. completed:order/pay or order/pay.")] = None
     parent: Annotated[Text | None, Meta(description="Runs that this one started as its children.")] = None
 
@@ -60,6 +61,7 @@ class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     updated_since: When | None = None
     updated_until: When | None = None
     error_type: Text | None = None
+    error_text: Text | None = None
     position: Text | None = None
     parent: Text | None = None
 
@@ -73,7 +75,8 @@ class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 SAME = (
-    "flow", "open", "id_prefix", "created_since", "created_until", "updated_since", "updated_until", "error_type", "position", "parent",
+    "flow", "open", "id_prefix", "created_since", "created_until", "updated_since", "updated_until", "error_type", "error_text",
+    "position", "parent",
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from stepflow.server.ui.view import UiPage, View
 SIZE = 50  # runs on a page
 SCANS = 10  # of 100,000 runs each, for a page that is not full
 TIMES = ("since", "until", "updated_since", "updated_until")  # the first two are of the creation
-MORE_FIELDS = (*TIMES, "parent", "error", "position")  # folded up until one is used
+MORE_FIELDS = (*TIMES, "parent", "error", "error_text", "position")  # folded up until one is used
 FIELDS = ("id", "flow", "label", *MORE_FIELDS)
 STATUSES = tuple(status.value for status in Status)
 
@@ -44,6 +44,7 @@ def query_of(view: View) -> RunsQuery:
         updated_since=_time("updated_since", view.query("updated_since")),
         updated_until=_time("updated_until", view.query("updated_until")),
         error_type=view.query("error") or None,
+        error_text=view.query("error_text") or None,
         position=view.query("position") or None,
         parent=view.query("parent") or None,
     )
