@@ -10,6 +10,7 @@ import signal
 import socket
 import tomllib
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -169,13 +170,13 @@ def _log_to_stderr(as_json: bool) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record, with what was given as `extra`."""
+    """One JSON object per record, with what was given as `extra`; `at` is UTC, to the millisecond."""
 
     _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "at": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
