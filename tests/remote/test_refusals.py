@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -61,6 +61,33 @@ def test_explain_names_the_worker_that_calls_the_host(caller, store):
         run = engine.start(WORK, id="r")
         assert f"run `stepflow worker --remote {host.url} --secret-file FILE --store" in run.explain()
         assert "MODULE" not in run.explain()
+
+
+def test_explain_tells_that_all_hosts_have_left_and_how_to_start_one(caller, store):
+    with caller() as engine, Engine(store) as other:
+        with hosted(store, [work]) as host:
+            engine.start(WORK, id="r0")
+            engine.run_until_idle()
+        run = engine.start(WORK, id="r")
+        engine.run_until_idle()
+        for text in (run.explain(), other.get("r").explain()):
+            assert f"no host that may be called serves flow 'work' now, {host.url} has left" in text
+            assert f"`stepflow host MODULE --url {host.url} --secret-file FILE --store" in text
+            assert ("about to take it" in text, "stepflow worker MODULE" in text) == (False, False)
+
+
+def test_explain_tells_of_a_host_that_the_worker_may_not_call(caller, store):
+    with ExitStack() as stack:
+        first = stack.enter_context(hosted(store, [work]))
+        with caller(hosts=[first.url]) as engine:
+            engine.start(WORK, id="r0")
+            engine.run_until_idle()
+            stack.close()
+            with hosted(store, [work]) as second:
+                run = engine.start(WORK, id="r")
+                engine.run_until_idle()
+                assert f"or may not call {second.url}, which serves the flow now" in run.explain()
+                assert f"give it `--remote {second.url}`" in run.explain()
 
 
 def signed_with(secret, body, status=200):

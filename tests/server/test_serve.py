@@ -20,8 +20,7 @@ import pytest
 
 from stepflow import Engine
 from stepflow.cli.app import run
-from stepflow.cli.serve import JsonLines
-from stepflow.cli.serve import _open_once
+from stepflow.cli.serve import JsonLines, _open_once
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 

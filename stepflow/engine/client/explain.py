@@ -13,6 +13,7 @@ from stepflow.errors import error_line
 from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
+from stepflow.model.host import HOST
 from stepflow.model.lifecycle import FINAL, Status
 from stepflow.model.limits import Admission, LimitUsage
 from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
@@ -42,9 +43,13 @@ def explain(
     owners: Sequence[Peer] = (),
     children: Sequence[RunInfo] = (),
     hosts: Sequence[str] = (),
+    left: Sequence[str] = (),
     flow_paused: bool = False,
 ) -> str:
-    """Why the run is where it is, since when, and the command that moves it on; `hosts` are the URLs of those that serve its flow, which is itself `flow_paused`."""
+    """Why the run is where it is, since when, and the command that moves it on.
+
+    `hosts` are the URLs of those that serve its flow, `left` of those that did; the flow is itself `flow_paused`.
+    """
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
@@ -56,7 +61,7 @@ def explain(
     elif kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
-        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers, hosts)}")
+        lines.append(f"it is due since {due}; no worker has taken it{_untaken(info.to, store, workers, hosts, left)}")
         if info.to not in flows and not workers and not hosts:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
@@ -113,12 +118,21 @@ def named(children: Sequence[RunInfo]) -> str:
     )
 
 
-def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[str]) -> str:
+def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[str], left: Sequence[str]) -> str:
     """Why no worker has claimed a run of this flow that is due, by what the workers have registered, and which hosts serve it."""
     command, able = f"run `stepflow worker MODULE --store {store}`", [w.id for w in workers if flow in w.flows]
     if hosts and not able:
         remote = f"`stepflow worker --remote {hosts[0]} --secret-file FILE --store {store}`"
         return f": host {hosts[0]} serves flow {flow!r}, and no worker at work calls it: run {remote}"
+    if all(HOST in w.flows for w in workers if flow in w.flows) and (hosts or left):  # they may have it of a host
+        if hosts:
+            return (
+                f" yet: owner {able[0]} calls hosts of flow {flow!r}: it is busy or about to take it, or may not call"
+                f" {hosts[0]}, which serves the flow now (its log says so): give it `--remote {hosts[0]}`"
+            )
+        start = f"start one, `stepflow host MODULE --url {left[0]} --secret-file FILE --store {store}`"
+        own = f"; if owner {able[0]} has registered the flow itself, it is busy" if able else ""
+        return f": no host that may be called serves flow {flow!r} now, {left[0]} has left: {start}{own}"
     if able:
         more = f" and {len(able) - 1} more" if len(able) > 1 else ""
         return f" yet: owner {able[0]}{more} registered flow {flow!r}, busy with other runs or about to take it"

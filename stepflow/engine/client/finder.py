@@ -51,9 +51,9 @@ class RunFinder:
             seen = seen.union(_digest(record) for record in found)
         return Page(found, PageCursor(order, ascending, end, seen=seen).dump())
 
-    async def hosts_of(self, flow: str) -> list[str]:
-        """The URLs of the hosts that are registered for a flow."""
-        page = await self.page(RunFilter(flow=HOST, open=True), "created", False, AT_ONCE, None)
+    async def hosts_of(self, flow: str, *, left: bool = False) -> list[str]:
+        """The URLs of the hosts that are registered for a flow, or of those that were and have left; the newest first."""
+        page = await self.page(RunFilter(flow=HOST, open=not left), "created", False, AT_ONCE, None)
         return [record.state.labels[HOST] for record in page if serves(record.state, flow)]
 
     async def _listed(

@@ -146,9 +146,11 @@ class AsyncRun(Generic[E]):
         kept_back, owners = await self._client.kept_back(info), await self._client.owners(info)
         children = await self._client.open_children(self.id, explanation.SHOWN + 1)
         hosts = await self._client.finder.hosts_of(info.to) if info.status is Status.QUEUED else []
+        queued = info.status is Status.QUEUED and not hosts
+        left = await self._client.finder.hosts_of(info.to, left=True) if queued else []
         both = info.status is Status.PAUSED and info.paused and info.flow in await self._client.pauses.names()
         return explanation.explain(
-            info, store or self._store, self._flows, kept_back, owners, children, hosts, flow_paused=both
+            info, store or self._store, self._flows, kept_back, owners, children, hosts, left, flow_paused=both
         )
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002
