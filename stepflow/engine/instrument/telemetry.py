@@ -15,12 +15,13 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import NEVER, SECOND, Clock
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.instrument import metrics as m
+from stepflow.engine.instrument.request_trace import given
 from stepflow.engine.instrument.spans import NAME, Kind, OpenSpan, Spans
 from stepflow.engine.raised import own_error
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import kind_of
-from stepflow.model.state import DEADLINE, ERROR, WAITING, State
+from stepflow.model.state import DEADLINE, ERROR, TRACEPARENT, WAITING, State
 from stepflow.model.topic import TOPIC
 
 if TYPE_CHECKING:
@@ -216,15 +217,15 @@ class Telemetry:
         """Runs are about to be created: a span for that, and the commit with its context. Other commits stay as they are."""
         made = [write for write in commit.writes if write.created is not None]
         if not made or self._spans is None:
-            return None, commit
+            return None, self.carrying(None, commit)
         flow = made[0].created.flow  # type: ignore[union-attr]  # checked above
         attributes = {m.FLOW: flow, RUN: made[0].state.id} if len(made) == 1 else {m.FLOW: flow, RUNS: len(made)}
         name = "publish topic" if flow == TOPIC else f"start {flow}"
         return (opened := self.begin(name, "producer", attributes)), self.carrying(opened, commit)
 
     def carrying(self, opened: OpenSpan | None, commit: Commit) -> Commit:
-        """The commit, whose new runs carry the context of this span."""
-        if opened is None or self._spans is None:
+        """The commit, whose new runs carry the context of this span, or without spans that of the request."""
+        if (opened is None or self._spans is None) and given.get() is None:
             return commit
         try:
             writes = [
@@ -236,8 +237,10 @@ class Telemetry:
             return commit
         return commit._replace(writes=tuple(writes))
 
-    def _with_context(self, opened: OpenSpan, state: State) -> State:
-        assert self._spans is not None
+    def _with_context(self, opened: OpenSpan | None, state: State) -> State:
+        if opened is None or self._spans is None:
+            kept = TRACEPARENT in state.annotations  # of a fork
+            return state if kept else state._replace(annotations={**state.annotations, **(given.get() or {})})
         return state._replace(annotations=self._spans.carried(opened, state.annotations))
 
     def attempt(self, attempt: Attempt) -> OpenSpan | None:

@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 from stepflow.drivers.port.notes import NoteKind
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import moment
+from stepflow.engine.instrument.request_trace import in_trace_of
 from stepflow.errors import PauseRequested, RunEnded, RunExists, StepflowError, StoreError, UnknownFlow
 from stepflow.model.state import State
 from stepflow.server import audit
@@ -63,7 +64,12 @@ class OperatorApi:
             async with self._namespaces.engine(query.namespace) as engine:
                 if note is not None:
                     await note.begin()
-                answer = await operation.call(OperatorCall(engine, query, body, self, report, server_url(connection)))
+                call, headers = (
+                    OperatorCall(engine, query, body, self, report, server_url(connection)),
+                    connection.headers,
+                )
+                with in_trace_of(headers.getlist("traceparent"), headers.getlist("tracestate")):
+                    answer = await operation.call(call)
         except asyncio.CancelledError:
             if note is not None:
                 await note.end("cancelled", ENDED_BEFORE)
