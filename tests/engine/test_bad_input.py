@@ -140,7 +140,7 @@ def test_unknown_stores_are_refused(store):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"status": "done"}, "status='done'.*queued"),
+        ({"status": "done"}, "status 'done'.*queued"),
         ({"limit": 0}, "limit=0"),
         ({"limit": "all"}, "limit='all'"),
         ({"labels": ["a"]}, "labels="),
