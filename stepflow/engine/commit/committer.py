@@ -14,6 +14,7 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.thread_pool import LastWork
 
 T = TypeVar("T")
 
@@ -22,6 +23,11 @@ class Committer(ABC):
     """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
 
     guards: Sequence[Guard] = ()  # of its threads
+
+    @property
+    def last_work(self) -> LastWork | None:
+        """What the threads that `post` write behind their other work; None if each commit is made at once."""
+        return None
 
     @overload
     def submit(self, commit: Commit) -> Awaitable[Committed]: ...

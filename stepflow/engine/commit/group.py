@@ -28,7 +28,7 @@ from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, CalledBack, PendingCommit, PostedCommit, answer_all
 from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.thread_pool import LastWork, ThreadPool
 from stepflow.errors import StepflowError, StoreError
 
 log = logging.getLogger("stepflow")
@@ -136,6 +136,10 @@ class GroupCommitter(Committer):
         self._inbox.append(posted)
         if self._ended:
             self._refuse()
+
+    @property
+    def last_work(self) -> LastWork:
+        return self
 
     @property
     def waits(self) -> bool:

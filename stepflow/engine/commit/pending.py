@@ -27,7 +27,7 @@ class PostedCommit(ABC):
     def renew(self, write: Member) -> None:
         """The same waiter has another write, once the last one was answered."""
         self.write = write
-        self.run = write.id if type(write) is Step or type(write) is Append else _only_run(write)
+        self.run = _run_of(write)
 
     @abstractmethod
     def on_done(self, result: Any) -> None:
@@ -59,7 +59,7 @@ class PendingCommit:
 
     def __init__(self, write: Member | Release, loop: asyncio.AbstractEventLoop) -> None:
         self.write = write
-        self.run = write.id if type(write) is Step or type(write) is Append else _only_run(write)
+        self.run = _run_of(write)
         self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
         self.outcome = PENDING
@@ -109,8 +109,10 @@ def to_its_end(pending: Awaitable[T]) -> Generator[Any, Any, tuple[T, bool]]:
     return pending.outcome, cancelled
 
 
-def _only_run(write: Member | Release) -> str:
-    """The run that a step writes, or a commit that touches no other; else empty: `_one_per_run` has to look closer."""
+def _run_of(write: Member | Release) -> str:
+    """The run that a step writes, or a commit that touches no other; else empty: `one_per_run` has to look closer."""
+    if type(write) is Step or type(write) is Append:
+        return write.id
     if type(write) is not Commit or write.fence is None or len(write.writes) != 1:
         return ""
     run_id, queue = write.fence.id, write.queue

@@ -15,7 +15,6 @@ from stepflow.drivers.port.commit import Commit, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
 from stepflow.engine.deferred_signals import Interruption, user_code
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
@@ -38,8 +37,7 @@ class Executor:
 
     def __init__(self, clock: Clock, committer: Committer) -> None:
         self._clock, self.committer, self.loop = clock, committer, asyncio.get_running_loop()
-        last = committer if isinstance(committer, GroupCommitter) else None
-        self._pool = ThreadPool(self.loop, "stepflow-steps", steps=True, last=last)
+        self._pool = ThreadPool(self.loop, "stepflow-steps", steps=True, last=committer.last_work)
         self._in_threads = False
         self.limits = TimeLimits(clock)
         self.guard = self._pool.guard
