@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, AsyncRun, MemoryDriver, named
+from stepflow import AsyncEngine, MemoryDriver, named
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.pending import CalledBack
@@ -160,12 +159,14 @@ def group(committer: Committer) -> GroupCommitter:
     return committer
 
 
-async def steps_done(runs: list[AsyncRun[Any]], steps: int) -> None:
-    """Return once so many steps of the runs are durable."""
-    while True:
-        if sum([len(await run.history()) - 1 for run in runs]) == steps:
+async def steps_done(engine: AsyncEngine, started: dict[str, int], runs: int) -> None:
+    """Return once so many of the runs, which were started with these revisions, have made a step durable."""
+    moved = set[str]()
+    async for state in engine.watch(since=0):
+        if state.rev != started.get(state.id):
+            moved.add(state.id)
+        if len(moved) == runs:
             return
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("concurrency", [1, 2])
@@ -177,10 +178,11 @@ def test_a_step_is_durable_while_the_next_one_does_not_end(concurrency: int):
         async with AsyncEngine(MemoryDriver(), concurrency=concurrency) as engine:
             engine.register(flow)
             runs = [await engine.start(flow, id=f"run-{n}") for n in range(2)]
+            started = {run.id: (await run.info()).rev for run in runs}
             work = asyncio.create_task(engine.run_until_idle())
             try:
                 async with asyncio.timeout(WAIT_S):
-                    await steps_done(runs, concurrency)
+                    await steps_done(engine, started, concurrency)
             finally:
                 go_on.set()
                 await work
