@@ -94,3 +94,25 @@ def test_a_retry_and_a_timer_do_not_wait_for_their_time(
         clock.advance(timedelta(minutes=minutes))
         engine.run_until_idle()
         assert run.result() == "done"
+
+
+@workflow("both")
+async def both(wf: AsyncContext, _input: None) -> tuple[str, str]:
+    async def sleeps_for(key: str, hours: int) -> str:
+        await wf.sleep(key, hours * HOUR)
+        return key
+
+    return await wf.gather(sleeps_for("short", 1), sleeps_for("long", 2))
+
+
+def test_of_several_branches_that_sleep_the_first_is_woken(store: Driver, clock: VirtualClock) -> None:
+    with Engine(store, clock=clock) as engine:
+        engine.register(both)
+        run = engine.start(both, None)
+        engine.run_until_idle()
+        began = clock.datetime()
+        run.wake()
+        assert engine.run_until_idle().next_due == began + 2 * HOUR
+        clock.advance(2 * HOUR)
+        engine.run_until_idle()
+        assert run.result() == ("short", "long")
