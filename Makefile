@@ -22,9 +22,10 @@ lint: .venv/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The blocking faces, from the async ones; the messages of the wire, from their description.
+# The blocking faces, from the async ones; the reference of the command line, from its commands; the messages of the wire, from their description.
 generate: .venv/.test
 	$(BIN)/python -m tests.house.generate_blocking
+	$(BIN)/python -m tests.house.generate_cli_page
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. stepflow/wire/flowstate.proto
 
 soak: .venv/.test chromium

@@ -8,20 +8,10 @@ from importlib import import_module
 
 import click
 
+from stepflow.cli import exit_codes
 from stepflow.cli.verbs import Verbs
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.error_text import notes_of
-
-EXIT_CODES = """
-\b
-Exit codes:
-  0    done
-  1    refused by the library or the store; the message names the fix
-  2    wrong use of this command
-  3    a check found problems
-  130  interrupted
-"""
-
 
 # In the order of the help; each is the name of a module beside this one, but for those in ELSEWHERE.
 VERBS = (
@@ -74,12 +64,17 @@ class ImportedVerbs(Verbs):
             return None
         module, attribute = ELSEWHERE.get(name, (name, "command"))
         command: click.Command = getattr(import_module(f"stepflow.cli.{module}"), attribute)
+        command.epilog = exit_codes.of_verb(name)
         return command
+
+    def format_epilog(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The exit codes, which every verb has."""
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in exit_codes.EXIT_CODES.items()])
 
 
 @click.group(
     cls=ImportedVerbs,
-    epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="stepflow")
@@ -95,11 +90,11 @@ def run(args: Sequence[str] | None = None) -> int:
         wrong.show()
         return wrong.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return 130
+        return exit_codes.INTERRUPTED
     except StepflowError as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
-        return 1
-    return code if isinstance(code, int) else 0
+        return exit_codes.REFUSED
+    return code if isinstance(code, int) else exit_codes.DONE
 
 
 def one_line(error: StepflowError) -> str:

@@ -13,6 +13,7 @@ import click
 from attrs import frozen
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.exit_codes import ATTENTION
 from stepflow.cli.progress import counting
 from stepflow.cli.replays import Replays
 from stepflow.cli.target import StoreTarget, with_store
@@ -67,7 +68,7 @@ class Row:
 )
 @with_store
 def command(target: StoreTarget, modules: tuple[str, ...], sample: int, limit: timedelta) -> int:
-    """Exit code 3 if these definitions cannot advance a run.
+    """Look into the open runs of each flow.
 
     No step is called; the code of a workflow between its calls is, in a process of its own.
     """
@@ -92,7 +93,7 @@ def command(target: StoreTarget, modules: tuple[str, ...], sample: int, limit: t
     else:
         table = ((r.flow, " ".join(r.position), r.runs, r.verdict, r.remedy, r.example) for r in rows)
         target.out.table(("flow", "position", "runs", "verdict", "remedy", "e.g. run"), table)
-    return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else 3
+    return 0 if all(row.verdict in ("ok", "waits", "elsewhere") for row in rows) else ATTENTION
 
 
 async def _rows(

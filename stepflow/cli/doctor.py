@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from stepflow.cli.alive import worker_alive
+from stepflow.cli.exit_codes import ATTENTION
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration
 from stepflow.drivers.port.queries import Condition
@@ -40,7 +41,7 @@ from stepflow.errors import StepflowError
 )
 @with_store(needed=False)
 def command(target: StoreTarget, alive_file: Path | None, within: timedelta) -> int:
-    """Check versions and, with a store, its health, or whether a worker is alive. Exit code 3 if something needs attention."""
+    """Check versions and, with a store, its health, or whether a worker is alive."""
     if alive_file is not None:
         findings = [worker_alive(alive_file, within)]
     else:
@@ -51,7 +52,7 @@ def command(target: StoreTarget, alive_file: Path | None, within: timedelta) -> 
         target.out.table(
             ("what", "state", "found"), ((f.what, "ok" if f.ok else "attention", f.found) for f in findings)
         )
-    return 0 if all(f.ok for f in findings) else 3
+    return 0 if all(f.ok for f in findings) else ATTENTION
 
 
 async def _looked(engine: AsyncEngine) -> tuple[dict[str, dict[str, int]], list[PausedFlow]]:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepflow.cli.audited import audited
+from stepflow.cli.exit_codes import REFUSED
 from stepflow.cli.target import StoreTarget
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.run import AsyncRun
@@ -40,7 +41,7 @@ def each(
                 raise
             except StepflowError as refusal:
                 sys.stderr.write(f"error: {refusal}\n")
-                code = 1
+                code = REFUSED
                 continue
             if target.out.json:
                 target.out.value({"id": run_id, "status": status})

@@ -13,7 +13,13 @@ from stepflow.errors import StepflowError
 
 @click.command("token")
 @click.argument("name")
-@click.option("--scope", type=Choice(["read", "operate", "admin"]), default="operate", show_default=True)
+@click.option(
+    "--scope",
+    type=Choice(["read", "operate", "admin"]),
+    default="operate",
+    show_default=True,
+    help="What it may do: read, change runs and States, too, or administer.",
+)
 @click.option(
     "--only", "namespaces", multiple=True, metavar="NAMESPACE", help="Allow this namespace alone; repeatable."
 )

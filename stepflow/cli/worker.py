@@ -11,6 +11,7 @@ import click
 
 from stepflow.cli import alive
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.exit_codes import ATTENTION
 from stepflow.cli.target import StoreTarget, keep_ids_option, remote_hosts, secret_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
@@ -65,7 +66,7 @@ def command(
     hosts: tuple[str, ...],
     secret_file: Path | None,
 ) -> int:
-    """Import, register, run; the worker releases its claims at the end. Exit code 3 if it leaves blocked runs."""
+    """Import, register, run; the worker releases its claims at the end."""
     if not modules and not hosts:
         raise click.UsageError("Missing argument 'MODULE...'.")
     remote = remote_hosts(hosts, secret_file)
@@ -92,6 +93,6 @@ def command(
         )
         if idle.blocked:
             target.out.line("see stepflow list --status blocked, and stepflow explain ID")
-        return 3 if idle.blocked else 0
+        return ATTENTION if idle.blocked else 0
 
     return target.run(work, create=True, concurrency=concurrency, keep=keep, keep_ids=keep_ids, remote=remote)
