@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, Flag
+from enum import Enum
 from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any
@@ -26,14 +26,12 @@ from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, overri
 
 from stepflow.model.containers import SETS
 from stepflow.model.fields import computed, fields_of, has_fields, resolved
-from stepflow.model.forms import KINDS, Form, Spelling, enum_texts, literal_table
+from stepflow.model.forms import KINDS, Form, Spelling, literal_table
 from stepflow.model.generics import arguments, substituted
 from stepflow.model.pydantic_models import is_pydantic_model, read_model
-from stepflow.model.scalars import SCALARS, TypeMismatch, read_decimal, short_repr
+from stepflow.model.scalars import SCALARS, TypeMismatch, enum_texts, not_one_of, read_decimal, read_member, short_repr
 from stepflow.model.times import read_date, read_datetime, read_time, read_timedelta
 from stepflow.model.type_tree import TypeTree, stored_names, tags, type_name
-
-LISTED = 20  # choices that the text of an error names
 
 
 def _read_none(value: Any, _type: Any) -> None:
@@ -66,7 +64,7 @@ def converter() -> Converter:
         (_is_collection, _read_collection),
         (_is_fixed, _read_fixed),
         (_is_mapping, _read_mapping),
-        (_is_enum, _read_enum),
+        (_is_enum, lambda _type, _made: read_member),
         (_is_literal, _read_literal),
         (_is_union, _read_union),
         (_is_named, _read_named),
@@ -256,23 +254,6 @@ def _is_enum(type_: Any) -> bool:
     return isinstance(type_, type) and issubclass(type_, Enum)
 
 
-def _read_enum(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
-    texts = enum_texts(type_)
-    by_name = any(json != type_[name].value for name, json in texts.items())
-
-    def structure(value: Any, _type: Any) -> Any:
-        if by_name and isinstance(value, str) and value in type_.__members__:
-            return type_[value]
-        try:
-            return type_(value)
-        except ValueError:
-            if issubclass(type_, Flag):
-                raise
-            raise _not_one_of(texts.values(), value) from None
-
-    return structure
-
-
 def _is_literal(type_: Any) -> bool:
     return typing.get_origin(type_) is typing.Literal
 
@@ -285,15 +266,9 @@ def _read_literal(type_: Any, _made: BaseConverter) -> Callable[..., Any]:
         try:
             return table[type(value), value]
         except (KeyError, TypeError):
-            raise _not_one_of(choices, value) from None
+            raise not_one_of(choices, value) from None
 
     return structure
-
-
-def _not_one_of(choices: Iterable[Any], value: Any) -> TypeMismatch:
-    known = list(choices)
-    more = ", ..." if len(known) > LISTED else ""
-    return TypeMismatch(f"expected one of {', '.join(map(repr, known[:LISTED]))}{more}, found {short_repr(value)}")
 
 
 def _is_union(type_: Any) -> bool:

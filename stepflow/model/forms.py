@@ -19,7 +19,7 @@ from uuid import UUID
 
 from attrs import evolve, frozen
 
-from stepflow.model.scalars import TypeMismatch, mismatch, short_repr
+from stepflow.model.scalars import PLAIN, TypeMismatch, enum_texts, mismatch, short_repr
 from stepflow.model.times import (
     duration_text,
     same_instant,
@@ -32,7 +32,6 @@ from stepflow.model.times import (
 from stepflow.model.unencodable import find_unencodable
 
 Write = Callable[[Any], Any]
-PLAIN: frozenset[type] = frozenset({str, int, float, bool, NoneType})  # classes whose values are their own JSON
 KINDS = {NoneType: "null", bool: "bool", int: "int", float: "float", str: "text", list: "list", dict: "object"}
 _NUMBERS = frozenset({"bool", "int", "float"})
 _BASES = (date, time, timedelta, Decimal, UUID, bytes, tuple, frozenset)  # what an enum's members may not be as well
@@ -276,20 +275,6 @@ def enum_form(class_: type[Enum]) -> Form | str:
         values=values,
     )
     return evolve(form, key=exact(class_, lambda value: keys[value._name_])) if usable else form
-
-
-def enum_texts(class_: type[Enum]) -> dict[str, Any]:
-    """The JSON value of each member, by the name of the member."""
-    members = list(class_)
-    by_value = all(type(one._value_) in PLAIN and _made_of_value(class_, one) for one in members)
-    return {one._name_: one._value_ if by_value else one._name_ for one in members}
-
-
-def _made_of_value(class_: type[Enum], member: Enum) -> bool:
-    try:
-        return class_(member._value_) is member
-    except (ValueError, TypeError):
-        return False
 
 
 def literal_form(type_: Any, choices: tuple[Any, ...]) -> Form | str:

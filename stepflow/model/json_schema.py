@@ -8,10 +8,10 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, Flag
+from enum import EJECT, STRICT, Enum, Flag
 from functools import lru_cache, partial
 from types import MappingProxyType, NoneType, UnionType
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from stepflow.model.containers import DICTS, LISTS, MAPPINGS, SETS
@@ -26,9 +26,10 @@ from stepflow.model.fields import (
     resolve_typed_dict,
     resolved,
 )
-from stepflow.model.forms import PLAIN, enum_texts, literal_table
+from stepflow.model.forms import literal_table
 from stepflow.model.generics import arguments, substituted
 from stepflow.model.pydantic_models import is_pydantic_model
+from stepflow.model.scalars import PLAIN, enum_texts
 
 Schema = dict[str, Any]
 UNKNOWN = object()
@@ -250,15 +251,29 @@ def _take_aliases(part: Any) -> None:
 def _enum(owner: type[Enum]) -> Schema:
     """The schema of an enum: its stored texts, and `also` what else is read as one of its members."""
     if issubclass(owner, Flag):
-        return {"type": "integer", "format": "flags", "made": True}
+        return _flags(owner)
     texts = enum_texts(owner)
     names = () if all(owner[name]._value_ == json for name, json in texts.items()) else owner.__members__
     stored = list(texts.values())
     also = [one for one in (*names, *(member._value_ for member in owner)) if one not in stored and _is_json(one)]
     found: Schema = {"enum": stored, "made": True, "also": also}
-    if "_missing_" in {name for base in owner.__mro__ if base not in (Enum, object) for name in vars(base)}:
+    if _has_code(owner):
         found["open"] = True  # its code takes what no schema tells
     return found
+
+
+def _flags(owner: type[Flag]) -> Schema:
+    """The schema of a Flag: its numbers, and `bits`, of which they are sums unless other bits are dropped or kept."""
+    found: Schema = {"type": "integer", "format": "flags", "made": True}
+    bits, class_ = [member.value for member in owner], cast("Any", owner)
+    if class_._boundary_ in (STRICT, EJECT) and sum(bits) == class_._flag_mask_ and not _has_code(owner):
+        found["bits"] = bits
+    return found
+
+
+def _has_code(owner: type[Enum]) -> bool:
+    """Whether a class of the user tells what else its members can be made of."""
+    return any("_missing_" in vars(base) for base in owner.__mro__ if base.__module__ != Enum.__module__)
 
 
 def _is_json(value: Any) -> bool:

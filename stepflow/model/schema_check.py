@@ -2,7 +2,7 @@
 
 Of a schema that `json_schema` made of types it takes exactly what a codec reads, since texts are given to the readers of the
 codec, with some exceptions, which the flow finds when it takes the value: what code of a class refuses (a validator, the `__new__` of a
-subclass of str, `_missing_` of an enum), bits of a Flag, members of a set that have no hash, values more than DEEPEST levels down, and what pydantic refuses. Its models
+subclass of str, `_missing_` of an enum), bits of a Flag that only members with other bits have, members of a set that have no hash, values more than DEEPEST levels down, and what pydantic refuses. Its models
 read much that their schemas do not tell, so a part of a model (`lax`) is refused only if it cannot be meant.
 """
 
@@ -272,9 +272,17 @@ def _bounds(value: Any, schema: Schema, place: _Place) -> Iterator[str]:
             and not meets(value, schema[name])
         ):
             yield place.told(value, text.format(schema[name]))
+    if "bits" in schema and not _is_sum(int(value), schema["bits"]):
+        yield place.told(value, f"a sum of {', '.join(map(str, schema['bits']))}, or 0")
     form = schema.get("format")
     if isinstance(value, str) and form in ("date-time", "date", "time") and not _has_digit(value):
         yield place.told(value, READERS[form][1])
+
+
+def _is_sum(number: int, bits: list[int]) -> bool:
+    """Whether a number has these bits only; a negative one has all others than its complement, as for a Flag."""
+    every = (1 << sum(bits).bit_length()) - 1
+    return ~every <= number <= every and not number & (every ^ sum(bits))
 
 
 def _inside(value: Any, schema: Schema, place: _Place) -> Iterator[str]:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stepflow.model.codec import Codec
-from tests.model.type_trees import Colour
+from tests.model.enum_types import Colour
 
 PARIS = ZoneInfo("Europe/Paris")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

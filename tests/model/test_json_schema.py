@@ -154,6 +154,8 @@ OTHERS: list[tuple[Any, Any]] = [
     (int | None, "a"),
     (Literal["a", 2], "b"),
     (Colour, "green"),
+    (Rights, 8),
+    (Rights, "1"),
     (list[int], [1, "a"]),
     (tuple[int, str], [1]),
     (dict[str, int], {"a": "b"}),
@@ -198,6 +200,8 @@ def test_what_the_type_does_not_take_does_not_meet_its_schema(type_, stored):
 
 def test_a_text_that_is_no_member_of_an_enum_is_told_those_that_are():
     many = enum.Enum("Many", {f"m{n}": n for n in range(30)})
+    with pytest.raises(CodecError, match="expected one of 1, 2, found '1'"):
+        Codec(enum.IntEnum("Level", {"LOW": 1, "HIGH": 2})).decode('"1"')
     with pytest.raises(CodecError, match="expected one of 'red', 'blue', found 'green'"):
         Codec(Colour).decode('"green"')
     with pytest.raises(CodecError, match=r"expected one of 'red', 'blue', found 'green' @ \$\.colour"):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from stepflow.errors import CodecError
 from stepflow.model.codec import Codec
-from tests.model.type_trees import REFUSED, Typed, typed
+from tests.model.enum_types import Typed
+from tests.model.type_trees import REFUSED, typed
 
 anything = settings(suppress_health_check=list(HealthCheck), deadline=None)
 

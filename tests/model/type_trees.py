@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -16,33 +15,10 @@ from zoneinfo import ZoneInfo
 import attrs
 from hypothesis import strategies as st
 
+from tests.model.enum_types import ENUM_KEYS, ENUMS, Colour, Flags, Number, Typed, Word
+
 T = TypeVar("T")
 Sku = NewType("Sku", str)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Size(enum.Enum):
-    SMALL = (1, "s")
-    BIG = (2, "b")
-
-
-class Word(enum.StrEnum):
-    A = "a"
-    B = "b"
-
-
-class Number(enum.IntEnum):
-    ONE = 1
-    TWO = 2
-
-
-class Flags(enum.Flag):
-    R = enum.auto()
-    W = enum.auto()
 
 
 class Code(str):
@@ -237,10 +213,9 @@ trees = st.recursive(
     st.builds(Tree), lambda inner: st.builds(Tree, st.lists(inner, max_size=2), st.none() | inner), max_leaves=4
 )
 
-Typed = tuple[Any, st.SearchStrategy[Any], st.SearchStrategy[Any]]
-"""A type, values of it, and values that a type checker or a careless program takes for it."""
 
 KEYS: list[Typed] = [
+    *ENUM_KEYS,
     (str, texts, st.just("\ud800") | st.sampled_from(Word) | texts.map(Code)),
     (int, st.integers(), st.booleans() | st.sampled_from(Number) | st.integers().map(Count)),
     (float, floats, st.integers() | st.booleans() | st.sampled_from([float("nan"), float("inf"), 10**400])),
@@ -252,19 +227,15 @@ KEYS: list[Typed] = [
     (time, times, st.just(time(9, tzinfo=Here()))),
     (timedelta, st.timedeltas(), st.sampled_from([timedelta.max, timedelta.min])),
     (bytes, st.binary(max_size=5), st.just(bytearray(b"x"))),
-    (Colour, st.sampled_from(Colour), st.sampled_from(Word)),
-    (Word, st.sampled_from(Word), st.just("a")),
-    (Number, st.sampled_from(Number), st.just(1)),
     (Sku, texts.map(Sku), texts.map(Code)),
     (Literal["x", "y"], st.sampled_from(["x", "y"]), st.just(Code("x"))),
     (Code, texts.map(Code), texts),
 ]  # fmt: skip
 LEAVES: list[Typed] = [
     *KEYS,
+    *ENUMS[len(ENUM_KEYS) :],
     (Any, plain, st.sampled_from([{1: "a"}, {"a": (1,)}, b"x", {"a": Decimal(1)}, {"a": Word.A}, [Number.ONE], Table(a=1)])),
     (object, plain, st.just({"a": {1: 2}})),
-    (Size, st.sampled_from(Size), st.just((1, "s"))),
-    (Flags, st.sampled_from([Flags.R, Flags.W, Flags.R | Flags.W, Flags(0)]), st.just(1)),
     (Literal[1, True, "x", None], st.sampled_from([1, True, "x", None]), st.just(1.0)),
     (Path, texts.filter(lambda text: "\0" not in text).map(Path), texts),
     (Count, st.integers().map(Count), st.integers()),
