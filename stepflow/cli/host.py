@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import signal
-import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -14,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, read_secrets, secret_option, with_store
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
@@ -33,6 +32,7 @@ from stepflow.model.function import FlowFunction
 @click.option("--certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file: serve HTTPS.")
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the certificate's key.")
 @secret_option
+@log_option
 @with_store
 def command(
     target: StoreTarget,
@@ -43,6 +43,7 @@ def command(
     certificate: Path | None,
     key: Path | None,
     secret_file: Path | None,
+    json_logs: bool,
 ) -> int:
     """Register this host in the store, serve, and withdraw it at the end."""
     flows = [flow for module in modules for flow in flows_of(module) if isinstance(flow, FlowFunction)]
@@ -63,7 +64,7 @@ def command(
     )  # fmt: skip
     check_address(host, port, "--listen", "--listen")
     config = config_of(application, host, port, certificate, key)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr(json_logs)
     signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again when it has shut down
     server = ServingProcess(config, lambda: application.state.stop())  # noqa: PLW0108 - made when it starts
     with suppress(KeyboardInterrupt):

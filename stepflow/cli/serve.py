@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
@@ -10,7 +9,6 @@ import signal
 import socket
 import tomllib
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from stepflow.cli.definitions import flows_of
+from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.output import Output
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
@@ -78,7 +77,7 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
 )
 @click.option("--certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file: serve HTTPS.")
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the certificate's key.")
-@click.option("--json-logs", is_flag=True, help="One JSON object per line of the log.")
+@log_option
 @click.option("--print-config", is_flag=True, help="Print the settings as JSON and leave.")
 def command(
     store: str,
@@ -109,7 +108,7 @@ def command(
     if (certificate is None) != (key is None):
         raise click.UsageError("give --certificate and --key together")
     known = [flow for module in flows for flow in flows_of(module)]
-    _log_to_stderr(json_logs)
+    log_to_stderr(json_logs)
     _serve(driver_for(store), tokens, origins, known, host, port, files["certificate"], files["key"])
     return 0
 
@@ -159,29 +158,3 @@ def _open_once(driver: Driver) -> None:
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
-
-
-def _log_to_stderr(as_json: bool) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per record, with what was given as `extra`; `at` is UTC, to the millisecond."""
-
-    _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "at": f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03}Z",
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= {name: value for name, value in vars(record).items() if name not in self._USUAL}
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)

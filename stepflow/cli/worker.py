@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from stepflow.cli import alive
 from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.exit_codes import ATTENTION
+from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, keep_ids_option, remote_hosts, secret_option, with_store
 from stepflow.cli.values import duration
 from stepflow.engine.async_engine import AsyncEngine
@@ -54,6 +54,7 @@ SWITCH_S = 0.0005  # seconds; with the default of 5 ms a CPU-bound step delays t
     help="Host whose flow functions this worker may call, as `stepflow host` registers it; `loopback`: those of this machine; repeatable.",
 )
 @secret_option
+@log_option
 @with_store
 def command(
     target: StoreTarget,
@@ -65,6 +66,7 @@ def command(
     alive_file: Path | None,
     hosts: tuple[str, ...],
     secret_file: Path | None,
+    json_logs: bool,
 ) -> int:
     """Import, register, run; the worker releases its claims at the end."""
     if not modules and not hosts:
@@ -72,7 +74,7 @@ def command(
     remote = remote_hosts(hosts, secret_file)
     flows = list({id(flow): flow for module in modules for flow in flows_of(module)}.values())
     sys.setswitchinterval(SWITCH_S)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr(json_logs)
 
     async def work(engine: AsyncEngine) -> int:
         engine.register(*flows)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -20,7 +18,7 @@ import pytest
 
 from stepflow import Engine
 from stepflow.cli.app import run
-from stepflow.cli.serve import JsonLines, _open_once
+from stepflow.cli.serve import _open_once
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 
@@ -155,20 +153,6 @@ def test_the_client_closes_an_idle_connection_and_not_the_server(tmp_path, monke
     monkeypatch.setattr("uvicorn.Config", config)
     assert run(["serve", "--store", f"sqlite:///{tmp_path}/s.db"]) == 1
     assert kept["timeout_keep_alive"] > 90  # seconds, after which the Go client closes it
-
-
-@pytest.mark.parametrize(
-    ("created", "at"), [(0.0, "1970-01-01T00:00:00.000Z"), (1_900_000_000.25, "2030-03-17T17:46:40.250Z")]
-)
-def test_the_time_of_a_line_of_the_log_is_utc_to_the_millisecond(created, at, monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Kolkata")
-    time.tzset()
-    try:
-        record = logging.makeLogRecord({"created": created, "msecs": created % 1 * 1000, "msg": "hello"})
-        assert json.loads(JsonLines().format(record))["at"] == at
-    finally:
-        monkeypatch.undo()
-        time.tzset()
 
 
 def test_a_server_with_tokens(tmp_path, capsys):
