@@ -54,7 +54,7 @@ def command(
     secrets = read_secrets(secret_file)
     try:
         from stepflow.server import flow_host  # noqa: PLC0415 - optional packages
-        from stepflow.server.serving import ServingProcess, check_address, config_of  # noqa: PLC0415
+        from stepflow.server.serving import ServingProcess, check_address, check_tls, config_of  # noqa: PLC0415
     except ImportError as error:
         raise StepflowError(f'host needs more packages ({error}): pip install "stepflow[server]"') from error
     host, port = _address(listen or url)
@@ -62,6 +62,7 @@ def command(
         driver_for(target.store), flows, url=url, secret=secrets,
         namespace=target.namespace, concurrency=concurrency, payload=target.payload,
     )  # fmt: skip
+    check_tls(certificate, key)
     check_address(host, port, "--listen", "--listen")
     config = config_of(application, host, port, certificate, key)
     log_to_stderr(json_logs)

@@ -126,9 +126,10 @@ def _serve(
     """Serve until a signal; SIGTERM is the usual end, so the exit code is 0 after it."""
     try:
         from stepflow.server import app, read_tokens  # noqa: PLC0415 - optional packages
-        from stepflow.server.serving import ServingProcess, check_address, config_of  # noqa: PLC0415
+        from stepflow.server.serving import ServingProcess, check_address, check_tls, config_of  # noqa: PLC0415
     except ImportError as error:
         raise StepflowError(f'serve needs more packages ({error}): pip install "stepflow[server]"') from error
+    check_tls(certificate, key)
     check_address(host, port)
     _open_once(driver)
     served = app(driver, tokens=None if tokens is None else read_tokens(tokens), origins=origins, flows=flows)

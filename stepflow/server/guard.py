@@ -36,20 +36,24 @@ HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cache-control": "no-store",
 }
+HTTPS_HEADERS = {"strict-transport-security": "max-age=31536000"}
+"""What an answer over HTTPS has besides: a browser then keeps to HTTPS for a year. Not for subdomains, which may be of others."""
 log = logging.getLogger("stepflow.server")
 
 
 class SecurityHeaders:
-    """Adds headers that keep browsers from guessing types, framing, and caching."""
+    """Adds headers that keep browsers from guessing types, framing, caching, and from plain HTTP where there is HTTPS."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        added = HEADERS | HTTPS_HEADERS if scope.get("scheme") == "https" else HEADERS
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in added.items():
                     headers.setdefault(name, value)
             await send(message)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,42 @@ def config_of(
         ssl_certfile=None if certificate is None else str(certificate),
         ssl_keyfile=None if key is None else str(key),
     )
+
+
+def check_tls(certificate: Path | str | None, key: Path | str | None) -> None:
+    """Raises StepflowError if these are not the PEM files of a certificate and its key: uvicorn would end with a traceback, or ask for a password."""
+    if certificate is None or key is None:
+        return
+    for option, path in (("--certificate", certificate), ("--key", key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise StepflowError(
+                f"{option} {path}: {error.strerror}: give a PEM file that this user can read"
+            ) from error
+    asked: list[int] = []
+
+    def password() -> str:
+        asked.append(1)
+        return ""
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password)
+    except (ssl.SSLError, ValueError) as error:
+        raise StepflowError(_tls_trouble(certificate, key, error, asked)) from error
+
+
+def _tls_trouble(certificate: Path | str, key: Path | str, error: Exception, asked: list[int]) -> str:
+    if asked:
+        return f"--key {key} is encrypted: give it without a password, as `openssl pkey -in {key}` prints it"
+    if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+        return f"--key {key} is not the key of --certificate {certificate}: give the two that were made together"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certificate)
+    except ssl.SSLError:
+        return f"--certificate {certificate} has no certificate: give a PEM file, with -----BEGIN CERTIFICATE-----"
+    return f"--key {key} has no private key: give a PEM file, with -----BEGIN PRIVATE KEY-----"
 
 
 def check_address(host: str, port: int, host_option: str = "--host", port_option: str = "--port") -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -21,28 +18,10 @@ from stepflow.cli.app import run
 from stepflow.cli.serve import _open_once
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
+from tests.server.processes import LIMIT_S, STEPFLOW, serving
 
-STEPFLOW = [sys.executable, "-m", "stepflow"]
 COMMIT = {"stateCtxs": [{"current": {"id": "a"}}], "commit": {"commands": [{"park": {"stateRef": {"idx": "0"}}}]}}
 BY_ID = {"stateCtxs": [{}], "getStateByID": {"id": "a", "stateRef": {"idx": "0"}}}
-LIMIT_S = 60
-
-
-@contextmanager
-def serving(tmp_path, *options) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server on a free port; its process and its address."""
-    command = [*STEPFLOW, "serve", "--port", "0", "--json-logs", *options]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if found := re.search(r"running on (http://\S+)", json.loads(line)["message"]):
-                yield process, found[1]
-                return
-        raise AssertionError(f"the server ended with {process.wait(LIMIT_S)}")
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_what_was_committed_outlives_a_killed_server(tmp_path):
