@@ -12,10 +12,13 @@ from attrs import frozen
 from starlette.responses import Response
 
 from stepflow.errors import (
+    Full,
     LostClaim,
     NotFound,
     OutcomeUnknown,
+    ReadOnly,
     RevMismatch,
+    SchemaMismatch,
     StepflowError,
     StoreError,
     TooLarge,
@@ -40,7 +43,7 @@ REMEDIES: Mapping[Code, str] = MappingProxyType(
         "invalid_argument": "correct the request at the place that the message names: GET /api/v1/openapi.json describes each call",
         "not_found": "check the name, the id and the namespace; GET /api/v1/openapi.json has the paths of all calls",
         "permission_denied": "use a token, a host and an origin that are allowed this: `stepflow token`, `stepflow serve --help`",
-        "resource_exhausted": "send less, or later if the answer has the header retry-after",
+        "resource_exhausted": "send less, or later if the answer has the header retry-after; make room if the store is full",
         "session_gone": "open another session",
         "unauthenticated": "send a token that `stepflow token` made in the header Authorization: Bearer TOKEN",
         "unavailable": "repeat the call after a while; GET /readyz tells when the store can be used again",
@@ -100,6 +103,12 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(503, "unavailable", str(error))
         case StoreError() if error.code in STATUSES:
             return Refusal(*STATUSES[error.code], str(error))
+        case Full():
+            log.error("the store is full: %s", error)
+            return Refusal(507, "resource_exhausted", str(error))
+        case ReadOnly() | SchemaMismatch():
+            log.error("the store cannot be used as it is: %s", error)
+            return Refusal(503, "failed_precondition", str(error))
         case StoreError():
             log.error("the store failed", exc_info=error)
             return Refusal(500, "unknown", str(error))

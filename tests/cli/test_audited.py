@@ -12,6 +12,7 @@ from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.http.client import ServerClient
 from stepflow.drivers.port.notes import OUTCOMES, VERBS, ChangeNote
 from stepflow.drivers.registry import driver_for
+from stepflow.errors import Full, ReadOnly
 from stepflow.server.errors import Code
 from stepflow.server.operator_api.api import BY_NAME
 from tests.http.served import LIMIT_S, Served
@@ -138,6 +139,11 @@ def test_a_change_is_begun_until_its_end_is_told(served):
     assert (ended["at"], ended["ended"] is None) == (begun["at"], False)
     driver.note_change("", ChangeNote("cancel_run", "run", "y"))(KeyboardInterrupt(), {})
     assert [(one["target"], one["outcome"]) for one in entries(served)] == [("y", "cancelled")]
+    for error, code in ((ReadOnly("?mode=ro"), "failed_precondition"), (Full("no space"), "resource_exhausted")):
+        driver.note_change("c", ChangeNote("cancel_run", "run", "z"))(error, {})
+        assert [(one["outcome"], one["message"]) for one in entries(served, namespace="c", outcome=code)] == [
+            (code, str(error))
+        ]
 
 
 def test_requests_that_are_sent_again_make_one_entry(served, monkeypatch):

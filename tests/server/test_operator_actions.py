@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from stepflow import AsyncEngine, Context, Unavailable, workflow
+from stepflow.errors import Full, ReadOnly
 from stepflow.server.audit import UNFIT, _labels
 from tests.server.operating import Order, doubled, nightly_flow, operating, order_flow
 
@@ -329,6 +330,24 @@ async def test_a_change_is_in_the_audit_before_it_begins(store, monkeypatch):
         assert during == [entry | {"outcome": "begun", "ended": None, "result": {}}]
         assert (entry["outcome"], entry["at"] <= entry["ended"]) == ("done", True)
         assert await entries(operator, outcome="begun") == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ReadOnly("it was opened with ?mode=ro"), 503, "failed_precondition"),
+        (Full("no space left"), 507, "resource_exhausted"),
+    ],
+)
+async def test_a_store_that_takes_nothing_has_a_code_in_the_audit(store, monkeypatch, error, status, code):
+    async def refuses(*_args):
+        raise error
+
+    async with operating(store) as operator:
+        monkeypatch.setattr("stepflow.server.namespaces.ServedEngine.pause_flow", refuses, raising=False)
+        assert (await operator.post("/flow/pause", status, flow="order.v1"))["code"] == code
+        (entry,) = await entries(operator, outcome=code)
+        assert (entry["verb"], entry["message"]) == ("pause_flow", str(error))
 
 
 async def test_a_change_that_the_end_of_the_server_interrupts_is_in_the_audit(store, monkeypatch):

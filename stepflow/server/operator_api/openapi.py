@@ -38,8 +38,9 @@ REASONS = {
     429: "Too many wrong tokens came from this address.",
     500: "The server failed; its log has more.",
     503: "The store cannot be used, or the server is shutting down.",
+    507: "The store is full.",
 }
-ALWAYS, WITH_BODY = (400, 401, 403, 429, 500, 503), (408, 413, 415)
+ALWAYS, WITH_BODY = (400, 401, 403, 429, 500, 503, 507), (408, 413, 415)
 PROBLEM: Schema = {
     "title": "Problem",
     "type": "object",
