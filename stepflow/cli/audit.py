@@ -13,11 +13,12 @@ from attrs import evolve
 
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import Choice
-from stepflow.drivers.port.notes import AUDIT, BEGUN, OUTCOMES, VERBS, NoteKind, NotePage
+from stepflow.drivers.port.notes import AUDIT, OUTCOMES, VERBS, NoteKind, NotePage
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.filters import RunFilter
-from stepflow.engine.client.info import RunInfo
+from stepflow.errors import NotFound
+from stepflow.wire.audit_entry import entry_of, labels_wanted
 from stepflow.wire.json_form import to_json_value
 
 COLUMNS = ("at", "who", "via", "verb", "target", "outcome", "arguments", "result", "message")
@@ -33,7 +34,7 @@ COLUMNS = ("at", "who", "via", "verb", "target", "outcome", "arguments", "result
     "--target",
     "name",
     metavar="ID",
-    help="Only what was done to the run, flow, schedule or topic of this name; --kind runs lists what was done to many runs.",
+    help="Only entries that name this run, flow, schedule or topic, alone or among the runs of a change of many.",
 )
 @click.option(
     "--outcome",
@@ -52,7 +53,7 @@ def command(target: StoreTarget, name: str | None, limit: int, cursor: str | Non
     facts = {key: value for key, value in {**given, "target": name}.items() if value is not None}
     page = driver_for(target.store).notes(target.namespace, facts, limit, cursor)
     if page is None:
-        wanted = RunFilter(labels={**facts, "namespace": target.namespace})
+        wanted = RunFilter(labels=labels_wanted({**facts, "namespace": target.namespace}))
         page = evolve(target, namespace=AUDIT, payload=None).run(lambda engine: _stored(engine, wanted, limit, cursor))
     if target.out.json:
         target.out.value(page.entries)
@@ -65,14 +66,22 @@ def command(target: StoreTarget, name: str | None, limit: int, cursor: str | Non
 async def _stored(engine: AsyncEngine, wanted: RunFilter, limit: int, cursor: str | None) -> NotePage:
     """The entries that the store itself has."""
     found = await engine.runs(wanted, limit=limit, cursor=cursor)
-    values = await asyncio.gather(*(engine.get(run.id).exchange() for run in found))
-    return NotePage([_entry(run, value) for run, value in zip(found, values, strict=True)], found.next)
+    stored = await asyncio.gather(*(_value(engine, run.id) for run in found))
+    entries = [
+        to_json_value(entry_of(value, run.created_at, run.updated_at))
+        for run, value in zip(found, stored, strict=True)
+        if value is not None
+    ]
+    return NotePage(entries, found.next)
 
 
-def _entry(run: RunInfo, stored: Mapping[str, Any]) -> dict[str, Any]:
-    ended = None if stored["outcome"] == BEGUN else run.updated_at
-    entry: dict[str, Any] = to_json_value({**stored, "at": run.created_at, "ended": ended})
-    return entry
+async def _value(engine: AsyncEngine, entry_id: str) -> Mapping[str, Any] | None:
+    """What an entry is stored as; None if it was pruned meanwhile."""
+    try:
+        value: Mapping[str, Any] = await engine.get(entry_id).exchange()
+    except NotFound:
+        return None
+    return value
 
 
 def _cell(entry: Mapping[str, Any], column: str) -> Any:

@@ -13,49 +13,23 @@ import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
-from typing import Any, Literal
 
-from attrs import Factory, evolve, frozen
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit, Created, Record, Write
-from stepflow.drivers.port.notes import AUDIT, BEGUN, NoteKind
+from stepflow.drivers.port.notes import AUDIT
 from stepflow.engine.client.filters import Page, RunFilter
 from stepflow.engine.clock import moment, uuid7
 from stepflow.errors import CodecError, RevMismatch
 from stepflow.model.error_text import printable
 from stepflow.model.state import STATUS, State, Transition
 from stepflow.server.namespaces import Namespaces
+from stepflow.wire.audit_entry import AuditEntry, entry_of, labels_of, labels_wanted
 from stepflow.wire.json_form import to_json_value
 
 log = logging.getLogger("stepflow.audit")
-LONGEST = 500  # characters of a value of a label
 UNFIT = "a value does not fit its type: the caller was told which, no values are kept here"
 ENDED = Transition("", {STATUS: "completed"})
-
-
-@frozen(kw_only=True)
-class AuditEntry:
-    """A change that was asked for: `who` is the name of the token (`local` without tokens), `outcome` is `begun`, `done`, `cancelled` or the code of the refusal.
-
-    `at` is the time at which it was asked for, `ended` that of its outcome, None while it is `begun`.
-    `target` is the id of the run or schedule, or the name of the flow; empty for a filter, which is among the `arguments`. `message` is
-    that of the refusal, without values. `result` is what came of it, e.g. the id of a new run. No values of users are kept: no input, no payload.
-    `via` is `api` for what the server did itself, and `cli` for what the command line did through its store and told of it.
-    """
-
-    at: datetime
-    who: str
-    verb: str
-    kind: NoteKind
-    target: str
-    namespace: str
-    outcome: str = BEGUN
-    message: str = ""
-    ended: datetime | None = None
-    arguments: Mapping[str, Any] = Factory(dict)
-    result: Mapping[str, Any] = Factory(dict)
-    via: Literal["api", "cli"] = "api"
 
 
 class AuditLog:
@@ -103,7 +77,7 @@ class AuditLog:
     async def _store(self, entry: AuditEntry, before: State | None, entry_id: str = "") -> State:
         """Store an entry in the place of the one before; what it was stored as."""
         async with self._namespaces.engine(AUDIT) as engine:
-            now, labels, text = engine.clock.now(), _labels(entry), json.dumps(to_json_value(entry))
+            now, labels, text = engine.clock.now(), labels_of(entry), json.dumps(to_json_value(entry))
             if before is None:
                 state = State(entry_id or uuid7(engine.clock), 0, ENDED, labels, {}, now)
                 write = Write(state, text, Created(AUDIT, "", now))
@@ -116,8 +90,7 @@ class AuditLog:
     async def read(self, wanted: Mapping[str, str], limit: int, cursor: str | None) -> Page[AuditEntry]:
         """A page of the entries that have all of these facts, e.g. `{"kind": "run", "target": "order-1"}`; the newest first."""
         async with self._namespaces.engine(AUDIT) as engine:
-            labels = {name: printable(value)[:LONGEST] for name, value in wanted.items()}
-            found = await engine.runs(RunFilter(labels=labels), limit=limit, cursor=cursor)
+            found = await engine.runs(RunFilter(labels=labels_wanted(wanted)), limit=limit, cursor=cursor)
             records: list[Record | None] = await engine.reader.load([run.id for run in found]) if found else []
             return Page([_entry(record) for record in records if record is not None], found.next)
 
@@ -135,12 +108,6 @@ def _printable(entry: AuditEntry) -> AuditEntry:
     return evolve(entry, target=printable(entry.target))
 
 
-def _labels(entry: AuditEntry) -> dict[str, str]:
-    names = ("who", "verb", "kind", "target", "namespace", "outcome")
-    return {name: getattr(entry, name)[:LONGEST] for name in names}
-
-
 def _entry(record: Record) -> AuditEntry:
-    stored = json.loads(record.exchange)
-    ended = None if stored["outcome"] == BEGUN else moment(record.state.committed_at)
-    return AuditEntry(**stored | {"at": moment(record.created.created_at), "ended": ended})
+    stored, made, changed = json.loads(record.exchange), record.created.created_at, record.state.committed_at
+    return entry_of(stored, moment(made), moment(changed))

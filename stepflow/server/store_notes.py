@@ -18,11 +18,12 @@ from starlette.routing import Route
 from stepflow.drivers.http.codec import load, load_error, to_bytes
 from stepflow.drivers.port.notes import BEGUN, NoteKind
 from stepflow.engine.clock import Clock, moment
-from stepflow.server.audit import AuditEntry, AuditLog, message_of
+from stepflow.server.audit import AuditLog, message_of
 from stepflow.server.errors import Refusal
 from stepflow.server.guard import authorize, caller_of
 from stepflow.server.operator_api.api import told
 from stepflow.server.store_api import answered
+from stepflow.wire.audit_entry import AuditEntry
 from stepflow.wire.json_form import to_json_value
 
 ID = re.compile(r"[0-9a-f]{32}")  # which the caller chooses, so that a request that is sent again makes one entry

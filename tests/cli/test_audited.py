@@ -7,7 +7,7 @@ from typing import get_args
 import httpx2
 import pytest
 
-from stepflow import MemoryDriver, NotFound, StoreError
+from stepflow import AsyncRun, MemoryDriver, NotFound, StoreError
 from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.http.client import ServerClient
 from stepflow.drivers.port.notes import OUTCOMES, VERBS, ChangeNote
@@ -193,6 +193,35 @@ def test_the_verb_lists_the_entries_on_the_server_and_on_its_store(waiting, serv
     assert first == by_server[:2]
     assert waiting.json("audit", "--limit", "2", "--cursor", waiting.err.split()[-1]) == by_server[2:]
     assert "pause_run" in waiting("audit", "--target", "gone")
+
+
+def test_entries_are_found_on_the_server_and_on_its_store_by_one_rule(waiting, served, monkeypatch):
+    odd, long = "new\nline", "x" * 512
+    for run_id in (odd, long):
+        waiting("pause", run_id, "--store", served.url)
+    waiting("cancel", "--flow", "order.v1", "--yes", "--store", served.url)
+    driver_for(served.url).note_change("", ChangeNote("pause_flow", "flow", "w" * 600))(None, {})
+    found = {}
+    for name, verbs in (
+        (odd, ["pause_run"]),
+        (long, ["pause_run"]),
+        ("order-1", ["cancel_runs"]),
+        ("w" * 600, ["pause_flow"]),
+    ):
+        found[name] = waiting.json("audit", "--target", name, "--store", served.url)
+        assert waiting.json("audit", "--target", name) == found[name]
+        assert [one["verb"] for one in found[name]] == verbs
+
+    read = AsyncRun.exchange
+
+    async def pruned(run):
+        if run.id in gone:
+            raise NotFound(f"no run {run.id!r}")
+        return await read(run)
+
+    gone = {run["id"] for run in waiting.json("list", "--namespace", "stepflow.audit")[:1]}
+    monkeypatch.setattr(AsyncRun, "exchange", pruned)
+    assert [one["verb"] for one in waiting.json("audit")] == ["cancel_runs", "pause_run", "pause_run"]
 
 
 def test_a_start_with_a_wrong_input_is_refused_for_it_also_when_the_server_takes_no_entry(waiting, tmp_path):

@@ -103,3 +103,9 @@ async def operating(store: str, **options: Any) -> AsyncIterator[Operator]:
         transport = httpx2.ASGITransport(application)
         async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
             yield Operator(client, engine)
+
+
+async def entries(operator: Any, **facts: str) -> list[dict[str, Any]]:
+    """The entries of the audit that have these facts, the newest first."""
+    found: list[dict[str, Any]] = (await operator.get("/audit", **facts))["entries"]
+    return found

@@ -1,24 +1,16 @@
-"""Operators change runs, one by one and many at once; each change leaves an entry in the audit."""
+"""Operators change runs, one by one and many at once."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
 from typing import Literal
 
 import pytest
 
-from stepflow import AsyncEngine, Context, Unavailable, workflow
-from stepflow.errors import Full, ReadOnly
-from stepflow.server.audit import UNFIT, _labels
-from tests.server.operating import Order, doubled, nightly_flow, operating, order_flow
+from stepflow import Context, workflow
+from stepflow.server.audit import UNFIT
+from tests.server.operating import Order, doubled, entries, nightly_flow, operating, order_flow
 
 pytestmark = pytest.mark.anyio
-
-
-async def entries(operator, **facts):
-    return (await operator.get("/audit", **facts))["entries"]
 
 
 async def test_start_publish_and_result(store):
@@ -245,143 +237,6 @@ async def test_schedules(store):
             "resume_schedule",
             "pause_schedule",
         ]
-
-
-async def test_the_audit_is_in_the_log_and_in_the_store_without_values_of_users(store, caplog):
-    caplog.set_level(logging.INFO, "stepflow.audit")
-    secret = "the secret of a user"
-    async with operating(store) as operator:
-        await operator.post("/run/start", flow="order.v1", input={"amount": 1, "note": secret}, id="o")
-        await operator.post("/run/start", 422, flow="order.v1", input={"amount": secret}, id="p")
-        await operator.post("/run/publish", id="o", event="confirmed", payload=secret)
-        found = await entries(operator)
-        assert [e["who"] for e in found] == ["local"] * 3
-        assert [e["outcome"] for e in found] == ["done", "failed_precondition", "done"]
-        assert secret not in str(found)
-        logged = [record for record in caplog.records if record.name == "stepflow.audit"]
-        assert [record.getMessage() for record in logged] == [
-            "local: start_run run o: done",
-            "local: start_run run p: failed_precondition",
-            "local: publish_event run o: done",
-        ]
-        assert logged[0].audit["arguments"] == {"flow": "order.v1"}
-        assert all(record.audit["ended"] is not None for record in logged)
-        assert secret not in str([vars(record) for record in caplog.records])
-
-
-async def test_the_audit_outlives_the_server_and_disturbs_no_list(store):
-    async with operating(store) as operator:
-        await operator.engine.start(order_flow, Order(1), id="o")
-        await operator.post("/run/cancel", id="o")
-    async with operating(store) as operator:
-        assert [e["verb"] for e in await entries(operator)] == ["cancel_run"]
-        assert [run["id"] for run in (await operator.get("/runs"))["runs"]] == ["o"]
-        assert set((await operator.get("/tally"))["flows"]) == {"order.v1"}
-
-
-async def test_entries_in_pages_and_of_one_namespace(store):
-    async with operating(store) as operator:
-        for number in range(5):
-            await operator.post("/flow/pause", flow=f"f{number}")
-        await operator.post("/flow/pause", flow="other", namespace="b")
-        first = await operator.get("/audit", limit=3)
-        second = await operator.get("/audit", limit=3, cursor=first["next"])
-        targets = [e["target"] for e in first["entries"] + second["entries"]]
-        assert (targets, second["next"]) == (["f4", "f3", "f2", "f1", "f0"], None)
-        assert [e["target"] for e in await entries(operator, namespace="b")] == ["other"]
-
-
-@pytest.mark.parametrize("taken", [0, 1])
-async def test_a_store_that_takes_no_entry(store, caplog, monkeypatch, taken):
-    """Not that of the intent: then nothing is changed. Not that of the outcome: what was done stays done, and the entry `begun`."""
-    entries_taken = []
-
-    def fails(entry):
-        if len(entries_taken) == taken:
-            raise Unavailable("the disk is full")
-        entries_taken.append(entry)
-        return _labels(entry)
-
-    async with operating(store) as operator:
-        await operator.engine.start(order_flow, Order(1), id="o")
-        monkeypatch.setattr("stepflow.server.audit._labels", fails)
-        answer = await operator.post("/run/cancel", 200 if taken else 503, id="o")
-        assert (answer.get("status"), "the disk is full" in str(answer)) == (
-            ("cancelled", False) if taken else (None, True)
-        )
-        (record,) = [record for record in caplog.records if record.exc_info]
-        assert record.getMessage() == "the audit entry of cancel_run run o by local could not be stored"
-        assert (await operator.get("/run", id="o"))["info"]["status"] == ("cancelled" if taken else "queued")
-        assert [e["outcome"] for e in await entries(operator)] == ["begun"] * taken
-
-
-async def test_a_change_is_in_the_audit_before_it_begins(store, monkeypatch):
-    during = []
-
-    async with operating(store) as operator:
-
-        async def seen(engine, flow):
-            during.extend(await entries(operator, outcome="begun"))
-            await AsyncEngine.pause_flow(engine, flow)
-
-        monkeypatch.setattr("stepflow.server.namespaces.ServedEngine.pause_flow", seen, raising=False)
-        await operator.post("/flow/pause", flow="order.v1")
-        (entry,) = await entries(operator)
-        assert during == [entry | {"outcome": "begun", "ended": None, "result": {}}]
-        assert (entry["outcome"], entry["at"] <= entry["ended"]) == ("done", True)
-        assert await entries(operator, outcome="begun") == []
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "code"),
-    [
-        (ReadOnly("it was opened with ?mode=ro"), 503, "failed_precondition"),
-        (Full("no space left"), 507, "resource_exhausted"),
-    ],
-)
-async def test_a_store_that_takes_nothing_has_a_code_in_the_audit(store, monkeypatch, error, status, code):
-    async def refuses(*_args):
-        raise error
-
-    async with operating(store) as operator:
-        monkeypatch.setattr("stepflow.server.namespaces.ServedEngine.pause_flow", refuses, raising=False)
-        assert (await operator.post("/flow/pause", status, flow="order.v1"))["code"] == code
-        (entry,) = await entries(operator, outcome=code)
-        assert (entry["verb"], entry["message"]) == ("pause_flow", str(error))
-
-
-async def test_a_change_that_the_end_of_the_server_interrupts_is_in_the_audit(store, monkeypatch):
-    begun = asyncio.Event()
-
-    async def lasts(*_args):
-        begun.set()
-        await asyncio.Event().wait()
-
-    async with operating(store) as operator:
-        monkeypatch.setattr("stepflow.server.namespaces.ServedEngine.move", lasts, raising=False)
-        change = asyncio.create_task(
-            operator.post("/run/move", id="o", flow="order.v1", to="completed:order.v1/charge")
-        )
-        await begun.wait()
-        change.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await change
-        (entry,) = await entries(operator)
-        assert (entry["verb"], entry["target"], entry["outcome"]) == ("move_run", "o", "cancelled")
-        assert "a part may be done" in entry["message"]
-
-
-async def test_an_odd_id_is_escaped_in_the_log(store, caplog):
-    caplog.set_level("INFO", "stepflow.audit")
-    async with operating(store) as operator:
-        for run_id in ("\ud800", "a\nb"):
-            content, headers = json.dumps({"id": run_id}), {"content-type": "application/json"}
-            answer = await operator.client.post("/api/v1/run/cancel", content=content, headers=headers)
-            assert answer.status_code in (404, 422)
-    assert [line.rpartition(" ")[0] for line in caplog.messages] == [
-        "local: cancel_run run \\ud800:",
-        "local: cancel_run run a\\nb:",
-    ]
 
 
 async def test_bodies_that_are_none(store):

@@ -16,13 +16,14 @@ from stepflow.engine.instrument.request_trace import in_trace_of
 from stepflow.errors import PauseRequested, RunEnded, RunExists, StepflowError, StoreError, UnknownFlow
 from stepflow.model.state import State
 from stepflow.server import audit
-from stepflow.server.audit import AuditEntry, AuditLog
+from stepflow.server.audit import AuditLog
 from stepflow.server.bulk_changes import BulkChanges
 from stepflow.server.errors import Refusal, refusal_of
 from stepflow.server.guard import authorize, caller_of, server_url
 from stepflow.server.namespaces import Namespaces
 from stepflow.server.operator_api import actions, bulk, flows, runs, schedules, store
 from stepflow.server.operator_api.operation import Body, InNamespace, NoBody, Operation, OperatorCall
+from stepflow.wire.audit_entry import AuditEntry
 
 OPERATIONS: tuple[Operation, ...] = (
     *runs.OPERATIONS,

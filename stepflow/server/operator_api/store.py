@@ -18,10 +18,10 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
-from stepflow.server.audit import AuditEntry
 from stepflow.server.operator_api.filters import Label
 from stepflow.server.operator_api.operation import CountingQuery, InNamespace, Kind, Operation, OperatorCall, Text
 from stepflow.steps.suggest import suggest
+from stepflow.wire.audit_entry import AuditEntry
 
 MOST = 1000  # runs that are looked at
 MOST_TEXTS = 100  # sets of limits
