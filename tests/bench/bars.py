@@ -186,6 +186,8 @@ BARS = (
     ),
     Bar("the driver http: a quarter of the drain", "http.64", 0.25, ("async.64",)),
     Bar("the page of runs beside 1,000,000 finished ones: 100 ms", "ui.runs", 100, at_most=True),
+    Bar("a move of the game is in the other player's stream: 100 ms", "game.stream", 100, at_most=True),
+    Bar("a move of the game is shown in the other player's tab: 100 ms", "game.tab", 100, at_most=True),
     Bar("on the disk, PostgreSQL: 90 % of absurd", "disk.postgres", 0.9, ("disk.absurd",), at_most=True),
 )
 ALSO = (

@@ -1,4 +1,4 @@
-"""The rows about flow functions, killed workers, latency under load, servers, and bytes on the disk."""
+"""The rows about flow functions, killed workers, latency under load, servers, a game, and bytes on the disk."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.bench.row import Fill, Row
 DURABLE = ("sqlite", "postgres")
 SHARES = (20, 50, 80)  # per cent of the maximum
 CLIENTS = 256  # so many reach the maximum here: 1,024 do not start more runs per second
+WIDTH = 64  # clients of one engine
 DBOS = ("dbos",)
 
 
@@ -151,6 +152,20 @@ def servers() -> Iterator[Row]:
                 f"{name}.{call}", group, f"{label} by {way}: p50", "served:calls", 1000, "ms", how, needs, "sqlite",
                 size="rounds",
             )  # fmt: skip
+    for call, label in (("get", "ask for a run"), ("commit", "start a run")):
+        for name, through in (("bare", False), ("http", True)):
+            way = "the driver http" if through else "the driver of the store"
+            yield Row(
+                f"{name}.{call}.{WIDTH}", group, f"{label} by {way}, {WIDTH} async clients of one engine: p50",
+                "served:clients", 3200, "ms", {"call": call, "through": through, "width": WIDTH}, needs, "sqlite",
+                size="rounds",
+            )  # fmt: skip
+    for name, through in (("bare", False), ("http", True)):
+        way = "the driver http" if through else "the driver of the store"
+        yield Row(
+            f"{name}.notice", group, f"a start to its delivery to a watcher of another engine, by {way}: p50",
+            "served:notices", 300, "ms", {"through": through}, needs, "sqlite", size="rounds",
+        )  # fmt: skip
     label = "async steps by the driver http, 64 runs at a time"
     yield Row("http.64", group, label, "served:drain", 640, how={"width": 64}, needs=needs, store="sqlite")
     yield Row(
@@ -165,3 +180,13 @@ def servers() -> Iterator[Row]:
         "ui.live", group, "memory of 1,000 open pages", "served:pages", 1000, "MB", {"seconds": 20.0}, needs, "sqlite",
         size="watchers",
     )  # fmt: skip
+
+
+def games() -> Iterator[Row]:
+    """A move of the game of examples/realtime_game."""
+    group, needs = "a game of two players, SQLite", ("starlette", "uvicorn")
+    for name, label, probe, package in (
+        ("stream", "a move to the stream of the other player: p50", "game:streamed", "urllib3"),
+        ("tab", "a click to the board in the other tab of Chromium: p50", "game:clicked", "playwright"),
+    ):
+        yield Row(f"game.{name}", group, label, probe, 40, "ms", {}, (*needs, package), "sqlite", size="moves")

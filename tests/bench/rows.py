@@ -140,6 +140,7 @@ PARTS = (
     engine_rows.loads,
     engine_rows.verbs,
     engine_rows.servers,
+    engine_rows.games,
     _footprint,
     engine_rows.disks,
 )

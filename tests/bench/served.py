@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import re
 import resource
@@ -12,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -20,15 +19,18 @@ from typing import Any
 
 from attrs import frozen
 
+from stepflow import AsyncEngine
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.client.client import planned_start
 from tests.bench import fanout
 from tests.bench.ours import STEPS, drained, flow_of
+from tests.bench.probe import ROOT, environment
 from tests.bench.target import target
 
 Figures = dict[str, Any]
+LIMIT_S = 30.0  # for a delivery
 TICK_S = 0.1  # between two changes that pages show
 
 
@@ -50,24 +52,42 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, store: str, place: str) -> Iterator[Server]:
-    """`stepflow serve` in a process of its own, on a free port."""
-    url = place if store == "postgres" else f"{store}:///{place}"
-    command = [sys.executable, "-m", "stepflow", "serve", "--port", "0", "--json-logs", "--store", url]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+def listening(command: Sequence[str], folder: Path) -> Iterator[tuple[str, int]]:
+    """A process that logs where it listens: its address, and its id."""
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=environment(ROOT), stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if found := re.search(r"running on (http://\S+)", json.loads(line)["message"]):
+            if found := re.search(r'running on (http://[^\s"]+)', line):
                 break
         else:
             raise RuntimeError(f"the server ended with {process.wait()}")
         rest = threading.Thread(target=process.stderr.read)  # so that its log never fills the pipe
         rest.start()
         try:
-            yield Server(found[1], process.pid)
+            yield found[1], process.pid
         finally:
             process.terminate()
             rest.join()
+
+
+@contextmanager
+def serving(folder: Path, store: str, place: str) -> Iterator[Server]:
+    """`stepflow serve` in a process of its own, on a free port."""
+    url = place if store == "postgres" else f"{store}:///{place}"
+    with listening(["-m", "stepflow", "serve", "--port", "0", "--json-logs", "--store", url], folder) as found:
+        yield Server(*found)
+
+
+@contextmanager
+def way(folder: Path, store: str, place: str, through: bool) -> Iterator[Driver]:
+    """The driver of the store, or with `through` that of a server of it."""
+    if not through:
+        yield target(store, place).driver
+        return
+    with serving(folder, store, place) as server:
+        yield driver_for(server.url)
 
 
 def drain(folder: Path, *, store: str, place: str, runs: int, width: int) -> Figures:
@@ -90,10 +110,63 @@ def calls(folder: Path, *, store: str, place: str, rounds: int, call: str, throu
 
     `get` loads a run; `commit` starts one.
     """
-    if not through:
-        return _calls(target(store, place).driver, rounds, call)
-    with serving(folder, store, place) as server:
-        return _calls(driver_for(server.url), rounds, call)
+    with way(folder, store, place, through) as driver:
+        return _calls(driver, rounds, call)
+
+
+def clients(folder: Path, *, store: str, place: str, rounds: int, call: str, through: bool, width: int) -> Figures:
+    """Milliseconds of one call of an engine, while `width` clients make one after the other, `through` a server or not: the median.
+
+    `get` asks for a run; `commit` starts one.
+    """
+    at = target(store, place)
+    with way(folder, store, place, through) as driver:
+        figures = asyncio.run(_clients(driver, rounds, call, width))
+    missing = rounds + 1 - at.runs() if call == "commit" else 0
+    return {**figures, "steps": figures["steps"] - missing}
+
+
+async def _clients(driver: Driver, rounds: int, call: str, width: int) -> Figures:
+    flow, spans, right = flow_of("async"), list[float](), 0
+
+    async def client(engine: AsyncEngine, todo: Iterator[int]) -> None:
+        nonlocal right
+        for n in todo:
+            name, at = f"run-{n if call == 'commit' else 0:06}", perf_counter()
+            done = await (engine.start(flow, id=name) if call == "commit" else engine.get(name).info())
+            spans.append(perf_counter() - at)
+            right += done.id == name
+
+    async with AsyncEngine(driver) as engine:
+        await engine.start(flow, id="run-000000")
+        gc.collect()
+        todo, began = iter(range(1, rounds + 1)), perf_counter()
+        await asyncio.gather(*(client(engine, todo) for _ in range(width)))
+        return _figures(spans, began) | {"steps": right, "expected": rounds}
+
+
+def notices(folder: Path, *, store: str, place: str, rounds: int, through: bool) -> Figures:
+    """Milliseconds from a start by one engine until a watch of another one has it, one after the other, `through` a server or not: the median."""
+    with way(folder, store, place, through) as driver:
+        return asyncio.run(_notices(driver, rounds))
+
+
+async def _notices(driver: Driver, rounds: int) -> Figures:
+    flow, spans, right = flow_of("async"), list[float](), 0
+    async with AsyncEngine(driver) as writer, AsyncEngine(driver) as reader:
+        watch = reader.watch()
+        await writer.start(flow, id="run-000000")
+        await watch.next()
+        gc.collect()
+        began = perf_counter()
+        for n in range(1, rounds + 1):
+            at, name = perf_counter(), f"run-{n:06}"
+            seen = asyncio.create_task(watch.next(LIMIT_S))
+            await writer.start(flow, id=name)
+            state = await seen
+            spans.append(perf_counter() - at)
+            right += state is not None and state.id == name
+    return _figures(spans, began) | {"steps": right, "expected": rounds}
 
 
 def _calls(driver: Driver, rounds: int, call: str) -> Figures:
@@ -121,12 +194,13 @@ def _timed(call: Callable[[Store, int], bool], session: Store, rounds: int) -> F
 
 
 def _figures(spans: list[float], began: float) -> Figures:
+    return percentiles(spans) | {"calls_per_s": len(spans) / (perf_counter() - began)}
+
+
+def percentiles(spans: list[float]) -> Figures:
+    """The median of these seconds, in milliseconds, as the value of a row, and the p99."""
     cuts = statistics.quantiles(spans, n=100, method="inclusive")
-    return {
-        "value": cuts[49] * 1000,
-        "p99_ms": cuts[98] * 1000,
-        "calls_per_s": len(spans) / (perf_counter() - began),
-    }
+    return {"value": cuts[49] * 1000, "p99_ms": cuts[98] * 1000}
 
 
 def page(folder: Path, *, store: str, place: str, now: int, nth: int, rounds: int) -> Figures:
