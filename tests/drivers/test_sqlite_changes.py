@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 
@@ -58,6 +58,44 @@ def test_own_writes_hide_no_change(sessions, monkeypatch):
         assert one.wait_for_change(token, 0) == token
     create(two, "other")
     assert one.wait_for_change(token, NEVER_S) != token
+
+
+class LateCommit:
+    """Reports one write; its commit is visible `late_s` seconds after that. Stands for the reports, and for the event that ends pauses."""
+
+    works = True
+
+    def __init__(self, late_s: float, commit: Callable[[], None]) -> None:
+        self.left_s, self.commit, self.reported, self.waited = late_s, commit, False, 0.0
+
+    def wait(self, timeout_s: float) -> bool:
+        if self.reported:
+            self.passes(timeout_s)
+            return False
+        self.reported = True
+        return True
+
+    def passes(self, passed_s: float) -> None:
+        self.waited += passed_s
+        if self.left_s > 0 and self.waited >= self.left_s:
+            self.left_s = 0.0
+            self.commit()
+
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("late_s", [0.001, 0.06, 0.1])
+def test_a_commit_is_found_soon_that_is_visible_long_after_its_report(sessions, monkeypatch, late_s):
+    """A busy disk takes long to sync it, and the system reports nothing when it is visible."""
+    one, two = sessions
+    token = one.wait_for_change(0, 0)
+    late = LateCommit(late_s, lambda: create(two, "late"))
+    monkeypatch.setattr(one._changes, "_events", late)
+    monkeypatch.setattr(one._changes, "_closed", late)
+    assert one.wait_for_change(token, NEVER_S) != token
+    assert late.waited <= max(2 * late_s, late_s + change_detector.POLL_S)
+    monkeypatch.undo()
 
 
 def test_without_reports_a_poll_finds_the_change(sessions, monkeypatch):

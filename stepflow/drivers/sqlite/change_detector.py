@@ -17,9 +17,9 @@ FIRST_PAUSE_S, CHANGED_PAUSE_S = 0.000_5, 0.005  # after a report, and at most a
 class ChangeDetector:
     """Counts the changes of other sessions: it looks at `data_version` on a connection of its own.
 
-    It looks as soon as the system reports a write to the log, and again after FIRST_PAUSE_S, twice that, ... POLL_S: the
-    report comes before the sync, the commit is visible after it. While reports go on, it looks every POLL_S, or after
-    CHANGED_PAUSE_S when there was a change: this session's own writes are reported, too. Without reports it polls.
+    It looks as soon as the system reports a write to the log, and again after FIRST_PAUSE_S, twice that, ... up to REPORTED_POLL_S: the
+    report comes before the sync, the commit is visible after it, and a busy disk takes long. While reports go on, it looks every
+    POLL_S, or after CHANGED_PAUSE_S when there was a change: this session's own writes are reported, too. Without reports it polls.
     `data_version` also changes with the commits of this session; only then it reads the number of the writer, which does not.
     The first look opens the connection: a session that never waits needs none.
     """
@@ -42,15 +42,20 @@ class ChangeDetector:
 
     def _sleep(self, events: FileEvents, timeout_s: float) -> float:
         """Wait until there may be a change; how long that took at most."""
-        if self._pause_s:
-            took = min(self._pause_s, timeout_s)
+        pause_s = self._pause_s
+        if 0.0 < pause_s <= POLL_S:
+            took = min(pause_s, timeout_s)
             self._closed.wait(took)
-            quiet = self._pause_s >= POLL_S and not events.wait(0)
-            self._pause_s = 0.0 if quiet else min(2 * self._pause_s, POLL_S)
+            if pause_s < POLL_S:
+                self._pause_s = min(2 * pause_s, POLL_S)
+            elif not events.wait(0):
+                self._pause_s = 2 * pause_s
         else:
-            took = min(REPORTED_POLL_S if events.works else POLL_S, timeout_s)
+            took = min(pause_s or (REPORTED_POLL_S if events.works else POLL_S), timeout_s)
             if events.wait(took):
                 self._pause_s = FIRST_PAUSE_S
+            else:
+                self._pause_s = 2 * pause_s if 2 * pause_s < REPORTED_POLL_S else 0.0
         return took
 
     def _look(self) -> int:
