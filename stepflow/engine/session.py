@@ -77,6 +77,7 @@ class Session:
         self._discovery: HostSearch | None = None
         self._pruning: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._quiet: asyncio.TimerHandle | None = None
         self._background: tuple[AbstractAsyncContextManager[None], asyncio.Task[Outcome[bool]]] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
@@ -239,7 +240,7 @@ class Session:
         self.lifetime.work_began()
         self.worker.ready()
         self._made.slots(self.concurrency)
-        quiet = None if self.clock.virtual else asyncio.get_running_loop().call_later(QUIET_S, self._accompany)
+        self._quiet = None if self.clock.virtual else asyncio.get_running_loop().call_later(QUIET_S, self._accompany)
         try:
             if beat:
                 await self.committer.call(self.heartbeat.beat)
@@ -249,8 +250,8 @@ class Session:
         finally:
             self._made.slots(-self.concurrency)
             if not self.lifetime.forked:
-                if quiet is not None:
-                    quiet.cancel()
+                if self._quiet is not None:
+                    self._quiet.cancel()
                 if self.worker.at_rest and self._pruning is None:
                     self.worker.quit()
                     self.lifetime.work_ended()
@@ -258,11 +259,15 @@ class Session:
                     await undisturbed(self._rest())
 
     def _accompany(self) -> None:
-        self.heartbeat.start(lambda: self.worker.busy)
         self._pruning = asyncio.create_task(self.pruner.run())
         if self._discovery is not None:
             self._looking = asyncio.create_task(self._discovery.run())
         self.notifier.listen()
+        self._begin_to_beat()
+
+    def _begin_to_beat(self) -> None:
+        if (pause_s := self.heartbeat.start(lambda: self.worker.busy)) is not None:
+            self._quiet = asyncio.get_running_loop().call_later(pause_s, self._begin_to_beat)
 
     async def _rest(self) -> None:
         self.lifetime.work_ends()

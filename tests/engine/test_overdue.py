@@ -13,9 +13,11 @@ from attrs import evolve
 from stepflow import AsyncEngine, MemoryDriver, named
 from stepflow.drivers.memory.session import MemoryStore
 from stepflow.drivers.port.commit import HeartbeatReply, Owner, Release
+from stepflow.engine import session
 from stepflow.engine.membership.heartbeat import OVERDUE_S
 from stepflow.errors import Unavailable
 from tests.engine.clocks import ManualClock
+from tests.engine.heard import heard
 
 WAIT_S = 60.0
 
@@ -88,6 +90,55 @@ def test_without_a_heartbeat_nothing_is_claimed_and_runs_go_back_after_their_ste
         assert sorted(done) == ["first", "first", "second", "second"]
         told = [one for one in caplog.messages if "no heartbeat reached the store" in one]
         assert told == ["1 run(s) are released after their present step: no heartbeat reached the store"]
+
+    asyncio.run(test())
+
+
+def test_an_engine_that_gets_no_thread_for_its_heartbeat_tries_again_and_gives_up_its_runs_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others would take it for dead."""
+    refused, refusing, start = (
+        threading.Semaphore(0),
+        {"stepflow-heartbeat", "stepflow-changes"},
+        threading.Thread.start,
+    )
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name in refusing:
+            refused.release()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(session, "QUIET_S", 0.0)
+
+    async def test() -> None:
+        driver, clock, begun, go_on = Mute(), ManualClock(), asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            begun.set()
+            await go_on.wait()
+
+        flow = named("x").do("first", wait).do("second", lambda: None).compile()
+        async with AsyncEngine(driver, clock=clock) as engine:
+            engine.register(flow)
+            async with engine.worker():
+                run = await engine.start(flow)
+                await begun.wait()
+                for _thread in refusing:
+                    assert await asyncio.to_thread(refused.acquire, timeout=WAIT_S)
+                with heard("no heartbeat reached the store") as told:
+                    clock.leap(OVERDUE_S + 1)
+                    assert await asyncio.to_thread(told.wait, WAIT_S)
+                go_on.set()
+                assert await asyncio.to_thread(driver.released.wait, WAIT_S)
+                assert await run.status() == "queued"
+                with heard("heartbeat works again") as beats, heard("changes works again") as listens:
+                    refusing.clear()
+                    for event in (beats, listens):
+                        assert await asyncio.to_thread(event.wait, WAIT_S)
+                await run.result(WAIT_S)
 
     asyncio.run(test())
 

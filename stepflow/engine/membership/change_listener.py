@@ -26,6 +26,7 @@ class ChangeListener:
         self._lock = threading.Lock()  # the loop may start the thread while another thread closes the engine
         self.guard = Guard("changes")
         self._thread: threading.Thread | None = None
+        self._retry: asyncio.TimerHandle | None = None
 
     def needs(self, need: Callable[[], bool]) -> None:
         """Listen, once started, while `need` returns true; asked in the thread. A part whose need begins calls `start`."""
@@ -34,18 +35,22 @@ class ChangeListener:
     def start(self, on_change: Callable[[], None]) -> None:
         """Start the thread, or wake it if it pauses; does nothing if it was stopped.
 
-        If the system refuses the thread, the next call tries again: until then only polls find changes.
+        If the system refuses the thread, this is called again after a pause: until then only polls find changes.
         """
         self._wake.set()
         with self._lock:
-            if self._thread is None and not self._stop.is_set():
+            if self._thread is None and self._retry is None and not self._stop.is_set():
                 thread = threading.Thread(target=self._run, args=(on_change,), name="stepflow-changes", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError as error:
-                    self.guard.failed(error)
+                except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
+                    self._retry = self._loop.call_later(self.guard.failed(error), self._start_again, on_change)
                 else:
                     self._thread = thread
+
+    def _start_again(self, on_change: Callable[[], None]) -> None:
+        self._retry = None
+        self.start(on_change)
 
     def stop(self) -> None:
         """Ask the thread to end; its wait ends with the store's session, or after SLICE_S seconds."""

@@ -32,13 +32,14 @@ class Heartbeat:
         self._rest_s: float | None = None  # as the store said last; None: others may hold runs
         self.guard = Guard("heartbeat", LONGEST_PAUSE_S)
         self._thread: threading.Thread | None = None
+        self._started = False
         self._beaten = 0.0  # monotonic time at which the last beat that succeeded began
         self.verdicts: dict[str, Verdict] = {}
 
     @property
     def overdue(self) -> bool:
-        """Whether this engine, whose thread beats, has not shown for OVERDUE_S seconds that it lives."""
-        return self._thread is not None and self._clock.monotonic() - self._beaten > OVERDUE_S
+        """Whether this engine, whose thread should beat, has not shown for OVERDUE_S seconds that it lives."""
+        return self._started and self._clock.monotonic() - self._beaten > OVERDUE_S
 
     def beat(self) -> None:
         """Show life, look at the others, and free what the dead held."""
@@ -57,22 +58,30 @@ class Heartbeat:
             self._rest_s = reply.rest_s
         self._notifier.heartbeat(reply, bool(dead))
 
-    def start(self, busy: Callable[[], bool]) -> None:
+    def start(self, busy: Callable[[], bool]) -> float | None:
         """Beat on a daemon thread until `stop`: every BEAT_S seconds while `busy()`, else every LOOK_S, or DOUBT_S.
 
-        Less often while this engine is not busy, and the store says that no other owner holds anything.
+        Less often while this engine is not busy, and the store says that no other owner holds anything. If the system refuses the
+        thread, the answer is after how many seconds to call this again: until then this engine does not beat.
         """
-        self._stop.clear()
-        self._beaten = self._clock.monotonic()
+        if not self._started:
+            self._stop.clear()
+            self._beaten, self._started = self._clock.monotonic(), True
         thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
+            if self.overdue:
+                self._notifier.beat_overdue()
+            return self.guard.failed(error)
         self._thread = thread
+        return None
 
     def stop(self) -> None:
         """Stop the thread, if any."""
         self._stop.set()
         self._woken.set()
-        thread, self._thread = self._thread, None
+        self._started, thread, self._thread = False, self._thread, None
         if thread is not None:
             join(thread)
 
