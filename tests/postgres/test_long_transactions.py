@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.port.commit import Cancel, Claim, Commit, Dequeue, Enqueue, Event, Owner, Release, Write
+from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event, Owner, Release, Write
 from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, NotDueQuery, RunQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
-from stepflow.drivers.port.step import Step
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.postgres import PostgresDriver, beat, claim_start
 from stepflow.drivers.postgres.arrays import texts
@@ -26,15 +25,13 @@ from stepflow.drivers.postgres.ranges import LATE, LOOK_EVERY, LOOKS, SECOND, WH
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
-from tests.postgres.hot import ENDED, FLOWS, NOW, WAITS, creation, flush, session
+from tests.postgres.held import EVERY, blocks_hit, end_all
+from tests.postgres.hot import FLOWS, NOW, WAITS, creation, flush, session
 from tests.postgres.server import Server
 
 LATER = NOW + 10 * SECOND
 TWO = {**FLOWS, "g.v1": "two"}
 T = TypeVar("T")
-BLOCKS = "coalesce(heap_blks_hit + heap_blks_read, 0) + coalesce(idx_blks_hit + idx_blks_read, 0)"
-EVERY = f"select sum({BLOCKS})::bigint from pg_statio_user_tables where schemaname = %s"
-HIT = "select sum(heap_blks_hit + idx_blks_hit)::bigint from pg_statio_user_tables where schemaname = %s and relname = 'queue'"
 
 
 @pytest.fixture
@@ -91,10 +88,10 @@ def _reads_no_more(server: Server, flows: dict[str, str], limits: str) -> None:
         other.execute(f"select count(*) from {schema}.states")
 
         def does(verb: str, work: Callable[[], T]) -> T:
-            before = _hit(admin, schema, EVERY)
+            before = blocks_hit(admin, schema, EVERY)
             result = work()
             flush(store)
-            costs.setdefault(verb, []).append(_hit(admin, schema, EVERY) - before)
+            costs.setdefault(verb, []).append(blocks_hit(admin, schema, EVERY) - before)
             return result
 
         for turn in range(4):
@@ -102,7 +99,7 @@ def _reads_no_more(server: Server, flows: dict[str, str], limits: str) -> None:
             for first in range(0, 1_200, 600):
                 new = [creation(f"{turn}-{n:04}", of(n), now - 5 * SECOND) for n in range(first, first + 600)]
                 store.commit(new, now)
-                _end(store, store.claim(flows, now, 600), now)
+                end_all(store, store.claim(flows, now, 600), now)
             change = ScheduleChange(f"s-{turn}", 0, now + SECOND, "{}")
             store.commit([Commit(schedule=change)], now)
             flush(store)
@@ -111,7 +108,7 @@ def _reads_no_more(server: Server, flows: dict[str, str], limits: str) -> None:
             claims = does("claim", lambda now=now: store.claim(flows, now, 10))
             assert [claim.fence.id for claim in claims] == [one]
             does("load", lambda one=one: store.load([one]))
-            does("end", lambda claims=claims, now=now: _end(store, claims, now))
+            does("end", lambda claims=claims, now=now: end_all(store, claims, now))
             does("claim nothing", lambda now=now: store.claim(flows, now, 10))
             assert does("next due", lambda now=now: store.next_due(flows, now)).next_due is None
             assert does("not due", lambda now=now: store.read(NotDueQuery(tuple(flows), now))) == [turn, 0]
@@ -126,17 +123,6 @@ def _reads_no_more(server: Server, flows: dict[str, str], limits: str) -> None:
     assert grown == {}
 
 
-def _end(store: Store, claims: Sequence[Claim], now: int) -> None:
-    """All these runs complete."""
-    records = zip(claims, store.load([claim.fence.id for claim in claims]), strict=True)
-    ends = [
-        Step(c.fence.id, c.fence.epoch, r.state.rev, ENDED, {}, {}, None, Dequeue(c.fence.id), r.state.labels)
-        for c, r in records
-        if r is not None
-    ]
-    store.commit(ends, now)
-
-
 def _wait(store: Store, run: Commit, flows: dict[str, str], now: int) -> None:
     """Start this run, and let it wait for an event."""
     store.commit([run], now)
@@ -145,12 +131,6 @@ def _wait(store: Store, run: Commit, flows: dict[str, str], now: int) -> None:
     assert record is not None
     state = State(claim.fence.id, record.state.rev, WAITS, record.state.labels, {})
     store.commit([Commit(fence=claim.fence, writes=(Write(state),), queue=(Dequeue(claim.fence.id),))], now)
-
-
-def _hit(admin: psycopg.Connection[tuple[int]], schema: str, text: str = HIT) -> int:
-    row = admin.execute(text, (schema,)).fetchone()
-    assert row is not None
-    return row[0]
 
 
 @pytest.mark.parametrize("flows", [FLOWS, TWO])
@@ -236,10 +216,10 @@ def test_blocked_runs_are_listed_without_looking_at_the_open_ones(server: Server
     with session(server.url(schema), "lister") as store, psycopg.connect(server.uri, autocommit=True) as admin:
         store.commit([creation(f"r{n:04}") for n in range(2_000)], NOW)
         flush(store)
-        before = _hit(admin, schema)
+        before = blocks_hit(admin, schema)
         assert store.read(RunQuery(NOW, status="blocked")) == []
         flush(store)
-        assert _hit(admin, schema) - before < 50
+        assert blocks_hit(admin, schema) - before < 50
 
 
 def _blocks(connection: Connection, text: str, values: Sequence[object]) -> int:

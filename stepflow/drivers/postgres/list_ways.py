@@ -35,17 +35,18 @@ STATUS = status_sql(
 )
 ROW = found("queue", "x.shard = $2 and x.id = s.id", "x.*")
 _OF_RUN = found("states", "x.shard = $2 and x.id = {}.id", "x.*")
-_FLOW = "select x.flow from stepflow.states x where x.shard = $2 and x.delay is null{more} order by x.flow limit 1"
-# The flows that created runs, by leaping from one to the next.
+_FLOW = "select x.flow from stepflow.states x where x.shard = $2 and x.delay is null{more} order by x.flow desc limit 1"
+# The flows that created runs, by leaping from one to the next; backwards, as the index has the ended runs of a flow behind the open ones: while
+# another transaction keeps a snapshot, an entry of an open run stays for each that ended.
 FLOWS = (
     f"with recursive flow (name) as ((select ({_FLOW.format(more='')})) union all"
-    f" select ({_FLOW.format(more=' and x.flow > flow.name')}) from flow where flow.name is not null)"
+    f" select ({_FLOW.format(more=' and x.flow < flow.name')}) from flow where flow.name is not null)"
 )
-_TO = "select x.flow from stepflow.queue x where x.shard = $2 and x.partition = 0{more} order by x.flow limit 1"
+_TO = "select x.flow from stepflow.queue x where x.shard = $2 and x.partition = 0{more} order by x.flow desc limit 1"
 # The flows to which sleeping runs go.
 _SLEEPING_FLOWS = (
     f"with recursive flow (name) as ((select ({_TO.format(more='')})) union all"
-    f" select ({_TO.format(more=' and x.flow > flow.name')}) from flow where flow.name is not null)"
+    f" select ({_TO.format(more=' and x.flow < flow.name')}) from flow where flow.name is not null)"
 )
 _SUSPECTS = "(select x.* from stepflow.queue x where x.shard = $2 and x.partition = 2 order by x.flow, x.priority, x.due, x.id) q"
 _PLACE = "<the place of the queue row>"  # in the text of a statement, until its index is chosen
@@ -303,6 +304,8 @@ class ByGroup(Ordered):
         indexes = (_EVENT,) if query.awaits else (_EVENT, _POLLING) if waits else ("s.status = u.status",)
         spread = "" if query.awaits or waits else _OF_GROUP
         outer = f"order by {self._ordered(('r.created_at', 'r.id'))} {'limit 1' if offset else 'limit $3'}"
+        if spread and "" in query.groups and len(query.groups) > 1:
+            return [self._newer_open(columns, join, terms, most)]
         texts = list[str]()
         for index in indexes:
             inner = (
@@ -317,6 +320,35 @@ class ByGroup(Ordered):
             else:
                 texts.append(f"select r.* from {spread} ({inner}) r {outer}" if spread else inner)
         return texts
+
+    def _newer_open(self, columns: str, join: str, terms: Sequence[str], most: str) -> str:
+        """The ended runs first, then those of the open ones that come before the last of them, if they are enough.
+
+        So this reads few of the entries that runs which ended left among those of open ones.
+        """
+        number = "1" if "offset" in most else "$3"
+        sign, least = ("<", 2**63 - 1) if self.query.ascending else (">", -(2**63))
+        order, own = self._ordered(("r.created_at", "r.id")), self._ordered(self.key)
+        flows, flow, some = (f"{FLOWS},", "flow cross join", "where flow.name is not null")
+        if self.query.flow is not None:
+            flows, flow, some = "with", "", ""
+
+        def found(given: str, *more: str) -> str:
+            where = " and ".join([*more, *terms])
+            inner = f"select {columns} from stepflow.states s {join} where {where} order by {own} {most}"
+            return f"select r.* from {flow} {given} cross join lateral ({inner}) r {some}"
+
+        groups = "(select g.status from unnest($4::text[]) as g (status) where g.status <> '') u"
+        last = f"(select r.{{}} from ended r order by {order} offset {number} - 1 limit 1)"
+        edge = (
+            f"(select coalesce({last.format('created_at')}, {least}) as at, coalesce({last.format('id')}, '') as id) e"
+        )
+        behind = f"({', '.join(self.key)}) {sign} (e.at, e.id)"
+        ended, still_open = found(groups, "s.status = u.status"), found(edge, "s.status = ''", behind)
+        return (
+            f"{flows} ended as materialized ({ended} order by {order} limit {number})"
+            f" select r.* from (select * from ended union all {still_open}) r order by {order} limit {number}"
+        )
 
 
 class Asleep(Ordered):

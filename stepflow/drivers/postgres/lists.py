@@ -8,6 +8,7 @@ What no way looks at costs nothing: open runs cost the lists of ended ones nothi
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from attrs import define
 
@@ -69,17 +70,23 @@ class Lists:
     def _ends(self, query: RunQuery, ways: Sequence[ListWay], most: int) -> list[tuple[ListWay, ListKey | None]]:
         """The ways that look at about `most` runs, and the first key at which each will have done so; None: it reads all of its runs."""
         counts = [[count for part in way if (count := part.count(most)) is not None] for way in ways]
-        edges = [[edge for part in way for edge in part.edges(most)] for way in ways]
-        asked = [(self.runner.sql(text), values) for part in (*counts, *edges) for text, values in part]
-        answers = iter(fetch_all(self.connection, *asked) if asked else ())
-        large = [sum([next(answers)[0][0] for _statement in count]) > most for count in counts]
+        large = [sum(row[0][0] for row in rows) > most for rows in self._answers(counts)]
+        small = [way for way, too_large in zip(ways, large, strict=True) if not too_large]
+        edges = [[edge for part in way for edge in part.edges(most)] for way in small]
+        if [] in edges:  # it reads all of its runs: the others need no look
+            return [(small[edges.index([])], None)]
         found = list[tuple[ListWay, ListKey | None]]()
-        for way, too_large, edge in zip(ways, large, edges, strict=True):
-            keys = [(int(at), str(run_id)) for _statement in edge for at, run_id in next(answers)]
+        for way, rows in zip(small, self._answers(edges), strict=True):
+            keys = [(int(at), str(run_id)) for part in rows for at, run_id in part]
             end = (min if query.ascending else max)(keys, default=None)
-            if not too_large:
-                found.append((way, None if end is None else (end[0], restored(end[1]))))
+            found.append((way, None if end is None else (end[0], restored(end[1]))))
         return found
+
+    def _answers(self, asked: Sequence[Sequence[Statement]]) -> list[list[Sequence[tuple[Any, ...]]]]:
+        """The rows of each statement, in the same lists, in one round trip."""
+        texts = [(self.runner.sql(text), values) for part in asked for text, values in part]
+        answers = iter(fetch_all(self.connection, *texts) if texts else ())
+        return [[next(answers) for _statement in part] for part in asked]
 
     def _records(self, statements: Iterable[Statement]) -> list[Record]:
         parts = fetch_all(self.connection, *statements)
