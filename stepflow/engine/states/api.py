@@ -61,11 +61,11 @@ class AsyncVerbs:
             raise StepflowError("no commands to do: give do(...) at least one")
         answer: c.States | list[Delay] | None = None
         for command in commands:
-            if isinstance(command, c.Execute):
-                await self._parts.executions.in_background(partial(self._execute_copy, copy_of(command.ctx)))
-            elif isinstance(command, c.CommitCommand):
+            if isinstance(command, c.CommitCommand):
                 answer = None
                 await self._parts.service.commit(command)
+            elif isinstance(command, c.Execute):
+                await self._parts.executions.in_background(partial(self._execute_copy, copy_of(command.ctx)))
             else:
                 answer = await self._parts.service.do(command)
         return answer

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, StepCommitted
 from stepflow.drivers.port.step import Step
+from stepflow.engine.clock import Clock
 from stepflow.engine.states.checks import checked_state_id, copy_of
 from stepflow.engine.states.lease import Lease
 from stepflow.model import commands as c
@@ -16,7 +17,7 @@ from stepflow.model.state import State, new_tuple, transition_to
 NO_CLAIM = 0  # instead of an epoch
 
 
-def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
+def plan_move(command: c.Transit | c.Park, lease: Lease, clock: Clock) -> Step:
     """The step that this command alone is under the lease; what a Script would write. Raises what is wrong with the command."""
     ctx = command.ctx
     if type(ctx.labels) is not dict or type(ctx.annotations) is not dict:
@@ -37,7 +38,7 @@ def plan_move(command: c.Transit | c.Park, lease: Lease, now: int) -> Step:
     if not to:
         part = Dequeue(run_id)
     elif to != lease.to or not epoch:
-        part = Enqueue(run_id, to, now, owned=True)
+        part = Enqueue(run_id, to, clock.now(), owned=True)
     return Step(
         run_id, epoch, committed.rev, transition_to(to, command.annotations), labels, annotations, None, part, before
     )

@@ -12,7 +12,7 @@ from attrs import evolve
 from stepflow.drivers.port.commit import Commit, Committed, Dequeue, Enqueue, Fence
 from stepflow.drivers.port.delays import Delay, DelayQuery
 from stepflow.drivers.port.queries import HistoryQuery
-from stepflow.drivers.port.step import committed_of, step_numbers, step_of
+from stepflow.drivers.port.step import Member, committed_of, step_numbers, step_of
 from stepflow.engine.checks import checked_at
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
@@ -72,10 +72,12 @@ class StateService:
 
     async def _move(self, command: c.Transit | c.Park, lease: Lease | None) -> None:
         """Commit one transit or park alone."""
-        mine, now = lease or self._lease_for(()), self._clock.now()
-        step = plan_move(command, mine, now)
-        member = step if step.rev and step.epoch else whole_move(step, now)
-        if forgets := bool(mine.rows and step.rev and step.epoch):
+        mine, forgets = lease or self._lease_for(()), False
+        step = plan_move(command, mine, self._clock)
+        member: Member = step
+        if not (step.rev and step.epoch):
+            member = whole_move(step, self._clock.now())
+        elif forgets := bool(mine.rows):
             member = step.commit()._replace(forget=("",))
         try:
             done, cancelled = await to_its_end(self._committer.submit(member))
