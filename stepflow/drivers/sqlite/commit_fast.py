@@ -203,17 +203,17 @@ def steps_of(batch: Sequence[Member], rev: int, now: int, places: Mapping[str, R
         if place.epoch != step.epoch or (part is not None and not _usual(part, transition)):
             others.append(index)
             continue
-        exchange, labels, annotations, before = step.exchange, step.labels, step.annotations, step.labels_before
-        text = transition.text
-        if exchange is None and transition.plain and before is None:
+        labels, annotations = step.labels, step.annotations
+        if transition.plain and step.exchange is None and step.labels_before is None:
             rev += 1
             maps = map_text(labels) if labels else "{}", map_text(annotations) if annotations else "{}"
-            plain += (place.state, step.rev, rev, text, *maps)
+            plain += (place.state, step.rev, rev, transition.text, *maps)
         elif transition.status and ends_child(step):
             others.append(index)
             continue
         else:
             rev += 1
+            exchange, before, text = step.exchange, step.labels_before, transition.text
             maps = map_text(labels), map_text(annotations)
             rows = steps.last_rows if transition.status else steps.rows
             if before is not None:

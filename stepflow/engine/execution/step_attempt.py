@@ -78,13 +78,13 @@ class StepAttempt(TransactedSteps):
         if not isinstance(move, Move):
             return move
         call = Call(self.flow.resume, ())  # one object for all calls: a call is over before the next one
-        tries = int(self.transition.annotations.get(ATTEMPT, "1"))
+        before = int(self.transition.annotations.get(ATTEMPT, "1")) - 1  # tries of the first step in earlier claims
         while move.tasks:
             (task,), current = move.tasks, self.current
             if self.cancel or self.stop:
                 return (yield from self._stopped())
-            current.step, current.attempt = task.step, self._unfinished + tries + move.attempt - 1
-            tries, note, plain = 1, "", task.plain
+            current.step, current.attempt = task.step, self._unfinished + before + move.attempt
+            before, note, plain = 0, "", task.plain
             if not plain:
                 if task.event and not self._published(task) and not self._overdue(task):
                     return (yield from self._wait(task))
