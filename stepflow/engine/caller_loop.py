@@ -20,8 +20,8 @@ class StepThreads(Protocol):
     def busy(self) -> bool:
         """Whether its threads have work."""
 
-    def push_to_threads(self, work: Callable[[], None]) -> None:
-        """Let a thread do it."""
+    def push_marked(self, work: Callable[[], None]) -> None:
+        """Let a thread do it; it tells when it may block."""
 
     def do(self, work: Callable[[], None]) -> None:
         """Do it in the calling thread; never raises."""

@@ -289,7 +289,7 @@ class LoopThread:
 
     def _push_to_threads(self) -> None:
         while self._work and self._steps is not None:
-            self._steps.push_to_threads(self._work.pop(0))
+            self._steps.push_marked(self._work.pop(0))
 
     def _leave(self, task: asyncio.Task[Outcome[T]], broken: bool) -> Future[Outcome[T]] | None:
         """The caller does no more for the loop; returns what its task gives if the thread advances that from now on.

@@ -1,7 +1,9 @@
 """Daemon threads for work that may block: as many as works that block at the same time, up to a limit, and one if none blocks.
 
-One thread does all work that becomes ready together, without a thread switch; another thread continues with the rest only
-when a step blocks. The threads are daemons, because a step that never returns must not keep the process from ending.
+One thread does all work that becomes ready together, without a thread switch: it runs this package's code until it begins what
+may block, and only then another thread goes on with the rest. A thread that comes, or comes back, while another one runs leaves
+the rest to that one: two would only take turns at the interpreter. So a batch of steps stays together, and is committed together.
+The threads are daemons, because a step that never returns must not keep the process from ending.
 
 The caller of a blocking engine that runs the loop itself does the work itself, too, instead of a thread (`LoopThread`).
 """
@@ -12,19 +14,23 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from stepflow.drivers.port.background import Guard, join
 from stepflow.engine.caller_loop import CallerLoop
 from stepflow.engine.futures import running_loop
+from stepflow.engine.last_work import NONE, LastWork
 from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.raised import for_future
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
+WATCH_S = 0.0001  # after which a thread that was woken looks again whether those that may block do
 LONGEST_PAUSE_S = 1.0  # between two tries to start a thread
 FORKED = 70  # exit code, EX_SOFTWARE of sysexits.h
 # What Python 3.12.0 to 3.12.2 say when functions of `atexit` are called, one of which closes the engines that were left open.
@@ -32,35 +38,8 @@ AT_EXIT = "interpreter shutdown"
 log = logging.getLogger("stepflow")
 
 
-class LastWork(Protocol):
-    """What the work of a pool leaves to be done: its thread does it once nothing else is ready, or another thread that comes.
-
-    A thread that takes more work while some waits lets another thread come; if none can be started, `hand_over` is called.
-    """
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is some."""
-
-    def do(self) -> None:
-        """Do it in the calling thread, or let another one do it; never raises."""
-
-    def hand_over(self) -> None:
-        """Let a thread of another pool do it."""
-
-
-class _NoLastWork:
-    waits = False
-
-    def do(self) -> None:
-        """There is none."""
-
-    def hand_over(self) -> None:
-        """There is none."""
-
-
 class ThreadPool:
-    """Threads made when needed and kept until `close`; `steps` tells whether the work is user code.
+    """Threads made when needed and kept until `close`; `steps` tells whether some of the work is pushed by `push_marked`.
 
     With `most` there are at most so many threads, and further work waits for one of them: no work may wait for other work.
     `last` is what work leaves to be done behind all that is ready.
@@ -76,7 +55,7 @@ class ThreadPool:
         last: LastWork | None = None,
     ) -> None:
         self._loop, self._name, self._steps, self._most = loop, name, steps, most
-        self._last: LastWork = _NoLastWork() if last is None else last
+        self._last: LastWork = NONE if last is None else last
         self._caller = loop.owner if isinstance(loop, CallerLoop) else None
         if self._caller is not None and steps:
             self._caller.use(self)
@@ -86,8 +65,13 @@ class ThreadPool:
         self._idle: list[threading.Lock] = []  # of parked threads; the last one parked is the first to be woken
         self._waking = False  # one thread at a time is woken for the ready work; it wakes the next one if work is left
         self._threads: list[threading.Thread] = []  # started so far
-        self._idents: set[int] = set()  # of those that run
-        self._unfinished = 0  # works that threads have, or will have
+        self._idents: set[int] = set()  # of those that have begun
+        # One entry for each thread that is neither parked nor in something that may block: it looks for work before it parks.
+        self._running: list[None] = []
+        self._returned = self._seen = 0  # how often something that may block has ended; as of when a thread was woken
+        self._does_last = False  # a thread does the last work
+        self._told: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()  # calls that the event loop is to make
+        self._telling = False  # it will make them
         self._retrying = False  # a thread could not be started: the event loop tries again soon
         self._closed = False
         self.guard = Guard(name.removeprefix("stepflow-"), LONGEST_PAUSE_S)
@@ -95,10 +79,10 @@ class ThreadPool:
     @property
     def busy(self) -> bool:
         """Whether its threads have work."""
-        return self._unfinished > 0
+        return bool(self._ready) or len(self._idle) < len(self._threads)
 
     def push(self, work: Callable[[], None]) -> None:
-        """Let a thread call `work`; from any thread. Never raises, see `push_to_threads`.
+        """Let a thread call `work`; from any thread. Never raises, see `push_to_threads`. With `steps` as by `push_marked`.
 
         A caller that has the loop for itself does it instead: a step soon, other work now.
         """
@@ -107,7 +91,7 @@ class ThreadPool:
             self.push_to_threads(work)
         elif self._steps:
             if not caller.offer(work):
-                self.push_to_threads(work)
+                self.push_marked(work)
         elif caller.may_block:
             self.do(work)
         else:
@@ -115,10 +99,29 @@ class ThreadPool:
 
     def push_to_threads(self, work: Callable[[], None]) -> None:
         """Let a thread call `work`; from any thread. Never raises: if no thread can be started now, one is started later."""
-        with self._lock:
-            self._unfinished += 1
-            self._ready.append(work)
-            self._wake()
+        self.push_marked(partial(self._do_blocking, work))
+
+    def push_marked(self, work: Callable[[], None]) -> None:
+        """The same for work that calls `begin_blocking` before what may block, and `end_blocking` after it."""
+        self._ready.append(work)
+        if not self._running:
+            with self._lock:
+                self._wake()
+
+    def begin_blocking(self) -> None:
+        """The calling thread, one of its own, may block from now on: another one does what is ready."""
+        if not self._idle and not self._waking and self._has_work():
+            with self._lock:
+                self._wake()  # a start takes long: the new thread finds this one running, and parks
+        self._running.pop()
+        if not self._waking and not self._running and self._has_work():
+            with self._lock:
+                self._wake()
+
+    def end_blocking(self) -> None:
+        """The calling thread runs this package's code again, and does what is ready soon."""
+        self._returned += 1
+        self._running.append(None)
 
     def do(self, work: Callable[[], None]) -> None:
         """Call `work` in the calling thread."""
@@ -193,8 +196,22 @@ class ThreadPool:
             return
         if self._caller is not None and self._caller.do_between(fn, *args):
             return
-        with suppress(RuntimeError):  # the loop was closed: no task waits
-            self._loop.call_soon_threadsafe(fn, *args)
+        self._told.append((fn, args))
+        if not self._telling:  # else these calls go together: each wake-up of the loop interrupts this thread
+            self._telling = True
+            with suppress(RuntimeError):  # the loop was closed: no task waits
+                self._loop.call_soon_threadsafe(self._tell_all)
+
+    def _tell_all(self) -> None:
+        """Make the calls that the event loop is to make."""
+        self._telling, told = False, self._told
+        try:
+            while told:
+                fn, args = told.popleft()
+                fn(*args)
+        finally:
+            if told:
+                self._loop.call_soon(self._tell_all)
 
     def later(self, delay_s: float, work: Callable[[], None]) -> None:
         """Call `work` on the event loop after so many seconds; from any thread."""
@@ -204,19 +221,22 @@ class ThreadPool:
     def close(self) -> None:
         """End the idle threads; one that a step keeps busy ends after it."""
         with self._lock:
-            self._closed = True
+            self._closed, busy = True, self.busy
             while self._idle:
                 self._idle.pop().release()
-        if not self._steps or not self.busy:
+        if not self._steps or not busy:
             for thread in self._threads:
                 if thread is not threading.current_thread():
                     join(thread)
+
+    def _has_work(self) -> bool:
+        return bool(self._ready) or (self._last.waits and not self._does_last)
 
     def _wake(self) -> None:
         """Let one more thread look for work; the caller holds the lock."""
         if self._waking or self._closed:
             return
-        self._waking = True
+        self._waking, self._seen = True, self._returned
         if self._idle:
             self._idle.pop().release()
         else:
@@ -251,36 +271,69 @@ class ThreadPool:
         parked = threading.Lock()
         parked.acquire()
         self._idents.add(threading.get_ident())
-        self._arrived()
-        done, last = 0, self._last
-        while True:
-            with self._lock:
-                self._unfinished, done = self._unfinished - done, 0
-                if self._closed and (self._steps or not self._ready):
-                    break
-                work = self._ready.popleft() if self._ready else None
-                if work is None:
-                    if idle := not last.waits:
-                        self._idle.append(parked)
-                elif self._ready or last.waits:
-                    self._wake()
-            if work is not None:
-                self.do(work)
-                done = 1
-            elif idle:
+        came = True  # by a wake, of which there is one at a time
+        while (found := self._look(parked, came)) != "end":
+            if found == "work":
+                if came and self._last.waits and not self._does_last:  # before what is ready, which may not end soon
+                    self._do_last()
+                self._do_ready()
+            elif found == "nothing":
                 parked.acquire()
-                self._arrived()
             else:
-                last.do()
+                time.sleep(WATCH_S)
+            came = found != "work"
         self._idents.discard(threading.get_ident())
-        if last.waits:
-            last.hand_over()
-
-    def _arrived(self) -> None:
-        with self._lock:
-            self._waking = False
         if self._last.waits:
-            self._last.do()
+            self._last.hand_over()
+
+    def _look(self, parked: threading.Lock, came: bool) -> Literal["work", "nothing", "quick", "end"]:
+        """What there is for a thread that has come, or that another one shall take the place of."""
+        with self._lock:
+            if not came:
+                self._running.pop()
+            if self._closed and (self._steps or not self._ready):
+                found: Literal["work", "nothing", "quick", "end"] = "end"
+            elif self._running or not self._has_work():
+                found = "nothing"
+                self._idle.append(parked)
+            elif came and self._returned != self._seen:  # what another one calls is quick: it is not kept from its work
+                self._seen = self._returned
+                return "quick"
+            else:
+                found = "work"
+                self._running.append(None)
+            if came:
+                self._waking = False
+            return found
+
+    def _do_ready(self) -> None:
+        """Do what is ready, and the last work behind it, until nothing is left or another thread runs, too."""
+        ready, running, last, forks = self._ready, self._running, self._last, self._forks
+        while len(running) == 1 and not (self._closed and self._steps):
+            try:
+                work = ready.popleft()
+            except IndexError:
+                if not last.waits or self._does_last:
+                    return
+                work = self._do_last
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
+                self.guard.note(error)
+            if LINEAGE.forks != forks:
+                end_if_forked(forks)
+
+    def _do_last(self) -> None:
+        self._does_last = True
+        self._last.do(self)
+        self._does_last = False
+
+    def _do_blocking(self, work: Callable[[], None]) -> None:
+        self.begin_blocking()
+        try:
+            work()
+        finally:
+            self.end_blocking()
 
 
 def end_if_forked(forks: int) -> None:

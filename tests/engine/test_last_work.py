@@ -12,6 +12,7 @@ from stepflow import AsyncEngine, MemoryDriver, named
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.pending import CalledBack
+from stepflow.engine.last_work import MayBlock
 from stepflow.engine.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, with_committer
 
@@ -25,7 +26,7 @@ class Noted:
         self.waits, self.by, self.handed_over = False, [], 0
         self.done = threading.Event()
 
-    def do(self) -> None:
+    def do(self, thread: MayBlock) -> None:
         self.waits = False
         self.by.append(threading.current_thread().name)
         self.done.set()
@@ -133,7 +134,7 @@ def test_what_is_posted_while_another_thread_writes_is_written_after_it():
 
         def post() -> None:
             committer.post(CalledBack(create("posted"), lambda _result: done.set()))
-            group(committer).do()  # which waits for nothing
+            group(committer).hand_over()  # which waits for nothing
 
         first = await held_up(store, committer)
         await asyncio.to_thread(post)

@@ -18,6 +18,7 @@ SHARED = {
     "health",
     "hidden_loop",
     "inside_transaction",
+    "last_work",
     "lifetime",
     "caller_loop",
     "loop_thread",

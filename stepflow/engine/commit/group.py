@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
-
-from attrs import define
 
 from stepflow.drivers.port.background import JOIN_S
 from stepflow.drivers.port.commit import CommitResult, Release
@@ -24,25 +21,19 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.batch import Entry, one_per_run
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.inbox import MAX_BATCH, MORE, Inbox, Job
 from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, CalledBack, PendingCommit, PostedCommit, answer_all
 from stepflow.engine.futures import running_loop
+from stepflow.engine.last_work import IN_OTHER_THREAD, LastWork, MayBlock
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.thread_pool import LastWork, ThreadPool
+from stepflow.engine.thread_pool import ThreadPool
 from stepflow.errors import StepflowError, StoreError
 
 log = logging.getLogger("stepflow")
 T = TypeVar("T")
-MAX_BATCH = 1024
 QUICK_S = 0.001  # the loop commits if the store waits for less: two thread switches cost as much
 SHARE = 64  # with so many writes the writer begins, while the loop makes the rest
-
-
-@define(eq=False)
-class _Job:
-    fn: Callable[..., Any]
-    args: tuple[Any, ...]
-    future: asyncio.Future[Any]
 
 
 def _closed() -> StepflowError:
@@ -75,7 +66,7 @@ class GroupCommitter(Committer):
     ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._commit_on_loop = commit_on_loop
-        self._inbox: deque[list[PendingCommit] | PostedCommit | _Job | None] = deque()  # None: the end
+        self._inbox = Inbox()
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
         self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them
@@ -83,6 +74,7 @@ class GroupCommitter(Committer):
         self._closed = self._ended = False
         self._carry: list[Entry] = []  # of the writer: their runs were in the last batch already
         self._writing = threading.Lock()  # one thread at a time is the writer
+        self._thread: MayBlock = IN_OTHER_THREAD  # that one, while it waits for the store
         self._scheduled = False  # a thread is going to write, or writes, all that is in the inbox
         self._pool = ThreadPool(loop, "stepflow-writer")
         self._guard = self._pool.guard
@@ -133,7 +125,7 @@ class GroupCommitter(Committer):
             on_done(result)
 
     def post(self, posted: PostedCommit) -> None:
-        self._inbox.append(posted)
+        self._inbox.posted.append(posted)
         if self._ended:
             self._refuse()
 
@@ -143,24 +135,29 @@ class GroupCommitter(Committer):
 
     @property
     def waits(self) -> bool:
-        """Whether posted commits are in the inbox, and no thread of the writer is going to take them."""
-        return bool(self._inbox) and not self._scheduled
+        """Whether there are posted commits."""
+        return bool(self._inbox.posted)
 
-    def do(self) -> None:
-        """Write what is in the inbox in the calling thread. If another one writes, the writer's thread comes after it."""
+    def do(self, thread: MayBlock) -> None:
+        """Write a batch in the calling thread, once no other one writes."""
         if not self._writing.acquire(blocking=False):
-            self.hand_over()
-            return
+            thread.begin_blocking()
+            self._writing.acquire()
+            thread.end_blocking()
+        self._thread = thread
         try:
-            self._write_inbox()
+            self._turn()
+            while self._carry and not self._ended:
+                self._turn()
         finally:
+            self._thread = IN_OTHER_THREAD
             self._writing.release()
 
     def hand_over(self) -> None:
-        """Let the writer's thread write what is in the inbox."""
-        if self._inbox and not self._scheduled:
-            self._scheduled = True
-            self._pool.push_to_threads(self._write_all)
+        """Let the writer's thread write the posted commits."""
+        if self._inbox.posted:
+            self._inbox.sent.append([])
+            self._schedule(self._pool.push_to_threads)
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         if self._closed:
@@ -171,7 +168,7 @@ class GroupCommitter(Committer):
             finally:
                 self._writing.release()
         future: asyncio.Future[T] = self._loop.create_future()
-        self._put(_Job(fn, args, future))
+        self._put(Job(fn, args, future))
         return await future
 
     async def run_inline_or_in_writer(self, free: Callable[[], T | None], fn: Callable[[], T]) -> T:
@@ -181,7 +178,7 @@ class GroupCommitter(Committer):
     def close(self) -> None:
         self._closed = True
         self._send(self._take())
-        self._inbox.append(None)
+        self._inbox.sent.append(None)
         if self._writing.acquire(timeout=JOIN_S):
             self._write_inbox()
             self._writing.release()
@@ -197,7 +194,7 @@ class GroupCommitter(Committer):
 
     def _is_writer_now(self) -> bool:
         """Whether the calling thread may block, and nothing else is to be written: then it has `_writing` now."""
-        if self._scheduled or self._inbox or self._closed or not self._pool.caller_may_block:
+        if self._scheduled or self._inbox.sent or self._inbox.posted or self._closed or not self._pool.caller_may_block:
             return False
         return self._writing.acquire(blocking=False)
 
@@ -227,15 +224,17 @@ class GroupCommitter(Committer):
             self._sent += len(entries)
             self._put(entries)
 
-    def _put(self, item: list[PendingCommit] | PostedCommit | _Job) -> None:
+    def _put(self, item: list[PendingCommit] | CalledBack | Job) -> None:
         """Hand a write to the writer. One that comes too late is refused: either by `close` or here."""
-        self._inbox.append(item)
+        self._inbox.sent.append(item)
+        # A caller that has the loop for itself writes a single commit; several tasks go on while a thread writes theirs.
+        self._schedule(self._pool.push_to_threads if isinstance(item, list) and len(item) > 1 else self._pool.push)
+
+    def _schedule(self, push: Callable[[Callable[[], None]], None]) -> None:
         if self._ended:
             self._refuse()
         elif not self._scheduled:
             self._scheduled = True
-            # A caller that has the loop for itself writes a single commit; several tasks go on while a thread writes theirs.
-            push = self._pool.push_to_threads if isinstance(item, list) and len(item) > 1 else self._pool.push
             push(self._write_all)
 
     def _commit(self, entries: list[PendingCommit]) -> list[PendingCommit]:
@@ -259,53 +258,40 @@ class GroupCommitter(Committer):
             while True:
                 self._write_inbox()
                 self._scheduled = False  # a write that comes now schedules the writer again
-                if not self._inbox:
+                if not self._inbox.sent:
                     return
                 self._scheduled = True
 
     def _write_inbox(self) -> None:
-        while (self._inbox or self._carry) and not self._ended:
-            try:
-                self._turn()
-            except BaseException as error:  # noqa: BLE001 - the writer goes on; logged
-                self._guard.note(error)
+        while (self._inbox.sent or self._carry) and not self._ended:
+            self._turn()
 
     def _turn(self) -> None:
         """Write one batch and do the job that comes behind it, if any."""
-        batch, after = self._gather(self._carry)
+        try:
+            self._write_next()
+        except BaseException as error:  # noqa: BLE001 - the writer goes on; logged
+            self._guard.note(error)
+
+    def _write_next(self) -> None:
+        batch, after = self._inbox.gather(self._carry)
         self._carry = self._write(batch) if batch else []
-        if after is _MORE:
+        if after is MORE:
             return
         while self._carry:
             self._carry = self._write(self._carry)
-        if isinstance(after, _Job):
+        if isinstance(after, Job):
             self._do(after)
         else:
             self._ended = True
 
     def _refuse(self) -> None:
         """Answer what no writer will write any more."""
-        with suppress(IndexError):
-            while True:
-                item = self._inbox.popleft()
-                if isinstance(item, _Job):
-                    self._tell(_answer, item.future, _closed())
-                elif item is not None:
-                    self._deliver([(entry, _closed()) for entry in (item if isinstance(item, list) else [item])])
-
-    def _gather(self, carry: list[Entry]) -> tuple[list[Entry], Any]:
-        """All writes that are there now, and what came behind them: a job, None to stop, or `_MORE`."""
-        batch, take = carry[:], self._inbox.popleft
-        with suppress(IndexError):
-            while len(batch) < MAX_BATCH:
-                item = take()
-                if item is None or isinstance(item, _Job):
-                    return batch, item
-                if isinstance(item, list):
-                    batch += item
-                else:
-                    batch.append(item)
-        return batch, _MORE
+        for item in self._inbox.empty():
+            if isinstance(item, Job):
+                self._tell(_answer, item.future, _closed())
+            else:
+                self._deliver([(item, _closed())])
 
     def _write(self, entries: list[Entry]) -> list[Entry]:
         """Commit the writes, except those whose run is in the batch already: they are returned for the next one."""
@@ -314,7 +300,8 @@ class GroupCommitter(Committer):
             commits, releases, later = one_per_run(entries)
             for part, fn in ((commits, self._store.commit), (releases, self._store.release)):
                 if part:
-                    answers += zip(part, self._apply(fn, [entry.write for entry in part]) or (), strict=True)
+                    results = self._may_block(self._apply, fn, [entry.write for entry in part])
+                    answers += zip(part, results or (), strict=True)
         except BaseException as error:  # noqa: BLE001 - every waiter must learn of it; logged
             self._guard.note(error)
             answered, later = {id(entry) for entry, _result in answers}, []
@@ -360,13 +347,22 @@ class GroupCommitter(Committer):
             return [error] * len(writes)
         return results
 
+    def _may_block(self, fn: Callable[..., T], *args: Any) -> T:
+        """The result of a call of the store."""
+        thread = self._thread
+        thread.begin_blocking()
+        try:
+            return fn(*args)
+        finally:
+            thread.end_blocking()
+
     def _answered(self, answers: list[tuple[PendingCommit, Any]]) -> None:
         self._sent -= len(answers)
         answer_all(self._loop, answers)
 
-    def _do(self, job: _Job) -> None:
+    def _do(self, job: Job) -> None:
         try:
-            result: Any = job.fn(*job.args)
+            result: Any = self._may_block(job.fn, *job.args)
         except BaseException as error:  # noqa: BLE001 - its waiter must learn of it
             result = error
         self._tell(_answer, job.future, result)
@@ -377,6 +373,3 @@ class GroupCommitter(Committer):
             return
         with suppress(RuntimeError):  # the loop was closed: no task waits
             self._loop.call_soon_threadsafe(fn, *args)
-
-
-_MORE = object()

@@ -27,7 +27,7 @@ class PostedCommit(ABC):
     def renew(self, write: Member) -> None:
         """The same waiter has another write, once the last one was answered."""
         self.write = write
-        self.run = _run_of(write)
+        self.run = write.id if type(write) is Step else _run_of(write)
 
     @abstractmethod
     def on_done(self, result: Any) -> None:
@@ -59,7 +59,7 @@ class PendingCommit:
 
     def __init__(self, write: Member | Release, loop: asyncio.AbstractEventLoop) -> None:
         self.write = write
-        self.run = _run_of(write)
+        self.run = write.id if type(write) is Step else _run_of(write)
         self._asyncio_future_blocking = True  # a coroutine that yields it to its task awaits it
         self._loop = loop
         self.outcome = PENDING
@@ -98,15 +98,16 @@ def to_its_end(pending: Awaitable[T]) -> Generator[Any, Any, tuple[T, bool]]:
     if type(pending) is not PendingCommit:
         return (yield from pending.__await__()), False
     cancelled = False
-    while pending.outcome is PENDING:
+    outcome: Any
+    while (outcome := pending.outcome) is PENDING:
         yield pending
         if pending.outcome is PENDING:
             if cancelled:
                 raise asyncio.CancelledError
             cancelled = True
-    if isinstance(pending.outcome, BaseException):
-        raise pending.outcome
-    return pending.outcome, cancelled
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome, cancelled
 
 
 def _run_of(write: Member | Release) -> str:

@@ -20,6 +20,7 @@ from stepflow.engine.deferred_signals import Interruption, user_code
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.hidden_loop import HiddenLoop
+from stepflow.engine.last_work import IN_OTHER_THREAD, MayBlock
 from stepflow.engine.lifetime import LINEAGE
 from stepflow.engine.loop_thread import in_sync_step
 from stepflow.engine.raised import for_generator, own_error
@@ -48,7 +49,7 @@ class Executor:
             return run_on_loop(attempt, self.committer.submit, self.call_step, self.limits)
         future: asyncio.Future[Release | None] = self.loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
-        push = self._pool.push_to_threads if in_threads else self._pool.push
+        push = self._pool.push_marked if in_threads or not self._pool.has_caller else self._pool.push
         ThreadedAttempt(attempt, self.committer, self._pool, push, future)
         return future
 
@@ -117,11 +118,11 @@ def run_on_loop(
                     made: Any = commit(effect, last)
                     if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
                         last, value = made, made.outcome
-                        while value is PENDING:
+                        if value is PENDING:
                             yield made
-                            value = made.outcome
-                            if value is PENDING:  # the task was cancelled
+                            while (value := made.outcome) is PENDING:  # the task was cancelled
                                 _keep_unless_interrupted(task, attempt)
+                                yield made
                         if type(value) is not tuple and isinstance(value, BaseException):
                             raise value
                     else:
@@ -257,12 +258,13 @@ class ThreadedAttempt(PostedCommit):
             copy_context()
         )  # one for the attempt: context variables that a step sets are seen by the next step
         self._value: Any = None
+        self._thread: MayBlock = pool
         self._context.run(enter, attempt.current)
         push(self._work)
 
     def on_done(self, result: Any) -> None:
         """The last commit was answered: a thread goes on."""
-        if not self._tries_again(result):
+        if type(result) is tuple or not self._tries_again(result):
             self._value = result
             self._push(self._work)
 
@@ -275,45 +277,58 @@ class ThreadedAttempt(PostedCommit):
 
     def _work(self) -> None:
         try:
-            while True:
-                commit = self._context.run(self._go, self._value)
-                self.renew(commit)
-                if LINEAGE.forks != self._forks:
-                    end_if_forked(self._forks)
-                done = self._committer.commit_now(commit) if self._pool.has_caller else PENDING
-                if done is PENDING:
-                    if self._pool.has_caller and not self._pool.is_own_thread:
-                        self._send()
-                    else:
-                        self._committer.post(self)
-                    return
-                if self._tries_again(done):
-                    return
-                self._value = done
-                if not self._pool.caller_goes_on():
-                    self._push(self._work)
-                    return
+            if self._pool.has_caller and not self._pool.is_own_thread:
+                self._work_of_caller()
+                return
+            self._thread = self._pool
+            self._next_commit()
+            self._committer.post(self)
         except StopIteration as stop:
             self._pool.answer(self._future, stop.value)
         except BaseException as error:  # noqa: BLE001 - handed to the waiter
             self._pool.fail(self._future, error)
+
+    def _work_of_caller(self) -> None:
+        """The caller of a blocking engine commits, too, and goes on while it has nothing else to do."""
+        self._thread = IN_OTHER_THREAD
+        while True:
+            self._next_commit()
+            done = self._committer.commit_now(self.write)
+            if done is PENDING:
+                self._send()
+                return
+            if self._tries_again(done):
+                return
+            self._value = done
+            if not self._pool.caller_goes_on():
+                self._push(self._work)
+                return
+
+    def _next_commit(self) -> None:
+        """Go on to the next commit, which is `write` then. StopIteration: the attempt has ended."""
+        self.renew(self._context.run(self._go, self._value))
+        if LINEAGE.forks != self._forks:
+            end_if_forked(self._forks)
 
     def _send(self) -> None:
         self._committer.submit_threadsafe(self.write, self.on_done)
 
     def _go(self, value: Any) -> Member:
         """Resume the generator with the last commit's outcome and make the calls that follow; returns the next commit."""
-        effects = self._effects
+        effects, thread = self._effects, self._thread
         effect = effects.throw(value) if isinstance(value, BaseException) else effects.send(value)
         while type(effect) is Call:
+            thread.begin_blocking()
             try:
                 user_code.begin()
                 value = effect.fn(*effect.args)
                 user_code.end()
             except BaseException as error:  # noqa: BLE001 - the attempt decides
                 user_code.end()
+                thread.end_blocking()
                 effect = effects.throw(_throwable(error))
             else:
+                thread.end_blocking()
                 effect = effects.send(value)
         return effect
 
