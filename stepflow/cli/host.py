@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from stepflow.cli.definitions import MODULE_HELP, flows_of
+from stepflow.cli.extras import without_extra
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, read_secrets, secret_option, with_store
 from stepflow.drivers.registry import driver_for
@@ -56,7 +57,7 @@ def command(
         from stepflow.server import flow_host  # noqa: PLC0415 - optional packages
         from stepflow.server.serving import ServingProcess, check_address, check_tls, config_of  # noqa: PLC0415
     except ImportError as error:
-        raise StepflowError(f'host needs more packages ({error}): pip install "stepflow[server]"') from error
+        raise without_extra("host", "server", error) from error
     host, port = _address(listen or url)
     application = flow_host(
         driver_for(target.store), flows, url=url, secret=secrets,

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from stepflow.cli.definitions import flows_of
+from stepflow.cli.extras import without_extra
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.output import Output
 from stepflow.drivers.port.commit import Owner
@@ -128,7 +129,7 @@ def _serve(
         from stepflow.server import app, read_tokens  # noqa: PLC0415 - optional packages
         from stepflow.server.serving import ServingProcess, check_address, check_tls, config_of  # noqa: PLC0415
     except ImportError as error:
-        raise StepflowError(f'serve needs more packages ({error}): pip install "stepflow[server]"') from error
+        raise without_extra("serve", "server", error) from error
     check_tls(certificate, key)
     check_address(host, port)
     _open_once(driver)

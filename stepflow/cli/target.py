@@ -12,6 +12,7 @@ import click
 from attrs import frozen
 
 from stepflow.cli.definitions import stages_of
+from stepflow.cli.extras import without_extra
 from stepflow.cli.output import Output
 from stepflow.cli.values import duration
 from stepflow.drivers.port.store import Driver
@@ -137,5 +138,5 @@ def remote_hosts(hosts: Sequence[str], path: Path | None) -> FlowCaller | None:
     try:
         from stepflow.remote import RemoteHosts  # noqa: PLC0415 - optional packages
     except ImportError as error:
-        raise StepflowError(f'--remote needs more packages ({error}): pip install "stepflow[remote]"') from error
+        raise without_extra("--remote", "remote", error) from error
     return RemoteHosts(hosts, secret=read_secrets(path))

@@ -6,9 +6,9 @@ import json
 
 import click
 
+from stepflow.cli.extras import without_extra
 from stepflow.cli.output import Output
 from stepflow.cli.values import Choice
-from stepflow.errors import StepflowError
 
 
 @click.command("token")
@@ -32,7 +32,7 @@ def command(name: str, scope: str, namespaces: tuple[str, ...], as_json: bool) -
     try:
         from stepflow.server import digest, new_secret  # noqa: PLC0415 - optional packages
     except ImportError as error:
-        raise StepflowError(f'token needs more packages ({error}): pip install "stepflow[server]"') from error
+        raise without_extra("token", "server", error) from error
     secret = new_secret()
     lines = [f"[{json.dumps(name)}]", f'sha256 = "{digest(secret)}"', f'scope = "{scope}"']
     if namespaces:

@@ -262,6 +262,7 @@ class AsyncEngine(AsyncFlowEngine):
                     if not jumps.to(due):
                         break
                     await session.leases.release_expired()
+        await session.look_unregistered()
         due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
         waiting, blocked = await session.reader.read(
             NotDueQuery(tuple(name for name in session.flows if name not in (TOPIC, HOST)), self._clock.now())

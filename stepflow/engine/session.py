@@ -109,8 +109,8 @@ class Session:
         self.committer = self._new_committer(loop)
         self.reader = reader = StoreReader(store, clock, lifetime, self._pool)
         self.executor, self.heartbeat = made.executor(clock, self.committer), Heartbeat(store, clock, notifier)
-        unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
-        self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, unadvanced)
+        self._unadvanced = Unadvanced(store, reader, clock, lifetime, owner.id, flows)
+        self._waiters = RunWaiters(store, reader, notifier, clock, lifetime, self._unadvanced)
         callers = CallersCommitter(self.committer, self.driver.url)
         forget_ids, cancels = self.pruner.forget_ids, made.canceller(store, clock, callers, notifier)
         self.client = made.client(store, clock, callers, notifier, reader, lifetime, self._waiters, forget_ids, cancels)
@@ -284,6 +284,11 @@ class Session:
                     await self._call(self.heartbeat.stop)
         finally:
             self.lifetime.work_ended()
+
+    async def look_unregistered(self) -> None:
+        """Warn once of an engine that has registered no flow, and calls no hosts, beside runs that nothing here advances."""
+        if self._remote is None:
+            await self._unadvanced.look_unregistered()
 
     async def begin_background(self) -> None:
         """Advance runs in the background until `end_background`, at the latest until the engine is closed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
@@ -81,13 +82,26 @@ def base(tmp_path_factory):
 
 
 def told(stepflow, url, args):
-    """What the verb prints, with the store's URL, times and ids that are made anew left out."""
+    """What the verb prints, with the store's URL, times and ids that are made anew left out; with `--json` stdout is JSON alone."""
     out = stepflow(*args, "--store", url)
+    if "--json" in args:
+        assert (len(documents(out)) > 0) >= (stepflow.code == 0), out
     text = "\n".join([f"exit {stepflow.code}", out, "--", stepflow.err])
     text = re.sub(r"(sqlite|https?)://[^\s,'\")\\]*[^\s,'\")\\:;]", "STORE", text)
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?", "TIME", text)
     text = re.sub(r"\b\d+(\.\d+)? ?(ms|s|seconds?)\b", "SPAN", text)
     return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|t\d+-[0-9a-f]+", "UUID", text)
+
+
+def documents(out):
+    """The JSON values that the text consists of: RFC 8259 has no NaN, and each begins in a line of its own."""
+    found, decoder = [], json.JSONDecoder(parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    while out := out.lstrip("\n"):
+        value, end = decoder.raw_decode(out)
+        assert out[end : end + 1] in ("\n", ""), out
+        found.append(value)
+        out = out[end:]
+    return found
 
 
 def listed(stepflow, store):

@@ -13,6 +13,7 @@ from schemathesis.specs.openapi import checks
 
 from stepflow import Engine
 from stepflow.drivers.registry import driver_for
+from stepflow.engine.instrument.request_trace import trace_given
 from stepflow.server.operator_api import routes
 from stepflow.server.operator_api.api import OPERATIONS
 from tests.http.served import Served
@@ -55,6 +56,16 @@ def test_the_document_is_one():
     assert described()["openapi"] == "3.1.0"
     named = [one["operationId"] for path in described()["paths"].values() for one in path.values()]
     assert sorted(named) == sorted(one.name for one in OPERATIONS)
+
+
+def test_each_call_that_changes_something_has_the_headers_of_its_trace():
+    headers = described()["components"]["parameters"]
+    assert {name: one["in"] for name, one in headers.items()} == {"traceparent": "header", "tracestate": "header"}
+    assert trace_given([headers["traceparent"]["example"]], [headers["tracestate"]["example"]]).keys() == headers.keys()
+    for methods in described()["paths"].values():
+        for method, one in methods.items():
+            named = {ref["$ref"].rpartition("/")[2] for ref in one["parameters"] if "$ref" in ref}
+            assert named == (headers.keys() if method == "post" else set())
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""Unadvanced: warns, once per wait, that a task waits for a run of a flow that no engine advances."""
+"""Unadvanced: warns, once per wait, that a task waits for a run of a flow that no engine advances, and once that an engine has registered no flow."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from itertools import islice
 from typing import Any, Protocol
 
 from stepflow.drivers.port.commit import Peer, Record
-from stepflow.drivers.port.queries import OwnerQuery
+from stepflow.drivers.port.queries import OwnerQuery, TallyQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.store_reader import StoreReader
+from stepflow.model.host import HOST
+from stepflow.model.lifecycle import Status
+from stepflow.model.topic import TOPIC
 
 AFTER_S = 4.0  # of waiting; less than the poll of waiters, which asks for the look
 AT_ONCE = 20  # runs that are loaded by one look; a later one goes on
+NAMED = 5  # flows that a warning names
+UNDONE = (Status.QUEUED, Status.SLEEPING, Status.WAITING, Status.BLOCKED)  # what a worker would have to do with
+INTERNAL = {HOST, TOPIC}  # flows of ours
 log = logging.getLogger("stepflow")
 
 
@@ -33,6 +39,7 @@ class Unadvanced:
     ) -> None:
         self._store, self._reader, self._clock, self._lifetime = store, reader, clock, lifetime
         self._own_id, self._flows = own_id, flows
+        self._told_unregistered = False
         self._waits: dict[Wait, float] = {}  # the oldest first, with the time from which they are looked at
 
     def add(self, wait: Wait) -> None:
@@ -60,6 +67,25 @@ class Unadvanced:
                 "no engine advances flow %r: result() of run %r%s waits for a worker; %s",
                 flow, runs[0], more, self._remedy(flow), extra={"event": "unadvanced", "run_id": runs[0], "flow": flow},
             )  # fmt: skip
+
+    async def look_unregistered(self) -> None:
+        """Log one warning in the life of the engine if it has registered no flow, and the store has runs that a worker would advance."""
+        if self._told_unregistered or self._flows.keys() - INTERNAL:
+            return
+        undone: dict[str, int] = {}
+        for one in await self._reader.read(TallyQuery(self._clock.now())):
+            if one.status in UNDONE and one.flow not in INTERNAL:
+                undone[one.flow] = undone.get(one.flow, 0) + one.count
+        if not undone:
+            return
+        self._told_unregistered = True
+        most = sorted(undone.items(), key=lambda item: (-item[1], item[0]))
+        named = [f"{count:,} of flow {flow!r}" for flow, count in most[:NAMED]]
+        named += [f"those of {len(most) - NAMED} more flows"] if len(most) > NAMED else []
+        log.warning(
+            "run_until_idle() advances no run: no flow is registered in this engine; the store has %s: call engine.register(FLOW) before",
+            ", ".join(named), extra={"event": "unregistered", "flows": [flow for flow, _count in most[:NAMED]]},
+        )  # fmt: skip
 
     def _read(self, ids: Sequence[str]) -> tuple[Sequence[Record | None], Sequence[Peer]]:
         return self._store.load(ids), self._store.read(OwnerQuery())

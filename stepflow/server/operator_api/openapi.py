@@ -40,6 +40,14 @@ REASONS = {
     503: "The store cannot be used, or the server is shutting down.",
     507: "The store is full.",
 }
+TRACE = {
+    "traceparent": (
+        "The trace of the caller, W3C Trace Context: a run that the call starts belongs to it. What is not well formed is ignored.",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    ),
+    "tracestate": ("What systems of tracing keep beside it; ignored without `traceparent`.", "vendor=value"),
+}
+"""Headers of calls that change something: what they say, and an example."""
 ALWAYS, WITH_BODY = (400, 401, 403, 429, 500, 503, 507), (408, 413, 415)
 PROBLEM: Schema = {
     "title": "Problem",
@@ -74,6 +82,7 @@ def document(operations: Sequence[Operation]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": components | {"Problem": PROBLEM},
+            "parameters": {name: _header(name, *told) for name, told in TRACE.items()},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
@@ -88,7 +97,8 @@ def _operation(one: Operation, references: dict[Any, Schema]) -> Schema:
         "tags": [one.kind],
         "summary": text.partition("\n")[0],
         "description": f"{text}\n\nNeeds the scope `{one.scope}`.{more}",
-        "parameters": [_parameter(one, name, schema) for name, schema in properties_of(one.query).items()],
+        "parameters": [_parameter(one, name, schema) for name, schema in properties_of(one.query).items()]
+        + ([{"$ref": f"#/components/parameters/{name}"} for name in TRACE] if one.method == "POST" else []),
         "responses": {
             "200": {"description": "Done.", "content": {JSON: {"schema": references[one.answer]}}},
             **{str(status): _refused(status) for status in statuses},
@@ -97,6 +107,10 @@ def _operation(one: Operation, references: dict[Any, Schema]) -> Schema:
     if one.body is not NoBody:
         made["requestBody"] = {"required": True, "content": {JSON: {"schema": references[one.body]}}}
     return made
+
+
+def _header(name: str, text: str, example: str) -> Schema:
+    return {"name": name, "in": "header", "schema": {"type": "string"}, "description": text, "example": example}
 
 
 def _of_queries(one: Operation) -> tuple[int, ...]:
