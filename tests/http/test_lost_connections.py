@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -24,56 +22,11 @@ from stepflow.drivers.registry import driver_for
 from stepflow.errors import OutcomeUnknown, RevMismatch, StoreError, Unavailable
 from stepflow.model.state import Transition
 from stepflow.testing.conformance.kit import FLOWS, NOW, creation, numbers
+from tests.http.cutting import Cutter
 from tests.http.served import Served
 from tests.ports import free_port, refusing_port
 
 LIMIT_S = 60
-
-
-class Cutter:
-    """A proxy that hands requests on, and cuts the connection instead of handing back an answer that `cuts` selects."""
-
-    def __init__(self, port: int, cuts: Callable[[bytes], bool]) -> None:
-        self._port, self._cuts = port, cuts
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self.cut = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _address = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._hand_on, args=(client,), daemon=True).start()
-
-    def _hand_on(self, client: socket.socket) -> None:
-        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._port)) as server:  # it may be down
-            while request := _message(client):
-                server.sendall(request)
-                answer = _message(server)
-                if self._cuts(request):
-                    self.cut += 1
-                    return
-                client.sendall(answer)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def _message(sock: socket.socket) -> bytes:
-    """One HTTP message with its body."""
-    raw = b""
-    while b"\r\n\r\n" not in raw:
-        if not (part := sock.recv(65536)):
-            return b""
-        raw += part
-    head, _blank, body = raw.partition(b"\r\n\r\n")
-    sizes = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-    while len(body) < int(sizes[0]):
-        body += sock.recv(65536)
-    return head + b"\r\n\r\n" + body
 
 
 def every_third(method: bytes) -> Callable[[bytes], bool]:

@@ -33,6 +33,14 @@ CODES = {
 """What a status means that comes without a code, e.g. from a proxy: nothing was done."""
 
 
+NOT_OURS = (200, 404, 405, 501)
+"""With these statuses a server answers that does not know our calls; a page for browsers comes with 200."""
+
+
+class OtherServer(StoreError):
+    """What answers is no stepflow server of this version."""
+
+
 class SessionGone(Exception):
     """The server does not know the session: it restarted, or has not heard of it for long.
 
@@ -44,8 +52,8 @@ class SessionGone(Exception):
         self.sent = sent
 
 
-class ServerClient:
-    """Posts calls to one server. Thread-safe; a forked child gets connections of its own."""
+class Connections:
+    """The connections to one server, and what is sent with each request. Thread-safe; a forked child gets connections of its own."""
 
     def __init__(self, url: str) -> None:
         """`url` is `http://TOKEN@host:port` or `https://...`; the token may be left out."""
@@ -54,9 +62,7 @@ class ServerClient:
             raise StoreError(f"{shown(url)!r}: write http://host:port or http://TOKEN@host:port")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.address = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
-        self._headers = {"content-type": "application/json"}
-        if parts.username:
-            self._headers["authorization"] = f"Bearer {unquote(parts.username)}"
+        self._headers = {"authorization": f"Bearer {unquote(parts.username)}"} if parts.username else {}
         self._pool, self._pid = self._new_pool(), os.getpid()
 
     def _new_pool(self) -> urllib3.PoolManager:
@@ -64,6 +70,36 @@ class ServerClient:
         return urllib3.PoolManager(
             num_pools=1, maxsize=CONNECTIONS, timeout=timeout, retries=False, headers=self._headers
         )
+
+    def post(self, path: str, body: bytes, content_type: str, wait_s: float = 0.0) -> urllib3.BaseHTTPResponse:
+        """The answer, which the server may take `wait_s` longer for. Raises HTTPError or OSError where there is none."""
+        if self._pid != os.getpid():
+            self._pool, self._pid = self._new_pool(), os.getpid()
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S + wait_s)
+        headers = {**self._headers, "content-type": content_type}
+        return self._pool.request("POST", f"{self.address}{path}", body=body, timeout=timeout, headers=headers)
+
+    def close(self) -> None:
+        """Close them."""
+        self._pool.clear()
+
+
+def trouble_of(error: Exception) -> tuple[bool, float]:
+    """Whether a request without an answer was sent, and how many seconds its failure took."""
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # a kind of ConnectTimeoutError that came at once
+        return False, 0.0
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return False, CONNECT_S
+    return True, READ_S if isinstance(error, urllib3.exceptions.ReadTimeoutError) else 0.0
+
+
+class ServerClient:
+    """Posts calls to one server. Thread-safe; a forked child gets connections of its own."""
+
+    def __init__(self, url: str) -> None:
+        """`url` is `http://TOKEN@host:port` or `https://...`; the token may be left out."""
+        self._connections = Connections(url)
+        self.address = self._connections.address
 
     def call(
         self,
@@ -86,14 +122,10 @@ class ServerClient:
         while True:
             try:
                 answer = self._post(method, body, wait_s)
-            except urllib3.exceptions.NewConnectionError as error:  # a kind of ConnectTimeoutError that came at once
-                trouble: Exception = error
-            except urllib3.exceptions.ConnectTimeoutError as error:
-                trouble = error
-                left_s -= CONNECT_S
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                trouble, sent = error, True
-                left_s -= READ_S if isinstance(error, urllib3.exceptions.ReadTimeoutError) else 0.0
+                trouble: Exception = error
+                was_sent, took_s = trouble_of(error)
+                sent, left_s = sent or was_sent, left_s - took_s
             else:
                 if answer.status == 410:
                     raise SessionGone(sent)
@@ -107,10 +139,7 @@ class ServerClient:
             left_s -= PAUSE_S
 
     def _post(self, method: str, body: bytes, wait_s: float) -> urllib3.BaseHTTPResponse:
-        if self._pid != os.getpid():
-            self._pool, self._pid = self._new_pool(), os.getpid()
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S + wait_s)
-        return self._pool.request("POST", f"{self.address}/stepflow.v1.Store/{method}", body=body, timeout=timeout)
+        return self._connections.post(f"/stepflow.v1.Store/{method}", body, "application/json", wait_s)
 
     def _value(self, answer: urllib3.BaseHTTPResponse) -> Any:
         try:
@@ -125,7 +154,9 @@ class ServerClient:
             raise TooLarge(f"{self.address}: {_message(answer)}: store large values elsewhere, and their keys here")
         hint = HINTS.get(answer.status, "; is it a stepflow server of this version?")
         text = f"{self.address} answered {answer.status}: {_message(answer)}{hint}"
-        error = ReadOnly(text) if answer.status == 403 else StoreError(text)
+        known = isinstance(value, dict) and "code" in value
+        kind = OtherServer if answer.status in NOT_OURS and not known else StoreError
+        error = ReadOnly(text) if answer.status == 403 else kind(text)
         if answer.status in CODES:
             told = value.get("code") if isinstance(value, dict) else None
             error.code = told if isinstance(told, str) else CODES[answer.status]
@@ -133,7 +164,7 @@ class ServerClient:
 
     def close(self) -> None:
         """Close the connections."""
-        self._pool.clear()
+        self._connections.close()
 
 
 def _message(answer: urllib3.BaseHTTPResponse) -> str:

@@ -1,4 +1,4 @@
-"""HttpDriver: a store that a stepflow server serves."""
+"""HttpDriver: a store that a stepflow server serves, or a flowstate server, as far as its protocol goes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from stepflow.drivers.http.client import ServerClient, shown
+from stepflow.drivers.http.client import OtherServer, ServerClient, shown
 from stepflow.drivers.http.codec import dump, dump_error, load
+from stepflow.drivers.http.flowstate.client import FlowstateClient
+from stepflow.drivers.http.flowstate.session import FlowstateMaintenance, FlowstateStore
 from stepflow.drivers.http.session import HttpStore
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
@@ -20,27 +22,55 @@ from stepflow.errors import StepflowError
 class HttpDriver(Driver):
     """The store behind `http://host:port`, `https://host`, or `http://TOKEN@host:port`.
 
-    It has no transactions that a caller could join, or that a function of the user could write in.
+    A server that knows the calls of stepflow is sent these; to one that knows only those of flowstate.v1 the session speaks
+    that, and refuses what it has no place for. No transaction of a caller, or of a user's function, reaches either.
     """
 
     def __init__(self, url: str) -> None:
         self.url = shown(url)
         self._given = url
+        self._flowstate = False  # as far as this driver knows
         ServerClient(url).close()  # a wrong URL is refused here
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:
         """Open a session on the server."""
-        return HttpStore(ServerClient(self._given), namespace, owner, now)
+        client = ServerClient(self._given)
+        try:
+            store: Store = HttpStore(client, namespace, owner, now)
+        except OtherServer:
+            client.close()
+            if not self._speaks_flowstate():
+                raise
+            self._flowstate = True
+            store = FlowstateStore(FlowstateClient(self._given), namespace, owner, now)
+        else:
+            self._flowstate = False
+        return store
+
+    def _speaks_flowstate(self) -> bool:
+        client = FlowstateClient(self._given)
+        try:
+            return client.speaks()
+        finally:
+            client.close()
 
     def maintenance(self, namespace: str) -> Maintenance:
-        """Upkeep, done by the server."""
+        """Upkeep, done by the server; one that speaks flowstate.v1 alone has none."""
+        if self._flowstate:
+            return FlowstateMaintenance(FlowstateClient(self._given))
         return HttpMaintenance(ServerClient(self._given), namespace)
 
-    def note_change(self, namespace: str, note: ChangeNote) -> EndNote:
-        """Two calls: one now, one when the change has ended."""
+    def note_change(self, namespace: str, note: ChangeNote) -> EndNote | None:
+        """Two calls: one now, one when the change has ended. None for a server that has no audit."""
         client, note_id = ServerClient(self._given), secrets.token_hex(16)
         plain = {"verb": note.verb, "kind": note.kind, "target": note.target, "arguments": dict(note.arguments)}
-        client.call("begin_note", {"id": note_id, "namespace": namespace, **plain})
+        try:
+            client.call("begin_note", {"id": note_id, "namespace": namespace, **plain})
+        except OtherServer:
+            client.close()
+            if self._speaks_flowstate():
+                return None
+            raise
 
         def end(error: BaseException | None, result: Mapping[str, Any]) -> None:
             refused = dump_error(error) if isinstance(error, StepflowError) else None
@@ -51,12 +81,16 @@ class HttpDriver(Driver):
 
         return end
 
-    def notes(self, namespace: str, facts: Mapping[str, str], limit: int, cursor: str | None) -> NotePage:
-        """What the server answers."""
+    def notes(self, namespace: str, facts: Mapping[str, str], limit: int, cursor: str | None) -> NotePage | None:
+        """What the server answers; None from one that has no audit."""
         client = ServerClient(self._given)
         asked = {"namespace": namespace, "facts": dict(facts), "limit": limit, "cursor": cursor}
         try:
             return NotePage(**client.call("list_notes", asked))
+        except OtherServer:
+            if self._speaks_flowstate():
+                return None
+            raise
         finally:
             client.close()
 
