@@ -291,7 +291,7 @@ class ThreadPool:
         with self._lock:
             if not came:
                 self._running.pop()
-            if self._closed and (self._steps or not self._ready):
+            if self._closed and (self._steps or self._running or not self._ready):
                 found: Literal["work", "nothing", "quick", "end"] = "end"
             elif self._running or not self._has_work():
                 found = "nothing"

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stepflow.drivers.port.background import join
+from stepflow.engine import thread_pool
 from stepflow.engine.thread_pool import ThreadPool
 
 WAIT_S = 60.0
@@ -26,11 +28,11 @@ def switches(request: pytest.FixtureRequest) -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def in_pool(test: Callable[[ThreadPool], None]) -> None:
+def in_pool(test: Callable[[ThreadPool], None], *, steps: bool = True, most: int | None = None) -> None:
     """Run a test in a thread beside an event loop that has a pool."""
 
     async def work() -> None:
-        pool = ThreadPool(asyncio.get_running_loop(), "x", steps=True)
+        pool = ThreadPool(asyncio.get_running_loop(), "x", steps=steps, most=most)
         try:
             await asyncio.to_thread(test, pool)
         finally:
@@ -128,3 +130,31 @@ def test_a_pool_is_busy_until_its_threads_park():
         raise AssertionError("the thread did not park")
 
     in_pool(test)
+
+
+def test_a_closed_pool_of_other_work_does_what_it_was_given(monkeypatch: pytest.MonkeyPatch):
+    """No thread parks once the pool is closed: `close` waits for all of them."""
+    done: list[int] = []
+    joined: list[bool] = []
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def join_both(thread: threading.Thread) -> bool:
+        go_on.set()
+        joined.append(join(thread))
+        return joined[-1]
+
+    def block() -> None:
+        begun.release()
+        go_on.wait(WAIT_S)
+
+    def test(pool: ThreadPool) -> None:
+        for _ in range(2):
+            pool.push_to_threads(block)
+            assert begun.acquire(timeout=WAIT_S)
+        for number in range(8):
+            pool.push_to_threads(partial(done.append, number))
+        pool.close()
+
+    monkeypatch.setattr(thread_pool, "join", join_both)
+    in_pool(test, steps=False, most=2)
+    assert (sorted(done), set(joined)) == (list(range(8)), {True})
