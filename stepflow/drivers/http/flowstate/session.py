@@ -43,6 +43,7 @@ from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.step import Member, answer, whole
 from stepflow.drivers.port.store import Maintenance, Query, Store
 from stepflow.errors import ReadOnly, RevMismatch, StepflowError, StoreError
+from stepflow.model import host
 from stepflow.model.recovery import TRIED, max_attempts, tried
 from stepflow.model.state import State, Transition
 
@@ -125,8 +126,16 @@ class FlowstateStore(Store):
             return []
         with self._lock:
             self._follower.look(flows, now)
-            claims = [self._claim(key, now) for key in self._queue.due(flows, now, limit, skip)]
-        return [claim for claim in claims if claim is not None]
+            claims: list[Claim] = []
+            for key in self._queue.due(flows, now, limit, skip):
+                try:
+                    claim = self._claim(key, now)
+                except StoreError:
+                    if claims:  # an error would lose them; it comes again with the next claim
+                        break
+                    raise
+                claims += [] if claim is None else [claim]
+            return claims
 
     def _claim(self, key: str, now: int) -> Claim | None:
         entry = self._queue.entries[key]
@@ -189,8 +198,10 @@ class FlowstateStore(Store):
                 return [() for _ in query.ids]
             case NotDueQuery():
                 return self._not_due(query)
-            case RunQuery(status=("running",)):
-                return self._held()
+            case RunQuery(status=("running",), order="id", ascending=True, flow=None, labels=None):
+                return self._held(query)
+            case RunQuery(status=("running",), flow=host.HOST):
+                return []  # a host registers itself as a run
             case _:
                 raise self._refusal("lists of runs, counts and owners")
 
@@ -200,10 +211,13 @@ class FlowstateStore(Store):
         later = sum(not row.owner and row.due > query.now and not row.blocked for row in rows)
         return [later, sum(row.blocked != "" for row in rows)]
 
-    def _held(self) -> list[Record]:
-        """The claims of this session."""
+    def _held(self, query: RunQuery) -> list[Record]:
+        """The claims of this session on States, by id."""
         with self._lock:
-            return [_record(entry) for entry in self._queue.entries.values() if entry.row.owner]
+            entries = self._queue.entries.values()
+            held = [_record(entry) for entry in entries if entry.row.owner and entry.delay is None]
+        found = sorted((record for record in held if query.is_next(query.key_of(record))), key=query.key_of)
+        return found[: query.limit]
 
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         """As far as this session knows, which follows the log if it has flows."""
@@ -225,16 +239,21 @@ class FlowstateStore(Store):
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """The protocol tells of nothing: the newest revision is asked for again and again. The token is that revision."""
-        left_s = timeout_s
+        left_s, head = timeout_s, token
         while not self._closed.is_set():
-            head = self._reads.newest()
+            try:
+                head = self._reads.newest()
+            except StoreError:
+                if self._closed.is_set():  # meanwhile
+                    break
+                raise
+            if head != token:
+                self._follower.hurry()
             if head != token or left_s <= 0:
-                if head != token:
-                    self._follower.hurry()
-                return head
+                break
             self._closed.wait(min(POLL_S, left_s))
             left_s -= POLL_S
-        return token
+        return head
 
     def _refusal(self, what: str) -> StoreError:
         return unsupported(self._client.address, what)
