@@ -11,6 +11,7 @@ import pytest
 from stepflow import AsyncEngine, MemoryDriver, named
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
+from stepflow.engine.commit.inbox import MAX_BATCH, MORE, Inbox
 from stepflow.engine.commit.pending import CalledBack
 from stepflow.engine.last_work import MayBlock
 from stepflow.engine.thread_pool import ThreadPool
@@ -153,6 +154,18 @@ def test_what_is_posted_after_the_end_is_refused():
         assert "closed" in str(answers[0])
 
     with_committer(test)
+
+
+def test_what_is_sent_is_written_beside_as_many_steps_as_a_batch_takes():
+    """Thousands of quick steps would keep claims, starts and cancels waiting until their runs end."""
+    inbox = Inbox()
+    inbox.posted.extend(CalledBack(create(f"posted-{number}"), lambda _result: None) for number in range(2 * MAX_BATCH))
+    sent = CalledBack(create("sent"), lambda _result: None)
+    inbox.sent.extend([sent, None])
+    batch, after = inbox.gather([])
+    assert (len(batch), batch[-1], after) == (MAX_BATCH + 1, sent, MORE)
+    batch, after = inbox.gather([])
+    assert (len(batch), after) == (MAX_BATCH, None)
 
 
 def group(committer: Committer) -> GroupCommitter:

@@ -40,7 +40,7 @@ class Inbox:
             while len(batch) < MAX_BATCH:
                 batch.append(posted.popleft())
         with suppress(IndexError):
-            while len(batch) < MAX_BATCH:
+            while True:  # one at least: steps may post a full batch again and again
                 item = sent.popleft()
                 if item is None or isinstance(item, Job):
                     return batch, item
@@ -48,6 +48,8 @@ class Inbox:
                     batch += item
                 else:
                     batch.append(item)
+                if len(batch) >= MAX_BATCH:
+                    break
         return batch, MORE
 
     def empty(self) -> Iterator[Entry | Job]:
