@@ -289,22 +289,20 @@ class ThreadPool:
     def _look(self, parked: threading.Lock, came: bool) -> Literal["work", "nothing", "quick", "end"]:
         """What there is for a thread that has come, or that another one shall take the place of."""
         with self._lock:
-            if not came:
+            if came:  # before it looks at what runs: a thread that begins to block after that look wakes another one
+                self._waking = False
+            else:
                 self._running.pop()
             if self._closed and (self._steps or self._running or not self._ready):
-                found: Literal["work", "nothing", "quick", "end"] = "end"
-            elif self._running or not self._has_work():
-                found = "nothing"
+                return "end"
+            if self._running or not self._has_work():
                 self._idle.append(parked)
-            elif came and self._returned != self._seen:  # what another one calls is quick: it is not kept from its work
-                self._seen = self._returned
+                return "nothing"
+            if came and self._returned != self._seen:  # what another one calls is quick: it is not kept from its work
+                self._waking, self._seen = True, self._returned
                 return "quick"
-            else:
-                found = "work"
-                self._running.append(None)
-            if came:
-                self._waking = False
-            return found
+            self._running.append(None)
+            return "work"
 
     def _do_ready(self) -> None:
         """Do what is ready, and the last work behind it, until nothing is left or another thread runs, too."""

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -158,3 +159,64 @@ def test_a_closed_pool_of_other_work_does_what_it_was_given(monkeypatch: pytest.
     monkeypatch.setattr(thread_pool, "join", join_both)
     in_pool(test, steps=False, most=2)
     assert (sorted(done), set(joined)) == (list(range(8)), {True})
+
+
+class Wanted:
+    """The lock of a pool, which tells that a thread wants it."""
+
+    def __init__(self) -> None:
+        self._lock, self.wanted = threading.Lock(), threading.Event()
+
+    def __enter__(self) -> None:
+        self.wanted.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+class Parking(list[Any]):
+    """The parked threads of a pool; the first one parks when `before` returns."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        super().__init__()
+        self._before: Callable[[], None] | None = before
+
+    def append(self, parked: Any) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before()
+        super().append(parked)
+
+
+def test_a_work_that_begins_to_block_while_a_thread_parks_keeps_none_waiting(monkeypatch: pytest.MonkeyPatch):
+    """That thread saw the work running; the work must not take it for one that comes."""
+
+    def test(pool: ThreadPool) -> None:
+        lock, parks, done = Wanted(), threading.Event(), threading.Event()
+
+        def block_now() -> None:
+            lock.wanted.clear()
+            parks.set()
+            assert lock.wanted.wait(WAIT_S)
+
+        def work() -> None:
+            pool.push_marked(done.set)
+            with lock:
+                pool._wake()  # as a work that begins to block beside this one
+            assert parks.wait(WAIT_S)
+            pool.begin_blocking()
+            lock.wanted.set()  # if it did not wake a thread, for which it needs the lock
+            kept.append(not done.wait(WAIT_S))
+            pool.end_blocking()
+            ended.set()
+
+        kept: list[bool] = []
+        ended = threading.Event()
+        monkeypatch.setattr(pool, "_lock", lock)
+        monkeypatch.setattr(pool, "_idle", Parking(block_now))
+        pool.push_marked(work)
+        assert ended.wait(2 * WAIT_S)
+        assert kept == [False]
+
+    in_pool(test)
