@@ -95,23 +95,23 @@ def test_a_pool_with_a_limit_starts_no_thread_more_and_does_all_work():
 
 def test_many_reads_at_once_share_a_limited_number_of_threads(monkeypatch):
     monkeypatch.setattr(session, "READERS", 3)
-    begun, go_on, load = threading.Semaphore(0), threading.Event(), MemoryStore.load
+    begun, go_on, read = threading.Semaphore(0), threading.Event(), MemoryStore.read
 
-    def slow(self: MemoryStore, ids: Any) -> Any:
+    def slow(self: MemoryStore, query: Any) -> Any:
         begun.release()
         go_on.wait(WAIT_S)
-        return load(self, ids)
+        return read(self, query)
 
     async def test() -> None:
         async with AsyncEngine(MemoryDriver()) as engine:
             run = await engine.start(named("f").do("a", lambda: None).compile())
-            monkeypatch.setattr(MemoryStore, "load", slow)
-            infos = [asyncio.create_task(run.info()) for _task in range(20)]
+            monkeypatch.setattr(MemoryStore, "read", slow)
+            found = [asyncio.create_task(run.history()) for _task in range(20)]
             for _thread in range(3):
                 assert await asyncio.to_thread(begun.acquire, timeout=WAIT_S)
             assert len(threads_of("stepflow-reader")) == 3
             go_on.set()
-            assert {info.id for info in await asyncio.wait_for(asyncio.gather(*infos), WAIT_S)} == {run.id}
+            assert {len(entries) for entries in await asyncio.wait_for(asyncio.gather(*found), WAIT_S)} == {1}
 
     asyncio.run(test())
 

@@ -15,6 +15,7 @@ SHARED = {
     "creation",
     "deferred_signals",
     "futures",
+    "grouped",
     "health",
     "hidden_loop",
     "inside_transaction",

@@ -250,7 +250,7 @@ class Client:
 
     async def first(self, run_id: str) -> Revision | None:
         """The first revision of a run; None if there is none."""
-        found: Sequence[Revision] = await self.reader.read(HistoryQuery(run_id, limit=1))
+        found: Sequence[Revision] = await self.reader.read_brief(HistoryQuery(run_id, limit=1))
         return found[0] if found else None
 
     def planned_event(self, run_id: str, name: str, payload: Any, event_id: str) -> Event:

@@ -78,7 +78,7 @@ class Pauses:
 
     async def names(self) -> frozenset[str]:
         """Their names."""
-        return frozenset(one.flow for one in await self._reader.read(PausedFlowsQuery()))
+        return frozenset(one.flow for one in await self._reader.read_brief(PausedFlowsQuery()))
 
 
 def flow_name(flow: object, call: str) -> str:
