@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +15,8 @@ from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Driver, Maintenance, Store
-from stepflow.engine.clock import Clock
+from stepflow.engine.clock import Clock, SystemClock
+from stepflow.engine.worker import retention
 from stepflow.engine.worker.retention import Pruner
 from stepflow.testing import VirtualClock
 from tests.engine.flows import Flaky, Order, chain
@@ -147,6 +149,45 @@ def test_a_worker_that_may_not_prune_is_well_and_says_so_once(store, caplog):
             assert engine.health().ok
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == ["old runs are not pruned from here: only others may prune"]
+
+
+class Hanging(Swept):
+    """A piece takes until `go_on`; tells when its pruning was closed."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(driver)
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:
+        try:
+            self.begun.set()
+            self.go_on.wait(60)
+            yield Pruned(1, 1)
+            yield Pruned(1, 1)
+        finally:
+            self.over.set()
+
+
+def test_a_pruning_that_is_cancelled_while_a_piece_hangs_ends_and_is_closed_behind_the_piece(store, monkeypatch):
+    """For long after a cancellation a server may not answer; a worker that stops waits for the end of its pruning."""
+    monkeypatch.setattr(retention, "LAST_PIECE_S", 0.0)
+    hanging = Hanging(store)
+
+    async def test() -> None:
+        pruner = Pruner(hanging.maintenance, "", SystemClock(), timedelta(days=1))
+        task = asyncio.create_task(pruner.run())
+        try:
+            assert await asyncio.to_thread(hanging.begun.wait, 60)
+            task.cancel()
+            await asyncio.wait([task], timeout=60)
+            assert task.cancelled()
+            assert pruner.guard.health.failures == 0
+            assert not hanging.over.is_set()
+        finally:
+            hanging.go_on.set()
+        assert await asyncio.to_thread(hanging.over.wait, 60)
+
+    asyncio.run(test())
 
 
 def test_an_id_that_is_kept_is_not_done_again_and_says_why(store, clock):

@@ -5,6 +5,7 @@ It lives beside the port because drivers and the engine both run threads, and dr
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from threading import Thread
@@ -79,15 +80,30 @@ class Guard:
                 self.succeeded()
 
     async def run_task(self, turn: Callable[[], Awaitable[bool]], sleep: Callable[[float], Awaitable[object]]) -> None:
-        """The body of a task: the same; what is no Exception, such as CancelledError, ends it."""
+        """The body of a task: the same; what is no Exception, such as CancelledError, ends it.
+
+        So does a cancellation that the turn lost: one that its clean-up replaced by an error, or that it caught.
+        """
+        cancels = _cancels()
         while True:
             try:
                 if not await turn():
                     return
-            except Exception as error:  # noqa: BLE001 - nothing else may end the task; logged
-                await sleep(self.failed(error))
+            except Exception as error:  # nothing else may end the task; logged
+                pause_s = self.failed(error)
+                if _cancels() > cancels:
+                    raise asyncio.CancelledError from error
+                await sleep(pause_s)
             else:
                 self.succeeded()
+                if _cancels() > cancels:
+                    raise asyncio.CancelledError
+
+
+def _cancels() -> int:
+    """How often this task was asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 def _text(error: BaseException) -> str:

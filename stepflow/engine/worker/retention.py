@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -73,10 +74,10 @@ class Pruner:
         now, keep_ids = self._clock.now(), self._keep_ids
         keep_until = 0 if keep_ids is None else now + microseconds(keep_ids)
         before, total = now - microseconds(older_than), Pruned()
-        pieces = self._maintenance(self._namespace).pruning(before, MANY, now=now, keep_until=keep_until)
+        pieces = _Pieces(self._maintenance(self._namespace).pruning(before, MANY, now=now, keep_until=keep_until))
         try:
             began = self._clock.monotonic()
-            while (piece := await self._call(lambda: next(pieces, None))) is not None:
+            while (piece := await self._call(pieces.make)) is not None:
                 total += piece
                 if report is not None:
                     report(total.runs, total.revisions)
@@ -84,16 +85,16 @@ class Pruner:
                     await asyncio.sleep(min((self._clock.monotonic() - began) * PAUSE, LONGEST_PAUSE_S))
                 began = self._clock.monotonic()
         finally:
-            await self._call(lambda: _close(pieces))
+            await self._call(pieces.close)
         return total
 
     async def forget_ids(self) -> None:
         """Delete some of the kept ids whose time is over, the oldest first: those of one transaction."""
-        pieces = self._maintenance(self._namespace).pruning(0, 0, now=self._clock.now())
+        pieces = _Pieces(self._maintenance(self._namespace).pruning(0, 0, now=self._clock.now()))
         try:
-            await self._call(lambda: next(pieces, None))
+            await self._call(pieces.make)
         finally:
-            await self._call(lambda: _close(pieces))
+            await self._call(pieces.close)
 
     async def _call(self, fn: Callable[[], T]) -> T:
         """Call a function that uses the store in a thread; one that has begun comes to its end before a cancellation goes on."""
@@ -107,7 +108,35 @@ class Pruner:
             raise
 
 
-def _close(pieces: Iterator[Pruned]) -> None:
-    close = getattr(pieces, "close", None)
-    if close is not None:
-        close()
+class _Pieces:
+    """The pieces of one pruning. They are made and closed in threads; a thread whose piece hangs is not waited for, and closes them then."""
+
+    def __init__(self, pieces: Iterator[Pruned]) -> None:
+        self._pieces, self._changing = pieces, threading.Lock()
+        self._making = self._closed = False
+
+    def make(self) -> Pruned | None:
+        """The next piece; None if there is none, or if they were closed."""
+        with self._changing:
+            if self._closed:
+                return None
+            self._making = True
+        try:
+            return next(self._pieces, None)
+        finally:
+            with self._changing:
+                self._making, closed = False, self._closed
+            if closed:
+                self._end()
+
+    def close(self) -> None:
+        """Make no more of them; what the iterator holds goes now, or with the end of the piece that is being made."""
+        with self._changing:
+            self._closed, making = True, self._making
+        if not making:
+            self._end()
+
+    def _end(self) -> None:
+        close = getattr(self._pieces, "close", None)  # of a generator
+        if close is not None:
+            close()
