@@ -14,7 +14,8 @@ from stepflow import AsyncEngine, MemoryDriver, named
 from stepflow.drivers.memory.session import MemoryStore
 from stepflow.drivers.port.commit import HeartbeatReply, Owner, Release
 from stepflow.engine import session
-from stepflow.engine.membership.heartbeat import OVERDUE_S
+from stepflow.engine.membership.heartbeat import OVERDUE_S, Heartbeat
+from stepflow.engine.membership.notifier import Notifier
 from stepflow.errors import Unavailable
 from tests.engine.clocks import ManualClock
 from tests.engine.heard import heard
@@ -168,3 +169,40 @@ def test_an_engine_that_was_taken_for_dead_drops_what_it_held() -> None:
         assert tries == [0, 1]
 
     asyncio.run(test())
+
+
+def test_a_store_that_wants_no_beat_for_long_does_not_make_an_idle_engine_overdue() -> None:
+    """A worker whose heartbeat is overdue claims nothing."""
+
+    class Waits(threading.Event):
+        """Moves the clock instead of waiting."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            clock.leap(timeout)
+            return self.is_set()
+
+    clock, overdue = ManualClock(), list[bool]()
+    store = MemoryDriver().connect("", Owner("me", "host", 1), clock.now())
+    real = store.beat
+
+    def beat(*args: Any, **options: Any) -> HeartbeatReply:
+        overdue.append(heartbeat.overdue)
+        if len(overdue) == 9:
+            ended.set()
+            heartbeat._stop.set()
+        return evolve(real(*args, **options), rest_s=3600.0)
+
+    async def test() -> None:
+        nonlocal heartbeat
+        heartbeat = Heartbeat(store, clock, Notifier(asyncio.get_running_loop()))
+        heartbeat._woken = Waits()
+        heartbeat.start(lambda: False)
+        assert await asyncio.to_thread(ended.wait, WAIT_S)
+        heartbeat.stop()
+
+    heartbeat: Heartbeat
+    ended = threading.Event()
+    store.beat = beat  # type: ignore[method-assign]
+    asyncio.run(test())
+    assert overdue == [False] * 9

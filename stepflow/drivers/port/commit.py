@@ -278,8 +278,8 @@ class HeartbeatReply:
     `reclaimed` is true once after others took this owner, which lives, for dead: its claims from before are lost, and the
     crashes that were counted for it are taken back. A store in which that cannot happen never says so. `time` is the store's
     time, as `Store.time` gives it. `rest_s` is how many seconds an engine that holds nothing may let pass until its next beat: no
-    other owner holds anything either, and the store tells of changes. It is less than 5 s: an engine that has not beaten for so long claims
-    nothing. None: others may hold runs, or the store does not know.
+    other owner holds anything either, and the store tells of changes. More than 4 s count as 4: an engine that has not beaten for
+    5 s claims nothing. None: others may hold runs, or the store does not know.
     """
 
     peers: tuple[Peer, ...] = ()

@@ -16,6 +16,7 @@ from stepflow.engine.membership.notifier import Notifier
 BEAT_S = 0.5  # while claims are held
 LOOK_S = 0.7  # otherwise: others may have died; longer if the store says that none of them holds anything
 OVERDUE_S = 5.0  # without a beat: others take over after 10 s
+LONGEST_REST_S = OVERDUE_S - 1.0  # between two beats, whatever the store says
 DOUBT_S = 0.1  # while the store is about to find out that one did
 LONGEST_PAUSE_S = 1.0  # after failures: peers take over from an owner that is silent for 10 s
 log = logging.getLogger("stepflow")
@@ -55,7 +56,7 @@ class Heartbeat:
                 log.warning("taking over from %d dead owner(s): %s", len(dead), ", ".join(dead))
                 self._store.beat(self._clock.now(), dead, mono)
             self.verdicts = {id_: v for id_, v in verdicts.items() if v != "dead"}
-            self._rest_s = reply.rest_s
+            self._rest_s = None if reply.rest_s is None else min(reply.rest_s, LONGEST_REST_S)
         self._notifier.heartbeat(reply, bool(dead))
 
     def start(self, busy: Callable[[], bool]) -> float | None:
