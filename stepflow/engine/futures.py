@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+from stepflow.drivers.port.background import refused_thread
+
 T = TypeVar("T")
 Outcome = tuple[T | None, KeyboardInterrupt | None]
 LOOK_UP_S = 0.5
@@ -38,9 +40,11 @@ async def off_loop(work: Callable[[], T]) -> T:
     try:
         return await asyncio.to_thread(work)
     except RuntimeError as error:
-        if "shutdown" not in str(error):
-            raise
-        return work()
+        if "shutdown" in str(error):
+            return work()
+        if "start new thread" in str(error):
+            raise refused_thread("work that takes long", error) from error
+        raise
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -25,7 +25,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from stepflow.drivers.port.background import JOIN_S, join
+from stepflow.drivers.port.background import JOIN_S, join, start_thread
 from stepflow.engine.caller_loop import CallerLoop, FirstStep, StepThreads
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.deferred_signals import DeferredSignals, user_code
@@ -38,7 +38,7 @@ from stepflow.engine.futures import (
     uninterrupted,
     value_of,
 )
-from stepflow.engine.hidden_loop import hidden_loop, run_inline
+from stepflow.engine.hidden_loop import HiddenLoop, hidden_loop, run_inline
 from stepflow.engine.lifetime import CLOSED
 from stepflow.errors import StepflowError
 
@@ -177,9 +177,11 @@ class LoopThread:
         if running_loop() is None:
             self._end()
         else:  # another loop runs in this thread
-            ending = threading.Thread(target=self._end, name="stepflow-loop-end", daemon=True)
-            ending.start()
-            join(ending)
+            try:
+                join(start_thread(self._end, "stepflow-loop-end", "the end of the event loop of this engine"))
+            except StepflowError:
+                with HiddenLoop():
+                    self._end()
 
     def _end(self) -> None:
         """Run the loop once more, in this thread."""
@@ -301,7 +303,7 @@ class LoopThread:
             if broken and not task.done():
                 self._loop.call_soon_threadsafe(task.cancel)
             if not self._closing and not self._threaded and self._loop.has_tasks(task):
-                with suppress(RuntimeError):  # no thread can be started: the tasks go on with the next call
+                with suppress(StepflowError):  # no thread can be started: the tasks go on with the next call
                     self._hand_over()
             if not broken and not task.done():
                 future = future_of(task, self._loop)
@@ -333,7 +335,7 @@ class LoopThread:
             self._take_back_soon()
 
     def _hand_over(self) -> None:
-        """Let the thread run the loop; with `_changed` held. RuntimeError if the system gives no thread."""
+        """Let the thread run the loop; with `_changed` held. StepflowError if the system gives no thread."""
         if self._threaded:
             return
         if self._thread is None:
@@ -358,17 +360,14 @@ class LoopThread:
     def _watch(self) -> None:
         """The caller begins a step: let the thread see how long it lasts."""
         if self._thread is None or self._parked:
-            with self._changed:
-                if self._thread is None:
-                    with suppress(RuntimeError):  # no thread can be started: the step keeps the loop
-                        self._start()
+            with self._changed, suppress(StepflowError):  # if no thread can be started the step keeps the loop
                 self._parked = False
                 self._changed.notify_all()
+                if self._thread is None:
+                    self._start()
 
     def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="stepflow-loop", daemon=True)
-        thread.start()
-        self._thread = thread
+        self._thread = start_thread(self._run, "stepflow-loop", "the event loop of this engine")
 
     def _run(self) -> None:
         """The thread: run the loop when it is handed over; else look whether the caller's step lasts."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, MemoryDriver, StepflowError, StoreError, named
+from stepflow import AsyncEngine, Engine, MemoryDriver, StepflowError, StoreError, named
 from stepflow.drivers.memory.session import MemoryStore
 from stepflow.engine import session
 from stepflow.engine.commit.committer import Committer
@@ -20,15 +21,15 @@ from tests.engine.heard import heard
 WAIT_S = 60.0
 
 
+def refused(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.fixture
 def no_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From now on the system refuses new threads, until the result is called."""
-
-    def refuse(_thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     start = threading.Thread.start
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", refused)
     return lambda: monkeypatch.setattr(threading.Thread, "start", start)
 
 
@@ -58,6 +59,58 @@ def test_threads_that_run_take_the_work_of_one_that_could_not_be_started(no_thre
         assert await asyncio.wait_for(second, WAIT_S) == 2
         await first
         pool.close()
+
+    asyncio.run(test())
+
+
+NO_THREAD = (
+    r"the system starts no thread for .* \(can't start new thread\): raise its limit of threads \(ulimit -u, pids"
+)
+
+
+def test_a_caller_that_needs_the_loop_beside_another_one_is_told_that_no_thread_can_be_started(monkeypatch):
+    """The refused call is not made, the other one goes on, and the same call succeeds when threads can be started again."""
+    flow = named("f").do("a", lambda: None).compile()
+    with Engine(MemoryDriver()) as engine:
+        engine.register(flow)
+        run = engine.start(flow, id="first")
+
+        async def calls_twice() -> None:  # beside a loop that runs, so that the engine's needs a thread
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refused)
+                for call in (run.result, lambda: engine.start(flow, id="second")):
+                    with pytest.raises(StepflowError, match=NO_THREAD):
+                        call()
+            assert [one.id for one in engine.runs()] == ["first"]
+
+        asyncio.run(calls_twice())
+        assert engine.run_until_idle().completed == 1
+        assert run.result() is None
+
+
+def test_an_engine_is_closed_beside_a_running_loop_though_no_thread_can_be_started(monkeypatch):
+    async def test() -> None:
+        engine = Engine(MemoryDriver())
+        engine.__enter__()
+        loop = engine._loop_thread._loop
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refused)
+            engine._loop_thread.close()
+        assert loop.is_closed()
+        assert asyncio.get_running_loop().is_running()
+        await asyncio.sleep(0)  # which goes on
+
+    asyncio.run(test())
+
+
+def test_a_pruning_for_which_no_thread_can_be_started_says_so(monkeypatch):
+    async def test() -> None:
+        async with AsyncEngine(MemoryDriver()) as engine:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refused)
+                with pytest.raises(StepflowError, match=NO_THREAD):
+                    await engine.prune(timedelta(days=1))
+            assert await engine.prune(timedelta(days=1)) == 0
 
     asyncio.run(test())
 

@@ -12,7 +12,7 @@ from threading import Thread
 
 from attrs import frozen
 
-from stepflow.errors import StoreError, Unavailable
+from stepflow.errors import StepflowError, StoreError, Unavailable
 from stepflow.model.error_text import kind_of, loggable, message_of
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -108,6 +108,24 @@ def _cancels() -> int:
 
 def _text(error: BaseException) -> str:
     return f"{kind_of(error)}: {message_of(error)}"
+
+
+def start_thread(run: Callable[[], object], name: str, what: str) -> Thread:
+    """A daemon thread that runs; StepflowError if the system starts none for `what`."""
+    thread = Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:
+        raise refused_thread(what, error) from error
+    return thread
+
+
+def refused_thread(what: str, error: BaseException) -> StepflowError:
+    """What is raised if the system starts no thread for `what`."""
+    return StepflowError(
+        f"the system starts no thread for {what} ({error}): raise its limit of threads (ulimit -u, pids of the container) or of"
+        " memory, or call again when other threads have ended; what is stored stays as it is"
+    )
 
 
 def join(thread: Thread, timeout_s: float = JOIN_S) -> bool:
