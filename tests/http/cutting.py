@@ -10,11 +10,11 @@ from contextlib import suppress
 
 class Cutter:
     """A proxy that hands requests on. It cuts the connection instead of handing back an answer that `cuts` selects, and instead
-    of handing on a request that `drops` selects.
+    of handing on a request that `drops` selects. A server that dies before it has answered breaks its client's connection, too.
     """
 
     def __init__(self, port: int, cuts: Callable[[bytes], bool], drops: Callable[[bytes], bool] | None = None) -> None:
-        self._port, self._cuts, self._drops = port, cuts, drops or (lambda _request: False)
+        self._port, self.cuts, self._drops = port, cuts, drops or (lambda _request: False)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.cut = 0
@@ -35,8 +35,9 @@ class Cutter:
                     self.cut += 1
                     return
                 server.sendall(request)
-                answer = _message(server)
-                if self._cuts(request):
+                if not (answer := _message(server)):
+                    return
+                if self.cuts(request):
                     self.cut += 1
                     return
                 client.sendall(answer)
@@ -46,7 +47,7 @@ class Cutter:
 
 
 def _message(sock: socket.socket) -> bytes:
-    """One HTTP message with its body."""
+    """One HTTP message with its body; empty if the connection ends before that does."""
     raw = b""
     while b"\r\n\r\n" not in raw:
         if not (part := sock.recv(65536)):
@@ -55,5 +56,7 @@ def _message(sock: socket.socket) -> bytes:
     head, _blank, body = raw.partition(b"\r\n\r\n")
     sizes = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     while len(body) < int(sizes[0]):
-        body += sock.recv(65536)
+        if not (part := sock.recv(65536)):
+            return b""
+        body += part
     return head + b"\r\n\r\n" + body

@@ -199,19 +199,30 @@ def test_a_session_outlives_a_killed_server(server):
     assert isinstance(store.commit([creation("r1")], NOW)[0], RevMismatch)
 
 
-def test_the_outcome_of_a_write_that_the_killed_server_did_not_answer_is_unknown(server):
-    def restarts(request: bytes) -> bool:
-        if commits := b"commit" in request.split(b"\r\n")[0] and cutter.cut == 0:
-            server.kill()
-            server.start()
-        return commits
+class RestartsOnce:
+    """Selects the first answer to a method, and restarts the server before the connection is cut."""
 
-    cutter = Cutter(server.port, restarts)
+    def __init__(self, server: Restarted, method: str) -> None:
+        self._server, self._method, self._lock, self._done = server, f"/{method}".encode(), threading.Lock(), False
+
+    def __call__(self, request: bytes) -> bool:
+        if not request.split(b"\r\n")[0].split(b" ")[1].endswith(self._method):
+            return False
+        with self._lock:  # requests may come at the same time
+            first, self._done = not self._done, True
+        if first:
+            self._server.kill()
+            self._server.start()
+        return first
+
+
+def test_the_outcome_of_a_write_that_the_killed_server_did_not_answer_is_unknown(server):
+    cutter = Cutter(server.port, RestartsOnce(server, "commit"))
     store = HttpDriver(f"http://127.0.0.1:{cutter.port}").connect("", Owner("a", "host", 1), NOW)
     (known,) = store.commit([creation("r1")], NOW)
     assert isinstance(known, RevMismatch)  # it was carried out: those who start a run look whether it is theirs
     (claim,) = store.claim(FLOWS, NOW, 1)
-    cutter.cut = 0
+    cutter.cuts = RestartsOnce(server, "commit")
     assert claim.record is not None
     state = claim.record.state
     step = Step("r1", claim.fence.epoch, state.rev, Transition("f", {}), state.labels, state.annotations, None, None)
@@ -222,7 +233,7 @@ def test_the_outcome_of_a_write_that_the_killed_server_did_not_answer_is_unknown
     cutter.close()
 
 
-@pytest.mark.parametrize("method", [b"commit", b"claim", b"release"])
+@pytest.mark.parametrize("method", ["commit", "claim", "release"])
 def test_a_worker_that_ends_when_it_is_idle_outlives_a_restart_in_a_write(server, method):
     flow = (
         named("adds", list[int]).do("a", add_one).do("b", add_one).wait_event("e", "told", int, list.append).compile()
@@ -231,16 +242,10 @@ def test_a_worker_that_ends_when_it_is_idle_outlives_a_restart_in_a_write(server
         for number in range(3):
             engine.start(flow, [], id=f"r{number}").publish("told", 7)
 
-    def restarts(request: bytes) -> bool:
-        if asked := request.split(b"\r\n")[0].split(b" ")[1].endswith(b"/" + method) and cutter.cut == 0:
-            server.kill()
-            server.start()
-        return asked
-
-    cutter = Cutter(server.port, restarts)
+    cutter = Cutter(server.port, RestartsOnce(server, method))
     with Engine(f"http://127.0.0.1:{cutter.port}") as engine:
         engine.register(flow)
-        if method == b"release":
+        if method == "release":
             engine.start(flow, [], id="waits")
         assert engine.run_until_idle().completed == 3
         assert [engine.get(f"r{number}").result() for number in range(3)] == [[0, 1, 7]] * 3
