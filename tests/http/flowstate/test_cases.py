@@ -35,14 +35,15 @@ class TestFlowstate(
     def driver(self, flowstate_url):
         return HttpDriver(flowstate_url)
 
+    @pytest.mark.soak
+    def test_every_one_of_a_thousand_delays_is_executed_once(self, driver):
+        super().test_every_one_of_a_thousand_delays_is_executed_once(driver)
+
+    @pytest.mark.soak
+    def test_more_delays_than_a_page_are_carried_out_behind_as_many_void_ones(self, driver):
+        super().test_more_delays_than_a_page_are_carried_out_behind_as_many_void_ones(driver)
+
 
 for _name in NOT_CARRIED:
     assert callable(getattr(TestFlowstate, _name))
     setattr(TestFlowstate, _name, None)
-
-LONG = (
-    "test_every_one_of_a_thousand_delays_is_executed_once",
-    "test_more_delays_than_a_page_are_carried_out_behind_as_many_void_ones",
-)
-for _name in LONG:
-    setattr(TestFlowstate, _name, pytest.mark.soak(getattr(TestFlowstate, _name)))
