@@ -128,8 +128,12 @@ class ThreadPool:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
-            self.guard.note(error)
+            self._note(error)
         end_if_forked(self._forks)
+
+    def _note(self, error: BaseException) -> None:
+        with suppress(Exception):  # of a handler of the log: the thread must go on, or nothing else would run
+            self.guard.note(error)
 
     def submit(self, fn: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Call `fn` as by `push`; must be called on the event loop, whose future is returned."""
@@ -317,7 +321,7 @@ class ThreadPool:
             try:
                 work()
             except BaseException as error:  # noqa: BLE001 - the thread does the next work; logged
-                self.guard.note(error)
+                self._note(error)
             if LINEAGE.forks != forks:
                 end_if_forked(forks)
 

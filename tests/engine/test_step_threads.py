@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepflow.drivers.port.background import join
+from stepflow.drivers.port.background import Guard, join
 from stepflow.engine import thread_pool
 from stepflow.engine.thread_pool import ThreadPool
 
@@ -219,4 +219,18 @@ def test_a_work_that_begins_to_block_while_a_thread_parks_keeps_none_waiting(mon
         assert ended.wait(2 * WAIT_S)
         assert kept == [False]
 
+    in_pool(test)
+
+
+def test_a_log_handler_that_raises_ends_no_thread(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_guard: Guard, _error: BaseException) -> None:
+        raise OSError("the log is full")
+
+    def test(pool: ThreadPool) -> None:
+        done = threading.Event()
+        pool.push_marked(lambda: print(1 // 0))
+        pool.push_marked(done.set)
+        assert done.wait(WAIT_S)
+
+    monkeypatch.setattr(Guard, "note", refuse)
     in_pool(test)
