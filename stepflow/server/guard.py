@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -63,26 +64,39 @@ class SecurityHeaders:
 class SameOrigin:
     """Refuses requests that a page of another site makes in the browser of a user.
 
-    Without tokens the server trusts everything on this machine: then the Host must be a local name, so that no foreign name that
-    resolves to this machine will do. An Origin must be that of the server, or one of `origins`.
+    Without tokens the server trusts everything on this machine: then the request must come from it, as far as its address is known,
+    and the Host must be a local name, so that no foreign name that resolves to this machine will do. An Origin must be that of the
+    server, or one of `origins`.
     """
 
     def __init__(self, app: ASGIApp, *, local_only: bool, origins: Sequence[str] = ()) -> None:
         self._app, self._local_only, self._origins = app, local_only, frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (wrong := self._wrong(Headers(scope=scope))):
+        if scope["type"] == "http" and (wrong := self._wrong(scope)):
             await Refusal(403, "permission_denied", wrong).answer()(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _wrong(self, headers: Headers) -> str:
+    def _wrong(self, scope: Scope) -> str:
+        headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
+        if self._local_only and not _is_local(address_of(scope), "x-forwarded-for" in headers):
+            return f"a request from {address_of(scope)!r:.80}: without tokens this server answers to this machine alone"
         if self._local_only and _name(host) not in LOCAL:
             return f"Host {host!r:.80}: without tokens this server answers to localhost alone"
         if origin is None or origin in self._origins or _place(origin) == host:
             return ""
         return f"Origin {origin!r:.80} is not that of this server: allow it with --origin"
+
+
+def _is_local(address: str, forwarded: bool) -> bool:
+    """Whether an address is one of this machine; a text that is none, of a socket without addresses, is if no proxy made it."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return not forwarded
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 def _place(origin: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
 from starlette.requests import Request
 
@@ -9,6 +10,7 @@ from stepflow.drivers.http.codec import dump
 from stepflow.drivers.http.session import FORMAT
 from stepflow.drivers.port.commit import Owner
 from stepflow.errors import StepflowError, StoreError
+from stepflow.server import app
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal, refusal_of
 from stepflow.server.tokens import Token, TokenTable, digest, new_secret, read_tokens
@@ -35,6 +37,42 @@ async def test_without_tokens_only_local_names_are_answered(server):
             assert answer["code"] == "permission_denied"
 
 
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("127.0.0.1", 200),
+        ("127.8.8.8", 200),
+        ("::1", 200),
+        ("::ffff:127.0.0.1", 200),
+        ("203.0.113.9", 403),
+        ("::ffff:203.0.113.9", 403),
+        ("2001:db8::1", 403),
+        (None, 200),
+    ],
+)
+async def test_without_tokens_only_this_machine_is_answered_whatever_the_host(address, status):
+    application = app("memory://")
+    client = ("", 0) if address is None else (address, 5)
+    transport = httpx2.ASGITransport(application, client=client)
+    async with (
+        application.router.lifespan_context(application),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as caller,
+    ):
+        assert (await caller.get("/api/v1/runs")).status_code == status
+        forwarded = await caller.get("/api/v1/runs", headers={"x-forwarded-for": "anyone"})
+        assert forwarded.status_code == (403 if address is None else status)
+
+
+async def test_with_tokens_every_machine_is_answered():
+    application = app("memory://", tokens=table(("secret", "admin", None)))
+    transport = httpx2.ASGITransport(application, client=("203.0.113.9", 5))
+    async with (
+        application.router.lifespan_context(application),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as caller,
+    ):
+        assert (await caller.get("/api/v1/runs", headers=bearer("secret"))).status_code == 200
+
+
 async def test_pages_of_other_sites_are_refused(server):
     async with server("memory://") as caller:
         await caller.post("Driver/GetStates", STATES, origin="http://localhost:8080")
@@ -57,10 +95,13 @@ async def test_a_site_that_is_allowed_gets_what_its_pages_need(server):
 
 async def test_every_answer_has_the_headers(server):
     async with server("memory://") as caller:
-        for path in ("/healthz", "/nothing"):
+        for path, referrer in (("/healthz", "no-referrer"), ("/nothing", "no-referrer"), ("/ui/runs", "same-origin")):
             headers = (await caller.client.get(path)).headers
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["x-frame-options"] == "DENY"
+            assert headers["referrer-policy"] == referrer
+            assert headers["cross-origin-resource-policy"] == "same-origin"
+            assert headers["cache-control"] == "no-store"
             assert "default-src 'none'" in headers["content-security-policy"]
             assert "access-control-allow-origin" not in headers
 
