@@ -99,6 +99,9 @@ async def _ready(namespaces: Namespaces, tells_why: bool, _request: Request) -> 
     """Whether the store can be used. It needs no token: why not is for the log, if others than this machine may ask."""
     try:
         async with namespaces.engine("") as engine:
+            await engine.reader.next_due(
+                {}
+            )  # an engine without work of its own would not notice what became of the store
             health = engine.health()
     except StoreError as error:
         if tells_why:

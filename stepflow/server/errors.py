@@ -21,6 +21,7 @@ from stepflow.errors import (
     SchemaMismatch,
     StepflowError,
     StoreError,
+    StoreReplaced,
     TooLarge,
     Unavailable,
 )
@@ -106,7 +107,7 @@ def refusal_of(error: Exception) -> Refusal:
         case Full():
             log.error("the store is full: %s", error)
             return Refusal(507, "resource_exhausted", str(error))
-        case ReadOnly() | SchemaMismatch():
+        case ReadOnly() | SchemaMismatch() | StoreReplaced():
             log.error("the store cannot be used as it is: %s", error)
             return Refusal(503, "failed_precondition", str(error))
         case StoreError():

@@ -10,7 +10,7 @@ import pytest
 from attrs import frozen
 
 from stepflow.drivers.memory.driver import MemoryDriver
-from stepflow.errors import Full, ReadOnly, SchemaMismatch, StepflowError, StoreError, Unavailable
+from stepflow.errors import Full, ReadOnly, SchemaMismatch, StepflowError, StoreError, StoreReplaced, Unavailable
 from stepflow.server.errors import refusal_of
 from stepflow.server.tokens import Token, TokenTable, digest
 from tests.house.pages import ROOT
@@ -67,6 +67,7 @@ REQUESTS = {
     "too many wrong tokens": Request(headers=bearer("wrong"), options=TOKENS, times=12),
     "a store that cannot be reached": Request(error=Unavailable("no route to the host")),
     "a store that is read-only": Request(error=ReadOnly("shop.db was opened with ?mode=ro")),
+    "a store that was removed or replaced": Request(error=StoreReplaced("shop.db was removed while it was open")),
     "a store whose disk is full": Request(error=Full("database or disk is full")),
 }
 
@@ -112,12 +113,14 @@ async def never(_request: Any) -> Any:
     yield b""
 
 
-@pytest.mark.parametrize("kind", [one for one in StoreError.__subclasses__() if one.__module__ == StoreError.__module__])
+@pytest.mark.parametrize(
+    "kind", [one for one in StoreError.__subclasses__() if one.__module__ == StoreError.__module__]
+)
 def test_only_errors_that_need_a_look_at_the_log_have_no_code(kind, caplog):
-    """A store that is replaced, damaged, or went back lost something: nothing that a caller does helps."""
+    """A store that is damaged or went back lost something: nothing that a caller does helps."""
     error = kind(7) if kind.__init__ is not StoreError.__init__ else kind("it is so")
     refusal = refusal_of(error)
-    assert (refusal.code == "unknown") == (kind.__name__ in {"Corrupt", "StoreReplaced", "RevisionsLost"})
+    assert (refusal.code == "unknown") == (kind.__name__ in {"Corrupt", "RevisionsLost"})
     assert refusal.status >= 500
     assert refusal.message == str(error)
     assert caplog.records  # a fault of the server is in its log

@@ -33,5 +33,5 @@ class FileIdentity:
             what = "was replaced by another one"
         raise StoreReplaced(
             f"{self._name} {what} while it was open: nothing more is written to it; "
-            "close this engine and open a new one, or restart the process"
+            "restart the process that has it open (a server, a worker), or close this engine and open a new one"
         )
