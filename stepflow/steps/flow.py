@@ -211,7 +211,7 @@ class StepFlow(Flow[E, E]):
                 try:
                     row.payload.decode(payload)
                 except CodecError as error:
-                    problem = f"{row.scope} cannot take it: {error}"
+                    problem = f"the wait {row.scope.removesuffix(row.kind.suffix)} cannot take it: {error}"
                 else:
                     return ""
         return problem

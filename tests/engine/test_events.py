@@ -260,7 +260,7 @@ def test_a_payload_of_another_type_fails_the_run_with_a_public_error_and_a_redri
         (
             "paid",
             "five",
-            "event 'paid' is published, but x/w0WaitEvent cannot take it: the stored value does not fit int",
+            "event 'paid' is published, but the wait x/w0 cannot take it: the stored value does not fit int",
         ),
     ],
 )
