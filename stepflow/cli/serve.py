@@ -7,7 +7,6 @@ import os
 import secrets
 import signal
 import socket
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -19,6 +18,7 @@ from stepflow.cli.definitions import flows_of
 from stepflow.cli.extras import without_extra
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.output import Output
+from stepflow.cli.settings import PREFIX, read_config, warn_of_similar_variables
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
@@ -31,33 +31,14 @@ log = logging.getLogger("stepflow.server")
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
-    """Settings of a TOML file become the defaults of the options."""
-    if path is None:
-        return None
-    try:
-        settings = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise click.BadParameter(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path} is no TOML: {error}") from error
-    known = {option.name for option in context.command.params}
-    if unknown := sorted(settings.keys() - known):
-        raise click.BadParameter(
-            f"{path}: {unknown[0]!r} is no setting: use {', '.join(sorted(k for k in known if k))}"
-        )
-    context.default_map = settings
-    return path
-
-
-@click.command("serve", context_settings={"auto_envvar_prefix": "STEPFLOW"})
+@click.command("serve", context_settings={"auto_envvar_prefix": PREFIX})
 @click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     is_eager=True,
-    callback=_read_config,
+    callback=read_config,
     expose_value=False,
-    help="TOML file of settings, named as the options with _ for -.",
+    help="TOML file of settings, named as the options with _ for -; `origins` and `flows` are lists.",
 )
 @click.option("--store", default=DEFAULT_STORE, show_default=True, metavar="URL", help="The store to serve.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -68,7 +49,11 @@ def _read_config(context: click.Context, _parameter: click.Parameter, path: Path
     help="TOML file of bearer tokens; needed unless the address is local. `stepflow token` makes them.",
 )
 @click.option(
-    "--origin", "origins", multiple=True, metavar="URL", help="Site whose pages may call the server; repeatable."
+    "--origin",
+    "origins",
+    multiple=True,
+    metavar="URL",
+    help="Site whose pages may call the server; repeatable. The setting is `origins`.  [env: STEPFLOW_ORIGINS]",
 )
 @click.option(
     "--flows",
@@ -94,22 +79,24 @@ def command(
 ) -> int:
     """Serve a store over HTTP, until SIGTERM or Ctrl-C.
 
-    Each option can be given in the environment as well, e.g. STEPFLOW_PORT; options win over the environment, and that over
-    --config.
+    Each setting can be given in the environment as well, e.g. STEPFLOW_PORT, or STEPFLOW_ORIGINS with spaces between several;
+    options win over the environment, and that over --config.
     """
     files = {name: None if path is None else str(path) for name, path in (("certificate", certificate), ("key", key))}
     if print_config:
+        warn_of_similar_variables(command)
         settings = {"store": driver_for(store).url, "host": host, "port": port, "origins": list(origins)}
         settings |= {"flows": list(flows)}
         settings |= {"tokens": None if tokens is None else str(tokens), "json_logs": json_logs}
         Output(json=True).value(settings | files)
         return 0
+    known = [flow for module in flows for flow in flows_of(module)]
+    log_to_stderr(json_logs)
+    warn_of_similar_variables(command)
     if tokens is None and host not in LOCAL:
         raise click.UsageError(f"--host {host} lets other machines in: give --tokens FILE, or use --host 127.0.0.1")
     if (certificate is None) != (key is None):
         raise click.UsageError("give --certificate and --key together")
-    known = [flow for module in flows for flow in flows_of(module)]
-    log_to_stderr(json_logs)
     _serve(driver_for(store), tokens, origins, known, host, port, files["certificate"], files["key"])
     return 0
 
