@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ from stepflow.server.ui.web_ui import PATHS, WebUi
 from stepflow.server.unmatched import answer_unmatched
 
 log = logging.getLogger("stepflow.server")
+READY_S = 5.0  # for which a store may keep who asks whether the server is ready
 
 
 def app(
@@ -99,13 +101,15 @@ async def _ready(namespaces: Namespaces, tells_why: bool, _request: Request) -> 
     """Whether the store can be used. It needs no token: why not is for the log, if others than this machine may ask."""
     try:
         async with namespaces.engine("") as engine:
-            await engine.reader.next_due(
-                {}
-            )  # an engine without work of its own would not notice what became of the store
+            async with asyncio.timeout(
+                READY_S
+            ):  # an engine without work of its own would not notice what became of the store
+                await engine.reader.next_due({})
             health = engine.health()
-    except StoreError as error:
+    except (StoreError, TimeoutError) as error:
+        why = str(error) or f"it did not answer within {READY_S:g} s"
         if tells_why:
-            return JSONResponse({"ready": False, "error": str(error)}, 503)
-        log.warning("the store cannot be used: %s", error)
+            return JSONResponse({"ready": False, "error": why}, 503)
+        log.warning("the store cannot be used: %s", why)
         return JSONResponse({"ready": False}, 503)
     return JSONResponse({"ready": health.ok}, 200 if health.ok else 503)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stepflow import Engine
+from stepflow.drivers.memory.session import MemoryStore
+from stepflow.drivers.port.queries import DueSummary
 from stepflow.server.tokens import Token, TokenTable, digest
 
 pytestmark = pytest.mark.anyio
@@ -88,3 +93,22 @@ async def test_a_file_that_is_put_back_can_be_used_again(server, tmp_path):
         (tmp_path / "away").rename(path)
         assert (await caller.client.get("/readyz")).json() == {"ready": True}
         await caller.post("Driver/Commit", commit("before"))
+
+
+async def test_the_server_is_not_ready_while_the_store_does_not_answer(server, monkeypatch):
+    go_on, next_due = threading.Event(), MemoryStore.next_due
+
+    def hung(store: MemoryStore, flows: Mapping[str, str], now: int) -> DueSummary:
+        go_on.wait(60)
+        return next_due(store, flows, now)
+
+    async with server("memory://") as caller:
+        assert (await caller.client.get("/readyz")).status_code == 200
+        monkeypatch.setattr(sys.modules["stepflow.server.app"], "READY_S", 0.01)
+        monkeypatch.setattr(MemoryStore, "next_due", hung)
+        try:
+            answer = await caller.client.get("/readyz")
+        finally:
+            go_on.set()
+        assert answer.status_code == 503
+        assert answer.json() == {"ready": False, "error": "it did not answer within 0.01 s"}
