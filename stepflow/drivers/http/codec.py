@@ -139,7 +139,8 @@ def load_results(plain: Any) -> list[parts.CommitResult]:
 def dump_error(error: StepflowError) -> dict[str, Any]:
     """An error of a store: its type, its message, and what else it has."""
     fields = {name: value for name, value in vars(error).items() if isinstance(value, str | int | list)}
-    return {"type": type(error).__name__, "message": str(error), "fields": fields}
+    kind = next(one for one in type(error).__mro__ if getattr(errors, one.__name__, None) is one)  # which others know
+    return {"type": kind.__name__, "message": str(error), "fields": fields}
 
 
 def load_error(plain: Any) -> StepflowError:
