@@ -210,7 +210,7 @@ def test_check_finds_runs_that_a_deploy_would_block(waiting, tmp_path, change, v
         (
             ('"order.approved", str', '"order.approved", int'),
             "unreadable",
-            "(id 'one'): order.v1/approvalWaitEvent cannot",
+            "(id 'one'): the wait order.v1/approval cannot",
         ),
     ],
 )
