@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from stepflow.drivers.port.background import Guard, join
+from stepflow.drivers.port.background import Guard, join, start_thread
 from stepflow.drivers.port.store import Store
+from stepflow.errors import StepflowError
 
 SLICE_S = 0.5  # a poll of the store ends at least so often, so that `close` is quick
 
@@ -40,13 +42,10 @@ class ChangeListener:
         self._wake.set()
         with self._lock:
             if self._thread is None and self._retry is None and not self._stop.is_set():
-                thread = threading.Thread(target=self._run, args=(on_change,), name="stepflow-changes", daemon=True)
                 try:
-                    thread.start()
-                except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
+                    self._thread = start_thread(partial(self._run, on_change), "stepflow-changes", "news of the store")
+                except StepflowError as error:
                     self._retry = self._loop.call_later(self.guard.failed(error), self._start_again, on_change)
-                else:
-                    self._thread = thread
 
     def _start_again(self, on_change: Callable[[], None]) -> None:
         self._retry = None

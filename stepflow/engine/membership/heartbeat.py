@@ -6,12 +6,14 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from functools import partial
 
-from stepflow.drivers.port.background import Guard, join
+from stepflow.drivers.port.background import Guard, join, start_thread
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.membership.failure_detector import FailureDetector, Verdict
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.errors import StepflowError
 
 BEAT_S = 0.5  # while claims are held
 LOOK_S = 0.7  # otherwise: others may have died; longer if the store says that none of them holds anything
@@ -68,14 +70,12 @@ class Heartbeat:
         if not self._started:
             self._stop.clear()
             self._beaten, self._started = self._clock.monotonic(), True
-        thread = threading.Thread(target=self._run, args=(busy,), name="stepflow-heartbeat", daemon=True)
         try:
-            thread.start()
-        except Exception as error:  # noqa: BLE001 - RuntimeError at the limit of threads, MemoryError; logged
+            self._thread = start_thread(partial(self._run, busy), "stepflow-heartbeat", "the heartbeat")
+        except StepflowError as error:
             if self.overdue:
                 self._notifier.beat_overdue()
             return self.guard.failed(error)
-        self._thread = thread
         return None
 
     def stop(self) -> None:
