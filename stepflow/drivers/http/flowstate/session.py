@@ -276,9 +276,9 @@ class FlowstateMaintenance(Maintenance):
         client.close()
 
     def pruning(self, before: int, limit: int, *, now: int = 0, keep_until: int = 0) -> Iterator[Pruned]:  # noqa: ARG002
-        """FlowstateRefusal: ReadOnly."""
+        """Raises ReadOnly."""
         raise ReadOnly(f"{self._address} is a flowstate server, which deletes nothing: open the engine with keep=None")
 
     def check(self) -> list[str]:
-        """FlowstateRefusal: the protocol has no way to look."""
+        """Raises StoreError: the protocol has no way to look."""
         raise unsupported(self._address, "check of its store")
