@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_a_guard_logs_the_traceback_of_the_first_failure_and_of_every_hundredth(
     assert (caplog.records[-1].levelname, caplog.records[-1].exc_info) == ("WARNING", None)  # no fault of the thread
 
 
+async def cancelled(guard: Guard, turn: Callable[[], Awaitable[bool]], begun: asyncio.Event) -> None:
+    """Cancel a guarded task once its turn has begun; it ends so."""
+    task = asyncio.create_task(guard.run_task(turn, asyncio.sleep))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_a_guarded_task_ends_when_it_is_cancelled():
     async def test() -> None:
         guard, begun = Guard("part"), asyncio.Event()
@@ -52,11 +62,7 @@ def test_a_guarded_task_ends_when_it_is_cancelled():
             await asyncio.Event().wait()
             return True
 
-        task = asyncio.create_task(guard.run_task(turn, asyncio.sleep))
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(guard, turn, begun)
         assert guard.health.failures == 0
 
     asyncio.run(test())
@@ -78,11 +84,7 @@ def test_a_guarded_task_ends_when_a_turn_loses_its_cancellation(fails):
                     raise ValueError("in the clean-up") from None
             return True
 
-        task = asyncio.create_task(guard.run_task(turn, asyncio.sleep))
-        await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancelled(guard, turn, begun)
         assert guard.health.failures == fails
 
     asyncio.run(test())

@@ -133,32 +133,44 @@ def test_a_pool_is_busy_until_its_threads_park():
     in_pool(test)
 
 
-def test_a_closed_pool_of_other_work_does_what_it_was_given(monkeypatch: pytest.MonkeyPatch):
-    """No thread parks once the pool is closed: `close` waits for all of them."""
+def test_no_thread_parks_once_its_pool_is_closed(monkeypatch: pytest.MonkeyPatch):
+    """One that looks for work while another runs ends: nothing would wake it, and `close` waits for all of them."""
+    closing, blocked, held = threading.Event(), threading.Event(), threading.Event()
+    go_on, let_go = threading.Event(), threading.Event()
     done: list[int] = []
-    joined: list[bool] = []
-    begun, go_on = threading.Semaphore(0), threading.Event()
+    blocking: list[threading.Thread] = []
 
-    def join_both(thread: threading.Thread) -> bool:
-        go_on.set()
-        joined.append(join(thread))
-        return joined[-1]
+    def join_soon(thread: threading.Thread) -> bool:
+        closing.set()
+        return join(thread)
 
     def block() -> None:
-        begun.release()
+        blocking.append(threading.current_thread())
+        blocked.set()
         go_on.wait(WAIT_S)
 
-    def test(pool: ThreadPool) -> None:
-        for _ in range(2):
-            pool.push_to_threads(block)
-            assert begun.acquire(timeout=WAIT_S)
-        for number in range(8):
-            pool.push_to_threads(partial(done.append, number))
-        pool.close()
+    def hold() -> None:  # it runs all the time, as it marks nothing
+        held.set()
+        let_go.wait(WAIT_S)
 
-    monkeypatch.setattr(thread_pool, "join", join_both)
-    in_pool(test, steps=False, most=2)
-    assert (sorted(done), set(joined)) == (list(range(8)), {True})
+    def test(pool: ThreadPool) -> None:
+        pool.push_to_threads(block)
+        assert blocked.wait(WAIT_S)
+        pool.push_marked(hold)
+        assert held.wait(WAIT_S)
+        pool.push_marked(partial(done.append, 0))
+        closer = threading.Thread(target=pool.close)
+        closer.start()
+        assert closing.wait(WAIT_S)
+        go_on.set()
+        blocking[0].join(5.0)
+        parks = blocking[0].is_alive()
+        let_go.set()
+        closer.join(WAIT_S)
+        assert (parks, done) == (False, [0])
+
+    monkeypatch.setattr(thread_pool, "join", join_soon)
+    in_pool(test, steps=False)
 
 
 class Wanted:
