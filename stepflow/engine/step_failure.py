@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any
 
 from stepflow import errors
-from stepflow.errors import StepFailed
+from stepflow.errors import StepFailed, Terminal
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import args_of, attributes_of, cause_of, is_a, kind_of, message_of, set_args, set_cause
+from stepflow.model.retry import is_terminal
 
 HEADING = "Traceback (most recent call last):\n"
 HEADER = re.compile(f"^{re.escape(HEADING)}", re.M)
@@ -32,9 +33,17 @@ class StepTraceback(Exception):
         self.text = text
 
 
+class TerminalTraceback(StepTraceback, Terminal):
+    """The cause of an exception after which nothing is retried, although its own class does not tell."""
+
+    __qualname__ = "StepTraceback"
+
+
 def stored(error: Exception) -> str:
     """The text: type, message and traceback, and if the exception can be made again from them, its class and contents."""
     raw = json.loads(outcomes.describe(error))
+    if is_terminal(error):
+        raw["terminal"] = True
     kind = type(error)
     if _found(kind.__module__, kind.__qualname__) is not kind:
         return json.dumps(raw)
@@ -63,7 +72,9 @@ def restored(key: str, text: str) -> Exception:
             error = None
     if error is None:
         error = StepFailed(key, raw["type"], raw["message"], raw["traceback"])
-    if raw["traceback"]:
+    if "terminal" in raw:
+        set_cause(error, TerminalTraceback(raw["traceback"]))
+    elif raw["traceback"]:
         set_cause(error, StepTraceback(raw["traceback"]))
     return error
 

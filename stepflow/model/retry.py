@@ -9,7 +9,9 @@ from typing import Any
 
 from attrs import Factory, field, frozen
 
+from stepflow.errors import Terminal
 from stepflow.model.durations import seconds
+from stepflow.model.error_text import cause_of, is_a, parts_of
 
 LONGEST_S = 60.0  # `max_delay` unless another one, or a longer `delay`, is given
 LARGEST_EXPONENT = 700.0  # of e, as a float
@@ -55,7 +57,18 @@ def _error_types(_instance: object, _attribute: object, value: object) -> None:
         raise ValueError(f"on={value!r}: give an exception class or a tuple of them")
 
 
-_members = BaseExceptionGroup.__dict__["exceptions"].__get__
+def is_terminal(error: BaseException) -> bool:
+    """Whether nothing is retried after this exception: it is a `Terminal`, was raised `from` one, or is a group that has one in it."""
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop()
+        if is_a(one, Terminal):
+            return True
+        if id(one) not in seen:
+            seen.add(id(one))
+            cause = cause_of(one)
+            left += parts_of(one) if cause is None else (cause, *parts_of(one))
+    return False
 
 
 @frozen
@@ -65,7 +78,7 @@ class RetryPolicy:
     `max_attempts` includes the first attempt. After attempt n the wait is `delay * factor ** (n - 1)`, at most `max_delay`
     (60 seconds, or `delay` if that is longer; both are given in seconds or as a timedelta, and kept in seconds), changed by up to ± `jitter` (a share, 0.1 = 10 %).
     `on` is the exception class, or a tuple of classes, that may be retried; an ExceptionGroup, e.g. that of a TaskGroup, may be if
-    all exceptions in it may. The policy is pure: its jitter is derived from the key that the caller gives.
+    all exceptions in it may. `Terminal` is never retried, nor what was raised `from` it, or is a group that has it. The policy is pure: its jitter is derived from the key that the caller gives.
     """
 
     max_attempts: int = field(default=3, validator=_positive_attempts)
@@ -82,7 +95,9 @@ class RetryPolicy:
         return attempt < self.max_attempts and self.covers(error)
 
     def covers(self, error: BaseException) -> bool:
-        """Whether the policy retries an exception of this class: one of `on`, or a group in which every exception is one."""
+        """Whether the policy retries an exception of this class: one of `on`, or a group in which every exception is one; nothing terminal."""
+        if is_terminal(error):
+            return False
         left = [error]
         while left:
             one = left.pop()
@@ -91,7 +106,7 @@ class RetryPolicy:
                 continue
             if not issubclass(kind, ExceptionGroup):
                 return False
-            left += _members(one)
+            left += parts_of(one)
         return True
 
     def delay_s(self, attempt: int, key: str = "") -> float:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from stepflow.errors import Cancelled, CodecError, DefinitionError, Terminal, TimedOut
+from stepflow.errors import Cancelled, CodecError, DefinitionError, TimedOut
 from stepflow.model.codec import Codec
 from stepflow.model.durations import duration_text
 from stepflow.model.error_text import is_a
@@ -67,7 +67,7 @@ async def execute(
         if is_a(raised, UnknownOutcome):
             raise journal.wrong(raised)
         failure = host.stored(raised)
-        if retry is None or is_a(raised, Terminal) or not retry.allows(tried, raised):
+        if retry is None or not retry.allows(tried, raised):
             await journal.perform(Note(key, kind, step.name, failure, failed=True))
             raise failed(journal, key, failure)
         delay = round(retry.delay_s(tried, f"{journal.run_id}/{key}") * SECOND)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Engine, RetryPolicy, RunFailed, Status, Steps, current, named
+from stepflow import Command, Engine, RetryPolicy, RunFailed, StateCtx, Status, Steps, Terminal, current, flow, named
 from tests.engine.flows import Broken, Flaky, Order, note, told
 
 
@@ -179,3 +179,29 @@ def test_current_counts_the_attempts_and_keeps_its_key(engine):
     engine.run_until_idle(advance=True)
     key = ("one", "x", "rRetry/probe", "x/one/rRetry/probe")
     assert seen == [(*key, 1), (*key, 2), (*key, 3)]
+
+
+@pytest.mark.parametrize("style", ["group", "chain", "function"])
+def test_terminal_stops_the_policies_of_every_style(engine, style):
+    calls: list[str] = []
+    policy = RetryPolicy(max_attempts=5, delay=1)
+
+    def step(_order: Order) -> None:
+        calls.append("step")
+        raise Terminal("card stolen")
+
+    @flow("x")
+    def function(_ctx: StateCtx) -> Command:
+        calls.append("function")
+        raise Terminal("card stolen")
+
+    chain = named("x", Order).do("pay", step)
+    flows: dict[str, Any] = {
+        "group": named("x", Order).retry("again", policy, Steps(Order).do("pay", step)).compile(),
+        "chain": chain.compile(retry=policy),
+        "function": function,
+    }
+    engine.register(flows[style])
+    run = engine.start(flows[style]) if style == "function" else engine.start(flows[style], Order())
+    assert engine.run_until_idle(advance=True).failed == 1
+    assert (len(calls), run.info().error.type) == (1, "Terminal")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stepflow.errors import Terminal
 from stepflow.model.retry import RetryPolicy
 
 
@@ -119,3 +120,39 @@ def test_a_group_is_retried_if_all_its_errors_are():
     assert not policy.allows(1, ExceptionGroup("outer", [inner, KeyError()]))
     assert not policy.allows(1, BaseExceptionGroup("outer", [inner, SystemExit()]))
     assert RetryPolicy(on=ExceptionGroup).allows(1, ExceptionGroup("any", [KeyError()]))
+
+
+def in_group(inner: list[Exception]) -> Exception:
+    return ExceptionGroup("group", inner)
+
+
+def raised_from(pair: tuple[Exception, Exception]) -> Exception:
+    error, error.__cause__ = RuntimeError("wrapped"), pair[0]
+    return ExceptionGroup("both", [error, pair[1]])
+
+
+plain_errors = st.sampled_from([ValueError, OSError]).map(lambda kind: kind())
+
+
+def nested(leaves: st.SearchStrategy[Exception]) -> st.SearchStrategy[Exception]:
+    return st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, min_size=1, max_size=3).map(in_group) | st.tuples(inner, inner).map(raised_from),
+        max_leaves=6,
+    )
+
+
+@given(nested(plain_errors), st.sampled_from(["alone", "cause", "group"]))
+def test_a_terminal_error_anywhere_is_never_retried(other, where):
+    policy = RetryPolicy(max_attempts=9)
+    assert policy.allows(1, other)
+    stop = Terminal("no")
+    error = {"alone": stop, "cause": raised_from((stop, other)), "group": in_group([other, in_group([stop])])}[where]
+    assert not policy.allows(1, error)
+    assert not RetryPolicy(on=(ExceptionGroup, Terminal)).allows(1, error)
+
+
+def test_a_circle_of_causes_has_an_end():
+    one, other = ValueError("one"), KeyError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert RetryPolicy().allows(1, one)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import Context, Engine, RetryPolicy, workflow
+from stepflow import Context, Engine, RetryPolicy, Terminal, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 from tests.workflows.test_failure import Declined, Flaky
@@ -132,3 +132,48 @@ def test_a_traceback_is_stored_and_logged_once(engine: Engine, caplog: pytest.Lo
         assert text.count("in pay") == 1
         assert "stepflow/replay" not in text
     assert error.traceback.count("in flow") == 1
+
+
+class Stolen(Terminal):
+    def __init__(self, card: object) -> None:
+        super().__init__("stolen")
+        self.card = card  # no plain value: the exception cannot be made again from its stored form
+
+
+def declared() -> None:
+    raise Stolen(object())
+
+
+def wrapped() -> None:
+    raise OrderFailed("order") from Terminal("stolen")
+
+
+def grouped() -> None:
+    raise ExceptionGroup("tasks", [OSError("reset"), Terminal("stolen")])
+
+
+@pytest.mark.parametrize("step", [declared, wrapped, grouped])
+@pytest.mark.parametrize("level", ["step", "run", "map"])
+def test_terminal_is_known_whatever_exception_carries_it(engine: Engine, step: Callable[[], None], level: str) -> None:
+    calls: list[str] = []
+    policy = RetryPolicy(max_attempts=5, delay=1)
+
+    def pay(_item: int = 0) -> None:
+        calls.append("pay")
+        step()
+
+    @workflow("w", retry=None if level == "step" else policy)
+    def flow(wf: Context) -> None:
+        if level == "map":
+            (found,) = wf.map("pay", pay, [1])
+            assert not found.ok
+            raise found.error
+        wf.execute("pay", pay, retry=policy if level == "step" else None)
+
+    engine.register(flow)
+    run = engine.start(flow)
+    assert engine.run_until_idle(advance=True).failed == 1
+    assert calls == ["pay"]
+    run.redrive()
+    engine.run_until_idle(advance=True)
+    assert calls == ["pay"] * 2
