@@ -228,6 +228,60 @@ def test_a_time_limit_makes_the_outcome_unknown(engine, clock, style):
     assert (len(made), run.status()) == (1, Status.COMPLETED)
 
 
+@pytest.mark.parametrize("left", ["no value", "another exchange"])
+@pytest.mark.parametrize("style", [*STYLES, "gather"])
+def test_a_call_that_returned_what_cannot_be_stored_is_not_made_again(engine, style, left):
+    made: list[int] = []
+    policy = RetryPolicy(max_attempts=5, delay=1)
+
+    def pay(order: Order | None = None) -> Any:
+        made.append(1)
+        if order is None:
+            return {1, 2} if left == "no value" else object()
+        if left == "another exchange":
+            return Order()
+        order.log.append(object())  # type: ignore[arg-type]
+        return None
+
+    async def apay(order: Order | None = None) -> Any:
+        return pay(order)
+
+    if "chain" in style:
+
+        def take(order: Order) -> Any:
+            return pay(order)
+
+        async def atake(order: Order) -> Any:
+            return pay(order)
+
+        chain = named("f", Order).do("pay", take if style == "chain" else atake, at_most_once=True)
+        flow: Any = chain.compile(retry=policy)
+    elif style == "workflow":
+
+        @workflow("f", retry=policy)
+        def flow(wf: Context, order: Order) -> int:
+            return wf.execute("pay", pay, at_most_once=True)
+    else:
+
+        @workflow("f", retry=policy)
+        async def flow(wf: AsyncContext, order: Order) -> int:
+            call = wf.execute("pay", apay, at_most_once=True)
+            if style == "gather":
+                ((value, _),) = (await wf.gather(call, wf.sleep("s", 0)),)
+                return value
+            return await call
+
+    engine.register(flow)
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle(advance=True)
+    info = run.info()
+    assert (len(made), info.status, info.blocked.kind) == (1, Status.BLOCKED, "unknown_outcome")
+    assert "it returned, but what it returned cannot be stored" in info.blocked.text
+    run.resolve("pay", None if "chain" in style else 7)
+    assert engine.run_until_idle(advance=True).completed == 1
+    assert len(made) == 1
+
+
 def test_retry_together_with_at_most_once_is_a_mistake(engine):
     @workflow("f")
     def flow(wf: Context, order: Order) -> int:

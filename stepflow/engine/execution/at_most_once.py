@@ -7,13 +7,14 @@ an earlier attempt was interrupted in the call. Such a run is blocked until a re
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from typing import Any
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Fence, Release
 from stepflow.drivers.port.journal import INTENT, JournalRow
-from stepflow.drivers.port.step import Append
+from stepflow.drivers.port.step import Append, Member
 from stepflow.engine import step_failure
 from stepflow.engine.clock import NEVER
 from stepflow.engine.execution.attempt import GeneratorAttempt, SteppedAttempt
@@ -71,6 +72,15 @@ def failure_of(attempt: SteppedAttempt, call: StepCall, error: Exception) -> Exc
     return error
 
 
+def unstorable(call: StepCall, refusal: Exception) -> Exception:
+    """The failure of a workflow's step that returned what cannot be stored; UnknownOutcome if it must not be called again."""
+    return UnknownOutcome(call.key, _lost_value(refusal)) if call.at_most_once else refusal
+
+
+def _lost_value(refusal: BaseException) -> str:
+    return f"it returned, but what it returned cannot be stored ({message_of(refusal)})"
+
+
 @define(eq=False)
 class AtMostOnceAttempt(GeneratorAttempt):
     """What an attempt of a chain does before and after a call that is made at most once; `at_most_once` is true during one."""
@@ -79,6 +89,7 @@ class AtMostOnceAttempt(GeneratorAttempt):
     exchange: Any = field(init=False, default=None)
     _journal: dict[str, JournalRow] = field(init=False)  # the rows of the run that are there, by key
     _resolution: Resolution | None = field(init=False, default=None)  # of the call whose outcome was unknown
+    _returned: bool = field(init=False, default=False)  # the last failure was found after the call had returned
 
     def _intent(self, task: Task) -> Append:
         """What to commit before such a call."""
@@ -115,12 +126,24 @@ class AtMostOnceAttempt(GeneratorAttempt):
         self._resolution = None
         return None
 
+    def _unstorable(self, refusal: BaseException) -> Member | Release:
+        """What follows when what a step left cannot be stored: the failure of the run, or its block if the step must not be called again."""
+        if not self.at_most_once:
+            return self._failed(refusal)
+        return block(self.fence, self.current.step, self.unfinished + 1, _lost_value(refusal))
+
+    @abstractmethod
+    def _failed(self, error: BaseException) -> Member:
+        """The commit of a failure."""
+
     def _unknown(self, task: Task, failure: Exception) -> Release | None:
         """Blocks the run if the outcome of the call is unknown although it has ended."""
         if self._resolution is not None:
             why = f"it was resolved, but by a value that does not fit: {message_of(failure)}; so"
         elif failure is self.overdue:
             why = message_of(failure)
+        elif self._returned:
+            why = _lost_value(failure)
         else:
             return None
         return block(self.fence, task.step, self.unfinished + 1, why)

@@ -175,7 +175,7 @@ class StepAttempt(TransactedSteps):
 
     def _step_raised(self, task: Task, failure: Exception) -> None:
         """The step has ended; raise again what ends the claim. After a time limit the call may go on, without the present step."""
-        self.current.running = False
+        self._returned, self.current.running = not self.current.running, False
         if self._once is not None:
             self._once.used.clear()
         if ends_claim(self._once, failure):
@@ -192,7 +192,7 @@ class StepAttempt(TransactedSteps):
             raise
         except BaseException as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             self._taken = []
-            return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._failed(refusal)
+            return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._unstorable(refusal)
         changed = None if text == self.text else self._stored(text)
         forget = self._forgotten(move, note) if self._journal else ()
         transition = move.transition

@@ -22,7 +22,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds, uuid7
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.execution.at_most_once import failure_of
+from stepflow.engine.execution.at_most_once import failure_of, unstorable
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
@@ -221,7 +221,7 @@ class WorkflowCalls(WorkflowCommits):
             try:
                 text, value = round_trip(step, value)
             except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
-                return refusal, None
+                return unstorable(call, refusal), None
             member = self._member_of(call, text)
             answer = self.committer.submit(member)
             if type(answer) is PendingCommit:
@@ -256,7 +256,7 @@ class WorkflowCalls(WorkflowCommits):
         try:
             text, value = round_trip(call.step, value)
         except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
-            return refusal, None
+            return unstorable(call, refusal), None
         async with self._still(False):
             await self._record(self._member_of(call, text, branch.path))
         self.journal.switch(branch)

@@ -12,7 +12,7 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.step import Member
 from stepflow.engine.deferred_signals import user_code
-from stepflow.engine.execution.at_most_once import failure_of
+from stepflow.engine.execution.at_most_once import failure_of, unstorable
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.execution.user_transactions import Refused
@@ -66,7 +66,7 @@ class WorkflowThreads(WorkflowCalls):
         try:
             text, value = round_trip(call.step, value)
         except Exception as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
-            return refusal, None
+            return unstorable(call, refusal), None
         self._record_sync(self._member_of(call, text))
         return None, value
 
