@@ -153,6 +153,10 @@ class Journal:
             last.left, last.suspension, last.cancelled = self.left, self.suspension, self.cancelled
             self.left, self.suspension, self.cancelled = branch.left, branch.suspension, branch.cancelled
 
+    def is_cancelled(self, branch: Branch) -> bool:
+        """Whether Cancelled was raised in this branch, which need not be the present one."""
+        return self.cancelled if branch is self.branch else branch.cancelled
+
     def fork(self, count: int) -> list[Branch]:
         """The branches of a gather, which the present branch begins."""
         self.forks += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -204,6 +205,54 @@ def test_a_cancel_reaches_a_branch_that_waits_beside_a_step(store: Driver) -> No
             with pytest.raises(Exception, match="cancelled"):
                 run.result(timeout=60)
         assert (run.status(), made) == (Status.CANCELLED, ["undo"])
+
+
+def test_a_branch_undoes_all_while_another_one_has_not_heard_of_the_cancel(store: Driver) -> None:
+    """The sync step of the other branch ends in the middle of the undoing."""
+    entered, go_on, results = threading.Event(), threading.Event(), list[bool]()
+
+    def slow() -> None:
+        entered.set()
+        assert go_on.wait(60)
+
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> None:
+        ended = asyncio.Event()
+
+        async def undo(number: int) -> None:
+            note(f"undo {number}")
+            if number == 1:
+                go_on.set()
+                await ended.wait()
+
+        async def hang() -> None:
+            await asyncio.Event().wait()
+
+        async def undone() -> None:
+            try:
+                await wf.execute("hang", hang)
+            finally:
+                results.extend(one.ok for one in await wf.map("undo", undo, range(4), width=1))
+
+        async def beside() -> None:
+            try:
+                await wf.execute("slow", slow)
+                await wf.execute("next", note, "next")
+            finally:
+                ended.set()
+
+        await wf.gather(undone(), beside())
+
+    with Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        with engine.worker():
+            assert entered.wait(60)
+            run.cancel()
+            with pytest.raises(Exception, match="cancelled"):
+                run.result(timeout=60)
+    assert results == [True] * 4
+    assert made == [f"undo {number}" for number in range(4)]
 
 
 @pytest.mark.parametrize("transacted", [True, False])

@@ -313,11 +313,12 @@ class WorkflowCalls(WorkflowCommits):
     async def _many(self, effect: Many) -> None:
         """Make the calls of a map in tasks of their own."""
         calls, running = iter(effect.calls), dict[asyncio.Task[Any], StepCall]()
-        path, outer = self.journal.branch.path, not self.tasks.branches
+        branch, outer = self.journal.branch, not self.tasks.branches
+        path = branch.path
         try:
             self.awaits = True
             while True:
-                while len(running) < effect.width and self._begins(effect) and (call := next(calls, None)):
+                while len(running) < effect.width and self._begins(effect, branch) and (call := next(calls, None)):
                     running[asyncio.create_task(self._beside(call))] = call
                 if not running or effect.enough():
                     return
@@ -336,8 +337,8 @@ class WorkflowCalls(WorkflowCommits):
             if running:
                 await end_of_cancelled(running)
 
-    def _begins(self, effect: Many) -> bool:
-        cancelled = self.cancel and not self.journal.cancelled  # else these calls undo
+    def _begins(self, effect: Many, branch: Branch) -> bool:
+        cancelled = self.cancel and not self.journal.is_cancelled(branch)  # else these calls undo
         return not (effect.enough() or self.stop or cancelled)
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:

@@ -109,7 +109,7 @@ class WorkflowThreads(WorkflowCalls):
             ended.put((call, *self._beside_sync(call)))
 
         while True:
-            while running < effect.width and self._begins(effect) and (call := next(calls, None)):
+            while running < effect.width and self._begins(effect, self.journal.branch) and (call := next(calls, None)):
                 running += 1
                 self.executor.start(make, call)
             if not running or effect.enough():
