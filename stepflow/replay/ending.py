@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from stepflow.errors import DefinitionError, StepflowError
-from stepflow.model.error_text import is_a, kind_of
+from stepflow.errors import DefinitionError, StepflowError, TooLarge, error_line
+from stepflow.model.error_text import is_a, kind_of, message_of, set_cause
 from stepflow.replay.effects import Suspension
 from stepflow.replay.journal import GATHER, Journal, Suspended
+
+SHOWN = 200  # characters of the message of what a function raised
 
 
 def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[BaseException]) -> StepflowError | None:
     """Why the run is blocked, although the function has returned or `raised`; `cancelled` is what ends a task of an event loop."""
-    if journal.problem is not None or journal.renewed is not None:
+    if journal.problem is not None:
         return journal.problem
     if journal.suspension is not None and not journal.over:
-        return None if is_a(raised, Suspended) else swallowed(journal.flow, journal.suspension)
+        at = "wf.continue_as_new()" if journal.renewed is not None else ""
+        return None if is_a(raised, Suspended) else swallowed(journal.flow, journal.suspension, at)
     broken = journal.broken
     if broken is not None and (raised is not broken or (journal.went_on and is_a(broken, cancelled))):
         return _went_on(journal.flow, broken)
@@ -32,10 +35,22 @@ def wrong_return(journal: Journal) -> StepflowError | None:
     return _unawaited(journal.flow, left[0] if left else GATHER)
 
 
-def swallowed(flow: str, found: Suspension) -> DefinitionError:
+def wrong_failure(journal: Journal, raised: BaseException) -> StepflowError | None:
+    """Why the run is blocked, and does not fail by what the function raised: it has recorded more calls than the function came by."""
+    if is_a(raised, TooLarge):
+        return None
+    try:
+        journal.finished(f"{error_line(kind_of(raised), message_of(raised))[:SHOWN]}, which the function raises")
+    except StepflowError as error:
+        set_cause(error, raised)
+        return error
+    return None
+
+
+def swallowed(flow: str, found: Suspension, at: str = "") -> DefinitionError:
     """The code that a call suspended went on."""
     return DefinitionError(
-        f"{flow}: the function went on after the call at {found.at or 'which the worker stopped'} had suspended the run: it must not"
+        f"{flow}: the function went on after the call at {at or found.at or 'which the worker stopped'} had suspended the run: it must not"
         " catch BaseException without raising it again; `except Exception` is fine"
     )
 

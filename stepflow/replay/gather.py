@@ -62,6 +62,8 @@ def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:
     for branch in branches:
         if branch.error is None:
             journal.ended(branch)
+        elif branch.left:
+            journal.later[branch.path] = branch.left  # what is new behind the gather goes another way
     errors = [branch.error for branch in branches if branch.error is not None]
     for error in sorted(errors, key=lambda error: not is_a(error, Cancelled)):
         raise error

@@ -267,12 +267,12 @@ class Journal:
             raise self.mismatch(recorded, f"{kind} {key!r}{_of(name)}")
         return row
 
-    def finished(self) -> None:
-        """The function returned: raises ReplayMismatch if it did not come by everything that is recorded."""
+    def finished(self, how: str = "the end of the function") -> None:
+        """The function ended, as `how` tells: raises ReplayMismatch if it did not come by everything that is recorded."""
         if not self.left and not self.later and self.branch.parent is None:
             return
         if unread := self.unread():
-            raise self.wrong(self._diverged(unread, "the end of the function"))
+            raise self.wrong(self._diverged(unread, how))
 
     def broke_off(self, error: BaseException) -> None:
         """A call ended without a record: no other call may follow, since a replay would make this one again."""

@@ -227,6 +227,20 @@ async def without(wf: AsyncContext) -> None:
     await wf.execute("a", made, "a")
 
 
+async def raising(wf: AsyncContext) -> None:
+    async def bad() -> None:
+        raise KeyError("b")
+
+    await wf.gather(wf.execute("a", made, "a"), bad(), wf.sleep("s", 10))
+
+
+async def catching(wf: AsyncContext) -> None:
+    try:
+        await raising(wf)
+    except KeyError:
+        await wf.execute("undo", made, "undo")
+
+
 async def longer(wf: AsyncContext) -> None:
     async def more() -> None:
         await wf.execute("b", made, "b")
@@ -243,6 +257,8 @@ async def longer(wf: AsyncContext) -> None:
         (one_less, "sleep 's'"),
         (before, "step 'a' of made and 2 more"),
         (without, "step 'a' of made and 2 more"),
+        (raising, "step 'b' of made"),
+        (catching, "step 'b' of made"),
     ],
 )
 def test_other_code_than_was_recorded_is_found(code: Code, recorded: str, store: Driver, clock: VirtualClock) -> None:

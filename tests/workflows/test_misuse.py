@@ -50,6 +50,30 @@ def test_a_swallowed_suspend_is_found(engine: Engine) -> None:
     assert "w: the function went on after the call at sleep:s had suspended the run" in blocked_by(engine, flow)
 
 
+@pytest.mark.parametrize("how", ["returns", "raises", "goes on"])
+def test_a_swallowed_continue_as_new_is_found(engine: Engine, how: str) -> None:
+    @workflow("w")
+    def flow(wf: Context, begun: bool) -> int:
+        if begun:
+            return 1
+        try:
+            wf.continue_as_new(True)
+        except BaseException:
+            if how == "raises":
+                raise ValueError("lost") from None
+            if how == "goes on":
+                with contextlib.suppress(BaseException):
+                    wf.execute("a", one)
+        return 2
+
+    engine.register(flow)
+    run = engine.start(flow, False)
+    assert engine.run_until_idle().blocked == 1
+    assert "w: the function went on after the call at wf.continue_as_new() had suspended the run" in str(
+        run.info().blocked
+    )
+
+
 def test_except_Exception_swallows_no_suspend_and_finally_makes_no_calls(engine: Engine) -> None:  # noqa: N802
     done: list[str] = []
 
@@ -173,11 +197,21 @@ def a_step_less(wf: Context) -> int:
     return wf.execute("a", one)
 
 
+def an_error(wf: Context) -> int:
+    raise KeyError(wf.execute("a", one))
+
+
+def an_exit(wf: Context) -> int:
+    sys.exit(wf.execute("a", one))
+
+
 MISMATCHES = {
     another_step: ("step 'a' of one", "step 'a' of two"),
     another_kind: ("step 'a' of one", "sleep 'a'"),
     a_step_more: ("step 'b' of two and 1 more", "step 'new' of two, which is not in it"),
     a_step_less: ("step 'b' of two and 1 more", "the end of the function"),
+    an_error: ("step 'b' of two and 1 more", "KeyError: 1, which the function raises"),
+    an_exit: ("step 'b' of two and 1 more", "SystemExit: 1, which the function raises"),
 }
 
 

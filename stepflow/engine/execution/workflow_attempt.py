@@ -21,10 +21,7 @@ from stepflow.engine.execution.attempt import is_closed, keep_task
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.raised import own_error
-from stepflow.errors import (
-    CancelRequested,
-    Terminal,
-)
+from stepflow.errors import CancelRequested
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter
 from stepflow.model.error_text import is_a, traceback_of
@@ -50,7 +47,7 @@ from stepflow.model.state import (
 )
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.effects import Suspension
-from stepflow.replay.ending import wrong_end, wrong_return
+from stepflow.replay.ending import wrong_end, wrong_failure, wrong_return
 from stepflow.replay.journal import Journal, optional_after
 from stepflow.replay.results import UnknownOutcome
 
@@ -153,8 +150,10 @@ class WorkflowAttempt(WorkflowThreads):
             self.failed_step = key
         self.transition = Transition(self.flow.name, notes)
         self.failure, self.error = error, text
-        final = is_a(error, Terminal) or not is_a(error, Exception)
-        if policy is None or final or not policy.allows(attempt, error):
+        again = policy is not None and is_a(error, Exception) and policy.allows(attempt, error)
+        if (key or not again) and (wrong := wrong_failure(self.journal, error)) is not None:
+            return self._blocked(wrong)
+        if policy is None or not again:
             return await self._end("failed", text)
         due = self.clock.now() + microseconds(policy.delay_s(attempt, self.state.id))
         notes |= {ATTEMPT: str(attempt + 1), ERROR: text, WAITING: "delay"}
