@@ -201,7 +201,7 @@ class Journal:
         return self.wrong(
             DefinitionError(
                 f"{self.flow}: wf.{verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
-                " without NUL, which no other call of this workflow has"
+                " without NUL and halves of surrogate pairs, which no other call of this workflow has"
             )
         )
 
@@ -320,13 +320,18 @@ def optional_after(rows: Iterable[Row], key: str) -> tuple[Row, ...]:
 
 
 def is_key(key: object) -> bool:
-    """Whether this can be the key of a call; a character has at most 4 bytes."""
-    return isinstance(key, str) and key != "" and "\0" not in key and (len(key) * 4 <= LARGEST_KEY or _fits(key))
+    """Whether this can be the key of a call."""
+    return isinstance(key, str) and key != "" and "\0" not in key and _fits(key)
 
 
 def _fits(key: str) -> bool:
-    """Whether the key is not too long."""
-    return len(key.encode(errors="replace")) <= LARGEST_KEY
+    """Whether the key is not too long, and has a form in UTF-8."""
+    if key.isascii():
+        return len(key) <= LARGEST_KEY
+    try:
+        return len(key.encode()) <= LARGEST_KEY
+    except UnicodeEncodeError:
+        return False
 
 
 def _of(name: str) -> str:

@@ -125,6 +125,29 @@ def test_an_interrupted_call_blocks_the_run_and_nothing_but_a_resolution_or_a_ca
 
 
 @pytest.mark.parametrize("style", STYLES)
+def test_a_rewind_does_not_make_the_call_again_before_its_outcome_is_known(engine, style):
+    calls, run = interrupted(engine, style)
+    for go_back in (
+        lambda: run.rewind(rev=run.history()[-1].rev),
+        lambda: run.rewind(rev=run.history()[0].rev),
+        lambda: run.rewind(step="first" if "chain" in style else "pay"),
+    ):
+        with pytest.raises(StepflowError, match=r"cannot be rewound: the outcome of step '(f/)?pay' is unknown"):
+            go_back()
+    for dry_run in (True, False):
+        affected = engine.rewind(["one"], "first" if "chain" in style else "pay", dry_run=dry_run)
+        assert (affected.count, list(affected.skipped)) == (0, ["one"])
+    engine.run_until_idle()
+    assert (calls.made, run.status()) == (1, Status.BLOCKED)
+    run.resolve("pay", None if "chain" in style else 7)
+    engine.run_until_idle()
+    assert (calls.made, run.status()) == (1, Status.COMPLETED)
+    run.rewind(step="pay" if "chain" in style else "then")
+    engine.run_until_idle()
+    assert (calls.made, run.status()) == (2 if "chain" in style else 1, Status.COMPLETED)
+
+
+@pytest.mark.parametrize("style", STYLES)
 def test_resolve_says_what_the_call_returned(engine, style):
     calls, run = interrupted(engine, style)
     chain = "chain" in style

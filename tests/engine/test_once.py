@@ -238,6 +238,7 @@ async def asleep() -> None:
         ),
         (lambda here: here.once("", receipt, 1), "give a key"),
         (lambda here: here.once("x" * 501, receipt, 1), "at most 500 bytes"),
+        (lambda here: here.once("\ud800", receipt, 1), "halves of surrogate pairs"),
         (lambda here: here.once("k", object), "annotate what the function returns"),
         (lambda here: here.once("k", lambda: (1, 2)), "annotate what the function returns"),
         (lambda here: here.once("k", asleep), "is async: await current().aonce()"),

@@ -145,13 +145,21 @@ def test_a_key_that_is_used_twice_is_found(engine: Engine) -> None:
     assert "wf.execute('a'): the key was used before in this workflow" in blocked_by(engine, flow)
 
 
-@pytest.mark.parametrize("key", ["", None, 3, "a\0", "ä" * 300])
-def test_keys_must_be_short_texts(engine: Engine, key: Any) -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("key", ["", None, 3, "a\0", "ä" * 300, "a\ud800", "x" * 501])
+def test_keys_must_be_short_texts(engine: Engine, key: Any, is_async: bool) -> None:
+    calls: list[int] = []
+
     @workflow("w")
     def flow(wf: Context) -> None:
-        wf.execute(key, one)
+        wf.execute(key, calls.append, 1)
 
-    assert "give a key, a non-empty text of at most 500 bytes" in blocked_by(engine, flow)
+    @workflow("w")
+    async def aflow(wf: AsyncContext) -> None:
+        await wf.execute(key, calls.append, 1)
+
+    assert "give a key, a non-empty text of at most 500 bytes" in blocked_by(engine, aflow if is_async else flow)
+    assert calls == []
 
 
 WRONG: dict[str, Any] = {

@@ -36,8 +36,8 @@ class RewindVerb(Verb):
         await self.forks.rewind(record, None, self.step, self.known)
 
     async def check(self, record: Record) -> None:
-        """Whether it was ever about to make the step."""
-        await self.forks.check(record, self.step, self.known)
+        """Whether it was ever about to make the step, and no outcome is unknown."""
+        await self.forks.check(record, self.step, self.known, rewinds=True)
 
 
 @define

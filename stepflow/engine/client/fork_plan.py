@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.family import child_id
@@ -19,6 +19,7 @@ from stepflow.model.state import (
     CHILDREN,
     FAILED_CALL,
     POSITION,
+    RESOLVED,
     REWOUND,
     STYLE,
     TOPICS,
@@ -181,6 +182,17 @@ def copied(
     first = min(row.seq for row in anew)
     later = {row.key: row for row in optional_after([*found, anew[0]], anew[0].key)}
     return tuple(later[row.key] if row.seq > first and row.key in later else row for row in found)
+
+
+def refuse_unknown(state: State, rows: Sequence[JournalRow]) -> None:
+    """Raise StepflowError for an open run with a call of unknown outcome: to go back would make the call again."""
+    row = next((row for row in rows if row.kind.partition(MARK)[0] == INTENT), None)
+    if row is not None and not state.transition.status and RESOLVED not in state.transition.annotations:
+        key = row.key.removeprefix(":")  # which begins that of a chain's step
+        raise StepflowError(
+            f"run {state.id!r} cannot be rewound: the outcome of step {key!r} is unknown, and the call would be made again; settle it"
+            f" first with run.resolve({key!r}, value) or run.resolve_failed({key!r}, error)"
+        )
 
 
 def without_open_calls(rows: Sequence[JournalRow]) -> tuple[JournalRow, ...]:

@@ -76,6 +76,7 @@ class Forks:
         """Let the run of a full record, which no worker holds, go back; children that it started later are cancelled."""
         run_id = record.state.id
         rows, target = await self._target(record, rev, step, known)
+        plans.refuse_unknown(record.state, rows)
         if record.row is not None and record.row.owner:
             raise StepflowError(f"run {run_id!r} is held by a worker: pause it, and rewind it when it is paused")
         text, state, now = await self._exchange(target.state), record.state, self._clock.now()
@@ -101,9 +102,11 @@ class Forks:
         self._warn(run_id, run_id, kept)
         self._notifier.schedule_at(now)
 
-    async def check(self, record: Record, step: str, known: Known) -> None:
+    async def check(self, record: Record, step: str, known: Known, *, rewinds: bool = False) -> None:
         """Find out whether there is such a place to fork at, or to rewind to: raises what these raise for it."""
-        _rows, target = await self._target(record, None, step, known)
+        rows, target = await self._target(record, None, step, known)
+        if rewinds:
+            plans.refuse_unknown(record.state, rows)
         await self._exchange(target.state)
 
     async def exists(self, run_id: str) -> bool:

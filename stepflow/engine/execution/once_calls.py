@@ -126,7 +126,7 @@ class OnceCalls:
         step = self.attempt.current.step
         if not is_key(key):
             text = f"{step}: {verb}({short_repr(key)}): give a key, a non-empty text of at most {LARGEST_KEY} bytes"
-            raise DefinitionError(f"{text} without NUL")
+            raise DefinitionError(f"{text} without NUL and halves of surrogate pairs")
         if key in self.used:
             raise DefinitionError(
                 f"{step}: {verb}({key!r}): this attempt of the step has used the key already: give each call a key of its own"
