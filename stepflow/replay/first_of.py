@@ -77,19 +77,27 @@ async def _arrived(
     *,
     subscribe: bool,
 ) -> list[_Arrival]:
-    """The ways that have ended before the deadline; records the rows if it subscribes the run to a topic."""
-    arrived = _events(journal, ways, deadline)
+    """The ways that have ended before the deadline; records the rows if it subscribes the run to a topic.
+
+    Other branches go on while this one waits for an answer, and may take an event: the events are looked at last.
+    """
+    ends: dict[str, ChildEnd] = {}
     if handles := [way for way in ways if isinstance(way, ChildHandle)]:
-        ends: dict[str, ChildEnd] = await journal.perform(LookAt(tuple(child.id for child in handles)))
+        ends = await journal.perform(LookAt(tuple(child.id for child in handles)))
         for child in handles:
             if child.id not in ends:
                 await children.forget_events(journal, child)
-        arrived += _ended(journal, ways, ends, deadline)
     topics = {n: (way.name, moments[n] or 0) for n, way in enumerate(ways) if isinstance(way, TopicWay)}
-    if topics:
-        found = await topic_calls.messages(journal, topics, deadline, rows, subscribe=subscribe and not arrived)
-        arrived += [_Arrival(_place(journal, one.at), n, None, None, one) for n, one in found.items()]
-    return arrived
+    journal.topic_waits += [topic for topic, _since in topics.values()]
+    while True:
+        arrived, found = _events(journal, ways, deadline) + _ended(journal, ways, ends, deadline), dict[int, Message]()
+        if topics:
+            waits = subscribe and not arrived
+            found = await topic_calls.messages(journal, topics, deadline, rows, subscribe=waits)
+            before, arrived = arrived, _events(journal, ways, deadline) + _ended(journal, ways, ends, deadline)
+            if before and not arrived and not found:
+                continue  # so the run is not subscribed yet
+        return arrived + [_Arrival(_place(journal, one.at), n, None, None, one) for n, one in found.items()]
 
 
 def _moment(journal: Journal, way: Way[Any], now: int) -> int | None:

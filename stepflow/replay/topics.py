@@ -42,6 +42,7 @@ async def wait_for_topic(journal: Journal, key: str, way: TopicWay[Any], limit_s
     else:
         deadline, since = json.loads(row.text)
     late = deadline is not None and deadline <= now
+    journal.topic_waits.append(topic)
     found = await messages(journal, {0: (topic, since)}, deadline, rows, subscribe=not late)
     if found:
         failure, value = take(journal, way.codec, found[0])
@@ -72,7 +73,6 @@ async def messages(
     journal: Journal, topics: Mapping[int, Topic], deadline: int | None, rows: list[Note], *, subscribe: bool
 ) -> dict[int, Message]:
     """The first message of each of these topics; if there is none, the run is subscribed, the rows recorded, and looked again."""
-    journal.topic_waits += [topic for topic, _since in topics.values()]
     found = await _look(journal, topics, deadline)
     labels = {waiting_label(topic): WAITS for topic, _since in topics.values() if not journal.host.subscribed(topic)}
     if not found and subscribe and labels:
@@ -83,11 +83,18 @@ async def messages(
 
 
 async def _look(journal: Journal, topics: Mapping[int, Topic], deadline: int | None) -> dict[int, Message]:
+    """The first message of each of these topics, which no other branch has taken when this returns."""
     found: dict[int, Message] = {}
-    for number, (topic, since) in topics.items():
-        message = await journal.perform(FirstMessage(topic, since, deadline, journal.taken))
-        if message is not None:
-            found[number] = message
+    left = list(topics)
+    while left:
+        for number in left:
+            topic, since = topics[number]
+            message = await journal.perform(FirstMessage(topic, since, deadline, journal.taken))
+            if message is not None:
+                found[number] = message
+        left = [number for number, message in found.items() if message.id in journal.taken]
+        for number in left:
+            del found[number]
     return found
 
 
