@@ -14,6 +14,7 @@ import asyncpg
 import psycopg
 import pytest
 import sqlalchemy
+from psycopg.rows import args_row, dict_row, kwargs_row, namedtuple_row, scalar_row
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from stepflow import AsyncEngine, Engine, RunExists, StoreError, named
@@ -177,6 +178,32 @@ def test_sqlalchemy_in_autocommit_mode_is_refused(driver: PostgresDriver, server
         with Engine(driver) as engine, database.connect() as tx, pytest.raises(StoreError, match="autocommit"):
             engine.start(FLOW, {}, tx=tx)
         database.dispose()
+
+
+@pytest.mark.parametrize("rows", [dict_row, scalar_row, namedtuple_row, kwargs_row(dict), args_row(set)])
+def test_the_caller_s_connection_may_make_rows_in_its_own_way(
+    driver: PostgresDriver, server: Server, rows: Any
+) -> None:
+    with Engine(driver) as engine, psycopg.connect(server.uri, row_factory=rows) as tx:
+        engine.register(FLOW)
+        run = engine.start(FLOW, {"n": 1}, id="one", tx=tx)
+        assert run.info(tx=tx).status == "queued"
+        tx.commit()
+        assert engine.run_until_idle().completed == 1
+        assert engine.start(FLOW, {"n": 1}, id="one", tx=tx).id == "one"
+        with pytest.raises(RunExists, match="another input"):
+            engine.start(FLOW, {"n": 2}, id="one", tx=tx)
+        elsewhere = server.uri.replace("/postgres?", "/template1?")
+        with psycopg.connect(elsewhere, row_factory=rows) as other, pytest.raises(StoreError, match="another database"):
+            engine.start(FLOW, {}, tx=other)
+
+    async def go() -> None:
+        opened = psycopg.AsyncConnection.connect(server.uri, row_factory=rows)
+        async with AsyncEngine(driver) as engine, await opened as tx:
+            await engine.start(FLOW, {"n": 1}, id="two", tx=tx)
+            assert (await engine.get("two").info(tx=tx)).status == "queued"
+
+    asyncio.run(go())
 
 
 DJANGO = """

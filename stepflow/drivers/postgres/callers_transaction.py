@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 
 from stepflow.errors import StoreError
 
@@ -77,7 +78,7 @@ def _fetch(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:
     if not isinstance(tx, psycopg.Connection):
         raise StoreError(f"tx={tx!r:.100} is no connection to PostgreSQL that stepflow takes: {TAKEN}")
     _check_psycopg(tx, "with connection.transaction():")
-    cursor = psycopg.Cursor(tx)
+    cursor = psycopg.Cursor(tx, row_factory=tuple_row)
 
     def fetch(text: str, values: Mapping[str, object]) -> Rows:
         return cursor.execute(NAMED.sub(r"%(\1)s", text), values).fetchall()
@@ -90,7 +91,7 @@ def _afetch(tx: Any) -> Callable[[str, Mapping[str, object]], Awaitable[Rows]]:
         return _afetch(tx.connection)
     if isinstance(tx, psycopg.AsyncConnection):
         _check_psycopg(tx, "async with connection.transaction():")
-        cursor = psycopg.AsyncCursor(tx)
+        cursor = psycopg.AsyncCursor(tx, row_factory=tuple_row)
 
         async def fetch(text: str, values: Mapping[str, object]) -> Rows:
             done = await cursor.execute(NAMED.sub(r"%(\1)s", text), values)

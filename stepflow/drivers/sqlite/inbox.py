@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,12 +24,12 @@ from stepflow.drivers.port.inbox import (
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.port.schedules import ScheduleRow
+from stepflow.drivers.sqlite.callers_connection import callers_connection
 from stepflow.drivers.sqlite.commit import CommitApplier
-from stepflow.drivers.sqlite.errors import MEMBER_ERRORS, member_error, translate
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue, read_state
 from stepflow.drivers.sqlite.schedules import ONE as SCHEDULE
-from stepflow.errors import StepflowError, StoreError
+from stepflow.errors import StepflowError
 
 KNOWN = "SELECT rev, flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
 RUN = (
@@ -42,38 +40,6 @@ POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0
 LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 """Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
-TAKEN = "give a sqlite3.Connection, a SQLAlchemy connection or session, or Django's connection"
-NONE_OPEN = "tx= has no open transaction: begin one, call this, then commit"
-
-
-class _ThroughSqlAlchemy:
-    """A SQLAlchemy Connection whose driver, such as aiosqlite, is not sqlite3 itself, with what is needed of a sqlite3 one."""
-
-    def __init__(self, connection: Any) -> None:
-        self._connection, driver = connection, connection.connection.driver_connection
-        self.in_transaction, self.isolation_level = driver.in_transaction, driver.isolation_level
-
-    def execute(self, text: str, values: tuple[object, ...] = ()) -> Any:
-        return self._connection.exec_driver_sql(text, values)
-
-
-def connection_of(tx: Any) -> Any:
-    """The sqlite3 connection of `tx`: itself, or that of a SQLAlchemy Connection or Session, or of Django's connection."""
-    if hasattr(tx, "in_atomic_block"):
-        if not tx.in_atomic_block and tx.get_autocommit():
-            raise StoreError("tx= has no open transaction: call this inside `with transaction.atomic():`")
-        tx.ensure_connection()
-        tx = tx.connection
-    elif callable(getattr(tx, "connection", None)):  # a SQLAlchemy Session
-        tx = tx.connection()
-    if isinstance(tx, sqlite3.Connection):
-        return tx
-    driver = getattr(getattr(tx, "connection", None), "driver_connection", None)
-    if isinstance(driver, sqlite3.Connection):
-        return driver
-    if driver is not None and getattr(getattr(tx, "dialect", None), "name", "") == "sqlite":
-        return _ThroughSqlAlchemy(tx)
-    raise StoreError(f"tx={tx!r:.100} is no connection to SQLite that stepflow takes: {TAKEN}")
 
 
 def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId | None:
@@ -82,7 +48,7 @@ def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId 
     Of a run that exists already, or was pruned, only how.
     """
     body = dump(commit)
-    with _through(tx, path) as connection:
+    with callers_connection(tx, path) as connection:
         connection.execute(LOCK)
         for write in commit.writes:
             if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
@@ -94,7 +60,7 @@ def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId 
 
 def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
     """The record of a run as the caller's transaction sees it, with what is posted for it."""
-    with _through(tx, path) as connection:
+    with callers_connection(tx, path) as connection:
         row = connection.execute(RUN, (shard, run_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
     record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:22]))
@@ -103,40 +69,11 @@ def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
 
 def load_schedule_in(tx: Any, path: Path, shard: str, schedule_id: str) -> ScheduleRow | None:
     """A schedule as the caller's transaction sees it, with the edits that are posted for it."""
-    with _through(tx, path) as connection:
+    with callers_connection(tx, path) as connection:
         row = connection.execute(SCHEDULE, (shard, schedule_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(schedule_id))).fetchall()
     found = None if row is None else ScheduleRow(*row)
     return schedule_as_posted(found, schedule_id, [parse(body)[0] for (body,) in posted])
-
-
-@contextmanager
-def _through(tx: Any, path: Path) -> Iterator[Any]:
-    """The caller's connection, in its transaction on this file; what goes wrong with it inside is raised as ours."""
-    connection = connection_of(tx)
-    _require_same_file(connection, path)
-    if not connection.in_transaction and not _begins_by_itself(connection):
-        raise StoreError(NONE_OPEN)
-    try:
-        yield connection
-    except MEMBER_ERRORS as error:
-        raise member_error(error) from error
-    except sqlite3.Error as error:
-        raise translate(error, path) from error
-
-
-def _begins_by_itself(connection: Any) -> bool:
-    """Whether an INSERT begins a transaction: not with isolation_level None, nor with autocommit=True (Python 3.12+)."""
-    return connection.isolation_level is not None and getattr(connection, "autocommit", False) is not True
-
-
-def _require_same_file(connection: Any, path: Path) -> None:
-    files = {row[1]: row[2] for row in connection.execute("PRAGMA database_list")}
-    main = files.get("main") or ""
-    if not main or not Path(main).exists() or not Path(main).samefile(path):
-        raise StoreError(
-            f"tx= is on {main or 'an in-memory database'}, the engine's store is {path}: both must be one file"
-        )
 
 
 def waiting(connection: sqlite3.Connection) -> bool:
