@@ -65,6 +65,10 @@ class UnresolvedName(CodecError):
     """An annotation names a class that does not exist, or that its module has not defined yet."""
 
 
+class PlainClass(CodecError):
+    """The type is a class of the program without fields, which only `apply` can use."""
+
+
 @frozen
 class Compiled:
     """What is found out about a type once: how it is written and read, and whether code of its classes runs then.
@@ -85,6 +89,7 @@ def compiled(type_: Any) -> Compiled:
     form = tree.form(type_, type_name(type_))
     if tree.problems:
         kind = UnresolvedName if len(tree.problems) == tree.unresolved else CodecError
+        kind = PlainClass if tree.is_plain_class else kind
         raise kind(f"{type_name(type_)} cannot be stored as JSON: {'; '.join(tree.problems)}")
     try:
         read = converter().get_structure_hook(type_)

@@ -81,6 +81,8 @@ def fixed_tuple_form(name: str, elements: list[Form], class_: Any = tuple) -> Fo
             raise _no_list(value, class_)
         if len(value) != len(writers):
             raise TypeMismatch(f"expected {len(writers)} elements of {name}, found {short_repr(value)}")
+        if class_ is not tuple and getattr(value, "__dict__", None):
+            raise TypeMismatch(f"{short_repr(value)} has attributes ({', '.join(vars(value))}), which would be lost")
         raw = []
         for n, (write, one) in enumerate(zip(writers, value, strict=True)):
             try:

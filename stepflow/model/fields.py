@@ -104,6 +104,8 @@ def runs_code(owner: Any) -> bool:
     """Whether code of the class runs when an object is made again, so that another one, or none, could come of it."""
     if any(hasattr(owner, hook) for hook in _HOOKS) or any(map(_written_by_hand, map(_member(owner), _GENERATED))):
         return True
+    if not _has_constructor(owner):
+        return True
     if not attrs.has(owner) and any(
         f._field_type is dataclasses._FIELD_INITVAR  # type: ignore[attr-defined]  # noqa: SLF001
         for f in owner.__dataclass_fields__.values()
@@ -113,6 +115,14 @@ def runs_code(owner: Any) -> bool:
         computed(owner, field) or getattr(field, "validator", None) or getattr(field, "converter", None)
         for field in fields_of(owner)
     )
+
+
+def _has_constructor(owner: Any) -> bool:
+    """Whether the constructor takes the fields; with `init=False` a class has that of a base, or none."""
+    with_fields = next(
+        one for one in owner.__mro__ if "__attrs_attrs__" in vars(one) or "__dataclass_fields__" in vars(one)
+    )
+    return "__init__" in vars(with_fields)
 
 
 def _member(owner: Any) -> Any:

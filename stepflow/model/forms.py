@@ -103,14 +103,18 @@ def number_form(class_: Any, also: Iterable[type], spelling: Spelling) -> Form:
             raise mismatch(class_, value)
         if class_ is bool:
             return "true" if value else "false"
-        if isinstance(value, float) and not math.isfinite(value):
-            raise TypeMismatch(f"{value!r} cannot be a key: JSON has no such number")
-        return repr(_canonical_number(value, class_) if spelling.canonical else value)
+        return _number_key(_canonical_number(value, class_) if spelling.canonical else value)
 
     kinds = frozenset(KINDS[one] for one in classes)
     if spelling.canonical and class_ is not bool:
         return Form(write_canonical, kinds, classes, key=key, plain=True)
     return Form(write, kinds, classes, same=classes, key=key, plain=True)
+
+
+def _number_key(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise TypeMismatch(f"{value!r} cannot be a key: JSON has no such number")
+    return repr(value)
 
 
 def _canonical_number(value: Any, class_: type) -> Any:
@@ -248,7 +252,8 @@ def subclass_form(class_: type, base: type) -> Form:
         return plain(value)
 
     def key(value: Any) -> str:
-        return str(write(value)) if base is str else repr(write(value))
+        raw = write(value)
+        return raw if base is str else _number_key(raw)
 
     return Form(write, frozenset({KINDS[base]}), frozenset({class_}), key=key)
 

@@ -77,13 +77,15 @@ class TypeTree:
     """The forms of a type and of all types inside it, in one spelling.
 
     `problems` lists the types that cannot be stored, each with its path, e.g. `Order.lines[].price: ...`. `runs_code` tells
-    whether a class has code of its own that runs when an object is made again.
+    whether a class has code of its own that runs when an object is made again, `is_plain_class` whether the type itself is a class of the
+    program without fields, which can be no part of JSON.
     """
 
     def __init__(self, spelling: Spelling) -> None:
         self.problems: list[str] = []
         self.unresolved = 0  # how many of them are names that do not exist, or not yet
         self.runs_code = False
+        self.is_plain_class = False
         self._spelling = spelling
         self._scalars = scalar_forms(spelling)
         self._known: dict[Any, Form] = {}
@@ -236,6 +238,8 @@ class TypeTree:
             return text_form(made, exact(made, str))
         if is_pydantic_model(owner):
             return self._model(owner, path)
+        if path == type_name(type_):
+            self.is_plain_class = owner.__module__ not in ("builtins", "collections.abc")
         return self._refused(type_, path, f"cannot be restored from JSON: make it one of {_KINDS}")
 
     def _model(self, owner: Any, path: str) -> Form:

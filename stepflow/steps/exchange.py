@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stepflow.errors import CodecError, DefinitionError
-from stepflow.model.fields import has_fields
-from stepflow.model.pydantic_models import is_pydantic_model
 from stepflow.model.scalars import short_repr
 from stepflow.steps.kinds.base import Placed
 from stepflow.steps.signature import plain_count
@@ -29,14 +27,6 @@ class UnstorableExchange(DefinitionError, CodecError):
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (_kind, args, attributes) = super().__reduce__()
         return rebuild, (DefinitionError, args, attributes)
-
-
-def is_opaque(type_: Any) -> bool:
-    """Whether it is a plain class of the program, which only `apply` can use: an engine refuses it when it is registered."""
-    owner = typing.get_origin(type_) or type_
-    if not isinstance(owner, type) or has_fields(owner) or is_pydantic_model(owner):
-        return False
-    return owner.__module__ != "builtins"
 
 
 def type_problem(given: Any) -> str:

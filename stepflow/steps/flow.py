@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeVar, overload
 
 from stepflow.errors import CodecError, UnknownState
-from stepflow.model.codec import Codec, UnresolvedName
+from stepflow.model.codec import Codec, PlainClass, UnresolvedName
 from stepflow.model.definition import code_text, stored_fields
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.json_schema import schemas_text
@@ -18,7 +18,7 @@ from stepflow.model.state import DEADLINE, PAYLOADS, WAITING, Transition
 from stepflow.steps.check import Finding, check
 from stepflow.steps.diagram import Format, diagram
 from stepflow.steps.diagram.picture import Picture
-from stepflow.steps.exchange import exchange_type, is_opaque
+from stepflow.steps.exchange import exchange_type
 from stepflow.steps.introspect import Edge, edges, fingerprint
 from stepflow.steps.kinds.base import Placed
 from stepflow.steps.machine import Machine
@@ -149,9 +149,8 @@ class StepFlow(Flow[E, E]):
         Two things pass, and are refused when a run is started: a plain class, which has no fields, because `apply` takes any
         object; and an annotation with the name of a class that the module may define later.
         """
-        if not is_opaque(self._exchange):
-            with suppress(UnresolvedName):
-                self.codec  # noqa: B018 - it is made here
+        with suppress(PlainClass, UnresolvedName):
+            self.codec  # noqa: B018 - it is made here
 
     @cached_property
     def codec(self) -> Codec[Any]:  # type: ignore[override]  # made on first use: plain apply never needs it

@@ -29,6 +29,7 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(value, value2)
     elif isinstance(one, list | tuple):
         assert len(one) == len(other)
+        assert getattr(one, "__dict__", None) == getattr(other, "__dict__", None)
         for value, value2 in zip(one, other, strict=True):
             assert_same(value, value2)
     elif attrs.has(type(one)) or hasattr(one, "__dataclass_fields__"):
@@ -97,12 +98,6 @@ class WithoutConstructor:
     a: int = 1
 
 
-def test_what_cannot_be_made_again_is_refused_as_a_replay_refuses_it() -> None:
-    value = WithoutConstructor()
-    codec = Codec(WithoutConstructor)
-    text = codec.encode(value)
-    with pytest.raises(CodecError) as replayed:
-        codec.decode(text)
-    with pytest.raises(CodecError) as at_once:
-        codec.restored(value, text)
-    assert str(at_once.value) == str(replayed.value)
+def test_what_cannot_be_made_again_is_refused_when_it_is_stored() -> None:
+    with pytest.raises(CodecError, match="can be stored but not restored"):
+        Codec(WithoutConstructor).encode(WithoutConstructor())

@@ -34,6 +34,10 @@ class Count(int):
     """A number with a name."""
 
 
+class Ratio(float):
+    """A number with a name."""
+
+
 class Texts(list[str]):
     """A list with a name."""
 
@@ -70,6 +74,12 @@ class Pair(NamedTuple):
 
 class Longer(Pair):
     """A named tuple of another class."""
+
+
+def _noted(a: int, b: str) -> Longer:
+    found = Longer(a, b)
+    found.note = "lost"  # type: ignore[attr-defined]  # its class has no slots
+    return found
 
 
 class Row(TypedDict):
@@ -138,6 +148,32 @@ class Box(Generic[T]):
 @dataclass
 class IntBox(Box[int]):
     name: str = ""
+
+
+@dataclass(init=False)
+class Bare:
+    """Its constructor takes nothing."""
+
+    n: int = 0
+
+
+@dataclass(init=False)
+class Wider(Line):
+    """Its constructor is that of a class with fewer fields."""
+
+    m: int = 0
+
+
+@attrs.define(init=False)
+class BareParcel:
+    weight: float = 0
+
+
+def _set(class_: type, **values: Any) -> Any:
+    found = class_.__new__(class_)
+    for name, value in values.items():
+        setattr(found, name, value)
+    return found
 
 
 @attrs.define
@@ -230,6 +266,7 @@ KEYS: list[Typed] = [
     (Sku, texts.map(Sku), texts.map(Code)),
     (Literal["x", "y"], st.sampled_from(["x", "y"]), st.just(Code("x"))),
     (Code, texts.map(Code), texts),
+    (Ratio, floats.map(Ratio), floats | st.sampled_from([Ratio("nan"), Ratio("inf"), Ratio("-inf")])),
 ]  # fmt: skip
 LEAVES: list[Typed] = [
     *KEYS,
@@ -241,6 +278,7 @@ LEAVES: list[Typed] = [
     (Count, st.integers().map(Count), st.integers()),
     (Loud, texts.map(Loud), texts),
     (Pair, st.builds(Pair, st.integers(), texts), st.builds(Longer, st.integers(), texts) | st.tuples(st.integers(), texts)),
+    (Longer, st.builds(Longer, st.integers(), texts), st.builds(_noted, st.integers(), texts) | st.builds(Pair, st.integers())),
     (Row, st.fixed_dictionaries({"a": st.integers(), "b": st.none() | texts}), st.sampled_from([{"a": 1}, {"a": 1, "b": "", "c": 2}, OrderedDict(a=1, b="")])),
     (Sparse, st.fixed_dictionaries({}, optional={"a": st.integers(), "b": st.lists(floats)}), st.just({"c": 1})),
     (Partly, st.fixed_dictionaries({"a": st.integers()}, optional={"b": st.dates()}), st.just({"b": date(2026, 1, 1)})),
@@ -259,6 +297,9 @@ LEAVES: list[Typed] = [
 ]  # fmt: skip
 REFUSED: list[Typed] = [
     (Opening, st.nothing(), st.builds(Opening)),
+    (Bare, st.nothing(), st.integers().map(lambda n: _set(Bare, n=n))),
+    (Wider, st.nothing(), st.integers().map(lambda n: _set(Wider, sku="", price=Decimal(1), n=1.0, m=n))),
+    (BareParcel, st.nothing(), floats.map(lambda n: _set(BareParcel, weight=n))),
     (str | bytes, st.nothing(), texts | st.binary()),
     (date | datetime, st.nothing(), moments),
     (list[int] | tuple[int, ...], st.nothing(), st.just([1]) | st.just((1,))),

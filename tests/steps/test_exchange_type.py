@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stepflow.errors import CodecError
+from stepflow.errors import CodecError, DefinitionError
+from stepflow.model.codec import Codec
 from stepflow.steps import Steps, named
+from tests.model.enum_types import Typed
+from tests.model.type_trees import REFUSED, typed
 
 if TYPE_CHECKING:
     from somewhere import Elsewhere  # type: ignore[import-not-found]
@@ -146,6 +153,51 @@ def test_plain_apply_takes_any_object_as_exchange():
     live = Live()
     named("x", Live).do("a", work).compile().apply([], live)
     assert live.done
+
+
+@given(typed() | st.sampled_from(REFUSED))
+def test_compile_refuses_every_type_that_cannot_be_stored(one: Typed):
+    """At the top level, too, where a union or an enum is a class as well."""
+    assert compiles(one[0]) == is_storable(one[0])
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        str | bytes,
+        complex | None,
+        list[complex] | None,
+        Annotated[complex, "note"],
+        deque[complex],
+        OrderedDict[str, complex],
+        defaultdict[str, complex],
+        Sequence[complex],
+        Iterable[int],
+        NamedTuple("Sum", [("n", complex)]),
+        TypedDict("Part", {"n": complex}),
+        Enum("Empty", []),  # type: ignore[var-annotated]  # it has no members
+    ],
+    ids=repr,
+)
+def test_compile_refuses_such_a_type_with_its_path(type_: Any):
+    with pytest.raises(DefinitionError, match=r"x: .*cannot be stored as JSON: "):
+        named("x", type_).do("a", lambda: None).compile()
+
+
+def compiles(type_: Any) -> bool:
+    try:
+        named("x", type_).do("a", lambda: None).compile()
+    except DefinitionError:
+        return False
+    return True
+
+
+def is_storable(type_: Any) -> bool:
+    try:
+        Codec(type_)
+    except CodecError:
+        return False
+    return True
 
 
 def test_the_definition_is_the_fingerprint_and_the_stored_fields():
