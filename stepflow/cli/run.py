@@ -9,6 +9,7 @@ import click
 
 from stepflow.cli.audited import audited
 from stepflow.cli.definitions import MODULE_HELP, flow_of, flows_of
+from stepflow.cli.interrupts import sigterm_as_interrupt
 from stepflow.cli.start import read_input
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label
@@ -44,8 +45,9 @@ def command(
         async with change as result:
             run = await engine.start(definition, exchange, id=run_id, labels=dict(labels))
             result["id"] = run.id
-        async with engine.worker():
-            return run.id, definition.result_codec.encode(await run.result(timeout))
+        with sigterm_as_interrupt():
+            async with engine.worker():
+                return run.id, definition.result_codec.encode(await run.result(timeout))
 
     found_id, result = target.run(work, create=True)
     if target.out.json:

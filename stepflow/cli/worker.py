@@ -11,6 +11,7 @@ import click
 from stepflow.cli import alive
 from stepflow.cli.definitions import MODULE_HELP, flows_of
 from stepflow.cli.exit_codes import ATTENTION
+from stepflow.cli.interrupts import sigterm_as_interrupt
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.target import StoreTarget, keep_ids_option, remote_hosts, secret_option, with_store
 from stepflow.cli.values import duration
@@ -87,7 +88,8 @@ def command(
         if not until_idle:
             await engine.run_forever()
             return 0
-        idle = await engine.run_until_idle()
+        with sigterm_as_interrupt():
+            idle = await engine.run_until_idle()
         if target.out.json:
             target.out.value(idle)
         target.out.line(

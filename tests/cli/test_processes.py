@@ -62,6 +62,20 @@ def test_a_worker_that_is_stopped_releases_its_run(spawn, stepflow, signum):
     assert (info["status"], info["owner"], info["crashes"]) == ("queued", "", 0)
 
 
+@pytest.mark.parametrize("verb", [("worker", "spin", "--until-idle"), ("run", "spin:spin", "--id", "run-1")])
+def test_a_job_that_is_stopped_releases_its_run(spawn, stepflow, verb):
+    """A scheduler of jobs stops them with SIGTERM, too: that is no death of a process that held the run."""
+    stepflow("start", "spin", "--id", "run-1")
+    for _stop in range(2):
+        worker = spawn(*verb)
+        assert "turn\n" in (worker.stdout.readline(), worker.stdout.readline())
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate(timeout=100)
+        assert worker.returncode == 130
+    info = stepflow.json("show", "run-1")["info"]
+    assert (info["status"], info["owner"], info["crashes"]) == ("queued", "", 0)
+
+
 def test_a_worker_prunes_what_ended_and_keeps_the_ids(spawn, tmp_path):
     (tmp_path / "short.py").write_text(
         "from stepflow import named\nshort = named('short.v1', dict).do('a', lambda given: None).compile()\n"
