@@ -35,6 +35,22 @@ async def end_of_cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _left_behind.update(late)
 
 
+async def end_of(task: asyncio.Task[Any]) -> None:
+    """Wait for the end of a task; raises what it raised. It may have been cancelled: code that it called can do that."""
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
+
+
+async def end_of_own_cancels(task: asyncio.Task[Any] | None) -> None:
+    """Let cancellations of the present task by code that it called end here: what follows is not cancelled."""
+    if task is not None and task.cancelling():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # one that was not delivered yet comes here
+        while task.cancelling():
+            task.uncancel()
+
+
 async def off_loop(work: Callable[[], T]) -> T:
     """Do blocking work in a thread; at the interpreter's exit, when asyncio's threads take none, on the loop itself."""
     try:

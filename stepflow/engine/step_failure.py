@@ -17,7 +17,17 @@ from typing import Any
 from stepflow import errors
 from stepflow.errors import StepFailed, Terminal
 from stepflow.model import outcome as outcomes
-from stepflow.model.error_text import args_of, attributes_of, cause_of, is_a, kind_of, message_of, set_args, set_cause
+from stepflow.model.error_text import (
+    args_of,
+    attributes_of,
+    cause_of,
+    is_a,
+    kind_of,
+    message_of,
+    module_of,
+    set_args,
+    set_cause,
+)
 from stepflow.model.retry import is_terminal
 
 HEADING = "Traceback (most recent call last):\n"
@@ -44,10 +54,10 @@ def stored(error: Exception) -> str:
     raw = json.loads(outcomes.describe(error))
     if is_terminal(error):
         raw["terminal"] = True
-    kind = type(error)
-    if _found(kind.__module__, kind.__qualname__) is not kind:
+    kind, module = type(error), module_of(error)
+    if not isinstance(module, str) or _found(module, kind_of(error)) is not kind:
         return json.dumps(raw)
-    raw["module"] = kind.__module__
+    raw["module"] = module
     for args, state in ((_plain(args_of(error)), _plain(attributes_of(error))), (_plain([message_of(error)]), None)):
         if args is None:
             continue
@@ -128,7 +138,10 @@ def _found(module: str, name: str) -> type[Exception] | None:
     """The class of this name, if its module is loaded: no module is imported because a stored text names it."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
+        try:
+            found = getattr(found, part, None)
+        except Exception:  # noqa: BLE001 - of a metaclass
+            return None
     if not isinstance(found, type) or not issubclass(found, Exception) or issubclass(found, BaseExceptionGroup):
         return None
     return found

@@ -20,6 +20,7 @@ _cause = _accessors["__cause__"]
 _parts: Any = BaseExceptionGroup.exceptions
 _context = _accessors["__context__"]
 _qualname = type.__dict__["__qualname__"].__get__
+_module = type.__dict__["__module__"].__get__
 
 
 def is_a(error: object, kind: type[T]) -> TypeGuard[T]:
@@ -31,6 +32,12 @@ def kind_of(error: BaseException) -> str:
     """The qualified name of the exception's class."""
     name: str = _qualname(type(error))
     return name
+
+
+def module_of(error: BaseException) -> object:
+    """The name of the module of the exception's class."""
+    found: object = _module(type(error))
+    return found
 
 
 def message_of(error: BaseException) -> str:
@@ -47,7 +54,11 @@ def message_of(error: BaseException) -> str:
 def notes_of(error: BaseException) -> list[str]:
     """The notes of the exception that are texts."""
     notes = _attributes(error).get("__notes__")
-    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+    if not isinstance(notes, list):
+        return []
+    return [
+        str.__str__(note) for note in notes if issubclass(type(note), str)
+    ]  # a subclass may have a `__str__` that raises
 
 
 def add_note_once(error: BaseException, note: str) -> None:

@@ -21,6 +21,13 @@ def _recurses(self: Any, *_args: object) -> Any:
     return self.missing
 
 
+class OddText(str):
+    """A text that cannot be shown."""
+
+    __slots__ = ()
+    __str__ = __format__ = __repr__ = _fails
+
+
 BASES: dict[str, tuple[type[BaseException], tuple[Any, ...]]] = {
     "Exception": (Exception, ("text",)),
     "OSError": (OSError, (2, "text", "file")),
@@ -57,7 +64,7 @@ TRAITS: dict[str, dict[str, Any]] = {
     "causes": dict.fromkeys(("__cause__", "__context__", "__traceback__", "__suppress_context__"), property(_fails)),
     "notes": {"__notes__": "no list"},
     "failing notes": {"__notes__": property(_fails)},
-    "odd notes": {"__notes__": [1, None]},
+    "odd notes": {"__notes__": [1, None, OddText("note")]},
     "text": {"__str__": lambda _self: None},
     "exceptions": {"exceptions": property(_fails)},
     "args": {"args": property(_fails)},

@@ -17,7 +17,7 @@ from stepflow.testing import VirtualClock
 from tests.engine.flows import Order, chain
 from tests.engine.hostile import BASES, TRAITS, make, makers
 
-STYLES = ("sync", "async", "mixed")
+STYLES = ("sync", "async", "mixed", "sync limited", "async limited")
 POLICIES = ("none", "run", "group", "yes", "no")
 TRIES = 3
 
@@ -38,7 +38,8 @@ def failing(style: str, policy: str, maker: Callable[[], BaseException], calls: 
         return None
 
     attempts = RetryPolicy(max_attempts=TRIES, delay=0)
-    inner = Steps(Order).do("raise", araising if style == "async" else raising)
+    limit = 60 if "limited" in style else None
+    inner = Steps(Order).do("raise", araising if style.startswith("async") else raising, timeout=limit)
     first: Any = named("x", Order)
     if style == "mixed":
         first = first.do("first", nothing)

@@ -180,7 +180,7 @@ class StepAttempt(TransactedSteps):
             self._once.used.clear()
         if ends_claim(self._once, failure):
             raise failure
-        if (task.limit_s is not None or task.transacted) and isinstance(failure, TimedOut):
+        if (task.limit_s is not None or task.transacted) and issubclass(type(failure), TimedOut):
             self.current = evolve(self.current)
             enter(self.current)
 

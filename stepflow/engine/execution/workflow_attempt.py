@@ -17,9 +17,10 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import at_most_once, run_log
-from stepflow.engine.execution.attempt import is_closed, keep_task
+from stepflow.engine.execution.attempt import is_closed
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
+from stepflow.engine.futures import end_of_own_cancels
 from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested
 from stepflow.model import outcome as outcomes
@@ -105,7 +106,7 @@ class WorkflowAttempt(WorkflowThreads):
         except BaseException as error:
             if is_closed(self.task) or self.interrupted:
                 raise
-            keep_task(self.task)
+            await end_of_own_cancels(self.task)
             raised = own_error(error)
         try:
             return await self._settle(output, raised)

@@ -13,8 +13,9 @@ from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import microseconds
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import BLOCKED_RETRY, NO_DEFINITION, Attempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import BLOCKED_RETRY, NO_DEFINITION, Attempt, is_closed
 from stepflow.engine.execution.once_calls import ends_claim
+from stepflow.engine.futures import end_of_own_cancels
 from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_calls import at_same_place
@@ -109,8 +110,10 @@ class FunctionAttempt(Attempt):
                 raise _Idle("its function made no commit and left the State where it was")
             if at.handed_over and release is not None and not lease.commits:
                 release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
-        except (StoreError, LostClaim):
-            raise
+        except (StoreError, LostClaim) as error:
+            if error is not at.raised:
+                raise
+            return await self._failed(at, error)
         except (Stopping, NotHere) as error:
             if isinstance(error, NotHere):
                 await keep_progress(self.runner, at)
@@ -118,7 +121,7 @@ class FunctionAttempt(Attempt):
                 return self._without_host(error, at.lease.fence)
             return None if at.lease.fence is None else Release(at.lease.fence, self.clock.now())
         except RevMismatch as error:
-            if at.ctx.id in error.ids:
+            if at.ctx.id in error.ids and error is not at.raised:
                 raise
             return await self._failed(at, error)
         except KeyboardInterrupt:
@@ -126,7 +129,7 @@ class FunctionAttempt(Attempt):
         except BaseException as error:  # whatever the function raised is the State's error
             if is_closed(self.task) or (issubclass(type(error), asyncio.CancelledError) and self.interrupted):
                 raise
-            keep_task(self.task)
+            await end_of_own_cancels(self.task)
             return await self._failed(at, own_error(error))
         finally:
             self.at = None  # it refers to this attempt, which is freed at once without the collector of cycles
@@ -171,9 +174,9 @@ class FunctionAttempt(Attempt):
                     await self.committer.release(release)
             except NotHere:  # perhaps only after its first function was called, which another turn calls again
                 return Release(self.fence, self.clock.now() + microseconds(ELSEWHERE_S))
-            except (StoreError, Stopping):
-                return Release(self.fence, self.clock.now())
             except Exception as error:
+                if isinstance(error, StoreError | Stopping) and error is not at.raised:
+                    return Release(self.fence, self.clock.now())
                 names = {"run_id": delay.state.id, "flow": self.flow.name, "event": "failed"}
                 text = "a delay of State %s: its function raised"
                 log.error(text, delay.state.id, exc_info=loggable(own_error(error)), extra=names)

@@ -10,6 +10,8 @@ from attrs import frozen
 
 from stepflow.engine.clock import Clock
 from stepflow.engine.execution.executor import Executor
+from stepflow.engine.execution.once_calls import ends_claim
+from stepflow.engine.raised import own_error
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_calls import FunctionCalls
 from stepflow.engine.states.kept_leases import KeptLeases
@@ -85,8 +87,13 @@ class FunctionRunner:
                     calls.begin(flow)
                     try:
                         command = await self._call(flow, at.ctx)
+                    except BaseException as error:
+                        at.raised = None if ends_claim(at.once, error) else own_error(error)
+                        raise
                     finally:
                         calls.end()
+                    if at.ctx.id != at.lease.id:
+                        raise _renamed(at)
                     if type(command) is c.Execute:  # which is only a way to go on
                         following: StateCtx | Outcome = command.ctx
                     else:
@@ -102,7 +109,9 @@ class FunctionRunner:
         except RunPaused:
             at.lease.fence = None
             raise
-        except LostClaim:
+        except LostClaim as error:
+            if error is at.raised:
+                raise
             return Conflict((at.ctx.id,))
         finally:
             leave(token)
@@ -200,6 +209,12 @@ class NoHost(NotHere):
 
 class HandOver(c.Noop):
     """A host took the State over: it goes on with it, and commits by itself."""
+
+
+def _renamed(at: ExecutionContext) -> StepflowError:
+    return StepflowError(
+        f"the function gave its State {at.lease.id!r} the id {at.ctx.id!r}: make a StateCtx of its own for another State"
+    )
 
 
 def _checked(command: Any, flow: FlowFunction) -> c.Command:

@@ -49,7 +49,7 @@ class ExecutionContext:
     an async function runs; `left` are the
     States that it moved and did not execute. `attempt` is the number of the attempt of the first function, `should_retry_commit`
     tells whether a journal row is written again that the store refused, `once` makes the calls of the present function that are made
-    once. `handed_over`: the last call gave the State to an engine elsewhere.
+    once. `handed_over`: the last call gave the State to an engine elsewhere. `raised` is what the present function raised.
     """
 
     ctx: StateCtx
@@ -62,3 +62,4 @@ class ExecutionContext:
     should_retry_commit: Callable[[object], bool] = field(default=lambda _refusal: False)
     once: OnceCalls | None = None
     handed_over: bool = False
+    raised: BaseException | None = None

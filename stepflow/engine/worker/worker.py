@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from stepflow.drivers.port.background import Guard
-from stepflow.drivers.port.commit import Claim, Record, Release
+from stepflow.drivers.port.commit import Claim, Record
 from stepflow.drivers.port.refusals import lost_claim
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock
@@ -18,7 +18,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
-from stepflow.engine.futures import end_of_cancelled
+from stepflow.engine.futures import end_of, end_of_cancelled, end_of_own_cancels
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
@@ -225,7 +225,7 @@ class Worker:
             rows = await read_journals(self._committer, self._store, [(claim, claim.record)])
             task = self._begin(claim, claim.record, False, rows.get(claim.fence.id, ()))
             if self._clock.virtual:
-                await task
+                await end_of(task)
         return self._redefinition.left and self._free() > 0 and (until_idle or self._clock.virtual)
 
     async def _fill(self) -> bool:
@@ -284,7 +284,7 @@ class Worker:
             if record is not None:
                 task = self._begin(claim, record, suspects, journals.get(claim.fence.id, ()))
                 if self._clock.virtual:
-                    await task
+                    await end_of(task)
         return len(claims)
 
     def _begin(self, claim: Claim, record: Record, runs_alone: bool, rows: Rows = ()) -> asyncio.Task[None]:
@@ -305,7 +305,6 @@ class Worker:
 
     async def _advance(self, attempt: Attempt) -> None:
         run_id = attempt.claim.fence.id
-        release: Release | None = None
         try:
             release = await attempt.run()
         except (LostClaim, RevMismatch, PauseRequested) as error:
@@ -326,6 +325,7 @@ class Worker:
             attempt.failure = error  # logged when the run is released as blocked
             why, due = f"{kind_of(error)}: {message_of(error)}", self._clock.now() + BLOCKED_RETRY
             release = attempt.release()._replace(due=due, crashes=None, blocked=why, blocked_by=attempt.flow.definition)
+        await end_of_own_cancels(attempt.task)
         try:
             if release is not None:
                 held = await self._committer.release(release)

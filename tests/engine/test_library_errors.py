@@ -1,0 +1,198 @@
+"""Errors of this library that user code raises, e.g. of another engine, are its failures; and code that cancels its own task ends all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from stepflow import (
+    AsyncContext,
+    AsyncEngine,
+    Command,
+    Context,
+    Engine,
+    Full,
+    LostClaim,
+    NotFound,
+    OutcomeUnknown,
+    ReadOnly,
+    RetryPolicy,
+    RevMismatch,
+    RunEnded,
+    StateCtx,
+    StoreError,
+    Unavailable,
+    commit,
+    delay,
+    flow,
+    named,
+    park,
+    workflow,
+)
+from stepflow.engine.clock import Clock
+from stepflow.testing import VirtualClock
+from tests.engine.flows import Order, chain
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "LostClaim": lambda: LostClaim("of another engine"),
+    "RevMismatch": lambda: RevMismatch(["bad"]),  # the id of the State itself, which nothing else has moved
+    "RevMismatch of another": lambda: RevMismatch(["other"]),
+    **{
+        kind.__name__: lambda kind=kind: kind("of another store")  # type: ignore[misc]
+        for kind in (StoreError, Unavailable, OutcomeUnknown, Full, ReadOnly, NotFound)
+    },
+    "RunEnded": lambda: RunEnded("other", "completed", "it cannot be cancelled"),
+}
+TRIES = RetryPolicy(max_attempts=3, delay=1, jitter=0)
+
+
+def raising(style: str, raise_it: Callable[[], None]) -> Any:
+    """A flow whose user code raises an error."""
+
+    def step(_order: object = None) -> None:
+        raise_it()
+
+    async def astep(_order: object = None) -> None:
+        await asyncio.sleep(0)
+        raise_it()
+
+    def body(wf: Context) -> None:
+        wf.execute("step", step)
+
+    async def abody(wf: AsyncContext) -> None:
+        await wf.execute("step", astep)
+
+    def function(ctx: StateCtx) -> Command:
+        raise_it()
+        return commit(park(ctx))
+
+    async def afunction(ctx: StateCtx) -> Command:
+        raise_it()
+        return commit(park(ctx))
+
+    made: dict[str, Callable[[], Any]] = {
+        "step": lambda: named("bad").do("step", step).compile(retry=TRIES),
+        "async step": lambda: named("bad").do("step", astep).compile(retry=TRIES),
+        "workflow": lambda: workflow("bad", retry=TRIES)(body),
+        "async workflow": lambda: workflow("bad", retry=TRIES)(abody),
+        "function": lambda: flow("bad", retry=TRIES)(function),
+        "async function": lambda: flow("bad", retry=TRIES)(afunction),
+    }
+    return made[style]()
+
+
+@pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
+@pytest.mark.parametrize("style", ["step", "async step", "workflow", "async workflow", "function", "async function"])
+@pytest.mark.parametrize("error", ERRORS)
+def test_it_is_a_failure_of_the_code_that_raised_it(error: str, style: str, clock: Clock | None) -> None:
+    calls = []
+
+    def raise_it() -> None:
+        calls.append(1)
+        failure = ERRORS[error]()
+        raise failure
+
+    policy = TRIES if clock is not None else None
+    with Engine("memory://", clock=clock) as engine:
+        bad, innocent = raising(style, raise_it), chain("innocent", "a")
+        if policy is None:  # the first attempt shows it, too
+            bad.options = bad.options.__class__(retry=RetryPolicy(max_attempts=1))
+        engine.register(bad, innocent)
+        run = engine.start(bad, id="bad")
+        other = engine.start(innocent, Order(), id="innocent")
+        engine.run_until_idle(advance=clock is not None)
+        info = run.info()
+        assert info.status == "failed"
+        assert info.error is not None
+        assert info.error.type == error.partition(" ")[0]
+        assert len(calls) == (3 if policy else 1)
+        assert other.result() == Order(log=["a"])
+
+
+@pytest.mark.parametrize("error", ["Unavailable", "LostClaim"])
+def test_a_delay_of_a_snapshot_calls_its_function_once(error: str) -> None:
+    calls = []
+
+    @flow("remind")
+    def remind(ctx: StateCtx) -> Command:
+        calls.append(ctx.id)
+        failure = ERRORS[error]()
+        raise failure
+
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        engine.register(remind)
+        state = StateCtx("order")
+        engine.do(commit(park(state), delay(state, "remind", timedelta(hours=1), commit=False)))
+        engine.run_until_idle(advance=True, max_jumps=10)
+        assert calls == ["order"]
+
+
+def test_a_function_that_renames_its_state_fails() -> None:
+    calls = []
+
+    @flow("rename")
+    def rename(ctx: StateCtx) -> Command:
+        calls.append(ctx.id)
+        ctx.id = "other"
+        return commit(park(ctx))
+
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        engine.register(rename)
+        engine.start(rename, id="other")
+        run = engine.start(rename, id="one")
+        engine.run_until_idle(advance=True, max_jumps=10)
+        info = run.info()
+        assert (info.status, calls.count("one")) == ("failed", 3)
+        assert info.error is not None
+        assert "gave its State 'one' the id 'other'" in info.error.message
+
+
+@pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    "style", ["in a step", "in a step that fails", "at the end", "before a wait", "function", "chain"]
+)
+def test_code_that_cancels_its_own_task_when_it_ends(style: str, times: int, clock: Clock | None) -> None:
+    def cancel() -> None:
+        for _ in range(times):
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+
+    async def astep() -> None:
+        cancel()
+        if style == "in a step that fails":
+            raise ValueError
+
+    async def body(wf: AsyncContext) -> str:
+        if "step" in style:
+            await wf.execute("step", astep)
+        if style == "before a wait":
+            cancel()
+            await wf.wait_for_event("paid", "paid", str)
+        if style == "at the end":
+            cancel()
+        return "done"
+
+    async def function(ctx: StateCtx) -> Command:
+        cancel()
+        return commit(park(ctx))
+
+    chained = named("bad").do("step", astep).compile()
+    bad: Any = {"function": flow("bad")(function), "chain": chained}.get(style, workflow("bad")(body))
+
+    async def program() -> None:
+        async with AsyncEngine("memory://", clock=clock) as engine:
+            engine.register(bad, innocent := chain("innocent", "a"))
+            run = await engine.start(bad, id="bad")
+            await asyncio.wait_for(engine.run_until_idle(), 60)
+            info = await run.info()
+            assert info.owner == ""
+            assert info.status in ("completed", "waiting", "parked", "failed")
+            other = await engine.start(innocent, Order())
+            await engine.run_until_idle()
+            assert (await other.result()).log == ["a"]
+
+    asyncio.run(program())
