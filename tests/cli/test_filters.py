@@ -161,6 +161,9 @@ def test_move(many):
     many("move", "shop", "--to", "start:order.v1")
     assert many.code == 2
 
+    every = ("move", "shop", "--to", "completed:order.v1/check", "--all")
+    assert many(*every).splitlines()[-1] == "3 runs: nothing was changed, add --yes"
+    assert many(*every, "--yes").splitlines()[-1] == "3 runs changed"
 
 @pytest.mark.parametrize(
     "args",

@@ -90,6 +90,9 @@ def test_runs_are_told_in_one_way(waiting, verb):
     waiting(verb, *first, "order-1", "--status", "failed", *more)
     assert waiting.code == 2
     assert "ids and a filter were given, and only one of them may be: give the ids" in waiting.err
+    waiting(verb, *first, "order-1", "--all", *more)
+    assert waiting.code == 2
+    assert "ids and --all were given, and only one of them may be: give the ids" in waiting.err
     waiting(verb, *first, *more)
     assert waiting.code == 2
     assert "were given" not in waiting.err

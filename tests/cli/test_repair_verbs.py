@@ -52,7 +52,7 @@ def test_each_cell_is_there(verb):
     one_of: dict[str, tuple[type, ...]] = {"run": (Run, AsyncRun), "engine": (Engine, AsyncEngine)}
     assert all(callable(getattr(cls, method)) for cls in one_of[holder])
     assert takes_dry_run(Engine, verb)
-    assert {"--yes", "--status", "--label", "--error-type", "--position", "--flow"} <= options_of(verb)
+    assert {"--yes", "--all", "--status", "--label", "--error-type", "--position", "--flow"} <= options_of(verb)
     found = {one.path: one for one in OPERATIONS}
     fields = {field.name: field for field in msgspec.structs.fields(found[row["api_many"]].body)}
     assert {"filter", "ids"} <= fields.keys()
