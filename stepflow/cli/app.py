@@ -1,4 +1,4 @@
-"""app: the command group; it imports the verb that is asked for and turns every error into one line and an exit code."""
+"""app: the command group; it imports the verb that is asked for and turns every error into one line, of text or JSON, and an exit code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from importlib import import_module
 import click
 
 from stepflow.cli import exit_codes
+from stepflow.cli.refusals import wants_json, write_refusal, write_wrong_use
 from stepflow.cli.verbs import Verbs
-from stepflow.errors import DefinitionError, StepflowError
-from stepflow.model.error_text import notes_of
+from stepflow.errors import StepflowError
 
 # In the order of the help; each is the name of a module beside this one, but for those in ELSEWHERE.
 VERBS = (
@@ -84,21 +84,15 @@ def app() -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command with `args` (None: `sys.argv`); returns the exit code."""
+    as_json = wants_json(sys.argv[1:] if args is None else args)
     try:
         code = app.main(args, prog_name="stepflow", standalone_mode=False)
     except click.ClickException as wrong:
-        wrong.show()
+        write_wrong_use(wrong, as_json=as_json)
         return wrong.exit_code
     except (click.Abort, KeyboardInterrupt):
         return exit_codes.INTERRUPTED
     except StepflowError as error:
-        sys.stderr.write(f"error: {one_line(error)}\n")
+        write_refusal(error, as_json=as_json)
         return exit_codes.REFUSED
     return code if isinstance(code, int) else exit_codes.DONE
-
-
-def one_line(error: StepflowError) -> str:
-    """The error's message and its notes without line breaks."""
-    lines = list(error.problems) if isinstance(error, DefinitionError) else str(error).splitlines()
-    lines += [line for note in notes_of(error) for line in note.splitlines()]
-    return "; ".join(line.strip() for line in lines) or type(error).__name__

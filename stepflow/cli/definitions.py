@@ -91,14 +91,14 @@ def _name_problem(name: str) -> str:
     return ""
 
 
-def _broken(name: str, error: Exception | SystemExit) -> click.ClickException:
+def _broken(name: str, error: Exception | SystemExit) -> StepflowError:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where, what = f"{frame.filename}:{frame.lineno}", f"{type(error).__name__}: {error}"
     if isinstance(error, SyntaxError) and error.filename:
         where, what = f"{error.filename}:{error.lineno}", f"SyntaxError: {error.msg}"
     if isinstance(error, SystemExit):
         what = 'it exits the program: put code that is not a definition under `if __name__ == "__main__":`'
-    return click.ClickException(f"{name} cannot be imported: {what} ({where})")
+    return StepflowError(f"{name} cannot be imported: {what} ({where})")
 
 
 def _named(module: ModuleType, attribute: str, found: dict[str, Flow[Any, Any]]) -> Flow[Any, Any]:

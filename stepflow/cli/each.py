@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from stepflow.cli.audited import audited
 from stepflow.cli.exit_codes import REFUSED
+from stepflow.cli.refusals import write_refusal
 from stepflow.cli.target import StoreTarget
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.run import AsyncRun
@@ -40,7 +40,7 @@ def each(
             except StoreError:
                 raise
             except StepflowError as refusal:
-                sys.stderr.write(f"error: {refusal}\n")
+                write_refusal(refusal, as_json=target.out.json, id=run_id)
                 code = REFUSED
                 continue
             if target.out.json:

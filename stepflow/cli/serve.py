@@ -18,7 +18,8 @@ from stepflow.cli.definitions import flows_of
 from stepflow.cli.extras import without_extra
 from stepflow.cli.logs import log_option, log_to_stderr
 from stepflow.cli.output import Output
-from stepflow.cli.settings import PREFIX, read_config, warn_of_similar_variables
+from stepflow.cli.settings import PREFIX, PortOption, read_config, warn_of_ignored_variables
+from stepflow.cli.variables import names_variables
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
@@ -42,7 +43,9 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 )
 @click.option("--store", default=DEFAULT_STORE, show_default=True, metavar="URL", help="The store to serve.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option(
+    "--port", cls=PortOption, default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
 @click.option(
     "--tokens",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -65,6 +68,7 @@ LOCAL = ("127.0.0.1", "::1", "localhost")
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the certificate's key.")
 @log_option
 @click.option("--print-config", is_flag=True, help="Print the settings as JSON and leave.")
+@names_variables
 def command(
     store: str,
     host: str,
@@ -84,7 +88,7 @@ def command(
     """
     files = {name: None if path is None else str(path) for name, path in (("certificate", certificate), ("key", key))}
     if print_config:
-        warn_of_similar_variables(command)
+        warn_of_ignored_variables(command)
         settings = {"store": driver_for(store).url, "host": host, "port": port, "origins": list(origins)}
         settings |= {"flows": list(flows)}
         settings |= {"tokens": None if tokens is None else str(tokens), "json_logs": json_logs}
@@ -92,7 +96,7 @@ def command(
         return 0
     known = [flow for module in flows for flow in flows_of(module)]
     log_to_stderr(json_logs)
-    warn_of_similar_variables(command)
+    warn_of_ignored_variables(command)
     if tokens is None and host not in LOCAL:
         raise click.UsageError(f"--host {host} lets other machines in: give --tokens FILE, or use --host 127.0.0.1")
     if (certificate is None) != (key is None):
@@ -119,8 +123,9 @@ def _serve(
         raise without_extra("serve", "server", error) from error
     check_tls(certificate, key)
     check_address(host, port)
+    table = None if tokens is None else read_tokens(tokens)
     _open_once(driver)
-    served = app(driver, tokens=None if tokens is None else read_tokens(tokens), origins=origins, flows=flows)
+    served = app(driver, tokens=table, origins=origins, flows=flows)
     config = config_of(served, host, port, certificate, key)
     server = ServingProcess(config, served.state.stop)
     signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again when it has shut down

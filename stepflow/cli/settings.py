@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -17,7 +18,18 @@ PREFIX = "STEPFLOW"
 NO_SETTINGS = ("config", "print_config")
 SIMILAR = 0.75
 """Least similarity to suggest a name: ORIGIN for ORIGINS, PROT for PORT, but not HOSTNAME for HOST."""
+SERVICE = re.compile(r"(tcp|udp|sctp)://")
+"""How a value begins that Kubernetes puts into STEPFLOW_PORT if a service beside the pod has the name `stepflow`."""
 log = logging.getLogger("stepflow.server")
+
+
+class PortOption(click.Option):
+    """A port, of which a variable that Kubernetes set says nothing: it is the address of a service, in each pod beside that."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The variable's value, if it was set for this option."""
+        value = super().resolve_envvar_value(ctx)
+        return None if value is None or SERVICE.match(value) else value
 
 
 def read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> Path | None:
@@ -66,9 +78,17 @@ def _problem(context: click.Context, option: click.Option, value: Any) -> str:
     return ""
 
 
-def warn_of_similar_variables(command: click.Command, environment: Mapping[str, str] = os.environ) -> None:
-    """Log a warning for each variable that is none of the verb, but similar to one; other programs may have theirs."""
+def warn_of_ignored_variables(command: click.Command, environment: Mapping[str, str] = os.environ) -> None:
+    """Log a warning for each variable that is none of the verb, but similar to one (other programs may have theirs), and for a port of Kubernetes."""
     known = {f"{PREFIX}_{one.name}".upper() for one in command.params}
+    for one in command.params:
+        variable = f"{PREFIX}_{one.name}".upper()
+        if isinstance(one, PortOption) and SERVICE.match(value := environment.get(variable, "")):
+            log.warning(
+                "the variable %s=%s is ignored, which Kubernetes sets for a service of that name: give --port for another port, or set"
+                " enableServiceLinks: false in the pod",
+                variable, value,
+            )  # fmt: skip
     names = {variable.removeprefix(f"{PREFIX}_"): variable for variable in known}
     for variable in sorted(environment.keys() - known):
         if variable.startswith(f"{PREFIX}_"):

@@ -15,6 +15,7 @@ from stepflow.cli.definitions import stages_of
 from stepflow.cli.extras import without_extra
 from stepflow.cli.output import Output
 from stepflow.cli.values import duration
+from stepflow.cli.variables import names_variables
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
@@ -85,6 +86,7 @@ def with_store(fn: Callable[..., Any] | None = None, *, needed: bool = True) -> 
         help="List of payload stages, as of Engine(payload=)  [env: STEPFLOW_PAYLOAD]",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @names_variables
     @wraps(fn)
     def verb(*args: Any, store: str | None, namespace: str, stages: str | None, as_json: bool, **options: Any) -> Any:
         if needed and not store:

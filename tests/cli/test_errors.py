@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
+import stepflow.cli
 from stepflow import StepflowError
-from stepflow.cli.app import one_line
+from stepflow.cli.app import VERBS
+from stepflow.cli.refusals import one_line, wants_json
 
 FLOWS = {
     "broken": "import json\n1 / 0\n",
@@ -76,6 +82,55 @@ def test_the_message_names_the_fix(stepflow, tmp_path, args, code, message):
     assert [line for line in stepflow.err.splitlines() if line.lower().startswith("error:")] == [
         stepflow.err.splitlines()[-1]
     ]
+    assert stepflow(*args, "--json") == ""
+    told = json.loads(stepflow.err.splitlines()[-1])
+    assert (stepflow.code, told["exit_code"], told.keys()) == (code, code, {"error", "message", "exit_code"})
+    assert message in told["message"]
+    assert (told["error"] == "UsageError") is (code == 2)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_refuses_as_json(stepflow, verb):
+    assert stepflow(verb, "--json", "--no-such-option") == ""
+    (line,) = stepflow.err.splitlines()
+    told = json.loads(line)
+    assert (stepflow.code, told["error"], told["exit_code"]) == (2, "UsageError", 2)
+    assert "--no-such-option" in told["message"] or "'--json'" in told["message"] or "--json" in told["message"]
+
+
+def test_of_several_ids_each_that_is_refused_is_an_object(waiting):
+    out = waiting("resume", "lost", "order-1", "order--1", "--json")
+    assert [json.loads(line) for line in out.splitlines()] == [{"id": "order-1", "status": "waiting"}]
+    told = [json.loads(line) for line in waiting.err.splitlines()]
+    assert [(one["id"], one["error"], one["exit_code"]) for one in told] == [
+        ("lost", "NotFound", 1),
+        ("order--1", "RunEnded", 1),
+    ]
+    assert waiting.code == 1
+
+
+def test_the_text_behind_two_dashes_is_no_option():
+    assert wants_json(["show", "--json", "--", "a"])
+    assert not wants_json(["show", "--", "--json"])
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_without_the_extra_the_install_line_is_told(monkeypatch, capsys, option):
+    monkeypatch.setattr(stepflow.cli, "NEEDS", ("a_package_that_is_not_there",))
+    monkeypatch.setattr("sys.argv", ["stepflow", "list", *option])
+    with pytest.raises(SystemExit) as left:
+        stepflow.cli.main()
+    told = capsys.readouterr().err
+    assert left.value.code == 2
+    assert 'pip install "stepflow[cli]"' in (json.loads(told)["message"] if option else told)
+
+
+def test_refusals_are_written_in_one_place():
+    for file in Path(stepflow.cli.__file__).parent.glob("*.py"):
+        assert re.search(r"[\"']error: |ClickException\(", file.read_text()) is None or file.name in (
+            "refusals.py",
+            "__init__.py",
+        ), file
 
 
 def test_looking_at_a_store_that_is_not_there_does_not_create_it(stepflow, tmp_path):

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from stepflow.cli import serve
 from stepflow.cli.app import run
 from stepflow.cli.serve import command
 from stepflow.cli.settings import NO_SETTINGS
@@ -113,3 +114,57 @@ def test_the_help_names_the_setting_and_the_variable_of_an_option_of_another_nam
     for option in command.params:
         if option.name not in NO_SETTINGS and f"--{option.name.replace('_', '-')}" not in option.opts:
             assert f"The setting is `{option.name}`. [env: STEPFLOW_{option.name.upper()}]" in told
+
+
+SERVICE = "tcp://10.0.0.1:8080"
+
+
+def test_the_port_that_kubernetes_sets_for_a_service_of_this_name_is_none(folder, monkeypatch, capsys, caplog):
+    (folder / "server.toml").write_text("port = 81\n")
+    monkeypatch.setenv("STEPFLOW_PORT", SERVICE)
+    assert printed(capsys)["port"] == 8080
+    assert printed(capsys, "--config", "server.toml")["port"] == 81
+    assert printed(capsys, "--port", "82")["port"] == 82
+    assert {one.getMessage() for one in caplog.records} == {
+        (
+            f"the variable STEPFLOW_PORT={SERVICE} is ignored, which Kubernetes sets for a service of that name: give --port for another port,"
+            " or set enableServiceLinks: false in the pod"
+        )
+    }
+
+
+REFUSED = [
+    ("PORT", "eighty", ["serve"], 2),
+    ("JSON_LOGS", "perhaps", ["serve"], 2),
+    ("JSON_LOGS", "perhaps", ["worker", "settings_flows", "--store", "sqlite:///a.db"], 2),
+    ("TOKENS", "absent.toml", ["serve"], 1),
+    ("CERTIFICATE", "absent.pem", ["serve", "--key", "k.pem"], 1),
+    ("KEY", "absent.pem", ["serve"], 2),
+    ("HOST", "no.such.host.invalid", ["serve"], 2),
+    ("FLOWS", "settings_flows absent.flows", ["serve"], 2),
+    ("FLOWS", "absent.flows", ["fork", "a", "--rev", "1", "--store", "sqlite:///a.db"], 2),
+    ("STORE", "mysql://shop", ["serve"], 1),
+    ("STORE", "mysql://shop", ["list"], 1),
+    ("PAYLOAD", "absent.keys:stages", ["list", "--store", "sqlite:///a.db"], 2),
+    ("NAMESPACE", "a" * 600, ["start", "settings_flows", "--store", "sqlite:///a.db"], 1),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "args", "code"), REFUSED)
+def test_a_value_of_a_variable_that_is_refused_is_told_with_the_variable(folder, monkeypatch, capsys, name, value, args, code):  # fmt: skip
+    (folder / "settings_flows.py").write_text(
+        "from stepflow import named\n\nflow = named('a.v1').do('a', print).compile()\n"
+    )
+    (folder / "tokens.toml").write_text('["a"]\nsha256 = "' + "0" * 64 + '"\nscope = "read"\n')
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv(f"STEPFLOW_{name}", value)
+    monkeypatch.setattr(serve, "_open_once", lambda _driver: pytest.fail("it would serve"))
+    assert run(args) == code
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.endswith(f"; the variable STEPFLOW_{name} says so: change it, or unset it"), told
+
+
+def test_a_value_of_an_option_is_not_told_as_that_of_a_variable(monkeypatch, capsys):
+    monkeypatch.setenv("STEPFLOW_STORE", "mysql://shop")
+    assert run(["list", "--store", "mysql://bank"]) == 1
+    assert "STEPFLOW_STORE" not in capsys.readouterr().err
