@@ -147,6 +147,27 @@ def test_reads_notice_it_and_make_no_new_file(tmp_path):
         assert not driver.path.exists()
 
 
+@HARM
+def test_reads_are_refused(driver, harm):
+    with Engine(driver) as engine:
+        engine.start(FLOW, {}, id="before")
+        harm(driver.path)
+        for read in (engine.runs, engine.get("before").info, engine.get("before").history, engine.tally):
+            with pytest.raises(StoreReplaced):
+                read()
+
+
+@HARM
+def test_no_second_engine_of_a_driver_opens_what_is_there_now(driver, harm):
+    with Engine(driver):
+        harm(driver.path)
+        with pytest.raises(StoreReplaced), Engine(driver, namespace="other"):
+            pass
+    if isinstance(driver, SqliteDriver):  # the lock of a RocksDB directory that was replaced stays with the process
+        with Engine(driver, namespace="other") as engine:
+            engine.start(FLOW, {})
+
+
 def test_a_link_that_moves_on_is_noticed(tmp_path):
     for name in ("one", "two"):
         with Engine(f"sqlite:///{tmp_path}/{name}"):

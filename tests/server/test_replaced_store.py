@@ -73,6 +73,18 @@ async def test_reads_of_operators_are_refused_with_what_to_do(server, tmp_path, 
         assert "restart the process that has it open" in page.text
 
 
+@pytest.mark.parametrize("scheme", ["sqlite", "rocksdb"])
+async def test_a_namespace_that_was_not_asked_for_before_is_refused_too(server, tmp_path, harm, scheme):
+    path = tmp_path / "served"
+    async with server(f"{scheme}:///{path}") as caller:
+        assert (await caller.client.get("/api/v1/runs")).status_code == 200
+        harm(path, scheme)
+        for namespace in ("", "new"):
+            answer = await caller.client.get("/api/v1/runs", params={"namespace": namespace})
+            assert (answer.status_code, answer.json()["code"]) == (503, "failed_precondition")
+        assert path.exists() is (harm is replace)
+
+
 async def test_who_has_no_token_is_not_told_where_it_was(server, tmp_path, harm, caplog):
     path = tmp_path / "served"
     tokens = TokenTable([Token("reader", digest("r" * 43), "read", frozenset())])

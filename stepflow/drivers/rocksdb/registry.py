@@ -26,12 +26,14 @@ class Registry:
         self._open.clear()
 
     def take(self, path: Path, *, read_only: bool) -> RocksdbDatabase:
-        """The database of a directory; counts one more user."""
+        """The database of a directory; counts one more user. Raises StoreReplaced while another one is open that was at this path before."""
         place = (path.resolve(), read_only)
         with self._lock:
             database = self._open.get(place)
             if database is None or read_only:  # a read-only user needs the newest view
                 database = self._open[place] = RocksdbDatabase(place[0], read_only=read_only)
+            else:
+                database.disk.check_identity()
             database.users += 1
             return database
 

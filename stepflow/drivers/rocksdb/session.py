@@ -202,10 +202,12 @@ class RocksdbStore(Store):
 
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         with self._changed:
+            self._database.disk.check_identity()
             return RocksdbReader(self._tables(), self._changed).load(ids)
 
     def read(self, query: Query) -> Any:
         with self._changed:
+            self._database.disk.check_identity()
             if isinstance(query, OwnerQuery):
                 return [self._peer(owner) for _id, owner in sorted(self._tables().owners.items())]
             reader = RocksdbReader(self._tables(), self._changed)

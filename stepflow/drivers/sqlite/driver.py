@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from weakref import ReferenceType, ref
 
 from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Maintenance, Store
@@ -30,15 +31,23 @@ class SqliteDriver(Driver):
             raise StoreError(f"path={str(path)!r}: SQLite stores are files, e.g. sqlite:///orders.db; or use memory://")
         self.path, self.read_only, self.lock_timeout_s = Path(path).absolute(), read_only, lock_timeout_s
         self.url = f"sqlite:///{path}" + ("?mode=ro" if read_only else "")
+        self._sessions: tuple[
+            ReferenceType[SqliteStore], ...
+        ] = ()  # replaced as a whole: engines are opened in several threads
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:  # noqa: ARG002
-        """Open a session; a new file gets the schema, an older schema is migrated."""
+        """Open a session; a new file gets the schema, an older schema is migrated. All that are open at the same time have one file: else StoreReplaced."""
+        there = [(one, session) for one in self._sessions if (session := one()) is not None]
+        for _one, session in there:
+            session.check_identity()
         database = self._open()
         try:
-            return SqliteStore(database, namespace, owner)
+            session = SqliteStore(database, namespace, owner)
         except BaseException:
             database.close()
             raise
+        self._sessions = (*(one for one, _session in there), ref(session))
+        return session
 
     def maintenance(self, namespace: str) -> Maintenance:
         """Open the maintenance port; each of its calls opens its own connections."""

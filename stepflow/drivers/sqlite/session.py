@@ -76,6 +76,11 @@ class SqliteStore(Store):
             self._database.close()
             self._owners.close()
 
+    def check_identity(self) -> None:
+        """Raise StoreReplaced if the session is open, and its file is not at its path any more."""
+        if not self._closed:
+            self._database.check_identity()
+
     def _look(self, writer: sqlite3.Connection) -> None:
         """Get to know the newest revision; first apply what others posted, in a transaction of its own before this one."""
         known = self._known
