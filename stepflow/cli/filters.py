@@ -66,7 +66,9 @@ OPTIONS = (
     click.option("--error-type", metavar="NAME", help="Only runs with an error of this class."),
     click.option("--error-text", metavar="TEXT", help='Only runs with an error whose "Class: message" has this in it.'),
     click.option(
-        "--position", metavar="TEXT", help="Only runs at this position, e.g. completed:order/pay or order/pay."
+        "--position",
+        metavar="TEXT",
+        help="Only runs at this position, e.g. completed:order/pay; order/pay: those that did this step last, or failed in it.",
     ),
     click.option("--parent", metavar="ID", help="Only the runs that this run started as its children."),
 )

@@ -35,17 +35,16 @@ _LIBRARIES = frozenset(
 )  # whose frames tell a user nothing
 
 
-def describe(error: BaseException) -> str:
-    """An exception as JSON `{"type", "message", "traceback"}`; the middle of a long text is left out.
+def describe(error: BaseException, step: str = "") -> str:
+    """An exception as JSON `{"type", "message", "traceback"}`, with the path of the `step` that raised it; the middle of a long text is left out.
 
     The traceback starts at the user's function; it is empty for an error of this library that no code of a user led to: its message says
     what is wrong. Never raises, whatever the exception's class does.
     """
     own = issubclass(type(error), StepflowError) and not _is_of_user(error)
     text = "" if own else formatted(error, user_frames(traceback_of(error)))
-    return json.dumps(
-        {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}, ensure_ascii=True
-    )
+    told = {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}
+    return json.dumps(told | {"step": step} if step else told, ensure_ascii=True)
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:

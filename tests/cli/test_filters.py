@@ -24,7 +24,8 @@ def test_list_takes_every_condition_of_a_filter(many):
     assert ids(many, "--error-text", "ValueError: ") == failed
     assert ids(many, "--error-text", "valueerror") == []
     assert ids(many, "--id-prefix", "order--") == failed
-    assert ids(many, "--position", "order.v1/check") == waiting
+    assert ids(many, "--position", "order.v1/check", "--open") == waiting
+    assert ids(many, "--position", "order.v1/check", "--ended") == ids(many, "--status", "failed") != []
     assert ids(many, "--position", "completed:order.v1/check", "--label", "odd=1") == ["order-1", "order-3"]
     assert ids(many, "--created-since", "1h", "--ended") == failed
     assert ids(many, "--created-until", "1h") == ids(many, "--updated-until", "2000-01-01T00:00+00:00") == []
@@ -160,10 +161,10 @@ def test_move(many):
     assert (many.code, "completed:order.v1/check" in many.err) == (1, True)
     many("move", "shop", "--to", "start:order.v1")
     assert many.code == 2
-
     every = ("move", "shop", "--to", "completed:order.v1/check", "--all")
     assert many(*every).splitlines()[-1] == "3 runs: nothing was changed, add --yes"
     assert many(*every, "--yes").splitlines()[-1] == "3 runs changed"
+
 
 @pytest.mark.parametrize(
     "args",

@@ -9,10 +9,10 @@ from attrs import evolve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stepflow import Engine, MemoryDriver, Page, RunFilter, StepflowError, TooLarge, named
+from stepflow import Engine, MemoryDriver, Page, RetryPolicy, RunFilter, StepflowError, Steps, TooLarge, named
 from stepflow.engine.client import finder
 from stepflow.testing import VirtualClock
-from tests.engine.flows import Flaky, Order, chain
+from tests.engine.flows import Flaky, Order, chain, note
 
 ORDERS = ("created", "id", "updated", "due")
 
@@ -79,6 +79,9 @@ def clock_time(clock):
         (RunFilter(position="start:waits"), ["b/2"]),
         (RunFilter(position="completed:waits"), []),
         (RunFilter(position="good"), ["queued", "b/1"]),
+        (RunFilter(position="bad/x"), ["a/1"]),
+        (RunFilter(position="x"), ["a/1"]),
+        (RunFilter(position="good/a"), []),
         (RunFilter(parent="b/1"), []),
     ],
 )
@@ -235,3 +238,20 @@ def change_one(engine, clock, flow, what, run_id):
         engine.get(engine.runs(RunFilter(id_prefix=run_id, open=True), limit=1)[0].id).publish("e", 1)
     elif what == "prune":
         engine.prune(timedelta(0))
+
+
+def test_a_step_finds_the_runs_that_failed_in_it_or_are_about_to_try_it_again(engine, clock):
+    inner = Steps(Order).do("a", note("a")).do("x", Flaky(9))
+    ends = named("ends", Order).steps("inner", inner).compile()
+    again = RetryPolicy(max_attempts=2, delay=60, jitter=0)
+    tried = named("tried", Order).do("a", note("a")).do("x", Flaky(1)).do("b", note("b")).compile(retry=again)
+    engine.register(ends, tried)
+    engine.start(ends, Order(), id="ends")
+    run = engine.start(tried, Order(), id="tried")
+    engine.run_until_idle()
+    for position, found in (("ends/inner/x", ["ends"]), ("inner/x", ["ends"]), ("x", ["tried"]), ("ends/inner/a", ["ends"]), ("inner", [])):  # fmt: skip
+        assert [one.id for one in engine.runs(RunFilter(position=position))] == found
+    assert (engine.get("ends").info().error.step, run.info().error.step) == ("inner/x", "x")
+    clock.advance(120)
+    engine.run_until_idle()
+    assert (run.status(), engine.runs(RunFilter(position="tried/x"))) == ("completed", [])

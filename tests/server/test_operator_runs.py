@@ -42,7 +42,7 @@ async def test_filters_of_a_list(store):
             ({"error_type": "ValueError"}, {"a/failed"}),
             ({"error_text": "Error: "}, {"a/failed"}),
             ({"error_text": "nothing of the kind"}, set()),
-            ({"position": "order.v1/charge"}, {"a/waits"}),
+            ({"position": "order.v1/charge"}, {"a/failed", "a/waits"}),
             ({"created_since": "2020-01-01T00:00:00Z", "created_until": "2020-01-02T00:00:00+01:00"}, set()),
             (
                 {"updated_since": "2020-01-01T00:00:00Z", "order": "id", "ascending": "true"},

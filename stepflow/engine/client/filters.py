@@ -73,8 +73,8 @@ class RunFilter:
     aware datetimes, the second one is left out of the range; `updated_since` and `updated_until` are the same for the last revision.
     `error_type` is the class name of the error that ended the run or that led to its present retry, `error_text` a part of
     `"Class: message"` of it. `position` is one of the
-    strings of its position, or the path of a step in them, e.g. `"completed:order/pay"` or `"order/pay"`; of a flow function the one that it
-    goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
+    strings of its position, e.g. `"completed:order/pay"`, or the path of a step: `"order/pay"` finds the runs of a chain that did this step last, and
+    those with an error of it; of a flow function the one that it goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
     """
 
     flow: str | None = field(default=None, validator=_is_text)
@@ -152,7 +152,7 @@ def matches(wanted: RunFilter, record: Record, now: int, paused: Collection[str]
         and in_range(record.created.created_at, _micros(wanted.created_since), _micros(wanted.created_until))
         and in_range(state.committed_at, _micros(wanted.updated_since), _micros(wanted.updated_until))
         and _has_error(state.transition, wanted.error_type, wanted.error_text)
-        and _is_at(state.transition, wanted.position)
+        and _is_at(state.transition, record.created.flow, wanted.position)
     )
 
 
@@ -169,9 +169,15 @@ def _has_error(transition: Transition, error_type: str | None, error_text: str |
     return error_text is None or error_text in f"{error.type}: {error.message}"
 
 
-def _is_at(transition: Transition, position: str | None) -> bool:
-    strings = position_of(transition) or [transition.to] if position is not None else []
-    return position is None or any(position in (text, text.rpartition(":")[2]) for text in strings)
+def _is_at(transition: Transition, flow: str, position: str | None) -> bool:
+    """Whether it is at this position, or has an error of this step."""
+    if position is None:
+        return True
+    strings = position_of(transition) or [transition.to]
+    if any(position in (text, text.rpartition(":")[2]) for text in strings):
+        return True
+    error = error_of(transition)
+    return error is not None and error.step != "" and position in (error.step, f"{flow}/{error.step}")
 
 
 def checked_filter(given: Any, conditions: Mapping[str, Any]) -> RunFilter:

@@ -39,11 +39,12 @@ from stepflow.model.state import (
 
 @frozen
 class RunError:
-    """A stored error: the exception's class name, its message, and the traceback as text."""
+    """A stored error: the exception's class name, its message, the traceback as text, and in a chain the path of the step that raised it."""
 
     type: str
     message: str
     traceback: str = ""
+    step: str = ""
 
 
 @frozen
@@ -118,7 +119,7 @@ def error_of(transition: Transition) -> RunError | None:
     if text is None:
         return None
     raw = json.loads(text)
-    return RunError(raw["type"], raw["message"], raw["traceback"])
+    return RunError(raw["type"], raw["message"], raw["traceback"], raw.get("step", ""))
 
 
 def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: bool = False) -> RunInfo:

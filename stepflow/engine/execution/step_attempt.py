@@ -106,7 +106,7 @@ class StepAttempt(TransactedSteps):
                 self._step_raised(task, failure)
                 if self.at_most_once and (unknown := self._unknown(task, failure)):
                     return unknown
-                note = outcomes.describe(failure)
+                note = outcomes.describe(failure, task.step)
                 move = yield from self._recover(task, failure, note)
                 if move is None:
                     return None
@@ -335,7 +335,7 @@ class StepAttempt(TransactedSteps):
 
     def _failed(self, error: BaseException) -> Member:
         policy, transition = self.flow.options.retry, self.transition
-        self.failure, self.error = error, outcomes.describe(error)
+        self.failure, self.error = error, outcomes.describe(error, self.current.step)
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
         if policy is None or not policy.allows(attempt, error):
             return self._end("failed", self.error)
@@ -363,7 +363,7 @@ class StepAttempt(TransactedSteps):
         """End the run at once: as cancelled if that was requested, else as failed."""
         self.current.running = False
         self.failure = own_error(failure)
-        error = outcomes.describe(self.failure)
+        error = outcomes.describe(self.failure, self.current.step)
         if not self.cancel:
             yield from self._made(self._end("failed", error))
         else:

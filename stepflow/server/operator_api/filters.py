@@ -37,15 +37,25 @@ class FilterQuery(InNamespace, frozen=True, kw_only=True):
     updated_until: When | None = None
     error_type: Annotated[Text | None, Meta(description="The class name of the error.")] = None
     error_text: Annotated[Text | None, Meta(description='A part of "Class: message" of the error.')] = None
-    position: Annotated[Text | None, Meta(description="E.g. completed:order/pay or order/pay.")] = None
+    position: Annotated[
+        Text | None,
+        Meta(description="E.g. completed:order/pay, or order/pay: runs that did this step last, or failed in it."),
+    ] = None
     parent: Annotated[Text | None, Meta(description="Runs that this one started as its children.")] = None
 
-    def filter(self) -> RunFilter:
-        """The filter. Raises StepflowError for one that cannot be meant."""
-        pairs = [one.partition("=") for one in self.label]
-        if len({key for key, _equals, _value in pairs}) < len(pairs):
-            raise StepflowError(f"label={self.label!r:.120}: a run has one value of a label: give each key once")
-        return _filter(self, {key: value for key, _equals, value in pairs})
+    def filter(self) -> RunFilter | None:
+        """The filter; None if no run can meet it."""
+        labels = labels_of(self.label)
+        return None if labels is None else _filter(self, labels)
+
+
+def labels_of(pairs: Sequence[str]) -> dict[str, str] | None:
+    """The labels of some KEY=VALUE; None if a label has two values, as no run has."""
+    found: dict[str, str] = {}
+    for key, _equals, value in (one.partition("=") for one in pairs):
+        if found.setdefault(key, value) != value:
+            return None
+    return found
 
 
 class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
