@@ -23,6 +23,7 @@ from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import SystemClock, moment
 from stepflow.model.lifecycle import Status
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.steps.suggest import suggest
 
 SHOWN = 20  # ids of a dry run
@@ -118,7 +119,7 @@ def one_choice(text: str, ids: bool, filtered: bool, every: bool) -> None:
 
 async def hint_at_flow(engine: AsyncEngine, wanted: RunFilter) -> None:
     """Tell on stderr that no run is of the flow that was asked for, and which name may be meant."""
-    if wanted.flow is None or wanted.flow in (known := await engine.tally()):
+    if wanted.flow is None or wanted.flow in OWN_FLOWS or wanted.flow in (known := await engine.tally()):
         return
     similar = suggest(wanted.flow, known)
     hint = f": did you mean {similar!r}?" if similar else ""

@@ -42,7 +42,7 @@ from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
 from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
-from stepflow.model.host import HOST
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.topic import TOPIC, TOPIC_FLOW
 
 
@@ -265,7 +265,7 @@ class AsyncEngine(AsyncFlowEngine):
         await session.look_unregistered()
         due, ended = session.worker.idle_until if idle else await session.next_due(), session.worker.ended
         waiting, blocked = await session.reader.read(
-            NotDueQuery(tuple(name for name in session.flows if name not in (TOPIC, HOST)), self._clock.now())
+            NotDueQuery(tuple(name for name in session.flows if name not in OWN_FLOWS), self._clock.now())
         )
         return Idle(ended["completed"], ended["failed"], waiting, None if due is None else moment(due), blocked)
 

@@ -165,7 +165,7 @@ class AsyncFlowEngine(AsyncVerbs):
         last first unless `ascending`; by due time only runs that sleep, or wait until a time, are listed. While runs change, a list by creation
         or id has each run that is there all the time once; one by revision or due time has no run twice, and may leave out those that move.
         A call looks at a bounded number of runs: with a `next`, a page may be shorter than `limit`, even empty. `after`, the id of the
-        last run of the page before, does for a cursor in lists by creation and id.
+        last run of the page before, does for a cursor in lists by creation and id. Messages of topics and hosts are listed if their flow is named.
         """
         self._parts.lifetime.check_open()
         given = {"flow": flow, "status": status, "open": open, "labels": labels, "parent": parent}
@@ -357,7 +357,7 @@ class AsyncFlowEngine(AsyncVerbs):
     async def tally(self, *, labels: Mapping[str, str] | None = None) -> dict[str, dict[str, int]]:
         """How many runs there are: `{"order": {"completed": 12, "waiting": 3}}`.
 
-        With `labels` only those that have all of them, which are read one after another.
+        With `labels` only those that have all of them, which are read one after another. Messages of topics and hosts are not counted.
         """
         self._parts.lifetime.check_open()
         return await self._parts.client.tally(checked_labels(labels))

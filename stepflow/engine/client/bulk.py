@@ -25,17 +25,14 @@ from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, RevMismatch, StepflowError, StoreError
 from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
-from stepflow.model.host import HOST
 from stepflow.model.lifecycle import OPEN, Status
 from stepflow.model.state import STYLE
-from stepflow.model.topic import TOPIC
 
 FIRST, FEWEST, MOST = 20, 5, 100  # runs of one batch of commits
 QUICK_S, SLOW_S = (
     0.010,
     0.030,
 )  # of a batch, while others that write to the store may wait: then the next one is larger, or smaller
-OWN = frozenset({TOPIC, HOST})  # flows of the library: a filter means their runs only if it names them
 PAGE = 500  # runs that are read at once
 KEPT = 100_000  # ids that an answer has, and reasons
 TRIES = 20  # of a run that moves on each time
@@ -236,7 +233,7 @@ class Bulk:
         cursor = None
         while True:
             page = await self._finder.page(wanted, "created", False, PAGE, cursor)
-            yield [record for record in page if record.created.flow not in OWN or wanted.flow in OWN]
+            yield page
             if page.next is None:
                 return
             cursor = parse_cursor(page.next, "created", False)

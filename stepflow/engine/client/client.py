@@ -36,7 +36,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
 from stepflow.engine.client.bulk import Bulk
 from stepflow.engine.client.explain import refusal
-from stepflow.engine.client.filters import Order, Page, PageCursor, RunFilter, parse_cursor
+from stepflow.engine.client.filters import Order, Page, PageCursor, RunFilter, parse_cursor, without_own
 from stepflow.engine.client.finder import RunFinder
 from stepflow.engine.client.forks import Forks
 from stepflow.engine.client.info import RunInfo, info_of
@@ -189,7 +189,7 @@ class Client:
         if not labels:
             for row in await self.reader.read(TallyQuery(self._clock.now())):
                 counts.setdefault(row.flow, {})[row.status] = row.count
-            return counts
+            return without_own(counts)
         query, paused = RunQuery(self._clock.now(), labels=labels, limit=PAGE), await self.pauses.names()
         while page := await self.reader.read(query):
             for record in page:
@@ -198,7 +198,7 @@ class Client:
                 status = status_of(record.state, record.row, query.now, flow_paused=flow_paused).value
                 of_flow[status] = of_flow.get(status, 0) + 1
             query = evolve(query, after=query.key_of(page[-1]))
-        return counts
+        return without_own(counts)
 
     async def kept_back(self, info: RunInfo) -> str:
         """Why the limits of a run that is due keep it from being claimed; empty if they do not."""

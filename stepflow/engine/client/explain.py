@@ -16,6 +16,7 @@ from stepflow.model.flow import Flow
 from stepflow.model.host import HOST
 from stepflow.model.lifecycle import FINAL, Status
 from stepflow.model.limits import Admission, LimitUsage
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
 from stepflow.model.topic import topic_awaited
 
@@ -138,7 +139,7 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[st
         return f" yet: owner {able[0]}{more} registered flow {flow!r}, busy with other runs or about to take it"
     if not workers:
         return f": {command}"
-    known = ", ".join(sorted({repr(name) for w in workers for name in w.flows})[:SHOWN])
+    known = ", ".join(sorted({repr(name) for w in workers for name in w.flows if name not in OWN_FLOWS})[:SHOWN])
     return f": of {len(workers)} at work none has registered flow {flow!r}, but {known}; {command} with its module"
 
 

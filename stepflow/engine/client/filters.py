@@ -20,6 +20,7 @@ from stepflow.errors import StepflowError
 from stepflow.model.checks import checked_id, checked_labels, encodable
 from stepflow.model.family import PARENT
 from stepflow.model.lifecycle import OPEN, Status, status_of
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.state import Transition
 
 T = TypeVar("T")
@@ -140,11 +141,21 @@ def narrowed(wanted: RunFilter, statuses: Iterable[Status]) -> RunFilter:
     return evolve(wanted, status={str(one) for one in statuses if mine is None or str(one) in mine}, open=None)
 
 
+def means_flow(wanted: RunFilter, flow: str) -> bool:
+    """Whether a filter can mean runs of this flow: those of the library's own flows only if it names the flow."""
+    return flow not in OWN_FLOWS if wanted.flow is None else flow == wanted.flow
+
+
+def without_own(counts: Mapping[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+    """Numbers of runs by flow, without the library's own flows."""
+    return {flow: of_flow for flow, of_flow in counts.items() if flow not in OWN_FLOWS}
+
+
 def matches(wanted: RunFilter, record: Record, now: int, paused: Collection[str]) -> bool:
     """Whether a run meets every condition; `paused` are the names of the flows that are paused."""
     state, statuses, flow_paused = record.state, statuses_of(wanted), record.created.flow in paused
     return (
-        (wanted.flow is None or record.created.flow == wanted.flow)
+        means_flow(wanted, record.created.flow)
         and (statuses is None or status_of(state, record.row, now, flow_paused=flow_paused).value in statuses)
         and not (wanted.open is True and state.transition.status)
         and _labels_of(wanted).items() <= state.labels.items()

@@ -8,7 +8,17 @@ from attrs import evolve
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.queries import HistoryQuery, ListKey, Revision, RunList, RunQuery
-from stepflow.engine.client.filters import SEEN_BYTES, Order, Page, PageCursor, RunFilter, is_indexed, matches, query_of
+from stepflow.engine.client.filters import (
+    SEEN_BYTES,
+    Order,
+    Page,
+    PageCursor,
+    RunFilter,
+    is_indexed,
+    matches,
+    means_flow,
+    query_of,
+)
 from stepflow.engine.client.pauses import Pauses
 from stepflow.engine.clock import Clock
 from stepflow.engine.store_reader import StoreReader
@@ -74,7 +84,8 @@ class RunFinder:
         while True:
             page: RunList = await self._reader.read(query)
             for record in page:
-                if (is_indexed(wanted) or matches(wanted, record, query.now, paused)) and _is_new(record, seen):
+                meant = means_flow(wanted, record.created.flow) if is_indexed(wanted) else matches(wanted, record, query.now, paused)  # fmt: skip
+                if meant and _is_new(record, seen):
                     if len(found) == limit:
                         return found, query.key_of(found[-1])
                     found.append(record)
@@ -82,8 +93,9 @@ class RunFinder:
             if len(page) < query.limit:
                 return found, page.end
             read += len(page)
-            query = evolve(query, after=query.key_of(page[-1]))
-            if size > MAX_SIZE or (read >= READ and not is_indexed(wanted)):
+            query = evolve(query, after=query.key_of(page[-1]), limit=AT_ONCE)  # many of these were not meant
+            enough = read - len(found) if is_indexed(wanted) else read
+            if size > MAX_SIZE or enough >= READ:
                 return found, query.after
 
     async def _by_update(

@@ -19,7 +19,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model.flow import Flow
-from stepflow.model.host import HOST
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.topic import TOPIC
 from stepflow.steps.suggest import suggest
 
@@ -57,7 +57,7 @@ class Pauses:
         """Log that a pause may have a wrong name: no worker is there that claims runs of such a flow, nor is a run of it stored."""
         peers: Sequence[Peer] = await self._reader.read(OwnerQuery())
         tally: Sequence[Tally] = await self._reader.read(TallyQuery(self._clock.now()))
-        known = {one for peer in peers for one in peer.owner.flows} | {row.flow for row in tally} - {TOPIC, HOST}
+        known = ({one for peer in peers for one in peer.owner.flows} | {row.flow for row in tally}) - OWN_FLOWS
         if name not in known:
             similar = suggest(name, known)
             log.warning(

@@ -14,6 +14,7 @@ from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedules import Schedules
 from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.model.checks import checked_limit
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.schedule import ScheduleRecord
 from stepflow.model.timetable import zone_of
 
@@ -149,7 +150,7 @@ def explained(record: ScheduleRecord, now: int, workers: list[Owner], known_here
     if record.skipped is not None:
         lines.append(f"the tick {utc_text(moment(record.skipped))} started no run: {record.why}")
     if not known_here and not any(record.flow in worker.flows for worker in workers):
-        known = sorted({repr(name) for worker in workers for name in worker.flows})[:SHOWN]
+        known = sorted({repr(name) for worker in workers for name in worker.flows if name not in OWN_FLOWS})[:SHOWN]
         those = f"of {len(workers)} at work none has, but {', '.join(known)}" if workers else "none is at work"
         lines.append(f"its runs wait for a worker that has registered flow {record.flow!r}: {those}")
     return "\n".join(lines)

@@ -13,15 +13,13 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.store_reader import StoreReader
-from stepflow.model.host import HOST
 from stepflow.model.lifecycle import Status
-from stepflow.model.topic import TOPIC
+from stepflow.model.own_flows import OWN_FLOWS
 
 AFTER_S = 4.0  # of waiting; less than the poll of waiters, which asks for the look
 AT_ONCE = 20  # runs that are loaded by one look; a later one goes on
 NAMED = 5  # flows that a warning names
 UNDONE = (Status.QUEUED, Status.SLEEPING, Status.WAITING, Status.BLOCKED)  # what a worker would have to do with
-INTERNAL = {HOST, TOPIC}  # flows of ours
 log = logging.getLogger("stepflow")
 
 
@@ -70,11 +68,11 @@ class Unadvanced:
 
     async def look_unregistered(self) -> None:
         """Log one warning in the life of the engine if it has registered no flow, and the store has runs that a worker would advance."""
-        if self._told_unregistered or self._flows.keys() - INTERNAL:
+        if self._told_unregistered or self._flows.keys() - OWN_FLOWS:
             return
         undone: dict[str, int] = {}
         for one in await self._reader.read(TallyQuery(self._clock.now())):
-            if one.status in UNDONE and one.flow not in INTERNAL:
+            if one.status in UNDONE and one.flow not in OWN_FLOWS:
                 undone[one.flow] = undone.get(one.flow, 0) + one.count
         if not undone:
             return

@@ -16,7 +16,7 @@ from stepflow.engine.instrument import metrics as m
 from stepflow.engine.instrument.telemetry import Telemetry
 from stepflow.model.error_text import kind_of
 from stepflow.model.family import RESERVED
-from stepflow.model.topic import TOPIC
+from stepflow.model.own_flows import OWN_FLOWS
 
 
 class MeasuredStore(Store):
@@ -86,7 +86,7 @@ class MeasuredStore(Store):
     def _count(self, commit: Commit) -> None:
         """Count the runs that a commit created, and the events that it gave to runs."""
         for write in commit.writes:
-            if write.created is not None and write.created.flow != TOPIC:
+            if write.created is not None and write.created.flow not in OWN_FLOWS:
                 self._telemetry.add(m.RUNS_STARTED, 1, {m.FLOW: write.created.flow})
         for event in commit.publish:
             if not event.name.startswith(RESERVED):
