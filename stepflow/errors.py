@@ -91,7 +91,7 @@ class Stopping(StepflowError):
 
 
 class NotFound(StepflowError):
-    """No run (or State, or data) with this id exists in this namespace."""
+    """No run (or State, or data) with this id exists in this namespace, no flow can have this name, or a list has no page with this cursor."""
 
 
 class RunFailed(StepflowError):

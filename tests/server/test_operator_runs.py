@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import json
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -108,8 +110,9 @@ async def test_a_timeline_in_pages_has_revisions_and_calls_with_their_times(stor
         assert [row["at"] for row in reversed(rows)] == [one["at"] for one in entries if one["seq"]]
         chain = (await operator.get("/run/timeline", id="a"))["entries"]
         assert [one["text"] for one in chain] == ["waits for confirmed", ""]
-        refused = await operator.get("/run/timeline", 422, id="a", cursor="x")
+        refused = await operator.get("/run/timeline", 404, id="a", cursor=f"1-{1 << 63}")
         assert "give the `next` of a page" in refused["message"]
+        await operator.get("/run/timeline", 400, id="a", cursor="x")
 
 
 @pytest.mark.parametrize("path", ["/run", "/run/explain", "/run/history", "/run/journal", "/run/timeline"])
@@ -140,8 +143,38 @@ async def test_what_no_query_can_mean_is_refused_with_the_place(store):
             refused = await operator.get("/runs", 400, **query)
             assert refused["code"] == "invalid_argument"
             assert why in refused["message"]
-        for query, why in (
-            ({"cursor": "abc"}, "give the `next` of a page"),
-            ({"label": ["a=1", "a=2"]}, "give each key once"),
+        for cursor in (
+            "abc",
+            "WyJjcmVhdGVkIiw",
+            cursor_of("created", False, 1 << 63, "a", 0, ""),
+            cursor_of("id", False, 0, "a", 0, ""),
         ):
-            assert why in (await operator.get("/runs", 422, **query))["message"]
+            refused = await operator.get("/runs", 404, cursor=cursor)
+            assert "give the" in refused["message"]
+
+
+def cursor_of(*values):
+    return urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+
+
+async def test_two_values_of_one_label_are_of_no_run(store):
+    async with operating(store) as operator:
+        await operator.engine.start(order_flow, Order(1), labels={"a": "1"})
+        for path, none in (("/runs", {"runs": [], "next": None}), ("/tally", {"flows": {}})):
+            assert await operator.get(path, label=["a=1", "a=1"]) != none
+            assert await operator.get(path, label=["a=1", "a=2"]) == none
+
+
+async def test_a_list_by_due_time_goes_on_behind_its_first_page(store):
+    late = datetime.now(UTC) + timedelta(days=1)
+    async with operating(store) as operator:
+        runs = [(f"o{number:03}", Order(1)) for number in range(130)]
+        await operator.engine.start_many(order_flow, runs, at=late)
+        found, cursor = list[str](), dict[str, str]()
+        while True:
+            page = await operator.get("/runs", order="due", limit=60, **cursor)
+            found += [run["id"] for run in page["runs"]]
+            if page["next"] is None:
+                break
+            cursor = {"cursor": page["next"]}
+        assert sorted(found) == [run_id for run_id, _order in runs]

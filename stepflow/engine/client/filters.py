@@ -16,7 +16,7 @@ from stepflow.drivers.port.queries import ListKey, RunQuery, in_range
 from stepflow.engine.checks import checked_statuses
 from stepflow.engine.client.info import error_of, position_of
 from stepflow.engine.clock import timestamp
-from stepflow.errors import StepflowError
+from stepflow.errors import NotFound, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, encodable
 from stepflow.model.family import PARENT
 from stepflow.model.lifecycle import OPEN, Status, status_of
@@ -230,18 +230,26 @@ SEEN_BYTES = 6  # of the digest of an id
 
 
 def parse_cursor(text: Any, order: Order, ascending: bool) -> PageCursor:
-    """The cursor of a text, of a list in this order. Raises StepflowError for another one."""
+    """The cursor of a text, of a list in this order. Raises NotFound for another one."""
     try:
         values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        found = PageCursor(values[0], values[1], (int(values[2]), str(values[3])), int(values[4]), _seen(values[5]))
-    except (TypeError, ValueError, IndexError, KeyError, Error, RecursionError):
-        raise StepflowError(f"cursor={text!r:.80}: give the `next` of a page of runs()") from None
+        key = _number(values[2]), checked_id(values[3]) if values[3] else ""
+        found = PageCursor(values[0], values[1], key, _number(values[4]), _seen(values[5]))
+    except (TypeError, ValueError, IndexError, KeyError, Error, RecursionError, StepflowError):
+        raise NotFound(f"cursor={text!r:.80}: give the `next` of a page of runs()") from None
     if (found.order, found.ascending) != (order, ascending):
         way = "ascending" if found.ascending else "descending"
-        raise StepflowError(
+        raise NotFound(
             f"cursor={text!r:.40}: it is of a list by {found.order}, {way}: give the same order= and ascending= for each page"
         )
     return found
+
+
+def _number(value: Any) -> int:
+    """A number of 64 bits, as stores have them."""
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"{value!r:.40} is no number of a cursor")
+    return value
 
 
 def _seen(text: str) -> frozenset[bytes]:

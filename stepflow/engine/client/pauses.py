@@ -87,8 +87,8 @@ def flow_name(flow: object, call: str) -> str:
     if not isinstance(name, str) or not name:
         raise StepflowError(f"{call}({flow!r:.80}): give a flow, or its name")
     if name == TOPIC:
-        raise StepflowError(
-            f"{call}({name!r}): the messages of topics are not paused: pause the runs that wait for them"
-        )
-    checked_size("name", name, NAME_BYTES)
-    return name
+        raise NotFound(f"{call}({name!r}): the messages of topics are not paused: pause the runs that wait for them")
+    try:
+        return checked_size("name", name, NAME_BYTES)
+    except StepflowError as error:
+        raise NotFound(f"no flow has such a name: {error}") from None

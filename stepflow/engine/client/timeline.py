@@ -15,7 +15,7 @@ from stepflow.engine.client.filters import Page
 from stepflow.engine.client.info import attempt_of, error_of, position_of
 from stepflow.engine.clock import moment, utc_text
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import StepflowError, error_line
+from stepflow.errors import NotFound, error_line
 from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.model.state import FAILED_CALL, NOTE, POSITION, STYLE, WAITING, Transition
 from stepflow.replay.branches import MARK
@@ -98,7 +98,7 @@ def _parsed(cursor: str) -> tuple[int, int]:
     rev, dash, seq = cursor.partition("-") if isinstance(cursor, str) else ("", "", "")
     are_numbers = all(one.isascii() and one.isdecimal() and len(one) <= len(str(LAST)) for one in (rev, seq))
     if not (dash and are_numbers and max(int(rev), int(seq)) <= LAST):
-        raise StepflowError(f"cursor={cursor!r:.80}: give the `next` of a page of timeline()")
+        raise NotFound(f"cursor={cursor!r:.80}: give the `next` of a page of timeline()")
     return int(rev), int(seq)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field, structs
 
 from stepflow.engine.client.filters import RunFilter
-from stepflow.errors import StepflowError
 from stepflow.server.operator_api.operation import InNamespace, Text
 
 StatusName = Literal[

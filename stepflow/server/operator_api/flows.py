@@ -9,15 +9,19 @@ from typing import Annotated, Any
 from attrs import frozen
 from msgspec import Meta
 
+from stepflow.engine.checks import NAME_BYTES
 from stepflow.model.json_schema import json_schema
-from stepflow.model.topic import TOPIC
-from stepflow.server.operator_api.operation import Body, CountingQuery, Operation, OperatorCall, Text
+from stepflow.model.own_flows import OWN_FLOWS
+from stepflow.server.operator_api.operation import Body, CountingQuery, Operation, OperatorCall
+
+FlowName = Annotated[str, Meta(min_length=1, max_length=NAME_BYTES, pattern=r"^[^\u0000]+$")]
+"""At most so many bytes, too: no flow has a longer name."""
 
 
 class OneFlow(Body, frozen=True, kw_only=True):
     """The flow that is changed; the server need not know it."""
 
-    flow: Annotated[Text, Meta(description="The name of the flow.")]
+    flow: Annotated[FlowName, Meta(description="The name of the flow.")]
 
     def target(self) -> str:
         """The flow."""
@@ -60,7 +64,7 @@ async def list_flows(call: OperatorCall) -> FlowList:
     numbers, known = await call.counts(), call.engine.flows
     paused = {one.flow: one.since for one in await call.engine.paused_flows()}
     found = []
-    for name in sorted({*numbers, *known, *paused} - {TOPIC}):
+    for name in sorted({*numbers, *known, *paused} - OWN_FLOWS):
         flow = known.get(name)
         kind, events = ("", []) if flow is None else (flow.kind, sorted(flow.events))
         schema = None if flow is None else json_schema(flow.codec.type)
@@ -83,9 +87,9 @@ async def resume_flow(call: OperatorCall) -> FlowPaused:
 OPERATIONS = (
     Operation(path="/flows", scope="read", kind="flow", call=list_flows, answer=FlowList, query=CountingQuery),
     Operation(
-        path="/flow/pause", scope="admin", kind="flow", call=pause_flow, answer=FlowPaused, body=OneFlow, refusals=(422,)
+        path="/flow/pause", scope="admin", kind="flow", call=pause_flow, answer=FlowPaused, body=OneFlow, refusals=(404,)
     ),
     Operation(
-        path="/flow/resume", scope="admin", kind="flow", call=resume_flow, answer=FlowPaused, body=OneFlow, refusals=(422,)
+        path="/flow/resume", scope="admin", kind="flow", call=resume_flow, answer=FlowPaused, body=OneFlow, refusals=(404,)
     ),
 )  # fmt: skip

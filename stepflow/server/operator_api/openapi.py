@@ -29,7 +29,7 @@ REASONS = {
     400: "The request is none that this document describes; the message tells where.",
     401: "There is no valid token.",
     403: "The token does not allow that, or the host or the site of the caller is not allowed.",
-    404: "There is no such run or schedule, or the server does not know the flow.",
+    404: "There is no such run, schedule or page, the server does not know the flow, or no flow can have this name.",
     408: "The body did not come in time.",
     409: "It cannot be done any more, or was moved on meanwhile: read it again.",
     413: "The body, or a value in it, is too large.",
@@ -91,7 +91,7 @@ def document(operations: Sequence[Operation]) -> Schema:
 def _operation(one: Operation, references: dict[Any, Schema]) -> Schema:
     text = inspect.getdoc(one.call) or ""
     more = " Without a dry run the scope is `admin`." if one.admin_for is not None else ""
-    statuses = sorted({*ALWAYS, *one.refusals, *(() if one.body is NoBody else WITH_BODY), *_of_queries(one)})
+    statuses = sorted({*ALWAYS, *one.refusals, *(() if one.body is NoBody else WITH_BODY)})
     made: Schema = {
         "operationId": one.name,
         "tags": [one.kind],
@@ -111,11 +111,6 @@ def _operation(one: Operation, references: dict[Any, Schema]) -> Schema:
 
 def _header(name: str, text: str, example: str) -> Schema:
     return {"name": name, "in": "header", "schema": {"type": "string"}, "description": text, "example": example}
-
-
-def _of_queries(one: Operation) -> tuple[int, ...]:
-    """A query can be as the document says and mean nothing: an unknown cursor, two values of one label."""
-    return (422,) if one.method == "GET" else ()
 
 
 def _parameter(one: Operation, name: str, schema: Schema) -> Schema:

@@ -12,7 +12,9 @@ from stepflow.server.namespaces import ServedEngine
 from stepflow.server.tokens import Scope
 
 Kind = Literal["run", "runs", "flow", "schedule", "store"]
+LONGEST_CURSOR = 32_000  # characters, of the 65,536 that a server takes for all of a request but its body
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\u0000]+$")]
+Cursor = Annotated[str, Meta(min_length=1, max_length=LONGEST_CURSOR, pattern=r"^[A-Za-z0-9_\-]+$")]
 Namespace = Annotated[str, Meta(max_length=100, pattern=r"^([A-Za-z0-9][A-Za-z0-9._\-]*)?$")]
 
 

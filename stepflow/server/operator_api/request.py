@@ -14,6 +14,7 @@ from starlette.requests import Request
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal
 from stepflow.server.operator_api.operation import Body, InNamespace
+from stepflow.steps.suggest import suggest
 
 Q = TypeVar("Q", bound=InNamespace)
 B = TypeVar("B", bound=Body)
@@ -58,7 +59,7 @@ def query_of(request: Request, kind: type[Q]) -> Q:
             raise Refusal(400, "invalid_argument", f"query: {name!r:.80} is given twice: give it once")
         else:
             given[name] = _value(text, type_)
-    return cast(Q, _checked(given, kind, "query"))
+    return cast(Q, checked(given, kind, "query"))
 
 
 def _value(text: str, type_: str | None) -> Any:
@@ -78,7 +79,7 @@ async def read_body(request: Request, kind: type[B]) -> B:
         given = json.loads(raw, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise Refusal(400, "invalid_argument", f"the body is no JSON: {error}") from None
-    return cast(B, _checked(_with_whole_numbers(given, *_described(kind)), kind, "body"))
+    return cast(B, checked(_with_whole_numbers(given, *_described(kind)), kind, "body"))
 
 
 def _with_whole_numbers(value: Any, schema: Schema, components: Mapping[str, Schema]) -> Any:
@@ -99,7 +100,8 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _checked(given: Any, kind: Any, where: str) -> Any:
+def checked(given: Any, kind: Any, where: str) -> Any:
+    """What was given as a value of this class. Raises Refusal 400 for what the document does not describe."""
     try:
         return msgspec.convert(given, kind)
     except (
@@ -132,7 +134,8 @@ def _resolved(schema: Schema, components: Mapping[str, Schema]) -> Schema:
 def _known(wrong: str, kind: Any) -> str:
     """If a field of the request itself is unknown: the names of those that it takes; if a value is: the values."""
     if wrong.startswith("Invalid enum value") and (values := _values_at(wrong.partition(" - at `$")[2], kind)):
-        return f", give one of {', '.join(map(str, values))}"
+        similar = suggest(wrong.split("'")[1], values) if wrong.count("'") > 1 else ""
+        return f", did you mean {similar!r}?" if similar else f", give one of {', '.join(map(str, values))}"
     if not wrong.startswith("Object contains unknown field") or " - at `" in wrong:  # the latter: of a part of it
         return ""
     return f", it takes {', '.join(sorted(field.encode_name for field in msgspec.structs.fields(kind)))}"

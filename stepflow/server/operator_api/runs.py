@@ -16,12 +16,13 @@ from stepflow.engine.client.filters import Order
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.client.timeline import TimelineEntry
 from stepflow.engine.clock import moment
-from stepflow.errors import CodecError
+from stepflow.errors import CodecError, TooLarge
 from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.server.operator_api.filters import FilterQuery
-from stepflow.server.operator_api.operation import InNamespace, Operation, OperatorCall, Text
+from stepflow.server.operator_api.operation import LONGEST_CURSOR, Cursor, InNamespace, Operation, OperatorCall, Text
 
 Limit = Annotated[int, Meta(ge=1, le=1000)]
+TimelineCursor = Annotated[str, Meta(pattern=r"^[0-9]{1,19}-[0-9]{1,19}$")]
 Rev = Annotated[int, Meta(ge=1, le=2**53)]
 
 
@@ -33,7 +34,7 @@ class ListOfRuns(FilterQuery, frozen=True, kw_only=True):
     ] = "created"
     ascending: Annotated[bool, Meta(description="The first in this order first, instead of the last.")] = False
     limit: Limit = 50
-    cursor: Annotated[Text | None, Meta(description="The `next` of the page before.")] = None
+    cursor: Annotated[Cursor | None, Meta(description="The `next` of the page before.")] = None
 
 
 class RunIdQuery(InNamespace, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class TimelineOfRun(RunIdQuery, frozen=True, kw_only=True):
     """A part of a timeline."""
 
     limit: Limit = 100
-    cursor: Annotated[Text | None, Meta(description="The `next` of the page before.")] = None
+    cursor: Annotated[TimelineCursor | None, Meta(description="The `next` of the page before.")] = None
 
 
 class JournalOfRun(RunIdQuery, frozen=True, kw_only=True):
@@ -140,9 +141,13 @@ class TimelinePage:
 async def list_runs(call: OperatorCall) -> RunPage:
     """List runs, by filter, in pages."""
     query: ListOfRuns = call.query
+    if (wanted := query.filter()) is None:
+        return RunPage([], None)
     page = await call.engine.runs(
-        query.filter(), order=query.order, ascending=query.ascending, limit=query.limit, cursor=query.cursor
+        wanted, order=query.order, ascending=query.ascending, limit=query.limit, cursor=query.cursor
     )
+    if page.next is not None and len(page.next) > LONGEST_CURSOR:
+        raise TooLarge(f"the cursor of the next page of a list by {query.order} is too long for a request: give a narrower filter, or order=created")  # fmt: skip
     return RunPage(list(page), page.next)
 
 
@@ -204,13 +209,13 @@ def readable(text: str) -> tuple[Any, str]:
 
 
 OPERATIONS = (
-    Operation(path="/runs", scope="read", kind="runs", call=list_runs, answer=RunPage, query=ListOfRuns),
+    Operation(path="/runs", scope="read", kind="runs", call=list_runs, answer=RunPage, query=ListOfRuns, refusals=(404, 413)),
     Operation(path="/run", scope="read", kind="run", call=get_run, answer=RunDetails, query=RunIdQuery, refusals=(404,)),
     Operation(
         path="/run/explain", scope="read", kind="run", call=explain_run, answer=Explanation, query=RunIdQuery, refusals=(404,)
     ),
     Operation(
-        path="/run/history", scope="read", kind="run", call=get_history, answer=HistoryPage, query=HistoryOfRun, refusals=(404,)
+        path="/run/history", scope="read", kind="run", call=get_history, answer=HistoryPage, query=HistoryOfRun, refusals=(404, 422)
     ),
     Operation(
         path="/run/journal", scope="read", kind="run", call=get_journal, answer=JournalPage, query=JournalOfRun, refusals=(404,)

@@ -11,16 +11,22 @@ from attrs import frozen
 from msgspec import Meta, field
 
 from stepflow.drivers.port.commit import Peer
-from stepflow.drivers.port.notes import OUTCOMES, VERBS, NoteKind
+from stepflow.drivers.port.notes import NoteKind, Outcome, Verb
 from stepflow.drivers.port.queries import Condition, LimitUsageQuery, OwnerQuery
 from stepflow.engine.client.diagnosis import MOST_CONFLICTS, conditions_of
 from stepflow.engine.client.info import RunInfo
-from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
-from stepflow.server.operator_api.filters import Label
-from stepflow.server.operator_api.operation import CountingQuery, InNamespace, Kind, Operation, OperatorCall, Text
-from stepflow.steps.suggest import suggest
+from stepflow.model.own_flows import OWN_FLOWS
+from stepflow.server.operator_api.filters import Label, labels_of
+from stepflow.server.operator_api.operation import (
+    CountingQuery,
+    Cursor,
+    InNamespace,
+    Operation,
+    OperatorCall,
+    Text,
+)
 from stepflow.wire.audit_entry import AuditEntry
 
 MOST = 1000  # runs that are looked at
@@ -39,12 +45,12 @@ class AuditQuery(InNamespace, frozen=True, kw_only=True):
     """Entries that have all of these facts."""
 
     who: Text | None = None
-    verb: Text | None = None
+    verb: Verb | None = None
     kind: NoteKind | None = None
     target: Text | None = None
-    outcome: Text | None = None
+    outcome: Outcome | None = None
     limit: Annotated[int, Meta(ge=1, le=1000)] = 50
-    cursor: Annotated[Text | None, Meta(description="The `next` of the page before.")] = None
+    cursor: Annotated[Cursor | None, Meta(description="The `next` of the page before.")] = None
 
 
 @frozen
@@ -129,8 +135,8 @@ class AuditPage:
 
 async def get_tally(call: OperatorCall) -> TallyAnswer:
     """Count the runs by flow and status."""
-    pairs = [one.partition("=") for one in call.query.label]
-    return TallyAnswer(await call.engine.tally(labels={key: value for key, _equals, value in pairs}))
+    labels = labels_of(call.query.label)
+    return TallyAnswer({} if labels is None else await call.engine.tally(labels=labels))
 
 
 async def list_workers(call: OperatorCall) -> WorkerList:
@@ -142,7 +148,8 @@ async def list_workers(call: OperatorCall) -> WorkerList:
         held.setdefault(run.owner, []).append(HeldRun(run.id, run.flow, run.position, run.updated_at))
     found = [
         WorkerDetails(
-            peer.owner.id, peer.owner.host, peer.owner.pid, list(peer.owner.flows), peer.lock, held.get(peer.owner.id, [])
+            peer.owner.id, peer.owner.host, peer.owner.pid, [name for name in peer.owner.flows if name not in OWN_FLOWS], peer.lock,
+            held.get(peer.owner.id, []),
         )
         for peer in peers
     ]  # fmt: skip
@@ -195,11 +202,6 @@ async def get_health(call: OperatorCall) -> StoreHealth:
 async def list_audit(call: OperatorCall) -> AuditPage:
     """Read who changed what through this server."""
     query: AuditQuery = call.query
-    for name, given, known in (("verb", query.verb, VERBS), ("outcome", query.outcome, OUTCOMES)):
-        if given is not None and given not in known:
-            similar = suggest(given, known)
-            hint = f"did you mean {similar!r}?" if similar else f"give one of {', '.join(known)}"
-            raise StepflowError(f"no entry of the audit has {name} {given!r:.80}: {hint}")
     facts = {name: getattr(query, name) for name in ("who", "verb", "kind", "target", "outcome")}
     wanted = {name: value for name, value in facts.items() if value is not None} | {"namespace": query.namespace}
     page = await call.services.audit.read(wanted, query.limit, query.cursor)
@@ -207,9 +209,9 @@ async def list_audit(call: OperatorCall) -> AuditPage:
 
 
 def _operation(
-    path: str, call: Any, answer: Any, query: type[InNamespace] = InNamespace, kind: Kind = "store"
+    path: str, call: Any, answer: Any, query: type[InNamespace] = InNamespace, refusals: tuple[int, ...] = ()
 ) -> Operation:
-    return Operation(path=path, scope="read", kind=kind, call=call, answer=answer, query=query)
+    return Operation(path=path, scope="read", kind="store", call=call, answer=answer, query=query, refusals=refusals)
 
 
 OPERATIONS = (
@@ -217,5 +219,5 @@ OPERATIONS = (
     _operation("/workers", list_workers, WorkerList),
     _operation("/limits", list_limits, LimitList),
     _operation("/health", get_health, StoreHealth, CountingQuery),
-    _operation("/audit", list_audit, AuditPage, AuditQuery),
+    _operation("/audit", list_audit, AuditPage, AuditQuery, (404,)),
 )

@@ -10,13 +10,15 @@ import msgspec
 from stepflow.server.errors import Refusal
 from stepflow.server.operator_api.api import BY_NAME
 from stepflow.server.operator_api.operation import InNamespace
+from stepflow.server.operator_api.request import checked
 from stepflow.server.ui.view import View
 
 
 async def read(view: View, name: str, **query: Any) -> Any:
-    """The answer of an operation that reads."""
+    """The answer of an operation that reads. Refusal 400 for a query that it does not take."""
     operation = BY_NAME[name]
-    return await view.operator.perform(operation, view.request, operation.query(namespace=view.namespace, **query))
+    asked = checked({"namespace": view.namespace, **query}, operation.query, "query")
+    return await view.operator.perform(operation, view.request, asked)
 
 
 async def change(view: View, name: str, given: Mapping[str, Any], report: Callable[[int], object] | None = None) -> Any:

@@ -35,7 +35,7 @@ async def show_audit(view: View) -> Mapping[str, Any]:
     try:
         found = await read(view, "list_audit", **wanted)
     except Refusal as refusal:
-        if refusal.status != 422:
+        if refusal.status not in (400, 404):
             raise
         return {"fields": fields, "entries": [], "next": None, "wrong": refusal.message, "status_code": 400}
     return {"fields": fields, "entries": found.entries, "next": found.next, "wrong": ""}
