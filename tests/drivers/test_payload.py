@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sqlite3
+import threading
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,7 @@ from stepflow import (
     workflow,
 )
 from stepflow.drivers.payload.driver import PayloadDriver, PayloadStore
+from stepflow.drivers.port.commit import Owner
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
@@ -93,9 +95,47 @@ TestMachine.settings = TestFastPaths.settings = settings(
 )
 
 
-def test_a_session_forwards_every_method_of_the_port():
-    methods = {name for name, member in vars(Store).items() if inspect.isfunction(member) and name[:2] != "__"}
-    assert methods - vars(PayloadStore).keys() == set()
+@pytest.mark.parametrize(("port", "wrapper"), [(Store, PayloadStore), (Driver, PayloadDriver)])
+def test_every_method_of_the_port_is_forwarded(port: type[Any], wrapper: type[Any]):
+    methods = {name for name, member in vars(port).items() if inspect.isfunction(member) and name[:2] != "__"}
+    assert methods - vars(wrapper).keys() == set()
+
+
+class Other(SqliteDriver):
+    """A driver that has another value for each attribute of the port."""
+
+    transactions, transaction_limit_s, guards, takes_deltas = "both", 7.5, ("guard",), True
+
+    def connect(self, *_arguments: Any) -> Any:
+        return self
+
+
+def test_every_attribute_of_the_port_is_that_of_the_inner_driver(tmp_path):
+    inside = Other(tmp_path / "store.db")
+    wrapped = PayloadDriver(inside, [Zlib()])
+    session = wrapped.connect("", Owner("me", "host", 1), 0)
+    own = {"takes_deltas": False}  # the inner store could not apply a sealed one
+    for port, outer in ((Driver, wrapped), (Store, session)):
+        for name in inspect.get_annotations(port):
+            assert getattr(outer, name) == own.get(name, getattr(inside, name)), name
+
+
+def test_a_function_in_a_transaction_has_the_time_limit_of_its_store(tmp_path, monkeypatch):
+    """Without it one that hangs would keep all writers out of the file."""
+    monkeypatch.setattr(SqliteDriver, "transaction_limit_s", 0.05)
+
+    def hang(_letter: Letter, _connection: Any) -> None:
+        assert not freed.wait(60)
+
+    freed, late = threading.Event(), named("late.v1", Letter).do("hang", hang, transaction=True).compile()
+    with Engine(f"sqlite:///{tmp_path}/store.db", payload=stages()) as engine:
+        engine.register(late)
+        run = engine.start(late, Letter("a"))
+        try:
+            engine.run_until_idle()
+            assert run.info().error.type == "TimedOut"
+        finally:
+            freed.set()
 
 
 @define

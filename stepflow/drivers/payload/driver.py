@@ -7,6 +7,7 @@ from typing import Any
 
 from stepflow.drivers.payload.pipeline import Pipeline, checked_stages
 from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, HeartbeatReply, Owner, Record, Release
+from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, RunList
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
@@ -21,7 +22,7 @@ class PayloadDriver(Driver):
 
     def __init__(self, inside: Driver, stages: Any) -> None:
         self.url, self._inside, self._pipeline = inside.url, inside, Pipeline(checked_stages(stages))
-        self.transactions = inside.transactions
+        self.transactions, self.transaction_limit_s = inside.transactions, inside.transaction_limit_s
 
     def connect(self, namespace: str, owner: Owner, now: int) -> Store:
         """Open a session."""
@@ -30,6 +31,14 @@ class PayloadDriver(Driver):
     def maintenance(self, namespace: str) -> Maintenance:
         """The maintenance port of the inner driver, which reads no values."""
         return self._inside.maintenance(namespace)
+
+    def note_change(self, namespace: str, note: ChangeNote) -> EndNote | None:
+        """The inner driver is told."""
+        return self._inside.note_change(namespace, note)
+
+    def notes(self, namespace: str, facts: Mapping[str, str], limit: int, cursor: str | None) -> NotePage | None:
+        """What the inner driver is answered."""
+        return self._inside.notes(namespace, facts, limit, cursor)
 
     def migrations(self) -> Sequence[tuple[int, str]]:
         """Those of the inner driver."""
