@@ -165,7 +165,7 @@ class Session:
             self.feed,
             self.executions,
             self._redefinition,
-            Firing(store, clock, committer, self.flows, self.client.cancel),
+            Firing(store, clock, committer, self.flows, self.client.cancel, self.client.delay_of),
             owner,
             self.flows,
             self.concurrency,

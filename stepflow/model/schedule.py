@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 
 from stepflow.errors import StepflowError
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
-from stepflow.model.timetable import SECOND, Times, jitter_of, tick_text, times_of
+from stepflow.model.timetable import SECOND, Times, jitter_of, last_before, tick_text, times_of
 
 SCHEDULE = "stepflow.schedule"  # label of a run: the id of the schedule that started it
 FORMAT = 1
@@ -129,7 +129,7 @@ class Look:
 
 def look(record: ScheduleRecord, now: int, ended: Collection[str]) -> Look:
     """What is to be done at `now`; `ended` are runs of `record.active` that ended. One run is started at most."""
-    record, missed = _without_missed(record, now)
+    record, missed = without_missed(record, now)
     due: list[int] = []
     tick = record.tick
     while tick is not None and record.at(tick) <= now and len(due) < MANY:
@@ -140,35 +140,36 @@ def look(record: ScheduleRecord, now: int, ended: Collection[str]) -> Look:
     return decided if missed is None else evolve(decided, missed=missed)
 
 
-def _without_missed(record: ScheduleRecord, now: int) -> tuple[ScheduleRecord, tuple[int, int] | None]:
-    """Without the ticks that no worker noticed until their catch-up window was over."""
+def without_missed(record: ScheduleRecord, now: int) -> tuple[ScheduleRecord, tuple[int, int] | None]:
+    """Without the ticks that no worker noticed until their catch-up window was over: the first of them, and the end of the missed time."""
     oldest = now - GRACE - record.catch_up - record.jitter
     if record.tick is None or record.tick >= oldest:
         return record, None
     tick = record.times.after(oldest - 1)
     why = f"no worker looked at it within {_seconds(GRACE + record.catch_up + record.jitter)} (catch_up=)"
-    changed = evolve(record, tick=tick, skipped=record.tick, why=why)
+    changed = evolve(record, tick=tick, skipped=last_before(record.times, record.tick, oldest), why=why)
     return changed, (record.tick, oldest)
 
 
 def _decide(record: ScheduleRecord, due: Sequence[int]) -> Look:
+    ticks = (*record.queued, *due)  # with another rule than "queue" some may be left from the time when it was that
     if record.overlap == "queue":
-        ticks = (*record.queued, *due)
         kept, dropped = ticks[:MOST_QUEUED], ticks[MOST_QUEUED:]
         record = _skip(record, dropped, f"{MOST_QUEUED} ticks are queued already")
         if record.active or not kept:
             return Look(evolve(record, queued=kept), skipped=dropped)
         return Look(_fired(evolve(record, queued=kept[1:]), kept[0]), kept[0], skipped=dropped)
-    if not due:
+    record = evolve(record, queued=())
+    if not ticks:
         return Look(record)
     if record.overlap == "cancel":
-        record = _skip(record, due[:-1], "a later tick was due, too")
+        record = _skip(record, ticks[:-1], "a later tick was due, too")
         cancelled = record.active
-        return Look(_fired(evolve(record, active=()), due[-1]), due[-1], cancelled, tuple(due[:-1]))
+        return Look(_fired(evolve(record, active=()), ticks[-1]), ticks[-1], cancelled, ticks[:-1])
     if record.active:
-        return Look(_skip(record, due, f"run {record.active[-1]!r} had not ended"), skipped=tuple(due))
-    fired = _fired(record, due[0])
-    return Look(_skip(fired, due[1:], f"run {fired.last_run!r} had not ended"), due[0], skipped=tuple(due[1:]))
+        return Look(_skip(record, ticks, f"run {record.active[-1]!r} had not ended"), skipped=ticks)
+    fired = _fired(record, ticks[0])
+    return Look(_skip(fired, ticks[1:], f"run {fired.last_run!r} had not ended"), ticks[0], skipped=ticks[1:])
 
 
 def _fired(record: ScheduleRecord, tick: int) -> ScheduleRecord:

@@ -42,11 +42,11 @@ def started(run_id: str, at: int) -> str:
 
 
 def merged(wanted: ScheduleRecord, known: ScheduleRecord | None, now: int) -> ScheduleRecord:
-    """The schedule that is there, as it is wanted now; it keeps a pause, and its next tick if its ticks stay the same."""
+    """The schedule that is there, as it is wanted now; it keeps a pause, queued ticks, and its next tick if its ticks stay the same."""
     if known is None:
         return evolve(wanted, tick=wanted.times.after(now))
     found = evolve(known, **{name: getattr(wanted, name) for name in WANTED})
-    return found if wanted.timing == known.timing else evolve(found, tick=found.times.after(now), queued=())
+    return found if wanted.timing == known.timing else evolve(found, tick=found.times.after(now))
 
 
 def resumed(record: ScheduleRecord, now: int) -> ScheduleRecord:

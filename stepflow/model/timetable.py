@@ -21,6 +21,10 @@ from stepflow.model.cron import Cron, parse_cron
 
 SECOND = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST = (datetime(1, 1, 3, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)  # in each zone the calendar has begun
+OF_THE_MACHINE = frozenset(
+    {"localtime", "posixrules", "Factory", "right", "posix"}
+)  # no IANA names, or another one elsewhere
 
 
 def zone_of(tz: object) -> tzinfo:
@@ -29,6 +33,8 @@ def zone_of(tz: object) -> tzinfo:
         return UTC
     if isinstance(tz, str):
         try:
+            if tz.partition("/")[0] in OF_THE_MACHINE:
+                raise ZoneInfoNotFoundError
             return ZoneInfo(tz)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             known = sorted(available_timezones())
@@ -54,6 +60,7 @@ class CronTimes:
 
     def after(self, instant: int) -> int | None:
         """The first tick after a point in time, both in microseconds UTC; None where the calendar ends."""
+        instant = max(instant, EARLIEST)
         local = _datetime(instant).astimezone(self.zone)
         again = self._second_pass(instant, local) if self.cron.every_hour else None
         for found in self.cron.following(_naive(local)):
@@ -127,6 +134,16 @@ def ticks(times: Times, after: int, until: int) -> Iterator[int]:
     while tick is not None and tick <= until:
         yield tick
         tick = times.after(tick)
+
+
+def last_before(times: Times, tick: int, end: int) -> int:
+    """The last tick before `end`, given one that is earlier than that."""
+    low, high = tick - 1, end - 1  # there is a tick behind `low`, none behind `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        following = times.after(middle)
+        low, high = (middle, high) if following is not None and following < end else (low, middle)
+    return high
 
 
 def jitter_of(schedule_id: str, tick: int, most: int) -> int:

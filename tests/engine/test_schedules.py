@@ -143,7 +143,8 @@ def test_ticks_that_nobody_noticed_are_missed_unless_the_window_reaches_back(eng
     go(engine, timedelta(minutes=29))
     assert ids(late) == []
     assert ids(caught) == ["03-28T04:00:00Z", "03-28T05:00:00Z"]
-    assert "2026-03-28T01:00:00Z started no run: no worker looked at it within 60 s" in late.explain()
+    assert "2026-03-28T05:00:00Z started no run: no worker looked at it within 60 s" in late.explain()
+    assert (late.info().skipped, caught.info().skipped) == (START + 5 * HOUR, START + 3 * HOUR)
     go(engine, HOUR)
     assert ids(late) == ["03-28T06:00:00Z"]
 
@@ -223,6 +224,7 @@ def test_backfill_starts_the_runs_that_are_missing(engine, clock):
         (START, clock.datetime() + HOUR, "in the future"),
         (START.replace(tzinfo=None), START, "aware datetime"),
         (START - timedelta(days=900), START, "more than 10000 ticks"),
+        (datetime.min.replace(tzinfo=UTC), START, r"backfill\(0001-01-01 00:00:00\+00:00, 2026.*more than 10000 ticks"),
     ]:
         with pytest.raises(StepflowError, match=why):
             schedule.backfill(start, end)
@@ -339,6 +341,7 @@ def test_a_schedule_that_cannot_be_read_keeps_no_other_from_its_ticks(store, clo
         ({"every": HOUR, "jitter": 5}, "jitter="),
         ({"every": HOUR, "jitter": HOUR}, "not shorter than the interval"),
         ({"every": HOUR, "labels": {"a": 1}}, "labels"),
+        ({"every": HOUR, "labels": {"stepflow.parent": "run"}}, "are given by stepflow"),
         ({"every": HOUR, "priority": "high"}, "priority="),
     ],
 )

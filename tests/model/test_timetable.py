@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stepflow.errors import StepflowError
 from stepflow.model.cron import Cron, parse_cron
-from stepflow.model.timetable import EPOCH, CronTimes, jitter_of, tick_text, ticks, times_of, zone_of
+from stepflow.model.timetable import EPOCH, CronTimes, jitter_of, last_before, tick_text, ticks, times_of, zone_of
 from tests.model.test_cron import cron_of, fields, micros
 
 MINUTE = 60_000_000
@@ -82,6 +82,18 @@ def test_ticks_are_those_of_a_brute_force_search(text: str, window: tuple[str, i
     found = list(ticks(CronTimes(cron, zone_of(zone)), start, end))
     assert found == brute_force(cron, zone, start, end)
     assert found == sorted(set(found))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.one_of(DAILY, fields()), windows(), st.integers(1, 20 * DAY))
+def test_the_last_tick_before_a_time_is_the_one_that_no_other_follows(
+    text: str, window: tuple[str, int], length: int
+) -> None:
+    cron, (zone, start) = cron_of(text), window
+    if cron is None or (found := list(islice(ticks(CronTimes(cron, zone_of(zone)), start, start + length), 200))) == []:
+        return
+    end = found[-1] + 1
+    assert last_before(CronTimes(cron, zone_of(zone)), found[0], end) == found[-1]
 
 
 @settings(deadline=None, max_examples=30)
@@ -154,6 +166,9 @@ def test_literal_ticks(text: str, zone: str, start: str, expected: list[str]) ->
         ("America", "give an IANA name"),
         ("../etc/passwd", "give an IANA name"),
         ("", "give an IANA name"),
+        ("localtime", "give an IANA name"),  # that of the machine which looks at it
+        ("Factory", "give an IANA name"),
+        ("right/Europe/Berlin", "did you mean 'Europe/Berlin'"),  # counts leap seconds
         (ZoneInfo("Europe/Berlin"), "as text"),
         (None, "as text"),
     ],
@@ -162,6 +177,14 @@ def test_zones_that_do_not_exist_are_refused(tz: object, why: str) -> None:
     with pytest.raises(StepflowError, match=r"^tz=") as error:
         zone_of(tz)
     assert why in str(error.value)
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo", "UTC"])
+def test_the_calendar_begins(zone: str) -> None:
+    times, first = times_of("0 0 * * *", 0, zone, 0), micros(datetime.min.replace(tzinfo=UTC))
+    found = times.after(first - 1)
+    assert found is not None
+    assert first < found < first + 5 * DAY
 
 
 @given(st.text("aé@/", max_size=5), st.integers(0, 1 << 52), st.integers(1, 10**12))

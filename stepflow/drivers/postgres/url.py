@@ -53,6 +53,10 @@ def _shown(url: str) -> str:
 
 
 def _schema(value: str, url: str) -> str:
+    if value == "information_schema":
+        raise StoreError(
+            f"{url}: schema={value!r}: backups leave that one out; give one of your own, e.g. schema=stepflow"
+        )
     if not SCHEMA.fullmatch(value) or value.startswith("pg_"):
         raise StoreError(
             f"{url}: schema={value!r}: give 1 to 63 small letters, digits and underscores that do not begin with a"

@@ -11,6 +11,7 @@ from attrs import frozen
 from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import outcome as outcomes
+from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.family import child_id
 from stepflow.model.flow import Flow
 from stepflow.model.outcome import FLOW
@@ -139,12 +140,19 @@ def started(run_id: str, rows: Iterable[JournalRow]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.kind.partition(MARK)[0] == "child" and not row.failed:
-            told = json.loads(row.text)
+            told = _told(row)
             count, parent = (told["count"], told["of"]) if isinstance(told, dict) else (told, run_id)
             stem, bracket, number = row.key.rpartition("[")
             keys = [row.key] if count == 1 or not bracket else [f"{stem}[{int(number[:-1]) + n}]" for n in range(count)]
             found[row.key] = [child_id(parent, key) for key in keys]
     return found
+
+
+def _told(row: JournalRow) -> Any:
+    """What the row of a start of children says. Raises Unopened if its key is not here."""
+    if row.text[:1] == SEALED:
+        raise Unopened(f"the children of the run cannot be told, call {row.key!r}: {UNOPENED}")
+    return json.loads(row.text)
 
 
 def started_later(run_id: str, state: State, target: ForkPoint) -> list[str]:
@@ -172,7 +180,7 @@ def copied(
         if any(child in open_ones for child in children.get(row.key, ())):
             continue
         if row.key in children:
-            told = json.loads(row.text)
+            told = _told(row)
             if not isinstance(told, dict):
                 row = row._replace(text=json.dumps({"count": told, "of": run_id}))
         found.append(row)

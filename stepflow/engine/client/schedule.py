@@ -15,7 +15,7 @@ from stepflow.engine.client.schedules import Schedules
 from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.model.checks import checked_limit
 from stepflow.model.own_flows import OWN_FLOWS
-from stepflow.model.schedule import ScheduleRecord
+from stepflow.model.schedule import ScheduleRecord, without_missed
 from stepflow.model.timetable import zone_of
 
 E = TypeVar("E")
@@ -104,8 +104,10 @@ class AsyncSchedule(Generic[E]):
     async def explain(self) -> str:
         """When it fires next, why its last ticks started no run, and whether a worker is there to do it."""
         _row, record = await self._schedules.load(self.id)
-        known = self._schedules.knows(record.flow)
-        return explained(record, self._clock.now(), await self._schedules.workers(), known)
+        known, workers = self._schedules.knows(record.flow), await self._schedules.workers()
+        return explained(
+            record, self._clock.now(), workers, known, flow_paused=await self._schedules.is_paused(record.flow)
+        )
 
 
 def schedule_info(record: ScheduleRecord) -> ScheduleInfo:
@@ -120,8 +122,12 @@ def schedule_info(record: ScheduleRecord) -> ScheduleInfo:
     )  # fmt: skip
 
 
-def explained(record: ScheduleRecord, now: int, workers: list[Owner], known_here: bool = False) -> str:
+def explained(
+    record: ScheduleRecord, now: int, workers: list[Owner], known_here: bool = False, *, flow_paused: bool = False
+) -> str:
     """When a schedule fires next, and why it did not."""
+    if not record.paused:
+        record, _missed = without_missed(record, now)
     zone = zone_of(record.tz)
     where = f" in {record.tz}" if record.cron else ""
     lines = [f"schedule {record.id!r} starts flow {record.flow!r} at {_timing(record)}{where}"]
@@ -149,6 +155,10 @@ def explained(record: ScheduleRecord, now: int, workers: list[Owner], known_here
         )
     if record.skipped is not None:
         lines.append(f"the tick {utc_text(moment(record.skipped))} started no run: {record.why}")
+    if flow_paused:
+        lines.append(
+            f"flow {record.flow!r} was paused, no worker takes its runs: `stepflow resume --flow {record.flow}`"
+        )
     if not known_here and not any(record.flow in worker.flows for worker in workers):
         known = sorted({repr(name) for worker in workers for name in worker.flows if name not in OWN_FLOWS})[:SHOWN]
         those = f"of {len(workers)} at work none has, but {', '.join(known)}" if workers else "none is at work"

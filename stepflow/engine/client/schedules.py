@@ -23,7 +23,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import RevMismatch, StepflowError
 from stepflow.model import schedule_edit as edits
-from stepflow.model.checks import checked_id, checked_labels, checked_priority
+from stepflow.model.checks import checked_id, checked_own_labels, checked_priority
 from stepflow.model.cron import interval_of, parse_cron
 from stepflow.model.flow import Flow
 from stepflow.model.schedule import OVERLAPS, SCHEDULE, ScheduleRecord
@@ -54,7 +54,7 @@ class Schedules:
         self._reader, self._lifetime, self._client, self._flows = reader, lifetime, client, flows
 
     async def put(self, wanted: ScheduleRecord, tx: Any = None) -> None:
-        """Make a schedule, or let the one of its id be like this one; that one keeps a pause, and its next tick if its ticks stay the same."""
+        """Make a schedule, or let the one of its id be like this one; that one keeps a pause, queued ticks, and its next tick if its ticks stay the same."""
         self._lifetime.check_open()
         if tx is not None:
             now = self._clock.now()
@@ -136,18 +136,16 @@ class Schedules:
         self._lifetime.check_open()
         now, first, last = self._clock.now(), _moment("start", start), _moment("end", end)
         if first > last:
-            raise StepflowError(
-                f"backfill({start!r:.60}, {end!r:.60}): start is after end: give the earlier time first"
-            )
+            raise StepflowError(f"backfill({start}, {end}): start is after end: give the earlier time first")
         if last > now:
             raise StepflowError(
-                f"backfill(end={end!r:.60}): that is in the future: give a time up to now; later ticks fire by themselves"
+                f"backfill(end={end}): that is in the future: give a time up to now; later ticks fire by themselves"
             )
         _row, record = await self.load(schedule_id)
         found = list(islice(ticks(record.times, first - 1, last), MOST_BACKFILLED + 1))
         if len(found) > MOST_BACKFILLED:
             raise StepflowError(
-                f"backfill({start!r:.60}, {end!r:.60}): there are more than {MOST_BACKFILLED} ticks: give a shorter range, several times"
+                f"backfill({start}, {end}): there are more than {MOST_BACKFILLED} ticks: give a shorter range, several times"
             )
         ids = [record.run_id(tick) for tick in found]
         await self._client.create_many([run_of(record, run_id, now) for run_id in ids])
@@ -189,6 +187,10 @@ class Schedules:
     def knows(self, flow: str) -> bool:
         """Whether this engine has registered a flow of this name."""
         return flow in self._flows
+
+    async def is_paused(self, flow: str) -> bool:
+        """Whether the runs of this flow are held back."""
+        return flow in await self._client.pauses.names()
 
     async def workers(self) -> list[Owner]:
         """The owners that claim runs of some flow, without those whose lock proves that they died."""
@@ -240,7 +242,7 @@ def planned_schedule(
     delay = _span("jitter", jitter)
     if interval and delay >= interval:
         raise StepflowError(f"jitter={jitter!r:.80}: it is not shorter than the interval: give less than every=")
-    own, order = checked_labels(labels), checked_priority(priority)
+    own, order = checked_own_labels(labels), checked_priority(priority)
     commit = planned_start(flow, exchange, name, own, now, order, now)
     (write,) = commit.writes
     assert write.created is not None

@@ -10,8 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from stepflow.drivers.port.commit import Commit
-from stepflow.drivers.port.queries import DueSummary, EndedQuery
+from stepflow.drivers.port.commit import Commit, Record
+from stepflow.drivers.port.delays import Delay
+from stepflow.drivers.port.queries import DueSummary, EndedQuery, RunQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock, moment, utc_text
@@ -25,11 +26,13 @@ from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
 PAGE = 100
-BROKEN = 5 * SECOND  # until the next look at a schedule that this process cannot read: less than ticks may be late
+BROKEN = (
+    5 * SECOND
+)  # until the next look at a schedule that this process cannot read, or fire: less than ticks may be late
 
 
 class Firing:
-    """Fires the schedules of a namespace; `cancel` ends a run as cancelled."""
+    """Fires the schedules of a namespace; `cancel` ends a run as cancelled, `delay_of` is the delay that will move a parked one on."""
 
     def __init__(
         self,
@@ -38,41 +41,74 @@ class Firing:
         committer: Committer,
         flows: Mapping[str, Flow[Any, Any]],
         cancel: Callable[[str], Awaitable[None]],
+        delay_of: Callable[[Record], Awaitable[Delay | None]],
     ) -> None:
-        self._store, self._clock, self._committer, self._flows, self._cancel = store, clock, committer, flows, cancel
+        self._store, self._clock, self._committer, self._flows = store, clock, committer, flows
+        self._cancel, self._delay_of = cancel, delay_of
         self._next = NEVER  # when the first schedule is due, as far as this worker knows
         self._ended: set[str] = set()  # schedules of which a run ended here
+        self._failing: dict[str, int] = {}  # schedules that could not be fired here, and when to look at them again
 
     def first(self, ahead: DueSummary) -> int:
         """When the first run or schedule is due; NEVER if none is."""
-        self._next = NEVER if ahead.schedule is None else ahead.schedule
+        found = NEVER if ahead.schedule is None else ahead.schedule
+        self._next = (
+            max(found, self._next) if self._failing else found
+        )  # then `fire` knows which of them this worker leaves
         return self._next if ahead.next_due is None else min(self._next, ahead.next_due)
 
-    def ended(self, state: State) -> None:
-        """A run ended here: a tick of its schedule may wait for that."""
-        if SCHEDULE in state.labels:
+    def ended(self, state: State, status: str) -> None:
+        """A run was released, and if it ended with this status, or was parked: a tick of its schedule may wait for that."""
+        if (status or state.parked) and SCHEDULE in state.labels:
             self._ended.add(state.labels[SCHEDULE])
 
     async def fire(self) -> bool:
-        """Look at what is due, and for ticks that waited for a run that ended here; whether there was anything."""
-        due = self._next <= self._clock.now()
-        rows = await self._read(ScheduleQuery(until=self._clock.now(), limit=PAGE)) if due else []
+        """Look at what is due, and for ticks that waited for a run that ended here; whether there was anything.
+
+        A schedule that cannot be fired keeps no other one back, and no run: its error is raised when all others were looked at, and this
+        worker leaves it alone for a while.
+        """
+        now = self._clock.now()
+        due = self._next <= now
+        self._failing = {name: until for name, until in self._failing.items() if until > now}
+        rows = await self._read(ScheduleQuery(until=now, limit=PAGE + len(self._failing))) if due else []
         for schedule_id in sorted(self._ended.difference(row.id for row in rows)):
             rows += [row for row in await self._read(ScheduleQuery(schedule_id)) if row.due is not None]
         self._ended.clear()
-        looked = [await self._look(row) for row in rows]
-        if due or any(looked):
-            following = await self._read(ScheduleQuery(until=NEVER, limit=1))
-            self._next = NEVER if not following or following[0].due is None else following[0].due
-        return any(looked)
+        looked, failed, problem = False, dict[str, int](), None
+        for row in rows:
+            if row.id not in self._failing:
+                try:
+                    looked = await self._look(row) or looked
+                except Exception as error:  # noqa: BLE001 - raised below
+                    failed[row.id], problem = now + BROKEN, problem or error
+                    log.error("schedule %s cannot be fired here now: %s", row.id, error)
+        if due or looked or failed:  # fails if it is the store that failed: then all of them are looked at again
+            following = await self._read(ScheduleQuery(until=NEVER, limit=1 + len(self._failing) + len(failed)))
+            self._failing |= failed
+            self._next = min((self._due(row) for row in following), default=NEVER)
+        if problem is not None:
+            raise problem
+        return looked
+
+    def _due(self, row: ScheduleRow) -> int:
+        """When this worker shall look at it."""
+        return NEVER if row.due is None else max(row.due, self._failing.get(row.id, row.due))
 
     async def _read(self, query: ScheduleQuery) -> list[ScheduleRow]:
         return await self._committer.call(self._store.read, query)
 
     async def _ended_of(self, record: ScheduleRecord) -> frozenset[str]:
+        """Its runs that go on no more: they ended, or are parked, as flow functions end."""
         if not record.active:
             return frozenset()
-        found: list[str] = await self._committer.call(self._store.read, EndedQuery(record.active))
+        found: set[str] = set(await self._committer.call(self._store.read, EndedQuery(record.active)))
+        left = tuple(run_id for run_id in record.active if run_id not in found)
+        if left:
+            query = RunQuery(self._clock.now(), ids=left)
+            records: list[Record] = await self._committer.call(self._store.read, query)
+            rests = [one for one in records if one.state.parked and one.row is None and not one.state.transition.events]
+            found |= {one.state.id for one in rests if await self._delay_of(one) is None}
         return frozenset(found)
 
     async def _look(self, row: ScheduleRow) -> bool:

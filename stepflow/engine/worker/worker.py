@@ -348,9 +348,9 @@ class Worker:
             limited = attempt.flow.options.concurrency is not None or attempt.claim.row.limits
             if limited or (release is None and not attempt.ended) or PARENT in attempt.state.labels:
                 self._next_due = 0  # a limit kept other runs back, a commit said when this run is due again, or a parent waited for it
+            self._firing.ended(attempt.state, attempt.ended)
             if attempt.ended:
                 self.ended[attempt.ended] += 1
-                self._firing.ended(attempt.state)
                 if attempt.ended == Status.FAILED:
                     run_log.failed(attempt)
             self._notifier.run_changed(attempt.state.id)

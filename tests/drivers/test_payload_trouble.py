@@ -1,0 +1,69 @@
+"""Payload stages that fail, and keys that are gone: the rest of the work goes on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from stepflow import CodecError, Context, Engine, Fernet, Offload, Status, Unavailable, workflow
+from stepflow.testing import VirtualClock
+from tests.drivers.test_payload import MARKER, NEW, OLD, story
+
+
+def test_a_schedule_whose_input_cannot_be_kept_holds_up_no_other_one_and_no_run(tmp_path, caplog):
+    kept, down, clock = dict[str, bytes](), list[int](), VirtualClock()
+
+    def put(name: str, data: bytes) -> None:
+        if down:
+            raise ConnectionError("no route")
+        kept[name] = data
+
+    stage = Offload(put, kept.__getitem__, over=2000)
+    with Engine(f"sqlite:///{tmp_path}/store.db", payload=[stage], clock=clock) as engine:
+        engine.register(story)
+        big = engine.schedule("big", story, MARKER * 1000, every=timedelta(hours=1))
+        small = engine.schedule("small", story, MARKER, every=timedelta(hours=1))
+        down.append(1)
+        clock.advance(3600)
+        run = engine.start(story, "another", id="another")
+        with pytest.raises(Unavailable, match="no route"):
+            engine.run_until_idle()
+        engine.run_until_idle()
+        assert ([one.status for one in small.runs()], big.runs()) == ([Status.WAITING], [])
+        assert run.status() is Status.WAITING
+        assert "schedule big cannot be fired here now" in caplog.text
+        down.clear()
+        clock.advance(5)
+        engine.run_until_idle()
+        assert [one.status for one in big.runs()] == [Status.WAITING]
+
+
+@workflow("family.v1")
+def family(wf: Context, text: str) -> str:
+    child = wf.start_child("child", story, text)
+    wf.sleep("nap", 60)
+    return wf.result("told", child)
+
+
+def test_a_run_whose_children_cannot_be_told_is_neither_forked_nor_rewound(tmp_path):
+    url, clock = f"sqlite:///{tmp_path}/store.db", VirtualClock()
+    with Engine(url, payload=[Fernet([OLD])], clock=clock) as engine:
+        engine.register(family, story)
+        engine.start(family, MARKER, id="one")
+        engine.run_until_idle()
+    with Engine(url, payload=[Fernet([NEW])], clock=clock) as engine:
+        engine.register(family, story)
+        run = engine.get(family, "one")
+        for verb in (lambda: run.fork(step="nap", id="two"), lambda: run.rewind(step="child")):
+            with pytest.raises(
+                CodecError, match=r"the children of the run cannot be told, call 'child'.*payload stages"
+            ):
+                verb()
+        found = engine.rewind(["one"], "child", dry_run=False)
+        assert (found.count, "payload stages" in str(found.skipped)) == (0, True)
+    with Engine(url, payload=[Fernet([NEW, OLD])], clock=clock) as engine:
+        engine.register(family, story)
+        engine.get(family, "one").rewind(step="child")
+        engine.run_until_idle()
+        assert sorted(str(run.status) for run in engine.runs()) == ["cancelled", "sleeping", "waiting"]
