@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
 
-from stepflow import AsyncContext, Cancelled, Context, Engine, RetryPolicy, RunCancelled, RunEnded, workflow
+from stepflow import (
+    AsyncContext,
+    AsyncEngine,
+    Cancelled,
+    Context,
+    Engine,
+    MemoryDriver,
+    RetryPolicy,
+    RunCancelled,
+    RunEnded,
+    workflow,
+)
+from stepflow.drivers.memory.session import MemoryStore
+from stepflow.drivers.port.commit import CommitResult
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver
+from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.testing import VirtualClock
 
 DONE: list[str] = []
@@ -242,3 +257,56 @@ def test_an_ended_run_cannot_be_cancelled(engine: Engine) -> None:
     engine.run_until_idle()
     with pytest.raises(RunEnded):
         run.cancel()
+
+
+@pytest.mark.parametrize("how", ["map", "gather", "both"])
+def test_a_cancel_that_comes_while_something_is_recorded_ends_the_async_steps_that_run(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other item, or branch, has ended, and the store takes long to record that."""
+    entered, heard, ended, learned = threading.Event(), threading.Event(), list[str](), list[bool]()
+    commit, request_cancel = MemoryStore.commit, WorkflowAttempt.request_cancel
+
+    def held(store: MemoryStore, batch: Sequence[Member], now: int) -> list[CommitResult]:
+        if any(row.key in ("items[1]", "pause") for one in batch for row in getattr(one, "rows", ())):
+            entered.set()
+            learned.append(heard.wait(60))
+        return commit(store, batch, now)
+
+    def hear(attempt: WorkflowAttempt) -> None:
+        request_cancel(attempt)
+        heard.set()
+
+    async def step(item: int) -> None:
+        if item == 0:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("step")
+
+    @workflow("w")
+    async def flow(wf: AsyncContext) -> None:
+        items = wf.map("items", step, [0, 1]) if how != "gather" else wf.execute("step", step, 0)
+        if how == "map":
+            await items
+        else:
+            await wf.gather(items, wf.sleep("pause", 3600))
+
+    monkeypatch.setattr(MemoryStore, "commit", held)
+    monkeypatch.setattr(WorkflowAttempt, "request_cancel", hear)
+
+    async def main() -> None:
+        store = MemoryDriver()
+        async with AsyncEngine(store) as engine, AsyncEngine(store) as other:
+            engine.register(flow)
+            run = await engine.start(flow)
+            async with engine.worker():
+                assert await asyncio.to_thread(entered.wait, 60)
+                await other.get(run.id).cancel()
+                with pytest.raises(RunCancelled):
+                    await run.result(timeout=60)
+
+    asyncio.run(main())
+    assert ended == ["step"]
+    assert learned
+    assert all(learned)

@@ -41,10 +41,11 @@ class BranchTasks:
         finally:
             self.awaiting.discard(task)
 
-    def cancel(self) -> None:
-        """Cancel the async steps."""
+    def cancel(self, journal: Journal) -> None:
+        """Cancel the async steps, but for those that undo what a cancelled branch did."""
         for task in self.awaiting:
-            task.cancel()
+            if not journal.is_cancelled(self.branches[task]):
+                task.cancel()
 
     async def run(
         self,
@@ -56,17 +57,22 @@ class BranchTasks:
     ) -> None:
         """Let the branches come to their ends. `record` commits rows; `cancelled()` tells whether a CancelledError is a cancel of the run."""
         around, running = journal.branch, dict[asyncio.Task[Any], Branch]()
+        told = journal.is_cancelled(
+            around
+        )  # the branches hear of a cancel once, also of one that comes while rows are recorded
         try:
             for branch, call in effect.calls:
                 task = asyncio.create_task(_in_branch(branch, call, Current(current.run_id, current.flow)))
                 self.branches[task] = running[task] = branch
             while running:
+                if not told and cancelled():
+                    told = True
+                    self.cancel(journal)
                 try:
                     done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 except asyncio.CancelledError:
                     if not cancelled():
                         raise
-                    self.cancel()
                     continue
                 journal.switch(around)
                 ended = [running.pop(task) for task in done]

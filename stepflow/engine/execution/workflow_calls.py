@@ -320,7 +320,9 @@ class WorkflowCalls(WorkflowCommits):
             while True:
                 while len(running) < effect.width and self._begins(effect, branch) and (call := next(calls, None)):
                     running[asyncio.create_task(self._beside(call))] = call
-                if not running or effect.enough():
+                if (
+                    not running or effect.enough() or self._must_undo(branch)
+                ):  # a cancel may come while rows are recorded
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 ended = [(running.pop(task), *task.result()) for task in list(running) if task in done]
@@ -338,8 +340,11 @@ class WorkflowCalls(WorkflowCommits):
                 await end_of_cancelled(running)
 
     def _begins(self, effect: Many, branch: Branch) -> bool:
-        cancelled = self.cancel and not self.journal.is_cancelled(branch)  # else these calls undo
-        return not (effect.enough() or self.stop or cancelled)
+        return not (effect.enough() or self.stop or self._must_undo(branch))
+
+    def _must_undo(self, branch: Branch) -> bool:
+        """Whether a cancel was requested of which the branch has not heard: else its calls undo."""
+        return self.cancel and not self.journal.is_cancelled(branch)
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
         """The error or the value of one call of a map, which has a context of its own."""
