@@ -25,10 +25,12 @@ async def gather(journal: Journal, calls: Sequence[Any]) -> Any:
     try:
         journal.begun += 1
         journal.check("gather", "")
-        if wrong := [call for call in calls if not inspect.iscoroutine(call)]:
+        if wrong := [call for call in calls if not _is_new(call)] or [
+            one for one, n in Counter(calls).items() if n > 1
+        ]:
             raise journal.wrong(
                 DefinitionError(
-                    f"{journal.flow}: wf.gather({wrong[0]!r:.80}): give calls that are not awaited, e.g. wf.gather(wf.execute(...),"
+                    f"{journal.flow}: wf.gather({wrong[0]!r:.80}): give calls that are not awaited, each once, e.g. wf.gather(wf.execute(...),"
                     " wf.sleep(...)), or coroutines that make such calls one after another"
                 )
             )
@@ -43,6 +45,11 @@ async def gather(journal: Journal, calls: Sequence[Any]) -> Any:
     finally:
         journal.forks -= 1
     return _joined(journal, branches)
+
+
+def _is_new(call: Any) -> bool:
+    """Whether this is a coroutine that is not awaited yet."""
+    return inspect.iscoroutine(call) and inspect.getcoroutinestate(call) == inspect.CORO_CREATED
 
 
 def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:

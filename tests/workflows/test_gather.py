@@ -328,7 +328,18 @@ def test_wrong_uses_are_found() -> None:
 
         await wf.gather(inner())
 
+    async def twice(wf: AsyncContext) -> None:
+        call = wf.execute("a", made, "a")
+        await wf.gather(call, call)
+
+    async def awaited(wf: AsyncContext) -> None:
+        call = wf.execute("a", made, "a")
+        await call
+        await wf.gather(call)
+
     for fn, text in (
+        (twice, "not awaited, each once"),
+        (awaited, "not awaited, each once"),
         (no_call, "wf.gather(3): give calls that are not awaited"),
         (swallowing, "sleep:s had suspended the run"),
         (anew, "wf.continue_as_new() is called inside of wf.gather"),
