@@ -38,14 +38,16 @@ STEP = (
 LAST_STEP = STEP.replace("SET rev = excluded.rev,", "SET rev = excluded.rev, status = excluded.status,").replace(
     " AND status = ''", ""
 )
-# The same of a run whose labels change; `StepBatch.write` keeps their index.
-RELABEL_STEP = LAST_STEP.removesuffix(" AND labels = excluded.labels").replace(
-    "SET rev = excluded.rev,", "SET rev = excluded.rev, labels = excluded.labels,"
+# The same of a run whose labels change; `StepBatch.write` keeps their index. The labels before come in a column that is not updated.
+RELABEL_STEP = (
+    LAST_STEP.replace("SET rev = excluded.rev,", "SET rev = excluded.rev, labels = excluded.labels,")
+    .replace("'', '', '', ''", "'', '', '', column11")
+    .replace(" AND labels = excluded.labels", " AND labels = excluded.input_hash")
 )
-UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
+UNLABEL = "DELETE FROM stepflow_labels WHERE shard = ?1 AND (name, value, id) IN (VALUES {rows})"
 PAST = (
     "INSERT OR IGNORE INTO stepflow_past_labels (shard, name, value, id)"
-    " SELECT shard, name, value, id FROM stepflow_labels WHERE shard = ?1 AND id IN (VALUES {rows})"
+    " SELECT ?1, column1, column2, column3 FROM (VALUES {rows})"
 )
 # The same of a run whose exchange did not change, and which waits for nothing: what is not bound need not be copied.
 PLAIN_STEP = (
@@ -110,8 +112,9 @@ class StepBatch:
     plain: list[object] = field(factory=list)
     rows: list[object] = field(factory=list)
     last_rows: list[object] = field(factory=list)
-    relabelled: dict[str, Mapping[str, str]] = field(factory=dict)  # the new labels of runs whose labels change
-    relabelled_rows: list[object] = field(factory=list)
+    relabelled_rows: list[object] = field(factory=list)  # of runs whose labels change
+    dropped: list[object] = field(factory=list)  # name, value and run of the labels that such runs had
+    added: list[object] = field(factory=list)  # and of those that they have now
     history: list[object] = field(factory=list)
     ended: dict[str, int] = field(factory=dict)  # runs, and the rowids of their queue rows
     parked: dict[str, int] = field(factory=dict)
@@ -141,14 +144,13 @@ class StepBatch:
         many(connection, PLAIN_STEP, 6, self.plain, now)
         many(connection, STEP, 10, self.rows, now)
         many(connection, LAST_STEP, 10, self.last_rows, now)
-        many(connection, RELABEL_STEP, 10, self.relabelled_rows, now)
+        many(connection, RELABEL_STEP, 11, self.relabelled_rows, now)
         changed = 2 * self.count - len(self.history) // 7  # the rows themselves, and those that REVISION made
         if connection.total_changes - before != changed:
             return False
-        if self.relabelled:
-            many(connection, PAST, 1, list(self.relabelled), shard)
-            many(connection, UNLABEL, 1, list(self.relabelled), shard)
-            many(connection, LABEL, 3, self._label_rows(), shard)
+        many(connection, PAST, 3, self.dropped, shard)
+        many(connection, UNLABEL, 3, self.dropped, shard)
+        many(connection, LABEL, 3, self.added, shard)
         if self.history:
             if connection.execute(STRAY).fetchone() is not None:
                 return False
@@ -161,12 +163,14 @@ class StepBatch:
             return False
         return not self.later or _put_off(connection, shard, self.later, now, epochs(len(self.later)))
 
-    def _label_rows(self) -> list[object]:
-        rows: list[object] = []
-        for run_id, labels in self.relabelled.items():
-            for name, value in labels.items():
-                rows += (name, value, run_id)
-        return rows
+    def relabel(self, run_id: str, before: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """The labels of a run change: those that stay keep their rows of the index."""
+        for name, value in before.items():
+            if labels.get(name) != value:
+                self.dropped += (name, value, run_id)
+        for name, value in labels.items():
+            if before.get(name) != value:
+                self.added += (name, value, run_id)
 
     def _hold(self, connection: sqlite3.Connection, shard: str, owner: str, epoch: int) -> bool:
         rows: list[object] = []
@@ -216,10 +220,13 @@ def steps_of(batch: Sequence[Member], rev: int, now: int, places: Mapping[str, R
             exchange, before, text = step.exchange, step.labels_before, transition.text
             maps = map_text(labels), map_text(annotations)
             rows = steps.last_rows if transition.status else steps.rows
-            if before is not None:
-                rows, steps.relabelled[step.id] = steps.relabelled_rows, labels
-            derived = derived_of(transition)
-            rows += (place.state, step.rev, rev, text, *maps, *derived, 0 if exchange is None else rev)
+            changed = 0 if exchange is None else rev
+            if before is None:
+                rows += (place.state, step.rev, rev, text, *maps, *derived_of(transition), changed)
+            else:
+                steps.relabel(step.id, before, labels)
+                values = (place.state, step.rev, rev, text, *maps, *derived_of(transition), changed, map_text(before))
+                steps.relabelled_rows += values
             if exchange is not None:
                 steps.history += (rev, step.id, step.rev, text, *maps, exchange)
         if part is None:

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit as Change
 from stepflow.drivers.port.commit import Write
-from stepflow.drivers.port.queries import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoryQuery, Revision, RunQuery
 from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, as_member, claim, creation, ended, going, make, record, step
@@ -164,6 +164,23 @@ class RevisionLaws:
         assert revs_of(store.read(HistoryQuery(labels=(old,), last=True))) == first
         assert revs_of(store.read(HistoryQuery(labels=({"kept": "x"},), last=True))) == [*first, moved[0], moved[2]]
         assert store.read(HistoryQuery(labels=(old,), latest_only=True, last=True)) == []
+
+    def test_law_15_what_a_step_takes_for_the_labels_before_does_not_count(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        old, new = {"age": "old", "kept": "x"}, {"age": "new", "kept": "x"}
+        told: Mapping[str, Labels] = {"none": {}, "another": {"age": "older", "kept": "x"}, "new": new}
+        first = make(store, *[creation(name, labels=old) for name in told])
+        held = claim(store)
+        moved = []
+        for name, before in told.items():
+            commit = step(held[name], held[name].row.claim_rev, labels=new)
+            moved += make(store, as_member(commit._replace(writes=(commit.writes[0]._replace(labels_before=before),))))
+        assert revs_of(store.read(HistoryQuery(labels=(new,)))) == moved
+        assert revs_of(store.read(HistoryQuery(labels=(old,)))) == first
+        assert store.read(HistoryQuery(labels=({"age": "older"},))) == []
+        for labels, names in ((new, set(told)), ({"kept": "x"}, set(told)), ({"age": "old"}, set[str]())):
+            assert {found.state.id for found in store.read(RunQuery(NOW, labels=labels))} == names
+        assert sessions.driver.maintenance("").check() == []
 
     def test_law_15_what_was_pruned_is_not_found(self, sessions: Sessions) -> None:
         store, upkeep = sessions.session(), sessions.driver.maintenance("")
