@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from attrs import define
@@ -22,14 +20,17 @@ class Inside:
 _inside: ContextVar[Inside | None] = ContextVar("stepflow_inside_transaction", default=None)
 
 
-@contextmanager
-def inside(call: Inside) -> Iterator[None]:
-    """What is called in the block is inside of the transaction."""
-    token = _inside.set(call)
-    try:
-        yield
-    finally:
-        _inside.reset(token)
+class inside:  # noqa: N801 - used as a function
+    """What is called in the block is inside of the transaction. No generator: contextlib sets an attribute of what is raised in one."""
+
+    def __init__(self, call: Inside) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._token = _inside.set(self._call)
+
+    def __exit__(self, *_error: object) -> None:
+        _inside.reset(self._token)
 
 
 def note_post() -> None:

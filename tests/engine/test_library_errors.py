@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ from stepflow import (
 from stepflow.engine.clock import Clock
 from stepflow.testing import VirtualClock
 from tests.engine.flows import Order, chain
+from tests.engine.hostile import TRAITS, make
 
 ERRORS: dict[str, Callable[[], Exception]] = {
     "LostClaim": lambda: LostClaim("of another engine"),
@@ -47,6 +49,8 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     },
     "RunEnded": lambda: RunEnded("other", "completed", "it cannot be cancelled"),
 }
+STYLES = ("step", "async step", "workflow", "async workflow", "function", "async function")
+TRANSACTIONS = ("transaction", "workflow's transaction", "atomic workflow")
 TRIES = RetryPolicy(max_attempts=3, delay=1, jitter=0)
 
 
@@ -74,11 +78,20 @@ def raising(style: str, raise_it: Callable[[], None]) -> Any:
         raise_it()
         return commit(park(ctx))
 
+    def tstep(_connection: object) -> None:
+        raise_it()
+
+    def tbody(wf: Context) -> None:
+        wf.transaction("step", tstep)
+
     made: dict[str, Callable[[], Any]] = {
         "step": lambda: named("bad").do("step", step).compile(retry=TRIES),
         "async step": lambda: named("bad").do("step", astep).compile(retry=TRIES),
         "workflow": lambda: workflow("bad", retry=TRIES)(body),
         "async workflow": lambda: workflow("bad", retry=TRIES)(abody),
+        "transaction": lambda: named("bad").do("step", tstep, transaction=True).compile(retry=TRIES),
+        "workflow's transaction": lambda: workflow("bad", retry=TRIES)(tbody),
+        "atomic workflow": lambda: workflow("bad", retry=TRIES, atomic=True)(body),
         "function": lambda: flow("bad", retry=TRIES)(function),
         "async function": lambda: flow("bad", retry=TRIES)(afunction),
     }
@@ -86,9 +99,11 @@ def raising(style: str, raise_it: Callable[[], None]) -> Any:
 
 
 @pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
-@pytest.mark.parametrize("style", ["step", "async step", "workflow", "async workflow", "function", "async function"])
+@pytest.mark.parametrize("style", [*STYLES, *TRANSACTIONS])
 @pytest.mark.parametrize("error", ERRORS)
-def test_it_is_a_failure_of_the_code_that_raised_it(error: str, style: str, clock: Clock | None) -> None:
+def test_it_is_a_failure_of_the_code_that_raised_it(
+    error: str, style: str, clock: Clock | None, tmp_path: Path
+) -> None:
     calls = []
 
     def raise_it() -> None:
@@ -97,7 +112,7 @@ def test_it_is_a_failure_of_the_code_that_raised_it(error: str, style: str, cloc
         raise failure
 
     policy = TRIES if clock is not None else None
-    with Engine("memory://", clock=clock) as engine:
+    with Engine(f"sqlite:///{tmp_path}/runs.db" if style in TRANSACTIONS else "memory://", clock=clock) as engine:
         bad, innocent = raising(style, raise_it), chain("innocent", "a")
         if policy is None:  # the first attempt shows it, too
             bad.options = bad.options.__class__(retry=RetryPolicy(max_attempts=1))
@@ -111,6 +126,22 @@ def test_it_is_a_failure_of_the_code_that_raised_it(error: str, style: str, cloc
         assert info.error.type == error.partition(" ")[0]
         assert len(calls) == (3 if policy else 1)
         assert other.result() == Order(log=["a"])
+
+
+@pytest.mark.parametrize("style", TRANSACTIONS)
+@pytest.mark.parametrize("trait", TRAITS)
+def test_an_error_of_a_careless_class_in_a_transaction_is_kept(trait: str, style: str, tmp_path: Path) -> None:
+    def raise_it() -> None:
+        failure = make("Exception", trait)
+        raise failure
+
+    with Engine(f"sqlite:///{tmp_path}/runs.db", clock=VirtualClock()) as engine:
+        engine.register(bad := raising(style, raise_it))
+        run = engine.start(bad, id="bad")
+        engine.run_until_idle(advance=True)
+        info = run.info()
+        assert info.error is not None
+        assert (info.status, info.error.type) == ("failed", "Hostile")
 
 
 @pytest.mark.parametrize("error", ["Unavailable", "LostClaim"])

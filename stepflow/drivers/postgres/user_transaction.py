@@ -237,7 +237,11 @@ class PostgresTransaction(UserTransaction):
             self._pool.drop()
 
     def trouble(self, error: BaseException) -> StoreError | None:
-        if self._ours.closed and isinstance(error, psycopg.Error):
+        if not issubclass(
+            type(error), psycopg.Error
+        ):  # not isinstance: that would ask the exception for its `__class__`
+            return None
+        if self._ours.closed:
             return _store_error(translate(Lost(" ".join(str(error).split())), self._runner.place.url))
         if isinstance(error, psycopg.Error) and state_of(error) in TRANSIENT:
             return _store_error(translate(error, self._runner.place.url))

@@ -135,10 +135,13 @@ class SqliteTransaction(UserTransaction):
             self._held.close()
 
     def trouble(self, error: BaseException) -> StoreError | None:
+        if not issubclass(
+            type(error), sqlite3.Error
+        ):  # not isinstance: that would ask the exception for its `__class__`
+            return None
         if self._refused and isinstance(error, sqlite3.DatabaseError) and "not authorized" in str(error):
             error.add_note(BELONGS)
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if isinstance(error, sqlite3.Error) and code in STORE_FAILS:
+        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in STORE_FAILS:
             return translate(error, self._database.path)
         return None
 

@@ -22,6 +22,7 @@ from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
 from stepflow.engine.raised import own_error
 from stepflow.errors import CancelRequested, DefinitionError, StepflowError
+from stepflow.model.error_text import is_a
 from stepflow.model.flow import Call
 from stepflow.model.state import Transition
 from stepflow.replay.async_context import AsyncContext
@@ -96,7 +97,7 @@ class AtomicAttempt(WorkflowAttempt):
         try:
             found = self.call_sync(value), None
         except BaseException as error:
-            if error is user_code.interruption or isinstance(error, KeyboardInterrupt):
+            if error is user_code.interruption or is_a(error, KeyboardInterrupt):
                 raise
             found = None, own_error(error)
         return self._unless_fatal(found)
@@ -108,7 +109,7 @@ class AtomicAttempt(WorkflowAttempt):
         try:
             found = await self.workflow.call(AsyncContext(self.journal, self.perform), value), None
         except BaseException as error:
-            if is_closed(self.task) or self.interrupted or isinstance(error, KeyboardInterrupt):
+            if is_closed(self.task) or self.interrupted or is_a(error, KeyboardInterrupt):
                 raise
             keep_task(self.task)
             found = None, own_error(error)
@@ -153,7 +154,7 @@ class AtomicAttempt(WorkflowAttempt):
 
     async def _rolled_back(self, error: BaseException) -> Release | None:
         """Commit the failure of the function alone."""
-        if isinstance(error, KeyboardInterrupt):
+        if is_a(error, KeyboardInterrupt):
             raise error
         key = step_failure.origin(error, self.journal.failures)
         self._restore()

@@ -189,9 +189,10 @@ class UserTransactions:
     ) -> Generator[Callable[[], Any] | Call, Any, tuple[Any, Any] | StepflowError]:
         """Call the function in this transaction, and commit; the value and the answer, or what the store refused."""
         limit_s = self.driver.transaction_limit_s if call.limit_s is None else call.limit_s
-        self._open[attempt] = opened, call.is_async
+        self._open[attempt], returned = (opened, call.is_async), False
         try:
             value = yield Call(call.fn, (opened.connection, *call.args), call.is_async, limit_s)
+            returned = True
             yield opened.finish
             member, value = member_of(value)
         except GeneratorExit:
@@ -199,7 +200,7 @@ class UserTransactions:
             raise
         except BaseException as error:
             yield opened.abandon if attempt.lost else opened.roll_back
-            trouble = error if isinstance(error, StoreError) else opened.trouble(error)
+            trouble = error if returned and is_a(error, StoreError) else _trouble(opened, error)
             if trouble is None:
                 raise
             return trouble
@@ -224,6 +225,12 @@ async def end_of(future: asyncio.Future[Any]) -> bool:
             cancelled = True
             keep_task(task)
     return cancelled
+
+
+def _trouble(opened: UserTransaction, error: BaseException) -> StoreError | None:
+    """The StoreError that an exception of the function amounts to, also by way of a call with `tx=`; one of another store is its own."""
+    found, cause = opened.trouble(error), cause_of(error)
+    return opened.trouble(cause) if found is None and cause is not None and is_a(error, StoreError) else found
 
 
 def _own(error: RuntimeError) -> BaseException:
