@@ -182,6 +182,28 @@ def test_a_function_that_renames_its_state_fails() -> None:
         assert "gave its State 'one' the id 'other'" in info.error.message
 
 
+@pytest.mark.parametrize("of", ["other", "one"])
+def test_a_commit_that_meets_a_newer_revision_each_time_is_counted_and_logged(of: str, caplog: Any) -> None:
+    calls = []
+
+    @flow("both")
+    def both(ctx: StateCtx) -> Command:
+        calls.append(1)
+        newer = StateCtx(of)  # as if it did not exist
+        return commit(park(newer)) if of == ctx.id else commit(park(ctx), park(newer))
+
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        engine.register(both)
+        engine.do(commit(park(StateCtx("other"))))
+        run = engine.start(both, id="one")
+        engine.run_until_idle(advance=True, until=timedelta(seconds=9.5))
+        assert (len(calls), run.info().attempt) == (10, 11)
+        run.cancel()
+    logged = [record for record in caplog.records if getattr(record, "event", "") == "conflict"]
+    assert [record.attempt for record in logged] == [1, 2, 4, 8]  # type: ignore[attr-defined]
+    assert f"another commit moved '{of}' first" in logged[0].getMessage()
+
+
 @pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize(

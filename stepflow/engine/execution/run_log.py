@@ -1,6 +1,6 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`),
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`, `conflict`),
 `run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback as `exc_info`.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Release
@@ -18,6 +19,7 @@ from stepflow.model.outcome import user_frames
 from stepflow.model.state import trace_of
 
 log = logging.getLogger("stepflow")
+LISTED = 5  # States that a record names
 
 
 def failed(attempt: Attempt) -> None:
@@ -55,6 +57,16 @@ def lost(attempt: Attempt, error: Exception) -> None:
     _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
 
 
+def conflicted(attempt: Attempt, ids: Sequence[str]) -> None:
+    """The function of a State is called again, because its commit met newer revisions; logged for attempts 1, 2, 4, 8 and so on."""
+    if attempt.number & (attempt.number - 1):
+        return
+    text = "run %s of flow %s: attempt %d of %s did not commit, as another commit moved %s first; it is tried again"
+    run_id, flow, step = _names(attempt)
+    others = ", ".join(map(repr, ids[:LISTED]))
+    _log(logging.WARNING, "conflict", attempt, text, run_id, flow, attempt.number, step, others)
+
+
 def hung(attempt: Attempt, limit_s: float) -> None:
     """The attempt made no commit for longer than its flow allows: its claim is released."""
     text = "run %s: no commit for %g s, its claim is released"
@@ -68,7 +80,7 @@ def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> 
     extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
     if trace := trace_of(attempt.state.annotations):
         extra["trace_id"] = trace
-    raised = None if event in ("taken_over", "hung", "paused") else attempt.failure
+    raised = None if event in ("taken_over", "hung", "paused", "conflict") else attempt.failure
     args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 

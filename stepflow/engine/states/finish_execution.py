@@ -12,7 +12,7 @@ from stepflow.engine.states.lease import ExecutionContext
 from stepflow.errors import RevMismatch
 from stepflow.model.recovery import left_alone, retry_after_s
 
-PAUSE_S = 1.0  # before a State is tried again whose commit met a conflict over another one
+PAUSE_S = 1.0  # before a State is tried again whose commit met a conflict and that has not moved
 LATER_S = 120.0  # before a worker tries a State again that an execution for a caller did not bring on
 
 
@@ -32,7 +32,7 @@ async def finish_execution(
     if lease.fence is None:
         return outcome, None, False
     if isinstance(outcome, Conflict):
-        pause = 0.0 if at.ctx.id in outcome.ids else PAUSE_S
+        pause = 0.0 if at.ctx.id in outcome.ids and lease.commits else PAUSE_S
         return outcome, Release(lease.fence, now + microseconds(pause)), False
     if isinstance(outcome, Delayed) or lease.delayed:
         return outcome, Release(lease.fence, None), False

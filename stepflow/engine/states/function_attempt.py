@@ -19,7 +19,7 @@ from stepflow.engine.futures import end_of_own_cancels
 from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_calls import at_same_place
-from stepflow.engine.states.function_runner import FunctionRunner, NoHost, NotHere
+from stepflow.engine.states.function_runner import Conflict, FunctionRunner, NoHost, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.errors import CancelRequested, LostClaim, RemoteFailed, RevMismatch, Stopping, StoreError
 from stepflow.model import outcome as outcomes
@@ -105,7 +105,10 @@ class FunctionAttempt(Attempt):
         )
         try:
             outcome = await self.runner.advance(at)
-            _outcome, release, idle = await finish_execution(self.runner, at, outcome, self.clock.now())
+            outcome, release, idle = await finish_execution(self.runner, at, outcome, self.clock.now())
+            if isinstance(outcome, Conflict) and release is not None and not lease.commits:
+                run_log.conflicted(self, outcome.ids)
+                release = release._replace(unfinished=self.unfinished + 1)  # it counts, but is no failure
             if idle:
                 raise _Idle("its function made no commit and left the State where it was")
             if at.handed_over and release is not None and not lease.commits:
