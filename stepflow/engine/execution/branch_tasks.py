@@ -62,7 +62,7 @@ class BranchTasks:
         )  # the branches hear of a cancel once, also of one that comes while rows are recorded
         try:
             for branch, call in effect.calls:
-                task = asyncio.create_task(_in_branch(branch, call, Current(current.run_id, current.flow)))
+                task = asyncio.create_task(self._in_branch(branch, call, Current(current.run_id, current.flow)))
                 self.branches[task] = running[task] = branch
             while running:
                 if not told and cancelled():
@@ -97,11 +97,12 @@ class BranchTasks:
                 branch.suspension = evolve(branch.suspension, rows=())
             await record(rows)
 
-
-async def _in_branch(branch: Branch, call: Coroutine[Any, Any, Any], current: Current) -> None:
-    """Keep the outcome of a branch on it: SystemExit in a task of its own would end the event loop."""
-    enter(current)
-    try:
-        branch.value = await call
-    except BaseException as error:  # noqa: BLE001 - the gather decides
-        branch.error = own_error(error)
+    async def _in_branch(self, branch: Branch, call: Coroutine[Any, Any, Any], current: Current) -> None:
+        """Keep the outcome of a branch on it: SystemExit in a task of its own would end the event loop."""
+        enter(current)
+        if self.present() is None:  # an eager task factory: `run` notes the task first
+            await asyncio.sleep(0)
+        try:
+            branch.value = await call
+        except BaseException as error:  # noqa: BLE001 - the gather decides
+            branch.error = own_error(error)

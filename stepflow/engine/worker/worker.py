@@ -104,8 +104,7 @@ class Worker:
 
     def runs(self, current: Current) -> bool:
         """Whether this belongs to an attempt of this worker; from any thread."""
-        held = self._held.get(current.run_id)
-        return isinstance(held, SteppedAttempt) and held.current is current
+        return isinstance(held := self._held.get(current.run_id), SteppedAttempt) and held.current is current
 
     def schedule_at(self, due: int) -> None:
         """Something may be due at `due` (microseconds UTC; 0: now)."""
@@ -200,8 +199,7 @@ class Worker:
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: raise the error if asked to end, else wait a little and go on."""
-        error = self._error
-        if error is None or (until_idle and self._held):
+        if (error := self._error) is None or (until_idle and self._held):
             return False
         self._error = None
         if isinstance(error, StoreReplaced):
@@ -305,6 +303,8 @@ class Worker:
 
     async def _advance(self, attempt: Attempt) -> None:
         run_id = attempt.claim.fence.id
+        if run_id not in self._tasks:  # an eager task factory: `_begin` goes on first
+            await asyncio.sleep(0)
         try:
             release = await attempt.run()
         except (LostClaim, RevMismatch, PauseRequested) as error:
