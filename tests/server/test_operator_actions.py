@@ -266,6 +266,21 @@ async def test_bodies_that_are_none(store):
         assert (await operator.client.get("/api/v1/run/cancel")).status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        ("/runs/redrive", {"fliter": {}}, "`fliter`, did you mean 'filter'?"),
+        ("/runs/redrive", {"filter": {"statuss": []}}, "`statuss` - at `$.filter`, did you mean 'status'?"),
+        ("/runs/redrive", {"filter": {"colour": 1}}, "`colour` - at `$.filter`, it takes created_since, created_until, "),
+        ("/runs/redrive", {"filter": {"status": ["qeued"]}}, "'qeued' - at `$.filter.status[0]`, did you mean 'queued'?"),
+        ("/run/start", {"flow": "a", "limits": [{"key": "k", "concurency": 1}]}, "`$.limits[0]`, did you mean 'concurrency'?"),
+    ],
+)  # fmt: skip
+async def test_a_misspelt_name_is_told_with_a_similar_one_of_its_place(store, path, body, why):
+    async with operating(store) as operator:
+        assert why in (await operator.post(path, 400, **body))["message"]
+
+
 async def test_a_value_as_large_as_json_has_them_is_given_to_the_flow(store):
     async with operating(store) as operator:
         await operator.post("/run/start", flow="doubled.v1", input=10**25, id="d")

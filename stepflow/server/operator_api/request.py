@@ -114,13 +114,13 @@ def checked(given: Any, kind: Any, where: str) -> Any:
         ) from None
 
 
-def _values_at(place: str, kind: Any) -> list[Any]:
-    """The values that the document has for a place such as `.filter.status[0]`."""
+def _schema_at(place: str, kind: Any) -> Schema:
+    """What the document has for a place such as `.filter.status[0]`."""
     schema, components = _described(kind)
     for name, number in PLACE.findall(f".{place}" if place[:1] not in ".[" else place):
         schema = _resolved(schema, components)
         schema = schema.get("items", {}) if number else schema.get("properties", {}).get(name, {})
-    return list(_resolved(schema, components).get("enum", ()))
+    return _resolved(schema, components)
 
 
 def _resolved(schema: Schema, components: Mapping[str, Schema]) -> Schema:
@@ -132,10 +132,14 @@ def _resolved(schema: Schema, components: Mapping[str, Schema]) -> Schema:
 
 
 def _known(wrong: str, kind: Any) -> str:
-    """If a field of the request itself is unknown: the names of those that it takes; if a value is: the values."""
-    if wrong.startswith("Invalid enum value") and (values := _values_at(wrong.partition(" - at `$")[2], kind)):
-        similar = suggest(wrong.split("'")[1], values) if wrong.count("'") > 1 else ""
-        return f", did you mean {similar!r}?" if similar else f", give one of {', '.join(map(str, values))}"
-    if not wrong.startswith("Object contains unknown field") or " - at `" in wrong:  # the latter: of a part of it
+    """If a field or a value is unknown: the similar one among those that the document has at that place, or all of them."""
+    schema = _schema_at(wrong.partition(" - at `$")[2], kind)
+    if wrong.startswith("Invalid enum value"):
+        given, known, all_of = wrong.split("'")[1:2], schema.get("enum", ()), "give one of"
+    elif wrong.startswith("Object contains unknown field"):
+        given, known, all_of = wrong.split("`")[1:2], schema.get("properties", ()), "it takes"
+    else:
         return ""
-    return f", it takes {', '.join(sorted(field.encode_name for field in msgspec.structs.fields(kind)))}"
+    names = sorted(map(str, known))
+    similar = suggest(given[0], names) if given else ""
+    return f", did you mean {similar!r}?" if similar else f", {all_of} {', '.join(names)}" if names else ""
