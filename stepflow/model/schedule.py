@@ -93,6 +93,10 @@ class ScheduleRecord:
         known = dict.fromkeys((*self.active, *run_ids))
         return evolve(self, active=tuple(known)[-MOST_ACTIVE:])
 
+    def backfilled(self, *run_ids: str) -> ScheduleRecord:
+        """With these runs of ticks of the past, which the next tick does not cancel: they are as much wanted as its own run."""
+        return self if self.overlap == "cancel" else self.started(*run_ids)
+
 
 _times = lru_cache(maxsize=256)(times_of)
 NAMES = tuple(one.name for one in attrs.fields(ScheduleRecord))

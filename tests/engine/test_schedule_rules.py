@@ -76,3 +76,18 @@ def test_a_parked_flow_function_does_not_go_on(engine, overlap, begun):
         return
     assert ids(schedule) == [f"03-28T0{hour}:00:00Z" for hour in (1, 2, 3)]
     assert [run.created_at for run in reversed(schedule.runs())] == [START + hours * HOUR for hours in (1, 2.5, 4)]
+
+
+def test_the_next_tick_cancels_its_forerunner_and_no_run_of_a_backfill(engine, clock):
+    schedule = engine.schedule("s", naps, 3, every=HOUR, overlap="cancel")
+    clock.advance(2.5 * HOUR)
+    engine.run_until_idle()
+    schedule.backfill(START, clock.datetime())
+    go(engine, 2 * HOUR)
+    found = {run.id.partition("T")[2]: str(run.status) for run in schedule.runs()}
+    assert found == {
+        "01:00:00Z": "sleeping",
+        "02:00:00Z": "sleeping",
+        "03:00:00Z": "cancelled",
+        "04:00:00Z": "sleeping",
+    }

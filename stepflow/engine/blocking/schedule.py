@@ -39,7 +39,7 @@ class Schedule(ScheduleBase[E]):
     def backfill(self, start: datetime, end: datetime) -> list[Run[E]]:
         """Start the runs of the ticks from `start` to `end`, both included, that have no run; the runs of all these ticks.
 
-        They are due at once, whatever `overlap` says; the concurrency of the flow limits how many go at the same time. A tick
+        They are due at once, whatever `overlap` says, and no later tick cancels them; the concurrency of the flow limits how many go at the same time. A tick
         whose run was pruned is done again. Raises StepflowError for a time in the future, or more than 10,000 ticks.
         """
         found = self._call(self._schedule.backfill(start, end))

@@ -150,7 +150,7 @@ class Schedules:
         ids = [record.run_id(tick) for tick in found]
         await self._client.create_many([run_of(record, run_id, now) for run_id in ids])
         if ids:
-            await self.change(schedule_id, lambda record: record.started(*ids))
+            await self.change(schedule_id, lambda record: record.backfilled(*ids))
         return ids
 
     async def load(self, schedule_id: str) -> tuple[ScheduleRow, ScheduleRecord]:
