@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from stepflow import CodecError, Context, Engine, Fernet, Offload, Status, Unavailable, workflow
+from stepflow import CodecError, Context, Engine, Fernet, Offload, RunExists, Status, Unavailable, workflow
 from stepflow.testing import VirtualClock
 from tests.drivers.test_payload import MARKER, NEW, OLD, story
 
@@ -67,3 +67,14 @@ def test_a_run_whose_children_cannot_be_told_is_neither_forked_nor_rewound(tmp_p
         engine.get(family, "one").rewind(step="child")
         engine.run_until_idle()
         assert sorted(str(run.status) for run in engine.runs()) == ["cancelled", "sleeping", "waiting"]
+
+
+def test_the_same_start_as_a_fork_is_the_fork(tmp_path):
+    with Engine(f"sqlite:///{tmp_path}/store.db", payload=[Fernet([NEW])], clock=VirtualClock()) as engine:
+        engine.register(story)
+        engine.start(story, MARKER, id="one")
+        engine.run_until_idle()
+        engine.get(story, "one").fork(step="broken", id="two")
+        assert engine.start(story, MARKER, id="two").id == "two"
+        with pytest.raises(RunExists):
+            engine.start(story, "another", id="two")

@@ -67,7 +67,9 @@ class Pipeline:
             return text
 
     def seal_hash(self, digest: str) -> str:
-        """The stored form of an input's digest."""
+        """The stored form of an input's digest; that of a fork is stored already."""
+        if ":" in digest:
+            return digest
         for stage in self._stages.values():
             digest = stage.seal_hash(digest)
         return digest
