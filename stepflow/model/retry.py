@@ -54,7 +54,9 @@ def _share(_instance: object, _attribute: object, value: float) -> None:
 def _error_types(_instance: object, _attribute: object, value: object) -> None:
     types = value if isinstance(value, tuple) else (value,)
     if not types or not all(isinstance(t, type) and issubclass(t, Exception) for t in types):
-        raise ValueError(f"on={value!r}: give an exception class or a tuple of them")
+        raise ValueError(
+            f"on={value!r}: give a subclass of Exception or a tuple of them; nothing else, e.g. SystemExit, is ever retried"
+        )
 
 
 def is_terminal(error: BaseException) -> bool:

@@ -156,3 +156,9 @@ def test_a_circle_of_causes_has_an_end():
     one, other = ValueError("one"), KeyError("other")
     one.__cause__, other.__cause__ = other, one
     assert RetryPolicy().allows(1, one)
+
+
+@pytest.mark.parametrize("on", [BaseException, SystemExit, (OSError, KeyboardInterrupt), "OSError", ()])
+def test_only_classes_of_exception_may_be_retried(on: Any) -> None:
+    with pytest.raises(ValueError, match="give a subclass of Exception or a tuple of them; nothing else"):
+        RetryPolicy(on=on)
