@@ -19,6 +19,7 @@ from stepflow import (
     Full,
     LostClaim,
     NotFound,
+    Ok,
     OutcomeUnknown,
     ReadOnly,
     RetryPolicy,
@@ -249,3 +250,47 @@ def test_code_that_cancels_its_own_task_when_it_ends(style: str, times: int, clo
             assert (await other.result()).log == ["a"]
 
     asyncio.run(program())
+
+
+@pytest.mark.parametrize("clock", [None, VirtualClock()], ids=["real", "virtual"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_call_of_a_map_that_cancels_its_own_task_fails_alone(waits: bool, clock: Clock | None) -> None:
+    async def double(n: int) -> int:
+        if n == 1:
+            asyncio.current_task().cancel()  # type: ignore[union-attr]
+            if waits:
+                await asyncio.sleep(0)
+        return 2 * n
+
+    @workflow("doubles")
+    async def doubles(wf: AsyncContext) -> list[str]:
+        return [
+            str(one.value) if isinstance(one, Ok) else str(one.error) for one in await wf.map("m", double, range(3))
+        ]
+
+    async def program() -> None:
+        async with AsyncEngine("memory://", clock=clock) as engine:
+            engine.register(doubles)
+            run = await engine.start(doubles)
+            await asyncio.wait_for(engine.run_until_idle(), 60)
+            assert await run.result(timeout=60) == ["0", "CancelledError()" if waits else "2", "4"]
+
+    asyncio.run(program())
+
+
+class Leaving:
+    """A value that ends the process where it is written."""
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        raise SystemExit(3)
+
+
+def test_a_workflow_that_returns_what_cannot_be_written_fails() -> None:
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        engine.register(leaves := workflow("leaves")(lambda _wf: Leaving()))
+        run = engine.start(leaves)
+        engine.run_until_idle(advance=True, max_jumps=3)
+        info = run.info()
+        assert info.error is not None
+        assert (info.status, info.error.type) == ("failed", "SystemExit")

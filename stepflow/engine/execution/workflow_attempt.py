@@ -135,7 +135,9 @@ class WorkflowAttempt(WorkflowThreads):
             return self._blocked(wrong)
         try:
             text = self.flow.result_codec.encode(output)
-        except Exception as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
             return await self._failed(error)
         return await self._end("completed", text=None if text == self.record.exchange else text)
 

@@ -27,7 +27,7 @@ from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_ta
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.execution.workflow_commits import WorkflowCommits
-from stepflow.engine.futures import end_of_cancelled
+from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels
 from stepflow.engine.raised import own_error
 from stepflow.errors import Cancelled, LostClaim, StoreError
 from stepflow.model.current import Current, current, current_step, enter
@@ -347,19 +347,19 @@ class WorkflowCalls(WorkflowCommits):
         return self.cancel and not self.journal.is_cancelled(branch)
 
     async def _beside(self, call: StepCall) -> tuple[BaseException | None, Any]:
-        """The error or the value of one call of a map, which has a context of its own."""
+        """The error or the value of one call of a map, which has a context and a task of its own; nothing asks for those of one that was given up."""
         enter(Current(self.current.run_id, self.current.flow, call.key, call.attempt))
+        task, found = asyncio.current_task(), (None, None)  # type: asyncio.Task[Any] | None, tuple[BaseException | None, Any]
         try:
             if call.step.is_async:
-                return None, await call.fn(*call.args)
-            return None, await self.executor.call_step(copy_context(), call.fn, *call.args)
-        except asyncio.CancelledError as error:
-            if asyncio.current_task().cancelling():  # type: ignore[union-attr]  # it runs in a task of its own
-                raise
-            return RuntimeError(repr(error)), None
+                found = None, await call.fn(*call.args)
+            else:
+                found = None, await self.executor.call_step(copy_context(), call.fn, *call.args)
         except BaseException as error:  # noqa: BLE001 - the step's failure; SystemExit would end the event loop
             own = own_error(error)
-            return own if is_a(own, Exception) else RuntimeError(repr(own)), None
+            found = own if is_a(own, Exception) else RuntimeError(repr(own)), None
+        await end_of_own_cancels(task)
+        return found
 
     async def _family(self, effect: StartChildren | LookAt | FirstMessage) -> Any:
         """Start children, see which have ended, or read a topic; if the store refuses it, the attempt ends."""
