@@ -78,3 +78,26 @@ def test_the_same_start_as_a_fork_is_the_fork(tmp_path):
         assert engine.start(story, MARKER, id="two").id == "two"
         with pytest.raises(RunExists):
             engine.start(story, "another", id="two")
+
+
+@workflow("keyless.v1")
+def keyless(wf: Context, text: str) -> str:
+    return wf.execute("", str, text)
+
+
+def test_a_run_is_released_as_blocked_although_its_reason_cannot_be_sealed(tmp_path):
+    class Away(Fernet):
+        away = False
+
+        def pack(self, data: bytes) -> bytes | None:
+            if self.away:
+                raise ConnectionError("no vault")
+            return super().pack(data)
+
+    stage = Away([NEW])
+    with Engine(f"sqlite:///{tmp_path}/store.db", payload=[stage], clock=VirtualClock()) as engine:
+        engine.register(keyless)
+        run = engine.start(keyless, MARKER)
+        stage.away = True
+        assert engine.run_until_idle().blocked == 1
+        assert "did not take the reason" in str(run.info().blocked)

@@ -25,6 +25,7 @@ from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
 UNREADABLE = "(cannot be read: this engine lacks a payload stage, or its key)"
+UNKEPT = "(a payload stage did not take the reason: the worker has logged it)"
 _KIND = re.compile(r"\[\w+\] ")  # of the reason why a run is blocked (`stepflow.model.blocked`)
 log = logging.getLogger("stepflow")
 
@@ -130,12 +131,16 @@ class Pipeline:
         return opened
 
     def seal_blocked(self, text: str) -> str:
-        """Why a run is blocked: the text may quote a value, but for the kind of the reason in front."""
+        """Why a run is blocked: the text may quote a value, but for the kind of the reason in front. Never fails."""
         if not self._secret or not text:
             return text
         kind = _KIND.match(text)
         begin = 0 if kind is None else kind.end()
-        return text[:begin] + self.seal(text[begin:], "surrogatepass")
+        try:
+            return text[:begin] + self.seal(text[begin:], "surrogatepass")
+        except Exception as error:  # noqa: BLE001 - of a stage: the run is released all the same, else its worker claims nothing
+            log.warning("why a run is blocked cannot be stored, a payload stage failed: %r", error)
+            return text[:begin] + UNKEPT
 
     def _opened_blocked(self, text: str) -> str:
         begin = text.find(SEALED)
