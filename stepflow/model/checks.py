@@ -14,6 +14,8 @@ from stepflow.model.family import RESERVED, reserved
 MAX_PRIORITY = 2**31 - 1
 MAX_LIMIT = 2**31 - 2  # one more still fits every store
 MAX_NUMBER = 2**63 - 1  # of revisions and offsets, in every store
+EVENT_BYTES = 500  # of the name of an event
+TOPIC_BYTES = 400  # it is a part of the names of labels and events
 FAR_S = 1e11  # some thousand years, in seconds
 
 
@@ -121,6 +123,28 @@ def checked_when(when: Any) -> float | timedelta | datetime:
     if isinstance(when, int | float) and not isinstance(when, bool) and abs(when) < FAR_S:
         return when
     raise StepflowError(f"delay until {when!r:.80}: give seconds, a timedelta or an aware datetime")
+
+
+def event_problem(name: str) -> str:
+    """Why no event can have this name, which is not empty, and what to do; empty if one can."""
+    if name.startswith(RESERVED):
+        return f"names that begin with {RESERVED!r} are stepflow's: use another name"
+    return _name_problem(name, EVENT_BYTES)
+
+
+def topic_problem(name: str) -> str:
+    """Why no topic can have this name, which is not empty, and what to do; empty if one can."""
+    if "\0" in name:
+        return "name the topic, a non-empty text without NUL"
+    return _name_problem(name, TOPIC_BYTES)
+
+
+def _name_problem(name: str, most: int) -> str:
+    try:
+        size = len(name.encode()) + name.count("\0") + name.count("\1")  # stores write these as two bytes
+    except UnicodeEncodeError:
+        return "half of a surrogate pair cannot be encoded as UTF-8: decode the name with the right encoding"
+    return f"the name has {size} bytes: give at most {most}" if size > most else ""
 
 
 def checked_alias(alias: Any) -> str:

@@ -8,7 +8,7 @@ from inspect import CO_COROUTINE
 from typing import Any, Literal, NoReturn, TypeVar
 
 from stepflow.errors import CodecError, DefinitionError, StepflowError
-from stepflow.model.checks import checked_own_labels, checked_priority
+from stepflow.model.checks import checked_own_labels, checked_priority, event_problem, topic_problem
 from stepflow.model.codec import Codec
 from stepflow.model.durations import seconds
 from stepflow.model.error_text import cause_of, is_a, traceback_of
@@ -105,8 +105,7 @@ class ContextBase:
 
     def event(self, name: str, type: type[T], *, latch: bool = False) -> Way[T]:  # noqa: A002
         """An event of this name as one of the ways of `first_of`; its value is the payload as a `type`."""
-        if not isinstance(name, str) or not name:
-            raise self._wrong(f"event({name!r:.80}): name the event, a non-empty text")
+        self._check_event(f"event({name!r:.80})", name)
         try:
             return EventWay(name, Codec(type), latch)
         except CodecError as error:
@@ -132,12 +131,20 @@ class ContextBase:
         return decider.sleep_until(self._journal, key, lambda _now: due, "sleep_until")
 
     def _wait(self, key: str, name: str, type_: Any, timeout: Duration | None, latch: bool) -> DurableCall:
+        self._check_event(f"wait_for_event({key!r:.200}, {name!r:.80})", name)
         limit_s = None if timeout is None else self._duration("wait_for_event", key, "timeout", timeout)
         try:
             codec: Codec[Any] = Codec(type_)
         except CodecError as error:
             raise self._wrong(f"wait_for_event({key!r:.200}): {error}") from error
         return decider.wait_for_event(self._journal, key, name, codec, limit_s, latch)
+
+    def _check_event(self, call: str, name: Any) -> None:
+        """Whether an event can have this name; else the wait would never end."""
+        if not isinstance(name, str) or not name:
+            raise self._wrong(f"{call}: name the event, a non-empty text")
+        if problem := event_problem(name):
+            raise self._wrong(f"{call}: {problem}")
 
     def _wait_for_topic(self, key: str, name: str, type_: Any, since: Any, timeout: Duration | None) -> DurableCall:
         limit_s = None if timeout is None else self._duration("wait_for_topic", key, "timeout", timeout)
@@ -147,6 +154,8 @@ class ContextBase:
     def _topic(self, verb: str, given: str, name: Any, type_: Any, since: Any) -> TopicWay[Any]:
         if not isinstance(name, str) or not name:
             raise self._wrong(f"{verb}({given}): name the topic, a non-empty text")
+        if problem := topic_problem(name):
+            raise self._wrong(f"{verb}({given}): {problem}")
         if isinstance(since, datetime) and since.tzinfo is not None:
             since = (since - _EPOCH) // timedelta(microseconds=1)
         elif since not in ("start", "now"):

@@ -134,12 +134,6 @@ async def wait_for_event(
 ) -> Any:
     """The payload of the first event of this name that no wait has taken; TimedOut if there is none in time."""
     journal.enter("wait_for_event", key)
-    if not isinstance(name, str) or not name:
-        raise journal.wrong(
-            DefinitionError(
-                f"{journal.flow}: wf.wait_for_event({key!r}, {name!r:.80}): name the event, a non-empty text"
-            )
-        )
     row = journal.take("event", key, name)
     if row is not None and row.kind == "event":
         return recorded(journal, row, codec)

@@ -55,9 +55,9 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
+from stepflow.model.checks import event_problem
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
-from stepflow.model.family import RESERVED
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status, status_of
 from stepflow.model.limits import admission, dump
@@ -378,13 +378,10 @@ def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int)
     """An event whose payload is text already."""
     if not isinstance(name, str) or not name:
         raise StepflowError(f"publish({name!r:.80}): give the event's name, a non-empty text")
-    if name.startswith(RESERVED):
-        raise StepflowError(
-            f"publish({name!r:.80}): names that begin with {RESERVED!r} are stepflow's: use another name"
-        )
+    if problem := event_problem(name):
+        raise StepflowError(f"publish({name!r:.80}): {problem}")
     if not isinstance(event_id, str) or not event_id:
         raise StepflowError(f"publish(..., id={event_id!r:.80}): give a non-empty text, or leave it out")
-    checked_size("name", name, NAME_BYTES)
     checked_size("id", event_id, NAME_BYTES)
     return Event(run_id, name, event_id, payload_text(payload), now)
 

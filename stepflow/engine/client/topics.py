@@ -10,25 +10,25 @@ from stepflow.engine.checks import NAME_BYTES, checked_new_id, checked_size
 from stepflow.engine.client.client import payload_text
 from stepflow.engine.clock import microseconds
 from stepflow.errors import StepflowError
-from stepflow.model.checks import encodable
+from stepflow.model.checks import topic_problem
 from stepflow.model.state import State, Transition
 from stepflow.model.topic import TOPIC, UNTIL, message_id
 
 KEEP = timedelta(days=7)
 LONGEST = timedelta(days=36_500)
-TOPIC_BYTES = 400  # it is a part of the names of labels and events
 
 
 def planned_message(topic: Any, payload: Any, name: str, keep: Any, now: int) -> Commit:
     """The commit that publishes a message, which is the run `message_id(topic, name)`."""
     verb = "publish_topic"
-    if not isinstance(topic, str) or not topic or "\0" in topic:
+    if not isinstance(topic, str) or not topic:
         raise StepflowError(f"{verb}({topic!r:.80}): name the topic, a non-empty text without NUL")
+    if problem := topic_problem(topic):
+        raise StepflowError(f"{verb}({topic!r:.80}): {problem}")
     if not isinstance(name, str) or not name:
         raise StepflowError(f"{verb}(..., id={name!r:.80}): give a non-empty text, or leave it out")
     if not isinstance(keep, timedelta) or not timedelta(0) < keep <= LONGEST:
         raise StepflowError(f"{verb}(..., keep={keep!r:.80}): give a timedelta of more than 0 and at most 100 years")
-    checked_size("name", encodable("name", topic), TOPIC_BYTES)
     checked_size("id", name, NAME_BYTES)
     run_id = checked_new_id(message_id(topic, name))
     transition = Transition(TOPIC, {UNTIL: str(now + microseconds(keep))})

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from stepflow.errors import CodecError
+from stepflow.model.checks import event_problem
 from stepflow.model.codec import Codec
 from stepflow.steps.exchange import type_problem
 from stepflow.steps.kinds.base import Leaf, Scope
@@ -33,6 +34,8 @@ class WaitEvent(Leaf):
     def row(self, at: Scope) -> CallTransition:
         if not isinstance(self.event, str) or not self.event.strip():
             at.problem(f"event={self.event!r}: give the event's name, a non-empty text")
+        elif problem := event_problem(self.event):
+            at.problem(f"event={self.event!r:.80}: {problem}")
         if not isinstance(self.latch, bool):
             at.problem(f"latch={self.latch!r}: give True or False")
         return CallTransition(
