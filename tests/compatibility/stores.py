@@ -80,12 +80,14 @@ class Stored:
     def opened(self, namespace: str) -> Any:
         """What the old version said when it opened the store, with the ids that the owners have in this one.
 
-        It did not count the attempts that crashes ended.
+        It did not count the attempts that crashes ended, and did not keep the step of an error.
         """
         found = self.record["namespaces"][namespace]["opened"]
         owners = self.record["owners"][self.kind]
         runs = {
-            id_: run | {"owner": owners[run["owner"]], "attempt": run["attempt"] + run["crashes"]}
+            id_: run
+            | {"owner": owners[run["owner"]], "attempt": run["attempt"] + run["crashes"]}
+            | {"error": run["error"] and run["error"] | {"step": ""}}
             for id_, run in found["runs"].items()
         }
         return found | {"runs": runs}
