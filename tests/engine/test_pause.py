@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from stepflow import (
     AsyncEngine,
     Engine,
+    Execute,
     NotFound,
     ResultTimeout,
     RetryPolicy,
@@ -206,6 +208,28 @@ def test_flow_functions_stop_and_go_on_behind_the_pause(engine: Engine, other: E
     run.resume()
     engine.run_until_idle()
     assert DID == ["first", "second", "second"]
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_flow_function_that_a_pause_stops_is_logged_as_paused(
+    awaits: bool, engine: Engine, other: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @flow("first")
+    def first(ctx: StateCtx, engine: Engine) -> Any:
+        other.get(ctx.id).pause()
+        moved = commit(transit(ctx, "second"))
+        if not awaits:
+            return moved
+        engine.do(moved)
+        return Execute(ctx)
+
+    caplog.set_level(logging.INFO, "stepflow")
+    engine.register(first)
+    run = engine.start(first, id="s")
+    engine.run_until_idle()
+    assert run.status() is Status.PAUSED
+    assert [record.event for record in caplog.records if hasattr(record, "event")] == ["paused"]
+    assert (run.info().attempt, run.info().error, run.info().crashes) == (1, None, 0)
 
 
 def test_a_paused_flow_takes_starts_and_starts_nothing(engine: Engine, other: Engine) -> None:

@@ -21,7 +21,7 @@ from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, k
 from stepflow.engine.states.function_calls import at_same_place
 from stepflow.engine.states.function_runner import Conflict, FunctionRunner, NoHost, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
-from stepflow.errors import CancelRequested, LostClaim, RemoteFailed, RevMismatch, Stopping, StoreError
+from stepflow.errors import CancelRequested, LostClaim, RemoteFailed, RevMismatch, RunPaused, Stopping, StoreError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import HOST, refused, stored
 from stepflow.model.codec import Unopened
@@ -114,7 +114,9 @@ class FunctionAttempt(Attempt):
             if at.handed_over and release is not None and not lease.commits:
                 release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
         except (StoreError, LostClaim) as error:
-            if error is not at.raised:
+            if error is not at.raised or isinstance(
+                error, RunPaused
+            ):  # its commit is durable: the function stops there
                 raise
             return await self._failed(at, error)
         except (Stopping, NotHere) as error:
