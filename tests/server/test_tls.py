@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from stepflow.cli.app import run
+from stepflow.drivers.http.client import ServerClient
+from stepflow.drivers.http.flowstate.client import FlowstateClient
+from stepflow.errors import Unavailable
 from stepflow.server.guard import HEADERS, HTTPS_HEADERS
 from stepflow.server.serving import config_of
 from tests.house.pages import ROOT
@@ -134,6 +137,28 @@ def test_a_verb_on_a_server_verifies_its_certificate(folder):
             )
             assert done.returncode == code, done.stderr
             assert said in done.stdout + done.stderr
+
+
+CLIENTS = {
+    "stepflow": lambda url: ServerClient(url).call("info", {}),
+    "flowstate": lambda url: FlowstateClient(url).call("Get", [], b""),
+}
+
+
+@pytest.mark.parametrize("call", CLIENTS.values(), ids=CLIENTS)
+def test_a_client_that_can_have_no_connection_says_so_at_once(folder, monkeypatch, call):
+    def ask(url):
+        with pytest.raises(Unavailable) as refused:
+            call(url)
+        return str(refused.value)
+
+    monkeypatch.setattr("stepflow.drivers.http.client.time.sleep", None)  # which a repetition would call
+    with serving(folder, *options_of("serve")) as (_process, url):
+        assert "certificate verify failed: " in (told := ask(f"https://localhost:{httpx2.URL(url).port}"))
+        assert told.endswith("in SSL_CERT_FILE")
+    with serving(folder) as (_process, url):
+        told = ask(f"https://localhost:{httpx2.URL(url).port}")
+        assert told.endswith("does not speak TLS: write http:// instead of https://")
 
 
 WRONG = {

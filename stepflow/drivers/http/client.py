@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -72,16 +73,34 @@ class Connections:
         )
 
     def post(self, path: str, body: bytes, content_type: str, wait_s: float = 0.0) -> urllib3.BaseHTTPResponse:
-        """The answer, which the server may take `wait_s` longer for. Raises HTTPError or OSError where there is none."""
+        """The answer, which the server may take `wait_s` longer for. Raises HTTPError or OSError where there is none, Unavailable if TLS forbids it."""
         if self._pid != os.getpid():
             self._pool, self._pid = self._new_pool(), os.getpid()
         timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S + wait_s)
         headers = {**self._headers, "content-type": content_type}
-        return self._pool.request("POST", f"{self.address}{path}", body=body, timeout=timeout, headers=headers)
+        try:
+            return self._pool.request("POST", f"{self.address}{path}", body=body, timeout=timeout, headers=headers)
+        except urllib3.exceptions.SSLError as error:
+            if (problem := _refusal_of_tls(error)) is None:
+                raise
+            raise Unavailable(f"the server at {self.address} {problem}") from error
 
     def close(self) -> None:
         """Close them."""
         self._pool.clear()
+
+
+def _refusal_of_tls(error: urllib3.exceptions.SSLError) -> str | None:
+    """Why there can be no TLS connection, however often it is tried, and what to do."""
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"is not trusted: certificate verify failed: {cause.verify_message}: name the server as its certificate does,"
+            " and the file of its authority in SSL_CERT_FILE"
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return "does not speak TLS: write http:// instead of https://"
+    return None
 
 
 def trouble_of(error: Exception) -> tuple[bool, float]:
