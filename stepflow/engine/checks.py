@@ -10,7 +10,7 @@ from typing import Any
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import FIRST, LAST, Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
-from stepflow.model.checks import checked_id, checked_moment, encodable
+from stepflow.model.checks import checked_id, checked_moment, checked_size, encodable
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -22,13 +22,6 @@ MAX_KEY, MOST_LIMITS, MAX_WINDOW_S = 512, 10, 366 * 86_400.0
 
 # In bytes of UTF-8, so that each index entry of every store has room for the names that it combines (PostgreSQL: 2,704 bytes).
 ID_BYTES, NAMESPACE_BYTES, NAME_BYTES, DEDUP_BYTES, LIMITS_BYTES = 1000, 512, 500, 1000, 500
-
-
-def checked_size(what: str, text: str, most: int) -> str:
-    """A text of at most `most` bytes as stores count them."""
-    if len(text) * 4 > most and (size := len(text.encode()) + text.count("\0") + text.count("\1")) > most:
-        raise StepflowError(f"{what}={text!r:.80} has {size} bytes: give at most {most}, for all stores")
-    return text
 
 
 def checked_flow(flow: Any, verb: str) -> Flow[Any, Any]:

@@ -35,11 +35,17 @@ async def end_of_cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _left_behind.update(late)
 
 
-async def end_of(task: asyncio.Task[Any]) -> None:
+async def join_task(task: asyncio.Task[Any]) -> None:
     """Wait for the end of a task; raises what it raised. It may have been cancelled: code that it called can do that."""
     await asyncio.wait((task,))
     if not task.cancelled():
         task.result()
+
+
+def keep_task(task: asyncio.Task[Any] | None) -> None:
+    """User code cancelled the task that runs it: the task goes on."""
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 async def end_of_own_cancels(task: asyncio.Task[Any] | None) -> None:
@@ -47,8 +53,7 @@ async def end_of_own_cancels(task: asyncio.Task[Any] | None) -> None:
     if task is not None and task.cancelling():
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)  # one that was not delivered yet comes here
-        while task.cancelling():
-            task.uncancel()
+        keep_task(task)
 
 
 async def off_loop(work: Callable[[], T]) -> T:

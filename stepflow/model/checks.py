@@ -141,10 +141,10 @@ def topic_problem(name: str) -> str:
 
 def _name_problem(name: str, most: int) -> str:
     try:
-        size = len(name.encode()) + name.count("\0") + name.count("\1")  # stores write these as two bytes
-    except UnicodeEncodeError:
-        return "half of a surrogate pair cannot be encoded as UTF-8: decode the name with the right encoding"
-    return f"the name has {size} bytes: give at most {most}" if size > most else ""
+        checked_size("name", encodable("name", name), most)
+    except StepflowError as error:
+        return str(error)
+    return ""
 
 
 def checked_alias(alias: Any) -> str:
@@ -206,4 +206,11 @@ def encodable(what: str, text: str) -> str:
             raise StepflowError(
                 f"{what}={text!r:.80}: half of a surrogate pair cannot be encoded as UTF-8: decode it with the right encoding"
             ) from None
+    return text
+
+
+def checked_size(what: str, text: str, most: int) -> str:
+    """A text of at most `most` bytes as stores count them."""
+    if len(text) * 4 > most and (size := len(text.encode()) + text.count("\0") + text.count("\1")) > most:
+        raise StepflowError(f"{what}={text!r:.80} has {size} bytes: give at most {most}, for all stores")
     return text

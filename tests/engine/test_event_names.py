@@ -7,9 +7,9 @@ import pytest
 from stepflow import AsyncContext, Context, DefinitionError, Engine, StepflowError, named, workflow
 
 WRONG = {
-    "501 bytes": ("x" * 501, "the name has 501 bytes: give at most 500"),
-    "502 bytes of 251 characters": ("ü" * 251, "the name has 502 bytes"),
-    "control characters, stored as two bytes": ("\1" * 251, "the name has 502 bytes"),
+    "501 bytes": ("x" * 501, "has 501 bytes: give at most 500"),
+    "502 bytes of 251 characters": ("ü" * 251, "has 502 bytes"),
+    "control characters, stored as two bytes": ("\1" * 251, "has 502 bytes"),
     "half of a surrogate pair": ("\ud800", "half of a surrogate pair cannot be encoded"),
     "ours": ("stepflow.child:a", "names that begin with 'stepflow.' are stepflow's"),
 }

@@ -152,7 +152,7 @@ def test_a_client_that_can_have_no_connection_says_so_at_once(folder, monkeypatc
             call(url)
         return str(refused.value)
 
-    monkeypatch.setattr("stepflow.drivers.http.client.time.sleep", None)  # which a repetition would call
+    monkeypatch.setattr("stepflow.drivers.http.client.PAUSE_S", None)  # a repetition would fail
     with serving(folder, *options_of("serve")) as (_process, url):
         assert "certificate verify failed: " in (told := ask(f"https://localhost:{httpx2.URL(url).port}"))
         assert told.endswith("in SSL_CERT_FILE")

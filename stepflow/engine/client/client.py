@@ -33,7 +33,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.store import Store
-from stepflow.engine.checks import NAME_BYTES, checked_size, checked_timeout, is_awaited
+from stepflow.engine.checks import NAME_BYTES, checked_timeout, is_awaited
 from stepflow.engine.client.bulk import Bulk
 from stepflow.engine.client.explain import refusal
 from stepflow.engine.client.filters import Order, Page, PageCursor, RunFilter, parse_cursor, without_own
@@ -55,7 +55,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, ResultTimeout, RevMismatch, RunCancelled, RunEnded, StepflowError
 from stepflow.model import outcome as outcomes
-from stepflow.model.checks import event_problem
+from stepflow.model.checks import checked_size, event_problem
 from stepflow.model.codec import Codec
 from stepflow.model.current import current_run
 from stepflow.model.flow import Flow

@@ -11,13 +11,14 @@ from attrs import frozen
 from stepflow.drivers.port.commit import Commit, Peer
 from stepflow.drivers.port.pauses import FlowPause, Pause, PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.queries import OwnerQuery, Tally, TallyQuery
-from stepflow.engine.checks import NAME_BYTES, checked_size
+from stepflow.engine.checks import NAME_BYTES
 from stepflow.engine.client.waiters import not_found
 from stepflow.engine.clock import Clock, moment
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, StepflowError
+from stepflow.model.checks import checked_size
 from stepflow.model.flow import Flow
 from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.topic import TOPIC

@@ -12,7 +12,7 @@ from attrs import evolve
 from stepflow.drivers.port.commit import Commit, Owner
 from stepflow.drivers.port.queries import OwnerQuery, RunQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleQuery, ScheduleRow, no_schedule
-from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow, checked_size
+from stepflow.engine.checks import ID_BYTES, checked_at, checked_flow
 from stepflow.engine.client.client import Client, planned_start
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.clock import Clock, microseconds, uuid7
@@ -23,7 +23,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import RevMismatch, StepflowError
 from stepflow.model import schedule_edit as edits
-from stepflow.model.checks import checked_id, checked_own_labels, checked_priority
+from stepflow.model.checks import checked_id, checked_own_labels, checked_priority, checked_size
 from stepflow.model.cron import interval_of, parse_cron
 from stepflow.model.flow import Flow
 from stepflow.model.schedule import OVERLAPS, SCHEDULE, ScheduleRecord

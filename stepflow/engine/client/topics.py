@@ -6,11 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
-from stepflow.engine.checks import NAME_BYTES, checked_new_id, checked_size
+from stepflow.engine.checks import NAME_BYTES, checked_new_id
 from stepflow.engine.client.client import payload_text
 from stepflow.engine.clock import microseconds
 from stepflow.errors import StepflowError
-from stepflow.model.checks import topic_problem
+from stepflow.model.checks import checked_size, topic_problem
 from stepflow.model.state import State, Transition
 from stepflow.model.topic import TOPIC, UNTIL, message_id
 

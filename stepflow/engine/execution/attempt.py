@@ -194,9 +194,3 @@ def is_closed(task: asyncio.Task[Any] | None) -> bool:
         return asyncio.current_task() is not task
     except RuntimeError:  # no event loop runs
         return True
-
-
-def keep_task(task: asyncio.Task[Any] | None) -> None:
-    """User code cancelled the task that runs it: the task goes on."""
-    while task is not None and task.cancelling():
-        task.uncancel()

@@ -57,9 +57,8 @@ class BranchTasks:
     ) -> None:
         """Let the branches come to their ends. `record` commits rows; `cancelled()` tells whether a CancelledError is a cancel of the run."""
         around, running = journal.branch, dict[asyncio.Task[Any], Branch]()
-        told = journal.is_cancelled(
-            around
-        )  # the branches hear of a cancel once, also of one that comes while rows are recorded
+        # The branches hear of a cancel once, also of one that comes while rows are recorded.
+        told = journal.is_cancelled(around)
         try:
             for branch, call in effect.calls:
                 task = asyncio.create_task(self._in_branch(branch, call, Current(current.run_id, current.flow)))

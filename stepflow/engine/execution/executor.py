@@ -17,8 +17,9 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
 from stepflow.engine.deferred_signals import Interruption, user_code
-from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
+from stepflow.engine.futures import keep_task
 from stepflow.engine.hidden_loop import HiddenLoop
 from stepflow.engine.last_work import IN_OTHER_THREAD, MayBlock
 from stepflow.engine.lifetime import LINEAGE

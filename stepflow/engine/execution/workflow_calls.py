@@ -23,11 +23,11 @@ from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds, uuid7
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.execution.at_most_once import failure_of, unstorable
-from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.execution.workflow_commits import WorkflowCommits
-from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels
+from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels, keep_task
 from stepflow.engine.raised import own_error
 from stepflow.errors import Cancelled, LostClaim, StoreError
 from stepflow.model.current import Current, current, current_step, enter
@@ -320,9 +320,8 @@ class WorkflowCalls(WorkflowCommits):
             while True:
                 while len(running) < effect.width and self._begins(effect, branch) and (call := next(calls, None)):
                     running[asyncio.create_task(self._beside(call))] = call
-                if (
-                    not running or effect.enough() or self._must_undo(branch)
-                ):  # a cancel may come while rows are recorded
+                # A cancel may come while rows are recorded.
+                if not running or effect.enough() or self._must_undo(branch):
                     return
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 ended = [(running.pop(task), *task.result()) for task in list(running) if task in done]

@@ -15,10 +15,11 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Append, Member
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit
-from stepflow.engine.execution.attempt import SteppedAttempt, is_closed, keep_task
+from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.branch_tasks import BranchTasks
 from stepflow.engine.execution.child_calls import ChildCalls, journal_row
 from stepflow.engine.execution.executor import AGAIN_S
+from stepflow.engine.futures import keep_task
 from stepflow.errors import LostClaim, RevMismatch, StepflowError, StoreError
 from stepflow.model.error_text import message_of
 from stepflow.model.state import CHILDREN, State, Transition, without_wait

@@ -114,9 +114,8 @@ class FunctionAttempt(Attempt):
             if at.handed_over and release is not None and not lease.commits:
                 release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
         except (StoreError, LostClaim) as error:
-            if error is not at.raised or isinstance(
-                error, RunPaused
-            ):  # its commit is durable: the function stops there
+            # The commit of a paused run is durable: its function stops there.
+            if error is not at.raised or isinstance(error, RunPaused):
                 raise
             return await self._failed(at, error)
         except (Stopping, NotHere) as error:

@@ -26,9 +26,8 @@ from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
 PAGE = 100
-BROKEN = (
-    5 * SECOND
-)  # until the next look at a schedule that this process cannot read, or fire: less than ticks may be late
+# Until the next look at a schedule that this process cannot read, or fire: less than ticks may be late.
+BROKEN = 5 * SECOND
 
 
 class Firing:
@@ -52,9 +51,8 @@ class Firing:
     def first(self, ahead: DueSummary) -> int:
         """When the first run or schedule is due; NEVER if none is."""
         found = NEVER if ahead.schedule is None else ahead.schedule
-        self._next = (
-            max(found, self._next) if self._failing else found
-        )  # then `fire` knows which of them this worker leaves
+        # While some fail, `fire` knows which of them this worker leaves.
+        self._next = max(found, self._next) if self._failing else found
         return self._next if ahead.next_due is None else min(self._next, ahead.next_due)
 
     def ended(self, state: State, status: str) -> None:

@@ -18,7 +18,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
-from stepflow.engine.futures import end_of, end_of_cancelled, end_of_own_cancels
+from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels, join_task
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
@@ -223,7 +223,7 @@ class Worker:
             rows = await read_journals(self._committer, self._store, [(claim, claim.record)])
             task = self._begin(claim, claim.record, False, rows.get(claim.fence.id, ()))
             if self._clock.virtual:
-                await end_of(task)
+                await join_task(task)
         return self._redefinition.left and self._free() > 0 and (until_idle or self._clock.virtual)
 
     async def _fill(self) -> bool:
@@ -282,7 +282,7 @@ class Worker:
             if record is not None:
                 task = self._begin(claim, record, suspects, journals.get(claim.fence.id, ()))
                 if self._clock.virtual:
-                    await end_of(task)
+                    await join_task(task)
         return len(claims)
 
     def _begin(self, claim: Claim, record: Record, runs_alone: bool, rows: Rows = ()) -> asyncio.Task[None]:
