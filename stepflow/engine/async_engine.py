@@ -225,10 +225,11 @@ class AsyncEngine(AsyncFlowEngine):
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.
 
         It goes in short transactions with pauses between them. After each of them `report(runs, revisions)` is called with what was
-        deleted so far.
+        deleted so far. Messages of topics go, too, when their time is over: they are no runs, but their revisions count.
         """
         self._session.lifetime.check_open()
-        return (await self._session.pruner.prune_old(checked_age(older_than), report)).runs
+        done = await self._session.pruner.prune_old(checked_age(older_than), report)
+        return done.runs - done.own
 
     def health(self) -> Health:
         """How the engine's background threads and tasks are: `health().ok`, and the newest error of each. Never blocks."""

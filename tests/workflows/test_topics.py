@@ -145,7 +145,9 @@ def test_a_message_is_kept_as_long_as_was_said_and_pruned_after_that(
                 run.result()
         assert engine.runs(flow="stepflow.topic")[0].status == "completed"
         clock.advance(1)
-        engine.prune(timedelta(0))
+        told: list[int] = []
+        assert engine.prune(timedelta(0), lambda runs, _revisions: told.append(runs)) == 2  # a message is no run
+        assert told == [2]
         assert engine.runs(flow="stepflow.topic") == []
 
 

@@ -9,7 +9,7 @@ from threading import Condition
 
 from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.memory.tables import MemoryTables
-from stepflow.drivers.port.pruning import PAGE, RUNS, Budget, Pruned, PrunedId
+from stepflow.drivers.port.pruning import PAGE, RUNS, Budget, Pruned, PrunedId, own_of
 
 
 def pruning(
@@ -33,7 +33,7 @@ def pruning(
 
 
 def _piece(tables: MemoryTables, waiting: deque[str], before: int, most: int, keep_until: int) -> Pruned:
-    runs, revisions, budget = 0, 0, Budget()
+    flows, revisions, budget = list[str](), 0, Budget()
     for run_id in list(islice(waiting, PAGE)):
         waiting.popleft()
         run = tables.runs.get(run_id)
@@ -44,10 +44,10 @@ def _piece(tables: MemoryTables, waiting: deque[str], before: int, most: int, ke
         revisions += len(run.revisions)
         if keep_until:
             tables.pruned[run_id] = PrunedId(run_id, run.created.input_hash, keep_until)
-        runs += 1
-        if budget.spent or runs >= most:
+        flows.append(run.created.flow)
+        if budget.spent or len(flows) >= most:
             break
-    return Pruned(runs, revisions, 1)
+    return Pruned(len(flows), revisions, 1, own_of(flows))
 
 
 def _is_over(tables: MemoryTables, run: MemoryRun, before: int) -> bool:

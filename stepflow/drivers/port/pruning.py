@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import astuple, define, field, frozen
 
+from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.state import Transition
 
 ROWS, BYTES = 500, 1 << 20  # records, and bytes of their payloads, that one transaction deletes at most
@@ -25,15 +26,21 @@ NOWHERE = Transition().text  # its stored transition
 class Pruned:
     """What a piece of a pruning did, or several together: runs and revisions that were deleted, in how many transactions.
 
-    A run counts in its first piece: from then on it is gone for every reader.
+    A run counts in its first piece: from then on it is gone for every reader. `own` of the runs are of the library's own flows.
     """
 
     runs: int = 0
     revisions: int = 0
     pieces: int = 0
+    own: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(self.runs + other.runs, self.revisions + other.revisions, self.pieces + other.pieces)
+        return Pruned(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
+
+
+def own_of(flows: Iterable[str]) -> int:
+    """How many of these names of flows, one for each run, are the library's own."""
+    return sum(flow in OWN_FLOWS for flow in flows)
 
 
 @frozen

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned
+from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned, own_of
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres import tally
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
@@ -193,7 +193,11 @@ class PostgresPruning:
             if len(changed) == len(targets)
             else max((waiting.index(target.id) + 1 for target in fresh), default=0)
         )
-        return Pruned(len(fresh), piece.revisions, 1), done, bool(changed or expired)
+        return (
+            Pruned(len(fresh), piece.revisions, 1, own_of(target.flow for target in fresh)),
+            done,
+            bool(changed or expired),
+        )
 
 
 @define

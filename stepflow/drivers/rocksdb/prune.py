@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import define
 
-from stepflow.drivers.port.pruning import BYTES, PAGE, RUNS, Budget, Candidates, Pruned, PrunedId
+from stepflow.drivers.port.pruning import BYTES, PAGE, RUNS, Budget, Candidates, Pruned, PrunedId, own_of
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 from stepflow.drivers.rocksdb.delays import delays_of, timed
 from stepflow.drivers.rocksdb.keys import Keys, after, number, read_number, read_text, text
@@ -57,9 +57,9 @@ class RocksdbPruning:
                 piece = _RocksdbPiece(self.database, self.namespace, self.candidates.before, self.now, self.keep_until)
                 if not waiting and not piece.has_more():
                     break
-                runs = piece.write(waiting)
-            self.left -= runs
-            yield Pruned(runs, piece.revisions, 1)
+                flows = piece.write(waiting)
+            self.left -= len(flows)
+            yield Pruned(len(flows), piece.revisions, 1, own_of(flows))
         yield from self._delete_over()
 
     def _page(self, _group: Sequence[str], ended_at: int, run_id: str) -> list[Any]:
@@ -115,9 +115,9 @@ class _RocksdbPiece:
         rows = self._disk.scan(kept + number(0), kept + number(max(self._now, 0) + 1))
         return (read_text(key, len(kept) + NUMBER)[0] for key, _none in rows)
 
-    def write(self, waiting: deque[str]) -> int:
-        """Go on with marked runs, then take waiting ones; how many are gone now that were there before."""
-        runs = 0
+    def write(self, waiting: deque[str]) -> list[str]:
+        """Go on with marked runs, then take waiting ones; the flows of those that are gone now and were there before."""
+        flows: list[str] = []
         for run_id in list(islice(self._marked(), RUNS)):
             input_hash, until, keep_until = parse(self._disk.get(self._keys.pruned + text(run_id)) or dump("", 0, 0))
             if until:
@@ -130,9 +130,9 @@ class _RocksdbPiece:
             if run is not None and self._is_over(run):
                 self._overlay.gone.add(run_id)
                 self._delete(run_id, run.created.input_hash, self._keep_until)
-                runs += 1
+                flows.append(run.created.flow)
         self._database.apply(self._tables, self._overlay, synced=False)  # what a power failure brings back goes again
-        return runs
+        return flows
 
     def _is_over(self, run: RunRecord) -> bool:
         ended = run.transition.status and run.committed_at < self._before and self._tables.row(run.id) is None

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import define, field
 
-from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned
+from stepflow.drivers.port.pruning import GONE, NOWHERE, PAGE, PRUNED, PRUNING, RUNS, Budget, Candidates, Pruned, own_of
 from stepflow.drivers.sqlite import tally
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.limits import OVER
@@ -98,10 +98,10 @@ class SqlitePruning:
                 break
             with self.database.writing(synced=False) as writer:  # what a power failure brings back is deleted again
                 piece = _SqlitePiece(writer, self.shard, self.candidates.before, self.now, self.keep_until)
-                runs = piece.write(waiting)
-            self.left -= runs
+                flows = piece.write(waiting)
+            self.left -= len(flows)
             self.database.checkpoint(LOG_BYTES)
-            yield Pruned(runs, piece.revisions, 1)
+            yield Pruned(len(flows), piece.revisions, 1, own_of(flows))
         yield from self._delete_over()
 
     def _groups(self) -> list[tuple[str, str]]:
@@ -157,8 +157,8 @@ class _SqlitePiece:
     revisions: int = 0
     budget: Budget = field(factory=Budget)
 
-    def write(self, waiting: deque[str]) -> int:
-        """Go on with hidden runs, then take waiting ones; how many are gone now that were there before."""
+    def write(self, waiting: deque[str]) -> list[str]:
+        """Go on with hidden runs, then take waiting ones; the flows of those that are gone now and were there before."""
         shard, execute = self.shard, self.writer.execute
         execute(EXPIRE, (shard, self.now, self.budget.rows))
         execute(STRAY, (PRUNED,))
@@ -179,7 +179,7 @@ class _SqlitePiece:
                 pruned.append((flow, status, rev))
         if pruned:
             tally.pruned(self.writer, shard, pruned)
-        return len(pruned)
+        return [flow for flow, _status, _rev in pruned]
 
     def _delete(self, run_id: str, rev: int, keep_until: int) -> None:
         """Delete what the budget allows of a run whose newest revision is `rev`, and its record or what stands for it."""

@@ -106,7 +106,7 @@ class Engine(EngineBase):
         """Delete the runs that ended longer ago than that, with their history; how many were deleted.
 
         It goes in short transactions with pauses between them. After each of them `report(runs, revisions)` is called with what was
-        deleted so far.
+        deleted so far. Messages of topics go, too, when their time is over: they are no runs, but their revisions count.
         """
         return self._call(self._engine.prune(older_than, report))
 

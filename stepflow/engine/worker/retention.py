@@ -80,7 +80,7 @@ class Pruner:
             while (piece := await self._call(pieces.make)) is not None:
                 total += piece
                 if report is not None:
-                    report(total.runs, total.revisions)
+                    report(total.runs - total.own, total.revisions)
                 if not self._clock.virtual:
                     await asyncio.sleep(min((self._clock.monotonic() - began) * PAUSE, LONGEST_PAUSE_S))
                 began = self._clock.monotonic()

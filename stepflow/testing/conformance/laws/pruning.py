@@ -13,6 +13,7 @@ from stepflow.drivers.port.pruning import BYTES, ROWS, Pruned, PrunedId
 from stepflow.drivers.port.queries import HistoryQuery, PrunedQuery, RunQuery, TallyQuery
 from stepflow.drivers.port.store import Maintenance, Store
 from stepflow.errors import NotFound, RevMismatch
+from stepflow.model.topic import TOPIC
 from stepflow.testing.conformance.kit import (
     NOW,
     Sessions,
@@ -133,6 +134,17 @@ class PruningLaws:
         assert isinstance(refused(store, creation("a")), RevMismatch)
         assert _gone(store) == NOTHING
         assert upkeep.check() == []
+
+    def test_law_22_runs_of_the_librarys_own_flows_are_told_from_others(
+        self, sessions: Sessions, upkeep: Maintenance
+    ) -> None:
+        store = sessions.session()
+        for run_id, flow in (("a", "f"), ("m", TOPIC), ("n", TOPIC)):
+            make(store, creation(run_id, flow=flow, due=None, transition=ended()))
+        total = Pruned()
+        for piece in upkeep.pruning(NOW + 1, 10):
+            total += piece
+        assert (total.runs, total.own) == (3, 2)
 
     def test_law_22_kept_runs_do_not_hide_those_behind_them(self, sessions: Sessions, upkeep: Maintenance) -> None:
         store = sessions.session()
