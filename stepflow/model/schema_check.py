@@ -72,9 +72,12 @@ EXAMPLES: Mapping[str, Any] = {
 LONGEST = 100  # characters of an example
 
 
-def problem_of(value: Any, schema: Schema, root: Schema) -> str:
-    """What is wrong with a value, with its place in it, e.g. `[1].price: give a number`; empty if nothing is. `root` has the definitions."""
-    return next(_problems(value, schema, _Place(root)), "")
+def problem_of(value: Any, schema: Schema, root: Schema, *, strict: bool = False) -> str:
+    """What is wrong with a value, with its place in it, e.g. `[1].price: give a number`; empty if nothing is. `root` has the definitions.
+
+    `strict`: nor is a value of another JSON type taken that a codec would read, e.g. the text of a number.
+    """
+    return next(_problems(value, schema, _Place(root, strict=strict)), "")
 
 
 def resolved(root: Schema, schema: Schema) -> Schema:
@@ -89,13 +92,15 @@ def resolved(root: Schema, schema: Schema) -> Schema:
 
 
 class _Place:
-    """A place in the value: its name, how deep it is, and whether it is inside of a model of pydantic."""
+    """A place in the value: its name, how deep it is, whether it is inside of a model of pydantic, and whether types have to agree."""
 
-    def __init__(self, root: Schema, name: str = "", depth: int = 0, lax: bool = False) -> None:
-        self.root, self.name, self.depth, self.lax = root, name, depth, lax
+    def __init__(
+        self, root: Schema, name: str = "", depth: int = 0, lax: bool = False, *, strict: bool = False
+    ) -> None:
+        self.root, self.name, self.depth, self.lax, self.strict = root, name, depth, lax, strict
 
     def at(self, name: str, lax: bool) -> _Place:
-        return _Place(self.root, name, self.depth + 1, self.lax or lax)
+        return _Place(self.root, name, self.depth + 1, self.lax or lax, strict=self.strict)
 
     def told(self, value: Any, wanted: str) -> str:
         return self.about(f"{json.dumps(value, ensure_ascii=False)[:60]} does not fit: give {wanted}")
@@ -111,7 +116,9 @@ def _problems(value: Any, schema: Schema, place: _Place) -> Iterator[str]:
     if schema.get("lax") and not place.lax:
         place = place.at(place.name, lax=True)
     form = str(schema.get("format", schema.get("type")))
-    if form in READERS and not place.lax:
+    if place.strict and not _is_kind(value, schema):
+        yield place.told(value, _wanted(schema, place.root))
+    elif form in READERS and not place.lax:
         read, wanted = READERS[form]
         try:
             read(value)

@@ -78,7 +78,7 @@ def app(
         guards.append(Middleware(Bearer, tokens=tokens, failures=failures, sessions=browsers))
     services = [
         *StoreApi(driver, sessions, clock).routes(),  # routes are tried in this order, and workers call these most
-        *operator_routes(operator),
+        *operator_routes(operator, flows),
         *StoreNotes(operator.audit, clock).routes(),
         *flowstate_api.routes(namespaces),
     ]

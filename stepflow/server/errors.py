@@ -57,7 +57,7 @@ STATUSES: Mapping[str, tuple[int, Code]] = MappingProxyType(
     {
         "aborted": (409, "aborted"),
         "already_exists": (409, "already_exists"),
-        "failed_precondition": (422, "failed_precondition"),
+        "failed_precondition": (409, "failed_precondition"),
         "invalid_argument": (400, "invalid_argument"),
         "not_found": (404, "not_found"),
         "permission_denied": (403, "permission_denied"),

@@ -14,6 +14,7 @@ import uvicorn
 from stepflow.errors import StepflowError
 
 GRACE_S = 30  # for requests, or calls, that are under way when the process is asked to stop
+HEAD_BYTES = 384 << 10  # of a request but its body: what the longest query of the OpenAPI document needs
 KEEP_ALIVE_S = 120  # longer than clients keep an idle connection (Go: 90 s): a POST on one that is being closed is lost
 
 
@@ -29,6 +30,7 @@ def config_of(
         log_config=None,
         access_log=False,
         server_header=False,
+        h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEEP_ALIVE_S,
         ssl_certfile=None if certificate is None else str(certificate),

@@ -9,12 +9,15 @@ import threading
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import cache
+from typing import Any
 
 import uvicorn
 
 from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.port.store import Driver
+from stepflow.model.flow import Flow
 from stepflow.server import app
+from stepflow.server.serving import HEAD_BYTES
 from stepflow.server.tokens import Token, TokenTable, digest
 
 LIMIT_S = 60
@@ -30,7 +33,14 @@ class Socket:
         # The loop does this for sockets of its own; without it each answer waits for 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.place = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(self._answer, lifespan="off", interface="asgi3", log_config=None, access_log=False)
+        config = uvicorn.Config(
+            self._answer,
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+        )
         server = uvicorn.Server(config)
         threading.Thread(target=self.loop.run_until_complete, args=(server.serve([self._socket]),), daemon=True).start()
 
@@ -46,7 +56,7 @@ _tokens = itertools.count(1)
 class Served:
     """Serves a store until `close`."""
 
-    def __init__(self, store: str | Driver, scopes: Sequence[str] = ()) -> None:
+    def __init__(self, store: str | Driver, scopes: Sequence[str] = (), flows: Sequence[Flow[Any, Any]] = ()) -> None:
         """With `scopes` there are tokens: `url_of(scope)` has the secret of the one of this scope, which is named after it."""
         self._at, self._token = the_socket(), f"t{next(_tokens)}"
         self.place, self.token = self._at.place, self._token
@@ -54,7 +64,7 @@ class Served:
         self.driver = HttpDriver(self.url)
         self._secrets = {scope: f"{self._token}-{scope}" for scope in scopes}
         table = [Token(scope, digest(secret), scope) for scope, secret in self._secrets.items()]
-        self._application = app(store, tokens=TokenTable(table) if table else None)
+        self._application = app(store, tokens=TokenTable(table) if table else None, flows=flows)
         self._stack = AsyncExitStack()
         for secret in (self._token, *self._secrets.values()):
             self._at.apps[secret] = self._application

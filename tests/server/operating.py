@@ -56,7 +56,7 @@ FLOWS = (order_flow, nightly_flow, doubled)
 
 @cache
 def described() -> dict[str, Any]:
-    return json.loads(json.dumps(document(OPERATIONS)))
+    return json.loads(json.dumps(document(OPERATIONS, FLOWS)))
 
 
 @cache

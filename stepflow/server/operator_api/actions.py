@@ -12,15 +12,22 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from stepflow.engine.client.run import AsyncRun
 from stepflow.errors import CodecError, StepflowError, UnknownFlow
 from stepflow.model.flow import Flow
+from stepflow.model.json_schema import json_schema
 from stepflow.model.lifecycle import Status
-from stepflow.model.limits import Limit
+from stepflow.model.limits import LONGEST_KEY, Limit
+from stepflow.model.schema_check import problem_of
 from stepflow.server.namespaces import ServedEngine
-from stepflow.server.operator_api.filters import Pairs, When
-from stepflow.server.operator_api.operation import Body, Operation, OperatorCall, Text
+from stepflow.server.operator_api.filters import OwnPairs, When
+from stepflow.server.operator_api.operation import Body, EventName, Operation, OperatorCall, Text, not_reserved
 from stepflow.server.operator_api.runs import Rev
 from stepflow.steps.suggest import suggest
 
+PRINTABLE = r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$"  # as `str.isprintable` says
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class UnfitInput(CodecError):
+    """The input of a start does not fit its flow, as the document says."""
 
 
 class OneRun(Body, frozen=True, kw_only=True):
@@ -36,17 +43,17 @@ class OneRun(Body, frozen=True, kw_only=True):
 class LimitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A limit that all runs with this `key` share: how many are held at a time, or how many start within any `per` seconds."""
 
-    key: Annotated[str, Meta(min_length=1, max_length=200)]
+    key: Annotated[str, Meta(min_length=1, max_length=LONGEST_KEY, extra_json_schema={"pattern": PRINTABLE})]
     concurrency: Count | None = None
     rate: Count | None = None
     per: Annotated[float, Meta(ge=0.001, le=31 * 86_400)] = 1.0
 
+    def __post_init__(self) -> None:
+        self.limit()  # ValueError: it limits nothing, or nobody could read its key
+
     def limit(self) -> Limit:
-        """The limit. Raises StepflowError for one that cannot be meant."""
-        try:
-            return Limit(self.key, self.concurrency, rate=self.rate, per=self.per)
-        except ValueError as error:
-            raise StepflowError(f"limits: {error}") from None
+        """The limit."""
+        return Limit(self.key, self.concurrency, rate=self.rate, per=self.per)
 
 
 class StartBody(Body, frozen=True, kw_only=True):
@@ -55,12 +62,15 @@ class StartBody(Body, frozen=True, kw_only=True):
     flow: Text
     input: Annotated[Any, Meta(description="What the flow takes, as JSON.")] = None
     id: Annotated[Text | None, Meta(description="Default: a new UUID.")] = None
-    labels: Pairs = field(default_factory=dict)
+    labels: OwnPairs = field(default_factory=dict)
     at: Annotated[When | None, Meta(description="The earliest time of its first step.")] = None
     priority: Annotated[int, Meta(ge=-(2**31) + 1, le=2**31 - 1)] = 0
     limits: Annotated[list[LimitBody], Meta(max_length=10)] = field(default_factory=list)
     dedup_key: Text | None = None
     dedup_window: Annotated[float, Meta(ge=0.001, le=366 * 86_400, description="Seconds.")] = 300.0
+
+    def __post_init__(self) -> None:
+        not_reserved(*self.labels)
 
     def target(self) -> str:
         """The run, if its id is given."""
@@ -74,9 +84,12 @@ class StartBody(Body, frozen=True, kw_only=True):
 class PublishBody(OneRun, frozen=True, kw_only=True):
     """An event for a run. The same `event` and `event_id` twice is stored once."""
 
-    event: Text
+    event: EventName
     payload: Any = None
     event_id: Text | None = None
+
+    def __post_init__(self) -> None:
+        not_reserved(self.event)
 
     def arguments(self) -> dict[str, Any]:
         """The event without its payload."""
@@ -147,11 +160,24 @@ async def start_run(call: OperatorCall) -> RunChanged:
     """Start a run of a flow that the server knows."""
     body: StartBody = call.body
     flow = known_flow(call.engine, body.flow)
+    given = _input(flow, body.input)
     run = await call.engine.start(
-        flow, typed(flow, body.input), id=body.id, labels=body.labels, at=body.at, priority=body.priority,
+        flow, given, id=body.id, labels=body.labels, at=body.at, priority=body.priority,
         limits=[one.limit() for one in body.limits], dedup_key=body.dedup_key, dedup_window=body.dedup_window,
     )  # fmt: skip
     return await _changed(run)
+
+
+def _input(flow: Flow[Any, Any], value: Any) -> Any:
+    """The input of a start. Raises UnfitInput, also for what the codec would take, but not the document: the text of a number as one."""
+    try:
+        given = typed(flow, value)
+    except CodecError as error:
+        raise UnfitInput(str(error)) from None
+    schema = json_schema(flow.codec.type)
+    if schema and (why := problem_of(value, schema, schema, strict=True)):
+        raise UnfitInput(f"the input does not fit flow {flow.name!r}: {why}")
+    return given
 
 
 async def publish_event(call: OperatorCall) -> RunChanged:
@@ -250,7 +276,7 @@ resume_run = _on_run("resume_run", "Let a paused run go on.", AsyncRun.resume)
 
 def _operation(path: str, call: Callable[[OperatorCall], Awaitable[Any]], body: type[Body] = OneRun) -> Operation:
     return Operation(
-        path=path, scope="operate", kind="run", call=call, answer=RunChanged, body=body, refusals=(404, 409, 422)
+        path=path, scope="operate", kind="run", call=call, answer=RunChanged, body=body, refusals=(404, 409)
     )
 
 

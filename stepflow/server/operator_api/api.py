@@ -13,7 +13,7 @@ from stepflow.drivers.port.notes import NoteKind
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import moment
 from stepflow.engine.instrument.request_trace import in_trace_of
-from stepflow.errors import PauseRequested, RunEnded, RunExists, StepflowError, StoreError, UnknownFlow
+from stepflow.errors import RunExists, StepflowError, StoreError, UnknownFlow
 from stepflow.model.state import State
 from stepflow.server import audit
 from stepflow.server.audit import AuditLog
@@ -128,15 +128,15 @@ def _result(answer: Any, target: str) -> dict[str, Any]:
 
 
 def told(error: Exception) -> Refusal:
-    """What a caller is told of an error: as `refusal_of`, but a call that is understood and cannot be done is a 409 or a 422."""
+    """What a caller is told of an error: as `refusal_of`, but a call that is understood and cannot be done is a 409."""
     match error:
+        case actions.UnfitInput():
+            return Refusal(400, "invalid_argument", str(error))
         case UnknownFlow():
             return Refusal(404, "not_found", str(error))
         case RunExists():
             return Refusal(409, "already_exists", str(error))
-        case RunEnded() | PauseRequested():
-            return Refusal(409, "failed_precondition", str(error))
     refusal = refusal_of(error)
     if refusal.status == 400 and isinstance(error, StepflowError) and not isinstance(error, StoreError):
-        return Refusal(422, "failed_precondition", refusal.message)
+        return Refusal(409, "failed_precondition", refusal.message)
     return refusal

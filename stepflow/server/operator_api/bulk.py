@@ -14,7 +14,7 @@ from stepflow.engine.client.bulk import Affected
 from stepflow.engine.client.filters import RunFilter
 from stepflow.server.operator_api.actions import known_flow
 from stepflow.server.operator_api.filters import FilterBody
-from stepflow.server.operator_api.operation import Body, Operation, OperatorCall, Text
+from stepflow.server.operator_api.operation import Body, EventName, Operation, OperatorCall, Text, not_reserved
 from stepflow.wire.json_form import to_json_value
 
 SHOWN = 1000  # ids of an answer
@@ -46,9 +46,13 @@ class ManyRuns(Body, frozen=True, kw_only=True):
 class PublishToMany(ManyRuns, frozen=True, kw_only=True):
     """An event for each run. With an `event_id` a call that was interrupted can be repeated."""
 
-    event: Text
+    event: EventName
     payload: Any = None
     event_id: Text | None = None
+
+    def __post_init__(self) -> None:
+        ManyRuns.__post_init__(self)
+        not_reserved(self.event)
 
     def arguments(self) -> dict[str, Any]:
         """The event without its payload, and the runs."""
@@ -151,7 +155,7 @@ resume_runs = _on_runs("resume_runs", "Let paused runs go on.", AsyncEngine.resu
 
 def _operation(path: str, call: Callable[..., Awaitable[Any]], body: type[ManyRuns] = ManyRuns) -> Operation:
     return Operation(
-        path=path, scope="operate", kind="runs", call=call, answer=AffectedRuns, body=body, admin_for=ManyRuns.changes, refusals=(404, 409, 422)
+        path=path, scope="operate", kind="runs", call=call, answer=AffectedRuns, body=body, admin_for=ManyRuns.changes, refusals=(404, 409)
     )  # fmt: skip
 
 

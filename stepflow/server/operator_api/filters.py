@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field, structs
 
 from stepflow.engine.client.filters import RunFilter
-from stepflow.server.operator_api.operation import InNamespace, Text
+from stepflow.server.operator_api.operation import InNamespace, OwnText, Text
 
 StatusName = Literal[
     "queued", "running", "sleeping", "waiting", "parked", "paused", "blocked", "completed", "failed", "cancelled"
 ]
 When = Annotated[datetime, Meta(tz=True, description="A time with its offset, ISO 8601.")]
 Label = Annotated[str, Meta(min_length=2, max_length=2000, pattern=r"^[^=\u0000]+=[^\u0000]*$")]
-Pairs = dict[Text, Annotated[str, Meta(max_length=2000, pattern=r"^[^\u0000]*$")]]
+Labels = Annotated[list[Label], Meta(max_length=8)]
+LabelValue = Annotated[str, Meta(max_length=2000, pattern=r"^[^\u0000]*$")]
+Pairs = dict[Text, LabelValue]
+OwnPairs = dict[OwnText, LabelValue]
 
 
 class FilterQuery(InNamespace, frozen=True, kw_only=True):
@@ -27,9 +30,7 @@ class FilterQuery(InNamespace, frozen=True, kw_only=True):
         default_factory=list
     )
     open: Annotated[bool | None, Meta(description="true: those that have not ended, false: those that have.")] = None
-    label: Annotated[list[Label], Meta(description="KEY=VALUE; with several, all must match.")] = field(
-        default_factory=list
-    )
+    label: Annotated[Labels, Meta(description="KEY=VALUE; with several, all must match.")] = field(default_factory=list)
     id_prefix: Text | None = None
     created_since: When | None = None
     created_until: When | None = None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
 import msgspec
 
+from stepflow.errors import CodecError
+from stepflow.model.flow import Flow
+from stepflow.model.json_schema import json_schema
 from stepflow.server.errors import REMEDIES
+from stepflow.server.operator_api.actions import LimitBody, StartBody
 from stepflow.server.operator_api.operation import Kind, NoBody, Operation
 from stepflow.server.operator_api.request import JSON, Schema, properties_of
 
@@ -31,10 +36,9 @@ REASONS = {
     403: "The token does not allow that, or the host or the site of the caller is not allowed.",
     404: "There is no such run, schedule or page, the server does not know the flow, or no flow can have this name.",
     408: "The body did not come in time.",
-    409: "It cannot be done any more, or was moved on meanwhile: read it again.",
+    409: "It is understood, and what is stored does not allow it (any more): the message tells why, and what to do.",
     413: "The body, or a value in it, is too large.",
     415: "The body is not sent as JSON.",
-    422: "It is understood, and cannot be done; the message tells why, and what to do.",
     429: "Too many wrong tokens came from this address.",
     500: "The server failed; its log has more.",
     503: "The store cannot be used, or the server is shutting down.",
@@ -48,6 +52,19 @@ TRACE = {
     "tracestate": ("What systems of tracing keep beside it; ignored without `traceparent`.", "vendor=value"),
 }
 """Headers of calls that change something: what they say, and an example."""
+_FIRST, _NEXT = r"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|-]", r"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]"
+_LONGEST_S = 86_399_999_913_600
+FORMS: dict[str, Schema] = {
+    "decimal": {"pattern": r"^-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]{1,3})?$"},
+    "base85": {"pattern": rf"^({_FIRST}{_NEXT}{{4}})*({_FIRST}{_NEXT}{{1,4}})?$"},
+    "seconds": {
+        "anyOf": [
+            {"type": "number", "minimum": -_LONGEST_S, "maximum": _LONGEST_S},
+            {"type": "string", "pattern": r"^-?[0-9]{1,13}(\.[0-9]{1,6})?$"},
+        ]
+    },
+}
+"""What a JSON schema leaves to the names of our formats."""
 ALWAYS, WITH_BODY = (400, 401, 403, 429, 500, 503, 507), (408, 413, 415)
 PROBLEM: Schema = {
     "title": "Problem",
@@ -58,8 +75,8 @@ PROBLEM: Schema = {
 }
 
 
-def document(operations: Sequence[Operation]) -> Schema:
-    """The document."""
+def document(operations: Sequence[Operation], flows: Iterable[Flow[Any, Any]] = ()) -> Schema:
+    """The document of a server that knows these flows: it has the inputs with which they start."""
     bodies = [one.body for one in operations if one.body is not NoBody]
     answers = [one.answer for one in operations]
     kinds = list(dict.fromkeys([*bodies, *answers]))
@@ -69,6 +86,10 @@ def document(operations: Sequence[Operation]) -> Schema:
     for body in bodies:
         if body.one_of:
             components[body.__name__]["oneOf"] = [{"required": [name]} for name in body.one_of]
+    components[LimitBody.__name__]["anyOf"] = [
+        {"required": [name], "properties": {name: {"type": "integer"}}} for name in ("concurrency", "rate")
+    ]
+    _add_inputs(components, {flow.name: flow for flow in flows})
     references = dict(zip(kinds, found, strict=True))
     paths: dict[str, Schema] = {}
     for one in operations:
@@ -86,6 +107,50 @@ def document(operations: Sequence[Operation]) -> Schema:
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _add_inputs(components: dict[str, Schema], flows: Mapping[str, Flow[Any, Any]]) -> None:
+    """Say which input each flow takes, in the body that starts a run; their definitions become components."""
+    choices: list[Schema] = []
+    for name, flow in sorted(flows.items()):
+        schema: Schema = dict(json_schema(flow.codec.type) or {})
+        parts: Mapping[str, Schema] = schema.pop("$defs", {})
+        names = {part: _free(f"{name}.{part}", components) for part in parts}
+        components |= {names[part]: _renamed(one, names) for part, one in parts.items()}
+        wanted = ["flow"] if _takes_null(flow) else ["flow", "input"]
+        choices.append({"properties": {"flow": {"const": name}, "input": _renamed(schema, names)}, "required": wanted})
+    if choices:
+        components[StartBody.__name__]["anyOf"] = choices
+
+
+def _free(name: str, taken: Iterable[str]) -> str:
+    """A name of a component that is not taken."""
+    made = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    while made in taken:
+        made += "_"
+    return made
+
+
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    """The schema with references to components instead of its own definitions, and with what our formats mean."""
+    if isinstance(schema, list):
+        return [_renamed(one, names) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        key: REFERENCE.format(name=names[value.removeprefix("#/$defs/")]) if key == "$ref" else _renamed(value, names)
+        for key, value in schema.items()
+    }
+    return found | FORMS.get(str(found.get("format")), {})
+
+
+def _takes_null(flow: Flow[Any, Any]) -> bool:
+    """Whether an input that is left out is one."""
+    try:
+        flow.codec.decode("null")
+    except CodecError:
+        return False
+    return True
 
 
 def _operation(one: Operation, references: dict[Any, Schema]) -> Schema:

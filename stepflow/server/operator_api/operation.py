@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from attrs import Factory, frozen
 from msgspec import UNSET, Meta, Struct
 
+from stepflow.model.checks import EVENT_BYTES
+from stepflow.model.family import RESERVED
 from stepflow.server.namespaces import ServedEngine
 from stepflow.server.tokens import Scope
 
 Kind = Literal["run", "runs", "flow", "schedule", "store"]
-LONGEST_CURSOR = 32_000  # characters, of the 65,536 that a server takes for all of a request but its body
+LONGEST_CURSOR = 32_000  # characters, of the 65,536 that most servers take for all of a request but its body
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\u0000]+$")]
+OWN: dict[str, Any] = {"pattern": rf"^(?!{re.escape(RESERVED)})[^\u0000]+$"}  # `not_reserved` refuses others in words
+OwnText = Annotated[str, Meta(min_length=1, max_length=512, extra_json_schema=OWN)]
+"""The name of a label that a caller gives."""
+EventName = Annotated[str, Meta(min_length=1, max_length=EVENT_BYTES, extra_json_schema=OWN)]
+"""At most so many bytes, too."""
 Cursor = Annotated[str, Meta(min_length=1, max_length=LONGEST_CURSOR, pattern=r"^[A-Za-z0-9_\-]+$")]
 Namespace = Annotated[str, Meta(max_length=100, pattern=r"^([A-Za-z0-9][A-Za-z0-9._\-]*)?$")]
+
+
+def not_reserved(*names: str) -> None:
+    """Raise ValueError for a name that only the library gives, or that has NUL, as OWN says."""
+    for name in names:
+        if name.startswith(RESERVED):
+            raise ValueError(f"{name!r:.80}: names that begin with {RESERVED!r} are stepflow's: use another name")
+        if "\0" in name:
+            raise ValueError(f"{name!r:.80}: give a text without NUL")
 
 
 class InNamespace(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

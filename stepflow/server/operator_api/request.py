@@ -77,6 +77,8 @@ async def read_body(request: Request, kind: type[B]) -> B:
     raw = await body_of(request)
     try:
         given = json.loads(raw, parse_constant=_no_number)
+        if b"\\ud" in raw.lower():
+            json.dumps(given, ensure_ascii=False).encode()  # UnicodeEncodeError: half of a character pair
     except (ValueError, RecursionError) as error:
         raise Refusal(400, "invalid_argument", f"the body is no JSON: {error}") from None
     return cast(B, checked(_with_whole_numbers(given, *_described(kind)), kind, "body"))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from functools import cache
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stepflow.model.flow import Flow
 from stepflow.server.operator_api.api import NOTHING, OPERATIONS, OperatorApi, told
 from stepflow.server.operator_api.openapi import BASE, document
 from stepflow.server.operator_api.operation import NoBody, Operation
@@ -18,11 +19,11 @@ from stepflow.server.operator_api.request import JSON, query_of, read_body
 from stepflow.wire.json_form import to_json_value
 
 
-def routes(api: OperatorApi) -> list[Route]:
-    """A route for each operation, below `/api/v1`."""
+def routes(api: OperatorApi, flows: Sequence[Flow[Any, Any]]) -> list[Route]:
+    """A route for each operation, below `/api/v1`; the document has the inputs of these flows."""
 
     async def describe(_request: Request) -> Response:
-        return Response(described(), media_type=JSON)
+        return Response(described(tuple(flows)), media_type=JSON)
 
     made = [
         Route(BASE + one.path, _answering(api, one), methods=[one.method], include_in_schema=False)
@@ -31,10 +32,10 @@ def routes(api: OperatorApi) -> list[Route]:
     return [*made, Route(f"{BASE}/openapi.json", describe, methods=["GET"])]
 
 
-@cache
-def described() -> bytes:
-    """The document: made once in a process, and only if it is asked for, as that takes longer than an application without it."""
-    return json.dumps(document(OPERATIONS)).encode()
+@lru_cache(maxsize=8)
+def described(flows: tuple[Flow[Any, Any], ...]) -> bytes:
+    """The document for these flows: made once in a process, and only if it is asked for, as that takes longer than an application without it."""
+    return json.dumps(document(OPERATIONS, flows)).encode()
 
 
 def _answering(api: OperatorApi, operation: Operation) -> Callable[[Request], Awaitable[Response]]:

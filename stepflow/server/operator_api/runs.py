@@ -215,7 +215,7 @@ OPERATIONS = (
         path="/run/explain", scope="read", kind="run", call=explain_run, answer=Explanation, query=RunIdQuery, refusals=(404,)
     ),
     Operation(
-        path="/run/history", scope="read", kind="run", call=get_history, answer=HistoryPage, query=HistoryOfRun, refusals=(404, 422)
+        path="/run/history", scope="read", kind="run", call=get_history, answer=HistoryPage, query=HistoryOfRun, refusals=(404, 409)
     ),
     Operation(
         path="/run/journal", scope="read", kind="run", call=get_journal, answer=JournalPage, query=JournalOfRun, refusals=(404,)

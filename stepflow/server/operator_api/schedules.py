@@ -114,7 +114,7 @@ def _operation(
     path: str, call: Callable[..., Awaitable[Any]], scope: Scope = "operate", body: type[Body] = OneSchedule
 ) -> Operation:
     return Operation(
-        path=path, scope=scope, kind="schedule", call=call, answer=ScheduleChanged, body=body, refusals=(404, 409, 422)
+        path=path, scope=scope, kind="schedule", call=call, answer=ScheduleChanged, body=body, refusals=(404, 409)
     )
 
 

@@ -18,7 +18,7 @@ from stepflow.engine.client.info import RunInfo
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import Limit, LimitUsage, dump
 from stepflow.model.own_flows import OWN_FLOWS
-from stepflow.server.operator_api.filters import Label, labels_of
+from stepflow.server.operator_api.filters import Labels, labels_of
 from stepflow.server.operator_api.operation import (
     CountingQuery,
     Cursor,
@@ -36,7 +36,7 @@ MOST_TEXTS = 100  # sets of limits
 class TallyQueryParameters(InNamespace, frozen=True, kw_only=True):
     """Of which runs."""
 
-    label: Annotated[list[Label], Meta(description="KEY=VALUE; only runs that have all of them.")] = field(
+    label: Annotated[Labels, Meta(description="KEY=VALUE; only runs that have all of them.")] = field(
         default_factory=list
     )
 

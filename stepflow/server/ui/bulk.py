@@ -92,7 +92,7 @@ async def act(view: View, form: FormData) -> str:
         view.engine.changes.notify,
     )
     if one.phase == "refused":
-        raise Refusal(422, "failed_precondition", one.message)
+        raise Refusal(409, "failed_precondition", one.message)
     return view.url("/bulk/change", id=one.id)
 
 

@@ -44,7 +44,7 @@ PATHS = frozenset(
 )
 """Where the cookie of a browser counts."""
 
-CAN_BE_MENDED = (400, 404, 409, 413, 422)  # by other values in the form
+CAN_BE_MENDED = (400, 404, 409, 413)  # by other values in the form
 ENDED = "the login has ended: load this page again"
 Endpoint = Callable[[Request], Awaitable[Response]]
 
