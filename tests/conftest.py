@@ -35,13 +35,15 @@ def use_memory() -> None:
 
 
 def keep_bytecode() -> None:
-    """Let the processes of the tests share compiled code, also where none may lie beside the source.
+    """Let this process and those of the tests share compiled code, also where none may lie beside the source.
 
-    Without it most of the time of a short process is that of the compiler.
+    Without it most of the time of a short process is that of the compiler, and each process of the tests spends as long as on
+    a hundred of them on the assertions that pytest rewrites.
     """
-    if sys.dont_write_bytecode and "PYTHONPYCACHEPREFIX" not in os.environ:
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "stepflow-tests-bytecode")
+        sys.dont_write_bytecode, sys.pycache_prefix = False, os.environ["PYTHONPYCACHEPREFIX"]
 
 
 def encodable(value: Any) -> Any:
