@@ -55,6 +55,8 @@ async def execute(
         tried, unfinished = await _attempts(row, journal)
     if at_most_once:
         await journal.perform(Note(key, "intent", step.name, "null"))
+        if host.cancel and not journal.cancelled:  # it came while that was recorded: the call has not begun
+            await _cancel(journal, key, step.name)
     while True:
         tried += 1
         raised, value = await journal.perform(
@@ -187,7 +189,9 @@ async def patched(journal: Journal, key: str) -> Any:
     """Whether new code runs: in runs that come here for the first time, not in those that came by before it was there."""
     journal.enter("patched", key)
     if key in journal.left:
-        journal.take("patched", key)
+        row = journal.take("patched", key)
+        if row is not None and row.kind == CANCELLED:
+            await begin(journal, key, row)
         return True
     if journal.unread():
         return False

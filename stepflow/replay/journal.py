@@ -319,6 +319,18 @@ def optional_after(rows: Iterable[Row], key: str) -> tuple[Row, ...]:
     return tuple(row._replace(kind=row.kind.removesuffix(OPTIONAL) + OPTIONAL) for row in later)
 
 
+def cancelled_in_last(rows: Sequence[Row]) -> Row | None:
+    """In place of the row of the last call: the call raises Cancelled, although its value, which the row keeps, is recorded.
+
+    None if a call has raised Cancelled, or none is recorded.
+    """
+    calls = [row for row in rows if row.kind != ONCE and not row.kind.endswith(OPTIONAL)]
+    if not calls or any(row.kind.partition(MARK)[0] == CANCELLED for row in calls):
+        return None
+    _kind, mark, path = calls[-1].kind.partition(MARK)
+    return calls[-1]._replace(kind=f"{CANCELLED}{mark}{path}", failed=True)
+
+
 def is_key(key: object) -> bool:
     """Whether this can be the key of a call."""
     return isinstance(key, str) and key != "" and "\0" not in key and _fits(key)

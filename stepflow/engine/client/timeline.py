@@ -213,7 +213,7 @@ def _second(at: int) -> str:
 def _told(row: JournalRow) -> tuple[str, int]:
     """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
     kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
-    if kind == CANCELLED:
+    if kind == CANCELLED and text == "null":
         return "", 1
     if text[:1] == SEALED:
         return UNOPENED, 1

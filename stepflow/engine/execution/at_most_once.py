@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Generator
 from typing import Any
 
 from attrs import define, field
@@ -91,6 +92,13 @@ class AtMostOnceAttempt(GeneratorAttempt):
     _resolution: Resolution | None = field(init=False, default=None)  # of the call whose outcome was unknown
     _returned: bool = field(init=False, default=False)  # the last failure was found after the call had returned
 
+    def _intended(self, task: Task) -> Generator[Member, Any, bool]:
+        """Record the intent of such a call. True if a cancel came meanwhile: the run has ended, and the call does not begin."""
+        yield self._intent(task)
+        if self.cancel:
+            yield self._end("cancelled")
+        return self.cancel
+
     def _intent(self, task: Task) -> Append:
         """What to commit before such a call."""
         member = intent(self.fence, task.step)
@@ -131,6 +139,10 @@ class AtMostOnceAttempt(GeneratorAttempt):
         if not self.at_most_once:
             return self._failed(refusal)
         return block(self.fence, self.current.step, self.unfinished + 1, _lost_value(refusal))
+
+    @abstractmethod
+    def _end(self, status: str, error: str = "") -> Member:
+        """The commit of an end."""
 
     @abstractmethod
     def _failed(self, error: BaseException) -> Member:

@@ -48,6 +48,10 @@ class _RolledBack(Exception):
         self.error = error
 
 
+class _Unheard(Exception):
+    """A cancel came too late for the function to hear of it: nothing of the attempt is kept."""
+
+
 class _Blocked(Exception):
     """The run is blocked: nothing of the attempt is kept."""
 
@@ -79,8 +83,13 @@ class AtomicAttempt(WorkflowAttempt):
             return found.release
         except _RolledBack as failed:
             return await self._rolled_back(failed.error)
+        except _Unheard:
+            return await self._cancelled_late()
         except Refused as refusal:
             if isinstance(refusal.error, CancelRequested):
+                self.cancel = True
+                if self.ended == "completed":
+                    return await self._cancelled_late()
                 self._restore()
                 return await self._end("cancelled")
             raise refusal.error from None
@@ -147,6 +156,23 @@ class AtomicAttempt(WorkflowAttempt):
             raise _Blocked(release)
         self.tx = None
         return self._collected, release
+
+    async def _unheard(self) -> Release | None:
+        """The same, and what this attempt wrote is rolled back."""
+        if self.tx is None:
+            return await super()._unheard()
+        if self.journal.cancelled:
+            return None
+        raise _Unheard
+
+    async def _cancelled_late(self) -> Release | None:
+        """The function is called again without what this attempt recorded: the first call that was rolled back raises Cancelled, else the last one."""
+        rolled_back = bool(self._collected.journal)
+        self._restore()
+        found = None
+        if self.rows:
+            found = self._called_again() if rolled_back else await super()._unheard()
+        return found or await self._end("cancelled")
 
     async def _failed(self, error: BaseException) -> Release | None:
         if self.tx is not None and self.workflow.atomic == "rollback":

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Record
-from stepflow.drivers.port.journal import JournalRow
+from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import EndedQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.checks import checked_flow, checked_new_id
@@ -92,6 +92,11 @@ class ChildCalls:
             for run_id, record in zip(there, records, strict=True):
                 if conflict := _conflict(record, left.pop(run_id), effect, self.store.same_input):
                     return RunExists(conflict)
+
+    def recorded(self, run_id: str) -> Sequence[JournalRow]:
+        """What the calls of a run have recorded."""
+        (rows,) = self.store.read(JournalQuery((run_id,)))
+        return rows
 
     def first_message(self, wanted: FirstMessage) -> Message | None:
         """The first message of a topic that fits, and that is still kept."""

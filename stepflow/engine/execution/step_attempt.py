@@ -88,8 +88,8 @@ class StepAttempt(TransactedSteps):
             if not plain:
                 if task.event and not self._published(task) and not self._overdue(task):
                     return (yield from self._wait(task))
-                if task.at_most_once and not self.at_most_once:
-                    yield self._intent(task)
+                if task.at_most_once and not self.at_most_once and (yield from self._intended(task)):
+                    return None
             try:
                 if plain:
                     call.fn, call.args = task.call, (self.exchange,)
@@ -334,12 +334,11 @@ class StepAttempt(TransactedSteps):
         return self.exchange
 
     def _failed(self, error: BaseException) -> Member:
-        policy, transition = self.flow.options.retry, self.transition
+        policy, transition, now = self.flow.options.retry, self.transition, self.clock.now()
         self.failure, self.error = error, outcomes.describe(error, self.current.step)
         attempt = int(transition.annotations.get(ATTEMPT, "1"))
         if policy is None or not policy.allows(attempt, error):
             return self._end("failed", self.error)
-        now = self.clock.now()
         due = now + microseconds(policy.delay_s(attempt, self.state.id))
         again = outcomes.tried_again(transition, attempt + 1, self.error, self._unfinished, now)
         return self._commit(again, None, self._later(due))
@@ -355,9 +354,9 @@ class StepAttempt(TransactedSteps):
         """In place of a commit that ends the run: the same one, but the run ends as cancelled."""
         step, self.ended = self._step, "cancelled"
         step.transition = outcomes.final(step.transition, "cancelled", step.transition.annotations.get(ERROR, ""))
-        if not isinstance(refused, Commit):
-            return step
-        return step.commit()._replace(consume=refused.consume, forget=refused.forget)
+        if isinstance(refused, Commit):
+            return step.commit()._replace(consume=refused.consume, forget=refused.forget)
+        return step
 
     def _ended(self, failure: BaseException) -> Generator[Member, Any, Release | None]:
         """End the run at once: as cancelled if that was requested, else as failed."""

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import define, evolve
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
-from stepflow.drivers.port.step import Step
+from stepflow.drivers.port.step import Member, Step
 from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds
 from stepflow.engine.execution import at_most_once, run_log
@@ -49,7 +49,7 @@ from stepflow.model.state import (
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.effects import Suspension
 from stepflow.replay.ending import wrong_end, wrong_failure, wrong_return
-from stepflow.replay.journal import Journal, optional_after
+from stepflow.replay.journal import Journal, cancelled_in_last, optional_after
 from stepflow.replay.results import UnknownOutcome
 
 
@@ -122,6 +122,9 @@ class WorkflowAttempt(WorkflowThreads):
             raise raised
         if (wrong := wrong_end(journal, raised, asyncio.CancelledError)) is not None:
             return self._blocked(wrong)
+        returned = raised is None and suspension is None
+        if self.cancel and (returned or journal.renewed is not None) and (unheard := await self._unheard()) is not None:
+            return unheard
         if journal.renewed is not None:
             return await self._renew(journal.renewed)
         if suspension is not None and not journal.over:
@@ -242,8 +245,31 @@ class WorkflowAttempt(WorkflowThreads):
         try:
             await self.commit(step)
         except CancelRequested:
+            self.cancel = True
+            if status == "completed" and (unheard := await self._unheard()) is not None:
+                return unheard
             return await self._end("cancelled", error)
         return None
+
+    async def _unheard(self) -> Release | None:
+        """Of a function that ended without a call in which it could hear of a cancel: its last call raises Cancelled when it is called again.
+
+        None if it has heard of it, or has made no call.
+        """
+        rows = await self.committer.call(self.children.recorded, self.state.id)
+        if (mark := cancelled_in_last(rows)) is None or self.journal.cancelled:
+            return None
+        mark = mark._replace(seq=0, epoch=0, at=0)
+        commit: Member = self._append((mark,))
+        if self.may_have_children and CHILDREN not in self.transition.annotations:  # the row may be the one that tells
+            noted = Transition(self.flow.name, {**self.transition.annotations, CHILDREN: "1"})
+            commit = self.moved(noted)._replace(journal=(mark,))
+        self.committed(await self.commit(commit))
+        return self._called_again()
+
+    def _called_again(self) -> Release:
+        self.ended, self.error = "", ""
+        return Release(self.fence, self.clock.now(), crashes=0, unfinished=0)
 
     def _blocked(self, error: BaseException) -> Release:
         self.failure = error
