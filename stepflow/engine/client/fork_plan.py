@@ -30,7 +30,7 @@ from stepflow.model.state import (
     Transition,
 )
 from stepflow.replay.branches import MARK
-from stepflow.replay.journal import OPTIONAL, UNFINISHED, optional_after
+from stepflow.replay.journal import CANCELLED, OPTIONAL, UNFINISHED, optional_after
 
 KEPT = (POSITION, STYLE, TOPICS)
 RANDOM = ("random_uuid7", "random_uint64", "now")
@@ -76,12 +76,11 @@ def _split(transition: Transition, rows: Sequence[JournalRow]) -> tuple[tuple[Jo
     """The rows that a workflow had at a revision, and those that came later: it was at the calls that its position names."""
     if transition.status == "failed":
         return tuple(rows), ()
-    keys = {at.partition(":")[2] for at in json.loads(transition.annotations.get(POSITION, "[]"))}
+    keys = _keys(transition)
     if not keys:
         return (), tuple(rows)
-    at = [row for row in rows if row.key in keys]
     waits = WAITING in transition.annotations
-    first = min([row.seq for row in at], default=1 << 62)
+    first = min([row.seq for row in _of_calls(rows, keys)], default=1 << 62)
 
     def had(row: JournalRow) -> bool:
         if row.seq < first:
@@ -94,17 +93,35 @@ def _split(transition: Transition, rows: Sequence[JournalRow]) -> tuple[tuple[Jo
     return tuple(row for row in rows if had(row)), tuple(row for row in rows if not had(row))
 
 
+def _keys(transition: Transition) -> set[str]:
+    """The keys of the calls at which a workflow stands."""
+    return {at.partition(":")[2] for at in json.loads(transition.annotations.get(POSITION, "[]"))}
+
+
+def _of_calls(rows: Sequence[JournalRow], keys: set[str]) -> list[JournalRow]:
+    """The rows of the calls with these keys: of a call for several items, such as `wf.map`, those of the items, and the one of its end, if it has one."""
+    own = {row.key: row.kind.partition(MARK)[0].removesuffix(OPTIONAL) for row in rows if row.key in keys}
+    several = {key for key in keys if own.get(key, "map") in ("map", CANCELLED)}
+    return [row for row in rows if row.key in own or _of_item(row.key) in several]
+
+
+def _of_item(key: str) -> str | None:
+    """The key of the call for several items that made the call with this key, if one did."""
+    of, bracket, number = key.rpartition("[")
+    return of if bracket and number.endswith("]") and number[:-1].isdecimal() else None
+
+
 def before_call(state: State, rows: Sequence[JournalRow], key: str) -> ForkPoint:
     """The target before the call of a workflow that has this key."""
-    call = next((row for row in rows if row.key == key), None)
-    if call is None:
+    first = min([row.seq for row in _of_calls(rows, {key})], default=1 << 62)
+    if first == 1 << 62 and key not in _keys(state.transition):  # a wait for a child is recorded when that has ended
         known = ", ".join(repr(row.key) for row in rows[-5:]) or "none"
         raise NotFound(
             f"run {state.id!r} has recorded no call {key!r}: name one of its journal, the last ones are {known}"
         )
     notes = {name: note for name, note in state.transition.annotations.items() if name in (STYLE, TOPICS)}
-    rest = tuple(row for row in rows if row.seq >= call.seq)
-    return ForkPoint(state, Transition(state.transition.to, notes), tuple(r for r in rows if r.seq < call.seq), rest)
+    kept, rest = (tuple(row for row in rows if (row.seq < first) is before) for before in (True, False))
+    return ForkPoint(state, Transition(state.transition.to, notes), kept, rest)
 
 
 def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None, created: str) -> ForkPoint | None:
