@@ -289,7 +289,7 @@ class AsyncEngine(AsyncFlowEngine):
         handled = []
         for signum in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError, RuntimeError):  # not the main thread: its owner calls `quit`
-                session.lifetime.loop.add_signal_handler(signum, session.worker.quit)
+                session.lifetime.loop.add_signal_handler(signum, session.quit)
                 handled.append(signum)
         try:
             async with session.at_work():
@@ -301,7 +301,7 @@ class AsyncEngine(AsyncFlowEngine):
 
     def quit(self) -> None:
         """Let `run_forever` release what it holds and return; call it on the engine's loop."""
-        self._session.worker.quit()
+        self._session.quit()
 
     def worker(self) -> AbstractAsyncContextManager[None]:
         """`async with engine.worker():` advances runs in the background meanwhile, at the latest until the engine is closed."""

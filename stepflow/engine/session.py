@@ -83,7 +83,7 @@ class Session:
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any, Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
-        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep, keep_ids)
+        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep, keep_ids, self._in_thread)
 
     async def open(self) -> None:
         """Connect, and make the parts in the order of their use; raises the StoreErrors of the driver."""
@@ -192,6 +192,7 @@ class Session:
 
     async def _close(self, grace_s: float) -> None:
         self.lifetime.begin_closing()
+        self.store.hurry(ending=True)
         try:
             await self._store_time.stop()
             await self.feed.close()
@@ -214,15 +215,24 @@ class Session:
         """Call a function that may block; under virtual time here."""
         return fn(*args) if self.clock.virtual else await self._pool.submit(fn, *args)
 
+    def _in_thread(self, fn: Callable[[], T]) -> Awaitable[T]:
+        """Call a function that may block for long in a thread."""
+        return self._pool.submit_to_threads(fn)
+
     @contextmanager
     def limited(self, limit_s: float) -> Iterator[None]:
         """Let the worker quit after so many seconds, unless the block is left before."""
-        timer = self.lifetime.loop.call_later(limit_s, self.worker.quit)
+        timer = self.lifetime.loop.call_later(limit_s, self.quit)
         try:
             with self.executor.in_threads():  # a step that outlasts the grace must not keep the caller
                 yield
         finally:
             timer.cancel()
+
+    def quit(self) -> None:
+        """Let the work end; from then on a store that does not answer is waited for once, and not by each part that ends."""
+        self.store.hurry(ending=True)
+        self.worker.quit()
 
     async def next_due(self) -> int | None:
         """When the next run of a registered flow or the next schedule is due, microseconds UTC."""
@@ -257,6 +267,7 @@ class Session:
                     self.lifetime.work_ended()
                 else:
                     await undisturbed(self._rest())
+                self.store.hurry(ending=self.lifetime.closing)
 
     def _accompany(self) -> None:
         self._pruning = asyncio.create_task(self.pruner.run())
@@ -271,6 +282,7 @@ class Session:
 
     async def _rest(self) -> None:
         self.lifetime.work_ends()
+        self.store.hurry(ending=True)
         try:
             await self.worker.stop(GRACE_S)
             pruning, looking, self._pruning, self._looking = self._pruning, self._looking, None, None
@@ -301,7 +313,7 @@ class Session:
         if self._background is None:
             return
         (work, task), self._background = self._background, None
-        self.worker.quit()
+        self.quit()
         try:
             await asyncio.wait([task])
         finally:

@@ -24,6 +24,7 @@ class Proxy:
         self._socket.listen()
         self._needle = b""
         self._refusing = self._then_refuse = False
+        self._held: list[socket.socket] | None = None  # connections that nothing answers, from `hold` to `let_go`
         self._servers: list[socket.socket] = []
         self._muted: set[socket.socket] = set()
         self.cuts = 0
@@ -40,12 +41,36 @@ class Proxy:
             with suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
 
+    def hold(self) -> None:
+        """Answer no connection that there is, and none that is made from now on."""
+        self._held = []
+        self.mute()
+
+    def let_go(self) -> None:
+        """New connections are served again."""
+        for client in self._held or ():
+            client.close()
+        self._held = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether connections that are made now get no answer."""
+        return self._held is not None
+
+    @property
+    def held(self) -> int:
+        """How many connections were made since `hold`."""
+        return len(self._held or ())
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _address = self._socket.accept()
             except OSError:
                 return
+            if self._held is not None:
+                self._held.append(client)
+                continue
             if self._refusing:
                 client.close()
                 continue
@@ -88,6 +113,7 @@ class Proxy:
                 end.close()
 
     def close(self) -> None:
+        self.let_go()
         self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._socket.close()
         shutil.rmtree(self.folder)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stepflow import Engine, named
 from stepflow.drivers.postgres import PostgresDriver, change_listener, connection, owners
 from stepflow.drivers.postgres.connection import ANSWER_S, Silent
 from stepflow.drivers.postgres.connector import Connection, Connector
@@ -34,7 +36,7 @@ def url(server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store behind the proxy; what is urgent waits for SHORT_S only."""
     for module in (change_listener, connection, owners):
         monkeypatch.setattr(module, "URGENT_ANSWER_S", SHORT_S)
-    return server.url().replace(server.uri.partition("host=")[2], str(proxy.folder), 1)
+    return server.url(connect_timeout=2).replace(server.uri.partition("host=")[2], str(proxy.folder), 1)
 
 
 @pytest.fixture
@@ -109,3 +111,62 @@ def test_a_server_that_stays_silent_is_an_error(store: Any) -> None:
         runner.run(ask, answer_s=SHORT_S)
     with pytest.raises(OutcomeUnknown, match="read the runs again"):
         runner.run(ask, lambda _connection: None, answer_s=SHORT_S)
+
+
+def test_a_session_that_ends_waits_once_for_a_server_that_takes_no_connections(store: Any, proxy: Proxy) -> None:
+    """What an engine does at its end would else wait for each connection anew, and the stop take the sum."""
+    make(store, creation("a"))
+    proxy.hold()
+    store.hurry(ending=True)
+    for _part in range(5):
+        with pytest.raises(Unavailable):
+            store.load(["a"])
+    assert proxy.held <= 2  # one for the calls, one of the thread that listens
+
+
+def test_a_session_whose_work_ended_waits_again(store: Any, proxy: Proxy) -> None:
+    make(store, creation("a"))
+    proxy.hold()
+    store.hurry(ending=True)
+    with pytest.raises(Unavailable):
+        store.load(["a"])
+    store.hurry(ending=False)
+    proxy.let_go()
+    assert record(store, "a").state.id == "a"
+
+
+def test_a_session_that_ends_reaches_a_server_that_answers(store: Any, proxy: Proxy) -> None:
+    make(store, creation("a"))
+    proxy.mute()
+    store.hurry(ending=True)
+    assert record(store, "a").state.id == "a"
+
+
+def test_a_worker_that_is_stopped_while_connections_hang_does_not_wait_for_each_part_anew(
+    url: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread waits for the connection that it is making; what comes after that is refused."""
+    begun, go, waited, usual = threading.Event(), threading.Event(), Counter[str](), Connector.connect_once
+
+    def step() -> None:
+        begun.set()
+        go.wait(ANSWER_S)
+
+    def connect_once(connector: Connector) -> Connection:
+        waited[threading.current_thread().name] += proxy.holds
+        return usual(connector)
+
+    def stop_while_connections_hang() -> None:
+        with Engine(url) as engine:
+            engine.register(flow := named("q").do("a", step).do("b", step).compile())
+            engine.start(flow)
+            with engine.worker():
+                assert begun.wait(ANSWER_S)
+                proxy.hold()
+                go.set()
+
+    monkeypatch.setattr(Connector, "connect_once", connect_once)
+    with pytest.raises(Unavailable):
+        stop_while_connections_hang()
+    del waited["stepflow-postgres-listen"]  # which goes on until the session closes, and keeps nothing waiting
+    assert all(times <= 2 for times in waited.values()), waited

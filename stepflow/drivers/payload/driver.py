@@ -151,6 +151,10 @@ class PayloadStore(Store):
         """A transaction of the inner store; what is committed with it is sealed."""
         return PayloadTransaction(self._inside.begin(awaited=awaited), self._pipeline)
 
+    def hurry(self, *, ending: bool) -> None:
+        """Forwarded."""
+        self._inside.hurry(ending=ending)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """Forwarded."""
         return self._inside.wait_for_change(token, timeout_s)

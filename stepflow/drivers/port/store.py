@@ -296,6 +296,12 @@ class Store(ABC):
         kind = "async functions" if awaited else "functions"
         raise StoreError(f"this store has no transactions for {kind}: leave the transaction out, or use another store")
 
+    def hurry(self, *, ending: bool) -> None:  # noqa: B027 - a store of this machine waits for no network
+        """While `ending`, all waits for a store that does not answer take a few seconds together: what asks after the first one is refused.
+
+        From any thread; never blocks. For a store whose answers come over a network.
+        """
+
     @abstractmethod
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """Return a new token when another session changed the store since `token` was given, or the same after the timeout."""

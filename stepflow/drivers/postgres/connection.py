@@ -22,6 +22,12 @@ class Network:
 
     closing: Event = field(factory=Event)
     breaks: int = 0  # how often a connection broke
+    ending: bool = False  # the work that the session is for ends soon
+    lost: bool = False  # no connection could be made in time since then
+
+    def hurry(self, *, ending: bool) -> None:
+        """Whether one silence of the network is enough to give it up."""
+        self.ending, self.lost = ending, ending and self.lost
 
 
 class Silent(psycopg.OperationalError):

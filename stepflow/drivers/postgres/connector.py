@@ -14,11 +14,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from stepflow.drivers.port.fork import on_fork
-from stepflow.drivers.postgres.connection import LONG_ANSWER_S, URGENT_ANSWER_S, Network, PostgresConnection
+from stepflow.drivers.postgres.connection import LONG_ANSWER_S, URGENT_ANSWER_S, Network, PostgresConnection, Silent
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.route import Route
 from stepflow.drivers.postgres.url import ServerTarget
-from stepflow.errors import StoreError
+from stepflow.errors import StoreError, Unavailable
 
 Connection = PostgresConnection
 
@@ -27,6 +27,7 @@ PAUSES_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)  #
 POOLER_PAUSES_S = (
     0.5,
 ) * 30  # then, behind a pooler: PgBouncer refuses clients for 15 s after a failed login on the server
+LAST_WAIT_S = 5.0  # the pauses of a session that ends
 OLDEST = 130000
 DEFAULTS = {
     "application_name": "stepflow",
@@ -105,6 +106,7 @@ class Connector:
     def connect_once(self) -> Connection:
         """One try; raises psycopg.Error, and StoreError where the URL and the pooler disagree."""
         connection = self._plain()
+        connection.answer_s = URGENT_ANSWER_S
         try:
             if not self._route.known:
                 self._explore(connection)
@@ -113,6 +115,7 @@ class Connector:
         except BaseException:
             connection.close()
             raise
+        del connection.answer_s
         if self.pooled:
             connection.prepare_threshold = None
         return connection
@@ -136,7 +139,6 @@ class Connector:
 
     def _explore(self, connection: Connection) -> None:
         """Find out, once, what is between this session and the server."""
-        connection.answer_s = URGENT_ANSWER_S
         self._route.explore(connection, self._plain, asked=self.place.pooled is not True)
         if self._route.per_transaction and self.place.pooled is False:
             self._route.known = False
@@ -152,7 +154,6 @@ class Connector:
             )
         if self.pooled and not self.direct:
             self._tell_missing(connection)
-        del connection.answer_s
 
     def _tell_missing(self, connection: Connection) -> None:
         """Log the settings that cannot be made behind this pooler: they would reach the sessions of others."""
@@ -189,13 +190,20 @@ class Connector:
         return connection
 
     def connect(self) -> Connection:
-        """A connection, waited for as long as a restart of the server takes. Raises Unavailable."""
-        timeouts = 0
-        for pause in PAUSES_S if self.direct else PAUSES_S + POOLER_PAUSES_S:
+        """A connection, waited for as long as a restart of the server takes. Raises Unavailable, at once if the network is lost."""
+        network, timeouts, waited_s = self.network, 0, 0.0
+        for pause in (*PAUSES_S, 0.0) if self.direct else (*PAUSES_S, *POOLER_PAUSES_S, 0.0):
+            if network.lost:
+                break
             try:
                 return self.connect_once()
             except psycopg.Error as error:
-                timeouts += isinstance(error, psycopg.errors.ConnectionTimeout)
-                if timeouts >= TIMEOUTS or self.closing.wait(pause):
+                timeouts += isinstance(error, psycopg.errors.ConnectionTimeout | Silent)
+                waited_s += pause
+                network.lost = network.ending and (timeouts > 0 or pause == 0.0 or waited_s >= LAST_WAIT_S)
+                if network.lost or timeouts >= TIMEOUTS or pause == 0.0 or self.closing.wait(pause):
                     raise translate(error, self.place.url) from error
-        return self.first()
+        raise Unavailable(
+            f"{self.place.url}: the server could not be reached since this session was asked to end; what it holds goes back when"
+            " others notice its end"
+        )

@@ -252,5 +252,9 @@ class PostgresStore(Store):
     def begin(self, *, awaited: bool = False) -> UserTransaction:
         return PostgresTransaction(self._users, self._runner, self._commits, self._watch.writing, awaited)
 
+    def hurry(self, *, ending: bool) -> None:
+        for pool in (self._runner.pool, self._users):
+            pool.network.hurry(ending=ending)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._watch.wait(token, timeout_s)

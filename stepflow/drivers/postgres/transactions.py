@@ -54,7 +54,7 @@ class Pool:
     """At most `most` connections, made when needed; the one used last is taken first. A thread may take one at a time."""
 
     def __init__(self, connector: Connector, most: int) -> None:
-        self._connector, self._most = connector, most
+        self._connector, self._most, self.network = connector, most, connector.network
         self._free: list[Connection] = []
         self._made = 0
         self._returned = Condition()
@@ -122,7 +122,7 @@ class Pool:
 
     def hurry(self) -> None:
         """Wait at most URGENT_ANSWER_S for any answer on the connections that there are."""
-        self._connector.network.breaks += 1
+        self.network.breaks += 1
 
     def forget(self) -> None:
         """Close the free connections: the server was probably restarted, and they are broken too."""
@@ -180,8 +180,9 @@ class TransactionRunner:
 
     def pauses(self) -> Iterator[float]:
         """Makes the pauses of one transaction, one per step; it ends when there shall be no further try."""
+        network = self.pool.network
         for pause_s in pauses(self._chance, RETRIES_S if self._connector.direct else POOLER_RETRIES_S):
-            if self._wait(pause_s):
+            if network.lost or self._wait(pause_s):
                 return
             yield pause_s
 

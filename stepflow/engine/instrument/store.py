@@ -163,6 +163,10 @@ class MeasuredStore(Store):
         """Forwarded."""
         return self._inside.begin(awaited=awaited)
 
+    def hurry(self, *, ending: bool) -> None:
+        """Forwarded."""
+        self._inside.hurry(ending=ending)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """Forwarded."""
         return self._inside.wait_for_change(token, timeout_s)
