@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from types import EllipsisType, TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from attrs import frozen
 
@@ -147,11 +147,23 @@ class AsyncEngine(AsyncFlowEngine):
         if session.lifetime.is_open:
             session.notifier.schedule_at(0)
 
+    @overload
+    async def schedule(
+        self, id: str, flow: Flow[None, Out], input: None = None, *, cron: str | None = None, every: timedelta | None = None,
+        tz: str = "UTC", overlap: Literal["skip", "queue", "cancel"] = "skip", catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0, tx: Any = None,
+    ) -> AsyncSchedule[Out]: ...  # fmt: skip
+    @overload
+    async def schedule(
+        self, id: str, flow: Flow[In, Out], input: In, *, cron: str | None = None, every: timedelta | None = None,
+        tz: str = "UTC", overlap: Literal["skip", "queue", "cancel"] = "skip", catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0), labels: Mapping[str, str] | None = None, priority: int = 0, tx: Any = None,
+    ) -> AsyncSchedule[Out]: ...  # fmt: skip
     async def schedule(
         self,
         id: str,  # noqa: A002
-        flow: Flow[In, Out],
-        input: In | None = None,  # noqa: A002
+        flow: Flow[Any, Out],
+        input: Any = None,  # noqa: A002
         *,
         cron: str | None = None,
         every: timedelta | None = None,

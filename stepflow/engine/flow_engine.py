@@ -27,9 +27,9 @@ from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.filters import Page, RunFilter, checked_filter, checked_order, of_flow
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner
+from stepflow.engine.client.start import DEDUP_WINDOW, StartOptions, StartPlanner, pruned_text
 from stepflow.engine.client.topics import KEEP, planned_message
-from stepflow.engine.clock import moment, utc_text, uuid7
+from stepflow.engine.clock import uuid7
 from stepflow.engine.states.api import AsyncVerbs, VerbParts
 from stepflow.errors import Duplicate, RunExists, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, checked_limit
@@ -58,10 +58,22 @@ class AsyncFlowEngine(AsyncVerbs):
     def __init__(self, parts: EngineParts) -> None:
         super().__init__(parts)
 
+    @overload
+    async def start(
+        self, flow: Flow[None, Out], exchange: None = None, *, id: str | None = None, labels: Mapping[str, str] | None = None,
+        at: datetime | None = None, priority: int = 0, limits: Limit | Iterable[Limit] = (), dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW, tx: Any = None,
+    ) -> AsyncRun[Out]: ...  # fmt: skip
+    @overload
+    async def start(
+        self, flow: Flow[In, Out], exchange: In, *, id: str | None = None, labels: Mapping[str, str] | None = None,
+        at: datetime | None = None, priority: int = 0, limits: Limit | Iterable[Limit] = (), dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW, tx: Any = None,
+    ) -> AsyncRun[Out]: ...  # fmt: skip
     async def start(
         self,
-        flow: Flow[In, Out],
-        exchange: In | None = None,
+        flow: Flow[Any, Out],
+        exchange: Any = None,
         *,
         id: str | None = None,  # noqa: A002
         labels: Mapping[str, str] | None = None,
@@ -103,7 +115,7 @@ class AsyncFlowEngine(AsyncVerbs):
     async def start_many(
         self,
         flow: Flow[In, Out],
-        runs: Iterable[tuple[str | None, In | None]],
+        runs: Iterable[tuple[str | None, In]],
         *,
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
@@ -362,7 +374,7 @@ class AsyncFlowEngine(AsyncVerbs):
         self._parts.lifetime.check_open()
         return await self._parts.client.tally(checked_labels(labels))
 
-    def _planned(self, flow: Flow[In, Out], exchange: In | None, options: StartOptions) -> Commit:
+    def _planned(self, flow: Flow[Any, Any], exchange: Any, options: StartOptions) -> Commit:
         self._parts.lifetime.check_open()
         return StartPlanner(flow, options, self._parts.clock).plan(options.id, exchange)
 
@@ -370,7 +382,7 @@ class AsyncFlowEngine(AsyncVerbs):
         """The run of a start; `found` is how a run of this id was created before, if there is one."""
         run, created = self._handle(commit.writes[0].state.id, flow), commit.writes[0].created
         if isinstance(found, PrunedId):
-            raise RunExists(_pruned(found, self._parts.clock.now()), run)
+            raise RunExists(pruned_text(found, self._parts.clock.now()), run)
         if (
             found is not None
             and created is not None
@@ -385,16 +397,3 @@ class AsyncFlowEngine(AsyncVerbs):
         parts = self._parts
         parts.lifetime.check_open()
         return AsyncRun(parts.client, parts.clock, parts.driver.url, parts.flows, run_id, flow)
-
-
-def _pruned(gone: PrunedId, now: int) -> str:
-    """Why an id cannot be started although there is no run."""
-    instead = "use another id, or start it later"
-    if gone.is_over(now):
-        kept = f"its id was kept until {utc_text(moment(gone.until))} (keep_ids=), and is not freed inside of a caller's transaction"
-        instead = "start it without tx=, or after the next pruning"
-    elif gone.until:
-        kept = f"its id is kept until {utc_text(moment(gone.until))} (keep_ids=)"
-    else:
-        kept = "its records are being deleted: `stepflow prune` completes that"
-    return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; {instead}"

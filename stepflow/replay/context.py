@@ -95,11 +95,21 @@ class Context(ContextBase):
         """
         return self._run(self._map(key, fn, items, width, fail_after, first, awaits=False))  # type: ignore[no-any-return]
 
+    @overload
+    def start_child(
+        self, key: str, flow: Flow[None, Out], input: None = None, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None, priority: int = 0,
+    ) -> ChildHandle[Out]: ...  # fmt: skip
+    @overload
+    def start_child(
+        self, key: str, flow: Flow[In, Out], input: In, *, on_parent_end: Literal["cancel", "leave"] = "cancel",
+        labels: Mapping[str, str] | None = None, priority: int = 0,
+    ) -> ChildHandle[Out]: ...  # fmt: skip
     def start_child(
         self,
         key: str,
-        flow: Flow[In, Out],
-        input: In | None = None,  # noqa: A002
+        flow: Flow[Any, Out],
+        input: Any = None,  # noqa: A002
         *,
         on_parent_end: Literal["cancel", "leave"] = "cancel",
         labels: Mapping[str, str] | None = None,

@@ -235,7 +235,7 @@ def _method(face: Face, node: Function, overloaded: set[str]) -> str:
         raise AssertionError(f"{face.twin}.{node.name} is decorated: write it by hand in {face.base}")
     if node.args.kwarg is not None:
         raise AssertionError(f"{face.twin}.{node.name} takes anything by keyword: name its parameters")
-    mark = "  # type: ignore[arg-type]  # the overloads decide" if node.name in overloaded else ""
+    mark = "  # type: ignore[arg-type, unused-ignore]  # the overloads decide" if node.name in overloaded else ""
     call = f"self.{face.inner}.{node.name}({_arguments(node.args)})"
     body = []
     if is_stream:

@@ -23,6 +23,7 @@ from stepflow import (
     RetryPolicy,
     Run,
     RunKey,
+    Schedule,
     Terminal,
     TimedOut,
     Workflow,
@@ -126,6 +127,16 @@ def alone(wf: Context) -> int:
     return 1
 
 
+@workflow("optional/v1")
+def optional(wf: Context, inp: Signup | None) -> int:
+    return 0 if inp is None else len(inp.name)
+
+
+@workflow("defaulted/v1")
+async def defaulted(wf: AsyncContext, width: int = 8) -> int:
+    return width
+
+
 chain = named("chain/v1", Customer).do("a", print).compile()
 
 
@@ -136,6 +147,8 @@ def parent(wf: Context) -> int:
     assert_type(wf.result("b", child), Customer)
     assert_type(wf.result("c", wf.start_child("c", alone)), int)
     assert_type(wf.result("e", wf.start_child("d", chain, Customer(1))), Customer)
+    assert_type(wf.start_child("g", optional), ChildHandle[int])
+    assert_type(wf.start_child("h", optional, Signup("a")), ChildHandle[int])
     children = wf.start_children("f", signup, [Signup("a")])
     assert_type(children, list[ChildHandle[Customer]])
     assert_type(wf.results("g", children), list[Ok[Customer] | Failed])
@@ -178,6 +191,15 @@ def sync_program(engine: Engine) -> None:
     assert_type(run.result(), Customer)
     assert_type(engine.get(signup, "x"), Run[Customer])
     assert_type(engine.start(alone).result(), int)
+    assert_type(engine.start(alone, None, id="a").result(), int)
+    assert_type(engine.start(optional), Run[int])
+    assert_type(engine.start(optional, None), Run[int])
+    assert_type(engine.start(optional, Signup("a")), Run[int])
+    assert_type(engine.start(defaulted), Run[int])
+    assert_type(engine.start_many(optional, [("a", None), (None, Signup("a"))]), list[Run[int]])
+    assert_type(engine.start_many(alone, [("a", None)]), list[Run[int]])
+    assert_type(engine.schedule("s", alone, cron="@daily"), Schedule[int])
+    assert_type(engine.schedule("s", optional, cron="@daily"), Schedule[int])
     assert_type(engine.start_many(service, [(None, Signup("a"))]), list[Run[int]])
 
 

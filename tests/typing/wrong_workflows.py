@@ -50,18 +50,19 @@ def signup(wf: Context, inp: Signup) -> int:
     wf.timer("1s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.sleep_until("h", 5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     wf.set_labels("l", {"a": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
-    wf.start_child("c", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    wf.start_child("c", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    wf.start_child("c", signup)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     child = wf.start_child("d", signup, Signup("a"))
     w: str = wf.result("r", child)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.start_children("e", signup, [3])  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
-    wf.start_child("f", signup, Signup("a"), on_parent_end="stay")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    wf.start_child("f", signup, Signup("a"), on_parent_end="stay")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     wf.result("g", signup)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     ends: list[Ok[str] | Failed] = wf.results("h", [child])  # type: ignore[list-item]  # pyright: ignore[reportAssignmentType]
     made: list[Ok[str] | Failed] = wf.map("n", create, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     topic: str = wf.wait_for_topic("i", "rates", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     wf.first_of("q", wf.event("n", str), 3)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
     first: First[str] = wf.first_of("s", child, wf.timer(1))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
-    wf.start_child("j", service, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    wf.start_child("j", service, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     wf.execute("k", signup, inp)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(x, y, z, v, w, ends, made, topic, first)
     return 1
@@ -100,7 +101,7 @@ async def asignup(wf: AsyncContext, inp: Signup) -> int:
     made: list[Ok[str] | Failed] = await wf.map("n", acreate, ["a"])  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     await wf.transaction("t", book, 3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
     z: First[str] = await wf.first_of("o", wf.event("n", int), wf.timer(1))  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
-    await wf.start_child("i", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    await wf.start_child("i", signup, 3)  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     child = await wf.start_child("j", asignup, Signup("a"))
     w: str = await wf.result("k", child)  # type: ignore[arg-type]  # pyright: ignore[reportAssignmentType]
     await wf.start_children("l", aservice, [Other()])  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
@@ -117,12 +118,12 @@ workflow("x", retry=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgume
 
 
 def program(engine: Engine) -> None:
-    engine.start(signup, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    engine.start(signup, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     run = engine.start(signup, Signup("a"))
-    engine.start(service, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
-    engine.start(aservice, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    engine.start(service, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
+    engine.start(aservice, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     engine.start_many(service, [("a", Other())])  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
-    engine.schedule("s", signup, Other(), cron="@daily")  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    engine.schedule("s", signup, Other(), cron="@daily")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     v: str = engine.get(aservice, "x").result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
     print(v)
     z: Other = run.result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
@@ -130,8 +131,8 @@ def program(engine: Engine) -> None:
 
 
 async def aprogram(engine: AsyncEngine) -> None:
-    await engine.start(asignup, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    await engine.start(asignup, Other())  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     run = await engine.start(aservice, Signup("a"))
     z: Other = await run.result()  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    await engine.schedule("s", asignup, Other(), cron="@daily")  # type: ignore[misc]  # pyright: ignore[reportArgumentType]
+    await engine.schedule("s", asignup, Other(), cron="@daily")  # type: ignore[misc]  # pyright: ignore[reportArgumentType, reportCallIssue]
     print(z)

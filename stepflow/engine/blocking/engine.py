@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from stepflow.engine.async_engine import Idle
 from stepflow.engine.blocking.engine_base import EngineBase
@@ -33,11 +33,45 @@ class Engine(EngineBase):
     It may be used from any thread but its own event loop's, in the process that opened it.
     """
 
+    @overload
+    def schedule(
+        self,
+        id: str,
+        flow: Flow[None, Out],
+        input: None = None,
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        tz: str = "UTC",
+        overlap: Literal["skip", "queue", "cancel"] = "skip",
+        catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0),
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+        tx: Any = None,
+    ) -> Schedule[Out]: ...
+    @overload
     def schedule(
         self,
         id: str,
         flow: Flow[In, Out],
-        input: In | None = None,
+        input: In,
+        *,
+        cron: str | None = None,
+        every: timedelta | None = None,
+        tz: str = "UTC",
+        overlap: Literal["skip", "queue", "cancel"] = "skip",
+        catch_up: timedelta = timedelta(0),
+        jitter: timedelta = timedelta(0),
+        labels: Mapping[str, str] | None = None,
+        priority: int = 0,
+        tx: Any = None,
+    ) -> Schedule[Out]: ...
+    def schedule(
+        self,
+        id: str,
+        flow: Flow[Any, Out],
+        input: Any = None,
         *,
         cron: str | None = None,
         every: timedelta | None = None,
@@ -76,7 +110,7 @@ class Engine(EngineBase):
                 ),
             ),
             self._call,
-        )
+        )  # type: ignore[arg-type, unused-ignore]  # the overloads decide
 
     def get_schedule(self, id: str) -> Schedule[Any]:
         """A handle on a schedule by its id; no I/O."""

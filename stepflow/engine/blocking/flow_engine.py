@@ -26,10 +26,40 @@ Out = TypeVar("Out")
 class FlowEngine(FlowEngineBase):
     """The engine that a flow function receives; Engine has the same methods."""
 
+    @overload
+    def start(
+        self,
+        flow: Flow[None, Out],
+        exchange: None = None,
+        *,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        limits: Limit | Iterable[Limit] = (),
+        dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW,
+        tx: Any = None,
+    ) -> Run[Out]: ...
+    @overload
     def start(
         self,
         flow: Flow[In, Out],
-        exchange: In | None = None,
+        exchange: In,
+        *,
+        id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+        priority: int = 0,
+        limits: Limit | Iterable[Limit] = (),
+        dedup_key: str | None = None,
+        dedup_window: timedelta | float = DEDUP_WINDOW,
+        tx: Any = None,
+    ) -> Run[Out]: ...
+    def start(
+        self,
+        flow: Flow[Any, Out],
+        exchange: Any = None,
         *,
         id: str | None = None,
         labels: Mapping[str, str] | None = None,
@@ -66,12 +96,12 @@ class FlowEngine(FlowEngineBase):
                     tx=tx,
                 ),
             )
-        )
+        )  # type: ignore[arg-type, unused-ignore]  # the overloads decide
 
     def start_many(
         self,
         flow: Flow[In, Out],
-        runs: Iterable[tuple[str | None, In | None]],
+        runs: Iterable[tuple[str | None, In]],
         *,
         labels: Mapping[str, str] | None = None,
         at: datetime | None = None,
@@ -96,7 +126,7 @@ class FlowEngine(FlowEngineBase):
     def get(self, flow: Flow[Any, Out], id: str) -> Run[Out]: ...
     def get(self, flow: Flow[Any, Any] | str, id: str | None = None) -> Run[Any]:
         """A handle on a run by its id, `get("order-42")`, or typed, `get(order_flow, "order-42")`; no I/O."""
-        return self._blocking_run(self._verbs.get(flow, id))  # type: ignore[arg-type]  # the overloads decide
+        return self._blocking_run(self._verbs.get(flow, id))  # type: ignore[arg-type, unused-ignore]  # the overloads decide
 
     def runs(
         self,

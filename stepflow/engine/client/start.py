@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.drivers.port.commit import Commit, DedupKey
+from stepflow.drivers.port.pruning import PrunedId
 from stepflow.engine.checks import (  # fmt: skip
     checked_at,
     checked_flow,
@@ -18,7 +19,7 @@ from stepflow.engine.checks import (  # fmt: skip
     checked_window,
 )
 from stepflow.engine.client.client import planned_start
-from stepflow.engine.clock import Clock, microseconds, uuid7
+from stepflow.engine.clock import Clock, microseconds, moment, utc_text, uuid7
 from stepflow.model.checks import checked_own_labels, checked_priority
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit, dump
@@ -61,3 +62,16 @@ class StartPlanner:
         due = now if self._at is None else self._at
         commit = planned_start(self._flow, exchange, checked, self._labels, due, self._priority, now, self._limits)
         return commit if self._key is None else commit._replace(dedup=DedupKey(self._key, checked, now + self._window))
+
+
+def pruned_text(gone: PrunedId, now: int) -> str:
+    """Why an id cannot be started although there is no run."""
+    instead = "use another id, or start it later"
+    if gone.is_over(now):
+        kept = f"its id was kept until {utc_text(moment(gone.until))} (keep_ids=), and is not freed inside of a caller's transaction"
+        instead = "start it without tx=, or after the next pruning"
+    elif gone.until:
+        kept = f"its id is kept until {utc_text(moment(gone.until))} (keep_ids=)"
+    else:
+        kept = "its records are being deleted: `stepflow prune` completes that"
+    return f"run {gone.id!r} ended, was pruned, and is not done again: {kept}; {instead}"
