@@ -12,6 +12,7 @@ from stepflow.cli.each import each, each_flow
 from stepflow.cli.filters import affect_many, one_choice, with_filter
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.client.explain import shell_word
 from stepflow.engine.client.filters import RunFilter
 from stepflow.engine.client.run import AsyncRun
 from stepflow.model.lifecycle import Status
@@ -90,7 +91,7 @@ def _set(
     async def one(run: AsyncRun[object]) -> str:
         await (run.pause() if paused else run.resume())
         if not paused and (info := await run.info()).status is Status.PAUSED:
-            sys.stderr.write(f"flow {info.flow!r} is paused, too: stepflow resume --flow {info.flow!r}\n")
+            sys.stderr.write(f"flow {info.flow!r} is paused, too: stepflow resume --flow {shell_word(info.flow)}\n")
         return done
 
     each_flow(

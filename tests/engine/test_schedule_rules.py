@@ -37,7 +37,7 @@ def test_a_paused_flow_is_named(engine):
     schedule = engine.schedule("s", QUICK, Order(), every=HOUR)
     engine.pause_flow(QUICK)
     go(engine, HOUR)
-    assert "flow 'quick' was paused, no worker takes its runs: `stepflow resume --flow quick`" in schedule.explain()
+    assert "flow 'quick' was paused, no worker takes its runs: `stepflow resume --flow 'quick'`" in schedule.explain()
     engine.resume_flow(QUICK)
     assert "paused" not in schedule.explain()
 

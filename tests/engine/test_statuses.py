@@ -10,6 +10,7 @@ import pytest
 
 from stepflow import AsyncEngine, RetryPolicy, Status, Steps, named
 from stepflow.drivers.port.commit import Commit, Dequeue
+from stepflow.engine.client.explain import command
 from stepflow.engine.clock import utc_text
 from tests.engine.flows import Flaky, Order, chain
 
@@ -103,6 +104,33 @@ def test_waiting_for_an_event(engine, clock, timeout):
     assert info.deadline == info.due
     assert "stepflow publish 'one'" in run.explain()
     assert engine.run_until_idle().waiting == 1
+
+
+@pytest.mark.parametrize("run_id", ["{x}", "{}", "a{", "it's", "-a", "a\nb"])
+def test_an_explanation_has_a_command_for_every_id(engine, run_id):
+    flow = named("x", Order).wait_event("ok", "approved", str, lambda _o, _p: None).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order(), id=run_id)
+    engine.run_until_idle()
+    _first, waits = run.explain(store="memory://").splitlines()
+    assert waits.endswith(f"{command('publish', 'memory://', run_id, 'approved')} PAYLOAD")
+
+
+def test_an_explanation_is_short_whatever_there_is(engine):
+    def fail(_order: Order) -> None:
+        raise ValueError("x" * 10_000)
+
+    flow = named("x", Order).wait_event("ok", "approved", str, lambda _o, _p: None).do("fail", fail).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    for number in range(100):
+        run.publish(f"other{number}", number)
+    engine.run_until_idle()
+    assert run.explain().endswith(", 80 more")
+    run.publish("approved", "yes")
+    engine.run_until_idle()
+    assert len(run.explain()) < 2_000
+    assert "… (10," in run.explain()
 
 
 @pytest.mark.parametrize("real", [False, True])

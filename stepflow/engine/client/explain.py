@@ -21,6 +21,8 @@ from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
 from stepflow.model.topic import topic_awaited
 
 SHOWN = 5  # runs named in an explanation
+MOST_TEXTS = 20  # events, topics and children that it names
+LONGEST = 500  # characters of an error
 
 
 def refusal(found: Admission, limit_usage: LimitUsage) -> str:
@@ -54,11 +56,10 @@ def explain(
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
-    command = f'stepflow {{}} {info.id!r} --store "{store}"'
     due = "" if info.due is None else utc_text(info.due)
     workers = [peer.owner for peer in owners if peer.owner.flows and peer.lock != "free"]
     if info.status is Status.PAUSED:
-        lines += _paused(info, store, command, due, flow_paused)
+        lines += _paused(info, store, due, flow_paused)
     elif kept_back:
         lines.append(f"it is due since {due}; {kept_back}")
     elif info.status is Status.QUEUED:
@@ -68,16 +69,18 @@ def explain(
     elif info.status is Status.RUNNING:
         lines.append(_held(info, store, owners, workers))
     elif info.status is Status.SLEEPING:
-        lines.append(f"it goes on at {due}" + (f", attempt {info.attempt} after {_line(info)}" if info.error else ""))
+        lines.append(
+            f"it goes on at {due}" + (f", attempt {info.attempt} after {_short_line(info)}" if info.error else "")
+        )
     elif info.status is Status.WAITING:
-        lines += _waiting(info, command, due)
+        lines += _waiting(info, store, due)
         lines += _redefined(info, flows.get(info.to))
     elif info.status is Status.PARKED:
         lines.append("it stays here until a commit moves it: engine.do(commit(transit(ctx, FLOW)))")
     elif info.status is Status.BLOCKED:
-        lines.append(_blocked(info, command, due))
+        lines.append(_blocked(info, store, due))
     elif info.status is Status.FAILED:
-        lines.append(f"{_line(info)}; once the cause is fixed: {command.format('redrive')}")
+        lines.append(f"{_short_line(info)}; once the cause is fixed: {command('redrive', store, info.id)}")
     if children:
         lines.append(f"children that are open: {named(children)}")
     if info.paused and info.status is Status.RUNNING:
@@ -99,14 +102,14 @@ def _held(info: RunInfo, store: str, owners: Sequence[Peer], workers: Sequence[O
     return f"owner {info.owner} held it and died: {how} take it over"
 
 
-def _paused(info: RunInfo, store: str, command: str, due: str, flow_paused: bool) -> list[str]:
-    resume_flow = f'stepflow resume --flow {info.flow!r} --store "{store}"'
-    resume = command.format("resume") if info.paused else resume_flow
+def _paused(info: RunInfo, store: str, due: str, flow_paused: bool) -> list[str]:
+    resume_flow = f"stepflow resume --flow {shell_word(info.flow)} {store_option(store)}"
+    resume = command("resume", store, info.id) if info.paused else resume_flow
     lines = [f"{'it' if info.paused else f'flow {info.flow!r}'} was paused, no worker takes it: {resume}"]
     if info.paused and flow_paused:
         lines.append(f"flow {info.flow!r} was paused, too: {resume_flow}")
     if info.awaits:
-        lines += _waiting(info, command, due)
+        lines += _waiting(info, store, due)
     elif info.paused and due:
         lines.append(f"then it goes on at {due}")
     return lines
@@ -151,14 +154,14 @@ _REMEDIES = {
 }
 
 
-def _blocked(info: RunInfo, command: str, due: str) -> str:
+def _blocked(info: RunInfo, store: str, due: str) -> str:
     if info.blocked is not None and info.blocked.kind == UNKNOWN_OUTCOME:
-        return f"{info.blocked}; on the command line: {command.format('resolve')} STEP [VALUE] (or --failed MESSAGE)"
+        return f"{info.blocked}; on the command line: {command('resolve', store, info.id)} STEP [VALUE] (or --failed MESSAGE)"
     kind = "definition" if info.blocked is None else info.blocked.kind
     return f"a worker released it: {info.blocked}; {_REMEDIES[kind]}; next try {due}"
 
 
-def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
+def _waiting(info: RunInfo, store: str, due: str) -> list[str]:
     lines = [f"it polls its condition, next at {due}"]
     ends = [child for name in info.awaits if (child := child_awaited(info.id, name))]
     topics = [topic for name in info.awaits if (topic := topic_awaited(name))]
@@ -167,8 +170,8 @@ def _waiting(info: RunInfo, command: str, due: str) -> list[str]:
         awaited = [f"event{'s' * (len(events) > 1)} {' or '.join(map(repr, events))}"] if events else []
         awaited += [f"a message of topic {topic!r}" for topic in topics]
         awaited += [f"the end of its child {child!r}" for child in ends]
-        how = f": {command.format('publish')} {events[0]!r} PAYLOAD" if events else ""
-        lines = [f"it waits for {' or '.join(awaited)}{how}"]
+        how = f": {command('publish', store, info.id, events[0])} PAYLOAD" if events else ""
+        lines = [f"it waits for {' or '.join(_some(awaited))}{how}"]
     if info.deadline is not None:
         lines.append(f"it times out at {utc_text(info.deadline)}")
     return lines
@@ -197,7 +200,13 @@ def unread(info: RunInfo) -> str:
 
 
 def _counted(events: Mapping[str, int]) -> str:
-    return ", ".join(repr(name) + (f" ({count})" if count > 1 else "") for name, count in sorted(events.items()))
+    some = sorted(events.items())
+    return ", ".join(_some([repr(name) + (f" ({count})" if count > 1 else "") for name, count in some]))
+
+
+def _some(texts: list[str]) -> list[str]:
+    """The first MOST_TEXTS, and how many are left out."""
+    return texts if len(texts) <= MOST_TEXTS else [*texts[:MOST_TEXTS], f"{len(texts) - MOST_TEXTS:,} more"]
 
 
 def why(info: RunInfo) -> str:
@@ -207,5 +216,36 @@ def why(info: RunInfo) -> str:
     return str(info.blocked or info.waiting_for)
 
 
+def _short_line(info: RunInfo) -> str:
+    text = _line(info)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+
+
 def _line(info: RunInfo) -> str:
     return "" if info.error is None else error_line(info.error.type, info.error.message)
+
+
+def shell_word(text: str) -> str:
+    """A text of a user as a word of a command: in single quotes, on one line; what cannot be printed as escapes, which bash and zsh read."""
+    if text.isprintable():
+        return "'" + text.replace("'", "'\"'\"'") + "'"
+    escaped = "".join(one if one.isprintable() and one not in "\\'" else _escape(one) for one in text)
+    return f"$'{escaped}'"
+
+
+def _escape(one: str) -> str:
+    return f"\\{one}" if one in "\\'" else f"\\u{ord(one):04x}" if ord(one) < 0x10000 else f"\\U{ord(one):08x}"
+
+
+def store_option(store: str) -> str:
+    """`--store "URL"`."""
+    return f"--store {shell_word(store)}" if set(store) & set('"$`\\!') else f'--store "{store}"'
+
+
+def command(verb: str, store: str, *words: str) -> str:
+    """`stepflow VERB WORD --store "URL" WORD...` with these words; a word that looks like an option stands behind `--`."""
+    first, *others = map(shell_word, words)
+    where = store_option(store)
+    if any(word.startswith("-") for word in words):
+        return " ".join(["stepflow", verb, where, "--", first, *others])
+    return " ".join(["stepflow", verb, first, where, *others])

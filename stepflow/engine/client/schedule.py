@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from stepflow.drivers.port.commit import Owner
+from stepflow.engine.client.explain import shell_word
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedules import Schedules
@@ -157,7 +158,7 @@ def explained(
         lines.append(f"the tick {utc_text(moment(record.skipped))} started no run: {record.why}")
     if flow_paused:
         lines.append(
-            f"flow {record.flow!r} was paused, no worker takes its runs: `stepflow resume --flow {record.flow}`"
+            f"flow {record.flow!r} was paused, no worker takes its runs: `stepflow resume --flow {shell_word(record.flow)}`"
         )
     if not known_here and not any(record.flow in worker.flows for worker in workers):
         known = sorted({repr(name) for worker in workers for name in worker.flows if name not in OWN_FLOWS})[:SHOWN]
