@@ -9,6 +9,7 @@ import pytest
 
 from stepflow import Engine, named
 from stepflow.server.change_signal import ChangeSignal
+from stepflow.server.tokens import Token, TokenTable, digest
 from stepflow.server.ui.live import PERIOD_S, POLL_S, REST, event, updates
 from tests.ports import free_port
 from tests.ui.browser import expect
@@ -80,6 +81,27 @@ async def test_a_stopped_signal_ends_waits():
     signal.stop()
     await waiting
     await signal.wait(signal.version, POLL_S * 1000)
+
+
+def test_a_page_whose_login_ended_with_the_server_says_so(page, console, store):
+    port, tokens = free_port(), TokenTable([Token("olga", digest("secret-of-olga"), "admin")])
+
+    def log_in():
+        page.get_by_label("Token").fill("secret-of-olga")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("html")).to_have_attribute("data-updates", "on")
+
+    with serving(store, port, tokens=tokens) as url:
+        page.goto(f"{url}/ui/runs?flow=report.v1")
+        log_in()
+    expect(page.locator("#connection")).to_be_visible()
+    with serving(store, port, tokens=tokens):
+        expect(page.locator("#ended")).to_be_visible()
+        expect(page.locator("#connection")).to_be_hidden()
+        page.get_by_role("link", name="Log in again").click()
+        log_in()
+        assert page.url.endswith("/ui/runs?flow=report.v1")
+    console.clear()
 
 
 def test_a_server_that_stops_ends_the_streams_and_open_pages_come_back(page, console, store, tmp_path):

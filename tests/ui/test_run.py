@@ -127,6 +127,23 @@ def test_a_chain_that_waits(page, shop):
     assert page.locator("tbody td:first-child").all_inner_texts() == ["order-1"]
 
 
+def test_what_a_run_has_many_of_does_not_push_the_rest_away(page, shop):
+    labels = {f"label {number:03d}": "a  b" for number in range(50)}
+    run = shop.engine.start(order_flow, {"amount": 5}, id="{x}  y", labels=labels)
+    for number in range(50):
+        run.publish(f"other{number}", number)
+    shop.engine.run_until_idle()
+    page.goto(f"{shop.url}/ui/run?id=%7Bx%7D++y")
+    assert page.get_by_role("heading", level=1).inner_text() == "Run {x}  y"
+    expect(section(page, "Why it is where it is")).to_contain_text("stepflow publish '{x}  y'")
+    expect(section(page, "Events that no wait has taken")).to_contain_text("and 30 more")
+    expect(page.get_by_text("label 019=a  b")).to_be_visible()
+    expect(page.get_by_text("label 020=a  b")).to_be_hidden()
+    page.get_by_text("30 more labels").click()
+    expect(page.get_by_text("label 049=a  b")).to_be_visible()
+    assert inaccessible(page) == []
+
+
 def test_the_exchange_can_be_unfolded_and_stays_so(page, shop):
     page.goto(f"{shop.url}/ui/run?id=order-1")
     expect(page.locator("html")).to_have_attribute("data-updates", "on")
@@ -138,6 +155,10 @@ def test_the_exchange_can_be_unfolded_and_stays_so(page, shop):
     shop.engine.run_until_idle()
     expect(page.locator(".summary .status")).to_have_text("completed")
     expect(section(page, "Result").get_by_text("9.5")).to_be_visible()  # the update did not fold it
+    assert boxes(page, ".done")[-2:] == [
+        "ship",
+        "completed",
+    ]  # one commit, whose revision has the second as its position
     assert boxes(page, ".done")[-1] == "completed"
     assert inaccessible(page) == []
 

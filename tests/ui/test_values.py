@@ -32,6 +32,12 @@ def test_texts_of_a_tree_are_escaped():
     assert re.findall("<code class=atom>(.*?)</code>", tree) == ["1", "null", "true", "{}", "[]"]
 
 
+def test_a_tree_shows_what_would_hide_text_or_turn_it_round():
+    assert "&#34;pay \\u202eecila\\u200b&#34;" in json_tree("pay \u202eecila\u200b")
+    assert "&#34;a\\u2066&#34;" in json_tree({"a\u2066": 1})
+    assert "&#34;مرحبا&#34;" in json_tree("مرحبا")
+
+
 def test_a_large_tree_is_cut_and_says_so():
     tree = json_tree({"numbers": list(range(MOST_NODES + 10)), "long": "x" * (MOST_CHARACTERS + 10)})
     assert tree.count("<li>") == MOST_NODES + 1

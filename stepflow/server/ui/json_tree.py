@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ MOST_NODES = 2_000  # that are shown; the rest can be downloaded
 MOST_CHARACTERS = 2_000  # of one text
 OPEN_DEPTH = 2  # levels that are unfolded at first
 HEX_BYTES = 4_096
+UNSEEN = re.compile("[\x80-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _ROW = 16
 
 
@@ -42,7 +44,7 @@ def json_tree(value: Any) -> Markup:
 
 def _members(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str, Any]]:
     if isinstance(item, dict):
-        return iter([(json.dumps(str(name), ensure_ascii=False), one) for name, one in item.items()])
+        return iter([(_visible(json.dumps(str(name), ensure_ascii=False)), one) for name, one in item.items()])
     return ((f"[{number}]", one) for number, one in enumerate(item))
 
 
@@ -52,11 +54,16 @@ def _size(item: dict[str, Any] | list[Any]) -> str:
 
 
 def _leaf(item: Any) -> Markup:
-    text = json.dumps(item, ensure_ascii=False)
+    text = _visible(json.dumps(item, ensure_ascii=False))
     if len(text) > MOST_CHARACTERS:
         text = f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"
     kind = "text" if isinstance(item, str) else "atom"
     return Markup("<code class={0}>{1}</code>").format(kind, text)
+
+
+def _visible(text: str) -> str:
+    """JSON with escapes for what would hide text, or show it in another order."""
+    return text if text.isascii() else UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def hex_dump(blob: bytes) -> str:

@@ -21,7 +21,7 @@ from stepflow.server.ui.run_asks import buttons_of
 from stepflow.server.ui.run_diagram import MOST_BOXES, diagram_of
 from stepflow.server.ui.view import UiPage, View
 
-CHILDREN, RECORDS = 20, 100  # that are shown
+CHILDREN, RECORDS, EVENTS = 20, 100, 20  # that are shown
 OWN_PREFIX = "stepflow."  # of the annotations that the library writes
 
 
@@ -75,7 +75,9 @@ async def show(view: View) -> Mapping[str, Any]:
         "timeline": timeline,
         "cursor": cursor,
         "children": children,
-        "events": [(event.name, shown(event.payload)) for event in record.events],
+        "events": [(event.name, shown(event.payload)) for event in record.events[:EVENTS]],
+        "more_events": len(record.events[EVENTS:]),
+        "labels": list(info.labels.items()),
     }
 
 

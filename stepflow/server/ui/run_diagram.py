@@ -49,7 +49,7 @@ def _state_now(info: RunInfo) -> str:
 
 def _plan(info: RunInfo, flow: StepFlow[object], revisions: Sequence[TimelineEntry]) -> Markup:
     picture = flow.picture(info.position)
-    done = _done(revisions)
+    done = _done(revisions) | (_last_of(picture) if picture.current == END else set())
     boxes, groups = _boxes(picture, done, info)
     arrows = [DrawnArrow(arrow.source, arrow.target, arrow.label, arrow.error) for arrow in picture.arrows]
     here = next((box.title for box in boxes if box.state in ("current", "failed")), "its end")
@@ -93,6 +93,13 @@ def _done(revisions: Sequence[TimelineEntry]) -> set[str]:
     paths = {path for one in revisions if (path := one.where.partition(":")[2])}
     done = {one.where.partition(":")[2] for one in revisions if one.where.startswith("completed:")}
     return done | {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+
+
+def _last_of(picture: Picture) -> set[str]:
+    """The path of the step before the end, if there is only one: a run ends with the commit of that step."""
+    last = {arrow.source for arrow in picture.arrows if arrow.target == END and not arrow.error}
+    paths = [box.row.scope for _edge, box, _depth in picture.walk() if box.key in last and box.row is not None]
+    return set(paths) if len(last) == 1 else set()
 
 
 def _boxes(picture: Picture, done: set[str], info: RunInfo) -> tuple[list[DrawnBox], list[DrawnGroup]]:
