@@ -43,9 +43,9 @@ class MemoryMaintenance(Maintenance):
         with self._memory.changed:
             problems = []
             for run_id, run in self._tables.runs.items():
-                if run.revisions[-1].state != run.state:
+                if run.states[-1] != run.state:
                     problems.append(f"run {run_id!r}: its State is not the newest of its history")
-            revs = [revision.state.rev for revision in self._tables.log]
+            revs = [state.rev for state in self._tables.log]
             if any(a >= b for a, b in pairwise(revs)):
                 problems.append("the history is not in ascending order of its revisions")
             return problems

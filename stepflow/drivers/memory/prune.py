@@ -39,9 +39,9 @@ def _piece(tables: MemoryTables, waiting: deque[str], before: int, most: int, ke
         run = tables.runs.get(run_id)
         if run is None or not _is_over(tables, run, before):
             continue
-        budget.rows -= len(run.revisions) + tables.attached.forget(run_id)
+        budget.rows -= len(run.states) + tables.attached.forget(run_id)
         del tables.runs[run_id]
-        revisions += len(run.revisions)
+        revisions += len(run.states)
         if keep_until:
             tables.pruned[run_id] = PrunedId(run_id, run.created.input_hash, keep_until)
         flows.append(run.created.flow)
@@ -60,6 +60,6 @@ def _clear_log(changed: Condition, tables: MemoryTables) -> None:
     with tables.clearing:
         with changed:
             log = tables.log[:]
-        kept = [revision for revision in log if tables.shows(revision)]
+        kept = [state for state in log if tables.shows(state)]
         with changed:
             tables.log[: len(log)] = kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from itertools import islice
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.memory.tables import MemoryTables
@@ -29,6 +29,7 @@ from stepflow.drivers.port.queries import (
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Answer, Query
 from stepflow.model.lifecycle import status_of
+from stepflow.model.state import State
 
 
 def answer(tables: MemoryTables, query: Query) -> Answer:
@@ -74,15 +75,23 @@ def _schedules(tables: MemoryTables, query: ScheduleQuery) -> list[ScheduleRow]:
 
 def _history(tables: MemoryTables, query: HistoryQuery) -> list[Revision]:
     run = None if query.id is None else tables.runs.get(query.id)
-    log = tables.log if query.id is None else (run.revisions if run else [])
+    log = tables.log if query.id is None else (run.states if run else [])
     end = len(log) if query.until_rev is None else _after(log, query.until_rev)
     window = range(_after(log, query.since_rev), end)
     order = reversed(window) if query.last else window
-    found = list(islice((log[i] for i in order if _matches(tables, log[i], query)), max(query.limit, 0)))
+    states = islice((log[i] for i in order if _matches(tables, log[i], query)), max(query.limit, 0))
     if query.exchange:
-        found = _bounded(found, query.max_size)
-    found = found[::-1] if query.last else found
-    return found if query.exchange else [Revision(revision.state, "") for revision in found]
+        found = _bounded(
+            [Revision(state, _exchange(tables.runs[state.id], state.rev)) for state in states], query.max_size
+        )
+    else:
+        found = [Revision(state, "") for state in states]
+    return found[::-1] if query.last else found
+
+
+def _exchange(run: MemoryRun, rev: int) -> str:
+    """The exchange text as of a revision of the run."""
+    return run.exchanges[_after(run.states, rev) - 1]
 
 
 def _bounded(found: list[Revision], max_size: int) -> list[Revision]:
@@ -95,13 +104,12 @@ def _bounded(found: list[Revision], max_size: int) -> list[Revision]:
     return found
 
 
-def _after(log: list[Revision], rev: int) -> int:
-    return bisect_right(log, rev, key=lambda revision: revision.state.rev)
+def _after(log: list[State], rev: int) -> int:
+    return bisect_right(log, rev, key=attrgetter("rev"))
 
 
-def _matches(tables: MemoryTables, revision: Revision, query: HistoryQuery) -> bool:
-    state = revision.state
-    if query.id is None and not tables.shows(revision):
+def _matches(tables: MemoryTables, state: State, query: HistoryQuery) -> bool:
+    if query.id is None and not tables.shows(state):
         return False
     if query.latest_only and tables.runs[state.id].state.rev != state.rev:
         return False

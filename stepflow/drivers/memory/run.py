@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.journal import JournalQuery, JournalRow, Progress, is_forgotten, progress_of
-from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.snapshot import EventKey
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import State
@@ -17,7 +16,11 @@ from stepflow.model.state import State
 
 @define
 class MemoryRun:
-    """Everything of one run. `events` maps names and publish ids to the event, or to None once it was consumed."""
+    """Everything of one run. `events` maps names and publish ids to the event, or to None once it was consumed.
+
+    `states` are all its revisions, `exchanges` their exchange texts: each commit would otherwise make one object more, which the
+    collector of cycles looks at.
+    """
 
     state: State
     created: Created
@@ -25,7 +28,8 @@ class MemoryRun:
     row: QueueRow | None = None
     priority: int = 0
     limits: str = ""
-    revisions: list[Revision] = field(factory=list)
+    states: list[State] = field(factory=list)
+    exchanges: list[str] = field(factory=list)
     events: dict[EventKey, Event | None] = field(factory=dict)
     delay: Delay | None = None
     journal: dict[str, JournalRow] = field(factory=dict)
@@ -69,8 +73,3 @@ class MemoryRun:
             events, journaled = tuple(self.pending()), bool(self.journal)
             return Record(self.state, self.created, self.exchange, self.row, events, self.delay, journaled)
         return Record(self.state, self.created, "", self.row)
-
-
-def own(mapping: Mapping[str, str], last: Mapping[str, str]) -> Mapping[str, str]:
-    """A copy, so that the caller's later changes do not reach the store; unchanged maps are shared."""
-    return last if mapping is last else dict(mapping)

@@ -100,9 +100,10 @@ class MemoryStore(Store):
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._memory.changed:
             self._open()
-            results = [self._tables.commit(commit, now, self._owner.id) for commit in batch]
-            if self._tables.held.get(self._owner.id):
-                self._tables.owners.setdefault(self._owner.id, self._owner)
+            tables, owner = self._tables, self._owner.id
+            results = [tables.commit(commit, now, owner) for commit in batch]
+            if tables.held.get(owner):
+                tables.owners.setdefault(owner, self._owner)
             self._touch()
             return results
 

@@ -12,7 +12,7 @@ from stepflow.drivers.memory.counters import Counters
 from stepflow.drivers.memory.delays import MemoryDelaysAndData
 from stepflow.drivers.memory.limits import MemoryLimits
 from stepflow.drivers.memory.queue import ReadyQueue
-from stepflow.drivers.memory.run import MemoryRun, own
+from stepflow.drivers.memory.run import MemoryRun
 from stepflow.drivers.port.commit import (
     Commit,
     CommitResult,
@@ -27,7 +27,6 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.delays import Delay, delay_key
 from stepflow.drivers.port.deltas import applied, is_delta
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
-from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.rules import (
     NO_EXCHANGE,
     Changes,
@@ -57,7 +56,7 @@ class MemoryTables:
         self.open: set[str] = (
             set()
         )  # ids of runs that have a queue row or may wait for an event, and of some that ended since
-        self.log: list[Revision] = []
+        self.log: list[State] = []
         self.owners: dict[str, Owner] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)  # owner -> ids of its rows
         self.queue = ReadyQueue(self.row)
@@ -107,10 +106,10 @@ class MemoryTables:
         self.open = {key for key, run in found.items() if run.row is not None or run.state.transition.events}
         return [*(found[key] for key in self.open), *self.pending.values()]
 
-    def shows(self, revision: Revision) -> bool:
+    def shows(self, state: State) -> bool:
         """Whether a revision of the log belongs to a run that was not pruned; a later run may have its id."""
-        run = self.runs.get(revision.state.id)
-        return run is not None and run.revisions[0].state.rev <= revision.state.rev
+        run = self.runs.get(state.id)
+        return run is not None and run.states[0].rev <= state.rev
 
     def limit_usage(self) -> LimitUsage:
         """What stands against limits now."""
@@ -157,7 +156,8 @@ class MemoryTables:
         """Apply one commit of the session of this owner, or answer why not."""
         done: CommitResult | None
         if type(member) is Step:
-            done = self._step(member, now)
+            if (done := self._step(member, now)) is not None:
+                return done
         elif type(member) is Append:
             done = self._append(member, now)
         else:
@@ -166,16 +166,18 @@ class MemoryTables:
 
     def _step(self, step: Step, now: int) -> tuple[int, ...] | None:
         """The fast path of a step that keeps its queue row or ends its run; None for another one, or one to be refused."""
-        run, transition, part = self.runs.get(step.id), step.transition, step.part
-        if run is None or run.row is None or run.row.epoch != step.epoch or run.state.rev != step.rev:
+        run, transition = self.runs.get(step.id), step.transition
+        if run is None or (row := run.row) is None or row.epoch != step.epoch or run.state.rev != step.rev:
             return None
-        if run.row.paused and part is None:
+        if (part := step.part) is None:
+            if row.paused:
+                return None
+        elif type(part) is not Dequeue or transition.events or (row.cancel and transition.status != "cancelled"):
             return None
-        if part is not None and (type(part) is not Dequeue or not transition.status or transition.events):
-            return None
-        if part is not None and run.row.cancel and transition.status != "cancelled":
-            return None
-        if transition.status and ends_child(step):
+        if transition.status:
+            if ends_child(step):
+                return None
+        elif part is not None:
             return None
         rev = self._revise(run, transition, step.labels, step.annotations, step.exchange, now)
         if part is not None:
@@ -275,12 +277,17 @@ class MemoryTables:
         now: int,
     ) -> int:
         run_id, _rev, _transition, last_labels, last_annotations, _then = run.state
-        rev = self.counters.head = self.counters.head + 1
-        maps = own(labels, last_labels), own(annotations, last_annotations)
-        run.state = new_tuple(State, (run_id, rev, transition, *maps, now))
+        counters = self.counters
+        counters.head = rev = counters.head + 1
+        # Copies, so that the caller's later changes do not reach the store; unchanged maps are shared.
+        if labels is not last_labels:
+            labels = dict(labels)
+        if annotations is not last_annotations:
+            annotations = dict(annotations)
+        run.state = state = new_tuple(State, (run_id, rev, transition, labels, annotations, now))
         if exchange is not None:
             run.exchange = applied(run.exchange, exchange) if is_delta(exchange) else exchange
-        revision = new_tuple(Revision, (run.state, run.exchange))
-        run.revisions.append(revision)
-        self.log.append(revision)
+        run.states.append(state)
+        run.exchanges.append(run.exchange)
+        self.log.append(state)
         return rev
