@@ -109,6 +109,13 @@ def step_of(member: Member) -> Step | None:
     return Step(state.id, fence.epoch, state.rev, state.transition, *maps, write.exchange, part, write.labels_before)
 
 
+def step_of_write(write: Write) -> Step:
+    """A write of a run that exists as a step, without the claim."""
+    state = write.state
+    maps = state.labels, state.annotations
+    return Step(state.id, 0, state.rev, state.transition, *maps, write.exchange, None, write.labels_before)
+
+
 def is_creation(member: Member) -> bool:
     """Whether this creates one run, with nothing else but perhaps its queue row, which has no owner."""
     if not isinstance(member, Commit):

@@ -42,8 +42,10 @@ def stored_texts(items: Sequence[str]) -> str:
     return "{" + ",".join(['"' + item.replace("\\", "\\\\").replace('"', '\\"') + '"' for item in items]) + "}"
 
 
-def optional_texts(items: Iterable[str | None]) -> str:
+def optional_texts(items: Sequence[str | None]) -> str:
     """A `text[]` literal where None is null."""
+    if items.count(None) == len(items):
+        return "{" + ",".join(["null"] * len(items)) + "}"
     return "{" + ",".join(["null" if item is None else texts((item,))[1:-1] for item in items]) + "}"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 from attrs import define, field
 
@@ -18,7 +20,7 @@ from stepflow.drivers.port.rules import (
 )
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.snapshot import RunSnapshot
-from stepflow.drivers.port.step import Append, Member, Step, whole
+from stepflow.drivers.port.step import Append, Member, Step, step_of_write, whole
 from stepflow.drivers.port.stored import read_map
 from stepflow.drivers.postgres.change_judge import MOVE
 from stepflow.drivers.postgres.commit_apart import creations_apart, steps_apart
@@ -47,7 +49,6 @@ class Batch:
     members: Sequence[Member]
     now: int
     token: int
-    commits: Sequence[Commit] = field(init=False)  # the same, each as a Commit
     problems: dict[int, StepflowError] = field(factory=dict)  # by number of the commit
     drawn: dict[Slot, int] = field(factory=dict)  # revisions, in the order of the commits and their writes
     unseen: bool = True  # the usual members go without a look
@@ -59,20 +60,22 @@ class Batch:
     changes: Changes = field(factory=Changes)  # what was decided last
     epochs: dict[int, tuple[int, ...]] = field(factory=dict)  # of the rows that the committer holds, by commit
 
-    def __attrs_post_init__(self) -> None:
-        self.commits = [whole(member) for member in self.members]
+    @cached_property
+    def commits(self) -> Sequence[Commit]:
+        """The members, each as a Commit; steps that go unseen are not asked for it."""
+        return [whole(member) for member in self.members]
 
     def results(self, revs: Mapping[Slot, int]) -> list[CommitResult]:
         """The answers, in the order of the commits."""
         found: list[CommitResult] = []
-        for number, (member, commit) in enumerate(zip(self.members, self.commits, strict=True)):
+        for number, member in enumerate(self.members):
             problem = self.problems.get(number)
             if problem is not None:
                 found.append(problem)
-            elif isinstance(member, Step):
+            elif type(member) is Step:
                 found.append((revs[number, 0], self.now, *self.epochs.get(number, ())))
             else:
-                made = tuple([revs[number, index] for index in range(len(commit.writes))])
+                made = tuple([revs[number, index] for index in range(len(self.commits[number].writes))])
                 data_revs, offsets = self.changes.numbers.get(number, ((), ()))
                 found.append(Committed(made, data_revs, offsets, self.epochs.get(number, ()), self.now))
         return found
@@ -162,49 +165,64 @@ class Writer:
             run.row = run.row._replace(epoch=epoch)
             batch.epochs[number] = (*batch.epochs.get(number, ()), epoch)
 
-    def revisions(
-        self, made: Sequence[NumberedWrite], batch: Batch, runs: Mapping[str, RunSnapshot] | None
-    ) -> list[Part]:
-        """The statements that make these revisions; `runs` None: unseen."""
+    def revisions(self, made: Sequence[NumberedWrite], batch: Batch, runs: Mapping[str, RunSnapshot]) -> list[Part]:
+        """The statements that make these revisions, which were decided."""
         found: list[Part] = []
-        unseen = runs is None
-        for (shard, creates), part in self._split(made):
+        parts: defaultdict[tuple[str, bool], list[NumberedWrite]] = defaultdict(list)
+        for one in made:
+            parts[self._shards.of(one.write.state.id), one.creates].append(one)
+        for (shard, creates), part in sorted(parts.items()):
             slots, writes = [one.slot for one in part], [one.write for one in part]
-            if runs is not None and self._runner.place.citus:
-                drawn = [batch.drawn[slot] for slot in slots]
-                held = [runs[write.state.id].epoch for write in writes]
+            drawn = [batch.drawn[slot] for slot in slots]
+            epochs = [runs[write.state.id].epoch for write in writes]
+            if self._runner.place.citus:
                 apart = (
                     creations_apart(shard, writes, drawn, batch.now, batch.token)
                     if creates
-                    else steps_apart(shard, writes, held, drawn, batch.now, batch.token)
+                    else steps_apart(shard, writes, epochs, drawn, batch.now, batch.token)
                 )
                 found += [(statement, ()) for statement in apart]
                 continue
-            revs = [batch.drawn.get(slot) for slot in slots]
-            more = (revs, batch.now, batch.token, self._key)
+            more = (drawn, batch.now, batch.token, self._key)
             if creates:
-                rows = [_row(batch.commits[number]) if unseen else None for number, _index in slots]
-                found.append((creations(shard, writes, rows, *more, unseen=unseen), slots))
-                continue
-            if runs is None:
-                commits = [batch.commits[number] for number, _index in slots]
-                epochs, leaves = [_epoch(one) for one in commits], [bool(one.queue) for one in commits]
-                found.append((steps(shard, writes, epochs, *more, leaves=leaves), slots))
+                found.append((creations(shard, writes, [None] * len(writes), *more, unseen=False), slots))
             else:
-                epochs = [runs[write.state.id].epoch for write in writes]
-                found.append((steps(shard, writes, epochs, *more, leaves=None), slots))
+                found.append(
+                    (steps(shard, [step_of_write(write) for write in writes], epochs, *more, unseen=False), slots)
+                )
         return found
+
+    def unseen(self, made: Mapping[int, Step], created: Mapping[int, Commit], batch: Batch) -> list[Part]:
+        """The statements that make these steps and creations, by their numbers; nobody has looked at their runs."""
+        found: list[Part] = []
+        for shard, numbers in self._by_shard({number: step.id for number, step in made.items()}):
+            members = [made[number] for number in numbers]
+            slots = [(number, 0) for number in numbers]
+            revs = [batch.drawn.get(slot) for slot in slots]
+            epochs = [step.epoch for step in members]
+            more = (batch.now, batch.token, self._key)
+            found.append((steps(shard, members, epochs, revs, *more, unseen=True), slots))
+        for shard, numbers in self._by_shard({number: one.writes[0].state.id for number, one in created.items()}):
+            commits = [created[number] for number in numbers]
+            slots = [(number, 0) for number in numbers]
+            revs = [batch.drawn.get(slot) for slot in slots]
+            writes, rows = [one.writes[0] for one in commits], [_row(one) for one in commits]
+            more = (batch.now, batch.token, self._key)
+            found.append((creations(shard, writes, rows, revs, *more, unseen=True), slots))
+        return found
+
+    def _by_shard(self, ids: Mapping[int, str]) -> list[tuple[str, list[int]]]:
+        """The numbers of the runs, by shard."""
+        if self._shards.number == 1:
+            return [(self._shards.all[0], list(ids))] if ids else []
+        parts: defaultdict[str, list[int]] = defaultdict(list)
+        for number, run_id in ids.items():
+            parts[self._shards.of(run_id)].append(number)
+        return sorted(parts.items())
 
     def appends(self, appends: Sequence[Append], batch: Batch) -> list[Part]:
         """The statements that write journal rows, unseen."""
         return [(statement, ()) for statement in append_statements(self._shards, appends, batch.now, batch.token)]
-
-    def _split(self, writes: Sequence[NumberedWrite]) -> list[tuple[tuple[str, bool], Sequence[NumberedWrite]]]:
-        """The writes by shard, and by whether they create their run."""
-        parts: dict[tuple[str, bool], list[NumberedWrite]] = {}
-        for one in writes:
-            parts.setdefault((self._shards.of(one.write.state.id), one.creates), []).append(one)
-        return sorted(parts.items())
 
     def execute(self, connection: Connection, parts: Sequence[Part], *, begun: bool) -> dict[Slot, int]:
         """Send everything in one round trip, up to COMMIT, and BEGIN unless that was done; the revisions drawn in it by slot.
@@ -227,10 +245,6 @@ class Writer:
             if slots:
                 revs.update(zip(slots, cursor.fetchall()[0][0], strict=True))
         return revs
-
-
-def _epoch(commit: Commit) -> int | None:
-    return None if commit.fence is None else commit.fence.epoch
 
 
 def _row(commit: Commit) -> Enqueue | None:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import psycopg
 
-from stepflow.drivers.port.commit import CommitResult
-from stepflow.drivers.port.rules import NumberedWrite
+from stepflow.drivers.port.commit import Commit, CommitResult
 from stepflow.drivers.port.step import Append, Member, Step, is_creation
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
@@ -110,7 +109,7 @@ class Commits:
         return found[0]
 
     def _whole(self, batch: Batch) -> list[CommitResult]:
-        size = sum(len(data.blob) for commit in batch.commits for data in commit.data)
+        size = sum(len(data.blob) for one in batch.members if type(one) is Commit for data in one.data)
         answer_s = LONG_ANSWER_S if size > LARGE else ANSWER_S
         while True:
             try:
@@ -164,13 +163,13 @@ class Commits:
         return any(fetch_all(connection, *asked))
 
     def _send(self, connection: Connection, batch: Batch) -> list[CommitResult]:
-        usual, appends = list[NumberedWrite](), list[Append]()
-        rest = _sorted_out(batch, usual, appends, self._polling)
+        steps, appends, created = dict[int, Step](), list[Append](), dict[int, Commit]()
+        rest = _sorted_out(batch, steps, appends, created, self._polling)
         batch.drawn.clear()
         runs = self._writer.lock_and_read(connection, batch, rest) if rest else {}
         if rest and batch.broken and (done := self._made(connection, batch)) is not None:
             return done
-        parts = self._writer.revisions(usual, batch, None) + self._writer.appends(appends, batch)
+        parts = self._writer.unseen(steps, created, batch) + self._writer.appends(appends, batch)
         if rest:
             parts += self._writer.decided(connection, rest, batch, runs)
             self._hold(max((0, *(max(epochs) for epochs in batch.epochs.values()))))
@@ -180,16 +179,28 @@ class Commits:
         return batch.results(revs)
 
 
-def _sorted_out(batch: Batch, usual: list[NumberedWrite], appends: list[Append], polling: Collection[int]) -> list[int]:
-    """Note the usual steps, creations and Appends if they may go unseen; the numbers of the other commits."""
+def _sorted_out(
+    batch: Batch,
+    steps: dict[int, Step],
+    appends: list[Append],
+    created: dict[int, Commit],
+    polling: Collection[int],
+) -> list[int]:
+    """Note the usual steps, Appends and creations, which may go unseen; the numbers of the other members."""
+    if not batch.unseen:
+        return list(range(len(batch.members)))
     rest = []
-    for number, (member, commit) in enumerate(zip(batch.members, batch.commits, strict=True)):
-        if batch.unseen and type(member) is Step and member.epoch not in polling and fits_step(member):
-            usual.append(NumberedWrite((number, 0), commit.writes[0], creates=False))
-        elif batch.unseen and type(member) is Append and member.epoch not in polling and fits_append(member):
-            appends.append(member)
-        elif batch.unseen and is_creation(commit) and fits_birth(commit):
-            usual.append(NumberedWrite((number, 0), commit.writes[0], creates=True))
-        else:
-            rest.append(number)
+    for number, member in enumerate(batch.members):
+        if type(member) is Step:
+            if member.epoch not in polling and fits_step(member):
+                steps[number] = member
+                continue
+        elif type(member) is Append:
+            if member.epoch not in polling and fits_append(member):
+                appends.append(member)
+                continue
+        elif type(member) is Commit and is_creation(member) and fits_birth(member):
+            created[number] = member
+            continue
+        rest.append(number)
     return rest

@@ -119,44 +119,42 @@ def fits_birth(commit: Commit) -> bool:
 
 def steps(
     shard: str,
-    writes: Sequence[Write],
-    epochs: Iterable[int | None],
+    made: Sequence[Step],
+    epochs: Sequence[int | None],
     revs: Iterable[int | None],
     now: int,
     token: int,
     lock: int,
     *,
-    leaves: Sequence[bool] | None,
+    unseen: bool,
 ) -> Statement:
     """The statement for new revisions of runs that exist; its row is (revisions in order, 0).
 
-    `revs` are revisions drawn before; where they are None the statement draws them. `leaves` tells which queue rows go; None
-    if these are not the usual steps, unseen so far: then other statements change queue rows and the index of labels.
+    `epochs` are those of the queue rows. `revs` are revisions drawn before; where they are None the statement draws them. Only if these
+    are the usual steps, `unseen` so far, it changes queue rows and the index of labels, else other statements do.
     """
-    states = [write.state for write in writes]
-    transitions = [state.transition for state in states]
-    unseen = leaves is not None
-    moved = [(write.state, write.labels_before) for write in writes if unseen and write.labels_before is not None]
-    removed = [(*item, state.id) for state, before in moved if before for item in before.items() - state.labels.items()]
-    added = [(*item, state.id) for state, before in moved for item in state.labels.items() - (before or {}).items()]
+    transitions = [step.transition for step in made]
+    moved = [(step, step.labels_before) for step in made if unseen and step.labels_before is not None]
+    removed = [(*item, step.id) for step, before in moved if before for item in before.items() - step.labels.items()]
+    added = [(*item, step.id) for step, before in moved for item in step.labels.items() - (before or {}).items()]
     return STEPS, (
         shard,
-        texts([state.id for state in states]),
+        texts([step.id for step in made]),
         numbers(epochs),
-        numbers([state.rev for state in states]),
+        numbers([step.rev for step in made]),
         texts([transition.text for transition in transitions]),
-        texts([map_text(state.labels) for state in states]),
-        texts([map_text(state.annotations) for state in states]),
+        texts([map_text(step.labels) for step in made]),
+        texts([map_text(step.annotations) for step in made]),
         texts([transition.status for transition in transitions]),
         texts([waiting(transition) for transition in transitions]),
-        optional_texts([write.exchange for write in writes]),
+        optional_texts([step.exchange for step in made]),
         now,
         token,
         unseen,
         numbers(revs),
         lock,
-        optional_texts([None if write.labels_before is None else map_text(write.labels_before) for write in writes]),
-        flags(leaves or [False] * len(writes)),
+        optional_texts([None if step.labels_before is None else map_text(step.labels_before) for step in made]),
+        flags([unseen and step.part is not None for step in made]),
         texts([label_key(name, value) for name, value, _id in removed]),
         texts([run_id for _name, _value, run_id in removed]),
         texts([label_key(name, value) for name, value, _id in added]),
