@@ -28,24 +28,24 @@ def apply(
     That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
     """
     runs, rows = tables.cached()
-    history, puts, head, block = tables.keys.history, overlay.puts, overlay.head, Block(tables.keys, overlay.puts, now)
-    results: list[CommitResult] = []
-    tagged = tables.keys.tagged
+    keys, puts, head, results = tables.keys, overlay.puts, overlay.head, list[CommitResult]()
+    history, tagged, block = keys.history, keys.tagged, Block(keys, puts, now)
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
-        if type(member) is Append and _may_append(member, runs, rows):
-            results.append(_appended(overlay, tables, member, now))
+        if type(member) is not Step:
+            if type(member) is Append and _may_append(member, runs, rows):
+                results.append(_appended(overlay, tables, member, now))
+            else:
+                results.append(answer(member, usual(whole(member))))
             continue
-        step = member if type(member) is Step else None
-        run, row = (None, None) if step is None else (runs.get(step.id), rows.get(step.id))
-        if step is None or run is None or row is None or row.epoch != step.epoch or not row.owner:
-            results.append(answer(member, usual(whole(member))))
+        step, run, row = member, runs.get(member.id), rows.get(member.id)
+        if run is None or row is None or row.epoch != step.epoch or not row.owner:
+            results.append(answer(step, usual(whole(step))))
             continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
-        fits = not transition.status if part is None else _leaves(part, transition, run, row)
-        fits = fits and not (row.paused and part is None)
-        if run.rev != last or not fits or run.transition.status or (transition.status and ends_child(step)):
-            results.append(answer(member, usual(whole(member))))
+        fits = not (transition.status or row.paused) if part is None else _leaves(step, part, run, row)
+        if not fits or run.rev != last or run.transition.status:
+            results.append(answer(step, usual(whole(step))))
             continue
         exchange, annotations = step.exchange, step.annotations
         rev = head.rev + 1
@@ -98,10 +98,10 @@ def _appended(overlay: Overlay, tables: RocksdbTables, append: Append, now: int)
     return Committed(committed_at=now)
 
 
-def _leaves(part: Enqueue | Dequeue, transition: Transition, run: RunRecord, row: QueueRow) -> bool:
-    """Whether a step takes its queue row away because the run ends here, or is parked."""
-    if type(part) is not Dequeue or run.pending:
+def _leaves(step: Step, part: Enqueue | Dequeue, run: RunRecord, row: QueueRow) -> bool:
+    """Whether a step takes its queue row away because the run ends here, with no parent to be told, or is parked."""
+    if type(part) is not Dequeue or run.pending or ends_child(step):
         return False
     if row.cancel:
-        return transition.status == "cancelled"
-    return transition.status != "" or not transition.events
+        return step.transition.status == "cancelled"
+    return step.transition.status != "" or not step.transition.events

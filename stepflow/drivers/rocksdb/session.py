@@ -125,7 +125,7 @@ class RocksdbStore(Store):
                 self._database.invalidate()
                 raise
             self._database.apply(tables, overlay)
-            if any(type(one) is Commit and one.flow_pause is not None for one in batch):
+            if any(one.flow_pause is not None for one in batch if type(one) is Commit):
                 tables.paused_flows = None
             if tables.held.get(self._owner.id):
                 tables.owners.setdefault(self._owner.id, self._owner)
