@@ -83,7 +83,9 @@ class GroupCommitter(Committer):
     def submit(self, commit: Member | Release, before: PendingCommit | None = None) -> PendingCommit:
         if before is not None and type(commit) is Step:
             entry = before
-            entry.write, entry.run, entry.outcome = commit, commit.id, PENDING
+            entry.outcome = PENDING
+            if entry.write is not commit:
+                entry.write, entry.run = commit, commit.id
         else:
             entry = PendingCommit(commit, self._loop)
         if self._closed:
@@ -98,7 +100,7 @@ class GroupCommitter(Committer):
             # Behind the callbacks that are ready now: their commits join this batch.
             self._loop.call_soon(self._flush)
         pending.append(entry)
-        if len(pending) >= SHARE and not self._quick():
+        if len(pending) == SHARE and not self._quick():
             self._send(self._take())  # to the writer: an answer here would wake a task inside of this one
         return entry
 

@@ -37,13 +37,9 @@ class StepAttempt(TransactedSteps):
     """A claim on a run whose flow is a chain of tasks."""
 
     takes_deltas: bool = field(kw_only=True, default=True)  # of the store
-    rev: int = field(init=False)  # of the newest revision; `state` is the State as claimed
     text: str = field(init=False)  # of the exchange as of the last commit
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
     _parts: ExchangeParts = field(init=False)  # as which `text` is stored
-    _step: Step = field(
-        init=False
-    )  # the last commit; one object for all, as the store has answered one before the next is made
     _timed: bool = field(init=False)  # whether the time of each commit is noted
     _events: list[Event] = field(init=False)
     _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
@@ -53,10 +49,16 @@ class StepAttempt(TransactedSteps):
         record = self.record
         self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
         state = self.state
-        self.rev, self.transition, self._timed = state.rev, state.transition, self.flow.options.hung_after_s is not None
+        self.transition, self._timed = state.transition, self.flow.options.hung_after_s is not None
+        self._step = Step(state.id, self.claim.fence.epoch, *state[1:5])
         self._unfinished = self.claim.row.unfinished + int(self.transition.annotations.get(UNFINISHED, "0"))
         # A weak reference, so that an attempt that has ended is freed at once: the collector of cycles costs more.
         self.current = Current(self.state.id, record.created.flow, caller=ref(self))
+
+    @property
+    def rev(self) -> int:
+        """The newest revision, which the next commit replaces; `state` is the State as claimed."""
+        return self._step.rev
 
     @property
     def progressed(self) -> bool:
@@ -126,9 +128,9 @@ class StepAttempt(TransactedSteps):
             except CancelRequested:
                 yield self._cancelled(plan)
                 return None
-            if note or self._over:
+            if note or self._step.part is not None:
                 run_log.retried(self)
-                if self._over:
+                if self._step.part is not None:
                     return None
         yield self._end("completed")
         return None
@@ -149,8 +151,7 @@ class StepAttempt(TransactedSteps):
 
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
-        state, self._journal = self.state, {row.key: row for row in self.rows}
-        self._step = Step(state.id, self.claim.fence.epoch, self.rev, self.transition, state.labels, state.annotations)
+        self._journal = {row.key: row for row in self.rows}
         if not self.cancel and (unopened := self.unopened()):
             return unopened
         if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
@@ -246,8 +247,8 @@ class StepAttempt(TransactedSteps):
     ) -> Member:
         if self._timed:
             self._moved_at = self.clock.monotonic()
-        step, self._over = self._step, part is not None
-        step.rev, step.transition, step.exchange, step.part = self.rev, transition, text, part
+        step = self._step
+        step.transition, step.exchange, step.part = transition, text, part
         if self.at_most_once:  # the call has ended
             self.at_most_once, key = False, intent_key(self.current.step)
             self._journal.pop(key, None)
@@ -264,10 +265,10 @@ class StepAttempt(TransactedSteps):
         if self._once is not None:
             self._once.used.clear()
         step = self._step
-        self.rev, self.transition = done.revs[0] if isinstance(done, Committed) else done[0], step.transition
+        step.rev, self.transition = done.revs[0] if isinstance(done, Committed) else done[0], step.transition
         if (text := step.exchange) is not None:
             self.text = self._encoded
-            self._parts = UNKNOWN if len(self.text) < SMALL else parts_of(self.rev, text)
+            self._parts = UNKNOWN if len(self.text) < SMALL else parts_of(step.rev, text)
 
     def _published(self, task: Task) -> list[Event]:
         """The events that the wait may take: once its deadline has passed, only those that were published before it."""

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, field
 
 from stepflow.drivers.port.commit import Release
-from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.execution.at_most_once import AtMostOnceAttempt
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import OnceCalls
@@ -26,7 +26,8 @@ class TransactedSteps(AtMostOnceAttempt):
     executor: Executor = field(kw_only=True)
     transactions: UserTransactions = field(kw_only=True)
     _unfinished: int = field(init=False)  # attempts of the present step that died or were interrupted
-    _over: bool = field(init=False, default=False)  # a commit took the queue row away: the claim is over
+    # The last commit; one object for all, as the store has answered one before the next is made. Its part ends the claim.
+    _step: Step = field(init=False)
     _untaken: StepflowError | None = field(init=False, default=None)  # why the store did not take a transaction
     _once: OnceCalls | None = field(init=False, default=None)  # once a step has asked for it
 
@@ -75,7 +76,7 @@ class TransactedSteps(AtMostOnceAttempt):
             """Nothing is committed: the journal rows are still there, and the run has not ended."""
             self._journal.clear()
             self._journal.update(kept)
-            self._over, self.ended, self._unfinished = False, "", unfinished
+            self._step.part, self.ended, self._unfinished = None, "", unfinished
 
         def call(connection: Any) -> Any:
             nonlocal tries
@@ -106,7 +107,7 @@ class TransactedSteps(AtMostOnceAttempt):
         """Whether the claim ends after a transaction; raises what kept the store from taking it, unless that is a cancel of the run."""
         error = self._untaken
         if error is None:
-            return self._over
+            return self._step.part is not None
         if not isinstance(error, CancelRequested):
             raise error
         yield self._end("cancelled")
