@@ -11,7 +11,7 @@ from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, RunList
 from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
-from stepflow.drivers.port.step import Member, whole
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.errors import CodecError, StepflowError, StoreError, Unavailable
@@ -125,11 +125,11 @@ class PayloadStore(Store):
 
     def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         """Seal and post."""
-        return self._inside.post(tx, whole(self._pipeline.sealed(commit)))
+        return self._inside.post(tx, self._pipeline.posted(commit))
 
     async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
         """Seal and post."""
-        return await self._inside.apost(tx, whole(self._pipeline.sealed(commit)))
+        return await self._inside.apost(tx, self._pipeline.posted(commit))
 
     def load_in(self, tx: Any, run_id: str) -> Record | None:
         """An opened record."""

@@ -17,7 +17,7 @@ from stepflow.drivers.port.delays import Delay, StoredData
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleRow
-from stepflow.drivers.port.step import Append, Member, Step
+from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.errors import CodecError, StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.schedule_edit import each_part, parts_of
@@ -106,6 +106,18 @@ class Pipeline:
             schedule=self._schedule(commit.schedule),
             edit=self._edit(commit.edit),
         )
+
+    def posted(self, commit: Commit) -> Commit:
+        """The stored form of what is posted; with the forms that its digest has under other keys, as no key is at hand when it is applied."""
+        digests = [write.created.input_hash for write in commit.writes if write.created is not None]
+        same = tuple(
+            form
+            for one in digests
+            if one and ":" not in one
+            for stage in self._stages.values()
+            for form in stage.hashes(one)
+        )
+        return whole(self.sealed(commit))._replace(same=same)
 
     def record(self, record: Record) -> Record:
         """A record as it was given; if something of it cannot be opened, nothing is: the run is blocked."""

@@ -35,6 +35,10 @@ class Stage(ABC):
         """Whether `seal_hash` made `stored` of this digest; None if another stage made it, or none."""
         return stored == digest or None
 
+    def hashes(self, digest: str) -> Sequence[str]:  # noqa: ARG002
+        """What `seal_hash` would store, or has stored, with each key that is here: a run that a caller's transaction starts may be known by one of them."""
+        return ()
+
 
 class Zlib(Stage):
     """Compresses values that have more than `over` bytes."""
@@ -115,6 +119,10 @@ class Fernet(Stage):
                 " key as well, behind the others"
             )
         return hmac.compare_digest(found, self._hmac(name, digest))
+
+    def hashes(self, digest: str) -> Sequence[str]:
+        """One for each key."""
+        return [f"{name}:{self._hmac(name, digest)}" for name in self._keys]
 
     def _hmac(self, name: str, digest: str) -> str:
         return hmac.new(b"stepflow.input:" + self._keys[name], digest.encode(), hashlib.sha256).hexdigest()

@@ -160,7 +160,8 @@ class Commit(NamedTuple):
     the row of that key. `journal` are rows of that run to be written; each replaces the one of its key. `schedule` changes a
     schedule of that version; with another one the commit is refused (RevMismatch with the schedule's id). `pause` pauses runs or
     lets them go on, `flow_pause` does that to a flow. `edit` changes a schedule of any version, as it is when the commit is applied: it
-    goes only with what is posted through a caller's transaction.
+    goes only with what is posted through a caller's transaction, and so do `same`, other forms of the digest of the input by which the run
+    that exists already may be known.
     """
 
     fence: Fence | None = None
@@ -180,6 +181,7 @@ class Commit(NamedTuple):
     pause: tuple[Pause, ...] = ()
     flow_pause: FlowPause | None = None
     edit: ScheduleEdit | None = None
+    same: tuple[str, ...] = ()
 
 
 class Committed(NamedTuple):

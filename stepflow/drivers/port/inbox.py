@@ -57,6 +57,8 @@ def dump(commit: Commit) -> str:
     }
     if commit.edit is not None:
         raw["edit"] = list(commit.edit)
+    if commit.same:
+        raw["same"] = list(commit.same)
     return json.dumps(raw, ensure_ascii=False)
 
 
@@ -96,7 +98,9 @@ def parse(body: str) -> tuple[Commit, int]:
     if "edit" in raw:
         edit = ScheduleEdit(*raw["edit"])
         times.append(edit.at)
-    return Commit(writes=writes, queue=queue, publish=publish, cancel=cancel, edit=edit), max(times, default=0)
+    same = tuple(raw.get("same", ()))
+    commit = Commit(writes=writes, queue=queue, publish=publish, cancel=cancel, edit=edit, same=same)
+    return commit, max(times, default=0)
 
 
 def needle(run_id: str) -> str:
@@ -184,7 +188,10 @@ def _ended(record: Record, at: int) -> Record:
 def is_made(commit: Commit, found: Callable[[str], tuple[str, str] | None]) -> bool:
     """Whether every run that a refused commit would make exists as it would be: `found` tells flow and digest of the input."""
     made = [(write.created, found(write.state.id)) for write in commit.writes]
-    return bool(made) and all(c is not None and there == (c.flow, c.input_hash) for c, there in made)
+    return bool(made) and all(
+        c is not None and there is not None and there[0] == c.flow and there[1] in (c.input_hash, *commit.same)
+        for c, there in made
+    )
 
 
 def subject(commit: Commit) -> tuple[str, str]:
