@@ -19,6 +19,9 @@ from playwright.async_api import expect as expect_async
 
 # The first has no windows, and takes three quarters of the time of a processor.
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+ONE_RENDERER = (
+    "--renderer-process-limit=1"  # for all tabs: another process for each costs as much as the page that it shows
+)
 LIMIT_S = 60.0  # for a call of a browser on a busy machine
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 ALL_RULES = {"resultTypes": ["violations"]}
@@ -82,7 +85,7 @@ class Browser:
 
     async def _launch(self, path: str) -> tuple[Any, Any]:
         playwright = await async_playwright().start()
-        return playwright, await playwright.chromium.launch(executable_path=path)
+        return playwright, await playwright.chromium.launch(executable_path=path, args=[ONE_RENDERER])
 
     def context(self, **options: Any) -> CallableHere:
         """A fresh profile: no cookies, nothing stored."""
