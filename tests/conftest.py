@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
@@ -103,6 +104,16 @@ def postgres() -> Iterator[Any]:
     server = Server(18)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[None]:
+    """Fork the processes that a module starts (`tests/processes/forking.py`), unless it tests the start of an interpreter."""
+    from tests.processes.forking import ForkingPopen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", ForkingPopen)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ from tests.bench.row import Fill, Row
 from tests.bench.rows import ROWS
 from tests.bench.target import Target, target
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 YEAR = 365 * 24 * 3600 * 1_000_000
 STEP = 1000
 PEERS = {

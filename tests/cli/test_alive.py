@@ -14,6 +14,8 @@ import pytest
 from stepflow.cli.alive import worker_alive
 from stepflow.cli.values import duration
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 STEPFLOW = [sys.executable, "-m", "stepflow"]
 LIMIT_S = 60
 FLOWS = """

@@ -18,6 +18,8 @@ from stepflow.cli.logs import JsonLines
 from tests.house.pages import ROOT
 from tests.ports import free_port
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 FLOWS = """
 import warnings
 

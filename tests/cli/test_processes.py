@@ -15,6 +15,8 @@ from stepflow import Engine, RunExists, named
 from tests.house.pages import ROOT
 from tests.processes.harness import eventually
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 SPIN = """
 from stepflow import Steps, named
 

@@ -10,6 +10,8 @@ from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import CrashLaws, EngineCases
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 class TestMemoryCases(EngineCases):
     @pytest.fixture

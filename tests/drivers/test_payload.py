@@ -44,6 +44,8 @@ from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 OLD, NEW = Fernet.generate_key(), Fernet.generate_key()
 MARKER = "Xylophone"
 

@@ -16,6 +16,8 @@ from stepflow.drivers.port.store import Driver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine, ProcessLaws
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 class TestSqlite(DriverLaws, ProcessLaws):
     @pytest.fixture

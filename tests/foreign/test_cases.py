@@ -22,7 +22,7 @@ CASES = execution_cases.CASES | pattern_cases.CASES | read_cases.CASES
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.soak)])
-def url(request, tmp_path_factory) -> Iterator[str]:
+def url(request, tmp_path_factory, forking) -> Iterator[str]:
     with ExitStack() as stack:
         store = "sqlite:///stepflow.db"
         if request.param == "postgres":

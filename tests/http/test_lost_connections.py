@@ -26,6 +26,8 @@ from tests.http.cutting import Cutter
 from tests.http.served import Served
 from tests.ports import free_port, refusing_port
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 LIMIT_S = 60
 
 

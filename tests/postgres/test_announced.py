@@ -12,6 +12,8 @@ from stepflow.drivers.postgres.connection import PostgresConnection
 from tests.postgres.hot import FLOWS, NOW, creation, session
 from tests.postgres.server import Server
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 SOON_S, NEVER_S = 60.0, 0.2  # how long an announcement is waited for, and one that must not come
 
 

@@ -19,6 +19,8 @@ from stepflow.testing.conformance.laws.pruning import PruningLaws
 from stepflow.testing.conformance.laws.revisions import RevisionLaws
 from tests.postgres.server import Server
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 @pytest.fixture
 def sessions(driver: PostgresDriver) -> Iterator[Sessions]:

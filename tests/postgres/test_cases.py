@@ -8,6 +8,8 @@ from stepflow.drivers.postgres import PostgresDriver
 from stepflow.testing.conformance import CrashLaws, EngineCases
 from tests.postgres.server import Server
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 class Postgres:
     @pytest.fixture

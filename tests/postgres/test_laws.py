@@ -23,6 +23,8 @@ from stepflow.testing.conformance.model.sides import Side
 from stepflow.testing.conformance.processes import workers as processes
 from tests.postgres.server import Server
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 def patient_locks(store: Store) -> dict[str, str]:
     """What the store can tell of the other owners, once it is sure: it needs a moment to see that one died."""

@@ -36,6 +36,10 @@ LOADED = (  # what most of the processes need
     "stepflow.cli.app",
     "stepflow.cli.worker",
     "stepflow.cli.host",
+    "stepflow.cli.serve",
+    "stepflow.server.app",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.lifespan.on",
 )
 
 
@@ -157,10 +161,11 @@ def become(request: dict[str, Any], fds: list[int]) -> None:
     """Let this process be what `subprocess` would have started."""
     from tests.processes import flows
 
-    output, errors, *named = fds
-    for fd, standard in ((output, 1), (errors, 2)):
+    standards = (1, 2, 0) if request.get("started") else (1, 2)
+    for fd, standard in zip(fds, standards, strict=False):
         os.dup2(fd, standard)
         os.close(fd)
+    named = fds[len(standards) :]
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ |= request["env"] | {name: str(fd) for name, fd in zip(request["fds"], named, strict=True)}
@@ -169,6 +174,17 @@ def become(request: dict[str, Any], fds: list[int]) -> None:
     sys.argv = request["argv"]
     sys.path[0] = request["cwd"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if request.get("started"):
+        obey_environment()
+
+
+def obey_environment() -> None:
+    """Do what an interpreter does at its start with variables that the zygote did not have."""
+    sys.path[1:1] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in sys.path]
+    for option in filter(None, os.environ.get("PYTHONWARNINGS", "").split(",")):
+        warnings._setoption(option)  # type: ignore[attr-defined]
+    if "PYTHONUNBUFFERED" not in os.environ:
+        sys.stdout = sys.__stdout__ = os.fdopen(1, "w", 1 if os.isatty(1) else -1, closefd=False)
 
 
 def run(program: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance import CrashLaws, EngineCases
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 class Rocksdb:
     @pytest.fixture

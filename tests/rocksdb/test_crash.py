@@ -24,6 +24,8 @@ from stepflow.testing.conformance.processes.child import STEPS
 from stepflow.testing.conformance.processes.workers import lines
 from tests.rocksdb.child import IDS, SCRIPT, connect
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 ROOT = Path(__file__).parents[2]
 PIPE = 4096  # bytes that a child may say without being heard
 RUNS = 100  # of `STEPS` steps: a worker says more than three times as much

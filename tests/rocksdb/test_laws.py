@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.testing.conformance import DriverLaws, DriverMachine, FastPathMachine, LimitsMachine
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 
 class TestRocksdb(DriverLaws):
     @pytest.fixture

@@ -20,6 +20,8 @@ from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
 from tests.server.processes import LIMIT_S, STEPFLOW, serving
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 COMMIT = {"stateCtxs": [{"current": {"id": "a"}}], "commit": {"commands": [{"park": {"stateRef": {"idx": "0"}}}]}}
 BY_ID = {"stateCtxs": [{}], "getStateByID": {"id": "a", "stateRef": {"idx": "0"}}}
 

@@ -27,6 +27,8 @@ from tests.house.pages import ROOT
 from tests.ports import free_port
 from tests.server.processes import LIMIT_S, STEPFLOW, serving
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 PLAIN = serialization.NoEncryption()
 FUNCTION = """
 from stepflow import Command, StateCtx, commit, flow, park

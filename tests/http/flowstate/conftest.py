@@ -13,7 +13,7 @@ _namespaces = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def flowstate_server(tmp_path_factory) -> Iterator[FlowstateProcess]:
+def flowstate_server(tmp_path_factory, forking) -> Iterator[FlowstateProcess]:
     server = FlowstateProcess(tmp_path_factory.mktemp("flowstate"))
     yield server
     server.kill()

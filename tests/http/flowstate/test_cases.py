@@ -13,6 +13,8 @@ from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
 from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.testing.conformance.cases.together import TogetherCases
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 SERVERS_CLOCK = "the time of a commit is the server's, which is not the virtual clock of the case: test_times.py has it in real time"
 SECONDS = "the protocol has whole seconds: test_times.py"
 NOT_CARRIED = {

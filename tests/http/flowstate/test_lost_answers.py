@@ -21,6 +21,8 @@ from tests.http.cutting import Cutter
 from tests.http.flowstate.served import FlowstateProcess
 from tests.ports import refusing_port
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 LIMIT_S = 60
 FAR = datetime(9000, 1, 1, tzinfo=UTC)
 _namespaces = itertools.count(1)

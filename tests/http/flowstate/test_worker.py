@@ -18,6 +18,8 @@ from stepflow.model.commands import Execute
 from stepflow.testing import VirtualClock
 from tests.http.flowstate.served import FlowstateProcess
 
+pytestmark = pytest.mark.usefixtures("forking")
+
 LIMIT_S = 60
 FLOWS = {"f": "1"}
 
