@@ -15,7 +15,6 @@ from stepflow.drivers.rocksdb.revision_index import Block
 from stepflow.drivers.rocksdb.tables import RocksdbTables
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import Transition
 
 General = Callable[[Commit], Committed | StepflowError]
 
