@@ -32,7 +32,8 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         run = engine.get(run_id)
         info, children = await run.info(), await engine.runs(parent=run_id, open=True, limit=SHOWN + 1)
         history = await run.history(limit) if target.out.json else []
-        return info, await run.exchange(), history, await run.timeline(limit), children
+        exchange = None if info.unreadable else await run.exchange()
+        return info, exchange, history, await run.timeline(limit), children
 
     info, exchange, history, timeline, children = target.run(work)
     if target.out.json:
@@ -56,7 +57,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("unread", unread(info)),
         ("trace", info.trace_id),
         ("input", "" if info.input is None or info.status != "completed" else info.input),
-        ("exchange", exchange),
+        ("exchange", info.unreadable or exchange),
     ]
     for name, value in facts:
         if text := cell(value):

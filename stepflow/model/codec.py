@@ -29,6 +29,7 @@ UNOPENED = (
     "the stored value went through payload stages of which this engine lacks one, or its key: give it the same payload=[...]"
     " as the engine that wrote it; for Fernet, older keys behind the newest one"
 )
+UNREADABLE = "(cannot be read: this engine lacks a payload stage, or its key)"  # in place of a part of a text
 FORMAT = 1  # version of the stored text; every record carries it, so that a later format can be recognised
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -51,6 +52,11 @@ def _one_encoder() -> Callable[[Any], str]:
 
 
 _encode = _one_encoder()
+
+
+def tags_of(sealed: str) -> str:
+    """The tags of the payload stages that made a stored text, with commas between them."""
+    return sealed[2:].partition(":")[0]
 
 
 class UnknownFields(CodecError):

@@ -155,8 +155,7 @@ def test_values_that_are_encrypted_are_shown_with_the_keys_only(stepflow, tmp_pa
     stepflow("worker", "shop", "--until-idle", *with_keys)
     assert stepflow.json("show", "order-1", *with_keys)["exchange"]["number"] == 1
     assert "waiting" in stepflow("list")
-    stepflow("show", "order-1")
-    assert (stepflow.code, "payload stages" in stepflow.err) == (1, True)
+    assert "payload stages" in stepflow("show", "order-1")
     stepflow("list", "--payload", "keys")
     assert (stepflow.code, "give the list of stages" in stepflow.err) == (2, True)
 

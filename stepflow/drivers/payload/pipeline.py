@@ -19,12 +19,11 @@ from stepflow.drivers.port.queries import Revision
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, ScheduleRow
 from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.errors import CodecError, StepflowError, Unavailable
-from stepflow.model.codec import SEALED, UNOPENED, Unopened
+from stepflow.model.codec import SEALED, UNOPENED, UNREADABLE, Unopened
 from stepflow.model.schedule_edit import each_part, parts_of
 from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
-UNREADABLE = "(cannot be read: this engine lacks a payload stage, or its key)"
 UNKEPT = "(a payload stage did not take the reason: the worker has logged it)"
 _KIND = re.compile(r"\[\w+\] ")  # of the reason why a run is blocked (`stepflow.model.blocked`)
 log = logging.getLogger("stepflow")

@@ -90,6 +90,8 @@ def explain(
     lines += _unread(info)
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
+    if info.unreadable:
+        lines.append(f"its values cannot be read here: {info.unreadable}")
     return "\n".join(lines)
 
 

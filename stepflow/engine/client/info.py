@@ -15,7 +15,7 @@ from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
-from stepflow.model.codec import Codec
+from stepflow.model.codec import SEALED, UNOPENED, Codec, tags_of
 from stepflow.model.family import PARENT, own_labels
 from stepflow.model.lifecycle import UNSET, QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
@@ -61,6 +61,7 @@ class RunInfo:
     this one as its child. `paused`: the run itself is to be held back, or is; with the status `paused` and this False its flow is.
     `input` is the JSON value of what a workflow was started with, if `info()` was asked, and if that can be read here.
     `trace_id` is that of its OpenTelemetry trace, 32 hex digits; empty if it has none.
+    `unreadable` says why the values of the run cannot be read here, with the payload stages and the key; empty if they can, or were not looked at (`runs()`).
     """
 
     id: str
@@ -90,11 +91,15 @@ class RunInfo:
     input: Any = None
     trace_id: str = ""
     payload_schemas: Mapping[str, Any] = Factory(dict)
+    unreadable: str = ""
 
 
 @frozen
 class HistoryEntry:
-    """One revision of a run: its position, the JSON value of the exchange then, and the error that led to it, if any."""
+    """One revision of a run: its position, the JSON value of the exchange then, and the error that led to it, if any.
+
+    `unreadable` says why that value, which is None then, cannot be read here.
+    """
 
     rev: int
     at: datetime
@@ -102,6 +107,7 @@ class HistoryEntry:
     exchange: Any
     status: str = ""
     error: RunError | None = None
+    unreadable: str = ""
 
 
 PLAIN_JSON = Codec[Any]()
@@ -155,7 +161,17 @@ def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: boo
         paused=not state.transition.status and row is not None and row.paused,
         trace_id=trace_of(state.annotations),
         payload_schemas={} if delay is not None or PAYLOADS not in notes else json.loads(notes[PAYLOADS]),
+        unreadable=unreadable(record),
     )
+
+
+def unreadable(record: Record) -> str:
+    """Why the exchange cannot be read by this engine; empty if it can, or was not loaded."""
+    if record.exchange[:1] != SEALED:
+        return ""
+    tags, (key, colon, _digest) = tags_of(record.exchange), record.created.input_hash.partition(":")
+    stages = f"; it has the stages {tags}" if tags else ""
+    return f"{UNOPENED}{stages}{f'; the run was started with the key {key}' if colon else ''}"
 
 
 def _waiting_for(transition: Transition) -> str:
@@ -164,14 +180,15 @@ def _waiting_for(transition: Transition) -> str:
 
 def entry_of(revision: Revision) -> HistoryEntry:
     """The public view of a revision."""
-    state = revision.state
+    state, sealed = revision.state, revision.exchange[:1] == SEALED
     return HistoryEntry(
         state.rev,
         moment(state.committed_at),
         position_of(state.transition),
-        PLAIN_JSON.decode(revision.exchange),
+        None if sealed else PLAIN_JSON.decode(revision.exchange),
         state.transition.status,
         error_of(state.transition),
+        UNOPENED if sealed else "",
     )
 
 

@@ -21,7 +21,7 @@ from stepflow.engine.client.timeline import TimelineEntry, timeline
 from stepflow.engine.clock import Clock, uuid7
 from stepflow.errors import CodecError, RunExists
 from stepflow.model.checks import checked_limit
-from stepflow.model.codec import Codec
+from stepflow.model.codec import Codec, Unopened
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import STYLE
@@ -94,6 +94,8 @@ class AsyncRun(Generic[E]):
     async def exchange(self) -> E:
         """The exchange as of the last commit; of a workflow its input, and once it has completed its result."""
         record = await self._client.load(self.id)
+        if why := info_views.unreadable(record):
+            raise Unopened(why)
         if self._flow is None or record.state.transition.status == "completed":
             return self._codec.decode(record.exchange)
         codec: Codec[E] = self._flow.codec

@@ -16,7 +16,7 @@ from stepflow.engine.client.info import attempt_of, error_of, position_of
 from stepflow.engine.clock import moment, utc_text
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, error_line
-from stepflow.model.codec import SEALED, UNOPENED
+from stepflow.model.codec import SEALED, UNREADABLE
 from stepflow.model.state import FAILED_CALL, NOTE, POSITION, STYLE, WAITING, Transition
 from stepflow.replay.branches import MARK
 from stepflow.replay.journal import CANCELLED, OPTIONAL
@@ -216,7 +216,7 @@ def _told(row: JournalRow) -> tuple[str, int]:
     if kind == CANCELLED and text == "null":
         return "", 1
     if text[:1] == SEALED:
-        return UNOPENED, 1
+        return UNREADABLE, 1
     if kind in ("sleep", "wait") and text.isdecimal():
         return f"until {_second(int(text))}", 1
     if kind == "wait" and text == "null":

@@ -16,7 +16,7 @@ from stepflow.engine.client.filters import Order
 from stepflow.engine.client.info import HistoryEntry, RunInfo
 from stepflow.engine.client.timeline import TimelineEntry
 from stepflow.engine.clock import moment
-from stepflow.errors import CodecError, TooLarge
+from stepflow.errors import TooLarge
 from stepflow.model.codec import SEALED, UNOPENED
 from stepflow.server.operator_api.filters import FilterQuery
 from stepflow.server.operator_api.operation import LONGEST_CURSOR, Cursor, InNamespace, Operation, OperatorCall, Text
@@ -158,7 +158,7 @@ async def get_run(call: OperatorCall) -> RunDetails:
     info, lines = await run.info(), (await run.explain(store=call.address)).splitlines()
     children = await call.engine.client.open_children(run_id, SHOWN)
     value, unreadable = readable(record.exchange)
-    return RunDetails(info, value, unreadable, lines, [child.id for child in children])
+    return RunDetails(info, value, info.unreadable or unreadable, lines, [child.id for child in children])
 
 
 async def explain_run(call: OperatorCall) -> Explanation:
@@ -169,10 +169,7 @@ async def explain_run(call: OperatorCall) -> Explanation:
 async def get_history(call: OperatorCall) -> HistoryPage:
     """Read the newest revisions of a run, or those before one."""
     query: HistoryOfRun = call.query
-    try:
-        found = await call.engine.get(query.id).history(query.limit, before=query.before)
-    except CodecError:
-        raise CodecError(UNOPENED) from None
+    found = await call.engine.get(query.id).history(query.limit, before=query.before)
     if not found:
         await call.engine.client.load(query.id)  # NotFound, if there is no such run
     return HistoryPage(found, found[0].rev if found else None)
