@@ -80,6 +80,8 @@ async def execute(
         if delay > 0:
             raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=following))
         await journal.perform(note)
+        if host.paused:
+            raise journal.suspend(Suspension())
 
 
 async def _resolved(journal: Journal, key: str, step: StepFunction) -> Any:
@@ -223,7 +225,7 @@ async def begin(journal: Journal, key: str, row: Recorded | None, name: str = ""
 
 async def interrupted(journal: Journal, key: str, name: str = "") -> None:
     """End the attempt, or raise Cancelled, if that was requested."""
-    if journal.host.stop:
+    if journal.host.stop or journal.host.paused or journal.leaving:
         raise journal.suspend(Suspension())
     if not journal.host.cancel:
         return

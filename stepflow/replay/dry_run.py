@@ -60,6 +60,7 @@ class DryRun:
     time: int
     cancelled: type[BaseException]
     stop: bool = field(init=False, default=True)  # the attempt ends before its first new call
+    paused: bool = field(init=False, default=False)
     cancel: bool = field(init=False, default=False)  # it would not end sooner
     journal: Journal = field(init=False)
     _begun: object = field(init=False)

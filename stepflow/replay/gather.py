@@ -66,6 +66,8 @@ def _joined(journal: Journal, branches: Sequence[Branch]) -> tuple[Any, ...]:
         raise journal.suspend(Suspension())
     if waiting := [branch.suspension for branch in branches if branch.suspension is not None]:
         raise journal.suspend(_union(waiting))
+    if journal.host.paused:
+        raise journal.suspend(Suspension())
     for branch in branches:
         if branch.error is None:
             journal.ended(branch)

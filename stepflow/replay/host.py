@@ -48,10 +48,11 @@ class Published(Protocol):
 class Host(Protocol):
     """What the calls of a workflow need of the attempt that runs it.
 
-    `stop` says that the attempt shall end before its next new call, `cancel` that a cancel of the run was requested.
+    `stop` and `paused` say that the attempt shall end before its next new call, `cancel` that a cancel of the run was requested.
     """
 
     stop: bool
+    paused: bool
     cancel: bool
 
     def now(self) -> int:

@@ -170,12 +170,19 @@ class Journal:
         if unread:
             raise self.wrong(self._diverged(unread, "the end of the call"))
 
+    @property
+    def ends(self) -> bool:
+        """Whether the attempt ends, whatever the branches of a gather do."""
+        return self.leaving or self.problem is not None or self.broken is not None
+
     def check(self, verb: str, key: str) -> None:
         """Raises Suspended when the attempt is ending, DefinitionError for a call from a wrong place."""
         if self.forks:  # others went on since this branch made its last call
             self.switch(self.host.branch() or self.branch)
         if problem := self.host.misplaced():
             raise self.wrong(DefinitionError(f"{self.flow}: wf.{verb}({short_repr(key)}) {problem}"))
+        if self.forks and self.host.paused:
+            self.leaving = True
         if self.suspension is not None or self.leaving or self.problem is not None:
             raise Suspended  # with a problem the run is blocked, whatever the function catches
         if self.broken is not None:

@@ -15,6 +15,7 @@ from stepflow import (
     AsyncEngine,
     Context,
     Engine,
+    MemoryDriver,
     RetryPolicy,
     StateCtx,
     Steps,
@@ -168,6 +169,35 @@ def test_an_async_workflow_and_its_calls_side_by_side(told):
     assert parents == {"attempt signup"}
     assert keys == ["a", "b", "create", "mails[0]", "mails[1]"]
     assert len(told.traces()) == 1
+
+
+def test_the_attempt_that_a_pause_ends(told):
+    store = MemoryDriver()
+    with Engine(store, instrument=told.instrument, clock=VirtualClock()) as engine, Engine(store) as other:
+
+        def pauses(number: int) -> int:
+            if number == 1:
+                other.get(current().run_id).pause()
+            return number
+
+        @workflow("held")
+        async def held(wf: AsyncContext, where: str) -> None:
+            if where == "in a call":
+                await wf.execute("a", pauses, 1)
+            elif where == "in a map":
+                await wf.map("m", pauses, [1, 2, 3], width=2)
+            else:
+                await wf.gather(wf.execute("a", pauses, 1), wf.execute("b", _awork, 1))
+
+        engine.register(held)
+        for where in ("in a call", "in a map", "in a gather"):
+            run = engine.start(held, where)
+            engine.run_until_idle()
+            assert run.status() == "paused"
+            run.resume()
+            engine.run_until_idle()
+    outcomes = [span.attributes["stepflow.outcome"] for span in told.spans("attempt held")]
+    assert outcomes == ["paused", "completed"] * 3
 
 
 def test_an_atomic_workflow(told, tmp_path):

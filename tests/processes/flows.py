@@ -240,6 +240,16 @@ def wpaid_once(wf: Context, inp: Count) -> int:
     return wf.execute("then", counted, wf.execute("pay", gated_step, inp.n, at_most_once=True))
 
 
+@workflow("paid_beside")
+async def paid_beside(wf: AsyncContext, inp: Count) -> int:
+    return sum(await wf.gather(*[wf.execute(key, gated_step, inp.n, at_most_once=True) for key in "abc"]))
+
+
+@workflow("mapped")
+def mapped(wf: Context, inp: Count) -> int:
+    return sum(end.value for end in wf.map("m", gated_step, [inp.n] * 5, width=3) if isinstance(end, Ok))
+
+
 @workflow("family", max_crashes=1000)
 def family(wf: Context, inp: Count) -> int:
     """A workflow with children of two styles, which wait for each other's workers."""

@@ -161,7 +161,8 @@ class Commit(NamedTuple):
     schedule of that version; with another one the commit is refused (RevMismatch with the schedule's id). `pause` pauses runs or
     lets them go on, `flow_pause` does that to a flow. `edit` changes a schedule of any version, as it is when the commit is applied: it
     goes only with what is posted through a caller's transaction, and so do `same`, other forms of the digest of the input by which the run
-    that exists already may be known.
+    that exists already may be known. With `despite_pause` the claim of the fenced run is kept although the run is paused: its holder begins
+    nothing more, but waits for what it has begun.
     """
 
     fence: Fence | None = None
@@ -182,6 +183,7 @@ class Commit(NamedTuple):
     flow_pause: FlowPause | None = None
     edit: ScheduleEdit | None = None
     same: tuple[str, ...] = ()
+    despite_pause: bool = False
 
 
 class Committed(NamedTuple):

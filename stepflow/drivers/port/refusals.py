@@ -81,7 +81,7 @@ def _cancelled(commit: Commit, runs: Mapping[str, RunSnapshot]) -> CancelRequest
 def _paused(commit: Commit, runs: Mapping[str, RunSnapshot]) -> PauseRequested | None:
     """The refusal of a commit that would keep or take the claim on runs that are paused."""
     held = [part.id for part in commit.queue if isinstance(part, Enqueue) and part.owned and runs[part.id].paused]
-    if commit.fence is not None and runs[commit.fence.id].paused:
+    if commit.fence is not None and not commit.despite_pause and runs[commit.fence.id].paused:
         run_id = commit.fence.id
         ends = any(write.state.id == run_id and write.state.transition.status for write in commit.writes)
         if not ends and all(part.id != run_id for part in commit.queue):

@@ -137,6 +137,6 @@ def _only_write(commit: Commit) -> Write | None:
         return None
     if commit.forget or commit.journal or commit.schedule is not None or commit.pause or commit.flow_pause is not None:
         return None
-    if commit.edit is not None:
+    if commit.edit is not None or commit.despite_pause:
         return None
     return commit.writes[0]

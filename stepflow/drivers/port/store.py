@@ -147,8 +147,8 @@ class Store(ABC):
         durable both or neither: a refused member, a lost claim too, takes the function's writes back. Until then neither is
         visible, and after that the connection is refused. A function cannot end the transaction unnoticed.
     26. *Pauses.* A run that was paused, and a run whose queue row is of a paused flow, is not claimed until it, or the flow, is resumed.
-        While a run has the mark, a commit that keeps the claim on it, or takes it by an owned Enqueue, is refused (PauseRequested). Due times
-        stay; an event is stored and wakes nothing; the resume makes a run due whose awaited event is there. The mark survives releases, the
+        While a run has the mark, a commit that keeps the claim on it, but for one with `despite_pause`, or takes it by an owned Enqueue, is
+        refused (PauseRequested). Due times stay; an event is stored and wakes nothing; the resume makes a run due whose awaited event is there. The mark survives releases, the
         ends of owners and commits of others; it goes with the end of the run, and with a cancel. A claim looks at few rows for it.
     """
 

@@ -174,7 +174,7 @@ class Writer:
         for (shard, creates), part in sorted(parts.items()):
             slots, writes = [one.slot for one in part], [one.write for one in part]
             drawn = [batch.drawn[slot] for slot in slots]
-            epochs = [runs[write.state.id].epoch for write in writes]
+            epochs = [_state_epoch(runs[write.state.id]) for write in writes]
             if self._runner.place.citus:
                 apart = (
                     creations_apart(shard, writes, drawn, batch.now, batch.token)
@@ -245,6 +245,12 @@ class Writer:
             if slots:
                 revs.update(zip(slots, cursor.fetchall()[0][0], strict=True))
         return revs
+
+
+def _state_epoch(run: RunSnapshot) -> int | None:
+    """The epoch of its State; of a run that is to be paused it is none by which a commit could go unseen, see `write_changes.MARK`."""
+    held = run.paused and run.row is not None and run.row.owner != "" and not run.placed
+    return -run.epoch if held and run.epoch is not None else run.epoch
 
 
 def _row(commit: Commit) -> Enqueue | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, overload
 
 from stepflow.drivers.port.background import Guard
-from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Release, StepCommitted
+from stepflow.drivers.port.commit import Commit, CommitResult, Committed, Fence, Release, StepCommitted
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
@@ -23,6 +24,7 @@ class Committer(ABC):
     """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
 
     guards: Sequence[Guard] = ()  # of its threads
+    _beside: set[Fence]  # the claims under which calls go on side by side
 
     @property
     def last_work(self) -> LastWork | None:
@@ -57,6 +59,18 @@ class Committer(ABC):
     def submit_threadsafe(self, commit: Member, on_done: Callable[[Any], None]) -> None:
         """Commit from any thread; `on_done` is called in some thread with the answer or the error."""
 
+    @contextmanager
+    def side_by_side(self, fence: Fence) -> Iterator[None]:
+        """Calls go on side by side under this claim: a commit that meets a pause keeps it, and is answered with WhilePaused.
+
+        PauseRequested is raised in place of a commit that begins a call which is made at most once. From any thread.
+        """
+        self._beside.add(fence)
+        try:
+            yield
+        finally:
+            self._beside.discard(fence)
+
     @abstractmethod
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """Do another kind of write, between two batches."""
@@ -74,7 +88,7 @@ class InlineCommitter(Committer):
     """Every write at once, in the caller's thread: deterministic, for virtual time."""
 
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
-        self._store, self._clock, self._notifier = store, clock, notifier
+        self._store, self._clock, self._notifier, self._beside = store, clock, notifier, set()
 
     async def submit(self, commit: Member, before: PendingCommit | None = None) -> Any:  # noqa: ARG002
         (result,) = self._commit([commit])
@@ -96,7 +110,7 @@ class InlineCommitter(Committer):
 
     def _commit(self, members: Sequence[Member]) -> Sequence[Any]:
         now = self._clock.now()
-        return stopped(self._store, members, self._store.commit(members, now), now)
+        return stopped(self._store, members, self._store.commit(members, now), now, self._beside)
 
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         return fn(*args)

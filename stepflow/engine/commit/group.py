@@ -66,7 +66,7 @@ class GroupCommitter(Committer):
     ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._commit_on_loop = commit_on_loop
-        self._inbox = Inbox()
+        self._inbox, self._beside = Inbox(), set()
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
         self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them
@@ -340,7 +340,7 @@ class GroupCommitter(Committer):
         try:
             results = fn(writes, now := self._clock.now())
             if results is not None:
-                results = stopped(self._store, writes, results, now)
+                results = stopped(self._store, writes, results, now, self._beside)
                 if len(results) != len(writes):
                     raise StoreError(
                         f"the store gave {len(results)} answers to {len(writes)} writes: its driver is broken"

@@ -43,6 +43,7 @@ class Attempt(ABC):
     clock: Clock
     stop: bool = False
     cancel: bool = False
+    paused: bool = False  # the run was paused while calls go on side by side: they end, and no other one begins
     lost: bool = False  # a sync call went on after its time limit: the claim ends with the commit of its TimedOut
     awaits: bool = False  # async user code runs, which a cancel shall reach
     at_most_once: bool = False  # the present call must not be interrupted by a cancel

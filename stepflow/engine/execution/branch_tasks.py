@@ -75,7 +75,7 @@ class BranchTasks:
                     continue
                 journal.switch(around)
                 ended = [running.pop(task) for task in done]
-                if running:  # what waits is recorded now, since the others may take long
+                if running or journal.ends:  # what waits is recorded now: the others may take long, or end the attempt
                     await self._record(ended, record)
         finally:
             for task in running:

@@ -52,9 +52,14 @@ def taken_over(attempt: Attempt) -> None:
 def lost(attempt: Attempt, error: Exception) -> None:
     """Another owner or commit took the run over while this worker held it, or it was paused."""
     if isinstance(error, RunPaused | PauseRequested):
-        _log(logging.INFO, "paused", attempt, "run %s is paused: its worker released it", attempt.state.id)
-        return
-    _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
+        paused(attempt)
+    else:
+        _log(logging.WARNING, "taken_over", attempt, "run %s was taken over: %s", attempt.state.id, error)
+
+
+def paused(attempt: Attempt) -> None:
+    """The run was paused while this worker held it."""
+    _log(logging.INFO, "paused", attempt, "run %s is paused: its worker released it", attempt.state.id)
 
 
 def conflicted(attempt: Attempt, ids: Sequence[str]) -> None:

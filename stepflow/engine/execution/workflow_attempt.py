@@ -191,6 +191,8 @@ class WorkflowAttempt(WorkflowThreads):
         """Commit where the attempt ended, and let the run sleep or wait."""
         progress = 0 if self.progressed else None
         if not found.at:
+            if self.paused:
+                run_log.paused(self)
             return Release(self.fence, self.clock.now(), crashes=progress, unfinished=self.unfinished)
         if self.journal.cancelled:  # what undoes neither sleeps nor waits for longer than it has time
             ends = self.undo_ends() + 1

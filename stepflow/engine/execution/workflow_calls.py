@@ -98,6 +98,7 @@ class WorkflowCalls(WorkflowCommits):
     def request_cancel(self) -> None:
         """Let the workflow see Cancelled; an async step is cancelled now."""
         self._cancelled_at = self._cancelled_at or self.clock.now()
+        self.paused = False  # the store takes the mark away
         SteppedAttempt.request_cancel(self)
 
     def interrupt(self) -> None:
@@ -162,7 +163,8 @@ class WorkflowCalls(WorkflowCommits):
         if isinstance(effect, Together):
             self.awaits = self.awaits or outer
             try:
-                return await self.tasks.run(journal, effect, self.current, self._record_notes, self._is_cancelled)
+                with self.committer.side_by_side(self.fence) if outer else nullcontext():
+                    return await self.tasks.run(journal, effect, self.current, self._record_notes, self._is_cancelled)
             finally:
                 self.awaits = self.awaits and not outer
         answer: Any = None
@@ -174,6 +176,7 @@ class WorkflowCalls(WorkflowCommits):
             self._ends_if_lost()
         elif isinstance(effect, ChildEffect):
             async with self.tasks.moving:
+                self._ends_if_paused()
                 answer = await self._perform(in_branch(effect, branch.path))
         elif isinstance(effect, StepCall):
             answer = await self._step_in_branch(effect, branch)
@@ -189,7 +192,8 @@ class WorkflowCalls(WorkflowCommits):
 
     async def _perform(self, effect: Many | Note | ChildEffect) -> Any:
         if isinstance(effect, Many):
-            return await self._many(effect)
+            with self.committer.side_by_side(self.fence):
+                return await self._many(effect)
         if isinstance(effect, StartChildren | LookAt | FirstMessage):
             return await self._family(effect)
         await self._record(self._member(effect))
@@ -246,6 +250,8 @@ class WorkflowCalls(WorkflowCommits):
             call.kind == "transaction"
         )  # it may hold the write lock of the store: no other branch commits meanwhile
         async with self.tasks.moving if transacted else nullcontext():
+            if transacted:
+                self._ends_if_paused()
             with self.tasks.interruptible() if call.step.is_async and not call.at_most_once else nullcontext():
                 try:
                     error, value = await self._call_step(call, current(), branch.path)
@@ -339,7 +345,8 @@ class WorkflowCalls(WorkflowCommits):
                 await end_of_cancelled(running)
 
     def _begins(self, effect: Many, branch: Branch) -> bool:
-        return not (effect.enough() or self.stop or self._must_undo(branch))
+        ends = self.stop or self.paused or self.journal.leaving
+        return not (effect.enough() or ends or self._must_undo(branch))
 
     def _must_undo(self, branch: Branch) -> bool:
         """Whether a cancel was requested of which the branch has not heard: else its calls undo."""
@@ -370,6 +377,11 @@ class WorkflowCalls(WorkflowCommits):
             return await self.children.start(effect, self.fence, self._commit_start)
         except (StoreError, LostClaim) as error:
             self._refuse(error)
+
+    def _ends_if_paused(self) -> None:
+        """A call that has waited for others does not begin after a pause."""
+        if self.paused:
+            raise self._leave()
 
     def _ends_if_lost(self) -> None:
         """After a step whose thread goes on, the claim is given up: what the thread still writes is refused."""

@@ -14,19 +14,20 @@ from stepflow.drivers.port.commit import Commit, Committed, Fence, Write
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Append, Member
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pausing import WhilePaused
 from stepflow.engine.commit.pending import PENDING, PendingCommit
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.branch_tasks import BranchTasks
 from stepflow.engine.execution.child_calls import ChildCalls, journal_row
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import keep_task
-from stepflow.errors import LostClaim, RevMismatch, StepflowError, StoreError
-from stepflow.model.error_text import message_of
+from stepflow.errors import LostClaim, PauseRequested, RevMismatch, StepflowError, StoreError
+from stepflow.model.error_text import is_a, message_of
 from stepflow.model.state import CHILDREN, State, Transition, without_wait
 from stepflow.replay.branches import marked
 from stepflow.replay.child_effects import Notes
 from stepflow.replay.effects import Note, StepCall, Suspension
-from stepflow.replay.journal import Journal
+from stepflow.replay.journal import Journal, Suspended
 from stepflow.replay.workflow import Workflow
 
 
@@ -70,6 +71,8 @@ class WorkflowCommits(SteppedAttempt):
         """Commit what a call has to record, or go on with the answer to that; if the store refuses it, the attempt ends."""
         try:
             self.committed(await (self.commit(member) if answer is None else self._until_answered(member, answer)))
+        except PauseRequested:
+            raise self._leave() from None
         except (StoreError, LostClaim, RevMismatch) as error:
             self._refuse(error)
 
@@ -80,12 +83,13 @@ class WorkflowCommits(SteppedAttempt):
     async def _commit_start(self, commit: Commit) -> list[str]:
         """Commit the start of children: the ids of those that are there already, and nothing was done, or none."""
         try:
-            await self.commit(commit)
+            done = await self.commit(commit)
         except RevMismatch as error:
             return error.ids
-        return self._has_started()
+        return self._has_started(done)
 
-    def _has_started(self) -> list[str]:
+    def _has_started(self, done: Any) -> list[str]:
+        self.paused = type(done) is WhilePaused
         self._appended, self._started, self.journal.unfinished = True, True, 0
         self.children.wake()
         return []
@@ -127,7 +131,7 @@ class WorkflowCommits(SteppedAttempt):
 
     def committed(self, done: Any) -> None:
         """A commit of a call is durable."""
-        self._appended = True
+        self._appended, self.paused = True, type(done) is WhilePaused
         if isinstance(done, Committed) and done.revs:
             (self.rev,), self.transition = done.revs, self._next
 
@@ -164,4 +168,11 @@ class WorkflowCommits(SteppedAttempt):
     def _refuse(self, error: BaseException) -> NoReturn:
         """The store did not take a commit: end the attempt, and let the worker see why."""
         self.refused = error if isinstance(error, StepflowError) else StepflowError(message_of(error))
-        raise self.journal.suspend(Suspension())
+        raise self._leave(paused=is_a(error, PauseRequested))
+
+    def _leave(self, *, paused: bool = True) -> Suspended:
+        """End the attempt, in its present branch; the exception is to be raised."""
+        self.paused = self.paused or paused
+        if self.tasks.branches and (branch := self.tasks.present()) is not None:
+            self.journal.switch(branch)
+        return self.journal.suspend(Suspension())

@@ -55,7 +55,8 @@ class WorkflowThreads(WorkflowCalls):
         if isinstance(effect, StartChildren | LookAt | FirstMessage):
             return self._family_sync(effect)
         if isinstance(effect, Many):
-            return self._many_sync(effect)
+            with self.committer.side_by_side(self.fence):
+                return self._many_sync(effect)
         return self._record_sync(self._member(effect))
 
     def _step_sync(self, call: StepCall) -> tuple[Exception | None, Any]:
@@ -147,7 +148,7 @@ class WorkflowThreads(WorkflowCalls):
 
     def _commit_start_sync(self, commit: Commit) -> list[str]:
         done = self._commit_sync(commit, RevMismatch)
-        return done.ids if isinstance(done, RevMismatch) else self._has_started()
+        return done.ids if isinstance(done, RevMismatch) else self._has_started(done)
 
     def _commit_sync(self, member: Member, expected: type[StepflowError] | tuple[()] = ()) -> Any:
         while True:

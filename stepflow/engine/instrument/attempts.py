@@ -18,7 +18,7 @@ from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.engine.instrument.telemetry import Telemetry
 from stepflow.engine.states.function_attempt import FunctionAttempt
 from stepflow.engine.states.function_runner import FunctionRunner
-from stepflow.errors import LostClaim, PauseRequested, RevMismatch, StoreError
+from stepflow.errors import LostClaim, PauseRequested, RevMismatch, RunPaused, StoreError
 from stepflow.model.ctx import StateCtx
 from stepflow.model.current import Current
 from stepflow.model.flow import Call
@@ -46,20 +46,22 @@ async def advanced(
     except BaseException as error:
         telemetry.attempt_ended(attempt, opened, _outcome_of(error))
         raise
-    telemetry.attempt_ended(attempt, opened, attempt.ended or _outcome(release, attempt.clock.now()))
+    telemetry.attempt_ended(attempt, opened, attempt.ended or _outcome(attempt, release))
     return release
 
 
-def _outcome(release: Release | None, now: int) -> str:
+def _outcome(attempt: Attempt, release: Release | None) -> str:
     """How a claim ended on a run that goes on later."""
     if release is not None and release.blocked:
         return "blocked"
-    later = release is None or release.events or release.due is None or release.due > now
+    if attempt.paused:
+        return "paused"
+    later = release is None or release.events or release.due is None or release.due > attempt.clock.now()
     return "suspended" if later else "released"
 
 
 def _outcome_of(error: BaseException) -> str:
-    if isinstance(error, PauseRequested):
+    if isinstance(error, PauseRequested | RunPaused):
         return "paused"
     if isinstance(error, LostClaim | RevMismatch):
         return "lost"

@@ -28,6 +28,7 @@ from stepflow.testing.conformance.kit import (
     creation,
     ended,
     going,
+    journal,
     make,
     polling,
     publish,
@@ -134,6 +135,39 @@ class PauseLaws:
         resume(store, "a")
         assert claim(other) == {}
         assert set(claim(other, now=NOW + 9)) == {"a"}
+
+    def test_law_26_a_holder_that_says_so_keeps_the_claim_until_what_it_has_begun_ends(
+        self, sessions: Sessions
+    ) -> None:
+        store, other = sessions.session(), sessions.session()
+        make(store, creation("held"))
+        for name, transition in (("a", None), ("p", polling())):
+            make(store, creation(name, transition=transition))
+            found = claim(store)[name]
+            fence, rev = found.fence, found.row.claim_rev
+            make(store, publish(name, "paid", "1"))
+            (event,) = record(store, name).events
+            pause(other, name, "held")
+            rows = [JournalRow(key, "step", "f", "1") for key in "abc"]
+            last = Commit(fence, journal=(rows[0],), despite_pause=True)
+            make(store, last, last._replace(journal=(rows[1],), consume=(event.seq,)))
+            rev = make(store, as_member(step(fence, rev)._replace(despite_pause=True)))[0]
+            make(store, Commit(fence, writes=(creation(f"child of {name}").writes[0],), despite_pause=True))
+            assert [row.key for row in journal(store, name)] == ["a", "b"]
+            assert (status(store, name), record(store, name).events) == (Status.RUNNING, ())
+            for part in (Enqueue("held", FLOW, NOW, owned=True), Enqueue(name, FLOW, NOW, owned=True)):
+                assert isinstance(refused(store, last._replace(queue=(part,))), PauseRequested)
+            assert isinstance(store.commit([Append(*fence, (rows[2],))], NOW)[0], PauseRequested)
+            assert claim(other, now=NOW + 99) == {}
+            assert store.release([Release(fence, NOW)], NOW) == [True]
+            assert isinstance(refused(store, last), LostClaim)
+            assert status(store, name) is Status.PAUSED
+            assert claim(other, now=NOW + 99) == {}
+            resume(other, name)
+            found = claim(other)[name]
+            make(other, Commit(found.fence, journal=(rows[2],), despite_pause=True))  # it is not paused any more
+            make(other, as_member(step(found, found.row.claim_rev, ended(), end=True)))
+        assert sessions.driver.maintenance("").check() == []
 
     def test_law_26_a_resumed_holder_goes_on(self, sessions: Sessions) -> None:
         store, other = sessions.session(), sessions.session()

@@ -48,18 +48,22 @@ class JournalRules:
 
     @rule(
         given=st.dictionaries(
-            ids | st.sampled_from(KEYS), st.tuples(st.lists(rows, max_size=3), st.booleans()), min_size=1, max_size=5
+            ids | st.sampled_from(KEYS),
+            st.tuples(st.lists(rows, max_size=3), st.sampled_from(["usual", "fast", "despite a pause"])),
+            min_size=1,
+            max_size=5,
         )
     )
-    def append(self, given: dict[str, tuple[list[JournalRow], bool]]) -> None:
+    def append(self, given: dict[str, tuple[list[JournalRow], str]]) -> None:
         """Write rows under the fences that were claimed last."""
 
         def batch(side: Side) -> list[Member]:
+            fences = {run_id: side.fences.get(run_id, Fence(run_id, 0)) for run_id in given}
             commits = [
-                (Commit(side.fences.get(run_id, Fence(run_id, 0)), journal=tuple(written)), fast)
-                for run_id, (written, fast) in given.items()
+                (Commit(fences[run_id], journal=tuple(written), despite_pause=how == "despite a pause"), how)
+                for run_id, (written, how) in given.items()
             ]
-            return [as_member(commit) if fast else commit for commit, fast in commits]
+            return [as_member(commit) if how == "fast" else commit for commit, how in commits]
 
         self.commit(batch)
 
@@ -69,9 +73,16 @@ class JournalRules:
         written=st.lists(rows, max_size=2),
         transition=st.none() | transitions,
         consume=st.booleans(),
+        despite_pause=st.booleans(),
     )
     def forget(
-        self, run_id: str, forgotten: list[str], written: list[JournalRow], transition: Any, consume: bool
+        self,
+        run_id: str,
+        forgotten: list[str],
+        written: list[JournalRow],
+        transition: Any,
+        consume: bool,
+        despite_pause: bool,
     ) -> None:
         """Forget rows with a step that may have rows of its own, and may use up an event."""
 
@@ -83,7 +94,8 @@ class JournalRules:
             first = tuple(event.seq for event in record.events[:1]) if record and consume else ()
             fence = side.fences.get(run_id, Fence(run_id, 0))
             given = tuple(forgotten), tuple(written)
-            return [Commit(fence, writes=writes, consume=first, forget=given[0], journal=given[1])]
+            commit = Commit(fence, writes=writes, consume=first, forget=given[0], journal=given[1])
+            return [commit._replace(despite_pause=despite_pause)]
 
         self.commit(batch)
 
