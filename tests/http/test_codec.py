@@ -10,8 +10,12 @@ from stepflow.drivers.http.client import ServerClient
 from stepflow.drivers.http.codec import BadValue, dump, dump_results, from_bytes, load, load_results, to_bytes
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.commit import Committed, Dequeue, Enqueue, Owner
+from stepflow.drivers.port.queries import LimitUsageQuery
 from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.store import Query
 from stepflow.errors import LostClaim
+from stepflow.model.limits import Limit
+from stepflow.model.limits import dump as limit_text
 from stepflow.model.state import PARKED, Transition
 from stepflow.testing.conformance.kit import NOW, creation
 from tests.http.served import Served
@@ -46,6 +50,34 @@ def test_a_text_that_is_no_transition_is_refused(text):
     plain[0][1]["transition"] = text
     with pytest.raises(BadValue):
         load(plain, list[Member])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "null",
+        "3",
+        "{}",
+        '[["a"]]',
+        '[["k", "x"]]',
+        '[["k", -5]]',
+        '[["k",1]]',
+        '[["b", 1], ["a", 1]]',
+        "[" * 100_000,
+    ],
+)
+def test_a_text_that_is_no_limits_is_refused(text):
+    with pytest.raises(BadValue, match="are no limits"):
+        load(dump([Enqueue("r", "order", 7, limits=text)], list[Enqueue]), list[Enqueue])
+    with pytest.raises(BadValue, match="are no limits"):
+        load(dump(LimitUsageQuery(text, 7), Query), Query)
+
+
+def test_limits_arrive_as_they_were_sent():
+    for limits in ((), [Limit("b", 1)], [Limit("a", rate=2, per=0.5), Limit("b", 3, rate=1)]):
+        (found,) = load(dump([Enqueue("r", "order", 7, limits=limit_text(limits))], list[Enqueue]), list[Enqueue])
+        assert found.limits == limit_text(limits)
 
 
 def test_answers_arrive_as_they_were_sent():

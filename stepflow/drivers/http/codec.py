@@ -48,6 +48,8 @@ from stepflow.errors import StepflowError, StoreError
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import LimitUsage
+from stepflow.model.limits import dump as dump_limits
+from stepflow.model.limits import parse as parse_limits
 from stepflow.model.state import State, Transition
 
 ANSWERS: Mapping[type[Any], Any] = MappingProxyType(
@@ -190,6 +192,8 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook_factory(_is_collection, lambda _kind: list)
     converter.register_structure_hook_factory(_is_named_tuple, lambda kind: _tuple_loader(converter, kind))
     converter.register_unstructure_hook_factory(_is_named_tuple, lambda kind: _tuple_dumper(converter, kind))
+    converter.register_structure_hook(parts.Enqueue, _with_limits(_tuple_loader(converter, parts.Enqueue)))
+    converter.register_structure_hook(LimitUsageQuery, _with_limits(make_dict_structure_fn(LimitUsageQuery, converter)))
     converter.register_structure_hook_factory(_is_record, lambda kind: make_dict_structure_fn(kind, converter))
     converter.register_unstructure_hook_factory(
         _is_record, lambda kind: make_dict_unstructure_fn(kind, converter, _cattrs_omit_if_default=True)
@@ -257,6 +261,22 @@ def _parsed(text: str) -> Transition:
 
 
 _transitions = BoundedCache(_parsed, lambda text, _transition: 4 * size_of_texts(text))
+
+
+def _with_limits(read: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Reads a value whose `limits` are the text of some: a store that claims by them would fail at each claim."""
+
+    def check(plain: Any, kind: Any) -> Any:
+        found = read(plain, kind)
+        try:
+            canonical = dump_limits(parse_limits(found.limits))
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise BadValue(f"{found.limits!r:.40} are no limits: {error}") from None
+        if canonical != found.limits:
+            raise BadValue(f"{found.limits!r:.40} are no limits as stores have them: {canonical!r:.40}")
+        return found
+
+    return check
 
 
 def _integers(numbers: Any) -> tuple[int, ...]:
