@@ -47,11 +47,22 @@ def opened() -> Iterator[list[Sessions]]:
         ("connections=1", "from 2"),
         ("pooler=yes", "transaction"),
         ("nonsense=1", "nonsense"),
+        ("schema=a&schema=b", "schema= is given 2 times"),
+        ("shards=4&shards=4", "give each parameter once"),
+        ("sslmode=disable&user=a&sslmode=require", "sslmode= is given 2 times"),
+        ("password=a#b", "write %23"),
     ],
 )
 def test_a_wrong_option_is_named(option: str, what: str) -> None:
     with pytest.raises(StoreError, match=what):
         driver_for(f"postgresql://localhost/db?{option}")
+
+
+def test_a_password_that_is_cut_off_is_not_shown() -> None:
+    with pytest.raises(StoreError, match="write %23") as refused:
+        driver_for("postgresql://user:secret#word@localhost/db")
+    assert "secret" not in str(refused.value)
+    assert "word" not in str(refused.value).replace("password", "")
 
 
 def test_both_schemes_work_and_others_do_not() -> None:

@@ -38,7 +38,14 @@ def target_of(url: str) -> ServerTarget:
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres"):
         raise StoreError(f"{_shown(url)!r} is no PostgreSQL URL: write {FORM}")
+    if "#" in url:
+        raise StoreError(  # without the URL, of which this may be a part of the password
+            f"{parts.scheme}://...: the URL has a #, and what follows it would be left out: write %23 for a # in a name or a password"
+        )
     options = parse_qsl(parts.query, keep_blank_values=True)
+    names = [name for name, _value in options]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise StoreError(f"{_shown(url)}: {twice[0]}= is given {names.count(twice[0])} times: give each parameter once")
     ours = {name: value for name, value in options if name in OPTIONS}
     theirs = urlencode([pair for pair in options if pair[0] not in OPTIONS], quote_via=quote)
     read: dict[str, Any] = {OPTIONS[name][0]: OPTIONS[name][1](value, _shown(url)) for name, value in ours.items()}
