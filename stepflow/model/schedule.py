@@ -150,9 +150,13 @@ def without_missed(record: ScheduleRecord, now: int) -> tuple[ScheduleRecord, tu
     if record.tick is None or record.tick >= oldest:
         return record, None
     tick = record.times.after(oldest - 1)
-    why = f"no worker looked at it within {_seconds(GRACE + record.catch_up + record.jitter)} (catch_up=)"
-    changed = evolve(record, tick=tick, skipped=last_before(record.times, record.tick, oldest), why=why)
-    return changed, (record.tick, oldest)
+    skipped = last_before(record.times, record.tick, oldest)
+    return evolve(record, tick=tick, skipped=skipped, why=why_missed(record)), (record.tick, oldest)
+
+
+def why_missed(record: ScheduleRecord) -> str:
+    """Why ticks are missed."""
+    return f"no worker looked at it within {_seconds(GRACE + record.catch_up + record.jitter)} (catch_up=)"
 
 
 def _decide(record: ScheduleRecord, due: Sequence[int]) -> Look:

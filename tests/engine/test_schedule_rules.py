@@ -33,6 +33,14 @@ def test_a_tick_that_is_missed_already_is_not_announced(engine, clock):
     assert schedule.info().skipped == START + 2 * HOUR
 
 
+def test_the_log_says_why_ticks_were_missed_also_if_later_ones_were_skipped(engine, clock, caplog):
+    engine.schedule("s", QUICK, Order(), every=HOUR, catch_up=timedelta(hours=3))
+    clock.advance(timedelta(hours=5, minutes=30))
+    engine.run_until_idle()
+    (missed,) = [one.getMessage() for one in caplog.records if "were missed" in one.getMessage()]
+    assert missed.endswith("were missed: no worker looked at it within 10860 s (catch_up=)")
+
+
 def test_a_paused_flow_is_named(engine):
     schedule = engine.schedule("s", QUICK, Order(), every=HOUR)
     engine.pause_flow(QUICK)

@@ -20,7 +20,7 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StoreError
 from stepflow.model.flow import Flow
-from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look
+from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look, why_missed
 from stepflow.model.schedule_edit import read_schedule
 from stepflow.model.state import State
 
@@ -172,6 +172,8 @@ def _tell(found: Look) -> None:
     record = found.record
     if found.missed is not None:
         first, until = (utc_text(moment(at)) for at in found.missed)
-        log.warning("schedule %s: the ticks from %s until %s were missed: %s", record.id, first, until, record.why)
+        log.warning(
+            "schedule %s: the ticks from %s until %s were missed: %s", record.id, first, until, why_missed(record)
+        )
     for tick in found.skipped:
         log.info("schedule %s: the tick at %s started no run: %s", record.id, utc_text(moment(tick)), record.why)
