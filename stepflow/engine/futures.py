@@ -7,10 +7,13 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from stepflow.drivers.port.background import refused_thread
+from stepflow.drivers.port.background import start_thread
+from stepflow.engine.raised import for_future
+from stepflow.errors import StepflowError
 
 T = TypeVar("T")
 Outcome = tuple[T | None, KeyboardInterrupt | None]
@@ -57,15 +60,34 @@ async def end_of_own_cancels(task: asyncio.Task[Any] | None) -> None:
 
 
 async def off_loop(work: Callable[[], T]) -> T:
-    """Do blocking work in a thread; at the interpreter's exit, when asyncio's threads take none, on the loop itself."""
+    """Do blocking work in a thread, which keeps no process from its end; at the interpreter's exit, when none can be started, here."""
+    loop, context = asyncio.get_running_loop(), copy_context()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def answer(outcome: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return  # its waiter was cancelled
+        if error is None:
+            future.set_result(outcome)  # type: ignore[arg-type]  # None only with an error, or if the work gives it
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        outcome, failure = None, None
+        try:
+            outcome = context.run(work)
+        except BaseException as error:  # noqa: BLE001 - handed to the waiter
+            failure = for_future(error)
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(answer, outcome, failure)
+
     try:
-        return await asyncio.to_thread(work)
-    except RuntimeError as error:
+        start_thread(run, "stepflow-off-loop", "work that takes long")
+    except StepflowError as error:
         if "shutdown" in str(error):
             return work()
-        if "start new thread" in str(error):
-            raise refused_thread("work that takes long", error) from error
         raise
+    return await future
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

@@ -83,7 +83,7 @@ class Session:
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any, Any]] = {}
         self.lifetime = Lifetime(any_loop=any_loop)
-        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep, keep_ids, self._in_thread)
+        self.pruner = Pruner(driver.maintenance, namespace, self.clock, keep, keep_ids)
 
     async def open(self) -> None:
         """Connect, and make the parts in the order of their use; raises the StoreErrors of the driver."""
@@ -214,10 +214,6 @@ class Session:
     async def _call(self, fn: Callable[..., T], *args: Any) -> T:
         """Call a function that may block; under virtual time here."""
         return fn(*args) if self.clock.virtual else await self._pool.submit(fn, *args)
-
-    def _in_thread(self, fn: Callable[[], T]) -> Awaitable[T]:
-        """Call a function that may block for long in a thread."""
-        return self._pool.submit_to_threads(fn)
 
     @contextmanager
     def limited(self, limit_s: float) -> Iterator[None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.pruning import Pruned
@@ -27,12 +27,6 @@ LONGEST_PAUSE_S = 1.0
 LAST_PIECE_S = 5.0  # how long the end of a cancelled pruning is waited for
 
 
-class InThread(Protocol):
-    """Calls a function in a thread that does not keep the process from its end."""
-
-    def __call__(self, fn: Callable[[], T], /) -> Awaitable[T]: ...
-
-
 class Pruner:
     """Prunes the runs of one namespace that ended `keep` ago (None: never); their ids stay refused for `keep_ids` (None: not at all)."""
 
@@ -43,10 +37,9 @@ class Pruner:
         clock: Clock,
         keep: timedelta | None,
         keep_ids: timedelta | None = None,
-        in_thread: InThread = off_loop,
     ) -> None:
         self._maintenance, self._namespace, self._clock, self._keep = maintenance, namespace, clock, keep
-        self._keep_ids, self._in_thread = keep_ids, in_thread
+        self._keep_ids = keep_ids
         self.guard = Guard("pruning", self.every_s)
         self._next = float("-inf")  # monotonic time of the next pruning
         self._refused = False
@@ -107,7 +100,7 @@ class Pruner:
         """Call a function that uses the store in a thread; one that has begun comes to its end before a cancellation goes on."""
         if self._clock.virtual:
             return fn()
-        call = asyncio.ensure_future(self._in_thread(fn))
+        call = asyncio.ensure_future(off_loop(fn))
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:

@@ -1,0 +1,32 @@
+"""Work that blocks for long is done in threads that keep no process from its end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.engine.test_cancel import WAIT_S
+
+HANGS = """
+import asyncio, threading
+from stepflow.engine.futures import off_loop
+
+async def main():
+    begun = threading.Event()
+    def hang():
+        begun.set()
+        threading.Event().wait()
+    work = asyncio.ensure_future(off_loop(hang))
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    work.cancel()
+
+asyncio.run(main())
+print("over")
+"""
+
+
+def test_work_that_hangs_keeps_no_process():
+    """The threads of asyncio are joined at the end of the loop, and of the process: a pruning whose server is silent kept a worker."""
+    ended = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "over\n"), ended.stderr
