@@ -7,7 +7,7 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Generator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
 
@@ -33,6 +33,13 @@ LOG_EVERY = 30  # refusals of a commit
 log = logging.getLogger("stepflow")
 
 
+class WorkerCancels(Protocol):
+    """Tells of the requests to cancel the task that claims."""
+
+    def cancelling(self) -> int:
+        """How many there are, without those that came from steps."""
+
+
 @define(eq=False)
 class Attempt(ABC):
     """The state of one claim. The worker sets `stop` (release the claim) and `cancel`; the attempt sees them between two steps."""
@@ -48,7 +55,8 @@ class Attempt(ABC):
     awaits: bool = False  # async user code runs, which a cancel shall reach
     at_most_once: bool = False  # the present call must not be interrupted by a cancel
     task: asyncio.Task[None] | None = None  # the one that runs this attempt
-    worker: asyncio.Task[Any] | None = None  # the task that claims; if it is cancelled, its attempts end, too
+    sweeps: WorkerCancels | None = None  # if the task that claims is cancelled, its attempts end, too
+    swept: bool = False  # its code cancelled that task, and all others of the loop
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
     hung: bool = False  # it made no commit for too long: its claim is being released
@@ -116,11 +124,15 @@ class Attempt(ABC):
     @property
     def interrupted(self) -> bool:
         """Whether the worker ends this attempt. Else a CancelledError is the user code's own: it cancelled its task itself."""
-        return self._interrupted or (self.worker is not None and self.worker.cancelling() > 0)
+        return self._interrupted or (self.sweeps is not None and self.sweeps.cancelling() > 0)
 
     def release(self, cause: BaseException | None = None) -> Release:
-        """Releases the claim although a step has begun; a crash is counted if it hung, or if neither the worker, a signal nor a pause ended it."""
-        unasked = self.hung or not (self.stop or self.interrupted or isinstance(cause, Interruption | PauseRequested))
+        """Releases the claim although a step has begun; a crash is counted if it hung or cancelled all tasks, or if neither the worker, a signal nor a pause ended it."""
+        unasked = (
+            self.hung
+            or self.swept
+            or not (self.stop or self.interrupted or isinstance(cause, Interruption | PauseRequested))
+        )
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
         return Release(self.fence, self.clock.now(), crashes=crashes, unfinished=self.unfinished + 1)
 

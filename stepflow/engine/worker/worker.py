@@ -25,7 +25,6 @@ from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.blocks import Blocks
 from stepflow.engine.worker.firing import Firing
-from stepflow.engine.worker.hung import interrupt_hung
 from stepflow.engine.worker.idle_looks import MOST_UNKNOWN, SOON, IdleLooks
 from stepflow.engine.worker.journals import Rows, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
@@ -33,6 +32,7 @@ from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.styles import Styles
+from stepflow.engine.worker.sweeps import Sweeps, drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, OutcomeUnknown, PauseRequested, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
@@ -42,7 +42,6 @@ from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 
 log = logging.getLogger("stepflow")
-
 FULL_LOOK_S = 5.0  # between two looks for suspects by a worker that has no free slot
 MAX_SLEEP_S = 1.0  # between two looks at the clock: one that jumps is noticed after this time
 BACK_OFF = SECOND  # of a run whose commit was refused
@@ -76,7 +75,6 @@ class Worker:
         self._held: dict[str, Attempt] = {}
         self._lent, self._quarantine, self._turns = LentSlots(concurrency), Quarantine(), Turns()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._task: asyncio.Task[Any] | None = None  # the one that claims
         self._unreleased = UnreleasedClaims(store, clock, owner, lambda: {*self._held, *executions.ids})
         self._next_due = 0  # when a claim may find something, as far as this worker knows
         self._looked, self._trusted_s = float("-inf"), 0.0  # when `next_due` was asked; how long the answer holds
@@ -85,12 +83,13 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
+        self._sweeps = Sweeps(self._held.values, self._let_go)
         self._unknown, self._blocks = 0, Blocks()  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
         notifier.on_wait(self._lend)
-        notifier.on_overdue(self.give_up)
-        notifier.on_reclaimed(self.drop_all)
+        notifier.on_overdue(lambda: give_up(self._held.values()))
+        notifier.on_reclaimed(lambda: drop_all(self._held.values()))
 
     @property
     def busy(self) -> bool:
@@ -122,47 +121,39 @@ class Worker:
             self._lent.change(run_id, change)
             self.schedule_at(0)
 
-    def give_up(self) -> None:
-        """Let attempts release their claims after their present step: this engine cannot show that it lives."""
-        if going := sum(not attempt.stop for attempt in self._held.values()):
-            log.warning("%d run(s) are released after their present step: no heartbeat reached the store", going)
-        for attempt in self._held.values():
-            attempt.stop = True
-
-    def drop_all(self) -> None:
-        """Drop what was held: others took this engine for dead. Late writes of steps that go on are refused."""
-        for attempt in list(self._held.values()):
-            log.warning("run %s is dropped: others took this engine for dead", attempt.state.id)
-            attempt.interrupt()
-
     async def run(self, until_idle: bool) -> bool:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it, but for writes of unknown outcome."""
-        self._next_due, self._interrupt, self._unknown = 0, None, 0
-        self._task, self._until_idle, self._retry_commits = asyncio.current_task(), until_idle, not until_idle
-        while not self._stopping:
-            self._wake.clear()
-            try:
-                more = await self._fill()
-                more = (self._redefinition.left and await self._follow(until_idle)) or more
-                if not more and until_idle and not self._held and self._error is None and not self._executions.busy:
-                    if await self._look_for_idle():
-                        return True
-                    more = self._next_due == 0
-            except StoreError as error:
-                more, self._error = False, error
-            except Exception as error:
-                if until_idle:
-                    raise
-                await asyncio.sleep(self.guard.failed(error))
-                self._next_due = 0
-                continue
-            else:
-                self.guard.succeeded()
-            if not more and not await self._troubled(until_idle):
-                await self._sleep()
-        if self._interrupt is not None:
+        self._next_due, self._interrupt, self._unknown, self._until_idle = 0, None, 0, until_idle
+        self._retry_commits = not until_idle
+        if not (idle := await self._sweeps.run(partial(self._turn, until_idle))) and self._interrupt is not None:
             raise self._interrupt
-        return False
+        return idle
+
+    async def _turn(self, until_idle: bool) -> bool | None:
+        """Claim, then wait for something to happen; True if nothing is left to do, False if asked to stop, else None."""
+        if self._stopping:
+            return False
+        self._wake.clear()
+        try:
+            more = await self._fill()
+            more = (self._redefinition.left and await self._follow(until_idle)) or more
+            if not more and until_idle and not self._held and self._error is None and not self._executions.busy:
+                if await self._look_for_idle():
+                    return True
+                more = self._next_due == 0
+        except StoreError as error:
+            more, self._error = False, error
+        except Exception as error:
+            if until_idle:
+                raise
+            await asyncio.sleep(self.guard.failed(error))
+            self._next_due = 0
+            return None
+        else:
+            self.guard.succeeded()
+        if not more and not await self._troubled(until_idle):
+            await self._sleep()
+        return None
 
     def quit(self) -> None:
         """Claim no more; attempts release their claims at their next step."""
@@ -184,18 +175,23 @@ class Worker:
         self._redefinition.stop()
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=grace_s)
-        if late := list(self._tasks.values()):
-            for attempt in self._held.values():
-                attempt.interrupt()
-            await end_of_cancelled(late)  # a step that goes on loses its claim, and with it its next write
-        for run_id, attempt in list(self._held.items()):
-            self._unreleased.failed(attempt.release())
-            del self._held[run_id], self._tasks[run_id]
+        for attempt in self._held.values():
+            attempt.interrupt()
+        # A step that goes on loses its claim, and with it its next write.
+        await end_of_cancelled(list(self._tasks.values()))
+        self._let_go(every=True)
         try:
             if self._unreleased or self._claiming:  # what is on its way is written before this
                 await self._committer.call(self._unreleased.release_all)
         except Exception as error:  # noqa: BLE001 - logged
             self._unreleased.left(error)
+
+    def _let_go(self, *, every: bool = False) -> None:
+        """Release the claims of attempts that do not do it themselves, as their tasks were cancelled before they began, or of all."""
+        for run_id in [run_id for run_id, task in self._tasks.items() if every or task.done()]:
+            self._unreleased.failed(self._held[run_id].release())
+            del self._held[run_id], self._tasks[run_id]
+        self._next_due = 0
 
     async def _troubled(self, until_idle: bool) -> bool:
         """The store failed: raise the error if asked to end, else wait a little and go on."""
@@ -289,9 +285,11 @@ class Worker:
         flow = self._flows[claim.row.flow]
         attempt = self._styles[flow.kind](flow, claim, record)
         attempt.rows = rows
-        attempt.stop, attempt.worker = self._stopping, self._task
+        attempt.stop, attempt.sweeps = self._stopping, self._sweeps
         attempt.retry_commits = self._retry_commits and not self._stopping
         self._heartbeat.hurry()
+        if not flow.inline:
+            self._sweeps.watch(self._loop)
         self._held[claim.fence.id] = attempt
         self._unreleased.begun(claim)
         if runs_alone:

@@ -1,0 +1,137 @@
+"""Steps that cancel the tasks of their event loop: the worker goes on, and a run that ends it all the same counts a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stepflow import AsyncEngine, Engine, RunFailed, Status, named
+from stepflow.drivers.memory import MemoryDriver
+from stepflow.engine import session
+from tests.engine.test_cancel import WAIT_S
+
+REAL = pytest.mark.parametrize("real", [False, True], ids=["virtual", "real"])
+
+
+async def all_tasks(_exchange: Any) -> None:
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
+async def all_tasks_then_waits(exchange: Any) -> None:
+    await all_tasks(exchange)
+    await asyncio.sleep(0)
+
+
+async def all_others(_exchange: Any) -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+async def all_others_in_a_task(exchange: Any) -> None:
+    await asyncio.ensure_future(all_others(exchange))
+
+
+async def all_twice(exchange: Any) -> None:
+    await all_others(exchange)
+    await all_tasks_then_waits(exchange)
+
+
+SWEEPS = pytest.mark.parametrize(
+    ("sweep", "fails"),
+    [
+        (all_tasks, False),
+        (all_tasks_then_waits, True),
+        (all_others, False),
+        (all_others_in_a_task, True),
+        (all_twice, True),
+    ],
+)
+
+
+@REAL
+@SWEEPS
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside-others"])
+def test_the_worker_goes_on(store, clock, real, sweep, fails, beside):
+    """The run ends as its policy says, and runs beside it are done again."""
+
+    async def step(_exchange: Any) -> None:
+        for _turn in range(20):
+            await asyncio.sleep(0)
+
+    bad, good = (named(name, dict).do("a", fn).do("b", step).compile() for name, fn in (("bad", sweep), ("good", step)))
+    sync = named("sync", dict).do("a", lambda _exchange: None).compile()
+    with Engine(store, clock=None if real else clock) as engine:
+        engine.register(bad, good, sync)
+        run, others = engine.start(bad, {}, id="bad"), []
+        if beside:
+            others = [engine.start(flow, {}) for flow in (good, good, sync)]
+        idle = engine.run_until_idle()
+        assert (idle.completed, idle.failed) == (1 + len(others) - fails, fails)
+        if fails:
+            with pytest.raises(RunFailed, match="CancelledError"):
+                run.result(WAIT_S)
+        later = engine.start(good, {})
+        engine.run_until_idle()
+        assert all(other.result(WAIT_S) == {} for other in [*others, later])
+
+
+def test_an_end_from_outside_is_still_one(store):
+    """Whoever cancels all tasks in a program of their own ends the worker as well: no step did it, and no crash counts."""
+
+    async def test() -> None:
+        begun = asyncio.Event()
+
+        async def step(_exchange: Any) -> None:
+            begun.set()
+            await asyncio.sleep(WAIT_S)
+
+        flow = named("slow", dict).do("a", step).compile()
+        async with AsyncEngine(store) as engine:
+            engine.register(flow)
+            run = await engine.start(flow, {})
+            work = asyncio.create_task(engine.run_forever())
+            await begun.wait()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.wait([work])
+            assert work.cancelled()
+            assert (await run.status()) is Status.QUEUED
+            assert "died" not in await run.explain()
+
+    asyncio.run(test())
+
+
+def test_a_step_that_ends_the_program_three_times_is_not_called_again(monkeypatch):
+    """The task of the program is among the tasks: what it does then is its own matter."""
+    monkeypatch.setattr(session, "GRACE_S", 0.0)
+    driver, calls = MemoryDriver(), []
+
+    async def step(exchange: Any) -> None:
+        calls.append(1)
+        await all_others(exchange)
+        await asyncio.sleep(WAIT_S)
+
+    flow = named("bad", dict).do("a", step).compile()
+
+    async def program() -> None:
+        async with AsyncEngine(driver) as engine:
+            engine.register(flow)
+            await engine.start(flow, {}, id="r")
+            async with engine.worker():
+                await asyncio.sleep(WAIT_S)
+
+    async def ended() -> str:
+        async with AsyncEngine(driver) as engine:
+            engine.register(flow)
+            await engine.run_until_idle()
+            error = (await engine.get(flow, "r").info()).error
+            return "" if error is None else error.type
+
+    for _time in range(3):
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(program())
+    assert asyncio.run(ended()) == "Crashed"
+    assert len(calls) == 3
