@@ -25,7 +25,7 @@ from cattrs.errors import AttributeValidationNote, ClassValidationError
 from cattrs.gen import make_dict_structure_fn, mapping_structure_factory, override
 
 from stepflow.model.containers import SETS
-from stepflow.model.fields import computed, fields_of, has_fields, resolved
+from stepflow.model.fields import computed, fields_of, has_fields, is_qualifier, resolved
 from stepflow.model.forms import KINDS, Form, Spelling, literal_table
 from stepflow.model.generics import arguments, substituted
 from stepflow.model.pydantic_models import is_pydantic_model, read_model
@@ -70,17 +70,17 @@ def converter() -> Converter:
         (_is_named, _read_named),
         (has_fields, _read_fields),
         (is_pydantic_model, read_model),
-        (_is_annotated, _read_annotated),
+        (_is_qualified, _read_qualified),
     ):
         made.register_structure_hook_factory(is_kind, factory)
     return made
 
 
-def _is_annotated(type_: Any) -> bool:
-    return typing.get_origin(type_) is typing.Annotated
+def _is_qualified(type_: Any) -> bool:
+    return is_qualifier(typing.get_origin(type_))
 
 
-def _read_annotated(type_: Any, made: BaseConverter) -> Callable[..., Any]:
+def _read_qualified(type_: Any, made: BaseConverter) -> Callable[..., Any]:
     inner = typing.get_args(type_)[0]
     read = made.get_structure_hook(inner)
     return lambda value, _type: read(value, inner)
@@ -243,7 +243,7 @@ def _key_reader(type_: Any, made: BaseConverter) -> Callable[[str], Any] | None:
 
 def base_of(type_: Any) -> Any:
     """The type without the names and notes around it."""
-    if typing.get_origin(type_) is typing.Annotated:
+    if is_qualifier(typing.get_origin(type_)):
         return base_of(typing.get_args(type_)[0])
     if isinstance(type_, typing.NewType):
         return base_of(type_.__supertype__)

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from stepflow.model.fields import is_typed_dict
 from stepflow.model.pydantic_models import is_pydantic_model, model_fields
 
 
@@ -45,7 +46,7 @@ def _field_names(owner: Any) -> dict[str, str]:
         return {f.name: "" if f.default is required and f.default_factory is required else "=" for f in fields}
     if is_pydantic_model(owner):
         return model_fields(owner)
-    if typing.is_typeddict(owner):
+    if is_typed_dict(owner):
         return {name: "" if name in owner.__required_keys__ else "=" for name in owner.__annotations__}
     if hasattr(owner, "_fields"):
         return {name: "=" if name in owner._field_defaults else "" for name in owner._fields}

@@ -17,6 +17,7 @@ from stepflow.model.scalars import short_repr
 _FROZEN_SETATTR = attrs.frozen(type("Frozen", (), {})).__setattr__  # `__setattr__` of every frozen attrs class
 _HOOKS = ("__post_init__", "__attrs_post_init__", "__attrs_pre_init__")
 _GENERATED = ("__init__", "__new__", "__setattr__")
+_QUALIFIERS = (typing.Annotated, typing.Final, typing.Required, typing.NotRequired)
 REQUIRED = object()
 
 
@@ -48,12 +49,31 @@ def resolved(type_: Any) -> Any:
     return owner
 
 
+def is_qualifier(origin: Any) -> bool:
+    """Whether it says something about a field, and nothing about the type of its values: `ReadOnly` also as typing_extensions has it."""
+    return origin in _QUALIFIERS or (origin is not None and getattr(origin, "_name", "") == "ReadOnly")
+
+
+def _qualifiers(hint: Any) -> Iterator[Any]:
+    """Those around the type of a field, from the outside in."""
+    while is_qualifier(origin := typing.get_origin(hint)):
+        yield origin
+        hint = typing.get_args(hint)[0]
+
+
+def is_typed_dict(type_: Any) -> bool:
+    """Whether it is one, of Python or of typing_extensions."""
+    return typing.is_typeddict(type_) or (
+        isinstance(type_, type) and issubclass(type_, dict) and hasattr(type_, "__required_keys__")
+    )
+
+
 def resolve_typed_dict(owner: Any) -> dict[str, Any]:
     """The type of each key of a typed dict; corrects which ones are required, which Python does not read in text annotations."""
     hints = typing.get_type_hints(owner, include_extras=True)
-    marks = {name: typing.get_origin(hint) for name, hint in hints.items()}
-    optional = {name for name in hints if marks[name] is typing.NotRequired}
-    required = {name for name in hints if marks[name] is typing.Required}
+    marks = {name: set(_qualifiers(hint)) for name, hint in hints.items()}
+    optional = {name for name in hints if typing.NotRequired in marks[name]}
+    required = {name for name in hints if typing.Required in marks[name]}
     owner.__required_keys__ = frozenset((owner.__required_keys__ | required) - optional)
     owner.__optional_keys__ = frozenset((owner.__optional_keys__ | optional) - required)
     return hints

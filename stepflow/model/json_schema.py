@@ -23,6 +23,8 @@ from stepflow.model.fields import (
     factory_of,
     fields_of,
     has_fields,
+    is_qualifier,
+    is_typed_dict,
     resolve_typed_dict,
     resolved,
 )
@@ -137,7 +139,7 @@ class _Schemas:
         if type_ is None or type_ is NoneType:
             return {"type": "null"}
         origin, args = typing.get_origin(type_), typing.get_args(type_)
-        if origin in (typing.Annotated, typing.Final, typing.Required, typing.NotRequired):
+        if is_qualifier(origin):
             return self.of(args[0])
         if isinstance(type_, typing.NewType):
             return self.of(type_.__supertype__)
@@ -174,7 +176,7 @@ class _Schemas:
             return _enum(owner)
         if is_pydantic_model(owner):
             return self._model(owner)
-        if has_fields(owner) or typing.is_typeddict(owner):
+        if has_fields(owner) or is_typed_dict(owner):
             return self._object(type_, owner)
         if issubclass(owner, tuple) and hasattr(owner, "_fields"):
             hints = typing.get_type_hints(owner, include_extras=True)
@@ -207,7 +209,7 @@ class _Schemas:
 
     def _properties(self, type_: Any, owner: Any) -> tuple[dict[str, Schema], list[str]]:
         given = {**arguments(type_), typing.Self: type_}
-        if typing.is_typeddict(owner):
+        if is_typed_dict(owner):
             hints = resolve_typed_dict(owner)
             found = {name: self.of(substituted(hint, given)) for name, hint in hints.items()}
             return found, [name for name in hints if name in owner.__required_keys__]

@@ -30,6 +30,8 @@ from stepflow.model.fields import (
     fields_of,
     has_fields,
     is_compared,
+    is_qualifier,
+    is_typed_dict,
     lacking_initvars,
     resolve_typed_dict,
     resolved,
@@ -116,7 +118,7 @@ class TypeTree:
         if type_ is None or type_ is NoneType:
             return none_form()
         origin = typing.get_origin(type_)
-        if origin in (typing.Annotated, typing.Final, typing.Required, typing.NotRequired):
+        if is_qualifier(origin):
             return self.form(typing.get_args(type_)[0], path)
         if isinstance(type_, typing.NewType):
             return self.form(type_.__supertype__, path)
@@ -225,7 +227,7 @@ class TypeTree:
             return self._scalars[owner]
         if has_fields(owner):
             return self._fields(type_, path)
-        if typing.is_typeddict(owner):
+        if is_typed_dict(owner):
             return self._typed_dict(type_, owner, path)
         if issubclass(owner, tuple) and hasattr(owner, "_fields"):
             return self._named_tuple(type_, owner, path)
