@@ -26,6 +26,12 @@ SPOILED = (
     "tx= is a transaction in which a statement has failed, so PostgreSQL does nothing more in it: roll it back, or put statements that may"
     " fail into a savepoint"
 )
+UNTRANSLATABLE, SHOWN = "22P05", 20
+UTF8 = "connect with client_encoding=utf8"
+UNREADABLE = (
+    "tx= has a client encoding that lacks characters of what is stored, so PostgreSQL does nothing more in this transaction: roll it back,"
+    f" and {UTF8}"
+)
 TAKEN = "give a psycopg, asyncpg, SQLAlchemy or Django connection, or a SQLAlchemy session"
 
 
@@ -58,11 +64,26 @@ async def adrive(dialogue: Dialogue[T], tx: Any) -> T:
 
 
 def _check_sound(error: BaseException) -> None:
-    """Raise StoreError if a statement of the caller's had failed before: any library then refuses further ones with an error of its own."""
+    """Raise StoreError if a statement of the caller's had failed before, or if texts cannot pass: each library has errors of its own for that."""
     causes: list[object] = [error, getattr(error, "orig", None)]
     causes += [getattr(one, "__cause__", None) for one in causes]
-    if any(getattr(one, "sqlstate", None) == ABORTED for one in causes):
+    states = {getattr(one, "sqlstate", None) or getattr(one, "pgcode", None) for one in causes}
+    if ABORTED in states:
         raise StoreError(SPOILED) from error
+    if UNTRANSLATABLE in states:
+        raise StoreError(UNREADABLE) from error
+    for one in causes:
+        if isinstance(one, UnicodeEncodeError) and one.encoding.lower().replace("-", "") != "utf8":
+            raise StoreError(_unwritable(one)) from error
+
+
+def _unwritable(error: UnicodeEncodeError) -> str:
+    text, at = error.object, error.start
+    around = text[max(at - SHOWN, 0) : at + SHOWN]
+    return (
+        f"tx= has the client encoding {error.encoding}, which lacks {text[at]!r} (in {around!r}): {UTF8}, or leave such characters out of"
+        " ids, labels and values; it was not written, and of several runs those before it were"
+    )
 
 
 def _fetch(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:
