@@ -37,7 +37,7 @@ def read_config(context: click.Context, _parameter: click.Parameter, path: Path 
     if path is None:
         return None
     try:
-        settings = tomllib.loads(path.read_text())
+        settings = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise click.BadParameter(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -31,10 +31,15 @@ def command(name: str, scope: str, namespaces: tuple[str, ...], as_json: bool) -
     """
     try:
         from stepflow.server import digest, new_secret  # noqa: PLC0415 - optional packages
+        from stepflow.server.namespaces import NAME  # noqa: PLC0415
     except ImportError as error:
         raise without_extra("token", "server", error) from error
+    if not name or not name.isprintable():
+        raise click.BadParameter(f"{name!r:.80}: give a text that can be printed, e.g. billing", param_hint="NAME")
+    if wrong := [one for one in namespaces if one and not NAME.fullmatch(one)]:
+        raise click.BadParameter(f"{wrong[0]!r:.120}: use letters, digits, '.', '_' and '-'", param_hint="--only")
     secret = new_secret()
-    lines = [f"[{json.dumps(name)}]", f'sha256 = "{digest(secret)}"', f'scope = "{scope}"']
+    lines = [f"[{json.dumps(name, ensure_ascii=False)}]", f'sha256 = "{digest(secret)}"', f'scope = "{scope}"']
     if namespaces:
         lines.append(f"namespaces = {json.dumps(list(namespaces))}")
     out = Output(json=as_json)

@@ -6,6 +6,7 @@ import click
 
 from stepflow.steps.suggest import suggest
 
+OF_VERBS = ("--store", "--namespace", "--json")
 WHOLE = 1000  # characters of the first sentence of a help: all of them
 
 
@@ -18,6 +19,15 @@ class Verbs(click.Group):
         rows = [(name, command.get_short_help_str(WHOLE)) for name, command in commands if command is not None]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the verb; those that stand behind it are told so."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as wrong:
+            if wrong.option_name not in OF_VERBS:
+                raise
+            ctx.fail(f"{wrong.option_name} stands behind the verb: {ctx.command_path} list {wrong.option_name}")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

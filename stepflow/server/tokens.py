@@ -57,14 +57,21 @@ def new_secret() -> str:
 def read_tokens(path: Path) -> TokenTable:
     """The tokens of a TOML file: tables `[NAME]` with `sha256`, `scope` and perhaps `namespaces`."""
     try:
-        tables = tomllib.loads(path.read_text())
+        tables = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise StepflowError(f"tokens: {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StepflowError(f"tokens: {path} is no TOML: {error}") from error
     if not tables:
         raise StepflowError(f"tokens: {path} has no token: add one with `stepflow token NAME`")
-    return TokenTable([_token(path, name, table) for name, table in tables.items()])
+    found: dict[str, Token] = {}
+    for name, table in tables.items():
+        one = _token(path, name, table)
+        if (other := found.setdefault(one.sha256, one)) is not one:
+            raise StepflowError(
+                f"tokens: {path}: [{other.name}] and [{name}] have the same sha256: make a token for each"
+            )
+    return TokenTable(list(found.values()))
 
 
 def _token(path: Path, name: str, table: Any) -> Token:

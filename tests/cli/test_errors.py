@@ -64,6 +64,15 @@ CASES = [
     (["diagram", "two:a", "--run", "order-1"], 1, "run 'order-1' belongs to flow 'order.v1', not to 'a'"),
     (["worker", "shop", "--store", "sqlite:///shop.db?mode=ro"], 1, "leave that out to write"),
     (["tial", "order-1"], 2, "No such command 'tial'"),
+    (["--namespace", "a", "list"], 2, "--namespace stands behind the verb: stepflow list --namespace"),
+    (
+        ["schedule", "--store", "sqlite:///a.db", "list"],
+        2,
+        "--store stands behind the verb: stepflow schedule list --store",
+    ),
+    (["token", ""], 2, "'': give a text that can be printed"),
+    (["token", "a\nb"], 2, "give a text that can be printed"),
+    (["token", "ops", "--only", "a b"], 2, "'a b': use letters, digits, '.', '_' and '-'"),
 ]
 
 

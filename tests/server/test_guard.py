@@ -188,6 +188,10 @@ WRONG = {
     "no table": ("a = 1", "make it a table"),
     "a short digest": ('[a]\nsha256 = "00"\nscope = "read"', "give 64 hex digits"),
     "an unknown scope": (f'[a]\nsha256 = "{"0" * 64}"\nscope = "root"', "use read, operate, admin"),
+    "one twice": (
+        f'[a]\nsha256 = "{"0" * 64}"\nscope = "read"\n[b]\nsha256 = "{"0" * 64}"\nscope = "admin"',
+        "same sha256",
+    ),
     "an unknown key": (f'[a]\nsha256 = "{"0" * 64}"\nscop = "read"', "'scop' is unknown"),
     "no list": (f'[a]\nsha256 = "{"0" * 64}"\nscope = "read"\nnamespaces = "a"', "give a list of texts"),
 }

@@ -18,6 +18,7 @@ from stepflow.cli.app import run
 from stepflow.cli.serve import _open_once
 from stepflow.drivers.registry import driver_for
 from stepflow.errors import StepflowError
+from stepflow.server.tokens import read_tokens
 from tests.server.processes import LIMIT_S, STEPFLOW, serving
 
 pytestmark = pytest.mark.usefixtures("forking")
@@ -158,6 +159,15 @@ def test_the_client_closes_an_idle_connection_and_not_the_server(tmp_path, monke
     monkeypatch.setattr("uvicorn.Config", config)
     assert run(["serve", "--store", f"sqlite:///{tmp_path}/s.db"]) == 1
     assert kept["timeout_keep_alive"] > 90  # seconds, after which the Go client closes it
+
+
+@pytest.mark.parametrize("name", ["ops", "José 😀", 'say "hi" \\ ]', "a.b"])
+def test_the_lines_of_a_token_are_what_a_server_reads(tmp_path, capsys, name):
+    assert run(["token", name, "--only", "shop", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    (tmp_path / "tokens.toml").write_text(made["entry"], "utf-8")
+    token = read_tokens(tmp_path / "tokens.toml").find(made["secret"])
+    assert (token.name, token.scope, token.namespaces) == (name, "operate", {"shop"})
 
 
 def test_a_server_with_tokens(tmp_path, capsys):
