@@ -40,12 +40,12 @@ class AuditLog:
 
     def begin(self, entry: AuditEntry) -> asyncio.Future[State]:
         """Store what was asked for, before it is done; what it was stored as, or why it could not be."""
-        return asyncio.ensure_future(self._store(_printable(entry), None))
+        return asyncio.ensure_future(self._store(_storable(entry), None))
 
     async def begin_as(self, entry_id: str, entry: AuditEntry) -> None:
         """As `begin`, with an id that the caller chose: the same id again stores nothing."""
         with suppress(RevMismatch):
-            await self._store(_printable(entry), None, entry_id)
+            await self._store(_storable(entry), None, entry_id)
 
     async def find(self, entry_id: str) -> tuple[State | None, AuditEntry | None]:
         """An entry by its id, and what it is stored as; None and None if there is none."""
@@ -70,8 +70,14 @@ class AuditLog:
 
     def _ended(self, entry: AuditEntry) -> AuditEntry:
         """The entry with its time, logged."""
-        entry = evolve(_printable(entry), ended=moment(self._namespaces.clock.now()))
-        log.info("%s: %s: %s", entry.who, _what(entry), entry.outcome, extra={"audit": to_json_value(entry)})
+        entry = evolve(_storable(entry), ended=moment(self._namespaces.clock.now()))
+        log.info(
+            "%s: %s: %s",
+            printable(entry.who),
+            printable(_what(entry)),
+            entry.outcome,
+            extra={"audit": to_json_value(entry)},
+        )
         return entry
 
     async def _store(self, entry: AuditEntry, before: State | None, entry_id: str = "") -> State:
@@ -104,8 +110,9 @@ def _what(entry: AuditEntry) -> str:
     return " ".join(filter(None, (entry.verb, entry.kind, entry.target)))
 
 
-def _printable(entry: AuditEntry) -> AuditEntry:
-    return evolve(entry, target=printable(entry.target))
+def _storable(entry: AuditEntry) -> AuditEntry:
+    """The entry with escapes for what no store takes in the name of what was changed; all else stays as it is, so that it is found by that name."""
+    return evolve(entry, target=entry.target.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode())
 
 
 def _entry(record: Record) -> AuditEntry:

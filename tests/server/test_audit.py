@@ -214,6 +214,8 @@ async def test_an_odd_id_is_escaped_in_the_log(store, caplog):
             content, headers = json.dumps({"id": run_id}), {"content-type": "application/json"}
             answer = await operator.client.post("/api/v1/run/cancel", content=content, headers=headers)
             assert answer.status_code == 404
+            (entry,) = await entries(operator, target=run_id)
+            assert entry["target"] == run_id
     assert [line.rpartition(" ")[0] for line in caplog.messages] == [
         "local: cancel_run run a\\u2028b:",
         "local: cancel_run run a\\nb:",

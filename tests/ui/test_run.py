@@ -142,6 +142,9 @@ def test_what_a_run_has_many_of_does_not_push_the_rest_away(page, shop):
     page.get_by_text("30 more labels").click()
     expect(page.get_by_text("label 049=a  b")).to_be_visible()
     assert inaccessible(page) == []
+    follow(page.get_by_role("link", name="label 049=a  b"))
+    expect(page.get_by_label("Labels")).to_have_value('"label 049=a  b"')
+    assert page.locator("tbody td:first-child").all_inner_texts() == ["{x}  y"]
 
 
 def test_the_exchange_can_be_unfolded_and_stays_so(page, shop):

@@ -10,6 +10,7 @@ from starlette.datastructures import FormData
 
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.engine.client.info import RunInfo, position_of
+from stepflow.errors import StepflowError
 from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import RESERVED
 from stepflow.model.json_schema import json_schema
@@ -18,6 +19,7 @@ from stepflow.model.state import Transition
 from stepflow.server.errors import Refusal
 from stepflow.server.ui.asks import Ask, to_made_run
 from stepflow.server.ui.flows import RESUME as FLOW_RESUME
+from stepflow.server.ui.label_text import QUOTED, labels_of
 from stepflow.server.ui.operator_view import read
 from stepflow.server.ui.schema_form import NAME, FormField, fields_of, values_of, wrong_fields
 from stepflow.server.ui.view import View, whole_number
@@ -157,18 +159,19 @@ async def _start_fields(view: View) -> Sequence[FormField]:
     return (
         *fields_of(schema or None, "input", "input"),
         FormField(name="id", label="id", hint="Left empty, it gets a new one. The same id and input again return the same run."),
-        FormField(name="labels", label="labels", hint="name=value, several separated by blanks"),
+        FormField(name="labels", label="labels", hint=f"name=value, several separated by blanks; {QUOTED}"),
         FormField(name="priority", label="priority", kind="whole", default="0", hint="Lower ones go first."),
     )  # fmt: skip
 
 
 def _start_values(_view: View, form: FormData, fields: Sequence[FormField]) -> Mapping[str, Any]:
     own, given = _apart(fields, "id", "labels", "priority")
-    pairs = [text.partition("=") for text in str(form.get("labels", "")).split()]
-    if wrong := [name for name, equals, _value in pairs if not (name and equals)]:
-        raise wrong_fields(fields, {"labels": f"{wrong[0]!r:.80} is no label: write it as name=value"})
+    try:
+        labels = labels_of(str(form.get("labels", "")))
+    except StepflowError as error:
+        raise wrong_fields(fields, {"labels": str(error)}) from None
     value, priority = values_of((given, own[-1]), form)
-    made = {"input": value, "labels": {name: value for name, _equals, value in pairs}, "priority": priority}
+    made = {"input": value, "labels": labels, "priority": priority}
     return made | ({"id": str(form["id"])} if form.get("id") else {})
 
 

@@ -13,6 +13,7 @@ from stepflow.engine.client.filters import Order, Page, RunFilter, is_indexed
 from stepflow.engine.client.info import RunInfo
 from stepflow.errors import StepflowError
 from stepflow.model.lifecycle import Status
+from stepflow.server.ui.label_text import labels_of
 from stepflow.server.ui.view import UiPage, View
 
 SIZE = 50  # runs on a page
@@ -37,7 +38,7 @@ def query_of(view: View) -> RunsQuery:
     wanted = RunFilter(
         flow=view.query("flow") or None,
         status=view.queries("status") or None,
-        labels=dict(map(_label, view.query("label").split())),
+        labels=labels_of(view.query("label")),
         id_prefix=view.query("id") or None,
         created_since=_time("since", view.query("since")),
         created_until=_time("until", view.query("until")),
@@ -50,13 +51,6 @@ def query_of(view: View) -> RunsQuery:
     )
     by_id = wanted.id_prefix is not None  # then the order of ids is that of an index, of all others it is not
     return RunsQuery(wanted, "id" if by_id else "created", view.query("cursor") or None)
-
-
-def _label(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise StepflowError(f"label {text!r:.80}: write it as name=value; several are separated by blanks")
-    return name, value
 
 
 def _time(name: str, text: str) -> datetime | None:

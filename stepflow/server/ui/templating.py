@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from stepflow.engine.client.explain import why
 from stepflow.model.durations import length_text
 from stepflow.server.ui.assets import asset
+from stepflow.server.ui.label_text import label_text
 
 FOLDER = Path(__file__).parent / "templates"
 
@@ -35,7 +36,7 @@ def environment() -> Environment:
         "why": why,
         "badge": badge,
     }
-    made.globals |= {"asset_version": lambda name: asset(name).version}
+    made.globals |= {"asset_version": lambda name: asset(name).version, "label_text": label_text}
     return made
 
 
