@@ -181,6 +181,36 @@ def test_a_function_that_has_heard_of_it_is_not_called_again(engine: Engine) -> 
     assert DONE == ["pay", "heard"]
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_workflow_that_has_just_begun_anew_hears_of_it(
+    engine: Engine, paused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal is empty, but what it did before is to be undone. Another process cancels it: no worker holds it, or the one that does has not heard."""
+    monkeypatch.setattr("stepflow.engine.execution.workflow_calls.WorkflowCalls.request_cancel", lambda self: None)
+
+    @workflow("w")
+    def flow(wf: Context, reserved: str) -> None:
+        try:
+            if not reserved:
+                wf.execute("reserve", DONE.append, "reserve")
+                run.pause() if paused else run.cancel()
+                wf.continue_as_new("it")
+            wf.wait_for_event("go", "go", str)
+        except Cancelled:
+            wf.execute("undo", undone, reserved)
+            raise
+
+    engine.register(flow)
+    run = engine.start(flow, "", id="r")
+    engine.run_until_idle()
+    if paused:
+        assert run.status() == "paused"
+        run.cancel()
+        engine.run_until_idle()
+    assert run.status() == "cancelled"
+    assert DONE == ["reserve", "undo it"]
+
+
 @pytest.mark.parametrize("style", ["chain", "workflow"])
 def test_a_call_that_is_made_at_most_once_does_not_begin_if_it_comes_while_that_is_recorded(
     style: str, monkeypatch: pytest.MonkeyPatch

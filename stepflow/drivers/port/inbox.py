@@ -24,7 +24,7 @@ from stepflow.drivers.port.stored import printable
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import CANCEL, CHILDREN, STYLE, State, Transition, without_wait
+from stepflow.model.state import CANCEL, CHILDREN, RENEWED, STYLE, State, Transition, without_wait
 
 log = logging.getLogger("stepflow")
 CHANGE = "change"  # what was posted, of a schedule
@@ -129,7 +129,7 @@ def cancel_of(record: Record, now: int) -> Commit:
     """
     state, notes = record.state, record.state.transition.annotations
     transition, queue = _cancelled(state), Dequeue(state.id)  # type: Transition, Enqueue | Dequeue
-    if STYLE in notes and (record.journaled or CHILDREN in notes):
+    if STYLE in notes and (record.journaled or CHILDREN in notes or RENEWED in notes):
         kept = without_wait(notes)
         transition = Transition(state.transition.to, {CANCEL: str(now), **kept})
         queue = Enqueue(state.id, transition.to, now, SAME_PRIORITY)

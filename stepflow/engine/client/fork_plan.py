@@ -20,6 +20,7 @@ from stepflow.model.state import (
     CHILDREN,
     FAILED_CALL,
     POSITION,
+    RENEWED,
     RESOLVED,
     REWOUND,
     STYLE,
@@ -32,7 +33,7 @@ from stepflow.model.state import (
 from stepflow.replay.branches import MARK
 from stepflow.replay.journal import CANCELLED, OPTIONAL, UNFINISHED, optional_after
 
-KEPT = (POSITION, STYLE, TOPICS)
+KEPT = (POSITION, RENEWED, STYLE, TOPICS)
 RANDOM = ("random_uuid7", "random_uint64", "now")
 
 
@@ -119,7 +120,7 @@ def before_call(state: State, rows: Sequence[JournalRow], key: str) -> ForkPoint
         raise NotFound(
             f"run {state.id!r} has recorded no call {key!r}: name one of its journal, the last ones are {known}"
         )
-    notes = {name: note for name, note in state.transition.annotations.items() if name in (STYLE, TOPICS)}
+    notes = {name: note for name, note in state.transition.annotations.items() if name in (RENEWED, STYLE, TOPICS)}
     kept, rest = (tuple(row for row in rows if (row.seq < first) is before) for before in (True, False))
     return ForkPoint(state, Transition(state.transition.to, notes), kept, rest)
 

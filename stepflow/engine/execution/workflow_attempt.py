@@ -35,6 +35,7 @@ from stepflow.model.state import (
     FAILED_CALL,
     NEXT_ATTEMPT,
     POSITION,
+    RENEWED,
     RESOLVED,
     REWOUND,
     STYLE,
@@ -66,7 +67,7 @@ class WorkflowAttempt(WorkflowThreads):
             await self.children.canceller.cancel_open(json.loads(self.transition.annotations[UNWANTED]))
         if row.crashes >= self.flow.options.max_crashes and not self.cancel:
             return await self._end("failed", outcomes.crashed(row.crashes, self.state))
-        if self.cancel and not self.rows:
+        if self.cancel and not self.rows and RENEWED not in self.transition.annotations:
             return await self._end("cancelled")
         if (unopened := self.unopened()) is not None:
             return unopened
@@ -169,7 +170,7 @@ class WorkflowAttempt(WorkflowThreads):
 
     async def _renew(self, text: str) -> Release | None:
         """Let the run begin anew with this input."""
-        notes = self._kept(ATTEMPT) | ({CHILDREN: "1"} if self.may_have_children else {})
+        notes = self._kept(ATTEMPT) | {RENEWED: "1"} | ({CHILDREN: "1"} if self.may_have_children else {})
         if taken := self.journal.last_taken():
             notes[TOPICS] = json.dumps(taken, ensure_ascii=False)
         commit = self.moved(Transition(self.flow.name, notes))
@@ -219,7 +220,9 @@ class WorkflowAttempt(WorkflowThreads):
     def _kept(self, *names: str) -> dict[str, str]:
         """The annotations that stay with the run wherever it goes, and those of these names."""
         notes = self.transition.annotations
-        kept = {name: notes[name] for name in (STYLE, CANCEL, CHILDREN, REWOUND, TOPICS, *names) if name in notes}
+        kept = {
+            name: notes[name] for name in (STYLE, CANCEL, CHILDREN, RENEWED, REWOUND, TOPICS, *names) if name in notes
+        }
         if self.cancel:
             kept.setdefault(CANCEL, str(self._cancelled_at or self.clock.now()))
         return kept
