@@ -27,15 +27,15 @@ LOOK_S = 0.1
 SHOWN = 20  # faults
 
 
-def by_kind(number: type[int] | type[float]) -> Callable[[str], dict[str, float]]:
+def by_kind(number: type[int] | type[float]) -> Callable[[str], list[tuple[str, float]]]:
     """Read `A=10000,B=1000`."""
 
-    def read(text: str) -> dict[str, float]:
+    def read(text: str) -> list[tuple[str, float]]:
         pairs = [part.partition("=") for part in text.split(",")]
         if any(kind not in KINDS or not kind for kind, _, _ in pairs):
             raise argparse.ArgumentTypeError(f"a part of {text!r} does not begin with one of A= B= C= D=")
         try:
-            return {kind: number(value) for kind, _, value in pairs}
+            return [(kind, number(value)) for kind, _, value in pairs]
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}; write e.g. A=100,B=10") from None
 
@@ -50,13 +50,25 @@ def options() -> argparse.Namespace:
     parser.add_argument("--store", default="sqlite:///stress.db", help="default: %(default)s")
     parser.add_argument("--test", help="name of this test, part of all names; default: the time")
     parser.add_argument(
-        "--runs", type=by_kind(int), default={}, help="how many per kind; default: A=10000,B=1000,C=100,D=10"
+        "--runs",
+        type=by_kind(int),
+        action="extend",
+        default=[],
+        help="how many per kind; default: A=10000,B=1000,C=100,D=10",
     )
     parser.add_argument(
-        "--loops", type=by_kind(int), default={}, help="loops of the step; default: A=0,B=1000,C=10000,D=100000"
+        "--loops",
+        type=by_kind(int),
+        action="extend",
+        default=[],
+        help="loops of the step; default: A=0,B=1000,C=10000,D=100000",
     )
     parser.add_argument(
-        "--sleep", type=by_kind(float), default={}, help="seconds of a durable sleep; default: A=0,B=0,C=1,D=5"
+        "--sleep",
+        type=by_kind(float),
+        action="extend",
+        default=[],
+        help="seconds of a durable sleep; default: A=0,B=0,C=1,D=5",
     )
     parser.add_argument(
         "--workers", type=int, default=4, help="worker processes, default: %(default)s; 0: you start them yourself"
@@ -91,9 +103,9 @@ def options() -> argparse.Namespace:
     done = given.out / f"{given.test}.effects"
     if given.mode == "generator" and done.exists() and done.stat().st_size:
         parser.error(f"{done} is there: test {given.test!r} was made before; give another name with --test")
-    given.runs = {"A": 10_000, "B": 1000, "C": 100, "D": 10} | given.runs
-    given.loops = {"A": 0, "B": 1000, "C": 10_000, "D": 100_000} | given.loops
-    given.sleep = {"A": 0.0, "B": 0.0, "C": 1.0, "D": 5.0} | given.sleep
+    given.runs = {"A": 10_000, "B": 1000, "C": 100, "D": 10} | dict(given.runs)
+    given.loops = {"A": 0, "B": 1000, "C": 10_000, "D": 100_000} | dict(given.loops)
+    given.sleep = {"A": 0.0, "B": 0.0, "C": 1.0, "D": 5.0} | dict(given.sleep)
     return given
 
 
