@@ -87,7 +87,8 @@ class Workflow(Flow[In_contra, Out_co]):
     def codec(self) -> Codec[Any]:  # type: ignore[override]  # made on first use: its module may define a type later
         """Reads and writes the input. Raises CodecError if its type cannot be stored."""
         if not self.input:
-            return Codec(NoneType)
+            hint = f"workflow {self.name!r} takes no input: its second parameter is that, if it has no default value"
+            return Codec(NoneType, hint=hint)
         type_ = self._hints.get(self.input, Any)
         hint = f"annotate the input of workflow {self.name!r} with its type"
         return Codec(type_, hint=hint if type_ is Any else "")
