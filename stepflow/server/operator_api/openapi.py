@@ -53,14 +53,15 @@ TRACE = {
 }
 """Headers of calls that change something: what they say, and an example."""
 _FIRST, _NEXT = r"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|-]", r"[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]"
-_LONGEST_S = 86_399_999_913_600
+_LONGEST_S = 86_399_999_999_999  # and some microseconds more: `timedelta.max`
+_SECONDS = r"[0-9]{1,13}|[1-7][0-9]{13}|8[0-5][0-9]{12}|86[0-3][0-9]{11}"
 FORMS: dict[str, Schema] = {
     "decimal": {"pattern": r"^-?[0-9]+(\.[0-9]+)?(E[+-]?[0-9]{1,3})?$"},
     "base85": {"pattern": rf"^({_FIRST}{_NEXT}{{4}})*({_FIRST}{_NEXT}{{1,4}})?$"},
     "seconds": {
         "anyOf": [
-            {"type": "number", "minimum": -_LONGEST_S, "maximum": _LONGEST_S},
-            {"type": "string", "pattern": r"^-?[0-9]{1,13}(\.[0-9]{1,6})?$"},
+            {"type": "number", "minimum": timedelta.min.total_seconds(), "maximum": _LONGEST_S},
+            {"type": "string", "pattern": rf"^-?({_SECONDS})(\.[0-9]{{1,6}})?$"},
         ]
     },
 }
