@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
+from stepflow import Engine, named
 from stepflow.server import app
 from stepflow.server.tokens import Token, TokenTable, digest
 from stepflow.server.ui.browser_sessions import MAX_SESSIONS, NOBODY, BrowserSessions
@@ -70,6 +71,21 @@ def test_log_in_and_out(page, console, guarded):
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     page.goto(f"{guarded}/ui/runs")
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_form_that_is_sent_after_the_login_ended_is_shown_again(page, guarded, store):
+    with Engine(store) as engine:
+        engine.start(named("order.v1", dict).do("wait", print).compile(), {}, id="a/b &c")
+    page.goto(f"{guarded}/ui/ask/cancel_run?id=a%2Fb+%26c")
+    log_in(page, "secret-of-olga")
+    asked = page.url
+    page.context.clear_cookies()
+    follow(page.get_by_role("button", name="Cancel the run"))
+    expect(page.get_by_role("alert")).to_contain_text("what was sent was not done")
+    log_in(page, "secret-of-olga")
+    assert page.url == asked
+    follow(page.get_by_role("button", name="Cancel the run"))
+    expect(page.locator(".summary .status")).to_have_text("cancelled")
 
 
 def test_a_token_of_one_namespace_leads_there(page, guarded):

@@ -16,6 +16,7 @@ from stepflow.server.ui.forms import form_of
 from stepflow.server.ui.view import BASE, url_of
 
 LOGIN, LOGOUT = "/login", "/logout"
+NOT_DONE = "The login had ended: what was sent was not done. Log in, and send it again."
 
 
 @frozen
@@ -30,11 +31,12 @@ class LoginPages:
         """The form; `next` in the URL is the page to show afterwards."""
         if self.tokens is None:
             return RedirectResponse(url_of(request, "/runs", {}), 303)
-        return self._form(request, request.query_params.get("next", ""))
+        note = NOT_DONE if request.query_params.get("sent") else ""
+        return self._form(request, request.query_params.get("next", ""), note=note)
 
-    def _form(self, request: Request, next_page: str, wrong: str = "", status: int = 200) -> Response:
+    def _form(self, request: Request, next_page: str, wrong: str = "", status: int = 200, note: str = "") -> Response:
         cookie = cookie_of(request.headers) or new_cookie()
-        values = {"csrf": self.sessions.csrf(cookie), "next": next_page, "wrong": wrong, "user": ""}
+        values = {"csrf": self.sessions.csrf(cookie), "next": next_page, "wrong": wrong, "note": note, "user": ""}
         return set_cookie(request, answer(request, "login.html", values, status), cookie)
 
     async def log_in(self, request: Request) -> Response:

@@ -107,14 +107,20 @@ class WebUi:
             return True
         return self.sessions.token_of(route_path(request.scope), cookie_of(request.headers)) is not NOBODY
 
-    def _login_first(self, request: Request) -> Response | None:
-        """The answer to a browser without a cookie, or that is not logged in; None if its page can be shown."""
+    def _login_first(self, request: Request, action: UiAction | None = None) -> Response | None:
+        """The answer to a browser without a cookie, or that is not logged in; None if its page can be shown.
+
+        Behind the login is the page that it asked for, or that of the form that it sent, of whose `action` nothing is done.
+        """
         if not cookie_of(request.headers) and request.headers.get("sec-fetch-site") == "cross-site":
             return again(request)
         if self._is_known(request):
             return None
         here = f"{request.scope['path']}?{request.url.query}".rstrip("?")
-        return RedirectResponse(url_of(request, LOGIN, {"next": here}), 303)
+        if action is None:
+            return RedirectResponse(url_of(request, LOGIN, {"next": here}), 303)
+        form = "" if action.page is None else f"{url_of(request, action.page.path, {})}?{request.url.query}".rstrip("?")
+        return RedirectResponse(url_of(request, LOGIN, {"next": form, "sent": "yes"}), 303)
 
     def _view(self, request: Request, engine: ServedEngine, cookie: str) -> View:
         return View(request, engine, _namespace(request), self.sessions.csrf(cookie), self.operator)
@@ -179,7 +185,7 @@ class WebUi:
             return await file.serve(self._view(request, engine, cookie_of(request.headers)))
 
     async def _act(self, action: UiAction, request: Request) -> Response:
-        if (elsewhere := self._login_first(request)) is not None:
+        if (elsewhere := self._login_first(request, action)) is not None:
             return elsewhere
         form = await form_of(request, self.sessions)
         authorize(request, action.scope, _namespace(request))
