@@ -87,6 +87,7 @@ class Chaos:
 
         with monkeypatch.context() as patch:
             patch.setattr(kind, "begin", failing)
+            patch.setattr("stepflow.engine.worker.worker.MAX_SLEEP_S", 0.01)  # a worker pauses so long after an error
             yield
 
 

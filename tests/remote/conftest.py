@@ -14,6 +14,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def frequent_beats(monkeypatch) -> None:
+    """A worker that ends when nothing is left first waits for a beat of the host, which has up to four seconds for it."""
+    monkeypatch.setattr("stepflow.engine.membership.heartbeat.LONGEST_REST_S", 0.1)
+
+
 @pytest.fixture
 def store(tmp_path) -> str:
     return f"sqlite:///{tmp_path}/remote.db"
