@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, RetryPolicy, Status, Steps, named
+from stepflow import AsyncEngine, Context, RetryPolicy, Status, Steps, named, workflow
 from stepflow.drivers.port.commit import Commit, Dequeue
-from stepflow.engine.client.explain import command
+from stepflow.engine.client.explain import command, why
 from stepflow.engine.clock import utc_text
 from tests.engine.flows import Flaky, Order, chain
 
@@ -176,3 +176,44 @@ def test_parked_without_a_queue_row(engine, store, clock):
     session = engine._engine._session.store
     session.commit([Commit(queue=(Dequeue("one"),))], clock.now())
     assert show(engine, run, "x") is Status.PARKED
+
+
+def test_why_names_the_block_of_a_run_that_had_failed_before(engine):
+    def charge() -> None:
+        if not failed:
+            failed.append(True)
+            raise ConnectionError("no bank")
+
+    @workflow("order")
+    def order(wf: Context) -> None:
+        wf.execute("charge", charge, retry=RetryPolicy(2, delay=1.0))
+        wf.execute("charge", charge)
+
+    failed: list[bool] = []
+    engine.register(order)
+    run = engine.start(order)
+    engine.run_until_idle()
+    assert why(run.info()) == "ConnectionError: no bank"
+    engine.run_until_idle(advance=True)
+    assert "the key was used before" in why(run.info())
+    assert (
+        run.explain().splitlines()[1].startswith("a worker released it: order: wf.execute('charge'): the key was used")
+    )
+
+
+def test_a_run_that_is_held_waits_for_nothing(engine):
+    def call() -> None:
+        told.append(why(engine.get("one").info()))
+
+    @workflow("order")
+    def order(wf: Context) -> None:
+        wf.sleep("cool-off", 5)
+        wf.execute("call", call)
+
+    told: list[str] = []
+    engine.register(order)
+    run = engine.start(order, id="one")
+    engine.run_until_idle()
+    assert why(run.info()) == "delay"
+    engine.run_until_idle(advance=True)
+    assert told == [""]

@@ -131,7 +131,7 @@ def tell_of_a_block(nursery: Nursery) -> None:
         eventually(lambda: run.status() == "blocked")
         text = stepflow(nursery, "explain", "order")
         assert "pick_well" in text
-        assert "deploy a definition that knows it; next try 20" in text
+        assert "; it goes on when a definition without this fault is deployed; next try 20" in text
         found = doctor(nursery.url, code=3)
         assert found["blocked runs"]["found"].startswith("1: see stepflow list --status blocked")
         dismiss(old)

@@ -149,7 +149,7 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[st
 
 
 _REMEDIES = {
-    "definition": "deploy a definition that knows it",
+    "definition": "it goes on when a definition without this fault is deployed",
     "payload": "deploy a definition, or payload stages with the key, that can read it",
     "replay": "deploy code that takes the recorded way",
     "host": "mend what they refuse, or start another host",
@@ -212,10 +212,12 @@ def _some(texts: list[str]) -> list[str]:
 
 
 def why(info: RunInfo) -> str:
-    """The error of the run, or what it waits for, as a short text."""
+    """Why the run is blocked, its error, or what it waits for unless a worker holds it, as a short text."""
+    if info.status is Status.BLOCKED and info.blocked is not None:
+        return str(info.blocked)
     if info.error is not None:
         return _line(info)
-    return str(info.blocked or info.waiting_for)
+    return "" if info.status is Status.RUNNING else info.waiting_for
 
 
 def _short_line(info: RunInfo) -> str:
