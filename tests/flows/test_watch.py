@@ -11,6 +11,7 @@ from stepflow import AsyncEngine, Engine, MemoryDriver, RevMismatch, StateCtx, S
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.states import watch as watching
 from stepflow.errors import Stopping, Unavailable
+from stepflow.testing import VirtualClock
 from stepflow.testing.conformance.cases.kit import on_loop
 from tests.processes.harness import NEVER_S, Nursery
 
@@ -226,3 +227,58 @@ async def test_the_feed_keeps_a_bounded_number_of_bytes_and_a_watcher_still_gets
         assert len(feed._states) < 10
         late = engine.watch(since=0)
         assert [(await late.next(LIMIT_S)).id for _ in range(30)] == [f"s{i}" for i in range(30)]
+
+
+@pytest.mark.parametrize("virtual", [False, True])
+def test_a_timeout_of_0_takes_what_is_in_the_store_now(store, virtual):
+    with Engine(store, clock=VirtualClock() if virtual else None) as engine, Engine(store) as other:
+        engine.do(commit(park(StateCtx("a"))), commit(park(StateCtx("b"))))
+        watch, labelled = engine.watch(), engine.watch({"n": "1"})
+        newest = engine.watch(since="latest")
+        assert [taken(watch) for _ in range(3)] == ["a", "b", None]
+        assert [taken(newest), taken(newest), taken(labelled)] == ["b", None, None]
+        for one in (engine, other):
+            one.do(commit(park(StateCtx("c", {"n": "1"}))) if one is engine else commit(park(StateCtx("d"))))
+            assert taken(watch) == ("c" if one is engine else "d")
+        assert [taken(watch), taken(labelled), taken(labelled)] == [None, "c", None]
+
+
+def taken(watch) -> str | None:
+    state = watch.next(timeout=0)
+    return None if state is None else state.id
+
+
+@on_loop
+async def test_looks_side_by_side_take_each_revision_once(store):
+    """Watchers that look at once, beside one that waits, get each State once."""
+    async with AsyncEngine(store) as engine:
+        waiting, watches = engine.watch(), [engine.watch() for _ in range(4)]
+        for i in range(30):
+            task = asyncio.ensure_future(waiting.next(LIMIT_S))
+            await engine.do(commit(park(StateCtx(f"s{i}"))))
+            found = await asyncio.gather(*[watch.next(0) for watch in watches])
+            assert [state and state.rev for state in found] == [i + 1] * 4
+            state = await task
+            assert state is not None
+            assert state.rev == i + 1
+        assert [await watch.next(0) for watch in (waiting, *watches)] == [None] * 5
+
+
+@on_loop
+async def test_a_timeout_of_0_gives_nothing_while_the_store_cannot_be_read(store, monkeypatch, caplog):
+    async with AsyncEngine(store) as engine:
+        await engine.do(commit(park(StateCtx("a"))))
+        watch = engine.watch()
+
+        def fails(*_given: object) -> None:
+            raise Unavailable("the disk is gone")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("stepflow.engine.states.watch.RevisionFeed._news", fails)
+            assert await watch.next(0) is None
+        assert "the disk is gone" in caplog.text
+        state = await watch.next(0)
+        assert state is not None
+        assert state.id == "a"
+    with pytest.raises(Stopping):
+        await watch.next(0)

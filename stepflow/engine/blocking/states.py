@@ -24,7 +24,7 @@ class SyncWatch(WatchBase):
     """
 
     def next(self, timeout: float | None = None) -> State | None:
-        """The next State, or None if there is none for `timeout` seconds."""
+        """The next State, or None if there is none for `timeout` seconds; with 0 the next one that is in the store now."""
         return self._call(self._watch.next(timeout))
 
 

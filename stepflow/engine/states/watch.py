@@ -35,6 +35,7 @@ POLL_S = 1.0  # the period of polls; a notice of a change makes the next one ear
 RETRY_S = 0.5  # after an error of the store
 
 Labels = tuple[Mapping[str, str], ...]
+FAILED = "watching goes on after an error of the store: %s"
 log = logging.getLogger("stepflow")
 
 
@@ -51,6 +52,7 @@ class RevisionFeed:
         self.losses: list[int] = []  # after each loss of revisions the newest one that was still there
         self._closing = asyncio.Event()
         self.guard = Guard("feed")
+        self._looking = asyncio.Lock()  # what one look takes is not read by another one, too
         self._waiting = 0
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -114,14 +116,19 @@ class RevisionFeed:
         if not self._waiting or self.closed:
             return False
         self._told.clear()
-        lost, head, states = await self._store_reader.call(self._news, self.head)
-        if lost is not None:
-            self.losses.append(lost)
-            self.head, states = -1, None
-        self._take(head, states)
+        await self.look()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
         return True
+
+    async def look(self) -> None:
+        """Read what the store has after `head`."""
+        async with self._looking:
+            lost, head, states = await self._store_reader.call(self._news, self.head)
+            if lost is not None:
+                self.losses.append(lost)
+                self.head, states = -1, None
+            self._take(head, states)
 
     async def _pause(self, pause_s: float) -> None:
         """Wait after a failure; `close` ends it."""
@@ -242,10 +249,12 @@ class Watch:
         return self._found.popleft()
 
     async def next(self, timeout: float | None = None) -> State | None:  # noqa: ASYNC109 - the public name of the same idea
-        """The next State, or None if there is none for `timeout` seconds."""
+        """The next State, or None if there is none for `timeout` seconds; with 0 the next one that is in the store now."""
         if self._found:
             self._check_losses()
             return self._found.popleft()
+        if timeout is not None and timeout <= 0:
+            return await self._at_once()
         try:
             return await asyncio.wait_for(self.__anext__(), timeout)
         except TimeoutError:
@@ -261,22 +270,47 @@ class Watch:
                 self._found.clear()
                 raise RevisionsLost(last)
 
-    async def _more(self) -> None:
-        execution, feed = self._execution, self._feed
-        if feed.closed or (execution is not None and execution.stopping()):
-            raise Stopping("the engine is being closed: this watch has come to its end")
+    async def _at_once(self) -> State | None:
+        """The next State without a wait for one; None, too, if the store cannot be read now."""
+        feed = self._feed
+        self._check_end()
         try:
-            if self._since < 0:
-                start = await self._started()
-                self._since, self._from = start.rev, start.since
-            if feed.head <= self._since:
-                await self._pause(execution)
-            else:
-                found, self._since = await feed.page(self._since, self._labels)
-                self._found.extend(state for state in found if state.committed_at >= self._from)
+            await feed.look()
+            self._check_losses()
+            await self._begin()
+            while not self._found and feed.head > self._since:
+                await self._read()
+        except RevisionsLost:
+            raise
         except StoreError as error:
-            log.warning("watching goes on after an error of the store: %s", error)
+            log.warning(FAILED, error)
+        return self._found.popleft() if self._found else None
+
+    async def _more(self) -> None:
+        self._check_end()
+        try:
+            await self._begin()
+            if self._feed.head <= self._since:
+                await self._pause(self._execution)
+            else:
+                await self._read()
+        except StoreError as error:
+            log.warning(FAILED, error)
             await asyncio.sleep(RETRY_S)
+
+    def _check_end(self) -> None:
+        """Raise Stopping if the engine is being closed, or the execution that watches is to stop."""
+        if self._feed.closed or (self._execution is not None and self._execution.stopping()):
+            raise Stopping("the engine is being closed: this watch has come to its end")
+
+    async def _begin(self) -> None:
+        if self._since < 0:
+            start = await self._started()
+            self._since, self._from = start.rev, start.since
+
+    async def _read(self) -> None:
+        found, self._since = await self._feed.page(self._since, self._labels)
+        self._found.extend(state for state in found if state.committed_at >= self._from)
 
     async def _started(self) -> Start:
         """Where the watch begins: found out once, even if a wait for it is cancelled."""
