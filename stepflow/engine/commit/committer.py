@@ -24,7 +24,7 @@ class Committer(ABC):
     """How writes reach the store; each tells its Notifier, on the event loop, of every batch of commits."""
 
     guards: Sequence[Guard] = ()  # of its threads
-    _beside: set[Fence]  # the claims under which calls go on side by side
+    _beside: dict[Fence, int]  # the claims under which calls go on side by side; how often that is said
 
     @property
     def last_work(self) -> LastWork | None:
@@ -65,11 +65,13 @@ class Committer(ABC):
 
         PauseRequested is raised in place of a commit that begins a call which is made at most once. From any thread.
         """
-        self._beside.add(fence)
+        self._beside[fence] = self._beside.get(fence, 0) + 1  # of one fence in one thread
         try:
             yield
         finally:
-            self._beside.discard(fence)
+            self._beside[fence] -= 1
+            if not self._beside[fence]:
+                del self._beside[fence]
 
     @abstractmethod
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
@@ -88,7 +90,7 @@ class InlineCommitter(Committer):
     """Every write at once, in the caller's thread: deterministic, for virtual time."""
 
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
-        self._store, self._clock, self._notifier, self._beside = store, clock, notifier, set()
+        self._store, self._clock, self._notifier, self._beside = store, clock, notifier, {}
 
     async def submit(self, commit: Member, before: PendingCommit | None = None) -> Any:  # noqa: ARG002
         (result,) = self._commit([commit])

@@ -66,7 +66,7 @@ class GroupCommitter(Committer):
     ) -> None:
         self._store, self._clock, self._loop, self._notifier = store, clock, loop, notifier
         self._commit_on_loop = commit_on_loop
-        self._inbox, self._beside = Inbox(), set()
+        self._inbox, self._beside = Inbox(), {}
         self._pending: list[PendingCommit] = []  # of the event loop, until the tasks that are ready now have run
         self._lock = threading.Lock()  # the loop and the thread that closes take from `_pending`
         self._sent = 0  # writes of the loop that the writer has not answered: no later one may be committed before them

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, Protocol
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Fence
+from stepflow.drivers.port.commit import Commit, Fence
 from stepflow.drivers.port.journal import ONCE, JournalRow
-from stepflow.drivers.port.step import Append
+from stepflow.drivers.port.step import Append, Member
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pausing import WhilePaused
 from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.futures import LOOK_UP_S, running_loop
 from stepflow.engine.inside_transaction import is_inside_transaction
-from stepflow.errors import CodecError, DefinitionError, StepflowError
+from stepflow.errors import CodecError, DefinitionError, LostClaim, StepflowError
 from stepflow.model.codec import Unopened
 from stepflow.model.current import Current
 from stepflow.model.scalars import short_repr
@@ -44,6 +46,10 @@ class CallsOnce(Protocol):
     def place(self) -> str:
         """Where the run is."""
 
+    @property
+    def at_most_once(self) -> bool:
+        """Whether the step must not be called again: it comes to its end although the run is paused."""
+
     def should_retry_commit(self, refusal: object) -> bool:
         """Whether to write a row again that the store refused."""
 
@@ -66,6 +72,9 @@ class OnceCalls:
     used: set[str] = field(factory=set)
     wrote: bool = False
     refusal: BaseException | None = None
+    _going: int = 0  # async calls that are made or recorded now
+    _none_goes: asyncio.Event = field(factory=asyncio.Event)
+    _paused: bool = False  # the run was paused while several of them went on
 
     def call(self, key: str, fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """The value of the call, which is made if the journal does not have it; blocks until it is durable."""
@@ -90,16 +99,37 @@ class OnceCalls:
         function, found = self._begin("aonce", key, fn)
         if found is not None:
             return self._restored(key, found, function)
+        if isinstance(self.refusal, LostClaim):  # a call beside found out: what this one did could not be recorded
+            raise self.refusal
+        if self._paused:
+            await self._stop()
+        self._going += 1
         try:
-            value = fn(*args)
-            if function.is_async or asyncio.iscoroutine(value):
-                value = await value
-        except BaseException:
-            self.used.discard(key)
-            raise
-        row, value = self._row(key, function, value)
-        await self._awrite(row)
+            try:
+                value = fn(*args)
+                if function.is_async or asyncio.iscoroutine(value):
+                    value = await value
+            except BaseException:
+                self.used.discard(key)
+                raise
+            row, value = self._row(key, function, value)
+            done = await self._awrite(row)
+        finally:
+            self._going -= 1
+            if not self._going:
+                self._none_goes.set()
+        if type(done) is WhilePaused and not self.attempt.at_most_once:
+            self._paused = True
+            await self._stop()
         return value
+
+    async def _stop(self) -> None:
+        """Let the calls beside end, and give up the claim, unless the run was resumed meanwhile."""
+        while self._going:
+            self._none_goes.clear()
+            await self._none_goes.wait()
+        await self._commit(Commit(self.attempt.fence))
+        self._paused = False
 
     def _check_place(self, verb: str, key: str) -> None:
         """Refuse a call that no step makes, or that another thread makes than that of its step."""
@@ -182,25 +212,37 @@ class OnceCalls:
             answers.append(answer)
             done.set()
 
-        self.committer.submit_threadsafe(self._append(row), on_done)
-        while not done.wait(LOOK_UP_S):  # a signal does not end a wait without a limit everywhere
-            pass
+        with self._keeps_claim(beside=False):
+            self.committer.submit_threadsafe(self._append(row), on_done)
+            while not done.wait(LOOK_UP_S):  # a signal does not end a wait without a limit everywhere
+                pass
         return answers[0]
 
-    async def _awrite(self, row: JournalRow) -> None:
+    async def _awrite(self, row: JournalRow) -> Any:
         last = self.rows.get(row.key)
         self.rows[row.key] = row  # a write whose waiter is cancelled is done all the same
+        try:
+            with self._keeps_claim(self._going > 1):
+                done = await self._commit(self._append(row))
+        except StepflowError:
+            self.rows.pop(row.key) if last is None else self.rows.update({row.key: last})
+            raise
+        self._written(row)
+        return done
+
+    async def _commit(self, member: Member) -> Any:
         while True:
             try:
-                await self.committer.submit(self._append(row))
+                return await self.committer.submit(member)
             except StepflowError as error:
-                if self.attempt.should_retry_commit(error):
-                    await asyncio.sleep(AGAIN_S)
-                    continue
-                self.rows.pop(row.key) if last is None else self.rows.update({row.key: last})
-                self._refuse(error)
-            self._written(row)
-            return
+                if not self.attempt.should_retry_commit(error):
+                    self._refuse(error)
+            await asyncio.sleep(AGAIN_S)
+
+    def _keeps_claim(self, beside: bool) -> AbstractContextManager[None]:
+        """A pause does not end the claim while the step must come to its end, or calls go on `beside`."""
+        kept = beside or self.attempt.at_most_once
+        return self.committer.side_by_side(self.attempt.fence) if kept else nullcontext()
 
     def _written(self, row: JournalRow) -> None:
         self.rows[row.key] = row
@@ -209,6 +251,8 @@ class OnceCalls:
 
     def _refuse(self, error: BaseException, cause: BaseException | None = None) -> NoReturn:
         """Raise an error that ends the claim: the store refused the row, or the code is not the one that wrote it."""
+        if isinstance(self.refusal, LostClaim):  # calls beside raise what the first of them met
+            raise self.refusal
         self.refusal = error
         raise error from cause
 

@@ -74,6 +74,11 @@ class FunctionCalls:
         state = self.at.ctx.committed
         return f"{self.current.step}@{once_since(state)}.{self._moves if state.rev == self._rev else 0}"
 
+    @property
+    def at_most_once(self) -> bool:
+        """No function is called at most once."""
+        return False
+
     def step_calls(self) -> OnceCalls:
         """What makes the calls, made for the first of them."""
         if self._once is None:

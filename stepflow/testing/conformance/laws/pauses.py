@@ -79,6 +79,7 @@ def kept(fence: Fence, rev: int) -> Sequence[Commit | Append]:
         as_member(step(fence, rev)),  # type: ignore[list-item]
         step(fence, rev)._replace(queue=(owned,)),
         Append(*fence, (row,)),
+        Commit(fence),
         Commit(fence, journal=(row,)),
         Commit(fence, writes=(creation("child").writes[0],)),
     ]
@@ -179,6 +180,7 @@ class PauseLaws:
                 pause(other, name)
                 assert isinstance(store.commit([as_member(step(found, rev))], NOW)[0], PauseRequested)
                 resume(other, name)
+                make(store, Commit(found.fence))  # it asks whether it may go on
                 rev = make(store, as_member(step(found, rev)))[0]
             make(store, as_member(step(found, rev, ended(), end=True)))
         assert sessions.driver.maintenance("").check() == []
