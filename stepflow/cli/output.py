@@ -24,6 +24,7 @@ COLOURS: Mapping[str, str] = {
     "sleeping": "blue",
 }
 IDS = ("id", "run", "e.g. run")  # columns that are never cut or folded: people copy ids
+LONGEST = 4_000  # characters of a value that is shown in a terminal
 LEAST = 10  # columns of the others in a terminal that is too narrow
 
 
@@ -41,6 +42,14 @@ class Output:
         """Print a line of text, unless the output is JSON."""
         if not self.json:
             _write(printable(text))
+
+    def fact(self, name: str, value: Any) -> None:
+        """Print a value behind its name, unless it is empty; in a terminal only the beginning of a long one."""
+        text = cell(value)
+        if len(text) > LONGEST and sys.stdout.isatty():
+            text = f"{text[:LONGEST]}… ({len(text):,} characters: --json has all of them)"
+        if text:
+            self.line(f"{name:10}{text}")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Print rows under their headings; `cell` formats each value."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from stepflow.cli.output import cell
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.explain import SHOWN, named, unread, why
@@ -60,8 +59,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("exchange", info.unreadable or exchange),
     ]
     for name, value in facts:
-        if text := cell(value):
-            target.out.line(f"{name:10}{text}")
+        target.out.fact(name, value)
     if info.error is not None and info.error.traceback:
         target.out.line(f"\n{info.error.traceback.rstrip()}")
     target.out.line("")

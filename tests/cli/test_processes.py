@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -130,6 +131,22 @@ def test_on_a_terminal_there_is_a_table(spawn, stepflow):
     os.close(ours)
     assert "\t" not in text
     assert "run-1" in text
+
+
+def test_a_terminal_gets_the_beginning_of_a_long_value(spawn, stepflow):
+    stepflow("start", "spin", "--id", "run-1", "--label", f"note={'x' * 10_000}")
+    ours, theirs = pty.openpty()
+    spawn("show", "run-1", stdout=theirs)
+    os.close(theirs)
+    raw = b""
+    with suppress(OSError):  # the end
+        while part := os.read(ours, 65536):
+            raw += part
+    os.close(ours)
+    text = raw.decode()
+    assert "… (10,005 characters: --json has all of them)" in text
+    assert text.count("x") < 5_000
+    assert output(spawn("show", "run-1")).count("x") == 10_000
 
 
 def test_a_narrow_terminal_cuts_no_id(spawn):
