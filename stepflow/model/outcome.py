@@ -41,10 +41,14 @@ def describe(error: BaseException, step: str = "") -> str:
     The traceback starts at the user's function; it is empty for an error of this library that no code of a user led to: its message says
     what is wrong. Never raises, whatever the exception's class does.
     """
-    own = issubclass(type(error), StepflowError) and not _is_of_user(error)
-    text = "" if own else formatted(error, user_frames(traceback_of(error)))
+    text = "" if is_own(error) else formatted(error, user_frames(traceback_of(error)))
     told = {"type": kind_of(error), "message": _short(message_of(error)), "traceback": _short(text)}
     return json.dumps(told | {"step": step} if step else told, ensure_ascii=True)
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether it is an error of this library that no code of a user led to: its traceback tells nothing."""
+    return issubclass(type(error), StepflowError) and not _is_of_user(error)
 
 
 def user_frames(trace: TracebackType | None) -> TracebackType | None:

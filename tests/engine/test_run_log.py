@@ -191,3 +191,28 @@ def test_the_exception_of_a_handled_retry_is_not_logged_again(engine, told):
     engine.start(order, Order(), id="one")
     engine.run_until_idle(advance=True)
     assert told() == [("retried", "one", "order", "rRetry/a", 1)]
+
+
+def returns_another(order: Order) -> Order:
+    return Order()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (named("x", Order).wait_event("paid", "paid", str, note("paid"), timeout=60), "no event 'paid' within 1 min"),
+        (named("x", Order).do("pay", returns_another), "the function returned another Order"),  # type: ignore[arg-type]
+        (named("x", Order).wait_event("paid", "paid", int, note("paid")), "expected int, found 'a'"),
+    ],
+)
+def test_an_error_of_the_library_is_one_line(engine, caplog, given, why):
+    engine.register(flow := given.compile())
+    run = engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    if "found 'a'" in why:
+        run.publish("paid", "a")
+    engine.run_until_idle(advance=True)
+    (record,) = [r for r in caplog.records if getattr(r, "event", "") == "failed"]
+    text = logging.Formatter().format(record)
+    assert why in text
+    assert "Traceback" not in text

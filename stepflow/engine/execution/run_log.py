@@ -1,7 +1,8 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
 The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`, `conflict`),
-`run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback as `exc_info`.
+`run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback
+as `exc_info`, unless it is an error of this library that no code of a user led to.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.errors import PauseRequested, RunPaused, error_line
 from stepflow.model.error_text import encodable, loggable, traceback_of
-from stepflow.model.outcome import user_frames
+from stepflow.model.outcome import is_own, user_frames
 from stepflow.model.state import trace_of
 
 log = logging.getLogger("stepflow")
@@ -91,8 +92,8 @@ def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> 
 
 
 def _raised(error: BaseException | None) -> Any:
-    """The `exc_info` of a log record: from the user's function on."""
-    if error is None:
+    """The `exc_info` of a log record: from the user's function on; None if there is none."""
+    if error is None or is_own(error):
         return None
     shown = loggable(error)
     return type(shown), shown, user_frames(traceback_of(shown))
