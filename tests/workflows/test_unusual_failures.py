@@ -13,6 +13,7 @@ from stepflow import (
     AsyncContext,
     Context,
     Engine,
+    RetryPolicy,
     workflow,
 )
 from stepflow.drivers.port.store import Driver
@@ -94,3 +95,33 @@ def test_what_a_step_holds_is_not_kept() -> None:
     del held, fn
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("how", ["redrive", "retry"])
+def test_the_failure_of_a_key_with_a_colon_at_its_end_is_forgotten_alone(
+    store: Driver, clock: VirtualClock, how: str
+) -> None:
+    """To the store such a name means all rows whose keys begin with it."""
+    made: list[str] = []
+
+    def pay(what: str) -> str:
+        made.append(what)
+        if what == "" and made.count("") == 1:
+            raise ValueError("nothing to pay")
+        return what
+
+    @workflow("w", retry=RetryPolicy(max_attempts=2, delay=1) if how == "retry" else None)
+    def flow(wf: Context) -> str:
+        paid = [wf.execute(f"pay:{what}", pay, what) for what in ("rent", "tax", "")]
+        wf.sleep("pause", 10)
+        return " ".join(paid)
+
+    with Engine(store, clock=clock) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle()
+        if how == "redrive":
+            run.redrive()
+        engine.run_until_idle(advance=True)
+        assert run.result() == "rent tax "
+    assert made == ["rent", "tax", "", ""]

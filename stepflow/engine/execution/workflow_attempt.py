@@ -183,10 +183,12 @@ class WorkflowAttempt(WorkflowThreads):
         """Forget the failure that ended the run. What was recorded after it, e.g. in a `finally`, may come again, but need not."""
         again = optional_after(self.rows, key)
         kept = {k: v for k, v in without_wait(self.transition.annotations).items() if k != FAILED_CALL}
-        commit = self.moved(Transition(self.flow.name, kept))._replace(forget=(key,), journal=again)
-        self.committed(await self.commit(commit))
         changed = {row.key: row for row in again}
         self.rows = [changed.get(row.key, row) for row in self.rows if row.key != key]
+        # A name that ends so would forget all rows that begin with it, so then all are written anew.
+        forget, rows = (("",), tuple(self.rows)) if key[-1] == ":" else ((key,), again)
+        commit = self.moved(Transition(self.flow.name, kept))._replace(forget=forget, journal=rows)
+        self.committed(await self.commit(commit))
 
     async def _suspend(self, found: Suspension) -> Release | None:
         """Commit where the attempt ended, and let the run sleep or wait."""
