@@ -80,8 +80,7 @@ async def execute(
         if delay > 0:
             raise journal.suspend(Suspension(f"step:{key}", due, (note,), error=failure, attempt=following))
         await journal.perform(note)
-        if host.paused:
-            raise journal.suspend(Suspension())
+        await interrupted(journal, key, step.name)
 
 
 async def _resolved(journal: Journal, key: str, step: StepFunction) -> Any:
