@@ -11,9 +11,11 @@ from stepflow.cli.filters import hint_at_flow, with_filter
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import Choice
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.checks import checked_statuses
 from stepflow.engine.client.explain import why
 from stepflow.engine.client.filters import Order, Page, RunFilter
 from stepflow.engine.client.info import RunInfo
+from stepflow.model.own_flows import OWN_FLOWS
 
 COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 
@@ -31,7 +33,9 @@ COLUMNS = ("id", "flow", "status", "position", "why", "updated")
 @click.option("--after", metavar="ID", help="Start after this run, the last one of the page before.")
 @click.option("--cursor", metavar="TEXT", help="Start where the page before says.")
 @click.option(
-    "--count", is_flag=True, help="Print the number of runs per flow and status, of all or of those with labels."
+    "--count",
+    is_flag=True,
+    help="Print the number of runs per flow and status; with --flow, --status, --open, --ended and --label of these runs.",
 )
 @with_store
 @with_filter
@@ -47,9 +51,11 @@ def command(
 ) -> None:
     """List runs, the newest first."""
     if count:
-        if wanted != RunFilter(labels=wanted.labels):
-            raise click.UsageError("--count takes no filter but --label")
-        return _count(target, dict(wanted.labels))
+        if wanted != RunFilter(flow=wanted.flow, status=wanted.status, open=wanted.open, labels=wanted.labels):
+            raise click.UsageError("--count takes no filter but --flow, --status, --open, --ended and --label")
+        if wanted.flow in OWN_FLOWS:
+            raise click.UsageError(f"--count leaves out the runs of {wanted.flow}: list them without it")
+        return _count(target, wanted)
 
     async def work(engine: AsyncEngine) -> Page[RunInfo]:
         """As many runs as asked for: a page may have fewer."""
@@ -78,8 +84,20 @@ def command(
     return None
 
 
-def _count(target: StoreTarget, labels: dict[str, str]) -> None:
-    numbers = target.run(lambda engine: engine.tally(labels=labels))
+def _count(target: StoreTarget, wanted: RunFilter) -> None:
+    statuses = checked_statuses(wanted.status, wanted.open)
+
+    async def work(engine: AsyncEngine) -> dict[str, dict[str, int]]:
+        found = await engine.tally(labels=wanted.labels)
+        if wanted.flow is not None:
+            await hint_at_flow(engine, wanted)
+            found = {flow: numbers for flow, numbers in found.items() if flow == wanted.flow}
+        if statuses is None:
+            return found
+        some = {flow: {one: n for one, n in numbers.items() if one in statuses} for flow, numbers in found.items()}
+        return {flow: numbers for flow, numbers in some.items() if numbers}
+
+    numbers = target.run(work)
     if target.out.json:
         return target.out.value(numbers)
     rows = ((flow, status, n) for flow, statuses in sorted(numbers.items()) for status, n in sorted(statuses.items()))

@@ -50,8 +50,21 @@ def test_list_in_other_orders_with_a_cursor(many):
     assert many.json("list", "--order", "due") == []
     many("list", "--cursor", "nonsense")
     assert "`next` of a page" in many.err
-    many("list", "--count", "--flow", "x")
-    assert many.code == 2
+
+
+def test_list_counts_the_runs_of_a_flow_and_of_statuses(many):
+    everything = {"failed": 2, "waiting": 3}
+    assert (
+        many.json("list", "--count") == many.json("list", "--count", "--flow", "order.v1") == {"order.v1": everything}
+    )
+    assert many.json("list", "--count", "--status", "failed") == {"order.v1": {"failed": 2}}
+    assert many.json("list", "--count", "--open", "--label", "odd=1") == {"order.v1": {"waiting": 2}}
+    assert many.json("list", "--count", "--ended", "--status", "waiting") == {}
+    assert many.json("list", "--count", "--flow", "ordr.v1") == {}
+    assert "did you mean 'order.v1'?" in many.err
+    for others in (["--error-type", "ValueError"], ["--flow", "stepflow.host"]):
+        many("list", "--count", *others)
+        assert (many.code, "--count" in many.err) == (2, True)
 
 
 def test_a_verb_with_a_filter_lists_the_runs_and_changes_them_with_yes(many):
