@@ -15,7 +15,7 @@ sys.path.append(str(FOLDER))  # the modules of the example have names that nothi
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory) -> Iterator[Server]:
+def started(tmp_path_factory, forking) -> Iterator[Server]:
     """The server of a module: each test has games of its own on it."""
     server = Server(tmp_path_factory.mktemp("game"), free_port())
     yield server

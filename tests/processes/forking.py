@@ -1,4 +1,4 @@
-"""A Popen whose processes of this checkout's modules are forked from the zygote; all others are started as usual."""
+"""A Popen whose processes of modules and scripts are forked from the zygote; all others are started as usual."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ PLAIN = (None, None, None, -1, False, -1)  # group, groups, user, umask, no sess
 
 
 class ForkingPopen(subprocess.Popen[Any]):
-    """Forks `[sys.executable, "-m", module, ...]`, which saves the start of an interpreter and all imports.
+    """Forks `[sys.executable, "-m", module, ...]` and `[sys.executable, "script.py", ...]`: that saves the start of an interpreter
+    and all imports.
 
     The process has its own streams, folder, environment and arguments, as if it had been started. Not forked is a process with
     other options of the interpreter or of Popen, or with another stepflow on its path.
@@ -29,7 +30,7 @@ class ForkingPopen(subprocess.Popen[Any]):
         env = {**(os.environ if env is None else env)}
         folder = Path(cwd or ".").resolve()
         unusual = executable or preexec_fn or pass_fds or shell or tuple(rest) != PLAIN
-        if unusual or not _is_module(args) or _shadows(folder, env):
+        if unusual or not _is_program(args) or _shadows(folder, env):
             super()._execute_child(*given)  # type: ignore[misc]
             return
         descriptors = [c2pwrite if c2pwrite != -1 else 1, errwrite if errwrite != -1 else 2]
@@ -65,9 +66,11 @@ class ForkingPopen(subprocess.Popen[Any]):
             os.close(self._end)
 
 
-def _is_module(args: Any) -> bool:
-    """Whether this command runs a module in an interpreter like that of the tests."""
-    return isinstance(args, list) and args[:2] == [sys.executable, "-m"] and len(args) > 2
+def _is_program(args: Any) -> bool:
+    """Whether this command runs a module or a script in an interpreter like that of the tests."""
+    if not isinstance(args, list) or len(args) < 2 or args[0] != sys.executable:
+        return False
+    return (args[1] == "-m" and len(args) > 2) or (Path(args[1]).is_absolute() and args[1].endswith(".py"))
 
 
 def _shadows(folder: Path, env: dict[str, str]) -> bool:

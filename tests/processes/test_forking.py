@@ -29,18 +29,19 @@ BUSY = "print('busy', flush=True)\nimport threading\nthreading.Event().wait()\n"
 POPENS = pytest.mark.parametrize("popen", [subprocess.Popen, ForkingPopen])
 
 
-def started(popen: type[Any], folder: Path, text: str, *words: str) -> Any:
+def started(popen: type[Any], folder: Path, text: str, *words: str, script: bool = False) -> Any:
     (folder / "told.py").write_text(text)
     env = {"GIVEN": "5", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "told", *words]
+    command = [sys.executable, *([f"{folder}/told.py"] if script else ["-m", "told"]), *words]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return popen(command, cwd=folder, env=env, text=True, **pipes)
 
 
-def test_it_finds_the_same_and_ends_alike(tmp_path):
+@pytest.mark.parametrize("script", [False, True])
+def test_it_finds_the_same_and_ends_alike(tmp_path, script):
     found = []
     for popen in (subprocess.Popen, ForkingPopen):
-        process = started(popen, tmp_path, TOLD, "7", "two words")
+        process = started(popen, tmp_path, TOLD, "7", "two words", script=script)
         found.append((process.communicate("given\n", timeout=60), process.returncode))
     assert found[1] == found[0]
     assert found[0][1] == 7
@@ -58,7 +59,7 @@ def test_it_dies_of_a_signal(tmp_path, popen):
         process.kill()  # of a process that has ended: nothing
 
 
-def test_only_a_module_of_this_checkout_is_forked(tmp_path):
+def test_only_what_runs_this_checkout_is_forked(tmp_path):
     (tmp_path / "stepflow").mkdir()
     for command, folder in (
         ([sys.executable, "-c", "pass"], None),

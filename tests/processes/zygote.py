@@ -199,8 +199,9 @@ def run(program: str) -> None:
 
 
 def run_script(program: str) -> None:
-    """Run a script as the main module, with warnings as errors."""
-    warnings.simplefilter("error")
+    """Run a script as the main module."""
+    if os.environ.get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
     sys.path[0] = str(Path(program).parent)
     main = sys.modules["__main__"] = ModuleType("__main__")
     main.__file__ = program
