@@ -22,7 +22,7 @@ from stepflow.model.durations import length_text
 )
 @with_store
 def command(target: StoreTarget, run_id: str, limit: int) -> None:
-    """Show a run: status, position, exchange, the traceback of its error, and its revisions and recorded calls in the order of time.
+    """Show a run: status, position, annotations (notes), exchange, the traceback of its error, and its revisions and recorded calls in the order of time.
 
     AFTER is the time since the record before, behind a sleep since its end. JSON has the newest revisions with their exchanges, too (history).
     """
@@ -49,6 +49,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("children", named(children)),
         ("cancel", "requested" if info.cancel_requested else ""),
         ("labels", " ".join(f"{k}={v}" for k, v in info.labels.items())),
+        ("notes", info.annotations or ""),
         ("created", info.created_at),
         ("updated", info.updated_at),
         ("due", info.due),

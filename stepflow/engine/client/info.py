@@ -16,7 +16,8 @@ from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
 from stepflow.model.codec import SEALED, UNOPENED, Codec, tags_of
-from stepflow.model.family import PARENT, own_labels
+from stepflow.model.data import ALIAS_PREFIX
+from stepflow.model.family import PARENT, RESERVED, own_labels
 from stepflow.model.lifecycle import UNSET, QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
@@ -29,6 +30,7 @@ from stepflow.model.state import (
     NEXT_ATTEMPT,
     PAYLOADS,
     POSITION,
+    TRACEPARENT,
     UNFINISHED,
     WAITING,
     State,
@@ -61,6 +63,7 @@ class RunInfo:
     this one as its child. `paused`: the run itself is to be held back, or is; with the status `paused` and this False its flow is.
     `input` is the JSON value of what a workflow was started with, if `info()` was asked, and if that can be read here.
     `trace_id` is that of its OpenTelemetry trace, 32 hex digits; empty if it has none.
+    `annotations` are those that users gave the State and its present transition, of one name that of the transition.
     `unreadable` says why the values of the run cannot be read here, with the payload stages and the key; empty if they can, or were not looked at (`runs()`).
     """
 
@@ -91,6 +94,7 @@ class RunInfo:
     input: Any = None
     trace_id: str = ""
     payload_schemas: Mapping[str, Any] = Factory(dict)
+    annotations: Mapping[str, str] = Factory(dict)
     unreadable: str = ""
 
 
@@ -162,6 +166,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: boo
         trace_id=trace_of(state.annotations),
         payload_schemas={} if delay is not None or PAYLOADS not in notes else json.loads(notes[PAYLOADS]),
         unreadable=unreadable(record),
+        annotations=_of_users(state.annotations) | _of_users(notes),
     )
 
 
@@ -172,6 +177,12 @@ def unreadable(record: Record) -> str:
     tags, (key, colon, _digest) = tags_of(record.exchange), record.created.input_hash.partition(":")
     stages = f"; it has the stages {tags}" if tags else ""
     return f"{UNOPENED}{stages}{f'; the run was started with the key {key}' if colon else ''}"
+
+
+def _of_users(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Without what the library writes: its own notes, the trace and the revisions of data."""
+    mine = (RESERVED, ALIAS_PREFIX)
+    return {k: v for k, v in annotations.items() if not k.startswith(mine) and k not in (TRACEPARENT, TRIED)}
 
 
 def _waiting_for(transition: Transition) -> str:
