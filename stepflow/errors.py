@@ -145,8 +145,9 @@ class RunPaused(LostClaim):
 class Cancelled(BaseException):
     """Raised in a workflow at its first call after a cancel of the run; `except Exception` does not catch it.
 
-    If no call comes after the cancel, the function is called again, and its last call raises it in place of its value. Catch it to undo what
-    was done, and raise it again. The run ends as cancelled whatever the workflow returns then.
+    If no call comes after the cancel, or after the call that raised it, the function is called again, and the last call that was made raises it in
+    place of its value. Catch it to undo what was done, or do that in `finally`, and raise it again. The run ends as cancelled whatever the workflow
+    returns then.
     """
 
 

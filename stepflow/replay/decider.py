@@ -219,6 +219,8 @@ async def begin(journal: Journal, key: str, row: Recorded | None, name: str = ""
     if row is not None and row.kind == CANCELLED:
         journal.cancelled = True
         raise Cancelled
+    if row is None and journal.host.cancel and not journal.cancelled:
+        journal.unmade = key, journal.begun
     await interrupted(journal, key, name)
 
 

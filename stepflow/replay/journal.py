@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from attrs import Factory, define, evolve, field
 
-from stepflow.errors import DefinitionError, ReplayMismatch, StepflowError, TooLarge
+from stepflow.errors import Cancelled, DefinitionError, ReplayMismatch, StepflowError, TooLarge
 from stepflow.model.codec import Codec
 from stepflow.model.error_text import is_a
 from stepflow.model.scalars import short_repr
@@ -73,6 +73,7 @@ class Journal:
     suspension: Suspension | None = None
     problem: StepflowError | None = None
     cancelled: bool = False  # Cancelled was raised
+    unmade: tuple[str, int] = ("", 0)  # the call that raised it before it did anything, and how many had begun
     renewed: str | None = None  # the text of the input with which the run begins anew
     over: bool = False  # the time for undoing after a cancel has passed
     broken: BaseException | None = None  # what ended a call without a record of it, e.g. SystemExit
@@ -280,6 +281,16 @@ class Journal:
             return
         if unread := self.unread():
             raise self.wrong(self._diverged(unread, how))
+
+    def unheard(self, raised: BaseException | None) -> str | None:
+        """None if the function, which has ended, has heard of a cancel, or failed by itself; else the key of the call that raised Cancelled and did nothing, if one did.
+
+        A call that comes after that one, to undo what was done, shows that the function has heard of it.
+        """
+        if self.cancelled:
+            key, begun = self.unmade
+            return key if key and begun == self.begun and is_a(raised, Cancelled) else None
+        return "" if self.renewed is not None or (raised is None and self.suspension is None) else None
 
     def broke_off(self, error: BaseException) -> None:
         """A call ended without a record: no other call may follow, since a replay would make this one again."""

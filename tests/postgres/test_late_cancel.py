@@ -107,6 +107,26 @@ def test_an_atomic_attempt_is_rolled_back_and_the_function_undoes_an_earlier_one
     assert bank.names() == ([] if not slept else ["first", "undone"] if is_async else ["undone"])
 
 
+@pytest.mark.parametrize("slept", [False, True])
+def test_an_atomic_function_undoes_an_earlier_attempt_in_a_finally(bank: Bank, slept: bool) -> None:
+    @workflow("w", atomic=True)
+    def flow(wf: Context) -> None:
+        try:
+            if slept:
+                wf.execute("first", insert, wf.tx, "first")
+                wf.sleep("nap", 0.01)
+            wf.execute("last", last, wf.tx, bank)
+        finally:
+            wf.execute("undone", insert, wf.tx, "undone")
+
+    with Engine(bank.driver) as engine:
+        engine.register(flow)
+        run = engine.start(flow, id="r")
+        with engine.worker(), pytest.raises(RunCancelled):
+            run.result(timeout=60)
+    assert bank.names() == (["first", "undone"] if slept else [])
+
+
 def test_an_atomic_function_that_came_by_no_new_call_hears_of_it_in_its_last_one(bank: Bank) -> None:
     @workflow("w", atomic=True)
     def flow(wf: Context) -> None:

@@ -115,6 +115,52 @@ def test_it_is_raised_in_the_last_call_of_an_async_workflow(last: str, engine: E
     assert DONE == ["reserve", "pay", "undo reserve"]
 
 
+@pytest.mark.parametrize("key", ["undo", "undo:"])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_it_is_not_lost_in_the_first_call_of_a_finally(engine: Engine, is_async: bool, key: str) -> None:
+    """That would raise it in place of undoing: the call before it does."""
+
+    @workflow("w")
+    def flow(wf: Context) -> None:
+        wf.execute("undo: reserve", DONE.append, "reserve")
+        try:
+            wf.execute("pay", cancel_once, engine)
+        finally:
+            wf.execute(key, undone, "pay")
+            wf.execute("undo more", undone, "reserve")
+
+    @workflow("w")
+    async def aflow(wf: AsyncContext) -> None:
+        await wf.execute("undo: reserve", DONE.append, "reserve")
+        try:
+            await wf.execute("pay", cancel_once, engine)
+        finally:
+            await wf.execute(key, undone, "pay")
+            await wf.execute("undo more", undone, "reserve")
+
+    chosen = aflow if is_async else flow
+    engine.register(chosen)
+    run = engine.start(chosen, id="r")
+    with engine.worker(), pytest.raises(RunCancelled):
+        run.result(timeout=60)
+    assert DONE == ["reserve", "pay", "undo pay", "undo reserve"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_workflow_that_undoes_nothing_makes_no_call_after_it(engine: Engine, waits: bool) -> None:
+    @workflow("w")
+    def flow(wf: Context) -> None:
+        wf.execute("pay", cancel_once, engine)
+        wf.sleep("s", 60) if waits else wf.execute("more", DONE.append, "more")
+        wf.execute("last", DONE.append, "last")
+
+    engine.register(flow)
+    run = engine.start(flow, id="r")
+    with engine.worker(), pytest.raises(RunCancelled):
+        run.result(timeout=60)
+    assert DONE == ["pay"]
+
+
 def test_the_undoing_goes_on_after_a_crash_and_the_value_of_the_call_stays_to_be_read(store: Driver) -> None:
     DONE.clear()
 

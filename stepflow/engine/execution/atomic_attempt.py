@@ -29,7 +29,7 @@ from stepflow.model.state import Transition
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.child_effects import ChildEffect, LookAt, StartChildren
 from stepflow.replay.effects import Many, Note, StepCall, Suspension, Together
-from stepflow.replay.journal import Suspended
+from stepflow.replay.journal import CANCELLED, Suspended
 from stepflow.replay.step import round_trip
 
 SAVE, RELEASE, UNDO = (f"{words} stepflow_step" for words in ("savepoint", "release", "rollback to"))
@@ -157,21 +157,19 @@ class AtomicAttempt(WorkflowAttempt):
         self.tx = None
         return self._collected, release
 
-    async def _unheard(self) -> Release | None:
-        """The same, and what this attempt wrote is rolled back."""
-        if self.tx is None:
-            return await super()._unheard()
-        if self.journal.cancelled:
-            return None
-        raise _Unheard
+    async def _cancelled_in_last(self, unmade: str = "") -> Release | None:
+        """The same, once what this attempt wrote is rolled back."""
+        if self.tx is not None:
+            raise _Unheard
+        return await super()._cancelled_in_last(unmade)
 
     async def _cancelled_late(self) -> Release | None:
         """The function is called again without what this attempt recorded: the first call that was rolled back raises Cancelled, else the last one."""
-        rolled_back = bool(self._collected.journal)
+        rolled_back = any(row.kind != CANCELLED for row in self._collected.journal)
         self._restore()
         found = None
         if self.rows:
-            found = self._called_again() if rolled_back else await super()._unheard()
+            found = self._called_again() if rolled_back else await self._cancelled_in_last()
         return found or await self._end("cancelled")
 
     async def _failed(self, error: BaseException) -> Release | None:

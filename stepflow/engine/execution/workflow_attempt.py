@@ -13,6 +13,7 @@ from typing import Any
 from attrs import define, evolve
 
 from stepflow.drivers.port.commit import Dequeue, Enqueue, Release
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member, Step
 from stepflow.engine import step_failure
 from stepflow.engine.clock import microseconds
@@ -50,7 +51,7 @@ from stepflow.model.state import (
 from stepflow.replay.async_context import AsyncContext
 from stepflow.replay.effects import Suspension
 from stepflow.replay.ending import wrong_end, wrong_failure, wrong_return
-from stepflow.replay.journal import Journal, cancelled_in_last, optional_after
+from stepflow.replay.journal import CANCELLED, Journal, cancelled_in_last, optional_after
 from stepflow.replay.results import UnknownOutcome
 
 
@@ -123,9 +124,10 @@ class WorkflowAttempt(WorkflowThreads):
             raise raised
         if (wrong := wrong_end(journal, raised, asyncio.CancelledError)) is not None:
             return self._blocked(wrong)
-        returned = raised is None and suspension is None
-        if self.cancel and (returned or journal.renewed is not None) and (unheard := await self._unheard()) is not None:
-            return unheard
+        if self.cancel and (unmade := journal.unheard(raised)) is not None:
+            again = await self._cancelled_in_last(unmade)
+            if again is not None:
+                return again
         if journal.renewed is not None:
             return await self._renew(journal.renewed)
         if suspension is not None and not journal.over:
@@ -185,8 +187,7 @@ class WorkflowAttempt(WorkflowThreads):
         kept = {k: v for k, v in without_wait(self.transition.annotations).items() if k != FAILED_CALL}
         changed = {row.key: row for row in again}
         self.rows = [changed.get(row.key, row) for row in self.rows if row.key != key]
-        # A name that ends so would forget all rows that begin with it, so then all are written anew.
-        forget, rows = (("",), tuple(self.rows)) if key[-1] == ":" else ((key,), again)
+        forget, rows = _forgotten(key, tuple(self.rows), again)
         commit = self.moved(Transition(self.flow.name, kept))._replace(forget=forget, journal=rows)
         self.committed(await self.commit(commit))
 
@@ -253,24 +254,29 @@ class WorkflowAttempt(WorkflowThreads):
             await self.commit(step)
         except CancelRequested:
             self.cancel = True
-            if status == "completed" and (unheard := await self._unheard()) is not None:
-                return unheard
+            if status == "completed" and (again := await self._cancelled_in_last()) is not None:
+                return again
             return await self._end("cancelled", error)
         return None
 
-    async def _unheard(self) -> Release | None:
-        """Of a function that ended without a call in which it could hear of a cancel: its last call raises Cancelled when it is called again.
+    async def _cancelled_in_last(self, unmade: str = "") -> Release | None:
+        """Of a function that ended without a call in which it could hear of a cancel: call it again, and let its last call raise Cancelled.
 
-        None if it has heard of it, or has made no call.
+        So it is if the call that raised it did nothing, `unmade`, and none came after that: it may be one of a `finally`, which undoes what
+        was done. None if no call was made before.
         """
         rows = await self.committer.call(self.children.recorded, self.state.id)
-        if (mark := cancelled_in_last(rows)) is None or self.journal.cancelled:
+        made = [row for row in rows if row.key != unmade or row.kind != CANCELLED]
+        if (last := cancelled_in_last(made)) is None:
             return None
-        mark = mark._replace(seq=0, epoch=0, at=0)
+        mark, again = last._replace(seq=0, epoch=0, at=0), len(made) < len(rows)
         commit: Member = self._append((mark,))
-        if self.may_have_children and CHILDREN not in self.transition.annotations:  # the row may be the one that tells
-            noted = Transition(self.flow.name, {**self.transition.annotations, CHILDREN: "1"})
-            commit = self.moved(noted)._replace(journal=(mark,))
+        notes = self.transition.annotations
+        if again or (self.may_have_children and CHILDREN not in notes):  # the row may be the one that tells of children
+            noted = Transition(self.flow.name, {**notes, **({CHILDREN: "1"} if self.may_have_children else {})})
+            kept = tuple(mark if row.key == mark.key else row for row in made)
+            forget, written = _forgotten(unmade, kept, (mark,)) if again else ((), (mark,))
+            commit = self.moved(noted)._replace(forget=forget, journal=written)
         self.committed(await self.commit(commit))
         return self._called_again()
 
@@ -286,6 +292,15 @@ class WorkflowAttempt(WorkflowThreads):
 
     def _later(self, due: int) -> Enqueue:
         return Enqueue(self.state.id, self.flow.name, due, self.claim.row.priority)
+
+
+def _forgotten(
+    key: str, kept: tuple[JournalRow, ...], changed: tuple[JournalRow, ...]
+) -> tuple[tuple[str, ...], tuple[JournalRow, ...]]:
+    """What a commit forgets and writes so that the row of one call goes, and these rows are kept, of which some are changed."""
+    if key[-1] == ":":  # the store would forget all rows whose keys begin so
+        return ("",), kept
+    return (key,), changed
 
 
 def _position(*at: str) -> str:
