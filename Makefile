@@ -3,23 +3,26 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test coverage lint generate bench bench-long docs soak clean chromium
+.PHONY: demo test coverage ruff lint generate bench bench-long docs soak clean chromium
 .DEFAULT_GOAL := demo
 
 demo: .venv/.demo
 	@$(BIN)/python examples/orders_demo.py
 
+# mypy is the first of the tests: alone it would leave all processors but one without work.
 test: .venv/.test
-	@$(MAKE) --no-print-directory --jobs=2 lint chromium
+	@$(MAKE) --no-print-directory --jobs=2 ruff chromium
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # Twice as slow as `test`.
 coverage: .venv/.test chromium
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term
 
-lint: .venv/.test
+ruff: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+lint: ruff
 	$(BIN)/mypy
 
 # The blocking faces, from the async ones; the reference of the command line, from its commands; the messages of the wire, from their description.

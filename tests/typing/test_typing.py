@@ -125,7 +125,7 @@ def pyright_found() -> dict[str, set[Place]]:
 
 @cache
 def cache_folder() -> Path:
-    """Where mypy keeps what it knows of stepflow: at first what `make lint` found, if that was run here."""
+    """Where mypy keeps what it knows of stepflow: at first what test_package.py found, or `make lint`."""
     folder = TemporaryDirectory(prefix="stepflow-mypy-")
     atexit.register(folder.cleanup)
     if (ROOT / ".mypy_cache").is_dir():
