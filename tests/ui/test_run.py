@@ -7,7 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stepflow import Context, Engine, RetryPolicy, StateCtx, Steps, StoreData, commit, named, park, workflow
+from stepflow import (
+    AsyncContext,
+    Context,
+    Engine,
+    RetryPolicy,
+    StateCtx,
+    Steps,
+    StoreData,
+    commit,
+    named,
+    park,
+    workflow,
+)
 from tests.ui.browser import expect, follow, inaccessible
 from tests.ui.conftest import Site, serving
 
@@ -145,6 +157,21 @@ def test_what_a_run_has_many_of_does_not_push_the_rest_away(page, shop):
     follow(page.get_by_role("link", name="label 049=a  b"))
     expect(page.get_by_label("Labels")).to_have_value('"label 049=a  b"')
     assert page.locator("tbody td:first-child").all_inner_texts() == ["{x}  y"]
+
+
+def test_a_run_that_waits_for_many_events_has_buttons_for_some(page, shop):
+    @workflow("survey.v1")
+    async def survey(wf: AsyncContext, n: int) -> int:
+        return len(await wf.gather(*[wf.wait_for_event(f"ask {i}", f"answer{i}", str) for i in range(n)]))
+
+    shop.engine.register(survey)
+    shop.engine.start(survey, 30, id="survey-1")
+    shop.engine.run_until_idle()
+    page.goto(f"{shop.url}/ui/run?id=survey-1")
+    expect(page.get_by_role("link", name="Publish answer")).to_have_count(10)
+    expect(section(page, "Why it is where it is")).to_contain_text("or 10 more: stepflow publish 'survey-1'")
+    page.goto(f"{shop.url}/ui/questions")
+    expect(page.get_by_role("link", name="of survey-1")).to_have_count(30)
 
 
 def test_the_exchange_can_be_unfolded_and_stays_so(page, shop):

@@ -169,7 +169,7 @@ def _waiting(info: RunInfo, store: str, due: str) -> list[str]:
     topics = [topic for name in info.awaits if (topic := topic_awaited(name))]
     events = [name for name in info.awaits if not (child_awaited(info.id, name) or topic_awaited(name))]
     if info.awaits:
-        awaited = [f"event{'s' * (len(events) > 1)} {' or '.join(map(repr, events))}"] if events else []
+        awaited = [f"event{'s' * (len(events) > 1)} {' or '.join(_some(list(map(repr, events))))}"] if events else []
         awaited += [f"a message of topic {topic!r}" for topic in topics]
         awaited += [f"the end of its child {child!r}" for child in ends]
         how = f": {command('publish', store, info.id, events[0])} PAYLOAD" if events else ""

@@ -26,6 +26,7 @@ from stepflow.server.ui.view import View, whole_number
 from stepflow.steps import StepFlow
 
 REVISIONS, CALLS = 50, 200  # from which a run can be forked by choosing from a list
+MOST_EVENTS = 10  # that have a button of their own; the page of questions has all
 
 
 async def _publish_fields(view: View) -> Sequence[FormField]:
@@ -230,6 +231,7 @@ def buttons_of(view: View, info: RunInfo) -> list[RunButton]:
     """What can be done to a run as it is, if the user may: first what moves it on."""
     if not view.may("operate"):
         return []
+    events = [event for event in info.awaits if not event.startswith(RESERVED)][:MOST_EVENTS]
     final, status, chain = info.status.final, info.status, isinstance(view.engine.flows.get(info.flow), StepFlow)
     unknown = info.blocked is not None and info.blocked.kind == UNKNOWN_OUTCOME
     polls = status is Status.WAITING and not info.awaits
@@ -246,7 +248,7 @@ def buttons_of(view: View, info: RunInfo) -> list[RunButton]:
         (REDRIVE, "Redrive", status is Status.FAILED, {}),
         (WAKE, "Retry now", (status in (Status.SLEEPING, Status.BLOCKED) and not unknown) or polls, {}),
         (RESUME, "Resume", info.paused, {}),
-        *((PUBLISH, f"Publish {event}", True, {"event": event}) for event in info.awaits if not event.startswith(RESERVED)),
+        *((PUBLISH, f"Publish {event}", True, {"event": event}) for event in events),
     )  # fmt: skip
     others: tuple[Offer, ...] = (
         (PUBLISH, "Publish an event", status not in (Status.COMPLETED, Status.CANCELLED), {}),
