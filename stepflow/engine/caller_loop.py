@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import selectors
+import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
+from stepflow.engine.futures import end_of_cancelled
+from stepflow.errors import StepflowError
+
 T = TypeVar("T")
+DESCRIPTORS = (
+    "the file descriptors of this engine were closed by other code of the process, such as os.closerange in a step, so nothing goes on"
+    " here: let that code close only what it has opened, and start the process again; runs that were held go on elsewhere, or then"
+)
 
 
 class StepThreads(Protocol):
@@ -49,6 +59,9 @@ class LoopOwner(Protocol):
     def do_between(self, fn: Callable[..., None], *args: Any) -> bool:
         """Whether the calling thread has the loop, which does not run now: then `fn`, which belongs to the loop, was called."""
 
+    def end(self, why: str) -> None:
+        """The loop cannot run any more: let every call, of now and later, raise StepflowError with this; from any thread."""
+
 
 @frozen
 class FirstStep:
@@ -75,9 +88,53 @@ class CallerLoop(asyncio.SelectorEventLoop):
     """The event loop of a LoopOwner."""
 
     def __init__(self, owner: LoopOwner) -> None:
-        super().__init__()
+        self._waits = selectors.DefaultSelector()
+        super().__init__(self._waits)
         self.owner, self._pid = owner, os.getpid()
         self._had_tasks = False  # whether a task was made that may be left
+        own: Any = self
+        self._wakes: socket.socket = own._csock  # noqa: SLF001
+        self._pipe = [(end, os.fstat(end.fileno()).st_ino) for end in (own._ssock, own._csock)]  # noqa: SLF001
+
+    def run_forever(self) -> None:
+        """As on every loop; StepflowError if somebody closed its descriptors."""
+        try:
+            super().run_forever()
+        except (OSError, ValueError) as error:
+            if self._has_descriptors():
+                raise
+            self.owner.end(DESCRIPTORS)
+            raise StepflowError(DESCRIPTORS) from error
+
+    def _write_to_self(self) -> None:
+        """Wake the thread that runs the loop, if that can still be done."""
+        try:
+            self._wakes.send(b"\0")
+        except BlockingIOError:  # it is woken already
+            pass
+        except OSError:
+            if not self.is_closed():
+                self.owner.end(DESCRIPTORS)
+                self.stop()  # at its next timer
+
+    def _has_descriptors(self) -> bool:
+        """Whether the loop can wait, and can be woken."""
+        try:
+            self._waits.select(0)
+            return all(os.fstat(end.fileno()).st_ino == inode for end, inode in self._pipe)
+        except (OSError, ValueError):
+            return False
+
+    async def finish(self) -> None:
+        """Cancel what is left on the loop, and end what belongs to it."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # with those of the last calls, which begin here
+        for task in left:
+            task.cancel()
+        await end_of_cancelled(left)  # a task that goes on although it was cancelled must not keep the process
+        await self.shutdown_asyncgens()
+        with suppress(RuntimeError):  # it starts a thread, which Python 3.12.0 to 3.12.2 refuse at exit
+            await self.shutdown_default_executor()
+        await asyncio.sleep(0)  # the last calls get their answers
 
     def create_task(self, *args: Any, **named: Any) -> Any:
         """As on every loop."""
@@ -106,6 +163,11 @@ class CallerLoop(asyncio.SelectorEventLoop):
     def add_signal_handler(self, *_: Any) -> None:  # type: ignore[override]
         """Refused, as on every loop outside of the main thread: this one may move to another thread."""
         raise RuntimeError("a blocking engine handles signals in the thread that calls it")
+
+    def close(self) -> None:
+        """As on every loop, also if its descriptors were closed by others."""
+        with suppress(OSError, ValueError):
+            super().close()
 
     def __del__(self) -> None:
         if not self.is_closed() and os.getpid() == self._pid:  # a forked child shares the selector with its parent

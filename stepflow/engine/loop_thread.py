@@ -20,7 +20,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -32,7 +32,6 @@ from stepflow.engine.deferred_signals import DeferredSignals, user_code
 from stepflow.engine.futures import (
     Outcome,
     answer_of,
-    end_of_cancelled,
     future_of,
     running_loop,
     uninterrupted,
@@ -57,7 +56,7 @@ class LoopThread:
     """Runs coroutines of any thread on one event loop; `call` blocks the calling thread until the coroutine is done."""
 
     def __init__(self) -> None:
-        self._pid, self._closing = os.getpid(), False
+        self._pid, self._closing, self.why = os.getpid(), False, CLOSED  # what calls raise once it is closing
         self._changed = threading.Condition(threading.Lock())
         self._loop = CallerLoop(self)
         self._thread: threading.Thread | None = None
@@ -77,6 +76,13 @@ class LoopThread:
     def forked(self) -> bool:
         """Whether this is a child process of the one that opened the engine."""
         return os.getpid() != self._pid
+
+    def end(self, why: str) -> None:
+        """The loop cannot run any more: every call, of now and later, raises this; from any thread, which may hold `_changed`."""
+        self.why, self._closing = why, True
+        for future in list(self._awaited):
+            with suppress(InvalidStateError):  # it is done
+                future.set_exception(StepflowError(why))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result; StepflowError on the loop's own thread and after fork, where it could never come.
@@ -110,7 +116,7 @@ class LoopThread:
                 while alone and self._runs and not (self._threaded or self._caller or self._closing):
                     self._changed.wait()  # the thread is about to leave the loop
                 if self._closing:
-                    raise StepflowError(CLOSED)
+                    raise StepflowError(self.why)
                 if alone and not self._threaded and not self._caller:
                     self._caller = threading.get_ident()
                     return None
@@ -185,19 +191,10 @@ class LoopThread:
 
     def _end(self) -> None:
         """Run the loop once more, in this thread."""
+        if self.why != CLOSED:
+            return
         loop = self._loop
-
-        async def end() -> None:
-            left = asyncio.all_tasks() - {asyncio.current_task()}  # with those of the last calls, which begin here
-            for task in left:
-                task.cancel()
-            await end_of_cancelled(left)  # a task that goes on although it was cancelled must not keep the process
-            await loop.shutdown_asyncgens()
-            with suppress(RuntimeError):  # it starts a thread, which Python 3.12.0 to 3.12.2 refuse at exit
-                await loop.shutdown_default_executor()
-            await asyncio.sleep(0)  # the last calls get their answers
-
-        task = loop.create_task(end())
+        task = loop.create_task(loop.finish())
         task.add_done_callback(self._stop)
         while not task.done():  # earlier requests to stop may be left
             loop.run_forever()
@@ -254,6 +251,8 @@ class LoopThread:
 
     def _run_loop(self) -> bool:
         """A loop phase; False if the loop was handed over, or is being closed."""
+        if self.why != CLOSED:
+            raise StepflowError(self.why)
         ran = self._run_phase(self._loop.run_forever)
         self._ran = _clock.monotonic()
         return ran

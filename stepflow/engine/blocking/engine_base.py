@@ -41,6 +41,10 @@ class _CalledFromThreads(AsyncEngine):
         """Raise StepflowError inside a step of this engine."""
         self._session.check_outside(call)
 
+    def abandon(self) -> None:
+        """The loop is gone: show no life any more, so that others take over what is held."""
+        self._session.heartbeat.stop()
+
 
 class EngineBase(FlowEngine):
     """What of Engine is no forwarding method."""
@@ -131,6 +135,8 @@ class EngineBase(FlowEngine):
             loop_thread.call(self._engine.__aexit__(kind, error, trace))
         finally:
             loop_thread.close()
+            if loop_thread.why != CLOSED:
+                self._engine.abandon()
             self._open_loop_thread, self._was_open = None, True
             _open_engines.discard(self)
 
