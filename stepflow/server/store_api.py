@@ -19,6 +19,7 @@ from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.queries import Condition, DueSummary, PostConflict
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Query
+from stepflow.engine.checks import checked_namespace
 from stepflow.engine.clock import Clock
 from stepflow.errors import ReadOnly, StepflowError
 from stepflow.server.body import body_of
@@ -54,7 +55,7 @@ class StoreApi:
             raise Refusal(
                 400, "invalid_argument", f"format {given.get('format')!r:.20}: this server speaks format {FORMAT}"
             )
-        namespace, owner = load(given.get("namespace"), str), load(given.get("owner"), Owner)
+        namespace, owner = checked_namespace(load(given.get("namespace"), str)), load(given.get("owner"), Owner)
         authorize(request, "read", namespace)
         if not allowed(request, "operate", namespace):  # cannot stand for an owner that claims, or end its session
             owner = evolve(owner, id=f"reader-{owner.id}")
@@ -69,7 +70,7 @@ class StoreApi:
     async def _maintain(
         self, scope: Scope, fn: Callable[[Any, Arguments], Any], request: Request, given: Arguments
     ) -> Any:
-        namespace = load(given.get("namespace"), str)
+        namespace = checked_namespace(load(given.get("namespace"), str))
         authorize(request, scope, namespace)
 
         def work() -> Any:
@@ -85,7 +86,10 @@ class StoreApi:
         whole = allowed(request, "admin", session.namespace)
         refused = {} if whole else {n: why for n, one in enumerate(batch) if (why := _for_admins(one))}
         kept = [member for n, member in enumerate(batch) if n not in refused]
-        results = iter(await self._once(session, given, partial(session.store.commit, kept, now)) if kept else ())
+        answers = await self._once("commit", session, given, partial(session.store.commit, kept, now)) if kept else []
+        if len(answers) != len(kept):
+            raise BadValue(f"request {given.get('request')!r:.40} was another call: give each call a number of its own")
+        results = iter(answers)
         who = caller_of(request)
         return dump_results(
             [_refusal(who, refused[n], session.namespace) if n in refused else next(results) for n in range(len(batch))]
@@ -98,19 +102,19 @@ class StoreApi:
             load(given.get(name), kind) for name, kind in (("now", int), ("limit", int), ("suspects", bool))
         )
         call = partial(session.store.claim, flows, now, limit, suspects=suspects, skip=skip)
-        return dump(await self._once(session, given, call), list[Claim])
+        return dump(await self._once("claim", session, given, call), list[Claim])
 
     async def release(self, session: StoreSession, given: Arguments) -> Any:
         """Whether each claim was still there."""
         batch, now = load(given.get("batch"), list[Release]), load(given.get("now"), int)
-        return await self._once(session, given, partial(session.store.release, batch, now))
+        return await self._once("release", session, given, partial(session.store.release, batch, now))
 
     async def beat(self, session: StoreSession, given: Arguments) -> Any:
         """What the beat tells of the others."""
         now, dead, mono = (
             load(given.get(n), k) for n, k in (("now", int), ("dead", list[str]), ("mono", float | None))
         )
-        reply = await self._once(session, given, partial(session.store.beat, now, dead, mono))
+        reply = await self._once("beat", session, given, partial(session.store.beat, now, dead, mono))
         return dump(self._sessions.seen_from_outside(reply), HeartbeatReply)
 
     async def time(self, session: StoreSession, _given: Arguments) -> Any:
@@ -142,8 +146,9 @@ class StoreApi:
         """End the session."""
         await self._sessions.close(session)
 
-    async def _once(self, session: StoreSession, given: Arguments, call: Callable[[], Any]) -> Any:
-        return await self._sessions.once(session, load(given.get("request"), str), call)
+    async def _once(self, method: str, session: StoreSession, given: Arguments, call: Callable[[], Any]) -> Any:
+        """The answer to a request with this number, which is carried out once however often it is sent."""
+        return await self._sessions.once(session, f"{method} {load(given.get('request'), str)}", call)
 
 
 METHODS: Mapping[str, tuple[Scope, Method]] = MappingProxyType(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from stepflow import AsyncEngine, commit, flow, park
+from stepflow.drivers.http.codec import dump
+from stepflow.drivers.http.session import FORMAT
+from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.step import Member
 from stepflow.server import app, flow_host
 from stepflow.server.errors import REMEDIES
 from stepflow.server.operator_api.api import OPERATIONS
 from stepflow.server.operator_api.openapi import BASE
 from stepflow.server.tokens import Token, TokenTable, digest
+from stepflow.testing.conformance.kit import NOW, creation
 from tests.server.operating import operating
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -106,6 +113,26 @@ def test_other_hosts_other_sites_and_what_a_browser_asks_for_them():
 def test_the_store_for_engines_elsewhere(client):
     assert "no object" in problem(client.post("/stepflow.v1.Store/open", content=b"[]"), 400)["message"]
     problem(client.post("/stepflow.v1.Store/commit", json={"session": "none"}), 410)
+
+
+def test_wrong_calls_of_an_engine_elsewhere(client):
+    def call(method, **arguments):
+        answer = client.post(f"/stepflow.v1.Store/{method}", content=json.dumps(arguments))  # also halves of pairs
+        return answer.status_code, answer.json()
+
+    opening = {"format": FORMAT, "owner": dump(Owner("owner", "host", 1), Owner), "now": 1, "request": "0"}
+    _status, opened = call("open", namespace="", **opening)
+    session = {"session": opened["value"], "now": NOW}
+    one, two = ([dump(creation(run_id), Member) for run_id in ids] for ids in (("a",), ("b", "c")))
+    assert call("commit", request="1", batch=one, **session)[0] == 200
+    assert call("commit", request="1", batch=one, **session)[0] == 200  # sent again
+    status, refused = call("commit", request="1", batch=two, **session)
+    assert (status, "give each call a number of its own" in refused["message"]) == (400, True)
+    claim = {"flows": {}, "limit": 1, "suspects": False, "skip": []}
+    assert call("claim", request="1", **claim, **session) == (200, {"value": []})  # not the answer of the commit
+    for namespace in ("\ud800", "a\0", "x" * 600):
+        assert call("open", namespace=namespace, **opening)[0] == 422
+        assert call("check", namespace=namespace)[0] == 422
 
 
 def test_flowstate_keeps_the_form_of_its_protocol(client):
