@@ -264,7 +264,9 @@ class Codec(Generic[T]):
         except Exception:  # noqa: BLE001 - the original error is reported then
             why = ""
         why, what = why or one_line(error), short_repr(value)
-        if not why.startswith(what):
+        if isinstance(error, TypeMismatch) and "expected " in why:
+            why = f"{what} does not fit {type_name(self.type)}: {why}"
+        elif not why.startswith(what):
             why = f"{what} cannot be stored as JSON: {why}"
         return CodecError(f"{why}{self.hint and '; ' + self.hint}")
 

@@ -127,7 +127,7 @@ def test_no_class_name_is_stored():
         (Codec(Line), None, "None is not of type Line: give one"),
         (Codec(Row), None, "None is not of type Row: give one"),
         (Codec(int), None, r"None is not of type int: give one, or declare the type as int \| None"),
-        (Codec(Line), Line(object()), r"cannot be stored as JSON: Line\.sku: expected str, found <object"),  # type: ignore[arg-type]
+        (Codec(Line), Line(object()), r"does not fit Line: Line\.sku: expected str, found <object"),  # type: ignore[arg-type]
         (Codec(datetime), datetime(2024, 1, 1), "has no time zone: give one"),  # noqa: DTZ001
     ],
 )
