@@ -109,7 +109,7 @@ def step_of(journal: Journal, key: str, fn: Callable[..., Any], awaits: bool) ->
         if step.is_async and not awaits:
             raise DefinitionError(f"{step.name} is async: make the workflow an async function")
     except (DefinitionError, CodecError) as error:
-        raise journal.wrong(DefinitionError(f"{journal.flow}: step {key!r}: {error}")) from error
+        raise journal.wrong(DefinitionError(f"{journal.flow}: step {key!r}: {error}")) from None
     return step
 
 

@@ -6,6 +6,7 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType, MethodType, NoneType
 from typing import Any
@@ -15,6 +16,7 @@ from attrs import frozen
 
 from stepflow.errors import DefinitionError, StepflowError
 from stepflow.model.codec import Codec
+from stepflow.model.flow import Flow
 from stepflow.model.generators import generator_problem, lazy_problem, short_name
 
 PLAIN = frozenset({str, int, bool, NoneType})  # values that come back from JSON as they are
@@ -40,16 +42,20 @@ def step_function(fn: Any) -> StepFunction:
         return _read(owner)
     try:
         known = _HOLDING.get(owner)
-        if known is None:
-            known = _HOLDING[owner] = _read.__wrapped__(owner)
     except TypeError:  # it cannot be hashed, or not be referred to weakly
-        return _read.__wrapped__(owner)
+        known = None
+    if known is None:
+        known = _read.__wrapped__(owner)
+        with suppress(TypeError):
+            _HOLDING[owner] = known
     return known
 
 
 @lru_cache(maxsize=1024)
 def _read(fn: Any) -> StepFunction:
     if not callable(fn):
+        if isinstance(fn, Flow):
+            raise DefinitionError(f"{fn!r:.200} is a flow, not a function: wf.start_child(key, flow, input) starts it")
         raise DefinitionError(f"{fn!r:.200} is not callable: give the function itself, and its arguments after it")
     if problem := generator_problem(fn):
         raise DefinitionError(problem)

@@ -25,10 +25,11 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 @frozen
 class Signature:
-    """The full list of arguments, the exchange first; `what` and `example` are for messages."""
+    """The full list of arguments, the exchange first; `what`, `example` and `kinds`, what may be given, are for messages."""
 
     what: str
     arguments: tuple[str, ...]
+    kinds: str = "a function"
 
     @property
     def example(self) -> str:
@@ -38,7 +39,7 @@ class Signature:
 
 STEP = Signature("a step", ("exchange",))
 CONDITION = Signature("a condition", ("exchange",))
-HANDLER = Signature("an error handler", ("exchange", "error"))
+HANDLER = Signature("an error handler", ("exchange", "error"), "a RetryPolicy or a function")
 TRANSACTION = Signature("a function in a transaction", ("exchange", "connection"))
 THEN = Signature("an event's function", ("exchange", "payload"))
 
@@ -52,7 +53,7 @@ def read_function(given: Any, expected: Signature) -> tuple[Fn, str]:
     full = len(expected.arguments)
     if type(given) is FunctionType and (count := plain_count(given, full)) is not None and full - 1 <= count <= full:
         return _adapt(given, count == full, expected), ""
-    problem = _problem_of(given)
+    problem = _problem_of(given, expected.kinds)
     if not problem:
         try:
             parameters = list(inspect.signature(given).parameters.values())
@@ -65,7 +66,7 @@ def read_function(given: Any, expected: Signature) -> tuple[Fn, str]:
     return Fn(given, _never, False, False), problem
 
 
-def _problem_of(given: Any) -> str:
+def _problem_of(given: Any, kinds: str) -> str:
     if inspect.iscoroutine(given):
         given.close()  # it never runs; close() prevents the warning that Python prints about that
         return f"{given.__qualname__}() was called here: give the function itself, without ()"
@@ -74,7 +75,7 @@ def _problem_of(given: Any) -> str:
     if callable(getattr(given, "compile", None)) and not callable(given):
         return f"{given!r} is a chain: use .steps(name, chain)"
     if not callable(given):
-        return f"{given!r:.200} is not callable: give a function"
+        return f"{given!r:.200} is not callable: give {kinds}"
     return generator_problem(given)
 
 

@@ -284,3 +284,8 @@ def test_one_mistake_in_a_fragment_used_twice_is_reported_at_both_paths():
     fragment = Steps().do("a", None)  # type: ignore[arg-type]
     found = problems(named("x").steps("one", fragment).steps("two", fragment))
     assert [text.split(":")[0] for text in found] == ["x/one/a", "x/two/a"]
+
+
+def test_a_retry_that_is_a_number_is_told_of_the_policy():
+    with pytest.raises(DefinitionError, match="order/bankRetry: 3 is not callable: give a RetryPolicy or a function"):
+        named("order").retry("bank", 3, Steps().do("pay", print)).compile()  # type: ignore[arg-type]

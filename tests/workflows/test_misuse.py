@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, CodecError, Context, DefinitionError, Engine, Workflow, workflow
+from stepflow import AsyncContext, CodecError, Context, DefinitionError, Engine, Workflow, named, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 
@@ -162,8 +163,12 @@ def test_keys_must_be_short_texts(engine: Engine, key: Any, is_async: bool) -> N
     assert calls == []
 
 
+CHAIN = named("c").do("a", print).compile()
 WRONG: dict[str, Any] = {
     "is not callable": lambda wf: wf.execute("a", 3),
+    "<StepFlow c: 1 steps> is a flow, not a function: wf.start_child(key, flow, input)": lambda wf: wf.execute(
+        "a", CHAIN
+    ),
     "give a RetryPolicy": lambda wf: wf.execute("a", one, retry=3),
     "timeout='1'": lambda wf: wf.execute("a", one, timeout="1"),
     "is async: make the workflow an async function": lambda wf: wf.execute("a", asyncio.sleep, 0),
@@ -181,6 +186,18 @@ def test_wrong_arguments_are_found(engine: Engine, problem: str) -> None:
         WRONG[problem](wf)
 
     assert problem in blocked_by(engine, flow)
+
+
+def test_a_step_that_is_none_is_told_without_what_python_raised(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @workflow("w")
+    def flow(wf: Context) -> None:
+        wf.execute("a", 3)  # type: ignore[arg-type]
+
+    assert "3 is not callable" in blocked_by(engine, flow)
+    text = "".join(logging.Formatter().format(record) for record in caplog.records)
+    assert "weak reference" not in text
 
 
 def before(wf: Context) -> int:
