@@ -152,6 +152,7 @@ class StepAttempt(TransactedSteps):
     def _opening(self) -> Generator[Member | Call, Any, Move | Release | None]:
         """The Move to the stored position; or end the run that must not go on, or release it."""
         self._journal = {row.key: row for row in self.rows}
+        self._step.annotations = self.state.annotations  # with the trace, if the attempt was given one
         if not self.cancel and (unopened := self.unopened()):
             return unopened
         if self._journal and not self.cancel and (blocked_again := self._meet_intent()):
@@ -387,11 +388,8 @@ class StepAttempt(TransactedSteps):
         return deadline is not None and deadline <= self.clock.now()
 
     def _release(self, due: int | None, event: str = "", survived: bool = False) -> Release:
-        events = (event,) if event else ()
-        if survived:
-            return Release(self.claim.fence, due, events, crashes=0, unfinished=0)
-        crashes = 0 if self.progressed else None
-        return Release(self.claim.fence, due, events, crashes=crashes, unfinished=self.unfinished)
+        crashes, unfinished = (0, 0) if survived else (0 if self.progressed else None, self.unfinished)
+        return Release(self.claim.fence, due, (event,) if event else (), crashes=crashes, unfinished=unfinished)
 
 
 class _BadPayload(CodecError):
