@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from enum import Enum
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 import pytest
 from attrs import define
@@ -23,49 +21,15 @@ from pydantic import (
     PrivateAttr,
     RootModel,
     SecretStr,
-    computed_field,
     field_validator,
 )
 
 from stepflow import AsyncContext, CodecError, Context, Engine, Steps, Terminal, named, workflow
 from stepflow.model.codec import Codec, UnknownFields
 from stepflow.testing import VirtualClock
+from tests.model.pydantic_order import Line, Order
 
 T = TypeVar("T")
-
-
-class Colour(Enum):
-    """An enum."""
-
-    RED = "red"
-
-
-class Line(BaseModel):
-    """A part of an order."""
-
-    name: str
-    price: Decimal = Decimal(0)
-
-
-class Order(BaseModel):
-    """Most kinds of fields."""
-
-    number: int
-    lines: list[Line] = []
-    at: datetime | None = None
-    day: date | None = None
-    key: UUID | None = None
-    colour: Colour = Colour.RED
-    tags: set[str] = set()
-    by_number: dict[int, Line] = {}
-    pair: tuple[int, str] | None = None
-    share: float = 0.5
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def total(self) -> Decimal:
-        """Not stored."""
-        return sum((line.price for line in self.lines), Decimal(0))
 
 
 class Renamed(BaseModel):
@@ -254,7 +218,7 @@ def test_two_models_in_a_union_are_refused_with_the_path():
 
 def test_equal_inputs_have_equal_digests_in_every_process():
     code = (
-        "from tests.model.test_pydantic_models import Order; from stepflow.model.codec import Codec;"
+        "from tests.model.pydantic_order import Order; from stepflow.model.codec import Codec;"
         "print(Codec(Order).digest(Order(number=1, tags={'a', 'b', 'c', 'd'})))"
     )
     found = {
