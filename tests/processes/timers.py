@@ -12,8 +12,13 @@ from stepflow import commit as committed
 from tests.processes.harness import Nursery
 
 
-def fire(nursery: Nursery, *, delays: int, workers: int, apart_s: float, **options: Any) -> list[float]:
-    """Delays that are due one after another, two at a time, with a commit and without: how late each fired."""
+def fire(
+    nursery: Nursery, *, delays: int, workers: int, apart_s: float, early_s: float = 0.0, **options: Any
+) -> list[float]:
+    """Delays that are due one after another, two at a time, with a commit and without: how late each fired.
+
+    None may fire earlier than by `early_s`, which is for the error of an engine that reads its store's clock.
+    """
     staff = [nursery.spawn("forever", "late", **options) for _ in range(workers)]
     for child in staff:
         nursery.log.wait(what="ready", who=child.name)
@@ -34,12 +39,12 @@ def fire(nursery: Nursery, *, delays: int, workers: int, apart_s: float, **optio
         assert child.wait() == 0, child.stderr()
     late = [entry.note for entry in fired]
     show(late)
+    assert min(late) >= -early_s
     return late
 
 
 def show(late: list[float]) -> None:
-    """Print how late delays fired; none may fire early."""
+    """Print how late delays fired."""
     print(
         f"late by {median(late) * 1e3:.1f} ms, p95 {quantiles(late, n=20)[-1] * 1e3:.1f} ms, most {max(late) * 1e3:.1f}"
     )
-    assert min(late) >= 0
