@@ -16,6 +16,9 @@ from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError, TooLarge, Unav
 CONNECT_S, READ_S = 5.0, 30.0
 RETRY_S = 10.0  # a server that restarts is back by then
 PAUSE_S = 0.1
+LAST_READ_S = (
+    5.0  # the same while the session ends, and for how long it then waits for a server that does not answer, in all
+)
 CONNECTIONS = 100  # that are kept; more are opened and closed, with a warning for each
 HINTS = {
     401: "; the secret of a token that the server knows stands before the host: http://SECRET@host:port",
@@ -53,6 +56,10 @@ class SessionGone(Exception):
         self.sent = sent
 
 
+class GivenUp(OSError):
+    """A session that ends has waited long enough for the server: nothing was sent."""
+
+
 class Connections:
     """The connections to one server, and what is sent with each request. Thread-safe; a forked child gets connections of its own."""
 
@@ -65,6 +72,12 @@ class Connections:
         self.address = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
         self._headers = {"authorization": f"Bearer {unquote(parts.username)}"} if parts.username else {}
         self._pool, self._pid = self._new_pool(), os.getpid()
+        self._left_s: float | None = None  # of LAST_READ_S
+
+    def hurry(self, *, ending: bool) -> None:
+        """While `ending`, all requests without an answer together take little more than LAST_READ_S."""
+        if not ending or self._left_s is None:
+            self._left_s = LAST_READ_S if ending else None
 
     def _new_pool(self) -> urllib3.PoolManager:
         timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
@@ -76,7 +89,10 @@ class Connections:
         """The answer, which the server may take `wait_s` longer for. Raises HTTPError or OSError where there is none, Unavailable if TLS forbids it."""
         if self._pid != os.getpid():
             self._pool, self._pid = self._new_pool(), os.getpid()
-        timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S + wait_s)
+        left_s = self._left_s
+        if left_s is not None and left_s <= 0:
+            raise GivenUp("it gave no answer since this session was asked to end")
+        timeout = urllib3.Timeout(connect=CONNECT_S, read=wait_s + (READ_S if left_s is None else LAST_READ_S))
         headers = {**self._headers, "content-type": content_type}
         try:
             return self._pool.request("POST", f"{self.address}{path}", body=body, timeout=timeout, headers=headers)
@@ -84,6 +100,10 @@ class Connections:
             if (problem := _refusal_of_tls(error)) is None:
                 raise
             raise Unavailable(f"the server at {self.address} {problem}") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if self._left_s is not None:
+                self._left_s -= trouble_of(error)[1] or PAUSE_S
+            raise
 
     def close(self) -> None:
         """Close them."""
@@ -105,6 +125,8 @@ def _refusal_of_tls(error: urllib3.exceptions.SSLError) -> str | None:
 
 def trouble_of(error: Exception) -> tuple[bool, float]:
     """Whether a request without an answer was sent, and how many seconds its failure took."""
+    if isinstance(error, GivenUp):
+        return False, RETRY_S
     if isinstance(error, urllib3.exceptions.NewConnectionError):  # a kind of ConnectTimeoutError that came at once
         return False, 0.0
     if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
@@ -180,6 +202,10 @@ class ServerClient:
             told = value.get("code") if isinstance(value, dict) else None
             error.code = told if isinstance(told, str) else CODES[answer.status]
         raise error
+
+    def hurry(self, *, ending: bool) -> None:
+        """As of the port."""
+        self._connections.hurry(ending=ending)
 
     def close(self) -> None:
         """Close the connections."""

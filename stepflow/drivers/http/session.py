@@ -171,6 +171,9 @@ class HttpStore(Store):
             f"tx={tx!r:.100}: a store behind a server has no transactions that a caller could join; leave tx= out"
         )
 
+    def hurry(self, *, ending: bool) -> None:
+        self._client.hurry(ending=ending)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """One request that the server answers when something has changed."""
         try:

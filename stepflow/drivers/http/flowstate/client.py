@@ -100,6 +100,10 @@ class FlowstateClient:
         except StoreError:
             return False
 
+    def hurry(self, *, ending: bool) -> None:
+        """As of the port."""
+        self._connections.hurry(ending=ending)
+
     def close(self) -> None:
         """Close the connections."""
         self._connections.close()

@@ -237,6 +237,9 @@ class FlowstateStore(Store):
             f"tx={tx!r:.100}: a store behind a server has no transactions that a caller could join; leave tx= out"
         )
 
+    def hurry(self, *, ending: bool) -> None:
+        self._client.hurry(ending=ending)
+
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         """The protocol tells of nothing: the newest revision is asked for again and again. The token is that revision."""
         left_s, head = timeout_s, token
