@@ -211,4 +211,4 @@ def not_found(run_id: str) -> NotFound:
 
 def too_late(run_id: str, when: str) -> ResultTimeout:
     """The error for a run that has not ended `when`."""
-    return ResultTimeout(f"run {run_id!r} has not ended {when}; it goes on: explain() tells what it waits for")
+    return ResultTimeout(f"run {run_id!r} has not ended {when}; explain() tells why")
