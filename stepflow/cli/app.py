@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import ClassVar
 
 import click
 
@@ -51,8 +52,26 @@ VERBS = (
 ELSEWHERE = {"publish-topic": ("topic", "command"), "redrive": ("retry", "redrive"), "resume": ("pause", "resume")}
 
 
+# What DBOS, Temporal, Prefect and others call the verbs.
+OTHER_WORDS = {
+    "show": ("describe", "get", "history", "info", "inspect", "log", "logs", "status", "steps"),
+    "list": ("ls", "ps", "runs", "workflows"),
+    "cancel": ("abort", "kill", "stop", "terminate"),
+    "publish": ("event", "send", "signal"),
+    "prune": ("delete", "gc", "purge", "remove", "rm"),
+    "rewind": ("reset",),
+    "redrive": ("restart",),
+    "schedule": ("cron", "schedules"),
+    "serve": ("server", "ui"),
+    "tail": ("watch",),
+    "migrate": ("init",),
+}
+
+
 class ImportedVerbs(Verbs):
     """Imports the verb that is asked for: a worker that restarts does not wait for the code of the others."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {word: verb for verb, words in OTHER_WORDS.items() for word in words}
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """The names of all verbs."""

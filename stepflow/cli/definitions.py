@@ -30,7 +30,7 @@ def flows_of(target: str) -> list[Flow[Any, Any]]:
     name, colon, attribute = target.partition(":")
     if colon and not attribute:
         raise click.UsageError(f"{target!r} names nothing after the colon: give {name}, or {name}:order_flow")
-    module = _import(name)
+    module = _import(name, "" if colon else f"; if it is a flow, name its module, too: MODULE:{name}")
     found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if attribute:
         return [_named(module, attribute, found)]
@@ -64,8 +64,8 @@ def stages_of(target: str) -> list[Any]:
     return found
 
 
-def _import(name: str) -> ModuleType:
-    """Import a module as `python -m` would, the current directory first."""
+def _import(name: str, hint: str = "") -> ModuleType:
+    """Import a module as `python -m` would, the current directory first; `hint` follows if there is none of this name."""
     if problem := _name_problem(name):
         raise click.UsageError(problem)
     if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds texts
@@ -74,7 +74,7 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as missing:
         if missing.name and (name == missing.name or name.startswith(f"{missing.name}.")):
-            raise click.UsageError(f"there is no module {name!r} in {os.getcwd()} or on PYTHONPATH") from None  # noqa: PTH109
+            raise click.UsageError(f"there is no module {name!r} in {os.getcwd()} or on PYTHONPATH{hint}") from None  # noqa: PTH109
         raise _broken(name, missing) from missing
     except StepflowError:  # a wrong definition: the message names its path
         raise

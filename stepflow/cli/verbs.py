@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import click
 
 from stepflow.steps.suggest import suggest
@@ -11,7 +14,9 @@ WHOLE = 1000  # characters of the first sentence of a help: all of them
 
 
 class Verbs(click.Group):
-    """The verbs of a command."""
+    """The verbs of a command; `elsewhere` are words by which other tools call them, with the verb that does that here."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs, each with the whole first sentence of its help."""
@@ -34,6 +39,6 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The verb that the first argument names."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            similar = suggest(args[0], self.list_commands(ctx))
+            similar = self.elsewhere.get(args[0]) or suggest(args[0], self.list_commands(ctx))
             ctx.fail(f"No such command {args[0]!r}" + (f": did you mean {similar!r}?" if similar else "."))
         return super().resolve_command(ctx, args)

@@ -10,7 +10,7 @@ import pytest
 
 import stepflow.cli
 from stepflow import StepflowError
-from stepflow.cli.app import VERBS
+from stepflow.cli.app import VERBS, ImportedVerbs
 from stepflow.cli.refusals import one_line, wants_json
 
 FLOWS = {
@@ -64,6 +64,9 @@ CASES = [
     (["diagram", "two:a", "--run", "order-1"], 1, "run 'order-1' belongs to flow 'order.v1', not to 'a'"),
     (["worker", "shop", "--store", "sqlite:///shop.db?mode=ro"], 1, "leave that out to write"),
     (["tial", "order-1"], 2, "No such command 'tial'"),
+    (["status", "order-1"], 2, "No such command 'status': did you mean 'show'?"),
+    (["terminate", "order-1"], 2, "No such command 'terminate': did you mean 'cancel'?"),
+    (["start", "order.v1"], 2, "on PYTHONPATH; if it is a flow, name its module, too: MODULE:order.v1"),
     (["--namespace", "a", "list"], 2, "--namespace stands behind the verb: stepflow list --namespace"),
     (
         ["schedule", "--store", "sqlite:///a.db", "list"],
@@ -175,3 +178,8 @@ def test_the_notes_of_an_error_are_shown():
     error = StepflowError("the store is gone")
     error.add_note("60 runs were changed before this; repeat the call for the others")
     assert one_line(error) == "the store is gone; 60 runs were changed before this; repeat the call for the others"
+
+
+def test_the_words_of_other_tools_are_no_verbs_and_lead_to_one():
+    assert not ImportedVerbs.elsewhere.keys() & set(VERBS)
+    assert set(ImportedVerbs.elsewhere.values()) <= set(VERBS)
