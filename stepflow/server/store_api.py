@@ -22,6 +22,7 @@ from stepflow.drivers.port.store import Driver, Query
 from stepflow.engine.checks import checked_namespace
 from stepflow.engine.clock import Clock
 from stepflow.errors import ReadOnly, StepflowError
+from stepflow.model.checks import MAX_LIMIT
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal, refusal_of
 from stepflow.server.guard import allowed, authorize, caller_of, where
@@ -101,6 +102,7 @@ class StoreApi:
         now, limit, suspects = (
             load(given.get(name), kind) for name, kind in (("now", int), ("limit", int), ("suspects", bool))
         )
+        limit = min(max(limit, 0), MAX_LIMIT)
         call = partial(session.store.claim, flows, now, limit, suspects=suspects, skip=skip)
         return dump(await self._once("claim", session, given, call), list[Claim])
 

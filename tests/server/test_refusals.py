@@ -135,6 +135,35 @@ def test_wrong_calls_of_an_engine_elsewhere(client):
         assert call("check", namespace=namespace)[0] == 422
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "rocksdb"])
+def test_a_number_that_a_store_has_no_room_for_is_the_fault_of_the_caller(tmp_path, kind):
+    url = "memory://" if kind == "memory" else f"{kind}:///{tmp_path}/runs.db"
+    with TestClient(app(url), base_url="http://localhost") as client:
+
+        def call(method, **arguments):
+            return client.post(f"/stepflow.v1.Store/{method}", json=arguments)
+
+        opening = {"format": FORMAT, "owner": dump(Owner("owner", "host", 1), Owner), "now": 1, "request": "0"}
+        session = {"session": call("open", namespace="", **opening).json()["value"]}
+        for number in (2**63, 10**30, -(2**63) - 1):
+            batch = [dump(creation("a", due=number), Member)]
+            calls = [
+                call("commit", request=f"c{number}", batch=batch, now=NOW, **session),
+                call(
+                    "claim",
+                    request=f"d{number}",
+                    now=number,
+                    flows={"f": ""},
+                    limit=number,
+                    suspects=False,
+                    skip=[],
+                    **session,
+                ),
+                call("read", query=["NotDueQuery", {"flows": ["f"], "now": number}], now=NOW, **session),
+            ]
+            assert {one.status_code for one in calls} <= {200, 400}, [one.text for one in calls]
+
+
 def test_flowstate_keeps_the_form_of_its_protocol(client):
     refused = client.post("/flowstate.v1.Driver/GetStates", json={"commit": {}})
     assert (refused.status_code, sorted(refused.json())) == (400, ["code", "message"])

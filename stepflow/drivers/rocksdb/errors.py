@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -28,7 +27,7 @@ TABLE: Sequence[tuple[str, type[StoreError], str]] = (
 )
 """Part of the message -> error class and remedy; the first match is used."""
 
-MEMBER_ERRORS = (UnicodeEncodeError, OverflowError, struct.error, TypeError, ValueError, AttributeError)
+MEMBER_ERRORS = (UnicodeEncodeError, OverflowError, TypeError, ValueError, AttributeError)
 """Errors that the values of one commit may cause; the other commits of its batch are not affected."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
+from struct import error as TooLargeForStruct  # noqa: N812 - it is a class
 
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.shard import shard_of
@@ -24,8 +25,11 @@ def text(value: str) -> bytes:
 
 
 def number(value: int) -> bytes:
-    """A signed 64-bit number; struct.error when it has more bits."""
-    return _eight.pack(value + BIAS)
+    """A signed 64-bit number. Raises OverflowError, as other stores do, if it has more bits."""
+    try:
+        return _eight.pack(value + BIAS)
+    except TooLargeForStruct:
+        raise OverflowError(f"{value} does not fit 64 bits") from None
 
 
 def read_text(key: bytes, start: int) -> tuple[str, int]:
