@@ -75,5 +75,6 @@ def _is_program(args: Any) -> bool:
 
 def _shadows(folder: Path, env: dict[str, str]) -> bool:
     """Whether a process in this folder and environment would find another stepflow."""
-    found = [folder, *map(Path, filter(None, env.get("PYTHONPATH", "").split(os.pathsep)))]
-    return any((path / "stepflow").exists() for path in found if path.resolve() != ROOT)
+    path = [folder, *map(Path, filter(None, env.get("PYTHONPATH", "").split(os.pathsep)))]
+    found = next((one for one in path if (one / "stepflow").exists()), ROOT)
+    return found.resolve() != ROOT
