@@ -199,8 +199,12 @@ def test_only_failed_blocked_and_waiting_runs_are_redriven(engine):
     with pytest.raises(StepflowError, match="only a failed, blocked or waiting run can be redriven"):
         run.redrive()
     run.cancel()
-    with pytest.raises(StepflowError, match="only a failed, blocked or waiting run can be redriven"):
+    lost = "only a failed, blocked or waiting run can be redriven; rewind lets it go on from a revision of its history"
+    with pytest.raises(StepflowError, match=lost):
         run.redrive()
+    run.rewind(rev=run.history()[0].rev)
+    engine.run_until_idle()
+    assert run.status() == "completed"
 
 
 def test_cancel_before_the_first_step_is_final_at_once(engine):
@@ -259,3 +263,16 @@ def test_a_cancel_beats_a_retry_that_sleeps(engine):
     run.cancel()
     assert run.status() is Status.CANCELLED
     assert engine.run_until_idle(advance=True).next_due is None
+
+
+def test_what_does_not_move_a_failed_run_leads_to_redrive(engine):
+    def fails(order: Order) -> None:
+        raise ValueError("no bank")
+
+    flow = named("x", Order).do("pay", fails).compile()
+    engine.register(flow)
+    run = engine.start(flow, Order())
+    engine.run_until_idle()
+    for call in (run.resume, run.pause, run.wake):
+        with pytest.raises(StepflowError, match=r"; redrive lets it go on$"):
+            call()

@@ -121,7 +121,8 @@ def _ended(commit: Commit, runs: Mapping[str, RunSnapshot]) -> RunEnded | None:
     """The refusal of a pause or of a new event for a run that goes nowhere: only a failed run may go on, after a redrive."""
     for pause in commit.pause:
         if status := runs[pause.id].status:
-            return RunEnded(pause.id, status, "it cannot be paused or resumed")
+            other = "; redrive lets it go on" if status == "failed" else ""
+            return RunEnded(pause.id, status, f"it cannot be paused or resumed{other}")
     for event in commit.publish:
         run = runs[event.run_id]
         if run.status not in ("", "failed") and (event.name, event.id) not in run.known:

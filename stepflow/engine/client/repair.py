@@ -20,8 +20,9 @@ def redriven(record: Record, now: int) -> Commit:
         again = outcomes.resumed(transition, record.created.flow).with_notes(note="redriven")
         return due_now(record, again, now)
     if status not in (Status.BLOCKED, Status.WAITING):
+        other = "; rewind lets it go on from a revision of its history" if status is Status.CANCELLED else ""
         raise StepflowError(
-            f"run {record.state.id!r} is {status}: only a failed, blocked or waiting run can be redriven"
+            f"run {record.state.id!r} is {status}: only a failed, blocked or waiting run can be redriven{other}"
         )
     return due_now(record, transition.with_notes(note="redriven") if status is Status.BLOCKED else transition, now)
 
@@ -33,7 +34,10 @@ def woken(record: Record, now: int) -> Commit:
         names = ", ".join(map(repr, transition.events))
         raise StepflowError(f"run {run_id!r} waits for event {names}: publish it")
     if status not in (Status.SLEEPING, Status.WAITING, Status.BLOCKED):
-        raise StepflowError(f"run {run_id!r} is {status}: only one that sleeps, polls or is blocked can be woken")
+        other = "; redrive lets it go on" if status is Status.FAILED else ""
+        raise StepflowError(
+            f"run {run_id!r} is {status}: only one that sleeps, polls or is blocked can be woken{other}"
+        )
     if status is Status.SLEEPING and STYLE in transition.annotations and record.row is not None:
         transition = transition.with_notes(woken=str(record.row.due))
     return due_now(record, transition, now)
