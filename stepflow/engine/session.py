@@ -169,6 +169,7 @@ class Session:
             owner,
             self.flows,
             self.concurrency,
+            self._resume,
         )
 
     def _new_committer(self, loop: asyncio.AbstractEventLoop) -> Committer:
@@ -264,6 +265,18 @@ class Session:
                 else:
                     await undisturbed(self._rest())
                 self.store.hurry(ending=self.lifetime.closing)
+
+    def _resume(self) -> None:
+        """A step cancelled the tasks beside the worker's, which goes on: so do they."""
+        for task in (self._pruning, self._looking):
+            if task is not None:
+                task.add_done_callback(self._again)  # it may not have ended yet
+
+    def _again(self, ended: asyncio.Task[None]) -> None:
+        if ended is self._pruning:
+            self._pruning = asyncio.create_task(self.pruner.run())
+        elif ended is self._looking and self._discovery is not None:
+            self._looking = asyncio.create_task(self._discovery.run())
 
     def _accompany(self) -> None:
         self._pruning = asyncio.create_task(self.pruner.run())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from stepflow import AsyncEngine, Engine, RunFailed, Status, named
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.engine import session
+from stepflow.engine.worker.retention import Pruner
 from tests.engine.test_cancel import WAIT_S
 
 REAL = pytest.mark.parametrize("real", [False, True], ids=["virtual", "real"])
@@ -135,3 +138,22 @@ def test_a_step_that_ends_the_program_three_times_is_not_called_again(monkeypatc
             asyncio.run(program())
     assert asyncio.run(ended()) == "Crashed"
     assert len(calls) == 3
+
+
+def test_old_runs_are_pruned_afterwards(store, monkeypatch):
+    monkeypatch.setattr(session, "QUIET_S", 0.0)
+    pruned = threading.Semaphore(0)
+
+    async def prune_old(self: Pruner, older_than: timedelta, report: Any = None) -> None:
+        pruned.release()
+
+    monkeypatch.setattr(Pruner, "prune_old", prune_old)
+    bad = named("bad", dict).do("a", all_others).compile()
+    with Engine(store, keep=timedelta(seconds=1)) as engine, engine.worker():
+        assert pruned.acquire(timeout=WAIT_S)
+        engine.register(bad)
+        engine.start(bad, {}, id="r").result(WAIT_S)
+        while pruned.acquire(blocking=False):
+            pass
+        for _time in range(2):
+            assert pruned.acquire(timeout=WAIT_S)

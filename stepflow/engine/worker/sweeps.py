@@ -32,7 +32,7 @@ class Sweeps:
     Nobody tells a task who cancelled it. But the witness is cancelled in the same turn of the loop, in the context of the step.
     """
 
-    def __init__(self, held: Callable[[], Collection[Attempt]], recover: Callable[[], None]) -> None:
+    def __init__(self, held: Callable[[], Collection[Attempt]], *recover: Callable[[], None]) -> None:
         self._held, self._recover = held, recover
         self._task: asyncio.Task[Any] | None = None
         self._witness: _Witness | None = None
@@ -50,7 +50,8 @@ class Sweeps:
                     if not self._spared():
                         raise
                     await asyncio.sleep(0)  # tasks that had not begun are over then
-                    self._recover()
+                    for recover in self._recover:
+                        recover()
         finally:
             await self._end()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,7 @@ class Worker:
         owner: str,
         flows: Mapping[str, Flow[Any, Any]],
         concurrency: int,
+        resume: Callable[[], None],
     ) -> None:
         self._store, self._clock, self._committer, self._heartbeat = store, clock, committer, heartbeat
         self._notifier, self._styles, self._feed, self._executions = notifier, styles, feed, executions
@@ -83,7 +84,7 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._sweeps = Sweeps(self._held.values, self._let_go)
+        self._sweeps = Sweeps(self._held.values, self._let_go, resume)
         self._unknown, self._blocks = 0, Blocks()  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
