@@ -51,7 +51,9 @@ def transaction_problem(driver: Driver, is_async: bool) -> str:
     """Why a function cannot have a transaction of this driver's stores; empty if it can."""
     kind = driver.transactions
     if kind == "none":
-        return f"{driver.url} has no transactions for functions: use a store in SQLite or PostgreSQL"
+        served = driver.url.startswith(("http://", "https://"))
+        remedy = "open the store itself, by its own URL, if it is one" if served else "use a store"
+        return f"{driver.url} has no transactions for functions: {remedy} in SQLite or PostgreSQL"
     if kind == "sync" and is_async:
         return f"{driver.url} has no connection for async functions: make this one sync, it is called in a thread"
     return ""

@@ -7,10 +7,13 @@ from typing import get_args, get_type_hints
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stepflow import DefinitionError, named
+from stepflow.drivers.http import HttpDriver
 from stepflow.drivers.http.codec import ANSWERS, ENCODED
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.drivers.port.store import Query
 from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.engine.checks import checked_transactions
 from stepflow.testing.conformance import DriverLaws, DriverMachine, LimitsMachine
 from tests.http.served import Served
 
@@ -23,6 +26,17 @@ class TestHttp(DriverLaws):
         served = Served(SqliteDriver(tmp_path / "store.db"))
         yield served.driver
         served.close()
+
+
+def test_a_function_in_a_transaction_is_led_to_the_store_behind_the_server():
+    chain = named("order").do("book", lambda exchange, connection: None, transaction=True).compile()
+    served = HttpDriver("http://secret@store.example:8080")
+    for driver, remedy in (
+        (served, "open the store itself, by its own URL, if it is one in"),
+        (MemoryDriver(), "use a store in"),
+    ):
+        with pytest.raises(DefinitionError, match=f"has no transactions for functions: {remedy} SQLite or PostgreSQL$"):
+            checked_transactions(chain, driver)
 
 
 class HttpMachine(DriverMachine):
