@@ -28,6 +28,9 @@ rows = st.builds(
     st.sampled_from(["", "f"]),
     st.sampled_from(["1", '"ü"']),
     st.booleans(),
+    seq=st.just(0),
+    epoch=st.just(0),
+    at=st.sampled_from([0, 7]),
 )
 KEYS = (*IDS, *(delay_key(run_id, number) for run_id in IDS for number in (1, 2)))
 
