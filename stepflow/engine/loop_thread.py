@@ -79,10 +79,11 @@ class LoopThread:
 
     def end(self, why: str) -> None:
         """The loop cannot run any more: every call, of now and later, raises this; from any thread, which may hold `_changed`."""
-        self.why, self._closing = why, True
+        if not self._closing:  # else it is `close` that has closed the loop's descriptors
+            self.why, self._closing = why, True
         for future in list(self._awaited):
             with suppress(InvalidStateError):  # it is done
-                future.set_exception(StepflowError(why))
+                future.set_exception(StepflowError(self.why))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result; StepflowError on the loop's own thread and after fork, where it could never come.
