@@ -22,8 +22,8 @@ KINDS: Mapping[str, tuple[Part, ...]] = {
     "sleepers": (Part("asleep", 1.0, MONTH),),
     "due": (READY,),
     "asleep": (Part("asleep", 1.0, MONTH), READY),
-    "finished": (Part("finished", 1.0), READY),
-    "ended": (Part("finished", 1.0),),
+    "finished": (Part("finished", 1.0, -MONTH), READY),
+    "ended": (Part("finished", 1.0, -MONTH),),
     "delays": (Part("delays", 1.0, MONTH), READY),
     "mixed": (Part("ready", 0.5, mixed=True), Part("asleep", 0.5, MONTH, mixed=True)),
 }
