@@ -52,7 +52,7 @@ def command(target: StoreTarget, run_id: str, limit: int) -> None:
         ("notes", info.annotations or ""),
         ("created", info.created_at),
         ("updated", info.updated_at),
-        ("due", info.due),
+        ("due", None if info.owner else info.due),  # a claim keeps the time at which it was due
         ("times out", info.deadline),
         ("unread", unread(info)),
         ("trace", info.trace_id),
