@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from stepflow.drivers.port.background import start_thread
+from stepflow.drivers.port.background import join, start_thread
 from stepflow.engine.raised import for_future
 from stepflow.errors import StepflowError
 
@@ -82,12 +82,16 @@ async def off_loop(work: Callable[[], T]) -> T:
             loop.call_soon_threadsafe(answer, outcome, failure)
 
     try:
-        start_thread(run, "stepflow-off-loop", "work that takes long")
+        thread = start_thread(run, "stepflow-off-loop", "work that takes long")
     except StepflowError as error:
         if "shutdown" in str(error):
             return work()
         raise
-    return await future
+    try:
+        return await future
+    finally:
+        if not future.cancelled():
+            join(thread)  # it has given its answer, and has nothing more to do
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
