@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -377,7 +378,7 @@ def test_a_transaction_beside_is_taken_back_and_made_again(tmp_path: Path) -> No
             until(lambda: run.status() is Status.PAUSED)
             run.resume()
             assert run.result(timeout=60) == ["b", "later", None]
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection:
             assert connection.execute("select key from paid").fetchall() == [("t",)]
     assert MADE == {"a": 1, "b": 1, "later": 1}
 
