@@ -55,8 +55,8 @@ class Attempt(ABC):
     awaits: bool = False  # async user code runs, which a cancel shall reach
     at_most_once: bool = False  # the present call must not be interrupted by a cancel
     task: asyncio.Task[None] | None = None  # the one that runs this attempt
-    sweeps: WorkerCancels | None = None  # if the task that claims is cancelled, its attempts end, too
-    swept: bool = False  # its code cancelled that task, and all others of the loop
+    step_cancels: WorkerCancels | None = None  # if the task that claims is cancelled, its attempts end, too
+    cancelled_all: bool = False  # its code cancelled that task, and all others of the loop
     retry_commits: bool = False  # a commit that the store refuses for now is tried again and again
     refusals: int = 0  # of commits that are tried again
     hung: bool = False  # it made no commit for too long: its claim is being released
@@ -124,13 +124,13 @@ class Attempt(ABC):
     @property
     def interrupted(self) -> bool:
         """Whether the worker ends this attempt. Else a CancelledError is the user code's own: it cancelled its task itself."""
-        return self._interrupted or (self.sweeps is not None and self.sweeps.cancelling() > 0)
+        return self._interrupted or (self.step_cancels is not None and self.step_cancels.cancelling() > 0)
 
     def release(self, cause: BaseException | None = None) -> Release:
         """Releases the claim although a step has begun; a crash is counted if it hung or cancelled all tasks, or if neither the worker, a signal nor a pause ended it."""
         unasked = (
             self.hung
-            or self.swept
+            or self.cancelled_all
             or not (self.stop or self.interrupted or isinstance(cause, Interruption | PauseRequested))
         )
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)

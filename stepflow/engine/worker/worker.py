@@ -24,6 +24,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.worker.blocks import Blocks
+from stepflow.engine.worker.early_ends import drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.idle_looks import MOST_UNKNOWN, SOON, IdleLooks
 from stepflow.engine.worker.journals import Rows, read_journals
@@ -31,8 +32,8 @@ from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.redefinition import Redefinition
+from stepflow.engine.worker.step_cancels import StepCancels
 from stepflow.engine.worker.styles import Styles
-from stepflow.engine.worker.sweeps import Sweeps, drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, OutcomeUnknown, PauseRequested, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
@@ -84,7 +85,7 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._sweeps = Sweeps(self._held.values, self._let_go, resume)
+        self._step_cancels = StepCancels(self._held.values, self._let_go, resume)
         self._unknown, self._blocks = 0, Blocks()  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
@@ -126,7 +127,7 @@ class Worker:
         """Work until `stop` is called (False) or, with `until_idle`, nothing is left to do; a StoreError then ends it, but for writes of unknown outcome."""
         self._next_due, self._interrupt, self._unknown, self._until_idle = 0, None, 0, until_idle
         self._retry_commits = not until_idle
-        if not (idle := await self._sweeps.run(partial(self._turn, until_idle))) and self._interrupt is not None:
+        if not (idle := await self._step_cancels.run(partial(self._turn, until_idle))) and self._interrupt is not None:
             raise self._interrupt
         return idle
 
@@ -286,11 +287,11 @@ class Worker:
         flow = self._flows[claim.row.flow]
         attempt = self._styles[flow.kind](flow, claim, record)
         attempt.rows = rows
-        attempt.stop, attempt.sweeps = self._stopping, self._sweeps
+        attempt.stop, attempt.step_cancels = self._stopping, self._step_cancels
         attempt.retry_commits = self._retry_commits and not self._stopping
         self._heartbeat.hurry()
         if not flow.inline:
-            self._sweeps.watch(self._loop)
+            self._step_cancels.watch(self._loop)
         self._held[claim.fence.id] = attempt
         self._unreleased.begun(claim)
         if runs_alone:

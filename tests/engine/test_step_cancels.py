@@ -43,8 +43,8 @@ async def all_twice(exchange: Any) -> None:
     await all_tasks_then_waits(exchange)
 
 
-SWEEPS = pytest.mark.parametrize(
-    ("sweep", "fails"),
+CANCELS = pytest.mark.parametrize(
+    ("cancels", "fails"),
     [
         (all_tasks, False),
         (all_tasks_then_waits, True),
@@ -56,16 +56,18 @@ SWEEPS = pytest.mark.parametrize(
 
 
 @REAL
-@SWEEPS
+@CANCELS
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside-others"])
-def test_the_worker_goes_on(store, clock, real, sweep, fails, beside):
+def test_the_worker_goes_on(store, clock, real, cancels, fails, beside):
     """The run ends as its policy says, and runs beside it are done again."""
 
     async def step(_exchange: Any) -> None:
         for _turn in range(20):
             await asyncio.sleep(0)
 
-    bad, good = (named(name, dict).do("a", fn).do("b", step).compile() for name, fn in (("bad", sweep), ("good", step)))
+    bad, good = (
+        named(name, dict).do("a", fn).do("b", step).compile() for name, fn in (("bad", cancels), ("good", step))
+    )
     sync = named("sync", dict).do("a", lambda _exchange: None).compile()
     with Engine(store, clock=None if real else clock) as engine:
         engine.register(bad, good, sync)
