@@ -97,7 +97,7 @@ class CallerLoop(asyncio.SelectorEventLoop):
         self._pipe = [(end, os.fstat(end.fileno()).st_ino) for end in (own._ssock, own._csock)]  # noqa: SLF001
 
     def run_forever(self) -> None:
-        """As on every loop; StepflowError if somebody closed its descriptors."""
+        """As on every loop. Raises StepflowError if other code closed its descriptors."""
         try:
             super().run_forever()
         except (OSError, ValueError) as error:

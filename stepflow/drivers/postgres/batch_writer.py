@@ -193,7 +193,7 @@ class Writer:
         return found
 
     def unseen(self, made: Mapping[int, Step], created: Mapping[int, Commit], batch: Batch) -> list[Part]:
-        """The statements that make these steps and creations, by their numbers; nobody has looked at their runs."""
+        """The statements that make these steps and creations, given by their numbers; their runs have not been read."""
         found: list[Part] = []
         for shard, numbers in self._by_shard({number: step.id for number, step in made.items()}):
             members = [made[number] for number in numbers]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as TooLargeForStruct  # noqa: N812 - it is a class
+import struct
 
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.shard import shard_of
 
 BIAS = 1 << 63
-_eight = Struct(">Q")
+_eight = struct.Struct(">Q")
 END = b"\0\1"  # of a text
 META = b"\xff"  # no UTF-8 text starts with this byte, so no shard does
 FORMAT_KEY = META + b"format"
@@ -28,7 +27,7 @@ def number(value: int) -> bytes:
     """A signed 64-bit number. Raises OverflowError, as other stores do, if it has more bits."""
     try:
         return _eight.pack(value + BIAS)
-    except TooLargeForStruct:
+    except struct.error:
         raise OverflowError(f"{value} does not fit 64 bits") from None
 
 

@@ -49,7 +49,7 @@ class LimitBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     per: Annotated[float, Meta(ge=0.001, le=31 * 86_400)] = 1.0
 
     def __post_init__(self) -> None:
-        self.limit()  # ValueError: it limits nothing, or nobody could read its key
+        self.limit()  # raises ValueError if it sets no limit, or if its key cannot be printed
 
     def limit(self) -> Limit:
         """The limit."""

@@ -21,7 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def fields_of(body: bytes) -> list[tuple[str, Any]]:
-    """The fields of a form, as `urllib.parse.parse_qsl` reads them, which takes seconds for a megabyte of escapes. Raises ValueError."""
+    """The fields of a form, as `urllib.parse.parse_qsl` reads them, which needs ten times as long, and twenty times the memory of the form. Raises ValueError."""
     if body.count(b"&") >= MAX_FIELDS:
         raise ValueError(f"it has more than {MAX_FIELDS} fields")
     pairs = [part.partition(b"=") for part in body.split(b"&") if part]
