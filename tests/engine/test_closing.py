@@ -12,6 +12,7 @@ import pytest
 
 from stepflow import AsyncEngine, Engine, Status, StepflowError, flow, named, park
 from stepflow.engine import futures
+from stepflow.engine.lifetime import CLOSED
 from stepflow.engine.loop_thread import LoopThread
 from tests.engine.flows import Order, chain
 from tests.engine.test_caller import WAIT_S, in_thread
@@ -38,6 +39,14 @@ def test_a_call_that_waits_is_told_that_the_engine_was_closed(store):
     assert {failure_of(call) for call in (run.status, engine.runs, engine.health)} == {
         "the engine is closed: open a new one"
     }
+
+
+def test_a_pipe_that_close_has_closed_is_not_taken_for_one_that_others_closed():
+    engine = Engine("memory://").open()
+    loop_thread = engine._loop_thread
+    engine.close()
+    loop_thread.end("other code closed the descriptors")  # as a call does that wakes the loop while it is being closed
+    assert loop_thread.why == CLOSED
 
 
 @REAL

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, Cancelled, Context, Engine, RunCancelled, workflow
+from stepflow import AsyncContext, Cancelled, Context, Engine, RunCancelled, Workflow, workflow
 from tests.postgres.banks import Bank, ainsert, insert, postgres_bank
 from tests.postgres.server import Server
 
@@ -43,6 +43,14 @@ def give_back(connection: Any, name: str) -> None:
     connection.execute("delete from bank where name = %s", (name,))
 
 
+def run_to_its_cancel(bank: Bank, flow: Workflow[None, None]) -> None:
+    with Engine(bank.driver) as engine:
+        engine.register(flow)
+        run = engine.start(flow, id="r")
+        with engine.worker(), pytest.raises(RunCancelled):
+            run.result(timeout=60)
+
+
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_transaction_is_undone_by_the_function(bank: Bank, is_async: bool) -> None:
     @workflow("w")
@@ -61,12 +69,7 @@ def test_a_transaction_is_undone_by_the_function(bank: Bank, is_async: bool) -> 
             await wf.transaction("undone", ainsert, "undone")
             raise
 
-    chosen = aflow if is_async else flow
-    with Engine(bank.driver) as engine:
-        engine.register(chosen)
-        run = engine.start(chosen, id="r")
-        with engine.worker(), pytest.raises(RunCancelled):
-            run.result(timeout=60)
+    run_to_its_cancel(bank, aflow if is_async else flow)
     assert bank.names() == (["last", "undone"] if is_async else [])
 
 
@@ -98,12 +101,7 @@ def test_an_atomic_attempt_is_rolled_back_and_the_function_undoes_an_earlier_one
             await wf.execute("undone", ainsert, wf.tx, "undone")
             raise
 
-    chosen = aflow if is_async else flow
-    with Engine(bank.driver) as engine:
-        engine.register(chosen)
-        run = engine.start(chosen, id="r")
-        with engine.worker(), pytest.raises(RunCancelled):
-            run.result(timeout=60)
+    run_to_its_cancel(bank, aflow if is_async else flow)
     assert bank.names() == ([] if not slept else ["first", "undone"] if is_async else ["undone"])
 
 
@@ -119,11 +117,7 @@ def test_an_atomic_function_undoes_an_earlier_attempt_in_a_finally(bank: Bank, s
         finally:
             wf.execute("undone", insert, wf.tx, "undone")
 
-    with Engine(bank.driver) as engine:
-        engine.register(flow)
-        run = engine.start(flow, id="r")
-        with engine.worker(), pytest.raises(RunCancelled):
-            run.result(timeout=60)
+    run_to_its_cancel(bank, flow)
     assert bank.names() == (["first", "undone"] if slept else [])
 
 
@@ -138,9 +132,5 @@ def test_an_atomic_function_that_came_by_no_new_call_hears_of_it_in_its_last_one
             wf.execute("undone", insert, wf.tx, "undone")
             raise
 
-    with Engine(bank.driver) as engine:
-        engine.register(flow)
-        run = engine.start(flow, id="r")
-        with engine.worker(), pytest.raises(RunCancelled):
-            run.result(timeout=60)
+    run_to_its_cancel(bank, flow)
     assert bank.names() == ["first", "undone"]
