@@ -36,17 +36,22 @@ OURS = str(Path(errors.__file__).parent)  # the folder of this library
 
 
 class StepTraceback(Exception):
-    """The cause of an exception that a step raised, perhaps in another process: the text of the traceback."""
+    """The cause of an exception that a step raised, perhaps in another process: the text of the traceback.
+
+    Python prints `NAME: TEXT` of a cause. Here that is the traceback as it was, not this class around it.
+    """
+
+    __module__, __qualname__ = "builtins", HEADING.rstrip(":\n")
 
     def __init__(self, text: str) -> None:
-        super().__init__(f'\n"""\n{text}"""')
+        super().__init__("\n" + text.removeprefix(HEADING).rstrip("\n"))
         self.text = text
 
 
 class TerminalTraceback(StepTraceback, Terminal):
     """The cause of an exception after which nothing is retried, although its own class does not tell."""
 
-    __qualname__ = "StepTraceback"
+    __module__, __qualname__ = StepTraceback.__module__, StepTraceback.__qualname__
 
 
 def stored(error: Exception) -> str:

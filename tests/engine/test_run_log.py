@@ -177,6 +177,25 @@ def test_a_workflow_is_logged_by_the_key_of_the_step_that_failed(engine, told):
     assert [one[:4] for one in told()] == [retried, retried, retried, ("failed", "one", "pay", "charge")]
 
 
+def test_the_log_of_a_failed_step_of_a_workflow_begins_with_the_error_then_its_traceback(engine, told, caplog):
+    def charge() -> None:
+        raise Broken("card expired")
+
+    @workflow("pay")
+    def pay(wf: Context) -> None:
+        wf.execute("charge", charge)
+
+    engine.register(pay)
+    engine.start(pay, id="one")
+    engine.run_until_idle()
+    (record,) = [r for r in caplog.records if hasattr(r, "run_id")]
+    message, heading, *frames = logging.Formatter().format(record).splitlines()
+    assert message == "run one of flow pay failed at charge: Broken: card expired"
+    assert heading.strip() == "Traceback (most recent call last):"
+    assert "in charge" in frames[0]
+    assert not any("StepTraceback" in line for line in frames)
+
+
 def test_completed_runs_are_not_logged(engine, told):
     order = chain("order", "a", "b")
     engine.register(order)

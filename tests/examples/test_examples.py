@@ -15,7 +15,7 @@ LONGEST = 75  # lines
 
 # What a worker logs of runs that fail or are tried again, with the traceback; anything else is a fault of the example.
 LOGGED = re.compile(
-    r"taking over from |run \S+ of flow |Traceback |  |in step |$|(\w+\.)*\w*(Error|TimedOut|StepTraceback): |\"{3}$|The above exc"
+    r"taking over from |run \S+ of flow |Traceback |  |in step |$|(\w+\.)*\w*(Error|TimedOut): |The above exc"
 )
 
 
