@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.commit import Commit, Created
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.store import Driver, Store
 from stepflow.engine.client.bulk import (
@@ -105,7 +105,7 @@ class AsyncFlowEngine(AsyncVerbs):
         )
         commit = self._planned(flow, exchange, options)
         if tx is not None:
-            return self._made(flow, commit, await self._parts.client.post(tx, commit), exchange)
+            return self._made(flow, commit, (await self._parts.client.post(tx, commit))[0], exchange)
         try:
             found = await self._parts.client.create(commit)
         except Duplicate as earlier:
@@ -126,22 +126,23 @@ class AsyncFlowEngine(AsyncVerbs):
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
         All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
-        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
-        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
+        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an exchange that cannot be
+        stored before anything is started (with `tx`, for two inputs of one id, too), RunExists for an id of another input after all others were.
         """
         self._parts.lifetime.check_open()
         shared = StartOptions(labels=labels, at=at, priority=priority, limits=limits)
         planner = StartPlanner(flow, shared, self._parts.clock)
-        given = list(runs)
-        commits = [planner.plan(run_id, exchange) for run_id, exchange in given]
-        client = self._parts.client
-        if tx is not None:
-            found = [await client.post(tx, commit) for commit in commits]
-        else:
-            found = await client.create_many(commits)
+        given = [(exchange, planner.plan(run_id, exchange)) for run_id, exchange in runs]
+        commits, client = [commit for _exchange, commit in given], self._parts.client
+        if tx is not None:  # an id of two inputs would be noticed only after the caller's commit
+            firsts: dict[str, Created | None] = {}
+            for exchange, commit in given:
+                start = commit.writes[0]
+                self._made(flow, commit, firsts.setdefault(start.state.id, start.created), exchange)
+        found = await (client.create_many(commits) if tx is None else client.post(tx, *commits))
         return [
             self._made(flow, commit, created, exchange)
-            for (_, exchange), commit, created in zip(given, commits, found, strict=True)
+            for (exchange, commit), created in zip(given, found, strict=True)
         ]
 
     @overload

@@ -224,7 +224,11 @@ def test_many_starts_in_one_transaction(engine, business):
     assert [run.info().labels for run in runs] == [{"k": "v"}, {"k": "v"}]
     with pytest.raises(RunExists), business:
         engine.start_many(flow, [("c", Order(3)), ("b", Order(3))], tx=business)
-    assert sorted(run.id for run in engine.runs()) == ["a", "b"]
+    with pytest.raises(RunExists):
+        engine.start_many(flow, [("d", Order(4)), ("e", Order(4)), ("d", Order(5))], tx=business)
+    engine.start_many(flow, [("f", Order(6)), ("f", Order(6))], tx=business)
+    business.commit()
+    assert sorted(run.id for run in engine.runs()) == ["a", "b", "f"]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3.connect(autocommit=) exists from Python 3.12 on")

@@ -165,7 +165,7 @@ class HttpStore(Store):
         """One request."""
         return load(self._call("next_due", now=now, flows=dict(flows)), DueSummary)  # type: ignore[no-any-return]
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:  # noqa: ARG002
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:  # noqa: ARG002
         """No transaction of a caller reaches the server."""
         raise StoreError(
             f"tx={tx!r:.100}: a store behind a server has no transactions that a caller could join; leave tx= out"

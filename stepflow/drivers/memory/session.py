@@ -247,10 +247,9 @@ class MemoryStore(Store):
             counts[owner] = sum(row is not None and row.flow in flows for row in rows)
         return {owner: number for owner, number in counts.items() if number}
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:  # noqa: ARG002
         raise StoreError(
-            f"tx={tx!r:.100}: memory:// has no transactions of its own that {len(commit.writes)} starts and "
-            f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// store"
+            f"tx={tx!r:.100}: memory:// has no transactions of its own that a caller could join; leave tx= out, or use a sqlite:// store"
         )
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:

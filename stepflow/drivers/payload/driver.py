@@ -123,13 +123,13 @@ class PayloadStore(Store):
         """Forwarded."""
         return self._inside.next_due(flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         """Seal and post."""
-        return self._inside.post(tx, self._pipeline.posted(commit))
+        return self._inside.post(tx, *map(self._pipeline.posted, commits))
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    async def apost(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         """Seal and post."""
-        return await self._inside.apost(tx, self._pipeline.posted(commit))
+        return await self._inside.apost(tx, *map(self._pipeline.posted, commits))
 
     def load_in(self, tx: Any, run_id: str) -> Record | None:
         """An opened record."""

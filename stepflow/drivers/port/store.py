@@ -260,17 +260,17 @@ class Store(ABC):
         """What is due when; costs the same however many runs sleep, wait or ended."""
 
     @abstractmethod
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
-        """Put a creation, publish, cancel or edit of a schedule into the inbox through `tx`, the caller's own open transaction on this store (law 12).
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
+        """Put creations, publishes, cancels or edits of schedules into the inbox through `tx`, the caller's own open transaction on this store (law 12).
 
         A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None; a PrunedId
-        if the id is refused because its run was pruned. Raises StoreError
-        before anything is written for a `tx` that cannot carry it: of another store or kind, or with no transaction open.
+        if the id is refused because its run was pruned. Raises StoreError before any of them is written for a `tx` that
+        cannot carry all of them: of another store or kind, with no transaction open, or whose encoding lacks a character.
         """
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    async def apost(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         """`post` through a connection whose statements are awaited, on the event loop that runs it."""
-        return self.post(tx, commit)
+        return self.post(tx, *commits)
 
     def load_in(self, tx: Any, run_id: str) -> Record | None:  # noqa: ARG002
         """The record of a run as `tx` sees it, with what was posted for it; without exchange and events. Raises what `post` raises.

@@ -7,7 +7,7 @@ one text serves connections that block and those whose statements are awaited.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any, TypeVar
 
 import psycopg
@@ -82,8 +82,21 @@ def _unwritable(error: UnicodeEncodeError) -> str:
     around = text[max(at - SHOWN, 0) : at + SHOWN]
     return (
         f"tx= has the client encoding {error.encoding}, which lacks {text[at]!r} (in {around!r}): {UTF8}, or leave such characters out of"
-        " ids, labels and values; it was not written, and of several runs those before it were"
+        " ids, labels and values; nothing was written"
     )
+
+
+def samples(texts: Iterable[str]) -> str:
+    """Each character beyond ASCII of some texts, with what is around it: if these can be sent, all of the texts can."""
+    found: list[str] = []
+    seen: set[str] = set()
+    for text in texts:
+        for letter in () if text.isascii() else sorted(set(text) - seen):
+            if not letter.isascii() and letter not in seen:
+                at = text.index(letter)
+                found.append(text[max(at - SHOWN, 0) : at + SHOWN])
+                seen |= set(found[-1])
+    return "\n".join(found)
 
 
 def _fetch(tx: Any) -> Callable[[str, Mapping[str, object]], Rows]:

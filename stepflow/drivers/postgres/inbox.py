@@ -4,20 +4,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from stepflow.drivers.port.commit import Commit, Created, Record
 from stepflow.drivers.port.inbox import as_posted, dump, needle, parse, schedule_as_posted
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
-from stepflow.drivers.postgres.callers_transaction import Dialogue
+from stepflow.drivers.postgres.callers_transaction import Dialogue, samples
 from stepflow.drivers.postgres.errors import member_error
-from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, read_queue, read_record
+from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, read_queue, read_record
 from stepflow.drivers.postgres.schedules import read_schedule_row
 from stepflow.drivers.postgres.url import ServerTarget
 from stepflow.errors import StoreError
 
 # Nothing is inserted, and nothing goes wrong in the caller's transaction, where the store is another one.
-HERE = "select to_regclass(:name) is not null"
+HERE = "select to_regclass(:name) is not null, length(:texts)"
 SAME = "select 1 from stepflow.meta where name = 'store' and value = :store"
 KNOWN = (
     "select rev, flow, input_hash, created_at from stepflow.states where shard = :shard and id = :id and delay is null"
@@ -40,20 +43,37 @@ MADE = "select id, flow, input_hash from stepflow.states where shard = $1 and id
 DONE = "delete from stepflow.inbox where shard = $1 and seq = any($2::bigint[])"
 
 
-def body_of(commit: Commit) -> str:
-    """The JSON text of a commit. Raises StoreError for one that cannot be posted."""
+class Post(NamedTuple):
+    """A row of the inbox: the JSON text of a commit; `run_id` of the run that it creates, else empty."""
+
+    shard: str
+    run_id: str
+    body: str
+
+
+def post_of(commit: Commit, shards: Shards) -> Post:
+    """The row of a commit. Raises StoreError for one that cannot be posted."""
     body = stored(dump(commit))
     try:
         body.encode()
     except UnicodeEncodeError as error:
         raise member_error(error) from error
-    return body
+    created = [write.state.id for write in commit.writes]
+    ids = created + [event.run_id for event in commit.publish] + [cancel.id for cancel in commit.cancel]
+    return Post(shards.of(ids[0]) if ids else shards.all[0], created[0] if created else "", body)
 
 
-def posting(place: ServerTarget, store: int, shard: str, body: str, run_id: str) -> Dialogue[Created | PrunedId | None]:
-    """Insert a commit; it takes place if the transaction is committed. Of a run that exists, or was pruned, only how."""
-    yield from _same_store(place, store)
-    quoted = f'"{place.schema}".'
+def posting(place: ServerTarget, store: int, posts: Sequence[Post]) -> Dialogue[list[Created | PrunedId | None]]:
+    """Insert commits, which take place if the transaction is committed. Of a run that exists, or was pruned, only how."""
+    yield from _same_store(place, store, [post.body for post in posts])
+    found = []
+    for post in posts:
+        found.append((yield from _posting(f'"{place.schema}".', post)))  # noqa: PERF401 - a comprehension cannot yield
+    return found
+
+
+def _posting(quoted: str, post: Post) -> Dialogue[Created | PrunedId | None]:
+    shard, run_id, body = post
     if run_id and (found := (yield KNOWN.replace("stepflow.", quoted), {"shard": shard, "id": stored(run_id)})):
         rev, flow, input_hash, created_at = found[0]
         if rev == PRUNED:
@@ -65,7 +85,7 @@ def posting(place: ServerTarget, store: int, shard: str, body: str, run_id: str)
 
 def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogue[Record | None]:
     """Read a run as the transaction sees it, with what is posted for it."""
-    yield from _same_store(place, store)
+    yield from _same_store(place, store, [run_id])
     quoted, key = f'"{place.schema}".', stored(run_id)
     found = yield RUN.replace("stepflow.", quoted), {"shard": shard, "id": key}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(run_id))}
@@ -75,7 +95,7 @@ def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogu
 
 def loading_schedule(place: ServerTarget, store: int, shard: str, schedule_id: str) -> Dialogue[ScheduleRow | None]:
     """Read a schedule as the transaction sees it, with the edits that are posted for it."""
-    yield from _same_store(place, store)
+    yield from _same_store(place, store, [schedule_id])
     quoted = f'"{place.schema}".'
     found = yield SCHEDULE.replace("stepflow.", quoted), {"shard": shard, "id": stored(schedule_id)}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(schedule_id))}
@@ -83,9 +103,9 @@ def loading_schedule(place: ServerTarget, store: int, shard: str, schedule_id: s
     return schedule_as_posted(row, schedule_id, [parse(restored(body))[0] for (body,) in bodies])
 
 
-def _same_store(place: ServerTarget, store: int) -> Dialogue[None]:
-    """Raise StoreError unless the connection leads to this store."""
+def _same_store(place: ServerTarget, store: int, texts: Sequence[str]) -> Dialogue[None]:
+    """Raise StoreError unless the connection leads to this store, and the encoding of the client has all characters of `texts`."""
     quoted = f'"{place.schema}".'
-    ((here,),) = yield HERE, {"name": f"{quoted}inbox"}
+    ((here, _length),) = yield HERE, {"name": f"{quoted}inbox", "texts": samples(texts)}
     if not here or not (yield SAME.replace("stepflow.", quoted), {"store": store}):
         raise StoreError(f"tx= is a connection to another database than the engine's store {place.url}")

@@ -196,17 +196,17 @@ class PostgresStore(Store):
 
         return self._drained(lambda: self._runner.run(ask))
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         try:
-            found = drive(self._posting(commit), tx)
+            found = drive(self._posting(commits), tx)
             self._watch.posted()
             return found
         except psycopg.Error as error:
             raise translate(error, self._runner.place.url) from error
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    async def apost(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         try:
-            found = await adrive(self._posting(commit), tx)
+            found = await adrive(self._posting(commits), tx)
             self._watch.posted()
             return found
         except psycopg.Error as error:
@@ -242,12 +242,8 @@ class PostgresStore(Store):
     def _loading(self, run_id: str) -> Dialogue[Record | None]:
         return inbox.loading(self._runner.place, self._store, self._shards.of(run_id), run_id)
 
-    def _posting(self, commit: Commit) -> Dialogue[Created | PrunedId | None]:
-        body = inbox.body_of(commit)
-        created = [write.state.id for write in commit.writes]
-        ids = created + [event.run_id for event in commit.publish] + [cancel.id for cancel in commit.cancel]
-        shard = self._shards.of(ids[0]) if ids else self._shards.all[0]
-        return inbox.posting(self._runner.place, self._store, shard, body, created[0] if created else "")
+    def _posting(self, commits: Sequence[Commit]) -> Dialogue[list[Created | PrunedId | None]]:
+        return inbox.posting(self._runner.place, self._store, [inbox.post_of(one, self._shards) for one in commits])
 
     def begin(self, *, awaited: bool = False) -> UserTransaction:
         return PostgresTransaction(self._users, self._runner, self._commits, self._watch.writing, awaited)

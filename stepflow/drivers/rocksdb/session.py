@@ -222,10 +222,9 @@ class RocksdbStore(Store):
             first, scheduled = next_due(tables, flows, now), schedules.first(tables)
             return DueSummary(first, suspects, held, self._database.head.rev, schedule=scheduled)
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:  # noqa: ARG002
         raise StoreError(
-            f"tx={tx!r:.100}: rocksdb:// has no transactions of its own that {len(commit.writes)} starts and "
-            f"{len(commit.publish)} publishes could join; leave tx= out, or use a sqlite:// or postgresql:// store"
+            f"tx={tx!r:.100}: rocksdb:// has no transactions of its own that a caller could join; leave tx= out, or use a sqlite:// or postgresql:// store"
         )
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:

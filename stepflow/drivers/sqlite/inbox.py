@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,23 @@ LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
-def post(tx: Any, path: Path, shard: str, commit: Commit) -> Created | PrunedId | None:
-    """Insert the commit through the caller's transaction; it is applied after that transaction has committed.
+def post(tx: Any, path: Path, shard: str, commits: Sequence[Commit]) -> list[Created | PrunedId | None]:
+    """Insert the commits through the caller's transaction; they are applied after that transaction has committed.
 
     Of a run that exists already, or was pruned, only how.
     """
-    body = dump(commit)
+    bodies = [dump(commit) for commit in commits]
     with callers_connection(tx, path) as connection:
         connection.execute(LOCK)
-        for write in commit.writes:
-            if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
-                rev, *created = found
-                return PrunedId(write.state.id, *created[1:]) if rev == PRUNED else Created(*created)
-        connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
+        return [_post(connection, shard, commit, body) for commit, body in zip(commits, bodies, strict=True)]
+
+
+def _post(connection: sqlite3.Connection, shard: str, commit: Commit, body: str) -> Created | PrunedId | None:
+    for write in commit.writes:
+        if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
+            rev, *created = found
+            return PrunedId(write.state.id, *created[1:]) if rev == PRUNED else Created(*created)
+    connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
     return None
 
 

@@ -283,9 +283,9 @@ class SqliteStore(Store):
 
         return self._read(due, brief=True)
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         self._database.check_identity()
-        return inbox.post(tx, self._database.path, self._shard, commit)
+        return inbox.post(tx, self._database.path, self._shard, commits)
 
     def load_in(self, tx: Any, run_id: str) -> Record | None:
         self._database.check_identity()

@@ -112,8 +112,8 @@ class FlowEngine(FlowEngineBase):
         """Start a run for each (id, exchange), id None for a new one, in as few transactions as they fit into; in order.
 
         All of them are stored when this returns; if the process dies before, some may be. With `tx`, the caller's open
-        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an
-        exchange that cannot be stored before anything is started, RunExists for an id of another input after all others were.
+        transaction on the same store, they begin to exist when that commits. Raises what `start` raises: for an exchange that cannot be
+        stored before anything is started (with `tx`, for two inputs of one id, too), RunExists for an id of another input after all others were.
         """
         found = self._call_tx(
             tx, self._verbs.start_many(flow, runs, labels=labels, at=at, priority=priority, limits=limits, tx=tx)

@@ -65,7 +65,6 @@ from stepflow.model.state import FAILED_CALL
 from stepflow.replay.dry_run import Recording
 
 T = TypeVar("T")
-A = TypeVar("A")
 Existing = Created | PrunedId
 FOREVER = (1 << 63) - 1  # microseconds
 PAGE = 500  # of runs that are counted one by one
@@ -272,14 +271,11 @@ class Client:
         self._notifier.schedule_at(0)
         return reached
 
-    async def post(self, tx: Any, commit: Commit) -> Existing | None:
-        """Make a planned start, or publish, through the caller's own transaction; the answers of `create`.
-
-        Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent.
-        """
+    async def post(self, tx: Any, *commits: Commit) -> list[Existing | None]:
+        """Make planned starts, or publish, through the caller's own transaction; the answers of `create`. If one cannot be posted, none is.        Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent."""
         self._lifetime.check_open()
         note_post()
-        return await self._within(tx, self._store.post, self._store.apost, commit)
+        return await self._within(tx, self._store.post, self._store.apost, *commits)
 
     async def post_event(self, tx: Any, event: Event) -> None:
         """Publish through the caller's own transaction."""
@@ -297,16 +293,16 @@ class Client:
         return await self._within(tx, self._store.load_schedule_in, self._store.aload_schedule_in, schedule_id)
 
     async def _within(
-        self, tx: Any, call: Callable[[Any, A], T], acall: Callable[[Any, A], Awaitable[T]], argument: A
+        self, tx: Any, call: Callable[..., T], acall: Callable[..., Awaitable[T]], *arguments: object
     ) -> T:
         """Make this call of the store through the caller's connection, whichever kind that is."""
         self._lifetime.check_open()
         if not is_awaited(tx, blocking=self._lifetime.blocking):
-            return call(tx, argument)
+            return call(tx, *arguments)
         if callable(getattr(tx, "run_sync", None)):  # SQLAlchemy's AsyncConnection or AsyncSession
-            found: T = await tx.run_sync(call, argument)
+            found: T = await tx.run_sync(call, *arguments)
             return found
-        return await acall(tx, argument)
+        return await acall(tx, *arguments)
 
     async def post_cancel(self, tx: Any, run_id: str) -> None:
         """Cancel through the caller's own transaction, unless the run is cancelled already."""

@@ -12,6 +12,7 @@ from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.execution.child_calls import ChildCalls
 from stepflow.engine.instrument import metrics as m
+from stepflow.engine.instrument.spans import OpenSpan
 from stepflow.engine.instrument.telemetry import RUN, RUNS, Telemetry
 from stepflow.errors import StepflowError
 from stepflow.replay.child_effects import StartChildren
@@ -37,22 +38,29 @@ class TracedClient(Client):
 
     async def create_many(self, commits: Sequence[Commit]) -> list[Existing | None]:
         """Make planned starts in one span, to whose trace all of them belong."""
-        telemetry, made = self._telemetry, [write.created for commit in commits for write in commit.writes]
-        flow = next((created.flow for created in made if created is not None), "")
-        opened = telemetry.begin(f"start {flow}", "producer", {m.FLOW: flow, RUNS: len(commits)})
+        opened, carried = self._starting(commits)
         try:
-            found = await super().create_many([telemetry.carrying(opened, commit) for commit in commits])
+            found = await super().create_many(carried)
         except BaseException as error:
-            telemetry.end(opened, error)
+            self._telemetry.end(opened, error)
             raise
-        telemetry.end(opened)
+        self._telemetry.end(opened)
         return found
 
-    async def post(self, tx: Any, commit: Commit) -> Existing | None:
-        """The same through the caller's own transaction."""
-        opened, carried = self._telemetry.starting(commit)
+    def _starting(self, commits: Sequence[Commit]) -> tuple[OpenSpan | None, list[Commit]]:
+        if len(commits) == 1:
+            opened, carried = self._telemetry.starting(commits[0])
+            return opened, [carried]
+        made = [write.created for commit in commits for write in commit.writes]
+        flow = next((created.flow for created in made if created is not None), "")
+        opened = self._telemetry.begin(f"start {flow}", "producer", {m.FLOW: flow, RUNS: len(commits)})
+        return opened, [self._telemetry.carrying(opened, commit) for commit in commits]
+
+    async def post(self, tx: Any, *commits: Commit) -> list[Existing | None]:
+        """The same through the caller's own transaction, in one span."""
+        opened, carried = self._starting(commits)
         try:
-            found = await super().post(tx, carried)
+            found = await super().post(tx, *carried)
         except BaseException as error:
             self._telemetry.end(opened, error)
             raise

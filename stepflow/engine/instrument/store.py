@@ -95,21 +95,22 @@ class MeasuredStore(Store):
     def _refused(self, error: BaseException, writes: int) -> None:
         self._telemetry.add(m.WRITES_REFUSED, writes, {m.ERROR: kind_of(error)})
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
-        """Post; the run counts as created, although the caller may still roll back."""
-        found = self._inside.post(tx, commit)
-        self._posted(commit, found)
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
+        """Post; the runs count as created, although the caller may still roll back."""
+        found = self._inside.post(tx, *commits)
+        self._posted(commits, found)
         return found
 
-    async def apost(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
+    async def apost(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         """The same."""
-        found = await self._inside.apost(tx, commit)
-        self._posted(commit, found)
+        found = await self._inside.apost(tx, *commits)
+        self._posted(commits, found)
         return found
 
-    def _posted(self, commit: Commit, found: object) -> None:
-        if found is None:
-            self._count(commit)
+    def _posted(self, commits: Sequence[Commit], found: Sequence[object]) -> None:
+        for commit, there in zip(commits, found, strict=True):
+            if there is None:
+                self._count(commit)
 
     def close(self, keep: bool = False) -> None:
         """Forwarded."""

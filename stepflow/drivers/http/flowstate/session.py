@@ -231,7 +231,7 @@ class FlowstateStore(Store):
         owned = {self._owner.id: held} if held else {}
         return DueSummary(first, 0, owned, self._reads.head, self._reads.timeline)
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:  # noqa: ARG002
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:  # noqa: ARG002
         """No transaction of a caller reaches the server."""
         raise StoreError(
             f"tx={tx!r:.100}: a store behind a server has no transactions that a caller could join; leave tx= out"

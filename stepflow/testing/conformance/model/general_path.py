@@ -80,8 +80,8 @@ class GeneralStore(Store):
     def next_due(self, flows: Mapping[str, str], now: int) -> DueSummary:
         return self._store.next_due(flows, now)
 
-    def post(self, tx: Any, commit: Commit) -> Created | PrunedId | None:
-        return self._store.post(tx, commit)
+    def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
+        return self._store.post(tx, *commits)
 
     def wait_for_change(self, token: int, timeout_s: float) -> int:
         return self._store.wait_for_change(token, timeout_s)
