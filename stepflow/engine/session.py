@@ -23,7 +23,6 @@ from stepflow.engine.commit.committer import Committer, InlineCommitter
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.execution.user_transactions import UserTransactions
 from stepflow.engine.flow_engine import AsyncFlowEngine
-from stepflow.engine.futures import Outcome, off_loop, uninterrupted, value_of
 from stepflow.engine.health import Health
 from stepflow.engine.instrument.parts import parts_for
 from stepflow.engine.instrument.telemetry import OpenTelemetry
@@ -39,7 +38,8 @@ from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.service import StateService
 from stepflow.engine.states.unclaimed_states import UnclaimedStates
 from stepflow.engine.store_reader import StoreReader
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.futures import Outcome, off_loop, uninterrupted, value_of
+from stepflow.engine.threads.thread_pool import ThreadPool
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.quota import definitions
 from stepflow.engine.worker.redefinition import Redefinition

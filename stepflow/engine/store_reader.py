@@ -9,10 +9,10 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.store import Query, Store
 from stepflow.engine.clock import Clock
-from stepflow.engine.grouped import Grouped
-from stepflow.engine.hidden_loop import runs_inline
 from stepflow.engine.lifetime import Lifetime
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.grouped import Grouped
+from stepflow.engine.threads.hidden_loop import runs_inline
+from stepflow.engine.threads.thread_pool import ThreadPool
 
 T = TypeVar("T")
 FEW = 8  # runs of one task that are loaded together with those of others

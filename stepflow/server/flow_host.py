@@ -19,9 +19,9 @@ from stepflow.drivers.payload.stages import Stage
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.checks import checked_concurrency, checked_flow
-from stepflow.engine.raised import own_error
 from stepflow.engine.remote.registration import Registration
 from stepflow.engine.remote.served_call import serve_call
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import DefinitionError
 from stepflow.model import commands as c
 from stepflow.model import outcome as outcomes

@@ -32,7 +32,7 @@ from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.watch import RevisionFeed
 from stepflow.engine.store_reader import StoreReader
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.thread_pool import ThreadPool
 from stepflow.engine.worker import retention
 from stepflow.engine.worker.retention import Pruner
 from stepflow.model.recovery import ENABLED

@@ -14,7 +14,7 @@ from stepflow import AsyncEngine, Engine, MemoryDriver, StepflowError, StoreErro
 from stepflow.drivers.memory.session import MemoryStore
 from stepflow.engine import session
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
 from tests.engine.heard import heard
 

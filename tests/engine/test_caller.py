@@ -56,7 +56,7 @@ def in_thread(work: Callable[[], Any]) -> Iterator[list[Any]]:
 
 
 def test_the_caller_does_everything_and_no_thread_is_started_but_the_watch(store, monkeypatch):
-    monkeypatch.setattr("stepflow.engine.loop_thread.TICK_S", WAIT_S)  # a disk may take longer for a commit
+    monkeypatch.setattr("stepflow.engine.threads.loop_thread.TICK_S", WAIT_S)  # a disk may take longer for a commit
     where: list[int] = []
     flow = seen(where, "a", "b", "c")
     with Engine(store) as engine:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from stepflow import AsyncEngine, Engine, Status, StepflowError, flow, named, park
-from stepflow.engine import futures
 from stepflow.engine.lifetime import CLOSED
-from stepflow.engine.loop_thread import LoopThread
+from stepflow.engine.threads import futures
+from stepflow.engine.threads.loop_thread import LoopThread
 from tests.engine.flows import Order, chain
 from tests.engine.test_caller import WAIT_S, in_thread
 

@@ -7,7 +7,7 @@ import threading
 
 from stepflow import Engine, Status
 from stepflow.engine import loop_thread
-from stepflow.engine.caller_loop import CallerLoop
+from stepflow.engine.threads.caller_loop import CallerLoop
 from tests.engine.flows import Order, chain
 
 WAIT_S = 60.0

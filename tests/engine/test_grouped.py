@@ -10,8 +10,8 @@ import pytest
 
 from stepflow import AsyncEngine, MemoryDriver, NotFound, StepflowError, named
 from stepflow.drivers.memory.session import MemoryStore
-from stepflow.engine.grouped import MOST, Grouped
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.grouped import MOST, Grouped
+from stepflow.engine.threads.thread_pool import ThreadPool
 
 FLOW = named("waits").wait_event("w", "go", Any, lambda _exchange, _payload: None).compile()
 

@@ -13,8 +13,8 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.group import GroupCommitter
 from stepflow.engine.commit.inbox import MAX_BATCH, MORE, Inbox
 from stepflow.engine.commit.pending import CalledBack
-from stepflow.engine.last_work import MayBlock
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.last_work import MayBlock
+from stepflow.engine.threads.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, with_committer
 
 WAIT_S = 60.0

@@ -8,12 +8,12 @@ import sys
 import threading
 from typing import Any
 
-from stepflow.engine.futures import off_loop
+from stepflow.engine.threads.futures import off_loop
 from tests.engine.test_cancel import WAIT_S
 
 HANGS = """
 import asyncio, threading
-from stepflow.engine.futures import off_loop
+from stepflow.engine.threads.futures import off_loop
 
 async def main():
     begun = threading.Event()

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepflow.drivers.port.background import Guard, join
-from stepflow.engine import thread_pool
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads import thread_pool
+from stepflow.engine.threads.thread_pool import ThreadPool
 
 WAIT_S = 60.0
 

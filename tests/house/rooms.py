@@ -12,22 +12,13 @@ ENGINE = f"{PACKAGE}.engine."
 SHARED = {
     "checks",
     "clock",
-    "creation",
-    "deferred_signals",
-    "futures",
-    "grouped",
     "health",
-    "hidden_loop",
     "inside_transaction",
-    "last_work",
     "lifetime",
-    "caller_loop",
-    "loop_thread",
-    "raised",
     "step_failure",
     "store_reader",
-    "thread_pool",
-}  # files that every room may import
+    "threads",
+}  # files, and the room below all others, that every room may import
 MAY_IMPORT_ROOM: dict[str, set[str]] = {
     "membership": set(),
     "commit": {"membership"},

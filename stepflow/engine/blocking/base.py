@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from stepflow.engine.client.run import AsyncRun
-from stepflow.engine.hidden_loop import run_inline
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.watch import Watch
+from stepflow.engine.threads.hidden_loop import run_inline
 from stepflow.model.state import State
 
 E = TypeVar("E")

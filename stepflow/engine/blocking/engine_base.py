@@ -24,8 +24,8 @@ from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
 from stepflow.engine.instrument.telemetry import OpenTelemetry
 from stepflow.engine.lifetime import CLOSED, NOT_OPEN
-from stepflow.engine.loop_thread import LoopThread
 from stepflow.engine.remote.caller import FlowCaller
+from stepflow.engine.threads.loop_thread import LoopThread
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 

@@ -48,7 +48,7 @@ from stepflow.engine.clock import Clock
 from stepflow.engine.commit.broadcast import Broadcast
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.creation import creation
+from stepflow.engine.commit.creation import creation
 from stepflow.engine.inside_transaction import note_post
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier

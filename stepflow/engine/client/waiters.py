@@ -21,8 +21,8 @@ from stepflow.engine.client.unadvanced import Unadvanced
 from stepflow.engine.clock import Clock
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.raised import for_future
 from stepflow.engine.store_reader import StoreReader
+from stepflow.engine.threads.raised import for_future
 from stepflow.errors import NotFound, ResultTimeout, Unavailable
 
 T = TypeVar("T")

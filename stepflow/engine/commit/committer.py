@@ -14,8 +14,8 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
-from stepflow.engine.last_work import LastWork
 from stepflow.engine.membership.notifier import Notifier
+from stepflow.engine.threads.last_work import LastWork
 
 T = TypeVar("T")
 

@@ -24,10 +24,10 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.inbox import MAX_BATCH, MORE, Inbox, Job
 from stepflow.engine.commit.pausing import stopped
 from stepflow.engine.commit.pending import PENDING, CalledBack, PendingCommit, PostedCommit, answer_all
-from stepflow.engine.futures import running_loop
-from stepflow.engine.last_work import IN_OTHER_THREAD, LastWork, MayBlock
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.futures import running_loop
+from stepflow.engine.threads.last_work import IN_OTHER_THREAD, LastWork, MayBlock
+from stepflow.engine.threads.thread_pool import ThreadPool
 from stepflow.errors import StepflowError, StoreError
 
 log = logging.getLogger("stepflow")

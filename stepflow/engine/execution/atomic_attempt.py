@@ -15,13 +15,13 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Committed, Release
 from stepflow.drivers.port.step import Append, Member, whole
 from stepflow.engine import step_failure
-from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.attempt import is_closed
 from stepflow.engine.execution.user_transactions import Refused
 from stepflow.engine.execution.workflow_attempt import WorkflowAttempt
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
-from stepflow.engine.futures import keep_task
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.deferred_signals import user_code
+from stepflow.engine.threads.futures import keep_task
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested, DefinitionError, StepflowError
 from stepflow.model.error_text import is_a
 from stepflow.model.flow import Call

@@ -15,7 +15,7 @@ from stepflow.drivers.port.commit import Claim, Fence, Record, Release
 from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import SECOND, Clock
-from stepflow.engine.deferred_signals import Interruption
+from stepflow.engine.threads.deferred_signals import Interruption
 from stepflow.errors import Full, PauseRequested, StepflowError, Unavailable
 from stepflow.model.blocked import stored
 from stepflow.model.codec import SEALED, UNOPENED, Unopened

@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import define, evolve, field
 
-from stepflow.engine.futures import end_of_cancelled
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.futures import end_of_cancelled
+from stepflow.engine.threads.raised import own_error
 from stepflow.model.current import Current, enter
 from stepflow.replay.branches import Branch
 from stepflow.replay.effects import Note, Together

@@ -16,7 +16,7 @@ from stepflow.engine.checks import checked_flow, checked_new_id
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.creation import creation
+from stepflow.engine.commit.creation import creation
 from stepflow.engine.execution.topic_log import first_message
 from stepflow.errors import RunExists, StepflowError
 from stepflow.model import outcome as outcomes

@@ -16,16 +16,16 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
-from stepflow.engine.deferred_signals import Interruption, user_code
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
-from stepflow.engine.futures import keep_task
-from stepflow.engine.hidden_loop import HiddenLoop
-from stepflow.engine.last_work import IN_OTHER_THREAD, MayBlock
 from stepflow.engine.lifetime import LINEAGE
-from stepflow.engine.loop_thread import in_sync_step
-from stepflow.engine.raised import for_generator, own_error
-from stepflow.engine.thread_pool import ThreadPool, end_if_forked
+from stepflow.engine.threads.deferred_signals import Interruption, user_code
+from stepflow.engine.threads.futures import keep_task
+from stepflow.engine.threads.hidden_loop import HiddenLoop
+from stepflow.engine.threads.last_work import IN_OTHER_THREAD, MayBlock
+from stepflow.engine.threads.loop_thread import in_sync_step
+from stepflow.engine.threads.raised import for_generator, own_error
+from stepflow.engine.threads.thread_pool import ThreadPool, end_if_forked
 from stepflow.model.current import enter
 from stepflow.model.flow import Call
 

@@ -15,10 +15,10 @@ from stepflow.drivers.port.journal import ONCE, JournalRow
 from stepflow.drivers.port.step import Append, Member
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pausing import WhilePaused
-from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.executor import AGAIN_S
-from stepflow.engine.futures import LOOK_UP_S, running_loop
 from stepflow.engine.inside_transaction import is_inside_transaction
+from stepflow.engine.threads.deferred_signals import user_code
+from stepflow.engine.threads.futures import LOOK_UP_S, running_loop
 from stepflow.errors import CodecError, DefinitionError, LostClaim, StepflowError
 from stepflow.model.codec import Unopened
 from stepflow.model.current import Current

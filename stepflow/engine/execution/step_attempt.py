@@ -22,7 +22,7 @@ from stepflow.engine.execution.at_most_once import intent_key
 from stepflow.engine.execution.attempt import AttemptEffects
 from stepflow.engine.execution.once_calls import ends_claim
 from stepflow.engine.execution.transacted_steps import TransactedSteps
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested, CodecError, TimedOut
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import Current, enter

@@ -11,7 +11,7 @@ from typing import Any
 from stepflow.drivers.port.background import Guard
 from stepflow.engine.clock import Clock, VirtualClock
 from stepflow.engine.execution.attempt import SteppedAttempt
-from stepflow.engine.futures import end_of_cancelled, keep_task
+from stepflow.engine.threads.futures import end_of_cancelled, keep_task
 from stepflow.errors import StepflowError, TimedOut
 from stepflow.model.current import current_step
 from stepflow.model.flow import Call

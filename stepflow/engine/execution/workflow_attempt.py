@@ -21,8 +21,8 @@ from stepflow.engine.execution import at_most_once, run_log
 from stepflow.engine.execution.attempt import is_closed
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.workflow_threads import WorkflowThreads
-from stepflow.engine.futures import end_of_own_cancels
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.futures import end_of_own_cancels
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested
 from stepflow.model import outcome as outcomes
 from stepflow.model.current import enter

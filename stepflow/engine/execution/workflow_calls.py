@@ -27,8 +27,8 @@ from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.user_transactions import Refused, UserTransactions
 from stepflow.engine.execution.workflow_commits import WorkflowCommits
-from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels, keep_task
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.futures import end_of_cancelled, end_of_own_cancels, keep_task
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import Cancelled, LostClaim, StoreError
 from stepflow.model.current import Current, current, current_step, enter
 from stepflow.model.error_text import is_a

@@ -20,7 +20,7 @@ from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.branch_tasks import BranchTasks
 from stepflow.engine.execution.child_calls import ChildCalls, journal_row
 from stepflow.engine.execution.executor import AGAIN_S
-from stepflow.engine.futures import keep_task
+from stepflow.engine.threads.futures import keep_task
 from stepflow.errors import LostClaim, PauseRequested, RevMismatch, StepflowError, StoreError
 from stepflow.model.error_text import is_a, message_of
 from stepflow.model.state import CHILDREN, State, Transition, without_wait

@@ -11,12 +11,12 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.step import Member
-from stepflow.engine.deferred_signals import user_code
 from stepflow.engine.execution.at_most_once import failure_of, unstorable
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.executor import AGAIN_S
 from stepflow.engine.execution.user_transactions import Refused
 from stepflow.engine.execution.workflow_calls import WorkflowCalls, call_of
+from stepflow.engine.threads.deferred_signals import user_code
 from stepflow.errors import RevMismatch, StepflowError, StoreError
 from stepflow.model.current import Current, enter
 from stepflow.model.error_text import is_a

@@ -17,7 +17,7 @@ from stepflow.engine.execution.attempt import Attempt
 from stepflow.engine.instrument import metrics as m
 from stepflow.engine.instrument.request_trace import given
 from stepflow.engine.instrument.spans import NAME, Kind, OpenSpan, Spans
-from stepflow.engine.raised import own_error
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import kind_of

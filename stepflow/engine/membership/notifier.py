@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from stepflow.drivers.port.commit import HeartbeatReply
-from stepflow.engine.futures import running_loop
 from stepflow.engine.membership.change_listener import ChangeListener
+from stepflow.engine.threads.futures import running_loop
 
 
 class Notifier:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-from stepflow.engine.futures import end_of_cancelled
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.lease import ExecutionContext
+from stepflow.engine.threads.futures import end_of_cancelled
 from stepflow.errors import StepflowError, Stopping
 
 MAX_BACKGROUND = 1000  # executions that no caller awaits

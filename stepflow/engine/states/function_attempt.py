@@ -15,12 +15,12 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, NO_DEFINITION, Attempt, is_closed
 from stepflow.engine.execution.once_calls import ends_claim
-from stepflow.engine.futures import end_of_own_cancels
-from stepflow.engine.raised import own_error
 from stepflow.engine.states.finish_execution import PAUSE_S, finish_execution, keep_progress
 from stepflow.engine.states.function_calls import at_same_place
 from stepflow.engine.states.function_runner import Conflict, FunctionRunner, NoHost, NotHere
 from stepflow.engine.states.lease import ExecutionContext, Lease
+from stepflow.engine.threads.futures import end_of_own_cancels
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import CancelRequested, LostClaim, RemoteFailed, RevMismatch, RunPaused, Stopping, StoreError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import HOST, refused, stored

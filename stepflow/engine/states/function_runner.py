@@ -11,12 +11,12 @@ from attrs import frozen
 from stepflow.engine.clock import Clock
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.once_calls import ends_claim
-from stepflow.engine.raised import own_error
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.function_calls import FunctionCalls
 from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.lease import ExecutionContext
 from stepflow.engine.states.service import StateService
+from stepflow.engine.threads.raised import own_error
 from stepflow.errors import LostClaim, RevMismatch, RunPaused, StepflowError, UnknownFlow
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx

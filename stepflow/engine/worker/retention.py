@@ -13,7 +13,7 @@ from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.pruning import Pruned
 from stepflow.drivers.port.store import Maintenance
 from stepflow.engine.clock import Clock, microseconds
-from stepflow.engine.futures import off_loop
+from stepflow.engine.threads.futures import off_loop
 from stepflow.errors import ReadOnly
 
 T = TypeVar("T")

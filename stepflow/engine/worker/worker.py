@@ -18,11 +18,11 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
-from stepflow.engine.futures import end_of_cancelled, end_of_own_cancels, join_task
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.states.executions import Executions
 from stepflow.engine.states.watch import RevisionFeed
+from stepflow.engine.threads.futures import end_of_cancelled, end_of_own_cancels, join_task
 from stepflow.engine.worker.blocks import Blocks
 from stepflow.engine.worker.early_ends import drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.firing import Firing

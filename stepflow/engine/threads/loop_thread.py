@@ -26,10 +26,11 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import JOIN_S, join, start_thread
-from stepflow.engine.caller_loop import CallerLoop, FirstStep, StepThreads
 from stepflow.engine.clock import SystemClock
-from stepflow.engine.deferred_signals import DeferredSignals, user_code
-from stepflow.engine.futures import (
+from stepflow.engine.lifetime import CLOSED
+from stepflow.engine.threads.caller_loop import CallerLoop, FirstStep, StepThreads
+from stepflow.engine.threads.deferred_signals import DeferredSignals, user_code
+from stepflow.engine.threads.futures import (
     Outcome,
     answer_of,
     future_of,
@@ -37,8 +38,7 @@ from stepflow.engine.futures import (
     uninterrupted,
     value_of,
 )
-from stepflow.engine.hidden_loop import HiddenLoop, hidden_loop, run_inline
-from stepflow.engine.lifetime import CLOSED
+from stepflow.engine.threads.hidden_loop import HiddenLoop, hidden_loop, run_inline
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")

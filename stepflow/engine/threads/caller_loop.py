@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import frozen
 
-from stepflow.engine.futures import end_of_cancelled
+from stepflow.engine.threads.futures import end_of_cancelled
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from stepflow.drivers.port.background import join, start_thread
-from stepflow.engine.raised import for_future
+from stepflow.engine.threads.raised import for_future
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")

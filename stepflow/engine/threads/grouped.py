@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
-from stepflow.engine.thread_pool import ThreadPool
+from stepflow.engine.threads.thread_pool import ThreadPool
 
 K = TypeVar("K")
 V = TypeVar("V")

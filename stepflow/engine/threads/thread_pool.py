@@ -22,11 +22,11 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from stepflow.drivers.port.background import Guard, join
-from stepflow.engine.caller_loop import CallerLoop
-from stepflow.engine.futures import running_loop
-from stepflow.engine.last_work import NONE, LastWork
 from stepflow.engine.lifetime import LINEAGE
-from stepflow.engine.raised import for_future
+from stepflow.engine.threads.caller_loop import CallerLoop
+from stepflow.engine.threads.futures import running_loop
+from stepflow.engine.threads.last_work import NONE, LastWork
+from stepflow.engine.threads.raised import for_future
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
