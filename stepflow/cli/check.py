@@ -24,9 +24,9 @@ from stepflow.errors import CodecError, UnknownState
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import DEADLINE, POSITION, WAITING, Transition
+from stepflow.model.suggest import suggest
 from stepflow.replay.workflow import Workflow
 from stepflow.steps import StepFlow
-from stepflow.steps.suggest import suggest
 
 PAGE = 500
 

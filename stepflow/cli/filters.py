@@ -24,7 +24,7 @@ from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import SystemClock, moment
 from stepflow.model.lifecycle import Status
 from stepflow.model.own_flows import OWN_FLOWS
-from stepflow.steps.suggest import suggest
+from stepflow.model.suggest import suggest
 
 SHOWN = 20  # ids of a dry run
 

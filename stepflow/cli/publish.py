@@ -21,7 +21,7 @@ from stepflow.engine.client.filters import RunFilter
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
-from stepflow.steps.suggest import suggest
+from stepflow.model.suggest import suggest
 
 
 @click.command("publish")

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from stepflow.model.limits import Limit
-from stepflow.steps.suggest import suggest
+from stepflow.model.suggest import suggest
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import click
 
-from stepflow.steps.suggest import suggest
+from stepflow.model.suggest import suggest
 
 OF_VERBS = ("--store", "--namespace", "--json")
 WHOLE = 1000  # characters of the first sentence of a help: all of them

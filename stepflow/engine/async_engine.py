@@ -42,6 +42,7 @@ from stepflow.engine.session import GRACE_S, Session
 from stepflow.errors import DefinitionError
 from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
+from stepflow.model.keywords import keywords
 from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.topic import TOPIC, TOPIC_FLOW
 
@@ -60,6 +61,7 @@ class Idle:
     blocked: int = 0
 
 
+@keywords()
 class AsyncEngine(AsyncFlowEngine):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+from stepflow.model.keywords import keywords
+
 SECOND = 1_000_000  # in microseconds, the unit of every stored time
 DRIFT = 1e-4  # seconds per second by which the clocks of two hosts may part
 AGES_S = 2e11  # 6,000 years: a longer duration counts as this, so that every due time is one that a calendar has
@@ -116,6 +118,7 @@ class StoreClock(Clock):
             self.now = partial(StoreClock.now, self)  # type: ignore[method-assign]
 
 
+@keywords()
 class VirtualClock(Clock):
     """A clock that stands still until `advance` moves it; its random bytes repeat for the same `seed`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar, final
 
 from attrs import define, field, frozen
 
@@ -136,6 +136,14 @@ class Flow(ABC, Generic[I_contra, O_co]):
         tuple[str, bool], ...
     ] = ()  # its functions that need a transaction of the store: where, whether async
     events: frozenset[str] = frozenset()  # the names of the events that its runs wait for
+
+    if not TYPE_CHECKING:  # a type checker refuses the call
+
+        def __call__(self, *_args: Any, **_given: Any) -> NoReturn:
+            raise TypeError(
+                f"{self!r} is a flow, which is not called: engine.start(flow, input) starts a run of it, in a workflow wf.start_child(key, flow,"
+                " input); a test starts it in an Engine('memory://', clock=VirtualClock()) and calls run_until_idle()"
+            )
 
     @property
     def available(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from stepflow.model.cache import BoundedCache, size_of_texts
+from stepflow.model.keywords import keywords
 
 MICRO = 1_000_000
 LONGEST_KEY = 200  # characters
@@ -39,6 +40,7 @@ def _period(_instance: object, _attribute: object, value: Any) -> None:
         raise ValueError(f"per={value!r:.80}: give seconds or a timedelta, from a millisecond to 31 days")
 
 
+@keywords()
 @frozen
 class Limit:
     """A limit that all runs started with the same `key` share, over all flows and workers of a namespace.

@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 from stepflow.errors import Terminal
 from stepflow.model.durations import seconds
 from stepflow.model.error_text import cause_of, is_a, parts_of
+from stepflow.model.keywords import keywords
 
 LONGEST_S = 60.0  # `max_delay` unless another one, or a longer `delay`, is given
 LARGEST_EXPONENT = 700.0  # of e, as a float
@@ -73,6 +74,10 @@ def is_terminal(error: BaseException) -> bool:
     return False
 
 
+@keywords(
+    max_retries="give max_attempts=, which counts the first attempt, too",
+    retries="give max_attempts=, which counts the first attempt, too",
+)
 @frozen
 class RetryPolicy:
     """Exponential back-off with a limit; the same class serves groups, steps and whole runs.

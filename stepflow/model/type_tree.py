@@ -133,6 +133,8 @@ class TypeTree:
             return form
         if isinstance(owner, type):
             return self._class(type_, owner, path)
+        if isinstance(type_, str):
+            return self._refused(type_, path, f"is the text {type_!r:.80}, not a type: give the type itself")
         return self._refused(type_, path, f"cannot be restored from JSON: make it one of {_KINDS}")
 
     def _unresolved(self, type_: Any, path: str, error: NameError) -> Form:

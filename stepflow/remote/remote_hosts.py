@@ -26,6 +26,7 @@ from stepflow.model.durations import seconds
 from stepflow.model.error_text import printable
 from stepflow.model.flow import Flow
 from stepflow.model.host import FlowHost
+from stepflow.model.keywords import keywords
 from stepflow.wire import flowstate_pb2 as pb
 from stepflow.wire.flow_calls import EXECUTE, PROTOBUF, answered_command, call_bytes
 from stepflow.wire.flowstate_json import BadMessage
@@ -48,6 +49,7 @@ class _Answer:
     signature: str
 
 
+@keywords()
 class RemoteHosts(FlowCaller):
     """The hosts that an engine may call: `Engine(store, remote=RemoteHosts(["http://10.0.0.7:9000"], secret=SECRET))`.
 

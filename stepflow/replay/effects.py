@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from attrs import frozen
 
+from stepflow.errors import DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.replay.branches import Branch
 from stepflow.replay.step import StepFunction
@@ -87,3 +88,11 @@ class Suspension:
     attempt: int = 1
     also: tuple[str, ...] = ()
     payloads: Mapping[str, Codec[Any]] = EMPTY
+
+
+def swallowed(flow: str, found: Suspension, at: str = "") -> DefinitionError:
+    """The code that a call suspended went on."""
+    return DefinitionError(
+        f"{flow}: the function went on after the call at {at or found.at or 'which the worker stopped'} had suspended the run: it must not"
+        " catch BaseException without raising it again; `except Exception` is fine"
+    )

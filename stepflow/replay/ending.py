@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 from stepflow.errors import DefinitionError, StepflowError, TooLarge, error_line
-from stepflow.model.error_text import is_a, kind_of, message_of, set_cause
-from stepflow.replay.effects import Suspension
+from stepflow.model.error_text import is_a, kind_of, message_of, set_cause, traceback_of
+from stepflow.model.keywords import keywords_of, unknown_keyword
+from stepflow.model.suggest import suggest
+from stepflow.replay.async_context import AsyncContext
+from stepflow.replay.calls import ContextBase
+from stepflow.replay.context import Context
+from stepflow.replay.effects import swallowed
 from stepflow.replay.journal import GATHER, Journal, Suspended
 
+_WRONG_CALL = re.compile(
+    r"(?:Async)?Context\.(?P<name>[a-z]\w*)\(\) (?P<wrong>got an unexpected keyword argument '(?P<keyword>\w+)'|missing .*|takes .*|got .*)"
+)
 SHOWN = 200  # characters of the message of what a function raised
 
 
@@ -14,6 +26,8 @@ def wrong_end(journal: Journal, raised: BaseException | None, cancelled: type[Ba
     """Why the run is blocked, although the function has returned or `raised`; `cancelled` is what ends a task of an event loop."""
     if journal.problem is not None:
         return journal.problem
+    if (wrong := _wrong_call(journal.flow, raised)) is not None:
+        return wrong
     if journal.suspension is not None and not journal.over:
         at = "wf.continue_as_new()" if journal.renewed is not None else ""
         return None if is_a(raised, Suspended) else swallowed(journal.flow, journal.suspension, at)
@@ -47,12 +61,33 @@ def wrong_failure(journal: Journal, raised: BaseException) -> StepflowError | No
     return None
 
 
-def swallowed(flow: str, found: Suspension, at: str = "") -> DefinitionError:
-    """The code that a call suspended went on."""
-    return DefinitionError(
-        f"{flow}: the function went on after the call at {at or found.at or 'which the worker stopped'} had suspended the run: it must not"
-        " catch BaseException without raising it again; `except Exception` is fine"
-    )
+def _wrong_call(flow: str, raised: BaseException | None) -> DefinitionError | None:
+    """What is wrong with a durable call whose arguments do not fit, as Python says in `raised`, or that there is no such call."""
+    text = ""
+    if type(raised) is AttributeError:
+        text = _no_call(raised.obj, str(raised.name)) if isinstance(raised.obj, ContextBase) else ""
+    elif type(raised) is TypeError and (found := _WRONG_CALL.match(message_of(raised))):
+        method = getattr(Context, found["name"], None) or getattr(AsyncContext, found["name"], None)
+        text = _wrong_arguments(method, found) if method else ""
+    return DefinitionError(f"{flow}: {text}").with_traceback(traceback_of(raised)) if text and raised else None
+
+
+def _no_call(wf: ContextBase, name: str) -> str:
+    calls = [one for one in dir(wf) if one[0] != "_"]
+    near = suggest(name, calls)
+    if hasattr(AsyncContext, name):
+        return f"wf.{name} is for async workflows: make the function async def, with an AsyncContext"
+    return f"there is no wf.{name}{f', did you mean wf.{near}?' if near else ':'} there are {', '.join(calls)}"
+
+
+def _wrong_arguments(method: Callable[..., Any], found: re.Match[str]) -> str:
+    name, keyword, known = found["name"], found["keyword"], keywords_of(method)
+    if not keyword:
+        return f"wf.{name}() {found['wrong']}: it takes {', '.join(known)}"
+    instead = {}
+    if "fn" in known and not suggest(keyword, known):
+        instead[keyword] = f"for the function's own give functools.partial(fn, {keyword}=...)"
+    return unknown_keyword(f"wf.{name}({keyword}=...)", keyword, known, instead)
 
 
 def _went_on(flow: str, broken: BaseException) -> DefinitionError:

@@ -13,8 +13,7 @@ from stepflow.errors import Cancelled, DefinitionError
 from stepflow.model.codec import Codec
 from stepflow.model.error_text import is_a
 from stepflow.replay.branches import Branch
-from stepflow.replay.effects import Suspension, Together
-from stepflow.replay.ending import swallowed
+from stepflow.replay.effects import Suspension, Together, swallowed
 from stepflow.replay.journal import Journal, Suspended
 
 SHOWN = 10  # positions of a run that waits in several branches

@@ -53,9 +53,9 @@ def step_function(fn: Any) -> StepFunction:
 
 @lru_cache(maxsize=1024)
 def _read(fn: Any) -> StepFunction:
+    if isinstance(fn, Flow) and fn.kind != "function":
+        raise DefinitionError(f"{fn!r:.200} is a flow, not a function: wf.start_child(key, flow, input) starts it")
     if not callable(fn):
-        if isinstance(fn, Flow):
-            raise DefinitionError(f"{fn!r:.200} is a flow, not a function: wf.start_child(key, flow, input) starts it")
         raise DefinitionError(f"{fn!r:.200} is not callable: give the function itself, and its arguments after it")
     if problem := generator_problem(fn):
         raise DefinitionError(problem)

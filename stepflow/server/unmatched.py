@@ -8,11 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stepflow.model.suggest import suggest
 from stepflow.server.errors import Refusal
 from stepflow.server.ui.answers import refused
 from stepflow.server.ui.browser_sessions import route_path
 from stepflow.server.ui.view import BASE
-from stepflow.steps.suggest import suggest
 
 
 async def answer_unmatched(request: Request, _error: Exception) -> Response:

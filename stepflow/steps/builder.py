@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from stepflow.errors import CodecError, DefinitionError
+from stepflow.model.keywords import keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.chain import Chain
@@ -93,6 +94,9 @@ class Steps(Generic[E_contra]):
         timeout: Duration | None = None,
         transaction: Literal[True],
     ) -> Steps[E_contra]: ...
+    @keywords(
+        retry='wrap the step, .retry("payment", RetryPolicy(max_attempts=3), Steps().do("charge", charge)), or give retry= to compile()'
+    )
     def do(
         self,
         name: str,
@@ -116,6 +120,7 @@ class Steps(Generic[E_contra]):
         """
         return self._append(name, Do(fn, timeout, transaction, at_most_once))
 
+    @keywords()
     def wait_for(
         self,
         name: str,
@@ -152,6 +157,7 @@ class Steps(Generic[E_contra]):
         *,
         latch: bool = False,
     ) -> Steps[E_contra]: ...
+    @keywords()
     def wait_event(
         self,
         name: str,
@@ -203,6 +209,7 @@ class Steps(Generic[E_contra]):
         """
         return self._append(name, LoopUntil(condition, _node(inner)))
 
+    @keywords()
     def compile(
         self,
         concurrency: int | None = None,

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import frozen
 
 from stepflow.errors import UnknownState
-from stepflow.steps.suggest import suggest
+from stepflow.model.suggest import suggest
 from stepflow.steps.table import Table
 from stepflow.steps.values import Attempts, CallTransition, RetryScope
 

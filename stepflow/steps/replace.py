@@ -8,10 +8,10 @@ from typing import Any
 from attrs import evolve
 
 from stepflow.errors import DefinitionError
+from stepflow.model.suggest import suggest
 from stepflow.steps.kinds.do import Do
 from stepflow.steps.kinds.wait_event import WaitEvent
 from stepflow.steps.signature import CONDITION, STEP, THEN, TRANSACTION, read_function
-from stepflow.steps.suggest import suggest
 from stepflow.steps.table import Table
 from stepflow.steps.values import CallTransition
 

@@ -10,6 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 
 from stepflow.errors import CodecError, StepflowError
+from stepflow.model.keywords import keywords
 
 
 class Stage(ABC):
@@ -40,6 +41,7 @@ class Stage(ABC):
         return ()
 
 
+@keywords()
 class Zlib(Stage):
     """Compresses values that have more than `over` bytes."""
 
@@ -62,6 +64,7 @@ class Zlib(Stage):
         return zlib.decompress(data)
 
 
+@keywords()
 class Fernet(Stage):
     """Encrypts and signs values with AES and HMAC (`cryptography.fernet`), with the first of the keys; any of them can decrypt.
 
@@ -128,6 +131,7 @@ class Fernet(Stage):
         return hmac.new(b"stepflow.input:" + self._keys[name], digest.encode(), hashlib.sha256).hexdigest()
 
 
+@keywords()
 class Offload(Stage):
     """Keeps values that have more than `over` bytes elsewhere, under the SHA-256 (hex) of their bytes.
 

@@ -28,6 +28,7 @@ from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.threads.loop_thread import LoopThread
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
+from stepflow.model.keywords import keywords
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class _CalledFromThreads(AsyncEngine):
         self._session.heartbeat.stop()
 
 
+@keywords(url="give the store first, e.g. Engine('sqlite:///orders.db')")
 class EngineBase(FlowEngine):
     """What of Engine is no forwarding method."""
 

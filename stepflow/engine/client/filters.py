@@ -19,6 +19,7 @@ from stepflow.engine.clock import timestamp
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model.checks import checked_id, checked_labels, encodable
 from stepflow.model.family import PARENT
+from stepflow.model.keywords import keywords
 from stepflow.model.lifecycle import OPEN, Status, status_of
 from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.state import Transition
@@ -65,6 +66,7 @@ def _is_parent(_filter: Any, _attribute: Any, value: Any) -> None:
         checked_id(value)
 
 
+@keywords()
 @frozen(kw_only=True)
 class RunFilter:
     """Which runs are meant: those that meet every condition that is given; without any, all runs.

@@ -21,8 +21,8 @@ from stepflow.errors import NotFound, StepflowError
 from stepflow.model.checks import checked_size
 from stepflow.model.flow import Flow
 from stepflow.model.own_flows import OWN_FLOWS
+from stepflow.model.suggest import suggest
 from stepflow.model.topic import TOPIC
-from stepflow.steps.suggest import suggest
 
 log = logging.getLogger("stepflow")
 

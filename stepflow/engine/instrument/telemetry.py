@@ -21,6 +21,7 @@ from stepflow.engine.threads.raised import own_error
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.error_text import kind_of
+from stepflow.model.keywords import keywords
 from stepflow.model.state import DEADLINE, ERROR, TRACEPARENT, WAITING, State
 from stepflow.model.topic import TOPIC
 
@@ -35,6 +36,7 @@ RUN, RUNS, ATTEMPT_NUMBER, LAG = "stepflow.run.id", "stepflow.run.count", "stepf
 FINAL = ("completed", "failed", "cancelled")
 
 
+@keywords()
 @frozen
 class OpenTelemetry:
     """The providers that an engine uses, for `Engine(..., instrument=OpenTelemetry(...))`; one that is left out is the application's.

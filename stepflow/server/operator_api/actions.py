@@ -16,11 +16,11 @@ from stepflow.model.json_schema import json_schema
 from stepflow.model.lifecycle import Status
 from stepflow.model.limits import LONGEST_KEY, Limit
 from stepflow.model.schema_check import problem_of
+from stepflow.model.suggest import suggest
 from stepflow.server.namespaces import ServedEngine
 from stepflow.server.operator_api.filters import OwnPairs, When
 from stepflow.server.operator_api.operation import Body, EventName, Operation, OperatorCall, Text, not_reserved
 from stepflow.server.operator_api.runs import Rev
-from stepflow.steps.suggest import suggest
 
 PRINTABLE = r"^[\p{L}\p{M}\p{N}\p{P}\p{S} ]+$"  # as `str.isprintable` says
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]

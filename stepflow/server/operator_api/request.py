@@ -11,10 +11,10 @@ from typing import Any, TypeVar, cast
 import msgspec
 from starlette.requests import Request
 
+from stepflow.model.suggest import suggest
 from stepflow.server.body import body_of
 from stepflow.server.errors import Refusal
 from stepflow.server.operator_api.operation import Body, InNamespace
-from stepflow.steps.suggest import suggest
 
 Q = TypeVar("Q", bound=InNamespace)
 B = TypeVar("B", bound=Body)
