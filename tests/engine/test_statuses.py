@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Context, RetryPolicy, Status, Steps, named, workflow
+from stepflow import AsyncEngine, Context, Engine, RetryPolicy, Status, Steps, named, workflow
 from stepflow.drivers.port.commit import Commit, Dequeue
 from stepflow.engine.client.explain import command, why
 from stepflow.engine.clock import utc_text
@@ -155,7 +155,36 @@ def test_running_while_a_step_runs(store, clock, real):
     asyncio.run(go())
     (status, owned, explained), second = seen
     assert (status, owned, second) == (Status.RUNNING, True, Status.RUNNING)
-    assert "holds it" in explained
+    assert "holds it and executes x/look" in explained.splitlines()[1]
+
+
+def test_the_step_that_is_executed_is_told_with_its_attempt(engine):
+    def charge(_order: Order) -> None:
+        told.append(engine.get("one").explain().splitlines()[1].partition("holds it and ")[2])
+        if len(told) < 3:
+            raise ConnectionError("no bank")
+
+    told: list[str] = []
+    retried = Steps().do("charge", charge)
+    flow = named("x", Order).do("check", lambda: None).retry("pay", RetryPolicy(3, delay=1.0), retried).compile()
+    engine.register(flow)
+    engine.start(flow, Order(), id="one")
+    engine.run_until_idle(advance=True)
+    at = "executes x/payRetry/charge"
+    assert told == [at, f"{at}, attempt 2", f"{at}, attempt 3"]
+
+
+def test_the_step_of_a_flow_that_is_not_known_here_is_told_by_the_position_before_it(engine, store, clock):
+    def ship(_order: Order) -> None:
+        with Engine(store, clock=clock) as other:
+            told.append(other.get("one").explain().splitlines()[1].partition("holds it and ")[2])
+
+    told: list[str] = []
+    flow = named("x", Order).do("pay", lambda: None).do("ship", ship).compile()
+    engine.register(flow)
+    engine.start(flow, Order(), id="one")
+    engine.run_until_idle()
+    assert told == ["executes what follows completed:x/pay"]
 
 
 def test_failed_and_cancelled(engine):

@@ -10,7 +10,7 @@ import pytest
 from tests.postgres.server import Server
 from tests.processes import flows
 from tests.processes.checks import start_many
-from tests.processes.commands import doctor, tell_everything
+from tests.processes.commands import doctor, tell_everything, tell_of_a_death
 from tests.processes.harness import Nursery
 
 
@@ -24,6 +24,10 @@ def nursery(server: Server, tmp_path: Path) -> Iterator[Nursery]:
 
 def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) -> None:
     tell_everything(nursery)
+
+
+def test_explain_show_and_list_tell_that_the_holder_of_a_run_died(nursery: Nursery) -> None:
+    tell_of_a_death(nursery)
 
 
 def test_the_doctor_finds_what_is_missing_in_a_schema(server: Server, nursery: Nursery) -> None:

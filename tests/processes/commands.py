@@ -112,10 +112,25 @@ def tell_of_a_death(nursery: Nursery) -> None:
         engine.start(flows.gated, Count(), id="run")
     holder = hire(nursery, "holder")
     nursery.log.wait(what="begin", who="holder")
-    assert "holds it" in stepflow(nursery, "explain", "run")
+    held = f"owner {owner_of(nursery, 'run')} holds it and executes what follows start:gated"
+    assert held in stepflow(nursery, "explain", "run")
+    assert f"why       {held}\n" in stepflow(nursery, "show", "run")
+    named = stepflow(nursery, "show", "run", "--flows", MODULE)
+    assert f"executes gated/{flows.gated.resume(flows.gated.first().transition).tasks[0].step}\n" in named
+    assert "died" not in stepflow(nursery, "list")
+    died = held.partition(" holds")[0] + " held it and died"
     holder.kill()
-    taken = f"died: run `stepflow worker MODULE --store {nursery.url}` to take it over"
+    taken = f"{died}: no worker is at work; run `stepflow worker MODULE --store {nursery.url}` to take it over"
     eventually(lambda: taken in stepflow(nursery, "explain", "run"))
+    assert f"why       {taken}\n" in stepflow(nursery, "show", "run")
+    assert stepflow(nursery, "list").splitlines()[1].split("\t")[2:5] == ["running", "start:gated", died]
+    assert [one["owner_died"] for one in json.loads(stepflow(nursery, "list", "--json"))] == [True]
+
+
+def owner_of(nursery: Nursery, run_id: str) -> str:
+    """The owner that holds a run."""
+    with Engine(nursery.url) as engine:
+        return engine.get(run_id).info().owner
 
 
 def tell_of_a_block(nursery: Nursery) -> None:

@@ -19,7 +19,7 @@ def test_explain_tells_who_holds_a_run_and_what_moves_it_on(nursery: Nursery) ->
     tell_everything(nursery)
 
 
-def test_explain_tells_that_the_holder_of_a_run_died(nursery: Nursery) -> None:
+def test_explain_show_and_list_tell_that_the_holder_of_a_run_died(nursery: Nursery) -> None:
     tell_of_a_death(nursery)
 
 

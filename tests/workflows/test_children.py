@@ -56,6 +56,24 @@ def test_a_workflow_starts_children_once_and_gets_their_results_in_order(engine:
     assert engine.runs(parent="p", limit=3, status="failed")[0].id == "p/kid[3]"
 
 
+def test_a_parent_tells_why_the_child_for_which_it_waits_does_not_move(store: Driver, clock: VirtualClock) -> None:
+    @workflow("lonely")
+    def lonely(wf: Context) -> None:
+        wf.result("end", wf.start_child("kid", kid, 1))
+
+    with Engine(store, clock=clock) as engine:
+        engine.register(lonely)
+        run = engine.start(lonely, id="p")
+        engine.run_until_idle()
+        *_, child = run.explain().splitlines()
+        assert child.startswith("child 'p/kid': it is due since ")
+        assert f"; no worker has taken it: run `stepflow worker MODULE --store {store.url}`" in child
+        engine.get("p/kid").pause()
+        assert "child 'p/kid': it was paused, no worker takes it: stepflow resume 'p/kid'" in run.explain()
+        engine.get("p/kid").cancel()
+        assert "child 'p/kid'" not in run.explain()
+
+
 def test_more_children_than_are_started_together(engine: Engine) -> None:
     run = engine.start(every, 250, id="p")
     engine.run_until_idle(advance=True)

@@ -7,12 +7,12 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stepflow import AsyncContext, CodecError, Context, DefinitionError, Engine, RetryPolicy, Workflow, named, workflow
+from stepflow import AsyncContext, CodecError, Context, DefinitionError, Engine, Workflow, named, workflow
 from stepflow.drivers.port.store import Driver
 from stepflow.testing import VirtualClock
 
@@ -398,68 +398,3 @@ def test_an_input_is_refused_where_the_workflow_takes_none(engine: Engine) -> No
     with pytest.raises(CodecError, match=r"expected None, found 3; workflow .* takes no input"):
         engine.start(flow, 3)  # type: ignore[call-overload]
     assert engine.runs() == []
-
-
-def add(a: int = 0, b: int = 0) -> int:
-    return a + b
-
-
-WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "a keyword of the function": (
-        lambda wf: wf.execute("add", add, a=1),
-        "wf.execute(a=...): there is no keyword a=: for the function's own give functools.partial(fn, a=...); it takes key, fn, retry,",
-    ),
-    "a misspelt keyword": (lambda wf: wf.execute("add", add, 1, retries=None), "did you mean retry=? it takes key, fn, retry,"),
-    "another keyword": (lambda wf: wf.sleep("pause", seconds=5), "wf.sleep(seconds=...): there is no keyword seconds=: it takes key, duration"),
-    "no key": (lambda wf: wf.sleep(5), "wf.sleep() missing 1 required positional argument: 'duration': it takes key, duration"),
-    "a call that is none": (lambda wf: wf.random(), "there is no wf.random, did you mean wf.random_uuid7? there are continue_as_new,"),
-    "a call of async ones": (lambda wf: wf.gather(), "wf.gather is for async workflows: make the function async def"),
-    "a workflow as a step": (lambda wf: wf.execute("other", OTHER), "is a flow, not a function: wf.start_child(key, flow, input)"),
-    "a text as a type": (lambda wf: wf.wait_for_event("paid", "paid", "str"), "is the text 'str', not a type: give the type itself"),
-}  # fmt: skip
-
-
-@workflow("other")
-def OTHER(wf: Context) -> None:  # noqa: N802
-    """Does nothing."""
-
-
-@pytest.mark.parametrize("mistake", WRONG_CALLS)
-def test_a_call_that_python_refuses_blocks_the_run_and_names_what_there_is(engine: Engine, mistake: str) -> None:
-    call, why = WRONG_CALLS[mistake]
-
-    @workflow("w", retry=RetryPolicy(max_attempts=3))
-    def flow(wf: Context) -> None:
-        call(wf)
-
-    assert why in blocked_by(engine, flow)
-
-
-def test_the_same_of_an_async_workflow(engine: Engine) -> None:
-    @workflow("w")
-    async def flow(wf: AsyncContext) -> None:
-        await wf.execute("add", add, a=1)  # type: ignore[call-arg]
-
-    assert "w: wf.execute(a=...): there is no keyword a=: for the function's own" in blocked_by(engine, flow)
-
-
-@pytest.mark.parametrize("given", [add, lambda wf: wf.nothing])
-def test_mistakes_in_other_calls_fail_the_run_as_always(engine: Engine, given: Any) -> None:
-    @workflow("w")
-    def flow(wf: Context) -> None:
-        given(c=1) if given is add else given(add)
-
-    engine.register(flow)
-    run = engine.start(flow)
-    assert engine.run_until_idle().failed == 1
-    error = run.info().error
-    assert error is not None
-    assert error.type == ("TypeError" if given is add else "AttributeError")
-
-
-def test_a_flow_that_is_called_says_how_it_is_started() -> None:
-    for flow in (OTHER, named("chain").do("one", one).compile()):
-        with pytest.raises(
-            TypeError, match=r"is a flow, which is not called: engine\.start\(flow, input\) starts a run of it"
-        ):
-            flow(1)  # type: ignore[operator]

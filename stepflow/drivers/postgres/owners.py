@@ -22,7 +22,7 @@ from stepflow.drivers.postgres.lookup import held_by
 from stepflow.drivers.postgres.process import fate, identity
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.schema import lock_key
-from stepflow.drivers.postgres.server_clock import TIME
+from stepflow.drivers.postgres.server_clock import BOOT_AND_TIME, TIME
 from stepflow.drivers.postgres.stall_detector import StallDetector
 from stepflow.drivers.postgres.transactions import Statement, TransactionRunner, fetch_all
 from stepflow.drivers.postgres.write_changes import epochs_needed, queue_statements
@@ -34,7 +34,7 @@ APPEAR = (
 )
 # Of those that were reclaimed, on Citus.
 HOLDS = f"select distinct o.id from unnest($2::text[]) as o (id) cross join {held_by('o.id', 'x.owner').replace('(select', 'lateral (select', 1)}"
-ALL = "select id, host, pid, beat, flows from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
+ALL = "select id, host, pid, beat, flows, locks, process, boot from stepflow.owners where shard = $1 and reclaimed_at = 0 order by id"
 FREE = "select k, pg_try_advisory_xact_lock_shared(k) from unnest($1::bigint[]) as k"
 
 HELD = f"select q.id from {held_by('$2', 'x.id')}"
@@ -179,11 +179,19 @@ class PostgresOwners:
         return tuple(Peer(owner, _lock_of(free.get(owner.id), owner.id in still, fates[owner.id])) for owner in owners)
 
     def read(self, connection: Connection) -> list[Peer]:
-        """All owners; their locks are not looked at."""
+        """All owners. A lock tells that its owner died if it is free under the start of the server under which it was taken."""
         (rows,) = fetch_all(connection, (self._runner.sql(ALL), (self._shards.all[0],)))
+        owners = [Owner(restored(r[0]), restored(r[1]), r[2], r[3], tuple(json.loads(restored(r[4])))) for r in rows]
+        fates = [fate(row[6], self._process) for row in rows]
+        keys = [self._key_of(owner.id) for owner in owners]
+        asked = [key for key, row in zip(keys, rows, strict=True) if row[5]]
+        free, boot = dict[int, bool](), ""
+        if asked:
+            found, ((boot, _time),) = fetch_all(connection, (FREE, (numbers(asked),)), (BOOT_AND_TIME, ()))
+            free = dict(found)
         return [
-            Peer(Owner(restored(row[0]), restored(row[1]), row[2], row[3], tuple(json.loads(restored(row[4])))))
-            for row in rows
+            Peer(owner, _lock_of(free.get(key), row[7] == boot, end))
+            for owner, key, row, end in zip(owners, keys, rows, fates, strict=True)
         ]
 
     def leave(self) -> None:

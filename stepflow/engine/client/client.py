@@ -16,7 +16,6 @@ from stepflow.drivers.port.commit import (
     Created,
     Enqueue,
     Event,
-    Peer,
     Record,
 )
 from stepflow.drivers.port.delays import Delay, DelayQuery
@@ -25,7 +24,6 @@ from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     HistoryQuery,
     LimitUsageQuery,
-    OwnerQuery,
     PrunedQuery,
     Revision,
     RunQuery,
@@ -165,8 +163,8 @@ class Client:
         if after is not None:
             start = await self._behind(after, order, ascending)
         page = await self.finder.page(wanted, order, ascending, limit, start)
-        now, paused = self._clock.now(), await self.pauses.names()
-        return Page((info_of(one, now, paused=one.created.flow in paused) for one in page), page.next)
+        now, paused, dead = self._clock.now(), await self.pauses.names(), await self.finder.dead_owners(page)
+        return Page((info_of(one, now, paused=one.created.flow in paused, dead=dead) for one in page), page.next)
 
     async def _behind(self, run_id: str, order: Order, ascending: bool) -> PageCursor:
         if order not in ("created", "id"):
@@ -206,13 +204,6 @@ class Client:
             return ""
         (limit_usage,) = await self.reader.read(LimitUsageQuery(text, now))
         return refusal(admission(text, limit_usage, now), limit_usage)
-
-    async def owners(self, info: RunInfo) -> list[Peer]:
-        """If the run is due or held: the owners that could advance it, or do, with what the store can tell of them."""
-        if info.status not in (Status.QUEUED, Status.RUNNING):
-            return []
-        found: list[Peer] = await self.reader.read(OwnerQuery())
-        return found
 
     async def load(self, run_id: str) -> Record:
         """The record of a run; NotFound if there is none."""

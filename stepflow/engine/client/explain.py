@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from stepflow.drivers.port.commit import Owner, Peer
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.clock import moment, utc_text
-from stepflow.errors import error_line
+from stepflow.errors import UnknownState, error_line
 from stepflow.model.blocked import UNKNOWN_OUTCOME
 from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
@@ -23,6 +25,11 @@ from stepflow.model.topic import topic_awaited
 SHOWN = 5  # runs named in an explanation
 MOST_TEXTS = 20  # events, topics and children that it names
 LONGEST = 500  # characters of an error
+
+
+def reason(explanation: str) -> str:
+    """The line of an explanation that tells what the run waits for, or who holds it; empty if it has ended."""
+    return "".join(explanation.splitlines()[1:2])
 
 
 def refusal(found: Admission, limit_usage: LimitUsage) -> str:
@@ -48,10 +55,11 @@ def explain(
     hosts: Sequence[str] = (),
     left: Sequence[str] = (),
     flow_paused: bool = False,
+    of_children: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Why the run is where it is, since when, and the command that moves it on.
 
-    `hosts` are the URLs of those that serve its flow, `left` of those that did; the flow is itself `flow_paused`.
+    `of_children` are the explanations of children, by id; `hosts` are the URLs of those that serve its flow, `left` of those that did; the flow is itself `flow_paused`.
     """
     where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
     at = where and f" at {where}"  # a workflow that has ended has no position
@@ -67,7 +75,7 @@ def explain(
         if info.to not in flows and not workers and not hosts:
             lines.append(f"this process has not registered flow {info.to!r}; a worker that has will take it")
     elif info.status is Status.RUNNING:
-        lines.append(_held(info, store, owners, workers))
+        lines.append(_held(info, store, flows.get(info.to), workers))
     elif info.status is Status.SLEEPING:
         lines.append(
             f"it goes on at {due}" + (f", attempt {info.attempt} after {_short_line(info)}" if info.error else "")
@@ -83,6 +91,7 @@ def explain(
         lines.append(f"{_short_line(info)}; once the cause is fixed: {command('redrive', store, info.id)}")
     if children:
         lines.append(f"children that are open: {named(children)}")
+    lines += [f"child {child!r}: {reason(text)}" for child, text in of_children.items() if reason(text)]
     if info.paused and info.status is Status.RUNNING:
         lines.append("a pause was requested: its owner releases it when its present step is stored")
     if info.cancel_requested:
@@ -95,13 +104,36 @@ def explain(
     return "\n".join(lines)
 
 
-def _held(info: RunInfo, store: str, owners: Sequence[Peer], workers: Sequence[Owner]) -> str:
-    """Which owner holds a run; whether it died, and what takes the run over then."""
-    if not any(peer.owner.id == info.owner and peer.lock == "free" for peer in owners):
-        return f"owner {info.owner} holds it"
+def _held(info: RunInfo, store: str, flow: Flow[Any, Any] | None, workers: Sequence[Owner]) -> str:
+    """Which owner holds a run, and what it executes; if it died, what takes the run over."""
+    if not info.owner_died:
+        return f"{_holder(info)} and executes {_executed(info, flow)}" + (
+            f", attempt {info.attempt}" if info.attempt > 1 else ""
+        )
     able = [worker.id for worker in workers if info.to in worker.flows]
-    how = f"owner {able[0]} is about to" if able else f"run `stepflow worker MODULE --store {store}` to"
-    return f"owner {info.owner} held it and died: {how} take it over"
+    if able:
+        return f"{_holder(info)}: owner {able[0]} is about to take it over"
+    others = (
+        "no worker is at work" if not workers else f"none of {len(workers)} at work has registered flow {info.to!r}"
+    )
+    return f"{_holder(info)}: {others}; run `stepflow worker MODULE --store {store}` to take it over"
+
+
+def _holder(info: RunInfo) -> str:
+    return f"owner {info.owner} {'held it and died' if info.owner_died else 'holds it'}"
+
+
+def _executed(info: RunInfo, flow: Flow[Any, Any] | None) -> str:
+    """The step that a run which is held is at: its position is the one before that step, and names another one."""
+    at = next((text for text in info.position if not text.startswith("attempt:")), "")
+    if flow is not None and at:
+        with suppress(UnknownState, ValueError):
+            tasks = flow.resume(Transition(info.to, {POSITION: json.dumps(info.position)})).tasks
+            if tasks:
+                return " and ".join(f"{flow.name}/{task.step}" for task in tasks)
+    if at.startswith(("start:", "completed:")):
+        return f"what follows {at}"
+    return f"flow {info.to!r}"
 
 
 def _paused(info: RunInfo, store: str, due: str, flow_paused: bool) -> list[str]:
@@ -212,9 +244,11 @@ def _some(texts: list[str]) -> list[str]:
 
 
 def why(info: RunInfo) -> str:
-    """Why the run is blocked, its error, or what it waits for unless a worker holds it, as a short text."""
+    """Why the run is blocked, its error, that its owner died, or what it waits for unless a worker holds it, as a short text."""
     if info.status is Status.BLOCKED and info.blocked is not None:
         return str(info.blocked)
+    if info.owner_died and info.status is Status.RUNNING:
+        return _holder(info)
     if info.error is not None:
         return _line(info)
     return "" if info.status is Status.RUNNING else info.waiting_for

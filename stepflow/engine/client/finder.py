@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import Record
-from stepflow.drivers.port.queries import HistoryQuery, ListKey, Revision, RunList, RunQuery
+from stepflow.drivers.port.commit import Peer, Record
+from stepflow.drivers.port.queries import HistoryQuery, ListKey, OwnerQuery, Revision, RunList, RunQuery
 from stepflow.engine.client.filters import (
     SEEN_BYTES,
     Order,
@@ -19,11 +20,13 @@ from stepflow.engine.client.filters import (
     means_flow,
     query_of,
 )
+from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.pauses import Pauses
 from stepflow.engine.clock import Clock
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import TooLarge
 from stepflow.model.host import HOST, serves
+from stepflow.model.lifecycle import Status
 from stepflow.model.state import EMPTY
 
 SCAN = 100_000  # rows of an index that a store looks at for a page
@@ -41,6 +44,19 @@ class RunFinder:
 
     def __init__(self, reader: StoreReader, clock: Clock, pauses: Pauses) -> None:
         self._reader, self._clock, self._pauses = reader, clock, pauses
+
+    async def owners(self, info: RunInfo) -> list[Peer]:
+        """If the run is due or held: the owners that could advance it, or do, with what the store can tell of them."""
+        if info.status not in (Status.QUEUED, Status.RUNNING):
+            return []
+        found: list[Peer] = await self._reader.read(OwnerQuery())
+        return found
+
+    async def dead_owners(self, records: Sequence[Record]) -> frozenset[str]:
+        """The ids of the owners that died, as far as the store can tell; nothing is read if nobody holds any of these runs."""
+        if not any(one.row is not None and one.row.owner for one in records):
+            return frozenset()
+        return frozenset(peer.owner.id for peer in await self._reader.read(OwnerQuery()) if peer.lock == "free")
 
     async def page(
         self, wanted: RunFilter, order: Order, ascending: bool, limit: int, cursor: PageCursor | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -57,7 +57,8 @@ class RunInfo:
     of a run that waits for any of several events it is `"event:<name>, event:<name>"`, and `awaits` is the names;
     `payload_schemas` are the JSON schemas of the payloads with which it waits for them, by name, as far as their types tell;
     `due` is when a worker may take it (None: nothing is scheduled), `deadline` when its wait times out; `error` is the
-    failure that ended it or that led to its present retry; `owner` holds it now; `blocked` says why a worker released it (None: it is not blocked);
+    failure that ended it or that led to its present retry; `owner` holds it now, `owner_died` tells that its process has ended, as far as
+    the store can tell, and that another worker is to take the run over; `blocked` says why a worker released it (None: it is not blocked);
     `to` is the flow that it goes to, or went to when it ended; `attempt` is the number of the next or present try of the innermost retry around the step; attempts that died or were
     interrupted count, too. `unread` is how many events were published and not taken yet, by name, if `info()` was asked: `runs()` does not read them. `cancel_requested` tells that its holder is about to end it as cancelled. `limits` are those that a worker must respect to take it. `parent` is the id of the run that started
     this one as its child. `paused`: the run itself is to be held back, or is; with the status `paused` and this False its flow is.
@@ -96,6 +97,7 @@ class RunInfo:
     payload_schemas: Mapping[str, Any] = Factory(dict)
     annotations: Mapping[str, str] = Factory(dict)
     unreadable: str = ""
+    owner_died: bool = False
 
 
 @frozen
@@ -132,8 +134,13 @@ def error_of(transition: Transition) -> RunError | None:
     return RunError(raw["type"], raw["message"], raw["traceback"], raw.get("step", ""))
 
 
-def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: bool = False) -> RunInfo:
-    """The public view of a record; `delay` is the pending one that will move it on, if any; `paused`: its flow is paused."""
+def info_of(
+    record: Record, now: int, delay: Delay | None = None, *, paused: bool = False, dead: Collection[str] = ()
+) -> RunInfo:
+    """The public view of a record; `delay` is the pending one that will move it on, if any; `paused`: its flow is paused.
+
+    `dead` are the ids of owners that died.
+    """
     state, row, notes = record.state, record.row, record.state.transition.annotations
     due = delay.due if delay is not None else None if row is None else row.due
     deadline = notes.get(DEADLINE)
@@ -155,6 +162,7 @@ def info_of(record: Record, now: int, delay: Delay | None = None, *, paused: boo
         priority=0 if row is None else row.priority,
         error=error_of(state.transition),
         owner="" if row is None else row.owner,
+        owner_died=row is not None and row.owner in dead,
         crashes=0 if row is None else row.crashes,
         blocked=None if row is None else read(row.blocked),
         to=state.transition.to or notes.get(FLOW, ""),

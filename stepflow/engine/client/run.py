@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from attrs import evolve
@@ -22,6 +24,7 @@ from stepflow.engine.clock import Clock, uuid7
 from stepflow.errors import CodecError, RunExists
 from stepflow.model.checks import checked_limit
 from stepflow.model.codec import Codec, Unopened
+from stepflow.model.family import child_awaited
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
 from stepflow.model.state import STYLE
@@ -29,6 +32,7 @@ from stepflow.replay.dry_run import Recording
 
 E = TypeVar("E")
 log = logging.getLogger("stepflow")
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 class AsyncRun(Generic[E]):
@@ -76,7 +80,10 @@ class AsyncRun(Generic[E]):
 
     async def _info(self, record: Record) -> RunInfo:
         paused = record.created.flow in await self._client.pauses.names()
-        return info_views.info_of(record, self._clock.now(), await self._client.delay_of(record), paused=paused)
+        dead = await self._client.finder.dead_owners([record])
+        return info_views.info_of(
+            record, self._clock.now(), await self._client.delay_of(record), paused=paused, dead=dead
+        )
 
     async def _input(self, record: Record) -> Any:
         """The JSON value of the input of a workflow; None of another run, and of one that cannot be read here.
@@ -144,15 +151,25 @@ class AsyncRun(Generic[E]):
 
     async def explain(self, *, store: str | None = None) -> str:
         """Why the run does not move, since when, when it will, and the command that moves it: with the URL of this engine's store, or `store`."""
-        info = await self.info()
-        kept_back, owners = await self._client.kept_back(info), await self._client.owners(info)
+        info, url = await self.info(), store or self._store
         children = await self._client.open_children(self.id, explanation.SHOWN + 1)
-        hosts = await self._client.finder.hosts_of(info.to) if info.status is Status.QUEUED else []
+        ids = {child_awaited(self.id, name) for name in info.awaits}
+        awaited = [child for child in children[: explanation.SHOWN] if child.id in ids]
+        return await self._explained(
+            info, url, children, {child.id: await self._explained(child, url) for child in awaited}
+        )
+
+    async def _explained(
+        self, info: RunInfo, url: str, children: Sequence[RunInfo] = (), of_children: Mapping[str, str] = NO_TEXTS
+    ) -> str:
+        client = self._client
+        kept_back, owners = await client.kept_back(info), await client.finder.owners(info)
+        hosts = await client.finder.hosts_of(info.to) if info.status is Status.QUEUED else []
         queued = info.status is Status.QUEUED and not hosts
-        left = await self._client.finder.hosts_of(info.to, left=True) if queued else []
-        both = info.status is Status.PAUSED and info.paused and info.flow in await self._client.pauses.names()
+        left = await client.finder.hosts_of(info.to, left=True) if queued else []
+        both = info.status is Status.PAUSED and info.paused and info.flow in await client.pauses.names()
         return explanation.explain(
-            info, store or self._store, self._flows, kept_back, owners, children, hosts, left, flow_paused=both
+            info, url, self._flows, kept_back, owners, children, hosts, left, flow_paused=both, of_children=of_children
         )
 
     async def publish(self, name: str, payload: Any = None, *, id: str | None = None, tx: Any = None) -> None:  # noqa: A002

@@ -1,0 +1,23 @@
+"""What `show` tells of the values of a workflow."""
+
+from __future__ import annotations
+
+DOUBLE = """
+from stepflow import Context, workflow
+
+@workflow("double")
+def double(wf: Context, number: int) -> int:
+    return 2 * number
+"""
+
+
+def test_show_tells_the_input_of_a_workflow_and_then_its_result(stepflow, tmp_path):
+    (tmp_path / "numbered.py").write_text(DOUBLE)
+    stepflow("start", "numbered", "4", "--id", "twice")
+    shown = stepflow("show", "twice")
+    assert "\ninput     4\n" in shown
+    assert "exchange" not in shown
+    stepflow("worker", "numbered", "--until-idle")
+    shown = stepflow("show", "twice")
+    assert "\ninput     4\nresult    8\n" in shown
+    assert "exchange" not in shown
