@@ -8,7 +8,12 @@ from stepflow.engine.clock import SECOND, Clock, SystemClock
 
 
 class ManualClock(Clock):
-    """Real until it is moved: `leap` adds to monotonic and wall time, `jump` to the wall time only."""
+    """Real until it is moved: `leap` adds to monotonic and wall time, `jump` to the wall time only.
+
+    It does not follow the clock of a store, which stands still while this one leaps: the next heartbeat would take the leap back.
+    """
+
+    follows_store = False
 
     def __init__(self) -> None:
         self._system, self._guard = SystemClock(), threading.Lock()

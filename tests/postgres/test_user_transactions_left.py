@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ def test_the_server_ends_the_statement_of_a_process_that_died(server: Server) ->
 
 @pytest.mark.parametrize("style", ["sync", "async", "chain"])
 def test_a_function_that_hangs_is_made_again_and_does_not_wait_for_itself(
-    bank: Bank, style: str, monkeypatch: pytest.MonkeyPatch
+    bank: Bank, style: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("stepflow.engine.worker.worker.MAX_SLEEP_S", 0.05)  # it looks at the clock soon after the leap
     clock, inside, calls = ManualClock(), threading.Event(), list[int]()
@@ -136,6 +137,7 @@ def test_a_function_that_hangs_is_made_again_and_does_not_wait_for_itself(
     chain = named("w", str).do("pay", step, transaction=True, timeout=3600).compile(hung_after=60)
     flow: Any = {"sync": sync_flow, "async": async_flow, "chain": chain}[style]
     insert_now(bank, "row")
+    caplog.set_level("INFO", "stepflow")
     with Engine(bank.driver, clock=clock) as engine:
         engine.register(flow)
         with engine.worker():
@@ -144,6 +146,14 @@ def test_a_function_that_hangs_is_made_again_and_does_not_wait_for_itself(
             clock.leap(61)
             run.result(WAIT_S)
     assert bank.names() == ["row", "x2"]
+    gc.collect()
+    assert [
+        record.name for record in caplog.records if record.name == "asyncio"
+    ] == []  # a failure that nobody looked at
+    late = [record.name for record in caplog.records if getattr(record, "event", "") == "late"]
+    assert late == (
+        [] if style == "sync" else ["stepflow"]
+    )  # a plain workflow runs in its own thread, which ends by itself
 
 
 def insert_now(bank: Bank, name: str) -> None:

@@ -16,6 +16,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.lifetime import LINEAGE
@@ -194,7 +195,16 @@ async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attemp
         except CancelledError:
             if future.cancelled() or future.done():
                 raise
-            _keep_unless_interrupted(task, attempt)
+            if attempt.interrupted:
+                future.add_done_callback(partial(_given_up, attempt))
+                raise
+            keep_task(task)
+
+
+def _given_up(attempt: Attempt, future: asyncio.Future[Any]) -> None:
+    """A call that the worker no longer waits for has ended: its result is refused, its error is logged."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        run_log.late(attempt, error)
 
 
 async def _absorb(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:

@@ -1,6 +1,6 @@
 """run_log: what a worker logs of its runs, each failure, retry, block and takeover once, with the run's id in `extra`.
 
-The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`, `conflict`),
+The records belong to the logger `stepflow`. Each has the attributes `event` (`failed`, `retried`, `blocked`, `taken_over`, `paused`, `hung`, `conflict`, `late`),
 `run_id`, `flow`, `step` and `attempt`, and `trace_id` (32 hex digits) if the run belongs to a trace; failures and retries have the exception with its traceback
 as `exc_info`, unless it is an error of this library that no code of a user led to.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.errors import PauseRequested, RunPaused, error_line
-from stepflow.model.error_text import encodable, loggable, traceback_of
+from stepflow.model.error_text import encodable, kind_of, loggable, message_of, traceback_of
 from stepflow.model.outcome import is_own, user_frames
 from stepflow.model.state import trace_of
 
@@ -79,14 +79,24 @@ def hung(attempt: Attempt, limit_s: float) -> None:
     _log(logging.WARNING, "hung", attempt, text, attempt.state.id, limit_s)
 
 
-def _log(level: int, event: str, attempt: Attempt, text: str, *args: object) -> None:
+def late(attempt: Attempt, error: BaseException) -> None:
+    """A call that the worker had given up ended with an error: it tells why the call took so long."""
+    text = "run %s of flow %s: a call of %s that was given up has failed: %s"
+    line = error_line(kind_of(error), message_of(error))
+    _log(logging.INFO, "late", attempt, text, *_names(attempt), line, raised=error)
+
+
+def _log(
+    level: int, event: str, attempt: Attempt, text: str, *args: object, raised: BaseException | None = None
+) -> None:
     if not log.isEnabledFor(level):
         return
     run_id, flow, step = _names(attempt)
     extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
     if trace := trace_of(attempt.state.annotations):
         extra["trace_id"] = trace
-    raised = None if event in ("taken_over", "hung", "paused", "conflict") else attempt.failure
+    if event in ("failed", "retried", "blocked"):
+        raised = attempt.failure
     args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 
