@@ -30,7 +30,12 @@ def flows_of(target: str) -> list[Flow[Any, Any]]:
     name, colon, attribute = target.partition(":")
     if colon and not attribute:
         raise click.UsageError(f"{target!r} names nothing after the colon: give {name}, or {name}:order_flow")
-    module = _import(name, "" if colon else f"; if it is a flow, name its module, too: MODULE:{name}")
+    module = _import(
+        name,
+        ""
+        if colon
+        else f"; if it is a flow, name its module, too: MODULE:{name}, or start it by --remote if hosts serve it",
+    )
     found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if attribute:
         return [_named(module, attribute, found)]

@@ -14,14 +14,19 @@ from stepflow.cli.definitions import MODULE_HELP, flow_of
 from stepflow.cli.target import StoreTarget, with_store
 from stepflow.cli.values import duration, json_text, label, limit, timestamp
 from stepflow.engine.async_engine import AsyncEngine
+from stepflow.engine.remote.remote_flow import remote_flow
 from stepflow.errors import CodecError
 from stepflow.model.flow import Flow
 from stepflow.model.limits import Limit
 
 
-@click.command("start", help=f"Start a run of FLOW with INPUT, JSON text or - for stdin.\n\nFLOW is {MODULE_HELP}.")
+@click.command(
+    "start",
+    help=f"Start a run of FLOW with INPUT, JSON text or - for stdin.\n\nFLOW is {MODULE_HELP}; with --remote the name of a flow function that hosts serve.",
+)
 @click.argument("flow")
 @click.argument("input", type=json_text, required=False)
+@click.option("--remote", is_flag=True, help="FLOW is the name of a flow function, e.g. mail.send, that hosts serve.")
 @click.option("--id", "run_id", help="Id of the run; the same id and input again return the same run.")
 @click.option("--label", "labels", type=label, metavar="KEY=VALUE", multiple=True, help="May be given several times.")
 @click.option("--at", type=timestamp, metavar="TIME", help="Earliest time of the first step.")
@@ -50,6 +55,7 @@ def command(
     target: StoreTarget,
     flow: str,
     input: str | None,  # noqa: A002 - the name in the help
+    remote: bool,
     run_id: str | None,
     labels: tuple[tuple[str, str], ...],
     at: datetime | None,
@@ -59,7 +65,7 @@ def command(
     dedup_window: timedelta,
 ) -> None:
     """Start a run and print its id."""
-    definition = flow_of(flow)
+    definition = remote_flow(flow) if remote else flow_of(flow)
     when = None if at is None else at.isoformat()
     change = audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when)
     exchange = read_input(definition, "null" if input is None else input, change)
@@ -85,7 +91,8 @@ def command(
         return target.out.value({"id": started, "flow": definition.name})
     target.out.line(started)
     if sys.stdout.isatty():
-        target.out.line(f"to advance it: stepflow worker {flow} --store {target.shown}")
+        hosts = "--remote URL --secret-file FILE" if remote else flow
+        target.out.line(f"to advance it: stepflow worker {hosts} --store {target.shown}")
     return None
 
 

@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-from stepflow.remote.remote_flow import remote_flow as remote_flow
+from stepflow.engine.remote.remote_flow import remote_flow as remote_flow
 from stepflow.remote.remote_hosts import RemoteHosts as RemoteHosts

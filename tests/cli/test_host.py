@@ -63,3 +63,22 @@ def test_a_worker_may_call_hosts_and_advance_flows_of_its_own(stepflow, folder):
     out = stepflow("worker", "shop", "--remote", "loopback", *SECRET, "--until-idle")
     assert (stepflow.code, "order.v1, flows of loopback" in out) == (0, True)
     assert "waiting" in stepflow("show", "order-1")
+
+
+def test_a_flow_that_hosts_serve_is_started_by_its_name(stepflow, folder):
+    assert stepflow("start", "mail.send", "--remote", "--id", "mail-1", "--label", "to=ada") == "mail-1\n"
+    shown = stepflow.json("show", "mail-1")["info"]
+    assert (shown["flow"], shown["status"], shown["labels"]) == ("mail.send", "queued", {"to": "ada"})
+    stepflow("worker", "mails", "--until-idle")
+    assert stepflow.json("show", "mail-1")["info"]["status"] == "parked"
+
+
+def test_an_input_is_none_of_a_flow_that_hosts_serve(stepflow, folder):
+    stepflow("start", "mail.send", "7", "--remote")
+    assert stepflow.code == 1
+    assert "the input does not fit flow 'mail.send'" in stepflow.err
+
+
+def test_a_name_that_is_no_module_leads_to_the_option(stepflow, folder):
+    stepflow("start", "mail.send")
+    assert "MODULE:mail.send, or start it by --remote if hosts serve it" in stepflow.err

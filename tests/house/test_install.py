@@ -115,7 +115,7 @@ def test_the_import_loads_no_server_no_command_line_and_no_test_tools(bare_pytho
 IMPORTS = {
     "cli": "stepflow.cli.app, stepflow.cli.worker, stepflow.cli.show",
     "http": "stepflow.drivers.http",
-    "remote": "stepflow.remote.remote_flow, stepflow.remote.remote_hosts",
+    "remote": "stepflow.remote.remote_hosts",
     "server": "stepflow.server, stepflow.cli.serve, stepflow.cli.host, stepflow.cli.token",
 }
 
