@@ -39,6 +39,7 @@ from stepflow.engine.instrument.telemetry import OpenTelemetry, checked_instrume
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
 from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.session import GRACE_S, Session
+from stepflow.engine.with_forms import AsyncWith
 from stepflow.errors import DefinitionError
 from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow
@@ -62,7 +63,7 @@ class Idle:
 
 
 @keywords()
-class AsyncEngine(AsyncFlowEngine):
+class AsyncEngine(AsyncWith, AsyncFlowEngine):
     """A session on a store. It advances runs only inside `run_until_idle`, `run_forever` and `worker`.
 
     `store` is a URL (`memory://`, `sqlite:///orders.db`) or a driver; `concurrency` is how many runs are advanced at the
@@ -322,7 +323,7 @@ class AsyncEngine(AsyncFlowEngine):
         return AsyncBackgroundWorker(self._session)
 
 
-class AsyncBackgroundWorker:
+class AsyncBackgroundWorker(AsyncWith):
     """What `worker` returns. Not a generator, which the end of the interpreter would try to finish."""
 
     def __init__(self, session: Session) -> None:

@@ -30,11 +30,15 @@ def checked_flow(flow: Any, verb: str) -> Flow[Any, Any]:
         if len(flow.name) * 4 > NAME_BYTES and (size := len(flow.name.encode())) > NAME_BYTES:
             raise DefinitionError(f"{verb}(): the flow's name {flow.name!r:.80} has {size} bytes: at most {NAME_BYTES}")
         return flow
-    hint = (
-        "call .compile() on the chain first"
-        if hasattr(flow, "compile")
-        else "give a compiled flow or a function decorated with @flow(NAME)"
-    )
+    if hasattr(flow, "compile"):
+        hint = "call .compile() on the chain first"
+    elif isinstance(flow, list | tuple | set | dict):
+        hint = "give the flows one by one, register(*flows)" if verb == "register" else "give one flow"
+    else:
+        name = ", not its name" * isinstance(flow, str)
+        hint = (
+            f"give the flow itself{name}: a compiled chain, or a function decorated with @workflow(NAME) or @flow(NAME)"
+        )
     raise DefinitionError(f"{verb}({flow!r:.200}): not a flow; {hint}")
 
 

@@ -28,7 +28,17 @@ def keywords(**instead: str) -> Callable[[T], T]:
     return decorate
 
 
-def _told(fn: Any, instead: Mapping[str, str], *, of_class: bool = False) -> Any:
+class ToldKeywords:
+    """Base of classes whose subclasses tell of an unknown keyword of their public methods; not of those that are awaited."""
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        super().__init_subclass__(**given)
+        for name, fn in list(vars(cls).items()):
+            if inspect.isfunction(fn) and name[0] != "_" and not inspect.iscoroutinefunction(fn):
+                setattr(cls, name, _told(fn, {}, method=True))
+
+
+def _told(fn: Any, instead: Mapping[str, str], *, of_class: bool = False, method: bool = False) -> Any:
     @functools.wraps(fn)
     def call(*args: Any, **given: Any) -> Any:
         try:
@@ -38,7 +48,13 @@ def _told(fn: Any, instead: Mapping[str, str], *, of_class: bool = False) -> Any
             wrong = [] if inside else [one for one in given if f"unexpected keyword argument '{one}'" in said]
             if not wrong:  # raised inside of the function, or another mistake
                 raise
-            name = type(args[0]).__name__ if of_class else fn.__name__
+            name = (
+                type(args[0]).__name__
+                if of_class
+                else f"{type(args[0]).__name__}.{fn.__name__}"
+                if method
+                else fn.__qualname__
+            )
             text = unknown_keyword(f"{name}({wrong[0]}={given[wrong[0]]!r:.80})", wrong[0], keywords_of(fn), instead)
         raise TypeError(text)
 

@@ -23,7 +23,12 @@ from tests.engine.flows import Order, chain, note
     [
         (named("x", Order).do("a", note("a")), r"call \.compile\(\) on the chain first"),
         (Steps(Order), r"call \.compile\(\)"),
-        (note("a"), r"not a flow; give a compiled flow or a function decorated with @flow\(NAME\)"),
+        (
+            note("a"),
+            r"not a flow; give the flow itself: a compiled chain, or a function decorated with @workflow\(NAME\) or",
+        ),
+        ("order", r"not a flow; give the flow itself, not its name: a compiled chain"),
+        ([note("a")], r"not a flow; give the flows one by one, register\(\*flows\)"),
         ("x", "not a flow"),
         (None, "not a flow"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import attrs
 import pytest
 
 import stepflow
-from stepflow import Engine, RetryPolicy, Steps, flow, named, workflow
+from stepflow import AsyncEngine, Engine, RetryPolicy, Steps, flow, named, workflow
 from stepflow.model.keywords import keywords
 from stepflow.remote import RemoteHosts
 from stepflow.testing import VirtualClock
@@ -59,6 +60,38 @@ def test_a_retry_of_a_single_step_leads_to_the_group() -> None:
     text = refused(named("a").do, "charge", do_nothing, retry=RetryPolicy())
     assert '.retry("payment", RetryPolicy(max_attempts=3), Steps().do("charge", charge))' in text
     named("a").retry("payment", RetryPolicy(max_attempts=3), Steps().do("charge", do_nothing)).compile()
+
+
+def test_methods_of_a_blocking_engine_and_its_runs_tell_of_their_keywords() -> None:
+    flow = named("a").do("b", do_nothing).compile()
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        assert refused(engine.start, flow, labl=1).startswith(
+            "Engine.start(labl=1): there is no keyword labl=, did you mean label"
+        )
+        assert refused(engine.runs, state="failed").startswith(
+            "Engine.runs(state='failed'): there is no keyword state=, did you mean status=?"
+        )
+        run = engine.start(flow)
+        assert refused(run.result, time_out=3).startswith(
+            "Run.result(time_out=3): there is no keyword time_out=, did you mean timeout=?"
+        )
+
+
+def test_the_other_form_of_with_is_named() -> None:
+    async def both() -> None:
+        with pytest.raises(TypeError, match="`async with` of Engine: write `with`, or use AsyncEngine"):
+            async with Engine("memory://"):  # type: ignore[attr-defined]
+                pass
+        async with AsyncEngine("memory://") as engine:
+            with pytest.raises(TypeError, match="`with` of AsyncBackgroundWorker: write `async with`"), engine.worker():  # type: ignore[attr-defined]
+                pass
+
+    asyncio.run(both())
+    with (
+        pytest.raises(TypeError, match="`with` of AsyncEngine: write `async with`, or use Engine"),
+        AsyncEngine("memory://"),
+    ):  # type: ignore[attr-defined]
+        pass
 
 
 def test_what_is_raised_inside_and_other_mistakes_stay_as_they_are() -> None:

@@ -10,6 +10,7 @@ from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.states.api import AsyncVerbs
 from stepflow.engine.states.watch import Watch
 from stepflow.engine.threads.hidden_loop import run_inline
+from stepflow.model.keywords import ToldKeywords
 from stepflow.model.state import State
 
 E = TypeVar("E")
@@ -22,14 +23,14 @@ class ForwardCall(Protocol):
     def __call__(self, work: Coroutine[Any, Any, T], /) -> T: ...
 
 
-class VerbsBase:
+class VerbsBase(ToldKeywords):
     """Constructor of the blocking twin of AsyncVerbs."""
 
     def __init__(self, verbs: AsyncVerbs, call: ForwardCall) -> None:
         self._verbs, self._call = verbs, call
 
 
-class RunBase(Generic[E]):
+class RunBase(ToldKeywords, Generic[E]):
     """Constructor of the blocking twin of AsyncRun."""
 
     id: str

@@ -26,6 +26,7 @@ from stepflow.engine.instrument.telemetry import OpenTelemetry
 from stepflow.engine.lifetime import CLOSED, NOT_OPEN
 from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.threads.loop_thread import LoopThread
+from stepflow.engine.with_forms import BlockingWith
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.keywords import keywords
@@ -48,7 +49,7 @@ class _CalledFromThreads(AsyncEngine):
 
 
 @keywords(url="give the store first, e.g. Engine('sqlite:///orders.db')")
-class EngineBase(FlowEngine):
+class EngineBase(BlockingWith, FlowEngine):
     """What of Engine is no forwarding method."""
 
     def __init__(
@@ -191,7 +192,7 @@ class EngineBase(FlowEngine):
         return BackgroundWorker(self._engine.worker(), self._call_on_loop)
 
 
-class BackgroundWorker:
+class BackgroundWorker(BlockingWith):
     """What `worker` returns."""
 
     def __init__(self, worker: AbstractAsyncContextManager[None], call: ForwardCall) -> None:

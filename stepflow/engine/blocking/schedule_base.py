@@ -9,12 +9,13 @@ from stepflow.engine.blocking.base import ForwardCall, call_here
 from stepflow.engine.blocking.run import Run
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedule import AsyncSchedule
+from stepflow.model.keywords import ToldKeywords
 
 E = TypeVar("E")
 T = TypeVar("T")
 
 
-class ScheduleBase(Generic[E]):
+class ScheduleBase(ToldKeywords, Generic[E]):
     """Constructor of the blocking twin of AsyncSchedule."""
 
     id: str

@@ -55,7 +55,7 @@ def _check_name(name: Any, parent: Scope, scope: Scope) -> None:
 def name_problem(name: Any) -> str:
     """What is wrong with a name, empty if nothing is."""
     if not isinstance(name, str):
-        return f"name {name!r} is not a text"
+        return f"name {name!r} is not a text: give the name first, e.g. 'order.v1'"
     if not name.strip():
         return f"name {name!r} is empty: give a name such as 'order.v1'"
     if ":" in name:
