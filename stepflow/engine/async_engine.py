@@ -37,9 +37,9 @@ from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
 from stepflow.engine.health import Health
 from stepflow.engine.instrument.telemetry import OpenTelemetry, checked_instrument
 from stepflow.engine.jumps import MAX_JUMPS, Jumps
+from stepflow.engine.lifetime import AsyncWith
 from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.session import GRACE_S, Session
-from stepflow.engine.with_forms import AsyncWith
 from stepflow.errors import DefinitionError
 from stepflow.model.checks import checked_id
 from stepflow.model.flow import Flow

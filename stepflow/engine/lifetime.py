@@ -1,15 +1,18 @@
-"""Lifetime: in which process and on which event loop an engine is open, and whether it is at work or closing."""
+"""Lifetime: in which process and on which event loop an engine is open, and whether it is at work or closing; what the wrong form of `with` says."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from stepflow.errors import StepflowError
 
 NOT_OPEN = "the engine is not open: use it inside `with Engine(...) as engine:`"
+NOT_OPEN_ASYNC = (
+    "the engine is not open: use it inside `async with AsyncEngine(...) as engine:`, in a server in its lifespan"
+)
 CLOSED = "the engine is closed: open a new one"
 
 
@@ -62,7 +65,7 @@ class Lifetime:
     def check_open(self) -> None:
         """Raise StepflowError unless this process opened the engine, on this event loop if one runs, and did not close it."""
         if not self._open:
-            raise StepflowError(CLOSED if self._was_open else NOT_OPEN)
+            raise StepflowError(CLOSED if self._was_open else NOT_OPEN if self.blocking else NOT_OPEN_ASYNC)
         if self._forks != LINEAGE.forks:
             raise StepflowError("the engine was opened before fork: open one in each process")
         try:
@@ -112,3 +115,33 @@ class Lifetime:
         """Return when the work has ended, at the latest after `timeout_s`."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._at_rest.wait(), timeout_s)
+
+
+class AsyncWith:
+    """A class with `async with`, and no `with`."""
+
+    if not TYPE_CHECKING:  # a type checker refuses it
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"`with` of {_named(self)}: write `async with`, or use Engine, which blocks")
+
+        def __exit__(self, *_error: object) -> None:
+            """Never called: Python looks for it before it enters."""
+
+
+class BlockingWith:
+    """A class with `with`, and no `async with`."""
+
+    if not TYPE_CHECKING:
+
+        async def __aenter__(self) -> NoReturn:
+            raise TypeError(
+                f"`async with` of {_named(self)}: write `with`, or use AsyncEngine, whose calls are awaited"
+            )
+
+        async def __aexit__(self, *_error: object) -> None:
+            """Never called: Python looks for it before it enters."""
+
+
+def _named(self: object) -> str:
+    return type(self).__name__.lstrip("_")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeVar
 
 from stepflow.model.suggest import suggest
 
@@ -28,14 +29,24 @@ def keywords(**instead: str) -> Callable[[T], T]:
     return decorate
 
 
+NO_TIME_LIMIT = (
+    "a run has no time limit as a whole: start it as a child, and wait with wf.first_of(key, child, wf.timer(duration))"
+)
+
+
 class ToldKeywords:
-    """Base of classes whose subclasses tell of an unknown keyword of their public methods; not of those that are awaited."""
+    """Base of classes whose subclasses tell of an unknown keyword of their public methods; not of those that are awaited.
+
+    `_instead` has, by method and keyword, what to write instead.
+    """
+
+    _instead: ClassVar[Mapping[str, Mapping[str, str]]] = MappingProxyType({})
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         for name, fn in list(vars(cls).items()):
             if inspect.isfunction(fn) and name[0] != "_" and not inspect.iscoroutinefunction(fn):
-                setattr(cls, name, _told(fn, {}, method=True))
+                setattr(cls, name, _told(fn, cls._instead.get(name, {}), method=True))
 
 
 def _told(fn: Any, instead: Mapping[str, str], *, of_class: bool = False, method: bool = False) -> Any:

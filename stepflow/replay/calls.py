@@ -101,6 +101,10 @@ class ContextBase:
                 isinstance(value, bool) or not isinstance(value, int) or value < 1
             ):
                 raise self._wrong(f"map({key!r:.200}, {name}={value!r:.80}): give a whole number from 1 on")
+        try:
+            iter(items)
+        except TypeError:
+            raise self._wrong(f"map({key!r:.200}, items={items!r:.80}): give a list, or what can be iterated") from None
         return fan_out.map_items(self._journal, key, fn, items, width, (fail_after, first), awaits)
 
     def event(self, name: str, type: type[T], *, latch: bool = False) -> Way[T]:  # noqa: A002

@@ -17,7 +17,7 @@ from stepflow.replay.effects import swallowed
 from stepflow.replay.journal import GATHER, Journal, Suspended
 
 _WRONG_CALL = re.compile(
-    r"(?:Async)?Context\.(?P<name>[a-z]\w*)\(\) (?P<wrong>got an unexpected keyword argument '(?P<keyword>\w+)'|missing .*|takes .*|got .*)"
+    r"(?:Async)?Context(?:Base)?\.(?P<name>[a-z]\w*)\(\) (?P<wrong>got an unexpected keyword argument '(?P<keyword>\w+)'|missing .*|takes .*|got .*)"
 )
 SHOWN = 200  # characters of the message of what a function raised
 

@@ -18,7 +18,7 @@ from stepflow.model.definition import code_text, stored_fields
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow, FlowOptions, Move
 from stepflow.model.generators import generator_problem
-from stepflow.model.keywords import keywords
+from stepflow.model.keywords import NO_TIME_LIMIT, keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.model.state import STYLE, Transition
@@ -156,7 +156,7 @@ class WorkflowDecorator:
         return Workflow(self._name, fn, self._options, self._cancel_grace_s, self._atomic)
 
 
-@keywords()
+@keywords(timeout=NO_TIME_LIMIT, deadline=NO_TIME_LIMIT)
 def workflow(
     name: str,
     *,

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from stepflow.errors import CodecError, DefinitionError
-from stepflow.model.keywords import keywords
+from stepflow.model.keywords import NO_TIME_LIMIT, keywords
 from stepflow.model.options import read_options
 from stepflow.model.retry import RetryPolicy
 from stepflow.steps.chain import Chain
@@ -209,7 +209,7 @@ class Steps(Generic[E_contra]):
         """
         return self._append(name, LoopUntil(condition, _node(inner)))
 
-    @keywords()
+    @keywords(timeout=NO_TIME_LIMIT, deadline=NO_TIME_LIMIT)
     def compile(
         self,
         concurrency: int | None = None,

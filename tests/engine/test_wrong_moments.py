@@ -97,7 +97,7 @@ def test_an_async_engine_that_is_not_open_says_so():
     async def go() -> None:
         engine = AsyncEngine("memory://")
         flow = chain("x", "a")
-        for told in ("not open: use it inside", "engine is closed: open a new one"):
+        for told in ("not open: use it inside `async with AsyncEngine", "engine is closed: open a new one"):
             for make in (
                 lambda: engine.start(flow, Order()),
                 engine.run_until_idle,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 import attrs
 import pytest
 
 import stepflow
-from stepflow import AsyncEngine, Engine, RetryPolicy, Steps, flow, named, workflow
+from stepflow import AsyncEngine, Engine, RetryPolicy, Steps, named, workflow
+from stepflow import flow as flow_decorator
 from stepflow.model.keywords import keywords
 from stepflow.remote import RemoteHosts
 from stepflow.testing import VirtualClock
@@ -40,7 +42,9 @@ def refused(call: Any, *args: Any, **given: Any) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("made", [*CLASSES, RemoteHosts, VirtualClock, workflow, flow], ids=lambda made: made.__name__)
+@pytest.mark.parametrize(
+    "made", [*CLASSES, RemoteHosts, VirtualClock, workflow, flow_decorator], ids=lambda made: made.__name__
+)
 def test_every_public_constructor_names_its_keywords(made: Any) -> None:
     text = refused(made, nonsense=7)
     assert text.startswith(f"{made.__name__}(nonsense=7): there is no keyword nonsense=: it takes ")
@@ -71,6 +75,7 @@ def test_methods_of_a_blocking_engine_and_its_runs_tell_of_their_keywords() -> N
         assert refused(engine.runs, state="failed").startswith(
             "Engine.runs(state='failed'): there is no keyword state=, did you mean status=?"
         )
+        assert "give at=, a datetime" in refused(engine.start, flow, delay=60)
         run = engine.start(flow)
         assert refused(run.result, time_out=3).startswith(
             "Run.result(time_out=3): there is no keyword time_out=, did you mean timeout=?"
@@ -92,6 +97,14 @@ def test_the_other_form_of_with_is_named() -> None:
         AsyncEngine("memory://"),
     ):  # type: ignore[attr-defined]
         pass
+
+
+def test_a_time_limit_of_a_whole_run_leads_to_a_parent_that_waits_for_it() -> None:
+    remedy = "start it as a child, and wait with wf.first_of(key, child, wf.timer(duration))"
+    with Engine("memory://", clock=VirtualClock()) as engine:
+        flow = named("a").do("b", do_nothing).compile()
+        for call in (named("a").do("b", do_nothing).compile, workflow, flow_decorator, partial(engine.start, flow)):
+            assert remedy in refused(call, timeout=60)
 
 
 def test_what_is_raised_inside_and_other_mistakes_stay_as_they_are() -> None:

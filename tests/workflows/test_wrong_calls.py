@@ -39,6 +39,8 @@ WRONG_CALLS: dict[str, tuple[Callable[[Any], object], str]] = {
     "no key": (lambda wf: wf.sleep(5), "wf.sleep() missing 1 required positional argument: 'duration': it takes key, duration"),
     "a call that is none": (lambda wf: wf.random(), "there is no wf.random, did you mean wf.random_uuid7? there are continue_as_new,"),
     "a call of async ones": (lambda wf: wf.gather(), "wf.gather is for async workflows: make the function async def"),
+    "no input": (lambda wf: wf.continue_as_new(), "wf.continue_as_new() missing 1 required positional argument: 'input'"),
+    "nothing to iterate": (lambda wf: wf.map("all", add, 5), "wf.map('all', items=5): give a list, or what can be iterated"),
     "a workflow as a step": (lambda wf: wf.execute("other", OTHER), "is a flow, not a function: wf.start_child(key, flow, input)"),
     "a text as a type": (lambda wf: wf.wait_for_event("paid", "paid", "str"), "is the text 'str', not a type: give the type itself"),
 }  # fmt: skip

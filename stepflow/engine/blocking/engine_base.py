@@ -23,10 +23,9 @@ from stepflow.engine.checks import DEFAULT_KEEP
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.clock import Clock
 from stepflow.engine.instrument.telemetry import OpenTelemetry
-from stepflow.engine.lifetime import CLOSED, NOT_OPEN
+from stepflow.engine.lifetime import CLOSED, NOT_OPEN, BlockingWith
 from stepflow.engine.remote.caller import FlowCaller
 from stepflow.engine.threads.loop_thread import LoopThread
-from stepflow.engine.with_forms import BlockingWith
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.keywords import keywords

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from stepflow.engine.blocking.base import ForwardCall, call_here
@@ -11,6 +12,7 @@ from stepflow.engine.blocking.states import BlockingVerbs
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.flow_engine import AsyncFlowEngine
 from stepflow.errors import RunExists
+from stepflow.model.keywords import NO_TIME_LIMIT
 
 E = TypeVar("E")
 T = TypeVar("T")
@@ -20,6 +22,16 @@ class FlowEngineBase(BlockingVerbs):
     """What of FlowEngine is no forwarding method."""
 
     _verbs: AsyncFlowEngine
+    _instead = MappingProxyType(
+        {
+            "start": {
+                "timeout": NO_TIME_LIMIT,
+                "deadline": NO_TIME_LIMIT,
+                "delay": "give at=, a datetime such as datetime.now(UTC) + timedelta(hours=1)",
+                "run_id": "give id=",
+            }
+        }
+    )
 
     def __init__(self, verbs: AsyncFlowEngine, call: ForwardCall) -> None:
         super().__init__(verbs, self._forwarded)
