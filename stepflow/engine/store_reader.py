@@ -19,7 +19,7 @@ FEW = 8  # runs of one task that are loaded together with those of others
 
 
 class StoreReader:
-    """The reading methods of a store, each in a thread; at once under virtual time, and in a call that may not wait.
+    """The reading methods of a store, each in a thread; at once where the calling thread may block, and under virtual time.
 
     StepflowError if the engine is not open.
     """
@@ -74,4 +74,6 @@ class StoreReader:
     async def call(self, fn: Callable[..., T], *args: Any) -> T:
         """The result of a function that reads the store several times."""
         self._lifetime.check_open()
-        return fn(*args) if self._clock.virtual or runs_inline() else await self._pool.submit(fn, *args)
+        if self._clock.virtual or runs_inline() or self._pool.caller_may_block:
+            return fn(*args)
+        return await self._pool.submit(fn, *args)

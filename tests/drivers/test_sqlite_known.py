@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Pause, Release
-from stepflow.drivers.sqlite import SqliteDriver, database
+from stepflow.drivers.sqlite import SqliteDriver
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.session import SqliteStore
 from stepflow.errors import LostClaim, OutcomeUnknown, StoreError
 from stepflow.testing.conformance.kit import (
@@ -171,7 +172,7 @@ def test_a_batch_with_a_posted_one_before_it(path, store):
 
 def test_a_post_that_arrives_while_posts_are_applied_is_applied(path, store, monkeypatch):
     held, rev = begun(store, "a")
-    begins, turn = database._begins, count(1)
+    begins, turn = SqliteDatabase.begin, count(1)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
 
         def post(run_id: str) -> None:
@@ -179,13 +180,13 @@ def test_a_post_that_arrives_while_posts_are_applied_is_applied(path, store, mon
             store.post(program, creation(run_id))
             program.execute("COMMIT")
 
-        def begin(writer: sqlite3.Connection) -> bool:
+        def begin(database: SqliteDatabase, writer: sqlite3.Connection) -> bool:
             if next(turn) == 2:
                 post("second")  # in the moment between the two transactions
-            return begins(writer)
+            return begins(database, writer)
 
         post("first")
-        monkeypatch.setattr(database, "_begins", begin)
+        monkeypatch.setattr(SqliteDatabase, "begin", begin)
         assert set(claim(store)) == {"first", "second"}
     make(store, step(held, rev))
 

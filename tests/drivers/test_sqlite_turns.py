@@ -14,7 +14,8 @@ import pytest
 
 from stepflow.drivers.port.commit import Committed, Owner
 from stepflow.drivers.port.store import Store
-from stepflow.drivers.sqlite import SqliteDriver, database, locks
+from stepflow.drivers.sqlite import SqliteDriver, locks
+from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.errors import RevMismatch
 from stepflow.testing.conformance.kit import FLOWS, NOW, as_member, begun, creation, make, record, step
 
@@ -99,15 +100,15 @@ def test_a_non_waiting_commit_that_restarts_does_not_wait_then_either(two, path,
     one, _other = two
     held, rev = begun(one, "a")
     stale = as_member(step(held, rev + 1))  # what cannot be applied together with others is tried alone
-    begins, turn = database._begins, count(1)
+    begins, turn = SqliteDatabase.begin, count(1)
     with closing(sqlite3.connect(path, isolation_level=None)) as program:
 
-        def begin(writer: sqlite3.Connection) -> bool:
+        def begin(database: SqliteDatabase, writer: sqlite3.Connection) -> bool:
             if next(turn) == 2:
                 program.execute("BEGIN IMMEDIATE")  # in the moment between the two transactions
-            return begins(writer)
+            return begins(database, writer)
 
-        monkeypatch.setattr(database, "_begins", begin)
+        monkeypatch.setattr(SqliteDatabase, "begin", begin)
         assert one.commit_if_free([stale], NOW) is None
         program.execute("ROLLBACK")
     assert isinstance(one.commit([stale], NOW)[0], RevMismatch)

@@ -63,6 +63,8 @@ def _text(template: str, width: int, rows: int) -> str:
 
 def many(connection: sqlite3.Connection, template: str, width: int, values: Sequence[object], *head: object) -> int:
     """Run a statement over rows of `width` values each after the values `head`; how many rows it changed itself."""
+    if len(values) == width:
+        return connection.execute(_text(template, width, 1), (*head, *values)).rowcount
     done, changed, left = 0, 0, len(values) // width
     while left:
         rows = min(MOST, 1 << (left.bit_length() - 1))

@@ -139,7 +139,7 @@ class SqliteClaims:
         if skip:
             found = [one for one in found if one[ID] not in skip]
         limited = any(one[LIMITS] for one in found)
-        if len(self.flows) == 1 and not limited:
+        if not limited and (len(self.flows) == 1 or len(found) == 1):
             found.sort()
             return self._take(found[:limit])
         candidates = [_candidate(one) for one in found]

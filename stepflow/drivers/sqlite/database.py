@@ -89,23 +89,20 @@ class SqliteDatabase:
         self.waited = 0  # microseconds, for the right to write the present transaction
         self.generation = 0  # changes when another session has written, or a transaction of this one was rolled back
         self._version = 0
-        self._identity: FileIdentity | None = None
         with translated(path):
             if not read_only:
                 create_file(path)
-            self._writer: sqlite3.Connection = self.connect()
+            self._writer: sqlite3.Connection = connect(path, lock_timeout_s, read_only=read_only)
             self._identity = FileIdentity(path)
         self._writer_lock: WriterLock | None = None
 
     def connect(self, factory: type[C] = OURS) -> C:  # type: ignore[assignment]
         """One more connection to the file, for the caller to close."""
-        first = self._identity is None
-        return connect(self.path, self._lock_timeout_s, read_only=self.read_only, create=first, factory=factory)
+        return connect(self.path, self._lock_timeout_s, read_only=self.read_only, create=False, factory=factory)
 
     def check_identity(self) -> None:
         """Raise StoreReplaced if the path does not lead to the file that this session opened."""
-        if self._identity is not None:
-            self._identity.check()
+        self._identity.check()
 
     def use_wal(self) -> None:
         """Switch the file to WAL and create the lock files. Raises StoreError if that is impossible."""
@@ -175,7 +172,7 @@ class SqliteDatabase:
         """Commit; or roll back, and raise what the `error` of the block means."""
         try:
             if error is None:
-                self._commit(self._writer)
+                self.commit(self._writer)
                 return
             self.generation += 1
             roll_back(self._writer)
@@ -212,11 +209,16 @@ class SqliteDatabase:
 
     def begin(self, writer: sqlite3.Connection) -> bool:
         """Begin a write transaction; False if it waited for another program: these do not take turns and may be writing."""
-        if _begins(writer):
+        try:
+            writer.execute(BEGIN)
+        except sqlite3.OperationalError as error:
+            if not _is_busy(error):
+                raise
+        else:
             return True
         if not self._waits:
             raise WouldBlock
-        if not self._wait(lambda: _begins(writer)):
+        if not self._wait(lambda: _is_free(writer, BEGIN)):
             writer.execute(BEGIN)
         return False
 
@@ -244,21 +246,15 @@ class SqliteDatabase:
             raise StoreError(f"{self.path}: this session is closed; open the engine again")
         if self._writer_lock is None:
             raise ReadOnly(f"{self.path} was opened with ?mode=ro: leave that out to write")
-        self.check_identity()
+        self._identity.check()
         return self._writer_lock
-
-    def _commit(self, writer: sqlite3.Connection) -> None:
-        try:
-            self.commit(writer)
-        except StoreError:
-            self.generation += 1
-            raise
 
     def commit(self, writer: sqlite3.Connection) -> None:
         """Commit; raises OutcomeUnknown or another StoreError, after a rollback."""
         try:
             writer.commit()  # acquires the interpreter lock once; executing COMMIT does so three times
         except sqlite3.Error as error:
+            self.generation += 1
             roll_back(writer)
             if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_IOERR:
                 raise OutcomeUnknown(
@@ -349,8 +345,9 @@ def roll_back(writer: sqlite3.Connection) -> None:
             writer.execute("ROLLBACK")
 
 
-def _begins(writer: sqlite3.Connection) -> bool:
-    return _is_free(writer, BEGIN)
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether another connection has the lock that a statement needs."""
+    return (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
 
 
 def _is_free(writer: sqlite3.Connection, statement: str) -> bool:
@@ -358,7 +355,7 @@ def _is_free(writer: sqlite3.Connection, statement: str) -> bool:
     try:
         writer.execute(statement)
     except sqlite3.OperationalError as error:
-        if (error.sqlite_errorcode & 0xFF) != sqlite3.SQLITE_BUSY:
+        if not _is_busy(error):
             raise
         return False
     return True

@@ -8,7 +8,6 @@ What follows the last commit in the log is nothing to SQLite unless its checksum
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
 CHUNK = 256 * 1024  # bytes; the length of a log whose end was filled up with zeros is a multiple of it
@@ -27,7 +26,7 @@ class LogSpace:
         If the file was replaced after it was checked, this is the log of another one, whose writers do not wait for that lock: an
         append writes over nothing, wherever the end is by then. A disk that has no room for them keeps no commit back.
         """
-        with suppress(OSError):
+        try:
             size = os.stat(self._path).st_size  # noqa: PTH116 - faster, and called for every transaction
             if size % CHUNK and size < LIMIT:
                 fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -35,3 +34,5 @@ class LogSpace:
                     os.write(fd, bytes(CHUNK - size % CHUNK))
                 finally:
                     os.close(fd)
+        except OSError:  # there is no log yet, or no room
+            return

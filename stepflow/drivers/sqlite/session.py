@@ -127,25 +127,25 @@ class SqliteStore(Store):
 
     def _together(self, writer: sqlite3.Connection, batch: Sequence[Member], now: int) -> list[CommitResult] | None:
         """Apply the members of the usual shapes in a few statements; None when one of them may not be applied."""
-        if len(batch) == 1 and type(only := batch[0]) is Commit and is_creation(only):
-            epoch = ReadyRows(writer, self._shard, now).epochs() - 1
-            fast.creations(writer, self._shard, [only], now, self._known.rev, epoch)
-            self._known.rev += 1
-            return [Committed((self._known.rev,), committed_at=now)]
-        if (
-            len(batch) == 1
-            and type(step := batch[0]) is Step
-            and (place := self._known.places.get(step.id)) is not None
-        ):
-            rev = self._known.rev + 1
-            done = write_only_step(writer, self._shard, step, place, rev, now)
-            if done:
-                self._known.rev = rev
-                if step.part is not None:
-                    del self._known.places[step.id]
-            if done is not None:
-                return [(rev, now)] if done else None
-        known, epochs = self._known, ReadyRows(writer, self._shard, now).epochs
+        known = self._known
+        if len(batch) == 1:
+            only, rev = batch[0], known.rev + 1
+            if type(only) is Step:
+                place = known.places.get(only.id)
+                done = None if place is None else write_only_step(writer, self._shard, only, place, rev, now)
+                if done:
+                    known.rev = rev
+                    if only.part is not None:
+                        del known.places[only.id]
+                    return [(rev, now)]
+                if done is not None:
+                    return None
+            elif is_creation(only):
+                epoch = ReadyRows(writer, self._shard, now).epochs() - 1
+                fast.creations(writer, self._shard, [whole(only)], now, rev - 1, epoch)
+                known.rev = rev
+                return [Committed((rev,), committed_at=now)]
+        epochs = ReadyRows(writer, self._shard, now).epochs
         steps = self._steps(writer, batch, now)
         first, others = known.rev + 1, steps.others
         only_rows = len(steps.appended) == len(batch)

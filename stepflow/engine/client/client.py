@@ -339,26 +339,29 @@ class Client:
     async def result(self, run_id: str, codec: Codec[T], timeout: timedelta | float | None) -> T:  # noqa: ASYNC109
         """Wait for the end; the exchange with which the run completed. Raises ResultTimeout, RunFailed, RunCancelled."""
         limit_s = checked_timeout(timeout)
-        waiter = self._waiters.add(run_id)
-        try:
-            await self._waiters.look(waiter)
-            if waiter.ended.done():
-                record = waiter.ended.result()
-            else:
-                with self._notifier.step_waits(step) if (step := current_run()) else nullcontext():
-                    record = await asyncio.wait_for(waiter.ended, limit_s)
-        except ResultTimeout:
-            raise
-        except TimeoutError:
-            raise too_late(run_id, f"within {limit_s:g} s") from None
-        finally:
-            self._waiters.remove(waiter)
+        record = await self._waiters.ended(run_id) or await self._end(run_id, limit_s)
         transition = record.state.transition
         if transition.status == "failed":
             raise outcomes.failure(run_id, transition)
         if transition.status == "cancelled":
             raise RunCancelled(f"run {run_id!r} was cancelled")
         return codec.decode(record.exchange)
+
+    async def _end(self, run_id: str, limit_s: float | None) -> Record:
+        """The record of a run once it has ended."""
+        waiter = self._waiters.add(run_id)
+        try:
+            await self._waiters.look(waiter)
+            if waiter.ended.done():
+                return waiter.ended.result()
+            with self._notifier.step_waits(step) if (step := current_run()) else nullcontext():
+                return await asyncio.wait_for(waiter.ended, limit_s)
+        except ResultTimeout:
+            raise
+        except TimeoutError:
+            raise too_late(run_id, f"within {limit_s:g} s") from None
+        finally:
+            self._waiters.remove(waiter)
 
 
 def planned_event(run_id: str, name: str, payload: Any, event_id: str, now: int) -> Event:

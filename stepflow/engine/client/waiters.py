@@ -77,14 +77,22 @@ class RunWaiters:
         self._unadvanced.add(waiter)
         return waiter
 
+    async def ended(self, run_id: str) -> Record | None:
+        """The record of a run that has ended, as most have whose result is asked for after the work, if no other task is ready to ask.
+
+        Raises NotFound.
+        """
+        if self._clock.virtual or not self._reader.alone:
+            return None
+        (record,) = await self._reader.load([run_id])
+        if record is None:
+            raise not_found(run_id)
+        return record if record.state.transition.status else None
+
     async def look(self, waiter: RunWaiter) -> None:
-        """Look at its run for the first time, together with those of the tasks that are ready now; at once if there are none."""
+        """Look at its run for the first time, together with those of the tasks that are ready now."""
         if self._clock.virtual:
             await self._turn()
-        elif self._reader.alone:
-            await self._turn()
-            if not waiter.ended.done():  # it may have ended before the news of other processes were heard
-                self._listen(waiter)
         else:
             self._listen(waiter)
         await waiter.seen

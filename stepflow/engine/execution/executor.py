@@ -292,7 +292,7 @@ class ThreadedAttempt(PostedCommit):
                 self._work_of_caller()
                 return
             self._thread = self._pool
-            self._next_commit()
+            self.renew(self._next_commit())
             self._committer.post(self)
         except StopIteration as stop:
             self._pool.answer(self._future, stop.value)
@@ -303,23 +303,26 @@ class ThreadedAttempt(PostedCommit):
         """The caller of a blocking engine commits, too, and goes on while it has nothing else to do."""
         self._thread = IN_OTHER_THREAD
         while True:
-            self._next_commit()
-            done = self._committer.commit_now(self.write)
-            if done is PENDING:
-                self._send()
-                return
-            if self._tries_again(done):
-                return
+            commit = self._next_commit()
+            done = self._committer.commit_now(commit)
+            if type(done) is not tuple:
+                self.renew(commit)
+                if done is PENDING:
+                    self._send()
+                    return
+                if self._tries_again(done):
+                    return
             self._value = done
             if not self._pool.caller_goes_on():
                 self._push(self._work)
                 return
 
-    def _next_commit(self) -> None:
-        """Go on to the next commit, which is `write` then. StopIteration: the attempt has ended."""
-        self.renew(self._context.run(self._go, self._value))
+    def _next_commit(self) -> Member:
+        """Go on to the next commit. StopIteration: the attempt has ended."""
+        commit = self._context.run(self._go, self._value)
         if LINEAGE.forks != self._forks:
             end_if_forked(self._forks)
+        return commit
 
     def _send(self) -> None:
         self._committer.submit_threadsafe(self.write, self.on_done)

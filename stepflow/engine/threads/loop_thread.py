@@ -148,7 +148,8 @@ class LoopThread:
 
     def goes_on(self) -> bool:
         """Whether the calling thread, which makes a step that it was offered, makes the next one of the same run at once."""
-        if not self.may_block or self._work or self._signals.came or _clock.monotonic() > self._until:
+        busy = self._steps is not None and self._steps.busy
+        if busy or self._threaded or self._work or self._signals.came or _clock.monotonic() > self._until:
             return False
         self._turns += 1
         return True

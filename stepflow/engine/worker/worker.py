@@ -232,10 +232,10 @@ class Worker:
         if self._unreleased and self._error is None:
             await self._committer.call(self._unreleased.release_all)
             self._next_due = 0
-        if not self._free() and self._clock.monotonic() - self._looked > FULL_LOOK_S:
+        if not (free := self._free()) and self._clock.monotonic() - self._looked > FULL_LOOK_S:
             await self._look_ahead()
             self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic())
-        if self._error is not None or self._clock.now() < self._next_due or not self._free():
+        if not free or self._error is not None or self._clock.now() < self._next_due:
             return False
         if self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic()):
             if self._held:
@@ -245,7 +245,7 @@ class Worker:
                 return True
         self._next_due, more, taken = NEVER, False, 0
         users = self._lent.users(self._held)
-        for flows, limit in quota(self._turns.order(self._flows, users), users, self._free()):
+        for flows, limit in quota(self._turns.order(self._flows, users), users, free):
             if (room := min(limit, self._free())) > 0:
                 taken += (claimed := await self._claim(flows, room, suspects=False))
                 more = claimed == room or more
