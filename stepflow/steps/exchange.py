@@ -11,9 +11,7 @@ from typing import Any
 from stepflow.errors import CodecError, DefinitionError
 from stepflow.model.scalars import short_repr
 from stepflow.steps.kinds.base import Placed
-from stepflow.steps.signature import plain_count
 from stepflow.steps.table import Table
-from stepflow.steps.values import CallTransition, RetryScope
 
 _NO_TYPE = (Any, object, None, type(None))
 _FORMS = ("typing", "types", "typing_extensions")  # modules whose objects are types, e.g. dict[str, int]
@@ -51,15 +49,14 @@ def exchange_type(table: Table, declared: Any) -> Any:
 
 def _functions(table: Table) -> Iterator[Any]:
     """The functions that take the exchange, and have annotations as far as that is known."""
-    groups: dict[RetryScope, None] = {}
-    for item in table.items:
-        if isinstance(item, Placed):
-            if item.fn.__annotations__ and plain_count(item.fn, 1):
-                yield item.fn
-        elif isinstance(item, CallTransition) and item.fn.wants_exchange:
-            yield item.fn.raw
-        if item.retry_scope is not None and item.retry_scope not in groups:
-            groups.update(dict.fromkeys(item.retry_scope.outwards()))
+    for step in table.steps:
+        if isinstance(step, Placed):
+            if step.wants_exchange and step.fn.__annotations__:
+                yield step.fn
+        elif step.fn.wants_exchange:
+            yield step.fn.raw
+    inner = dict.fromkeys(item.retry_scope for item in table.items)
+    groups = dict.fromkeys(group for scope in inner if scope is not None for group in scope.outwards())
     yield from (group.handler.raw for group in groups if group.handler is not None and group.handler.wants_exchange)
 
 

@@ -25,9 +25,8 @@ from stepflow.steps.machine import Machine
 from stepflow.steps.plan import ChainPlan
 from stepflow.steps.position import read_position
 from stepflow.steps.replace import replaced
-from stepflow.steps.signature import is_async
-from stepflow.steps.table import Item, Table
-from stepflow.steps.values import CallTransition, StaticTransition, awaits_handlers
+from stepflow.steps.table import Table
+from stepflow.steps.values import CallTransition, StaticTransition
 
 E = TypeVar("E")
 _REMEDY = "change the type, or map the stored form to it in compile(upgrade=...)"
@@ -48,7 +47,7 @@ class StepFlow(Flow[E, E]):
         self._machine = Machine(table)
         self._called = self._machine.called
         self._finished = [table.completed]
-        made = [item for item in table.items if isinstance(item, CallTransition)]  # the others have nothing of that
+        made = [step for step in table.steps if isinstance(step, CallTransition)]  # the others have nothing of that
         self.transacted = tuple((row.scope, row.fn.is_async) for row in made if row.transacted)
         self.events = frozenset(row.event for row in made if row.event)
         self._waits = [row for row in made if row.event]
@@ -61,7 +60,7 @@ class StepFlow(Flow[E, E]):
     @cached_property
     def inline(self) -> bool:  # type: ignore[override]
         """Whether no step awaits, has a time limit or gets a connection."""
-        return not any(map(_needs_more, self._table.items))
+        return not any(map(_needs_more, self._table.steps))
 
     @overload
     def apply(self: StepFlow[None], state: list[str] | None) -> list[str]: ...
@@ -216,8 +215,6 @@ class StepFlow(Flow[E, E]):
         return problem
 
 
-def _needs_more(item: Item) -> bool:
+def _needs_more(step: CallTransition | Placed) -> bool:
     """Whether a step awaits, has a time limit or gets a connection."""
-    if isinstance(item, Placed):
-        return is_async(item.fn) or awaits_handlers(item.retry_scope)
-    return isinstance(item, CallTransition) and (item.awaits or item.limit_s is not None or item.transacted)
+    return step.awaits or (isinstance(step, CallTransition) and (step.limit_s is not None or step.transacted))

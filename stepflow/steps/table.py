@@ -41,6 +41,7 @@ def _expand(root: Node, scope: Scope) -> Iterator[Item]:
 class Table:
     """`items` in order of definition: the transitions, as far as they are made, and the steps whose transitions are not.
 
+    `steps` are those that call a function, made or not, as they were when the table was made.
     Raises DefinitionError if two transitions share a source, one has no successor, or static transitions form a cycle.
     """
 
@@ -53,14 +54,15 @@ class Table:
             shared = [source for source, number in Counter(item.source for item in every).items() if number > 1]
             raise DefinitionError([f"{name}: duplicate transition source {source}" for source in shared])
         self.done = Target(self.completed, "completed")
+        self.steps: list[CallTransition | Placed] = [item for item in every if not isinstance(item, StaticTransition)]
         # The source of the row that is due at each known position; empty at the end.
-        self._due = {item.source: item.source for item in every if not isinstance(item, StaticTransition)}
-        self._due[self.completed] = ""
+        due_at = self._due = {item.source: item.source for item in self.steps}
+        due_at[self.completed] = ""
         for item in reversed(every):  # most lead to the item behind them
-            if isinstance(item, StaticTransition) and (due := self._due.get(item.target)) is not None:
-                self._due[item.source] = due
-        for source in self._items:
-            if source not in self._due:
+            if isinstance(item, StaticTransition) and (due := due_at.get(item.target)) is not None:
+                due_at[item.source] = due
+        for source in self._items if len(due_at) <= len(self._items) else ():  # else all are there, and the end
+            if source not in due_at:
                 self._resolve(source)
 
     def _resolve(self, position: str) -> None:

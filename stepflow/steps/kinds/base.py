@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from datetime import timedelta
+from inspect import CO_COROUTINE
 from types import FunctionType
 from typing import Any
 
@@ -13,7 +14,7 @@ from attrs import evolve
 from stepflow.model.durations import seconds
 from stepflow.steps.quick import frozen
 from stepflow.steps.signature import Signature, read_function
-from stepflow.steps.values import CallTransition, Fn, Kind, RetryScope, StaticTransition
+from stepflow.steps.values import CallTransition, Fn, Kind, RetryScope, StaticTransition, awaits_handlers
 
 
 @frozen(eq=False)
@@ -83,6 +84,10 @@ class Node(Kind, ABC):
     def expand(self, at: Scope) -> Iterator[CallTransition | Placed | StaticTransition | Expand]:
         """The transitions of this node in that scope, in order; mistakes are recorded in the scope."""
 
+    def place(self, at: Scope) -> CallTransition | Placed | Expand:
+        """What stands for this node in that scope, among the transitions of a sequence."""
+        return Expand(self, at)
+
 
 class Leaf(Node):
     """A kind of step without children: one transition that calls a function."""
@@ -101,21 +106,22 @@ class Leaf(Node):
 
 @frozen(eq=False)
 class Placed:
-    """A step that only calls the plain function `fn`: a chain has a thousand of them, of which a process may call two."""
+    """A step that only calls the plain function `fn`: a chain has a thousand of them, of which a process may call two.
+
+    `source` and `retry_scope` are those of its row; `wants_exchange` tells whether the function takes the exchange.
+    """
 
     leaf: Leaf
     scope: Scope
     fn: FunctionType
+    wants_exchange: bool
+    source: str
+    retry_scope: RetryScope | None
 
     @property
-    def source(self) -> str:
+    def awaits(self) -> bool:
         """As of its row."""
-        return self.scope.start
-
-    @property
-    def retry_scope(self) -> RetryScope | None:
-        """As of its row."""
-        return self.scope.retry_scope
+        return bool(self.fn.__code__.co_flags & CO_COROUTINE) or awaits_handlers(self.retry_scope)
 
     def row(self) -> CallTransition:
         """Its transition."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import FunctionType
 from typing import Any
 
 from stepflow.steps.kinds.base import Leaf, Placed, Scope
@@ -29,9 +28,10 @@ class Do(Leaf):
     at_most_once: bool = False
 
     def place(self, at: Scope) -> CallTransition | Placed:
-        usual = self.timeout is None and self.transaction is False and self.at_most_once is False
-        if usual and type(self.fn) is FunctionType and plain_count(self.fn, 1) in (0, 1):
-            return Placed(self, at, self.fn)
+        if self.timeout is None and self.transaction is False and self.at_most_once is False:
+            count = plain_count(self.fn, 1)
+            if count == 0 or count == 1:
+                return Placed(self, at, self.fn, count == 1, at.start, at.retry_scope)
         return self.row(at)
 
     def row(self, at: Scope) -> CallTransition:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from stepflow.steps.kinds.base import Expand, Leaf, Node, Placed, Scope
+from stepflow.steps.kinds.base import Expand, Node, Placed, Scope
 from stepflow.steps.quick import frozen
 from stepflow.steps.values import CallTransition, StaticTransition
 
@@ -30,7 +30,7 @@ class Sequence(Node):
 
     def expand(self, at: Scope) -> Iterator[CallTransition | Placed | StaticTransition | Expand]:
         seen: set[str] = set()
-        source = at.start
+        source, group = at.start, at.retry_scope
         for child in self.children:
             name, node = child.name, child.node
             inner = at.child(f"{name}{node.suffix}")
@@ -39,10 +39,10 @@ class Sequence(Node):
             if inner.path in seen:
                 inner.problem(f"this name is used twice: {_RENAME}")
             seen.add(inner.path)
-            yield at.static(source, inner.start)
-            yield node.place(inner) if isinstance(node, Leaf) else Expand(node, inner)
+            yield StaticTransition(source, inner.start, group)
+            yield node.place(inner)
             source = inner.completed
-        yield at.static(source, at.completed)
+        yield StaticTransition(source, at.completed, group)
 
 
 def _check_name(name: Any, parent: Scope, scope: Scope) -> None:
