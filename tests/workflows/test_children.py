@@ -19,6 +19,7 @@ from stepflow import (
     workflow,
 )
 from stepflow.drivers.port.store import Driver
+from stepflow.engine.client.explain import why
 from stepflow.model.family import PARENT
 from stepflow.testing import VirtualClock
 from tests.workflows.family import (
@@ -65,6 +66,8 @@ def test_a_parent_tells_why_the_child_for_which_it_waits_does_not_move(store: Dr
         engine.register(lonely)
         run = engine.start(lonely, id="p")
         engine.run_until_idle()
+        assert why(run.info()) == "child p/kid"
+        assert "waits for child p/kid" in [entry.text for entry in run.timeline()]
         *_, child = run.explain().splitlines()
         assert child.startswith("child 'p/kid': it is due since ")
         assert f"; no worker has taken it: run `stepflow worker MODULE --store {store.url}`" in child

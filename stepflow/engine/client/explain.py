@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from stepflow.drivers.port.commit import Owner, Peer
-from stepflow.engine.client.info import RunInfo
+from stepflow.engine.client.info import RunInfo, awaited
 from stepflow.engine.clock import moment, utc_text
 from stepflow.errors import UnknownState, error_line
 from stepflow.model.blocked import UNKNOWN_OUTCOME
@@ -251,7 +251,10 @@ def why(info: RunInfo) -> str:
         return _holder(info)
     if info.error is not None:
         return _line(info)
-    return "" if info.status is Status.RUNNING else info.waiting_for
+    if info.status is Status.RUNNING or not info.awaits:
+        return "" if info.status is Status.RUNNING else info.waiting_for
+    texts = {name: awaited(info.id, name) for name in info.awaits}
+    return ", ".join(_some([f"event:{name}" if text == name else text for name, text in texts.items()]))
 
 
 def _short_line(info: RunInfo) -> str:

@@ -17,7 +17,7 @@ from stepflow.engine.clock import moment
 from stepflow.model.blocked import Blocked, read
 from stepflow.model.codec import SEALED, UNOPENED, Codec, tags_of
 from stepflow.model.data import ALIAS_PREFIX
-from stepflow.model.family import PARENT, RESERVED, own_labels
+from stepflow.model.family import PARENT, RESERVED, child_awaited, own_labels
 from stepflow.model.lifecycle import UNSET, QueueRow, Status, status_of
 from stepflow.model.limits import Limit, parse
 from stepflow.model.outcome import FLOW
@@ -37,6 +37,7 @@ from stepflow.model.state import (
     Transition,
     trace_of,
 )
+from stepflow.model.topic import topic_awaited
 
 
 @frozen
@@ -191,6 +192,12 @@ def _of_users(annotations: Mapping[str, str]) -> dict[str, str]:
     """Without what the library writes: its own notes, the trace and the revisions of data."""
     mine = (RESERVED, ALIAS_PREFIX)
     return {k: v for k, v in annotations.items() if not k.startswith(mine) and k not in (TRACEPARENT, TRIED)}
+
+
+def awaited(run_id: str, event: str) -> str:
+    """For what a run waits by an event of this name, in words: the end of a child and a message of a topic are events, too."""
+    child, topic = child_awaited(run_id, event), topic_awaited(event)
+    return f"child {child}" if child else f"topic {topic}" if topic else event
 
 
 def _waiting_for(transition: Transition) -> str:

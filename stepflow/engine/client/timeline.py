@@ -12,7 +12,7 @@ from attrs import Factory, define, evolve, frozen
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
 from stepflow.drivers.port.queries import HistoryQuery, Revision
 from stepflow.engine.client.filters import Page
-from stepflow.engine.client.info import attempt_of, error_of, position_of
+from stepflow.engine.client.info import attempt_of, awaited, error_of, position_of
 from stepflow.engine.clock import moment, utc_text
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import NotFound, error_line
@@ -131,7 +131,7 @@ def _revisions(
             status=transition.status,
             attempt=attempt_of(transition),
             failed=error_of(transition) is not None,
-            text=_why(transition),
+            text=_why(state.id, transition),
         )
         found.append(_Record(entry, state.committed_at, state.committed_at, rank))
     _in_turn(found)
@@ -177,9 +177,11 @@ def _in_turn(records: Sequence[_Record]) -> None:
         one.turn = turn = min(one.turn, turn)
 
 
-def _why(transition: Transition) -> str:
+def _why(run_id: str, transition: Transition) -> str:
     """What a person did, what a run waits for since this revision, or how the try before it failed."""
-    waits = ", ".join(transition.events) or ("its condition" if transition.polls else "")
+    waits = ", ".join(awaited(run_id, name) for name in transition.events) or (
+        "its condition" if transition.polls else ""
+    )
     error = error_of(transition)
     attempt = 0 if transition.status else attempt_of(transition)
     told = "" if error is None else error_line(error.type, error.message)[:LINE]
