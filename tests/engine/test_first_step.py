@@ -6,7 +6,7 @@ import math
 import threading
 
 from stepflow import Engine, Status
-from stepflow.engine import loop_thread
+from stepflow.engine.threads import loop_thread
 from stepflow.engine.threads.caller_loop import CallerLoop
 from tests.engine.flows import Order, chain
 
