@@ -23,7 +23,7 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
-from stepflow.drivers.port.queries import DueSummary, OwnerQuery
+from stepflow.drivers.port.queries import DueSummary, NotDueQuery, OwnerQuery
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.step import Member, Step, answer, is_creation, whole
 from stepflow.drivers.port.store import Query, Store
@@ -270,7 +270,7 @@ class SqliteStore(Store):
             newer.extend([] if reader.newer is None else [reader.newer])
             return found
 
-        found = self._read(answer)
+        found = self._read(answer, brief=isinstance(query, NotDueQuery))  # an engine asks that when it has come to rest
         if newer and not self._database.read_only:
             with suppress(WouldBlock), self._database.writing(wait=False, synced=False) as writer:
                 tally.keep_newer(writer, self._shard, newer[0])
