@@ -66,6 +66,9 @@ class Append:
         return Commit(Fence(self.id, self.epoch), consume=self.consume, journal=self.rows)
 
 
+BEHIND = Commit._fields.index("queue") + 1
+NOTHING_BEHIND = Commit()[BEHIND:]
+
 Member = Commit | Step | Append
 """A member of a batch."""
 
@@ -131,12 +134,6 @@ def is_creation(member: Member) -> bool:
 
 def _only_write(commit: Commit) -> Write | None:
     """The write of a commit that has nothing else but perhaps a fence and one change of a queue row."""
-    if len(commit.writes) != 1 or len(commit.queue) > 1 or commit.unowned or commit.consume or commit.publish:
+    if len(commit.writes) != 1 or len(commit.queue) > 1 or commit.unowned or commit.consume:
         return None
-    if commit.cancel or commit.delays or commit.data or commit.placeholders or commit.dedup is not None:
-        return None
-    if commit.forget or commit.journal or commit.schedule is not None or commit.pause or commit.flow_pause is not None:
-        return None
-    if commit.edit is not None or commit.despite_pause:
-        return None
-    return commit.writes[0]
+    return None if commit[BEHIND:] != NOTHING_BEHIND else commit.writes[0]
