@@ -12,6 +12,7 @@ from typing import Any
 import click
 from attrs import frozen
 
+from stepflow.model.safe_text import showable
 from stepflow.wire.json_form import to_json_value
 
 COLOURS: Mapping[str, str] = {
@@ -24,6 +25,7 @@ COLOURS: Mapping[str, str] = {
     "sleeping": "blue",
 }
 IDS = ("id", "run", "e.g. run")  # columns that are never cut or folded: people copy ids
+LINES = "\n\t"  # control characters that lay a text out
 LONGEST = 4_000  # characters of a value that is shown in a terminal
 LEAST = 10  # columns of the others in a terminal that is too narrow
 
@@ -41,7 +43,7 @@ class Output:
     def line(self, text: str) -> None:
         """Print a line of text, unless the output is JSON."""
         if not self.json:
-            _write(printable(text))
+            _write(showable(text, LINES))
 
     def fact(self, name: str, value: Any) -> None:
         """Print a value behind its name, unless it is empty; in a terminal only the beginning of a long one."""
@@ -83,11 +85,6 @@ def _write(line: str) -> None:
         raise click.exceptions.Exit(0) from None
 
 
-def printable(text: str) -> str:
-    """The text without control characters, so that a user's text cannot control the terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
-
-
 def cell(value: Any) -> str:
     """A value as text for people: times to the second in UTC, which the Z says, empty for None."""
     if value is None:
@@ -95,4 +92,4 @@ def cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     text = json.dumps(to_json_value(value), ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-    return printable(text)
+    return showable(text, LINES)

@@ -10,7 +10,7 @@ from typing import Any
 from stepflow.drivers.port.store import Driver
 from stepflow.engine.clock import FIRST, LAST, Clock, SystemClock, timestamp
 from stepflow.errors import DefinitionError, StepflowError
-from stepflow.model.checks import checked_id, checked_moment, checked_size, encodable
+from stepflow.model.checks import checked_id, checked_moment, checked_size, checked_utf8
 from stepflow.model.durations import seconds
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -116,7 +116,7 @@ def checked_key(key: Any) -> str:
     """A deduplication key."""
     if not isinstance(key, str) or not key or len(key) > MAX_KEY:
         raise StepflowError(f"dedup_key={key!r:.80}: give a non-empty text of at most {MAX_KEY} characters")
-    return checked_size("dedup_key", encodable("dedup_key", key), DEDUP_BYTES)
+    return checked_size("dedup_key", checked_utf8("dedup_key", key), DEDUP_BYTES)
 
 
 def checked_window(window: Any) -> float:
@@ -156,7 +156,7 @@ def checked_namespace(namespace: Any) -> str:
         raise StepflowError(
             f"namespace={namespace!r:.80}: give a text of at most {MAX_KEY} characters without NUL; the usual one is ''"
         )
-    return checked_size("namespace", encodable("namespace", namespace), NAMESPACE_BYTES)
+    return checked_size("namespace", checked_utf8("namespace", namespace), NAMESPACE_BYTES)
 
 
 def checked_keep(keep: Any, retention: Any = ...) -> timedelta | None:

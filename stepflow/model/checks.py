@@ -23,7 +23,7 @@ def checked_id(run_id: Any) -> str:
     """A run's id."""
     if not isinstance(run_id, str) or not run_id or len(run_id) > 512 or "\0" in run_id:
         raise StepflowError(f"id={run_id!r:.80}: give a non-empty text of at most 512 characters without NUL")
-    return encodable("id", run_id)
+    return checked_utf8("id", run_id)
 
 
 def checked_labels(labels: Any) -> dict[str, str]:
@@ -36,7 +36,7 @@ def checked_labels(labels: Any) -> dict[str, str]:
     for key, value in checked.items():
         if not isinstance(key, str) or not isinstance(value, str) or not key:
             raise StepflowError(f"labels: {key!r:.80}: {value!r:.80}: keys and values must be texts, keys not empty")
-        encodable("labels", key + value)
+        checked_utf8("labels", key + value)
     return checked
 
 
@@ -81,7 +81,7 @@ def checked_notes(annotations: Any) -> None:
     for key, value in annotations.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise StepflowError(f"annotations: {key!r:.80}: {value!r:.80}: keys and values must be texts, e.g. str(3)")
-        encodable("annotations", key + value)
+        checked_utf8("annotations", key + value)
 
 
 def checked_limit(limit: Any) -> int:
@@ -141,7 +141,7 @@ def topic_problem(name: str) -> str:
 
 def _name_problem(name: str, most: int) -> str:
     try:
-        checked_size("name", encodable("name", name), most)
+        checked_size("name", checked_utf8("name", name), most)
     except StepflowError as error:
         return str(error)
     return ""
@@ -197,7 +197,7 @@ def checked_page(offset: Any, limit: Any) -> tuple[int, int]:
     return min(offset, MAX_NUMBER), min(limit or 500, 2**31 - 1)
 
 
-def encodable(what: str, text: str) -> str:
+def checked_utf8(what: str, text: str) -> str:
     """A text that has a form in UTF-8."""
     if not text.isascii():
         try:

@@ -10,6 +10,8 @@ import traceback
 from types import TracebackType
 from typing import Any, TypeGuard, TypeVar
 
+from stepflow.model.safe_text import storable
+
 T = TypeVar("T")
 
 _accessors = BaseException.__dict__
@@ -133,18 +135,8 @@ def loggable(error: BaseException) -> BaseException:
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - as in `formatted`
-        return Unprintable(encodable(f"{kind_of(error)}: {message_of(error)}")).with_traceback(traceback_of(error))
+        return Unprintable(storable(f"{kind_of(error)}: {message_of(error)}")).with_traceback(traceback_of(error))
     return error
-
-
-def encodable(text: str) -> str:
-    """The text with each half of a surrogate pair as an escape sequence: logs are written as UTF-8."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def printable(text: str) -> str:
-    """A text of others, with escapes for what would break a line of a log, move the cursor, or not be UTF-8."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Unprintable(Exception):

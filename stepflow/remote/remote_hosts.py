@@ -23,10 +23,10 @@ from stepflow.errors import CallLost, RemoteFailed, StepflowError
 from stepflow.model import commands as c
 from stepflow.model.ctx import StateCtx
 from stepflow.model.durations import seconds
-from stepflow.model.error_text import printable
 from stepflow.model.flow import Flow
 from stepflow.model.host import FlowHost
 from stepflow.model.keywords import keywords
+from stepflow.model.safe_text import printable
 from stepflow.wire import flowstate_pb2 as pb
 from stepflow.wire.flow_calls import EXECUTE, PROTOBUF, answered_command, call_bytes
 from stepflow.wire.flowstate_json import BadMessage

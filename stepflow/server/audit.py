@@ -21,7 +21,7 @@ from stepflow.drivers.port.notes import AUDIT
 from stepflow.engine.client.filters import Page, RunFilter
 from stepflow.engine.clock import moment, uuid7
 from stepflow.errors import CodecError, RevMismatch
-from stepflow.model.error_text import printable
+from stepflow.model.safe_text import printable
 from stepflow.model.state import STATUS, State, Transition
 from stepflow.server.namespaces import Namespaces
 from stepflow.wire.audit_entry import AuditEntry, entry_of, labels_of, labels_wanted

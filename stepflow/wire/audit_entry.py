@@ -14,7 +14,7 @@ from typing import Any, Literal
 from attrs import Factory, fields, frozen
 
 from stepflow.drivers.port.notes import BEGUN, NoteKind
-from stepflow.model.error_text import printable
+from stepflow.model.safe_text import printable
 
 LONGEST = 500  # characters of a value of a label
 MOST_NAMES = 1000  # ids and names by which one entry is found

@@ -20,10 +20,10 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.port.schedules import ScheduleEdit, ScheduleRow, decide_edit
-from stepflow.drivers.port.stored import printable
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
 from stepflow.model.lifecycle import QueueRow
+from stepflow.model.safe_text import storable
 from stepflow.model.state import CANCEL, CHILDREN, RENEWED, STYLE, State, Transition, without_wait
 
 log = logging.getLogger("stepflow")
@@ -206,7 +206,7 @@ def subject(commit: Commit) -> tuple[str, str]:
 def conflict(commit: Commit, refusal: StepflowError, at: int) -> PostConflict:
     """A posted commit that cannot take place."""
     known = "a run of this id was started before, with another flow or input, or it was pruned"
-    return PostConflict(*subject(commit), printable(known if isinstance(refusal, RevMismatch) else str(refusal)), at)
+    return PostConflict(*subject(commit), storable(known if isinstance(refusal, RevMismatch) else str(refusal)), at)
 
 
 def log_conflict(found: PostConflict) -> None:

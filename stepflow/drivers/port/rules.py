@@ -31,7 +31,6 @@ from stepflow.drivers.port.pruning import PRUNED
 from stepflow.drivers.port.refusals import holds, refusal
 from stepflow.drivers.port.schedules import ScheduleRow, decide_edit, decide_schedule
 from stepflow.drivers.port.snapshot import RunSnapshot
-from stepflow.drivers.port.stored import printable
 from stepflow.errors import (
     Duplicate,
     StepflowError,
@@ -39,6 +38,7 @@ from stepflow.errors import (
 from stepflow.model.family import PARENT, end_event
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
+from stepflow.model.safe_text import storable
 from stepflow.model.state import CANCEL
 
 NO_EXCHANGE = "null"  # the exchange of a run that was created without one
@@ -309,7 +309,7 @@ def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
         run.place(None)
         return True
     crashes = row.crashes if release.crashes is None else release.crashes
-    blocked, blocked_by = printable(release.blocked), release.blocked_by
+    blocked, blocked_by = storable(release.blocked), release.blocked_by
     unfinished = row.unfinished if release.unfinished is None else release.unfinished
     changed = row._replace(crashes=crashes, blocked=blocked, blocked_by=blocked_by, unfinished=unfinished)
     run.place(changed._replace(owner="", due=due))

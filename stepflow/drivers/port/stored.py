@@ -1,4 +1,4 @@
-"""The stored form of label and annotation maps, of transitions and of texts for people: the same in every store."""
+"""The stored form of label and annotation maps and of transitions: the same in every store."""
 
 from __future__ import annotations
 
@@ -28,8 +28,3 @@ def read_map(text: str) -> Mapping[str, str]:
 def read_transition(text: str) -> Transition:
     """A transition from its stored form; runs share most of them."""
     return _transitions[text]
-
-
-def printable(text: str) -> str:
-    """A text for people, fit to be stored; half surrogate pairs are written as escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

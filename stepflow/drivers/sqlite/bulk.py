@@ -14,10 +14,11 @@ from typing import Any
 
 from stepflow.drivers.port.commit import Commit, Enqueue, Release
 from stepflow.drivers.port.rules import NO_EXCHANGE
-from stepflow.drivers.port.stored import map_text, printable
+from stepflow.drivers.port.stored import map_text
 from stepflow.drivers.sqlite.rows import derived_of, partition
 from stepflow.model.lifecycle import SUSPECT
 from stepflow.model.limits import after_start
+from stepflow.model.safe_text import storable
 
 MOST = 256  # rows of one statement
 
@@ -88,7 +89,7 @@ def releases(
     for number, release in enumerate(batch):
         fence = release.fence
         rows += (fence.id, fence.epoch, release.due, epoch + number)
-        rows += (release.crashes, printable(release.blocked), release.blocked_by, release.unfinished)
+        rows += (release.crashes, storable(release.blocked), release.blocked_by, release.unfinished)
     return many(connection, RELEASE, 8, rows, shard, now, SUSPECT) == len(batch)
 
 

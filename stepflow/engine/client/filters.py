@@ -17,7 +17,7 @@ from stepflow.engine.checks import checked_statuses
 from stepflow.engine.client.info import error_of, position_of
 from stepflow.engine.clock import timestamp
 from stepflow.errors import NotFound, StepflowError
-from stepflow.model.checks import checked_id, checked_labels, encodable
+from stepflow.model.checks import checked_id, checked_labels, checked_utf8
 from stepflow.model.family import PARENT
 from stepflow.model.keywords import keywords
 from stepflow.model.lifecycle import OPEN, Status, status_of
@@ -45,7 +45,7 @@ class Page(list[T]):
 def _is_text(_filter: Any, attribute: Any, value: Any) -> None:
     if value is not None and (not isinstance(value, str) or not value):
         raise StepflowError(f"{attribute.name}={value!r:.80}: give a non-empty text, or leave it out")
-    encodable(attribute.name, value or "")
+    checked_utf8(attribute.name, value or "")
 
 
 def _is_time(_filter: Any, attribute: Any, value: Any) -> None:

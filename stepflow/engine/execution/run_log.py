@@ -15,8 +15,9 @@ from typing import Any
 from stepflow.drivers.port.commit import Release
 from stepflow.engine.execution.attempt import Attempt
 from stepflow.errors import PauseRequested, RunPaused, error_line
-from stepflow.model.error_text import encodable, kind_of, loggable, message_of, traceback_of
+from stepflow.model.error_text import kind_of, loggable, message_of, traceback_of
 from stepflow.model.outcome import is_own, user_frames
+from stepflow.model.safe_text import storable
 from stepflow.model.state import trace_of
 
 log = logging.getLogger("stepflow")
@@ -97,7 +98,7 @@ def _log(
         extra["trace_id"] = trace
     if event in ("failed", "retried", "blocked"):
         raised = attempt.failure
-    args = tuple(encodable(arg) if isinstance(arg, str) else arg for arg in args)
+    args = tuple(storable(arg) if isinstance(arg, str) else arg for arg in args)
     log.log(level, text, *args, exc_info=_raised(raised), extra=extra)
 
 

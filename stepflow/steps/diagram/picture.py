@@ -8,6 +8,7 @@ from typing import Literal
 from attrs import Factory, define, frozen
 
 from stepflow.model.durations import duration_text
+from stepflow.model.safe_text import showable
 from stepflow.steps.position import Position
 from stepflow.steps.table import Table
 from stepflow.steps.values import CallTransition, Kind, RetryScope, StaticTransition
@@ -140,7 +141,7 @@ def _arrows(table: Table, boxes: dict[str, Box]) -> Iterator[Arrow]:
 
 def one_line(text: str) -> str:
     """A user's text on one line, without control characters."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
+    return showable(" ".join(text.split()))
 
 
 def _label(reason: str) -> str:
