@@ -38,7 +38,7 @@ from stepflow.engine.states.kept_leases import KeptLeases
 from stepflow.engine.states.service import StateService
 from stepflow.engine.states.unclaimed_states import UnclaimedStates
 from stepflow.engine.store_reader import StoreReader
-from stepflow.engine.threads.futures import Outcome, off_loop, uninterrupted, value_of
+from stepflow.engine.threads.futures import Ending, off_loop, uninterrupted, value_of
 from stepflow.engine.threads.thread_pool import ThreadPool
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.quota import definitions
@@ -78,7 +78,7 @@ class Session:
         self._pruning: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._quiet: asyncio.TimerHandle | None = None
-        self._background: tuple[AbstractAsyncContextManager[None], asyncio.Task[Outcome[bool]]] | None = None
+        self._background: tuple[AbstractAsyncContextManager[None], asyncio.Task[Ending[bool]]] | None = None
         self.driver, self.namespace, self.concurrency = driver, namespace, concurrency
         self.clock: Clock = StoreClock(clock) if clock.follows_store else clock
         self.flows: dict[str, Flow[Any, Any]] = {}

@@ -40,7 +40,7 @@ _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 @frozen
-class _Field:
+class _CronField:
     name: str
     first: int
     last: int
@@ -48,11 +48,11 @@ class _Field:
 
 
 FIELDS = (
-    _Field("minute", 0, 59),
-    _Field("hour", 0, 23),
-    _Field("day of month", 1, 31),
-    _Field("month", 1, 12, _MONTHS),
-    _Field("day of week", 0, 7, _DAYS),
+    _CronField("minute", 0, 59),
+    _CronField("hour", 0, 23),
+    _CronField("day of month", 1, 31),
+    _CronField("month", 1, 12, _MONTHS),
+    _CronField("day of week", 0, 7, _DAYS),
 )
 _EXAMPLE = '"30 2 * * *" (minute, hour, day of month, month, day of week)'
 
@@ -165,11 +165,11 @@ def parse_cron(text: object) -> Cron:
     return found
 
 
-def _values(text: str, field: _Field, given: str) -> frozenset[int]:
+def _values(text: str, field: _CronField, given: str) -> frozenset[int]:
     return frozenset(value for item in given.split(",") for value in _item(text, field, item))
 
 
-def _item(text: str, field: _Field, item: str) -> range:
+def _item(text: str, field: _CronField, item: str) -> range:
     """The values of one item of a list: `*`, `*/S`, `N`, `N/S`, `A-B` or `A-B/S`."""
     base, slash, step_text = item.partition("/")
     step = 1
@@ -190,7 +190,7 @@ def _item(text: str, field: _Field, item: str) -> range:
     return range(first, last + 1, step)
 
 
-def _number(text: str, field: _Field, item: str, given: str) -> int:
+def _number(text: str, field: _CronField, item: str, given: str) -> int:
     if given in field.names:
         return field.names.index(given) + field.first
     if not _is_number(given):
@@ -206,5 +206,5 @@ def _is_number(given: str) -> bool:
     return given.isascii() and given.isdigit() and len(given) <= 4
 
 
-def _wrong(text: str, field: _Field, item: str, why: str) -> StepflowError:
+def _wrong(text: str, field: _CronField, item: str, why: str) -> StepflowError:
     return StepflowError(f"cron={text!r:.120}: {item!r:.40} is no {field.name}: {why}; e.g. {_EXAMPLE}")

@@ -41,7 +41,7 @@ NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, http
 
 
 @frozen
-class _Answer:
+class _HostAnswer:
     """What came back: the status, the body, and the signature in the header."""
 
     status: int
@@ -102,7 +102,7 @@ class RemoteHosts(FlowCaller):
             return self._signed(host.url, ctx, signed[SIGNATURE], answer)
         return _handed_over(host.url, answer)
 
-    async def _post(self, url: str, body: bytes, headers: dict[str, str], limit_s: float) -> _Answer:
+    async def _post(self, url: str, body: bytes, headers: dict[str, str], limit_s: float) -> _HostAnswer:
         try:
             async with asyncio.timeout(limit_s):
                 return await self._exchange(url + EXECUTE, body, headers)
@@ -115,7 +115,7 @@ class RemoteHosts(FlowCaller):
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise CallLost(f"host {url} was called, and no answer came: {_text(error)}") from None
 
-    async def _exchange(self, url: str, body: bytes, headers: dict[str, str]) -> _Answer:
+    async def _exchange(self, url: str, body: bytes, headers: dict[str, str]) -> _HostAnswer:
         request = httpx2.Request("POST", url, headers=headers, content=body, extensions={"timeout": TIMEOUT})
         answer = await self._transport().handle_async_request(request)
         try:
@@ -127,9 +127,9 @@ class RemoteHosts(FlowCaller):
                 chunks.append(chunk)
         finally:
             await answer.aclose()
-        return _Answer(answer.status_code, b"".join(chunks), answer.headers.get(SIGNATURE, ""))
+        return _HostAnswer(answer.status_code, b"".join(chunks), answer.headers.get(SIGNATURE, ""))
 
-    def _signed(self, url: str, ctx: StateCtx, call: str, answer: _Answer) -> c.Command:
+    def _signed(self, url: str, ctx: StateCtx, call: str, answer: _HostAnswer) -> c.Command:
         """What the answer of a stepflow host says, once it is sure that the host gave it."""
         if answer.status in REFUSALS:  # signed or not: all that follows is that another host is called
             raise NotCalled(f"it answered {answer.status}: {_message(answer)}", refused=answer.status != 503)
@@ -168,7 +168,7 @@ def _failure(url: str, error: pb.Error) -> Exception:
     return RemoteFailed(url, kind, message, traceback, error.code != "failed_precondition")
 
 
-def _handed_over(url: str, answer: _Answer) -> c.Command:
+def _handed_over(url: str, answer: _HostAnswer) -> c.Command:
     """A flowstate host said that it goes on with the State; anything else that it says is not taken."""
     if answer.status in REFUSALS:
         raise NotCalled(f"it answered {answer.status}: {_message(answer)}", refused=answer.status != 503)
@@ -181,7 +181,7 @@ def _handed_over(url: str, answer: _Answer) -> c.Command:
     return HandOver()
 
 
-def _message(answer: _Answer) -> str:
+def _message(answer: _HostAnswer) -> str:
     """The message of an error, or the beginning of what came instead."""
     try:
         error = pb.Error.FromString(answer.body)

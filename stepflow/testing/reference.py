@@ -8,7 +8,7 @@ from typing import Any
 from stepflow.testing.script import Boom, Item, Script
 
 
-class _Restart(Exception):
+class _GroupRestart(Exception):
     """A retry group starts again; the argument is its scope."""
 
 
@@ -58,7 +58,7 @@ def _retry(item: Item, here: str, groups: tuple[Group, ...], ex: dict[str, Any],
     while True:
         try:
             return (yield from _sequence(item.inner, here, ((here, item, counted), *groups), ex, at))
-        except _Restart as restart:
+        except _GroupRestart as restart:
             if restart.args[0] != here:
                 raise
             at[:] = [f"start:{here}"]
@@ -75,8 +75,8 @@ def _call(item: Item, groups: tuple[Group, ...], ex: dict[str, Any], at: list[st
             try:
                 if group.attempts and counted.get(scope, 1) < group.attempts:
                     counted[scope] = counted.get(scope, 1) + 1
-                    raise _Restart(scope)
+                    raise _GroupRestart(scope)
                 if not group.attempts and group.call(ex, error):
-                    raise _Restart(scope)
+                    raise _GroupRestart(scope)
             except Boom as boom:
                 error = boom

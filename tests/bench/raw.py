@@ -37,7 +37,7 @@ def _open(path: Path, synchronous: str) -> sqlite3.Connection:
     return connection
 
 
-def _birth(connection: sqlite3.Connection, table: str, given: Mapping[str, str]) -> str:
+def _creation(connection: sqlite3.Connection, table: str, given: Mapping[str, str]) -> str:
     """An insert of the `given` values; the other columns without a default get a plain value."""
     plain = {"TEXT": "''", "INTEGER": str(NOW)}
     values = {
@@ -57,9 +57,9 @@ def _prepare(connection: sqlite3.Connection, runs: int) -> None:
     connection.executemany(INSERT, begun)
     creations = [{"id": run, "rev": rev, "text": text} for rev, run, _, text, _ in begun]
     state = {"rev": ":rev", "transition": ":text", "labels": "'{}'", "annotations": "'{}'"}
-    connection.executemany(_birth(connection, "stepflow_states", state), creations)
+    connection.executemany(_creation(connection, "stepflow_states", state), creations)
     row = {"flow": "'bench'", "owner": "'raw'", "epoch": ":rev"}
-    connection.executemany(_birth(connection, "stepflow_queue", row), creations)
+    connection.executemany(_creation(connection, "stepflow_queue", row), creations)
     connection.execute("commit")
 
 

@@ -127,7 +127,7 @@ class Killed:
     output: str
 
     @property
-    def landed(self) -> list[bool]:
+    def hits(self) -> list[bool]:
         return [told.killed for told in self.told[:-1]]
 
 
@@ -147,7 +147,7 @@ def killed(tmp_path_factory):
 @pytest.mark.timeout(300)
 class TestKilled:
     def test_it_was_killed_while_it_advanced_runs(self, killed):
-        done = [len(keys) for landed, keys in zip(killed.landed, killed.finished, strict=True) if landed]
+        done = [len(keys) for hit, keys in zip(killed.hits, killed.finished, strict=True) if hit]
         assert any(0 < n < len(finished_keys(killed.folder)) for n in done)
 
     def test_it_ends_as_if_it_had_never_been_killed(self, killed):
@@ -166,7 +166,7 @@ class TestKilled:
 
     def test_only_steps_that_a_kill_interrupted_were_asked_for_again(self, killed):
         again = sum(times - 1 for times in ledger(killed.folder).values())
-        assert again <= sum(killed.landed) * CONCURRENCY
+        assert again <= sum(killed.hits) * CONCURRENCY
 
     def test_another_start_finds_everything_done_and_draws_a_bar_on_a_terminal(self, killed):
         before = ledger(killed.folder)

@@ -184,18 +184,18 @@ def test_work_that_raises_does_not_end_its_thread():
 
 def test_a_callback_that_raises_does_not_end_the_writer():
     async def test(store: WatchedStore, committer: Committer) -> None:
-        landed: list[Any] = []
+        posted_results: list[Any] = []
 
         def failing(_result: Any) -> None:
             raise SystemExit("can't start new thread")
 
         first = await held_up(store, committer)
         committer.submit_threadsafe(create("a"), failing)
-        committer.submit_threadsafe(create("b"), landed.append)
+        committer.submit_threadsafe(create("b"), posted_results.append)
         store.go_on.set()
         await first
         assert await asyncio.wait_for(submit(committer, create("c")), WAIT_S)
-        assert [committed.revs for committed in landed] == [(3,)]
+        assert [committed.revs for committed in posted_results] == [(3,)]
         assert committer.guards[0].health.last_error == "SystemExit: can't start new thread"
 
     with_committer(test)

@@ -142,14 +142,14 @@ def test_a_step_that_goes_on_after_its_time_limit_is_waited_for_once(store, monk
     monkeypatch.setattr(futures, "CANCEL_TIMEOUT_S", 0.01)
     over = False
 
-    async def stubborn() -> None:
+    async def never_ending() -> None:
         while not over:
             try:
                 await asyncio.sleep(0.01)
             except asyncio.CancelledError:
                 continue
 
-    flow = named("x").do("a", stubborn, timeout=0.01).compile()
+    flow = named("x").do("a", never_ending, timeout=0.01).compile()
     with Engine(store) as engine:
         engine.register(flow)
         run = engine.start(flow)
@@ -196,7 +196,7 @@ def test_a_call_whose_task_goes_on_is_answered_all_the_same(monkeypatch):
     begun = threading.Event()
     tasks: list[Any] = []
 
-    async def stubborn() -> None:
+    async def never_ending() -> None:
         tasks.append(asyncio.current_task())
         begun.set()
         while True:
@@ -206,7 +206,7 @@ def test_a_call_whose_task_goes_on_is_answered_all_the_same(monkeypatch):
                 continue
 
     loop_thread = LoopThread()
-    with in_thread(lambda: failure_of(lambda: loop_thread.call(stubborn()))) as result:
+    with in_thread(lambda: failure_of(lambda: loop_thread.call(never_ending()))) as result:
         assert begun.wait(WAIT_S)
         loop_thread.close()
     assert "closed" in result[0]

@@ -74,18 +74,18 @@ def test_members_fail_alone():
 
 def test_an_error_of_the_store_reaches_every_waiter_and_the_committer_goes_on():
     async def test(store: WatchedStore, committer: Committer) -> None:
-        landed: list[Any] = []
+        posted_results: list[Any] = []
         done = threading.Event()
         await held_up(store, committer)
         tasks = [asyncio.create_task(submit(committer, create(f"run-{n}"))) for n in range(5)]
-        committer.submit_threadsafe(create("posted"), lambda result: (landed.append(result), done.set()))  # type: ignore[func-returns-value]
+        committer.submit_threadsafe(create("posted"), lambda result: (posted_results.append(result), done.set()))  # type: ignore[func-returns-value]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         store.full = True
         store.go_on.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert await asyncio.to_thread(done.wait, 20)
-        assert all(isinstance(answer, Full) for answer in [*answers, *landed])
+        assert all(isinstance(answer, Full) for answer in [*answers, *posted_results])
         store.full = False
         assert await submit(committer, create("later")) == (1,)
 
@@ -205,9 +205,9 @@ def test_the_inline_committer_answers_at_once():
             await committer.submit(publish("nobody", "1"))
         (claim,) = await committer.call(store.claim, {"x": ""}, 1, 9)
         assert await committer.release(Release(claim.fence, 0)) is True
-        landed: list[Any] = []
-        committer.submit_threadsafe(create("b"), landed.append)
-        assert [revs(answer) for answer in landed] == [(2,)]
+        posted_results: list[Any] = []
+        committer.submit_threadsafe(create("b"), posted_results.append)
+        assert [revs(answer) for answer in posted_results] == [(2,)]
         committer.close()
 
     asyncio.run(go())

@@ -136,7 +136,7 @@ def test_a_pool_is_busy_until_its_threads_park():
 def test_no_thread_parks_once_its_pool_is_closed(monkeypatch: pytest.MonkeyPatch):
     """One that looks for work while another runs ends: nothing would wake it, and `close` waits for all of them."""
     closing, blocked, held = threading.Event(), threading.Event(), threading.Event()
-    go_on, let_go = threading.Event(), threading.Event()
+    go_on, release = threading.Event(), threading.Event()
     done: list[int] = []
     blocking: list[threading.Thread] = []
 
@@ -151,7 +151,7 @@ def test_no_thread_parks_once_its_pool_is_closed(monkeypatch: pytest.MonkeyPatch
 
     def hold() -> None:  # it runs all the time, as it marks nothing
         held.set()
-        let_go.wait(WAIT_S)
+        release.wait(WAIT_S)
 
     def test(pool: ThreadPool) -> None:
         pool.push_to_threads(block)
@@ -165,7 +165,7 @@ def test_no_thread_parks_once_its_pool_is_closed(monkeypatch: pytest.MonkeyPatch
         go_on.set()
         blocking[0].join(5.0)
         parks = blocking[0].is_alive()
-        let_go.set()
+        release.set()
         closer.join(WAIT_S)
         assert (parks, done) == (False, [0])
 

@@ -155,12 +155,12 @@ def _is_function(value: ast.expr | None, functions: set[str]) -> bool:
 
 
 def names_used_twice(tree: Tree) -> list[str]:
-    """Class names that two classes of the package have."""
+    """Class names that two classes of the package have; an underscore before one makes no other word of it."""
     paths = defaultdict(list)
     for module in tree.modules.values():
         for node in module.nodes:
             if isinstance(node, ast.ClassDef):
-                paths[node.name].append(f"{module.path}:{node.lineno}")
+                paths[node.name.lstrip("_")].append(f"{module.path}:{node.lineno}")
     return [f"{name} is a class in {' and in '.join(found)}" for name, found in paths.items() if len(found) > 1]
 
 

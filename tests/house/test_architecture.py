@@ -154,6 +154,7 @@ BAD = {
         PARTS + "def f(lease, feed):\n    lease.fence = feed.wake",
     ),
     "a class name that another class has": (rooms.names_used_twice, "cli/x.py", "class Y: ..."),
+    "a class name with an underscore that another class has": (rooms.names_used_twice, "cli/x.py", "class _Y: ..."),
     "a wordy median": (rules.too_large, "engine/checks.py", ("def f():\n" + "    x = 1\n" * 8) * 4),
 }
 SOUND = {

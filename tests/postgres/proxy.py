@@ -24,7 +24,7 @@ class Proxy:
         self._socket.listen()
         self._needle = b""
         self._refusing = self._then_refuse = False
-        self._held: list[socket.socket] | None = None  # connections that nothing answers, from `hold` to `let_go`
+        self._held: list[socket.socket] | None = None  # connections that nothing answers, from `hold` to `pass_on`
         self._servers: list[socket.socket] = []
         self._muted: set[socket.socket] = set()
         self.cuts = 0
@@ -46,7 +46,7 @@ class Proxy:
         self._held = []
         self.mute()
 
-    def let_go(self) -> None:
+    def pass_on(self) -> None:
         """New connections are served again."""
         for client in self._held or ():
             client.close()
@@ -113,7 +113,7 @@ class Proxy:
                 end.close()
 
     def close(self) -> None:
-        self.let_go()
+        self.pass_on()
         self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._socket.close()
         shutil.rmtree(self.folder)

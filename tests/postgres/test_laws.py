@@ -26,7 +26,7 @@ from tests.postgres.server import Server
 pytestmark = pytest.mark.usefixtures("forking")
 
 
-def patient_locks(store: Store) -> dict[str, str]:
+def long_lock_timeouts(store: Store) -> dict[str, str]:
     """What the store can tell of the other owners, once it is sure: it needs a moment to see that one died."""
     for turn in count():
         found = {peer.owner.id: peer.lock for peer in store.beat(NOW, mono=time.monotonic()).peers}
@@ -38,8 +38,8 @@ def patient_locks(store: Store) -> dict[str, str]:
 
 class TestPostgres(DriverLaws, ProcessLaws):
     @pytest.fixture(autouse=True)
-    def patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(processes, "locks", patient_locks)
+    def lock_timeouts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "locks", long_lock_timeouts)
 
     @pytest.fixture
     def driver(self, server: Server) -> PostgresDriver:

@@ -131,7 +131,7 @@ def test_a_session_whose_work_ended_waits_again(store: Any, proxy: Proxy) -> Non
     with pytest.raises(Unavailable):
         store.load(["a"])
     store.hurry(ending=False)
-    proxy.let_go()
+    proxy.pass_on()
     assert record(store, "a").state.id == "a"
 
 

@@ -114,7 +114,7 @@ async def aguarded(exchange: Count) -> None:
     tell("end")
 
 
-async def stubborn_step(exchange: Count) -> None:
+async def never_ending_step(exchange: Count) -> None:
     """Ignores a cancellation."""
     tell("begin")
     while True:
@@ -135,7 +135,7 @@ single = chain("single", acount, 1).compile()
 gated = chain("gated", guarded, 3).compile()
 one_by_one = chain("one_by_one", guarded, 3).compile(concurrency=1)
 agated = chain("agated", aguarded, 3).compile()
-stubborn = chain("stubborn", stubborn_step, 1).compile()
+never_ending = chain("never_ending", never_ending_step, 1).compile()
 
 
 def gated_call(n: int) -> int:

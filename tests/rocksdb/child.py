@@ -25,7 +25,7 @@ def connect(driver: Driver, owner: str) -> Store:
     return driver.connect("", Owner(owner, "host", os.getpid()), NOW)
 
 
-def _births(store: Store) -> None:
+def _creations(store: Store) -> None:
     make(
         store,
         creation("a", labels={"k": "v"}),
@@ -61,19 +61,19 @@ def _end(store: Store) -> None:
     make(store, Commit(writes=writes, queue=(Dequeue("c"),)))
 
 
-def _give_back(store: Store) -> None:
+def _release(store: Store) -> None:
     store.release([Release(fence, NOW + 9, events=("paid",)) for fence, _rev in _held(store).values()], NOW)
 
 
 SCRIPT: Sequence[Callable[[Store], Any]] = (
-    _births,
+    _creations,
     lambda store: claim(store, 2),
     _fork,
     lambda store: make(store, publish("b", "paid", "1"), publish("e", "paid", "1")),
     claim,
     _steps,
     _end,
-    _give_back,
+    _release,
 )
 """What the child does, one call after the other; the same on every driver."""
 

@@ -103,7 +103,7 @@ class ChannelListener:
         self._news = self._heard = False
         self._waits, self._waited = 0, False  # callers that wait now; whether one did since the last turn
         self._observed = 0  # readings that came from outside of the thread
-        # Seconds since the last reading, since the connection was used, since doubt began; how long a post is still awaited.
+        # Seconds since the last reading, since the connection was used, since it is doubtful whose a change is; how long a post is still awaited.
         self._unread_s = self._unused_s = self._doubted_s = self._posted_s = 0.0
         self._pause_s = POLL_S
         self._look_now = self._changed = False  # what the thread has to do at once

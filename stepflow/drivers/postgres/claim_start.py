@@ -24,7 +24,7 @@ DEAD = 5_000  # dead rows of the queue from which the starts are used: with fewe
 
 
 @define
-class _Start:
+class _ClaimStart:
     """What is known of the ready rows of one flow in one shard, and of those that sleep."""
 
     marks: dict[int, tuple[int, str]] = field(
@@ -35,15 +35,15 @@ class _Start:
     looked: int = FIRST  # when it was last looked at from the beginning
     looks: int = 0  # since then
 
-    def advance(self, taken: Sequence[tuple[int, int, str]], settled: int, *, all_taken: bool, whole: bool) -> None:
-        """Rows were taken in their order; `all_taken`: none was left. Only what is before `settled` is passed over later."""
+    def advance(self, taken: Sequence[tuple[int, int, str]], until: int, *, all_taken: bool, whole: bool) -> None:
+        """Rows were taken in their order; `all_taken`: none was left. Only what is before `until` is passed over later."""
         if all_taken:
-            self.marks = dict.fromkeys({0, *self.marks, *(row[0] for row in taken)}, (settled, ""))
+            self.marks = dict.fromkeys({0, *self.marks, *(row[0] for row in taken)}, (until, ""))
         else:
             priority, due, run_id = taken[-1]
             later = {} if whole else {one: mark for one, mark in self.marks.items() if one > priority}
-            earlier = {one: (settled, "") for one in {*self.marks, *(row[0] for row in taken)} if one < priority}
-            self.marks = {**earlier, priority: min((due, run_id), (settled, "")), **later}
+            earlier = {one: (until, "") for one in {*self.marks, *(row[0] for row in taken)} if one < priority}
+            self.marks = {**earlier, priority: min((due, run_id), (until, "")), **later}
         if len(self.marks) > MANY:
             self.marks.clear()
         self.ranges = ranges_of(self.marks)
@@ -59,7 +59,7 @@ class ClaimStarts:
     def __init__(self, shards: Shards) -> None:
         self._shards = shards
         self._lines = LineStarts()
-        self._starts: dict[tuple[str, str], _Start] = {}
+        self._starts: dict[tuple[str, str], _ClaimStart] = {}
         self.used = False  # whether the queue has many dead rows
 
     def ranges(self, shard: str, flow: str, now: int) -> tuple[Ranges, int]:
@@ -73,7 +73,7 @@ class ClaimStarts:
         """These rows, as a claim returns them, were taken in these ranges; `more` may be left."""
         if not self.used:
             return
-        start = self._starts.setdefault((shard, flow), _Start())
+        start = self._starts.setdefault((shard, flow), _ClaimStart())
         whole = ranges is WHOLE
         if not whole and ranges is not start.ranges:
             return  # it was decided to begin at the beginning again
@@ -125,7 +125,7 @@ class ClaimStarts:
             start.forget()
 
 
-def _due(start: _Start, now: int) -> bool:
+def _due(start: _ClaimStart, now: int) -> bool:
     """Whether it is time for a look from the beginning."""
     return not 0 <= now - start.looked < LOOK_EVERY or start.looks >= LOOKS
 

@@ -15,7 +15,7 @@ from stepflow.drivers.port.commit import Commit, CommitResult
 from stepflow.drivers.port.step import Append, Member, Step, is_creation
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Writer
-from stepflow.drivers.postgres.commit_fast import fits_birth, fits_step
+from stepflow.drivers.postgres.commit_fast import fits_creation, fits_step
 from stepflow.drivers.postgres.connection import ANSWER_S, LONG_ANSWER_S
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.delays import KEPT
@@ -32,7 +32,7 @@ LARGE = 8 << 20  # bytes of data for which the server may need longer than for a
 
 
 class Commits:
-    """The commits of one session; `drain` applies what callers posted, `hold` is told of epochs of rows that they hold.
+    """The commits of one session; `apply_inbox` applies what callers posted, `hold` is told of epochs of rows that they hold.
 
     `polling` are epochs that only queue rows have: the first step under such a one makes its State know it.
     """
@@ -43,12 +43,12 @@ class Commits:
         shards: Shards,
         tokens: Tokens,
         writer: Writer,
-        drain: Callable[[], None],
+        apply_inbox: Callable[[], None],
         hold: Callable[[int], None],
         polling: set[int],
     ) -> None:
         self._runner, self._shards, self._tokens, self._writer = runner, shards, tokens, writer
-        self._drain, self._hold, self._polling = drain, hold, polling
+        self._apply_inbox, self._hold, self._polling = apply_inbox, hold, polling
 
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         """Apply the commits and answer each."""
@@ -82,11 +82,11 @@ class Commits:
         except psycopg.Error as error:
             if not batch.sent or not connection.closed:
                 raise
-            return self._settled(batch, error)
+            return self._after_lost_answer(batch, error)
         self._tokens.newest = max([self._tokens.newest, *revs.values()])
         return batch.results(revs)[0]
 
-    def _settled(self, batch: Batch, error: psycopg.Error) -> CommitResult:
+    def _after_lost_answer(self, batch: Batch, error: psycopg.Error) -> CommitResult:
         """The answer to a commit within a transaction whose connection broke."""
 
         def look(connection: Connection) -> list[CommitResult]:
@@ -114,10 +114,10 @@ class Commits:
         while True:
             try:
                 return self._runner.run(
-                    lambda c: self._try(c, batch), lambda c: self._doubt(c, batch), answer_s=answer_s
+                    lambda c: self._try(c, batch), lambda c: self._after_break(c, batch), answer_s=answer_s
                 )
             except InboxNotEmpty:
-                self._drain()
+                self._apply_inbox()
 
     def _try(self, connection: Connection, batch: Batch) -> list[CommitResult]:
         tries = self._runner.pauses()
@@ -135,7 +135,7 @@ class Commits:
                     f"{self._runner.place.url}: others keep starting the same runs; nothing was written, try again"
                 )
 
-    def _doubt(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
+    def _after_break(self, connection: Connection, batch: Batch) -> list[CommitResult] | None:
         """The answers if the batch was done before its connection broke."""
         batch.broken = True
         return self._made(connection, batch) if batch.sent else None
@@ -199,7 +199,7 @@ def _sorted_out(
             if member.epoch not in polling and fits_append(member):
                 appends.append(member)
                 continue
-        elif type(member) is Commit and is_creation(member) and fits_birth(member):
+        elif type(member) is Commit and is_creation(member) and fits_creation(member):
             created[number] = member
             continue
         rest.append(number)

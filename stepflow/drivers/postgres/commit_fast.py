@@ -111,7 +111,7 @@ def fits_step(step: Step) -> bool:
     return type(step.part) is Dequeue and not waiting(step.transition) and not ends_child(step)
 
 
-def fits_birth(commit: Commit) -> bool:
+def fits_creation(commit: Commit) -> bool:
     """Whether the statement for creations can make this one: it knows nothing of limits."""
     part = commit.queue[0] if commit.queue else None
     return not (isinstance(part, Enqueue) and part.limits)

@@ -33,7 +33,7 @@ _OLD = (
 FORGET = "delete from stepflow.begun b using unnest($2::text[], $3::bigint[]) as t (key, since) " + either(
     f"cross join lateral ({_OLD}) x where b.ctid = x.old", "where b.shard = $1 and b.key = t.key and b.at <= t.since"
 )
-PROMISED = (
+RESERVED = (
     "select d.* from unnest($2::text[]) as u (key) cross join"
     f" {found('dedup_keys', 'x.shard = $1 and x.key = u.key and x.until > $3', 'key, run_id')} d"
 )
@@ -41,7 +41,7 @@ THERE = (
     "select s.id from unnest($2::text[]) as u (id) cross join"
     f" {found('states', 'x.shard = $1 and x.id = u.id and x.rev > 0', 'x.id')} s"
 )
-PROMISE = """
+RESERVE = """
 insert into stepflow.dedup_keys (shard, key, run_id, until) select $1, * from unnest($2::text[], $3::text[], $4::bigint[])
 on conflict (shard, key) do update set run_id = excluded.run_id, until = excluded.until
 """
@@ -105,7 +105,7 @@ def reserved(
     place, first = runner.place.schema, shards.all[0]
     guards = sorted(lock_key(place, f"dedup/{first}/{key}") for key in keys)
     *_locked, rows = fetch_all(
-        connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(PROMISED), (first, texts(keys), now))
+        connection, *[(GUARD, (guard,)) for guard in guards], (runner.sql(RESERVED), (first, texts(keys), now))
     )
     found = {restored(key): restored(run_id) for key, run_id in rows}
     asked = [(runner.sql(THERE), (shard, texts(ids))) for shard, ids in shards.split(found.values()).items()]
@@ -119,4 +119,4 @@ def reservations(shards: Shards, given: Sequence[DedupKey]) -> list[Statement]:
         return []
     ids = texts([dedup.run_id for dedup in given])
     values = (shards.all[0], texts([dedup.key for dedup in given]), ids, numbers([dedup.until for dedup in given]))
-    return [(PROMISE, values)]
+    return [(RESERVE, values)]

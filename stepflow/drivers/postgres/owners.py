@@ -116,9 +116,9 @@ class PostgresOwners:
 
     def beat(self, mono: float | None) -> tuple[HeartbeatReply, tuple[Marks, Marks]]:
         """Move the own beat, read the others, the marks on the own runs, and those of the store."""
-        return self._runner.run(lambda c: self._pulse(c, mono), answer_s=URGENT_ANSWER_S)
+        return self._runner.run(lambda c: self._beat(c, mono), answer_s=URGENT_ANSWER_S)
 
-    def _pulse(self, connection: Connection, mono: float | None) -> tuple[HeartbeatReply, tuple[Marks, Marks]]:
+    def _beat(self, connection: Connection, mono: float | None) -> tuple[HeartbeatReply, tuple[Marks, Marks]]:
         flows, known = stored(json.dumps(sorted(self.flows))), self._known
         values = (*self._row(), flows, self._process, self._own_lock.boot)
         rest_s = POOLED_REST_S if not self._locks else REST_S if self._apart is None else REST_APART_S

@@ -67,7 +67,7 @@ class PostgresStore(Store):
         self._inbox = InboxApplier(runner, shards, tokens, writer)
         self._polling = set[int]()
         self._claims = PostgresClaims(runner, shards, self._owners, lock, self._polling)
-        self._commits = Commits(runner, shards, tokens, writer, self._drain, self._claims.know, self._polling)
+        self._commits = Commits(runner, shards, tokens, writer, self._apply_inbox, self._claims.know, self._polling)
         self._watch = ChannelListener(Channel(connector, shards, owner.id, self._owners.key(), own_lock))
         self.guards = (self._watch.guard,)
 
@@ -92,20 +92,20 @@ class PostgresStore(Store):
         self._tokens.newest = 0
         self._claims.forget()
 
-    def _drained(self, work: Callable[[], T]) -> T:
+    def _with_inbox_applied(self, work: Callable[[], T]) -> T:
         """Do something that must see what was posted."""
         while True:
             try:
                 return work()
             except InboxNotEmpty:
                 with self._watch.writing():
-                    self._drain()
+                    self._apply_inbox()
             except Exception as error:
                 if concerns_member(error):
                     raise member_error(error) from error
                 raise
 
-    def _drain(self) -> None:
+    def _apply_inbox(self) -> None:
         """Apply what was posted; some of it may have been due for long."""
         self._inbox()
         self._claims.starts.forget()
@@ -124,7 +124,7 @@ class PostgresStore(Store):
         self._owners.flows.update(flows)
         self._watch.listen()
         with self._watch.writing() as nothing:
-            claims = self._drained(lambda: self._claims.claim(request))
+            claims = self._with_inbox_applied(lambda: self._claims.claim(request))
             self._owners.appeared()
             if not claims:  # else each idle worker would wake all the others every second
                 nothing()
@@ -135,7 +135,7 @@ class PostgresStore(Store):
             if not batch:
                 return []
             try:
-                return self._drained(lambda: self._runner.run(lambda c: self._release(c, batch, now)))
+                return self._with_inbox_applied(lambda: self._runner.run(lambda c: self._release(c, batch, now)))
             finally:
                 self._claims.starts.released(batch, now)
 
@@ -170,10 +170,10 @@ class PostgresStore(Store):
     def load(self, ids: Sequence[str]) -> list[Record | None]:
         if not ids:
             return []
-        return self._drained(lambda: self._runner.run(lambda c: self._reader(c).load(ids)))
+        return self._with_inbox_applied(lambda: self._runner.run(lambda c: self._reader(c).load(ids)))
 
     def read(self, query: Query) -> Any:
-        return self._drained(lambda: self._runner.run(lambda c: self._answer(c, query)))
+        return self._with_inbox_applied(lambda: self._runner.run(lambda c: self._answer(c, query)))
 
     def _answer(self, connection: Connection, query: Query) -> Any:
         if isinstance(
@@ -194,7 +194,7 @@ class PostgresStore(Store):
         def ask(connection: Connection) -> DueSummary:
             return next_due.next_due(self._runner, connection, self._shards, self._head, self._claims, flows, now)
 
-        return self._drained(lambda: self._runner.run(ask))
+        return self._with_inbox_applied(lambda: self._runner.run(ask))
 
     def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         try:

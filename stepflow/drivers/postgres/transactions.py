@@ -189,13 +189,13 @@ class TransactionRunner:
     def run(
         self,
         work: Callable[[Connection], T],
-        doubt: Callable[[Connection], T | None] | None = None,
+        after_break: Callable[[Connection], T | None] | None = None,
         *,
         answer_s: float = ANSWER_S,
     ) -> T:
         """The result of `work(connection)`, which is done again after a deadlock or a broken connection.
 
-        After a break `doubt` is asked first, on a new connection: its result, if not None, is the answer. A server that does
+        After a break `after_break` is asked first, on a new connection: its result, if not None, is the answer. A server that does
         not answer for `answer_s` seconds gets one more try. Raises the library's errors, and psycopg's or Python's own where
         the values of a commit are to blame.
         """
@@ -204,7 +204,7 @@ class TransactionRunner:
         while True:
             try:
                 with self.pool.use(answer_s) as connection:
-                    if broken and doubt is not None and (found := doubt(connection)) is not None:
+                    if broken and after_break is not None and (found := after_break(connection)) is not None:
                         return found
                     return work(connection)
             except Lost as error:
@@ -219,12 +219,12 @@ class TransactionRunner:
                     raise translate(error, self.place.url) from error
                 trouble = error
             except Unavailable as error:
-                if broken and doubt is not None:
+                if broken and after_break is not None:
                     raise _unknown(error) from error
                 raise
             if silences >= SILENCES or next(tries, None) is None:
                 final = translate(trouble, self.place.url)
-                raise (_unknown(final) if broken and doubt is not None else final) from trouble
+                raise (_unknown(final) if broken and after_break is not None else final) from trouble
 
 
 def _unknown(error: StepflowError) -> OutcomeUnknown:

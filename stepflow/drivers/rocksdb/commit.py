@@ -153,7 +153,7 @@ def _publish(overlay: Overlay, keys: Keys, event: Event) -> None:
     assert run is not None
     overlay.head.seq = seq = overlay.head.seq + 1
     overlay.puts[keys.published + run.code + text(event.id) + text(event.name)] = number(seq)
-    overlay.loose[keys.events + run.code + number(seq)] = dump_event(event)
+    overlay.by_prefix[keys.events + run.code + number(seq)] = dump_event(event)
     run = overlay.copy(run)
     run.oldest = run.oldest if run.pending else seq
     run.pending += 1

@@ -19,12 +19,12 @@ def put(overlay: Overlay, keys: Keys, run_id: str, rows: Iterable[JournalRow], e
     written: dict[bytes, bytes | None] = {}
     for key, row in {row.key: row for row in rows}.items():
         at = prefix + text(key)
-        last = overlay.loose[at] if at in overlay.loose else overlay.value(at)
+        last = overlay.by_prefix[at] if at in overlay.by_prefix else overlay.value(at)
         if last is None:
             overlay.head.seq += 1
         seq = overlay.head.seq if last is None else parse(last)[0]
         written[at] = dump(seq, epoch, row.kind, row.name, row.text, row.failed, row.at or now)
-    overlay.loose.update(written)
+    overlay.by_prefix.update(written)
     if run is not None and written and not run.journaled:
         overlay.copy(run).journaled = True
 
@@ -46,7 +46,7 @@ def forget(overlay: Overlay, keys: Keys, run_id: str, names: Collection[str]) ->
     for at in _records(overlay, prefix):
         key = read_text(at, len(prefix))[0]
         if any(is_forgotten(key, name) for name in names):
-            overlay.loose[at] = None
+            overlay.by_prefix[at] = None
         else:
             left = True
     run = overlay.run(run_id)

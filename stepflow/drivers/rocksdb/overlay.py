@@ -29,7 +29,7 @@ class Head:
 
 
 class Below(Protocol):
-    """What lies under a draft: another draft, or the tables."""
+    """What lies under a overlay: another overlay, or the tables."""
 
     def run(self, run_id: str) -> RunRecord | None:
         """The run of that id."""
@@ -50,17 +50,17 @@ class Below(Protocol):
 class Overlay:
     """Changed runs, queue rows and records over what is `below`; `puts` holds new values by key, None deletes.
 
-    `loose` are records that are looked for by prefix (events), `gone` runs to be forgotten.
+    `by_prefix` are records that are looked for by prefix (events, journal rows), `gone` runs to be forgotten.
     """
 
-    __slots__ = ("below", "gone", "head", "loose", "puts", "rows", "runs")
+    __slots__ = ("below", "by_prefix", "gone", "head", "puts", "rows", "runs")
 
     def __init__(self, below: Below, head: Head) -> None:
         self.below, self.head = below, head
         self.runs: dict[str, RunRecord] = {}
         self.rows: dict[str, QueueRow | None] = {}
         self.puts: dict[bytes, bytes | None] = {}
-        self.loose: dict[bytes, bytes | None] = {}
+        self.by_prefix: dict[bytes, bytes | None] = {}
         self.gone: set[str] = set()
 
     def member(self) -> Overlay:
@@ -72,26 +72,26 @@ class Overlay:
         self.puts.update(member.puts)
         self.runs.update(member.runs)
         self.rows.update(member.rows)
-        if member.loose:
-            self.loose.update(member.loose)
+        if member.by_prefix:
+            self.by_prefix.update(member.by_prefix)
 
     def run(self, run_id: str) -> RunRecord | None:
-        """The run of that id, as this draft leaves it."""
+        """The run of that id, as this overlay leaves it."""
         found = self.runs.get(run_id)
         return self.below.run(run_id) if found is None else found
 
     def row(self, key: str) -> QueueRow | None:
-        """The queue row of that key, as this draft leaves it."""
+        """The queue row of that key, as this overlay leaves it."""
         return self.rows[key] if key in self.rows else self.below.row(key)
 
     def value(self, key: bytes) -> bytes | None:
-        """The record at a key, as this draft leaves it."""
+        """The record at a key, as this overlay leaves it."""
         return self.puts[key] if key in self.puts else self.below.value(key)
 
     def beneath(self, prefix: bytes, start: int) -> dict[bytes, bytes]:
-        """The loose records from number `start` on whose keys begin with `prefix`, as this draft leaves them, in order."""
+        """The records in `by_prefix` from number `start` on whose keys begin with `prefix`, as this overlay leaves them, in order."""
         found = self.below.beneath(prefix, start)
-        for key, value in self.loose.items():
+        for key, value in self.by_prefix.items():
             if key.startswith(prefix):
                 if value is None:
                     found.pop(key, None)
@@ -104,7 +104,7 @@ class Overlay:
         return self.below.refuses(run_id)
 
     def copy(self, run: RunRecord) -> RunRecord:
-        """A copy of a run, which this draft changes."""
+        """A copy of a run, which this overlay changes."""
         changed = self.runs[run.id] = run.copy()
         return changed
 

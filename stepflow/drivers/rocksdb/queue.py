@@ -33,7 +33,7 @@ def consume(overlay: Overlay, keys: Keys, run_id: str, seqs: Collection[int]) ->
     assert run is not None
     left = [event.seq for event in pending(overlay, keys, run) if event.seq not in seqs]
     for seq in seqs:
-        overlay.loose[keys.events + run.code + number(seq)] = None
+        overlay.by_prefix[keys.events + run.code + number(seq)] = None
     run = overlay.copy(run)
     run.pending, run.oldest = len(left), min(left, default=0)
 

@@ -112,7 +112,7 @@ class RocksdbTables:
         """All records that an overlay writes: its own, and those derived from its runs and rows."""
         keys, out = self.keys, overlay.puts
         groups: Counter[tuple[str, str]] = Counter()
-        out.update(overlay.loose)
+        out.update(overlay.by_prefix)
         for key, row in overlay.rows.items():
             run = self.run(key)
             self._row_entries(out, key, row, text(key) if run is None else run.code)

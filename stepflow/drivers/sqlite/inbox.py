@@ -92,7 +92,7 @@ def look(connection: sqlite3.Connection) -> tuple[bool, int]:
     return bool(posted), rev
 
 
-def drain(connection: sqlite3.Connection) -> None:
+def apply_posts(connection: sqlite3.Connection) -> None:
     """Apply all posted commits in order, with the time of their post; those that cannot take place become conflicts."""
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
     for seq, shard, body in rows:

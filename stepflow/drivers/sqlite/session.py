@@ -89,7 +89,7 @@ class SqliteStore(Store):
             return
         posted, rev = inbox.look(writer)
         while posted:
-            inbox.drain(writer)
+            inbox.apply_posts(writer)
             self._database.next_transaction(writer, "COMMIT")
             posted, rev = inbox.look(writer)  # something may have been posted between the two transactions
         known.keep(self._database.generation)

@@ -53,7 +53,7 @@ class SqliteTransaction(UserTransaction):
             self._database.begin(connection)
             while inbox.waiting(connection):
                 connection.ended = True
-                inbox.drain(connection)
+                inbox.apply_posts(connection)
                 connection.commit()
                 connection.ended = False
                 self._database.begin(connection)

@@ -213,18 +213,18 @@ def _micros(at: datetime | None) -> int | None:
 
 @frozen
 class PageCursor:
-    """Where a list goes on: behind `key`, in this order; of a list by update no revision after `horizon`, of one by due time no run in `seen`."""
+    """Where a list goes on: behind `key`, in this order; of a list by update no revision after `until_rev`, of one by due time no run in `seen`."""
 
     order: Order
     ascending: bool
     key: ListKey
-    horizon: int = 0
+    until_rev: int = 0
     seen: frozenset[bytes] = Factory(frozenset)
 
     def dump(self) -> str:
         """The text of the cursor."""
         seen = urlsafe_b64encode(b"".join(sorted(self.seen))).decode()
-        values = [self.order, self.ascending, *self.key, self.horizon, seen]
+        values = [self.order, self.ascending, *self.key, self.until_rev, seen]
         return urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
 
 

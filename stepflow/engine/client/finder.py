@@ -118,17 +118,17 @@ class RunFinder:
         self, wanted: RunFilter, ascending: bool, limit: int, cursor: PageCursor | None
     ) -> Page[Record]:
         """By revision, without those that are newer than the first page."""
-        horizon = await self._head() if cursor is None else cursor.horizon
-        rev = (0 if ascending else horizon + 1) if cursor is None else cursor.key[0]
+        until_rev = await self._head() if cursor is None else cursor.until_rev
+        rev = (0 if ascending else until_rev + 1) if cursor is None else cursor.key[0]
         found: list[Record] = []
         read = size = 0
         while True:
-            since, until = (rev, horizon) if ascending else (0, rev - 1)
+            since, until = (rev, until_rev) if ascending else (0, rev - 1)
             query = HistoryQuery(None, since, AT_ONCE, last=not ascending, until_rev=until, exchange=False)
             revisions: list[Revision] = await self._reader.read(query)
             for record in await self._newest(revisions if ascending else revisions[::-1], wanted):
                 if len(found) == limit:
-                    return Page(found, PageCursor("updated", ascending, (found[-1].state.rev, ""), horizon).dump())
+                    return Page(found, PageCursor("updated", ascending, (found[-1].state.rev, ""), until_rev).dump())
                 found.append(record)
                 size += _size(record)
             if len(revisions) < AT_ONCE or self._is_over(wanted, revisions, ascending):
@@ -136,7 +136,7 @@ class RunFinder:
             read += len(revisions)
             rev = revisions[-1 if ascending else 0].state.rev
             if size > MAX_SIZE or read >= READ:
-                return Page(found, PageCursor("updated", ascending, (rev, ""), horizon).dump())
+                return Page(found, PageCursor("updated", ascending, (rev, ""), until_rev).dump())
 
     async def _head(self) -> int:
         newest: list[Revision] = await self._reader.read(HistoryQuery(limit=1, last=True, exchange=False))

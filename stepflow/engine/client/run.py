@@ -13,10 +13,9 @@ from attrs import evolve
 from stepflow.drivers.port.commit import Record
 from stepflow.engine.checks import checked_new_id
 from stepflow.engine.client import explain as explanation
-from stepflow.engine.client import info as info_views
 from stepflow.engine.client.client import Client, payload_text
 from stepflow.engine.client.filters import Page
-from stepflow.engine.client.info import HistoryEntry, RunInfo
+from stepflow.engine.client.info import PLAIN_JSON, HistoryEntry, RunInfo, entry_of, info_of, unreadable
 from stepflow.engine.client.payload_check import check_payload
 from stepflow.engine.client.resolve import failure_text
 from stepflow.engine.client.timeline import TimelineEntry, timeline
@@ -81,7 +80,7 @@ class AsyncRun(Generic[E]):
     async def _info(self, record: Record) -> RunInfo:
         paused = record.created.flow in await self._client.pauses.names()
         dead = await self._client.finder.dead_owners([record])
-        return info_views.info_of(
+        return info_of(
             record, self._clock.now(), await self._client.delay_of(record), paused=paused, dead=dead
         )
 
@@ -94,14 +93,14 @@ class AsyncRun(Generic[E]):
             return None
         first = await self._client.first(self.id)
         try:
-            return info_views.PLAIN_JSON.decode(record.exchange if first is None else first.exchange)
+            return PLAIN_JSON.decode(record.exchange if first is None else first.exchange)
         except CodecError:
             return None
 
     async def exchange(self) -> E:
         """The exchange as of the last commit; of a workflow its input, and once it has completed its result."""
         record = await self._client.load(self.id)
-        if why := info_views.unreadable(record):
+        if why := unreadable(record):
             raise Unopened(why)
         if self._flow is None or record.state.transition.status == "completed":
             return self._codec.decode(record.exchange)
@@ -137,7 +136,7 @@ class AsyncRun(Generic[E]):
         They are fewer if their exchanges have more than 64 million characters: ask again with `before` the first one's `rev`.
         """
         found = await self._client.history(self.id, checked_limit(limit), before)
-        return [info_views.entry_of(revision) for revision in found]
+        return [entry_of(revision) for revision in found]
 
     async def timeline(self, limit: int = 100, *, cursor: str | None = None) -> Page[TimelineEntry]:
         """The newest `limit` records, or those behind the `next` of the page before: revisions and calls of the journal, newest first.

@@ -56,7 +56,7 @@ class TimelineEntry:
 
 
 @define
-class _Record:
+class _TimedEntry:
     """An entry and its place: `time` orders the records of a page, `turn` those of all pages, `rank` those of one time.
 
     A call may have been recorded later than one behind it in the journal, since its row was replaced when it ended. Its turn is that
@@ -111,12 +111,12 @@ def _unknown(revisions: Sequence[Revision], rows: Sequence[JournalRow]) -> set[s
 
 def _revisions(
     revisions: Sequence[Revision], seqs: Mapping[str, tuple[int, bool]], *, whole: bool, newest: bool
-) -> list[_Record]:
+) -> list[_TimedEntry]:
     """The records of revisions, oldest first; of calls that were recorded at the same time, each is behind those that led to it.
 
     `seqs` has the numbers of calls by key, and which were recorded with a revision.
     """
-    found = list[_Record]()
+    found = list[_TimedEntry]()
     for number, revision in enumerate(revisions):
         state, transition = revision.state, revision.state.transition
         last = newest and number == len(revisions) - 1
@@ -133,7 +133,7 @@ def _revisions(
             failed=error_of(transition) is not None,
             text=_why(state.id, transition),
         )
-        found.append(_Record(entry, state.committed_at, state.committed_at, rank))
+        found.append(_TimedEntry(entry, state.committed_at, state.committed_at, rank))
     _in_turn(found)
     for number, one in enumerate(found):
         one.time = one.turn
@@ -170,7 +170,7 @@ def _place(row: JournalRow) -> tuple[int, bool]:
     return row.seq, row.kind.partition(MARK)[0].removesuffix(OPTIONAL) in ("sleep", "wait", *ATTEMPTS)
 
 
-def _in_turn(records: Sequence[_Record]) -> None:
+def _in_turn(records: Sequence[_TimedEntry]) -> None:
     """Let no record of a kind, oldest first, come behind a later one."""
     turn = records[-1].turn if records else 0
     for one in reversed(records):
@@ -190,9 +190,9 @@ def _why(run_id: str, transition: Transition) -> str:
     return "; ".join(filter(None, (note, f"waits for {waits}" if waits else "", f"{tried}{told}")))
 
 
-def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
+def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_TimedEntry]:
     """The records of calls, oldest first; one without a time is where the one before it is, else at the time `oldest`."""
-    found: list[_Record] = []
+    found: list[_TimedEntry] = []
     for row in rows:
         text, attempt = _told(row)
         kind = row.kind.partition(MARK)[0].removesuffix(OPTIONAL)
@@ -203,7 +203,7 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_Record]:
         )
         oldest = row.at or oldest
         awake = int(row.text) if kind == "sleep" and row.text.isdecimal() else 0
-        found.append(_Record(entry, oldest, oldest, (row.seq, 0), awake))
+        found.append(_TimedEntry(entry, oldest, oldest, (row.seq, 0), awake))
     _in_turn(found)
     return found
 
@@ -243,7 +243,7 @@ def _message(error: Any) -> str:
     return error_line(str(error.get("type")), str(error["message"]))[:LINE] if found else ""
 
 
-def _after(before: Sequence[_Record], page: Sequence[_Record]) -> list[TimelineEntry]:
+def _after(before: Sequence[_TimedEntry], page: Sequence[_TimedEntry]) -> list[TimelineEntry]:
     """The entries of a page with the time since the record before each."""
     last = max(before, key=lambda one: one.time, default=None)
     found, awake = list[TimelineEntry](), 0 if last is None else last.awake

@@ -52,7 +52,7 @@ class _Unheard(Exception):
     """A cancel came too late for the function to hear of it: nothing of the attempt is kept."""
 
 
-class _Blocked(Exception):
+class _BlockedRelease(Exception):
     """The run is blocked: nothing of the attempt is kept."""
 
     def __init__(self, release: Release) -> None:
@@ -79,7 +79,7 @@ class AtomicAttempt(WorkflowAttempt):
         try:
             call = Call(made, (value,), self.workflow.is_async, None)
             release, _done = await self.transactions.acall(self, call, self._ending)
-        except _Blocked as found:
+        except _BlockedRelease as found:
             return found.release
         except _RolledBack as failed:
             return await self._rolled_back(failed.error)
@@ -153,7 +153,7 @@ class AtomicAttempt(WorkflowAttempt):
             settling.close()
             raise AssertionError("the end of an atomic attempt waited")
         if release is not None and release.blocked:
-            raise _Blocked(release)
+            raise _BlockedRelease(release)
         self.tx = None
         return self._collected, release
 

@@ -16,7 +16,7 @@ from stepflow.errors import StepflowError, TimedOut
 from stepflow.model.current import current_step
 from stepflow.model.flow import Call
 
-Outcome = tuple[BaseException | None, Any]
+Ended = tuple[BaseException | None, Any]
 
 
 class TimeLimits:
@@ -95,7 +95,7 @@ class TimeLimits:
             raise _reached(attempt, attempt.current.step, limit_s)
         return value
 
-    async def _wait(self, work: asyncio.Task[Outcome], began: float, limit_s: float) -> None:
+    async def _wait(self, work: asyncio.Task[Ended], began: float, limit_s: float) -> None:
         """Wait until the work is done, or the limit is reached on the engine's clock."""
         clock = self._clock
         if not isinstance(clock, VirtualClock):
@@ -115,18 +115,18 @@ class TimeLimits:
             clock.unsubscribe(moved)
             expired.cancel()
 
-    async def _end(self, work: asyncio.Task[Outcome]) -> None:
+    async def _end(self, work: asyncio.Task[Ended]) -> None:
         """Cancel async work; one that goes on is left behind and counted."""
         work.cancel()
         await end_of_cancelled([work])
         if not work.done():
             self._count(work)
 
-    def _count(self, work: asyncio.Task[Outcome]) -> None:
+    def _count(self, work: asyncio.Task[Ended]) -> None:
         self.lost += 1
         work.add_done_callback(self._found)
 
-    def _found(self, _work: asyncio.Task[Outcome]) -> None:
+    def _found(self, _work: asyncio.Task[Ended]) -> None:
         self.lost -= 1
 
 
@@ -136,7 +136,7 @@ def _reached(attempt: SteppedAttempt, step: str, limit_s: float) -> TimedOut:
     return attempt.overdue
 
 
-async def _outcome(made: Awaitable[Any]) -> Outcome:
+async def _outcome(made: Awaitable[Any]) -> Ended:
     """The error or the value as a value: no exception of user code passes through the task itself, where some stop the loop."""
     try:
         return None, await made

@@ -27,7 +27,7 @@ async def serve_call(
         command = await runner.call(at)
         if at.lease.fence is None:
             return command
-        outcome = await runner.obey(command, runner.flow(ctx), at)
+        outcome = await runner.interpret(command, runner.flow(ctx), at)
         done = Done() if isinstance(outcome, StateCtx) else outcome
         _outcome, release, _idle = await finish_execution(runner, at, done, clock.now())
     except BaseException:

@@ -110,7 +110,7 @@ class FunctionAttempt(Attempt):
                 run_log.conflicted(self, outcome.ids)
                 release = release._replace(unfinished=self.unfinished + 1)  # it counts, but is no failure
             if idle:
-                raise _Idle("its function made no commit and left the State where it was")
+                raise _NoProgress("its function made no commit and left the State where it was")
             if at.handed_over and release is not None and not lease.commits:
                 release = release._replace(crashes=self.claim.row.crashes + 1)  # until the other engine commits
         except (StoreError, LostClaim) as error:
@@ -205,7 +205,7 @@ class FunctionAttempt(Attempt):
             return Release(lease.fence, None)
         policy = self.runner.known(state.transition.to, self.flow).options.retry or RetryPolicy()
         attempt, allowed = tried(state) + 1, max_attempts(state, policy.max_attempts)
-        covered = remote.retried if remote else policy.covers(error) or type(error) is _Idle
+        covered = remote.retried if remote else policy.covers(error) or type(error) is _NoProgress
         if attempt >= allowed or not covered:
             await self._end(state, "failed", self.error, lease.fence)
             return None
@@ -242,7 +242,7 @@ class FunctionAttempt(Attempt):
             await self._end(state, "cancelled", error, fence)
 
 
-class _Idle(RuntimeError):
+class _NoProgress(RuntimeError):
     """The function was called and changed nothing."""
 
     __qualname__ = "RuntimeError"

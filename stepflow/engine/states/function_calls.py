@@ -82,7 +82,7 @@ class FunctionCalls:
     def step_calls(self) -> OnceCalls:
         """What makes the calls, made for the first of them."""
         if self._once is None:
-            self.at.once = self._once = _OnceCalls(
+            self.at.once = self._once = _FunctionOnceCalls(
                 self, self.executor.committer, self.at.lease.rows, self.executor.loop
             )
         return self._once
@@ -96,7 +96,7 @@ class FunctionCalls:
         self.at.lease.wrote, self.at.lease.moved_at = True, self.clock.monotonic()
 
 
-class _OnceCalls(OnceCalls):
+class _FunctionOnceCalls(OnceCalls):
     """Those of a flow function, which needs a claim on its State."""
 
     def _check_place(self, verb: str, key: str) -> None:

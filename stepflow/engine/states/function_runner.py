@@ -97,7 +97,7 @@ class FunctionRunner:
                     if type(command) is c.Execute:  # which is only a way to go on
                         following: StateCtx | Outcome = command.ctx
                     else:
-                        following = await self.obey(command, flow, at)
+                        following = await self.interpret(command, flow, at)
                     if not isinstance(following, StateCtx):
                         return following
                     if following.id != at.lease.id:
@@ -137,7 +137,7 @@ class FunctionRunner:
             if at.left:
                 await self._leases.release(at.left)
 
-    async def obey(self, command: Any, flow: FlowFunction, at: ExecutionContext) -> StateCtx | Outcome:
+    async def interpret(self, command: Any, flow: FlowFunction, at: ExecutionContext) -> StateCtx | Outcome:
         """Carry out what a function returned; the State that the execution goes on with, or how it ends."""
         at.handed_over = isinstance(command, HandOver)
         try:

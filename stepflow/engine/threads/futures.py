@@ -16,7 +16,7 @@ from stepflow.engine.threads.raised import for_future
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
-Outcome = tuple[T | None, KeyboardInterrupt | None]
+Ending = tuple[T | None, KeyboardInterrupt | None]
 LOOK_UP_S = 0.5
 CANCEL_TIMEOUT_S = 2.0  # for cancelled tasks to end
 _left_behind: WeakSet[asyncio.Task[Any]] = WeakSet()
@@ -116,7 +116,7 @@ def answer_of(future: Future[T]) -> T:
     return future.result()
 
 
-def value_of(outcome: Outcome[T]) -> T:
+def value_of(outcome: Ending[T]) -> T:
     """The result of `uninterrupted`; raises the interrupt that it holds."""
     result, interrupt = outcome
     if interrupt is not None:

@@ -31,7 +31,7 @@ from stepflow.engine.lifetime import CLOSED
 from stepflow.engine.threads.caller_loop import CallerLoop, FirstStep, StepThreads
 from stepflow.engine.threads.deferred_signals import DeferredSignals, user_code
 from stepflow.engine.threads.futures import (
-    Outcome,
+    Ending,
     answer_of,
     future_of,
     running_loop,
@@ -103,7 +103,7 @@ class LoopThread:
             if deferred:
                 self._signals.restore()
 
-    def _begin(self, work: Coroutine[Any, Any, T], here: asyncio.AbstractEventLoop | None) -> Future[Outcome[T]] | None:
+    def _begin(self, work: Coroutine[Any, Any, T], here: asyncio.AbstractEventLoop | None) -> Future[Ending[T]] | None:
         """Give the work to the thread; None if the caller shall run the loop itself."""
         try:
             if self.forked:
@@ -294,7 +294,7 @@ class LoopThread:
         while self._work and self._steps is not None:
             self._steps.push_marked(self._work.pop(0))
 
-    def _leave(self, task: asyncio.Task[Outcome[T]], broken: bool) -> Future[Outcome[T]] | None:
+    def _leave(self, task: asyncio.Task[Ending[T]], broken: bool) -> Future[Ending[T]] | None:
         """The caller does no more for the loop; returns what its task gives if the thread advances that from now on.
 
         If the caller was interrupted (`broken`) the thread cancels its task.
@@ -316,7 +316,7 @@ class LoopThread:
             self._take_back_soon()
         return future
 
-    def _follow(self, work: Coroutine[Any, Any, T], future: Future[Outcome[T]]) -> T:
+    def _follow(self, work: Coroutine[Any, Any, T], future: Future[Ending[T]]) -> T:
         """Wait until the thread has done the work, or a signal handler raises."""
         try:
             user_code.wait()

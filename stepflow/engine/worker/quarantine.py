@@ -6,7 +6,10 @@ from collections.abc import Collection
 
 from stepflow.engine.execution.attempt import Attempt
 
-DRAIN_S, DRAIN_PAUSE_S = 5.0, 30.0  # how long a busy worker releases runs for a suspect, and the pause after that
+STAND_ASIDE_S, STAND_ASIDE_PAUSE_S = (
+    5.0,
+    30.0,
+)  # how long a busy worker releases runs for a suspect, and the pause after that
 
 
 class Quarantine:
@@ -15,7 +18,7 @@ class Quarantine:
     def __init__(self) -> None:
         self.due = 0
         self._attempt: Attempt | None = None
-        self._drain_from = float("-inf")
+        self._aside_from = float("-inf")
 
     def begun(self, attempt: Attempt) -> None:
         """The worker advances this suspect now."""
@@ -26,12 +29,12 @@ class Quarantine:
         attempt = self._attempt
         return attempt is not None and not attempt.progressed and any(a is attempt for a in held)
 
-    def wait_for_room(self, held: Collection[Attempt], mono: float) -> bool:
+    def makes_way(self, held: Collection[Attempt], mono: float) -> bool:
         """Whether to claim nothing but a suspect at monotonic time `mono`; asks the held attempts to release their runs."""
         if not self.due or not held:
             return self.due > 0
-        if mono - self._drain_from > DRAIN_S + DRAIN_PAUSE_S:
-            self._drain_from = mono
+        if mono - self._aside_from > STAND_ASIDE_S + STAND_ASIDE_PAUSE_S:
+            self._aside_from = mono
             for attempt in held:
                 attempt.stop = True  # it goes on later, here or elsewhere
-        return mono - self._drain_from <= DRAIN_S
+        return mono - self._aside_from <= STAND_ASIDE_S

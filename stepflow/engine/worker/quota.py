@@ -48,13 +48,13 @@ def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
 
 def flows_with_free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, str]:
     """The definitions of the flows that are not at their own limit."""
-    room = free_slots(flows, held)
-    return {name: mine for name, mine in definitions(flows).items() if room.get(name) != 0}
+    slots = free_slots(flows, held)
+    return {name: mine for name, mine in definitions(flows).items() if slots.get(name) != 0}
 
 
 def quota(flows: Flows, held: Collection[Attempt], free: int) -> list[tuple[dict[str, str], int]]:
     """What to claim: flows that may fill all `free` slots together, the others each up to its own limit; in their order."""
-    tight = {name: room for name, room in free_slots(flows, held).items() if room < free}
+    tight = {name: slots for name, slots in free_slots(flows, held).items() if slots < free}
     wide = {name: mine for name, mine in definitions(flows).items() if name not in tight}
-    found = [({name: flows[name].definition}, room) for name, room in tight.items() if room]
+    found = [({name: flows[name].definition}, slots) for name, slots in tight.items() if slots]
     return [*found, (wide, free)] if wide else found

@@ -25,7 +25,7 @@ from stepflow.errors import LostClaim, NotFound, RevMismatch
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import SUSPECT, QueueRow
 
-PATIENCE_S = 1.0
+DEFER_S = 1.0
 PAGE = 500  # runs per query, and the most that are found before they are claimed
 
 
@@ -55,11 +55,11 @@ class Redefinition:
         return bool(self._found) or len(self._seen) < len(self._flows)
 
     def waits(self, busy: bool) -> bool:
-        """Whether runs that are due go first, as long as a worker is `busy` with them: for PATIENCE_S at most."""
+        """Whether runs that are due go first, as long as a worker is `busy` with them: for DEFER_S at most."""
         now = self._clock.monotonic()
         if self._first is None or not busy:
             self._first = now
-        return busy and now - self._first < PATIENCE_S and not self._clock.virtual
+        return busy and now - self._first < DEFER_S and not self._clock.virtual
 
     async def advance(self, wait: bool) -> None:
         """Search on until runs are found or none is left: in the background, or with `wait` before this returns."""

@@ -85,7 +85,7 @@ class Worker:
         self._claiming = self._claim_was_empty = False  # a claim is on its way; what seemed to be due was not claimed
         self._error: StoreError | None = None
         self._interrupt: KeyboardInterrupt | None = None
-        self._step_cancels = StepCancels(self._held.values, self._let_go, resume)
+        self._step_cancels = StepCancels(self._held.values, self._release_unstarted, resume)
         self._unknown, self._blocks = 0, Blocks()  # writes of unknown outcome since `run` began
         notifier.on_due(self.schedule_at)
         notifier.on_cancel(self.cancel)
@@ -181,14 +181,14 @@ class Worker:
             attempt.interrupt()
         # A step that goes on loses its claim, and with it its next write.
         await end_of_cancelled(list(self._tasks.values()))
-        self._let_go(every=True)
+        self._release_unstarted(every=True)
         try:
             if self._unreleased or self._claiming:  # what is on its way is written before this
                 await self._committer.call(self._unreleased.release_all)
         except Exception as error:  # noqa: BLE001 - logged
             self._unreleased.left(error)
 
-    def _let_go(self, *, every: bool = False) -> None:
+    def _release_unstarted(self, *, every: bool = False) -> None:
         """Release the claims of attempts that do not do it themselves, as their tasks were cancelled before they began, or of all."""
         for run_id in [run_id for run_id, task in self._tasks.items() if every or task.done()]:
             self._unreleased.failed(self._held[run_id].release())
@@ -234,10 +234,10 @@ class Worker:
             self._next_due = 0
         if not (free := self._free()) and self._clock.monotonic() - self._looked > FULL_LOOK_S:
             await self._look_ahead()
-            self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic())
+            self._quarantine.makes_way(self._held.values(), self._clock.monotonic())
         if not free or self._error is not None or self._clock.now() < self._next_due:
             return False
-        if self._quarantine.wait_for_room(self._held.values(), self._clock.monotonic()):
+        if self._quarantine.makes_way(self._held.values(), self._clock.monotonic()):
             if self._held:
                 return False
             self._quarantine.due = await self._claim(definitions(self._flows), 1, suspects=True)
@@ -246,9 +246,9 @@ class Worker:
         self._next_due, more, taken = NEVER, False, 0
         users = self._lent.users(self._held)
         for flows, limit in quota(self._turns.order(self._flows, users), users, free):
-            if (room := min(limit, self._free())) > 0:
-                taken += (claimed := await self._claim(flows, room, suspects=False))
-                more = claimed == room or more
+            if (slots := min(limit, self._free())) > 0:
+                taken += (claimed := await self._claim(flows, slots, suspects=False))
+                more = claimed == slots or more
         if more:
             self._next_due = 0
         if taken and not more and self._until_idle and not self._clock.virtual:
@@ -387,7 +387,7 @@ class Worker:
         """Sleep until something changes here, or the next due time."""
         timeout = MAX_SLEEP_S
         if self._free():
-            floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001  # a suspect waits for room
+            floor = 0.05 if self._quarantine.due or self._claim_was_empty else 0.001  # a suspect waits for others
             timeout = min(timeout, max(floor, (self._next_due - self._clock.now()) / SECOND))
         alarm = None if self._clock.virtual else self._loop.call_later(timeout, self._on_alarm)
         try:

@@ -58,7 +58,7 @@ class OperatorApi:
         What changes something is in the audit before it begins, and with its outcome afterwards; also when it is refused.
         """
         changes = operation.body is not NoBody and body.changes()
-        note = _Note(self.audit, self._entry(operation, connection, query, body)) if changes else None
+        note = _AuditNote(self.audit, self._entry(operation, connection, query, body)) if changes else None
         try:
             scope = "admin" if operation.admin_for is not None and operation.admin_for(body) else operation.scope
             authorize(connection, scope, query.namespace)
@@ -99,7 +99,7 @@ class OperatorApi:
 
 
 @define
-class _Note:
+class _AuditNote:
     """The audit of one change: its entry, and what stores that before the change begins."""
 
     audit: AuditLog

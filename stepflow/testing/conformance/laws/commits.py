@@ -205,11 +205,11 @@ class CommitLaws:
         store = sessions.session()
         (first,) = make(store, creation("a"))
         held = claim(store)["a"]
-        stale, good, birth_of_b = write("a", 77), step(held, first), creation("b")
-        results = store.commit_if_free([good, birth_of_b], NOW)
+        stale, good, creation_of_b = write("a", 77), step(held, first), creation("b")
+        results = store.commit_if_free([good, creation_of_b], NOW)
         if results is None:
             assert (record(store, "a").state.rev, store.load(["b"])) == (first, [None])
-            results = store.commit([good, birth_of_b], NOW)
+            results = store.commit([good, creation_of_b], NOW)
         revs = [record(store, "a").state.rev, record(store, "b").state.rev]
         assert results == [Committed((rev,), committed_at=NOW) for rev in revs]
         refused = store.commit_if_free([stale], NOW) or store.commit([stale], NOW)

@@ -77,7 +77,7 @@ class DelayLaws:
         assert (found.row.flow, found.row.due, found.row.owner) == (FLOW, LATER, "")
         assert store.load(["a", delay_key("a", 2), key]) == [None, None, found]
 
-    def test_law_13_a_delay_of_a_run_has_its_birth_and_exchange(self, sessions: Sessions) -> None:
+    def test_law_13_a_delay_of_a_run_has_its_creation_and_exchange(self, sessions: Sessions) -> None:
         store = sessions.session()
         rev = make(store, creation("a", exchange="[1]", due=None, created_at=3))[0]
         numbers(store, delays(Delay(snapshot("a", rev), LATER, commit=False)))

@@ -165,7 +165,7 @@ class LimitLaws:
         end(store, "b")
         assert taken(store) == "a"
 
-    def test_law_16_the_dead_hold_their_share_until_they_are_buried(self, sessions: Sessions) -> None:
+    def test_law_16_the_dead_hold_their_share_until_they_are_reclaimed(self, sessions: Sessions) -> None:
         dead, store = sessions.session(owner="dead"), sessions.session()
         created(store, "ab", ONE)
         assert taken(dead) == "a"
@@ -225,7 +225,7 @@ class LimitLaws:
         assert begun == 20
         assert max(most) <= 3
 
-    def test_law_16_traffic_tells_who_holds_and_when_runs_began(self, sessions: Sessions) -> None:
+    def test_law_16_the_usage_tells_who_holds_and_when_runs_began(self, sessions: Sessions) -> None:
         store = sessions.session()
         created(store, "abc", BOTH)
         assert taken(store, NOW) == "ab"

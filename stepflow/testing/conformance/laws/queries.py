@@ -167,7 +167,7 @@ class QueryLaws:
         make(store, write("parked", rev))
         assert list(_pages(store, RunQuery(NOW, labels={"t": "1"}))) == []
 
-    def test_the_horizon_tells_the_next_due_time(self, sessions: Sessions) -> None:
+    def test_next_due_tells_the_next_due_time(self, sessions: Sessions) -> None:
         store = sessions.session(owner="me")
         assert store.next_due(FLOWS, NOW).next_due is None
         make(store, creation("a", due=LATER), creation("b", due=LATER + 5), creation("foreign", due=1, flow="other"))

@@ -132,7 +132,7 @@ class RecordLaws:
         labels["k"] = "changed"
         assert record(store, "a").state.labels == {"k": "v"}
 
-    def test_law_9_committed_at_and_born(self, sessions: Sessions) -> None:
+    def test_law_9_committed_at_and_created_at(self, sessions: Sessions) -> None:
         store = sessions.session()
         rev = make(store, creation("a", due=None, created_at=3), now=5)[0]
         make(store, write("a", rev), now=9)

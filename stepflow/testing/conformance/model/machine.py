@@ -258,7 +258,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, ScheduleRules, PauseRules, 
         self.both(lambda side: sorted(side.session("main").read(EndedQuery((*IDS, "missing")))))
 
     @rule()
-    def same_horizon(self) -> None:
+    def same_next_due(self) -> None:
         """What is due when is the same; of several ready runs any may be named."""
 
         def call(side: Side) -> Any:

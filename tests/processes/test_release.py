@@ -39,7 +39,7 @@ def test_begun_steps_end_and_the_rest_is_handed_back(nursery: Nursery, verb: str
 
 
 @pytest.mark.parametrize(
-    ("verb", "name"), [("forever", "gated"), ("forever", "agated"), ("aforever", "gated"), ("forever", "stubborn")]
+    ("verb", "name"), [("forever", "gated"), ("forever", "agated"), ("aforever", "gated"), ("forever", "never_ending")]
 )
 def test_steps_that_outlast_the_grace_are_handed_back_without_a_crash(nursery: Nursery, verb: str, name: str) -> None:
     with Engine(nursery.url) as engine:
