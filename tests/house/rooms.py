@@ -1,4 +1,4 @@
-"""The rooms of `engine/` as rules: which room may import which, and who may change whose attributes."""
+"""The rooms of `engine/` and `drivers/` as rules: which room may import which, and who may change whose attributes."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ MAY_IMPORT_ROOM: dict[str, set[str]] = {
 } | {name: set() for name in SHARED}
 
 
+DRIVERS = f"{PACKAGE}.drivers."
+FOR_ALL = {"port", "payload"}  # folders of `drivers/` that are no drivers
+DRIVER_USERS: dict[str, set[str]] = {
+    "memory": {"testing", ""},  # the reference model; the door has its name
+    "http": {"server"},  # its codec: what goes over the wire
+}  # the parts of the package that know a driver beside the registry
+
+
 def _room(name: str) -> str:
     """The room of a module of the engine: its folder, or its own name beside the folders; empty for other modules."""
     return name.removeprefix(ENGINE).split(".")[0] if name.startswith(ENGINE) else ""
@@ -61,6 +69,25 @@ def wrong_room_imports(tree: Tree) -> list[str]:
             other = _room(tree.resolve(item.target))
             if room and other and other != room and other not in MAY_IMPORT_ROOM.get(room, set()) | SHARED:
                 wrong.append(f"{module.path}:{item.line} imports {item.target}: {room} may not use {other}")
+    return wrong
+
+
+def wrong_driver_imports(tree: Tree) -> list[str]:
+    """Imports of a driver by another one or by a part that has to use the port, and imports of others by the port."""
+    below = [name.removeprefix(DRIVERS).split(".") for name in tree.modules if name.startswith(DRIVERS)]
+    drivers, wrong = {folder for folder, *files in below if files} - FOR_ALL, []
+    for module in tree.modules.values():
+        mine = module.name.removeprefix(DRIVERS).split(".")[0] if module.name.startswith(DRIVERS) else None
+        for item in module.imports:
+            target = tree.resolve(item.target)
+            if not target.startswith(DRIVERS) or (other := target.removeprefix(DRIVERS).split(".")[0]) == mine:
+                continue
+            if mine is None:
+                allowed = other not in drivers or module.part in DRIVER_USERS.get(other, set())
+            else:
+                allowed = other == "port" and mine != "port"
+            if not allowed:
+                wrong.append(f"{module.path}:{item.line} imports {item.target}: use `drivers/port` and the registry")
     return wrong
 
 
@@ -91,6 +118,7 @@ def foreign_attributes(tree: Tree) -> list[str]:
     for module in tree.modules.values():
         for function in module.functions if _room(module.name) else ():
             made = {n.targets[0].id for n in ast.walk(function) if _makes(n)}
+            wrong += [f"{module.path}:{line} calls setattr for another part" for line in _set_by_name(function)]
             for target, value in _assignments(function):
                 owner = target.value
                 if isinstance(owner, ast.Name) and owner.id in made | {"self", "cls"}:
@@ -135,6 +163,13 @@ def _assignments(function: ast.AST) -> Iterator[tuple[ast.Attribute, ast.expr | 
                     yield part, values[number] if pairs else None if isinstance(target, ast.Tuple) else node.value
 
 
+def _set_by_name(function: ast.AST) -> Iterator[int]:
+    """The lines of calls of setattr for anything but the function's own object."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("setattr", "__setattr__"):
+            yield from () if node.args and ast.unparse(node.args[0]) in ("self", "cls") else (node.lineno,)
+
+
 def _makes(node: ast.AST) -> bool:
     """Whether this is `name = Class(...)`."""
     return (
@@ -164,4 +199,4 @@ def names_used_twice(tree: Tree) -> list[str]:
     return [f"{name} is a class in {' and in '.join(found)}" for name, found in paths.items() if len(found) > 1]
 
 
-RULES = (wrong_room_imports, unknown_rooms, foreign_attributes, names_used_twice)
+RULES = (wrong_room_imports, wrong_driver_imports, unknown_rooms, foreign_attributes, names_used_twice)

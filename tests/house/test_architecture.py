@@ -143,6 +143,18 @@ BAD = {
         "engine/session.py",
         PARTS + "class Session:\n    def f(self):\n        self.worker.count += 1",
     ),
+    "an attribute of another part, by its name": (
+        rooms.foreign_attributes,
+        "engine/session.py",
+        PARTS + "def f(worker):\n    setattr(worker, 'busy', True)",
+    ),
+    "a driver in another driver": (
+        rooms.wrong_driver_imports,
+        "drivers/sqlite/x.py",
+        "import stepflow.drivers.memory.x",
+    ),
+    "a driver in the engine": (rooms.wrong_driver_imports, "engine/x.py", "from stepflow.drivers.sqlite.x import X"),
+    "a driver in the port": (rooms.wrong_driver_imports, "drivers/port/x.py", "def f():\n    from ..sqlite import x"),
     "a lambda in a record": (
         rooms.foreign_attributes,
         "engine/worker/x.py",
@@ -167,6 +179,9 @@ SOUND = {
     "stepflow/drivers/z.py": '"""A driver that needs an extra."""\nimport psycopg\n',
     "stepflow/cli/y.py": '"""BlockingVerbs of the sound tree."""\n\ndef f():\n    from stepflow.drivers import z\n',
     "stepflow/engine/worker/y.py": '"""A part of the sound tree."""\n\nclass Y: ...\n',
+    "stepflow/drivers/memory/x.py": '"""A driver that others may not use."""\n',
+    "stepflow/drivers/sqlite/x.py": '"""A driver that keeps to the port."""\nimport stepflow.drivers.port.x\n',
+    "stepflow/drivers/port/x.py": '"""The port of the sound tree, without laws."""\n',
     "stepflow/steps/__init__.py": '"""The steps of the sound tree."""\nfrom datetime import datetime, time\n',
 }
 
