@@ -27,13 +27,13 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary
-from stepflow.drivers.port.rules import decide_release, reclaimed, returned
+from stepflow.drivers.port.rules import claimed, decide_release, reclaimed, returned
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.port.turns import admitted
 from stepflow.errors import StoreError
 from stepflow.model.lifecycle import SUSPECT, QueueRow
-from stepflow.model.limits import admission, after_start, due_of
+from stepflow.model.limits import admission, due_of
 
 T = TypeVar("T")
 
@@ -171,10 +171,9 @@ class MemoryStore(Store):
         assert entry is not None
         rev = entry.state.rev
         self._tables.control.begins(row.limits, now)
-        limits = after_start(row.limits)
         epoch, owner = next(self._memory.counters.epochs), self._owner.id
-        rest = row.priority, row.crashes, row.cancel, "", "", limits, row.unfinished
-        row = QueueRow(row.flow, row.due, owner, epoch, rev, *rest)
+        rest = row.priority, row.crashes, row.cancel, row.limits, row.unfinished
+        row = claimed(row.flow, row.due, owner, epoch, rev, *rest)
         self._tables.place(run_id, row)
         return Claim(Fence(run_id, epoch), row, self._tables.load(run_id))
 

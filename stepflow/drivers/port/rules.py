@@ -1,4 +1,4 @@
-"""The rule book: what commit, publish, wake, hold, release and reclaim do to the runs they touch, decided once for all stores.
+"""The rule book: what commit, publish, wake, claim, release and reclaim do to the runs they touch, decided once for all stores.
 
 A driver locks the runs that `ids_of` names and reads a RunSnapshot of each. It calls `decide_commit` or `decide_release` and
 writes what these noted: on each snapshot the new queue row (`placed`), the cancel mark (`marked`) and the end of a delay
@@ -39,7 +39,7 @@ from stepflow.model.family import PARENT, end_event
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.limits import after_start
 from stepflow.model.safe_text import storable
-from stepflow.model.state import CANCEL
+from stepflow.model.state import CANCEL, new_tuple
 
 NO_EXCHANGE = "null"  # the exchange of a run that was created without one
 
@@ -314,6 +314,25 @@ def decide_release(release: Release, run: RunSnapshot, now: int) -> bool:
     changed = row._replace(crashes=crashes, blocked=blocked, blocked_by=blocked_by, unfinished=unfinished)
     run.place(changed._replace(owner="", due=due))
     return True
+
+
+def claimed(
+    flow: str,
+    due: int,
+    owner: str,
+    epoch: int,
+    rev: int,
+    priority: int,
+    crashes: int,
+    cancel: bool,
+    limits: str,
+    unfinished: int,
+) -> QueueRow:
+    """The row, of a run at `rev`, as a claim leaves it: it is not blocked, and keeps the limits that hold after its start."""
+    limits = limits and after_start(limits)
+    return new_tuple(
+        QueueRow, (flow, due, owner, epoch, rev, priority, crashes, cancel, "", "", limits, unfinished, False)
+    )
 
 
 def returned(row: QueueRow, rev: int) -> QueueRow:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from stepflow.drivers.port.commit import Claim, Event, Fence, Owner, Record, Release
 from stepflow.drivers.port.pruning import PRUNED
-from stepflow.drivers.port.rules import decide_release, reclaimed, returned
+from stepflow.drivers.port.rules import claimed, decide_release, reclaimed, returned
 from stepflow.drivers.port.snapshot import RunSnapshot
 from stepflow.drivers.rocksdb import delays as attached
 from stepflow.drivers.rocksdb.journal import written_by
@@ -14,7 +14,6 @@ from stepflow.drivers.rocksdb.keys import Keys, number, read_number, text
 from stepflow.drivers.rocksdb.overlay import Overlay
 from stepflow.drivers.rocksdb.records import RunRecord, dump_owner, parse_event
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.limits import after_start
 from stepflow.model.state import new_tuple
 
 
@@ -103,24 +102,9 @@ def take(overlay: Overlay, keys: Keys, key: str, owner: str, record: Record | No
     """Give a row to an owner; `record` is that of the run with the row as it was."""
     last = overlay.row(key)
     assert last is not None
-    flow, due, _owner, _epoch, _rev, priority, crashes, cancel, _blocked, _by, limits, unfinished, _paused = last
     rev, epoch = _rev_of(overlay, keys, key), overlay.epoch()
-    row = (
-        flow,
-        due,
-        owner,
-        epoch,
-        rev,
-        priority,
-        crashes,
-        cancel,
-        "",
-        "",
-        limits and after_start(limits),
-        unfinished,
-        False,
-    )
-    taken = overlay.rows[key] = new_tuple(QueueRow, row)
+    kept = last.priority, last.crashes, last.cancel, last.limits, last.unfinished
+    taken = overlay.rows[key] = claimed(last.flow, last.due, owner, epoch, rev, *kept)
     if record is not None:
         state, created, exchange, _row, *rest = record
         record = new_tuple(Record, (state, created, exchange, taken, *rest))

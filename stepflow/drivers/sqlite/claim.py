@@ -13,6 +13,7 @@ from attrs import define
 
 from stepflow.drivers.port import windows
 from stepflow.drivers.port.commit import Claim, Fence
+from stepflow.drivers.port.rules import claimed
 from stepflow.drivers.port.turns import Candidate, admitted, first
 from stepflow.drivers.port.windows import Window, in_windows
 from stepflow.drivers.sqlite.bulk import many
@@ -227,22 +228,8 @@ class SqliteClaims:
         for one in found:
             priority, due, run_id, flow, crashes, cancel, limits, unfinished, rev, place, state = one[:WHOLE]
             values += (place, rev)
-            row = (
-                flow,
-                due,
-                owner,
-                epoch,
-                rev,
-                priority,
-                crashes,
-                bool(cancel),
-                "",
-                "",
-                limits and after_start(limits),
-                unfinished,
-                False,
-            )
-            runs.append((one[WHOLE:], new_tuple(QueueRow, row)))
+            rest = priority, crashes, bool(cancel), limits, unfinished
+            runs.append((one[WHOLE:], claimed(flow, due, owner, epoch, rev, *rest)))
             if state is not None:
                 self.places[run_id] = RowIds(epoch, state, place)
         many(self.rows.connection, TAKE, 2, values, owner, epoch)

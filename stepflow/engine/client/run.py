@@ -80,9 +80,7 @@ class AsyncRun(Generic[E]):
     async def _info(self, record: Record) -> RunInfo:
         paused = record.created.flow in await self._client.pauses.names()
         dead = await self._client.finder.dead_owners([record])
-        return info_of(
-            record, self._clock.now(), await self._client.delay_of(record), paused=paused, dead=dead
-        )
+        return info_of(record, self._clock.now(), await self._client.delay_of(record), paused=paused, dead=dead)
 
     async def _input(self, record: Record) -> Any:
         """The JSON value of the input of a workflow; None of another run, and of one that cannot be read here.
