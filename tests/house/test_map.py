@@ -26,13 +26,13 @@ SUBJECTS = (
     "a route of the server",
     "schedules",
 )
-PLANNED = {"server/", "wire/"}  # named as the places of what is not there yet
 
 
 def names_in(page: str) -> list[str]:
     """The files and folders that a page names between backticks."""
-    found = re.findall(r"`([\w./*-]+(?:/|\.(?:py|md|sql|toml)))`", page)
-    return [name for name in found if name not in PLANNED and not name.startswith("stepflow/")]
+    suffixes = "py|md|sql|toml|json|proto|pyi|html|yaml|lock"
+    found = re.findall(rf"`([\w./*-]+(?:/|\.(?:{suffixes})))`", page)
+    return [name for name in found if name != "stepflow/"]
 
 
 def missing(page: str) -> list[str]:
