@@ -71,7 +71,7 @@ MAX_FILE, MEDIAN_FILE = 400, 150
 MAX_FUNCTION, P90_FUNCTION, MEDIAN_FUNCTION = 60, 30, 8
 MAX_PORT = 10
 BACKGROUND = "stepflow.drivers.port.background"
-FORK_FILES = {"stepflow.drivers.port.fork", "stepflow.engine.lifetime"}
+FORK_FILES = {"stepflow.drivers.port.process_fork", "stepflow.engine.lifetime"}
 PORT, KIT = "stepflow.drivers.port.store", "stepflow.testing.conformance"
 
 

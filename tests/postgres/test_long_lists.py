@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from stepflow.drivers.port.queries import RunQuery
-from stepflow.drivers.postgres import claim_start
+from stepflow.drivers.postgres import claim_starts
 from tests.postgres.held import EVERY, blocks_hit, end_all
 from tests.postgres.hot import FLOWS, NOW, creation, flush, session
 from tests.postgres.server import Server
@@ -38,7 +38,7 @@ def test_lists_do_not_walk_over_runs_that_ended_while_a_snapshot_is_held(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     """But for those of open runs only."""
-    monkeypatch.setattr(claim_start, "DEAD", -1)  # claims begin behind what they took
+    monkeypatch.setattr(claim_starts, "DEAD", -1)  # claims begin behind what they took
     server: Server = request.getfixturevalue(version)
     schema = server.schema()
     costs: dict[str, list[int]] = {}

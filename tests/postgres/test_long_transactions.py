@@ -15,10 +15,10 @@ from stepflow.drivers.port.commit import Cancel, Commit, Dequeue, Enqueue, Event
 from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, NotDueQuery, RunQuery
 from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
 from stepflow.drivers.port.store import Store
-from stepflow.drivers.postgres import PostgresDriver, beat, claim_start
+from stepflow.drivers.postgres import PostgresDriver, beat, claim_starts
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.claim_limited import looks_of
-from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.claim_starts import ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.line_starts import SHIFT, UNKNOWN, Lines
 from stepflow.drivers.postgres.ranges import LATE, LOOK_EVERY, LOOKS, SECOND, WHOLE, Ranges
@@ -37,7 +37,7 @@ T = TypeVar("T")
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """The starts are used however few dead rows there are."""
-    monkeypatch.setattr(claim_start, "DEAD", -1)
+    monkeypatch.setattr(claim_starts, "DEAD", -1)
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_a_beat_reads_no_more_while_a_snapshot_is_held(server: Server, always: N
 
 def _beat_blocks(store: Any, connection: Connection) -> int:
     owners = store._owners
-    values = (*owners._row(), "[]", owners._process, "", "{}", texts(store._shards.all), claim_start.DEAD)
+    values = (*owners._row(), "[]", owners._process, "", "{}", texts(store._shards.all), claim_starts.DEAD)
     return _blocks(connection, owners._runner.sql(beat.AT_ONCE), values)
 
 

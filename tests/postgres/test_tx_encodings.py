@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy
 
 from stepflow import AsyncEngine, Engine, StoreError, named
-from stepflow.drivers.postgres.callers_transaction import UNREADABLE, drive
+from stepflow.drivers.postgres.callers_connection import UNREADABLE, drive
 from tests.postgres.server import Server
 
 FLOW = named("x", dict[str, str]).do("a", lambda d: None).compile()

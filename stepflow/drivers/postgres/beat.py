@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from stepflow.drivers.postgres import claim_start
+from stepflow.drivers.postgres import claim_starts
 from stepflow.drivers.postgres.arrays import numbers, restored, texts
 from stepflow.drivers.postgres.change_judge import FROM_SEQUENCES, INBOX, SEQUENCES, Marks
 from stepflow.drivers.postgres.connector import Connection
@@ -68,7 +68,7 @@ with b as ({BEAT}), f as materialized (
         cross join lateral {_MARKED.format(shard="s.shard")} where q.owner = $2 order by q.id) as cancels
 )
 select b.reclaimed, b.missing, {BOOT_AND_TIME.removeprefix("select ")}, f.free, c.cancels,
-    case when {claim_start.DEAD_ROWS} >= $12 then exists (select 1 from stepflow.owners o where o.shard = $1 and o.id <> $2)
+    case when {claim_starts.DEAD_ROWS} >= $12 then exists (select 1 from stepflow.owners o where o.shard = $1 and o.id <> $2)
         else ({OTHERS_HOLD.format(shards="$11::text[]", side="<")}) or ({OTHERS_HOLD.format(shards="$11::text[]", side=">")}) end,
     {SEQUENCES}, {INBOX.format(shards="$11::text[]")}, p.*
 from b cross join f cross join c cross join {FROM_SEQUENCES.replace(", ", " cross join ")}
@@ -96,7 +96,7 @@ def beat_at_once(
     runner: TransactionRunner, connection: Connection, shards: Shards, row: Sequence[object], keys: Sequence[int]
 ) -> Beaten:
     """Beat in one statement; `row` are the values of BEAT."""
-    values = (*row, numbers(keys), texts(shards.all), claim_start.DEAD)
+    values = (*row, numbers(keys), texts(shards.all), claim_starts.DEAD)
     rows = connection.execute(runner.sql(AT_ONCE), values, prepare=True).fetchall()
     reclaimed, missing, boot, time, free, cancels, others_hold, *rest = rows[0]
     end = BEFORE_MARKS + MARKS + INBOX_MARKS

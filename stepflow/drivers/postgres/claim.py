@@ -16,7 +16,7 @@ from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.turns import Candidate, first
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
 from stepflow.drivers.postgres.claim_limited import Limited
-from stepflow.drivers.postgres.claim_start import DEAD_ROWS, ClaimStarts
+from stepflow.drivers.postgres.claim_starts import DEAD_ROWS, ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.lock_and_read import BEGIN, POSTED, InboxNotEmpty, drawn_epochs
 from stepflow.drivers.postgres.lookup import either, found, held_by

@@ -15,7 +15,7 @@ from stepflow.drivers.port import windows
 from stepflow.drivers.port.turns import Candidate, Order, admitted
 from stepflow.drivers.port.windows import Window, in_windows
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
-from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.claim_starts import ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.held_limits import HeldLimits, HeldReading
 from stepflow.drivers.postgres.limits import begins, claiming, limit_usage

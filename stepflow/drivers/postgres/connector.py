@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from stepflow.drivers.port.fork import on_fork
+from stepflow.drivers.port.process_fork import on_fork
 from stepflow.drivers.postgres.connection import LONG_ANSWER_S, URGENT_ANSWER_S, Network, PostgresConnection, Silent
 from stepflow.drivers.postgres.errors import translate
 from stepflow.drivers.postgres.route import Route

@@ -12,7 +12,7 @@ from stepflow.drivers.port.inbox import as_posted, dump, needle, parse, schedule
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
-from stepflow.drivers.postgres.callers_transaction import Dialogue, samples
+from stepflow.drivers.postgres.callers_connection import Dialogue, samples
 from stepflow.drivers.postgres.errors import member_error
 from stepflow.drivers.postgres.rows import CREATED, QUEUE, STATE, Shards, read_queue, read_record
 from stepflow.drivers.postgres.schedules import read_schedule_row

@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from stepflow.drivers.port.turns import Candidate
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
-from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.claim_starts import ClaimStarts
 from stepflow.drivers.postgres.lookup import by_id, either, found
 from stepflow.drivers.postgres.query import TEXT
 from stepflow.drivers.postgres.ranges import BEHIND, FIRST, WHOLE, Ranges

@@ -30,7 +30,7 @@ from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
 from stepflow.drivers.postgres import delays as attached
 from stepflow.drivers.postgres.arrays import restored, texts
-from stepflow.drivers.postgres.claim_start import ClaimStarts
+from stepflow.drivers.postgres.claim_starts import ClaimStarts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.exchanges import whole_texts
 from stepflow.drivers.postgres.held_limits import HeldLimits

@@ -19,7 +19,7 @@ from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.drivers.postgres import inbox, next_due
 from stepflow.drivers.postgres.arrays import texts
 from stepflow.drivers.postgres.batch_writer import Writer
-from stepflow.drivers.postgres.callers_transaction import Dialogue, adrive, drive
+from stepflow.drivers.postgres.callers_connection import Dialogue, adrive, drive
 from stepflow.drivers.postgres.change_listener import Channel, ChannelListener
 from stepflow.drivers.postgres.claim import PostgresClaims
 from stepflow.drivers.postgres.commit import Commits

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-from stepflow.drivers.port.fork import on_fork
+from stepflow.drivers.port.process_fork import on_fork
 from stepflow.drivers.rocksdb.database import RocksdbDatabase
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from stepflow.drivers.port.fork import on_fork
+from stepflow.drivers.port.process_fork import on_fork
 
 IN_MODIFY = 0x2
 BUFFER = 4096  # bytes of one read: enough for many events, as equal ones that follow each other are one

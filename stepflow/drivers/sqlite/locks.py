@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from stepflow.drivers.port.fork import on_fork
+from stepflow.drivers.port.process_fork import on_fork
 from stepflow.drivers.sqlite.errors import translated
 from stepflow.errors import Unavailable
 

@@ -1,4 +1,4 @@
-"""The transaction of a caller on PostgreSQL: which connections may be given as `tx=`, and how each executes a statement.
+"""callers_connection: which connections to PostgreSQL may be given as `tx=`, and how each executes a statement of ours.
 
 What is posted is a dialogue, a generator that yields statements with parameters written `:name`, and is sent their rows; so
 one text serves connections that block and those whose statements are awaited.
