@@ -20,7 +20,7 @@ from stepflow.model.lifecycle import Status
 
 
 @frozen
-class _Shown:
+class _RunView:
     info: RunInfo
     exchange: Any
     history: Sequence[HistoryEntry]
@@ -43,13 +43,13 @@ def command(target: StoreTarget, run_id: str, limit: int, modules: tuple[str, ..
     """
     flows = distinct_flows(modules)
 
-    async def work(engine: AsyncEngine) -> _Shown:
+    async def work(engine: AsyncEngine) -> _RunView:
         engine.register(*flows)
         run = engine.get(run_id)
         info, children = await run.info(), await engine.runs(parent=run_id, open=True, limit=SHOWN + 1)
         history = await run.history(limit) if target.out.json else []
         exchange = None if info.unreadable else await run.exchange()
-        return _Shown(info, exchange, history, await run.timeline(limit), children, await run.explain())
+        return _RunView(info, exchange, history, await run.timeline(limit), children, await run.explain())
 
     found = target.run(work)
     info, children, exchange = found.info, found.children, found.exchange
