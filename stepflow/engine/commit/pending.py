@@ -65,7 +65,7 @@ class PendingCommit:
         self.outcome = PENDING
         self.wake: Callable[[PendingCommit], None] | None = None
 
-    # Asked by `Task` whether to raise something where it goes on: who awaits it does that. Something that needs no frame.
+    # asyncio.Task calls `result()` on wake-up only to re-raise; `__await__` raises instead, so any cheap callable will do.
     result: ClassVar[Callable[[], object]] = bool
 
     def add_done_callback(self, wake: Callable[[PendingCommit], None], *, context: Context) -> None:
