@@ -13,7 +13,6 @@ SHARED = {
     "checks",
     "clock",
     "health",
-    "inside_transaction",
     "lifetime",
     "step_failure",
     "store_reader",

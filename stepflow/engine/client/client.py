@@ -44,10 +44,10 @@ from stepflow.engine.client.resolve import resolved, unresolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.broadcast import Broadcast
+from stepflow.engine.commit.callers import note_post
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.creation import creation
-from stepflow.engine.inside_transaction import note_post
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader

@@ -111,7 +111,7 @@ def is_indexed(wanted: RunFilter) -> bool:
     return wanted.error_type is wanted.error_text is wanted.position is None
 
 
-def query_of(wanted: RunFilter, now: int, **options: Any) -> RunQuery:
+def query_of(wanted: RunFilter, now: int) -> RunQuery:
     """The query for the runs that meet the conditions which stores can test."""
     return RunQuery(
         now,
@@ -124,7 +124,6 @@ def query_of(wanted: RunFilter, now: int, **options: Any) -> RunQuery:
         until=_micros(wanted.created_until),
         changed_since=_micros(wanted.updated_since),
         changed_until=_micros(wanted.updated_until),
-        **options,
     )
 
 

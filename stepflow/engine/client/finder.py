@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Literal
 
 from attrs import evolve
 
@@ -85,15 +86,15 @@ class RunFinder:
     async def _listed(
         self,
         wanted: RunFilter,
-        order: Order,
+        order: Literal["created", "id", "due"],
         ascending: bool,
         limit: int,
         after: ListKey | None,
         seen: frozenset[bytes],
     ) -> tuple[list[Record], ListKey | None]:
         """The runs behind `after`, and the key at which to go on; None at the end."""
-        options = {"order": order, "ascending": ascending, "after": after, "scan": SCAN}
-        query = query_of(wanted, self._clock.now(), limit=min(limit + 1, AT_ONCE), **options)
+        query = query_of(wanted, self._clock.now())
+        query = evolve(query, limit=min(limit + 1, AT_ONCE), order=order, ascending=ascending, after=after, scan=SCAN)
         paused = frozenset[str]() if is_indexed(wanted) else await self._pauses.names()
         found: list[Record] = []
         read = size = 0

@@ -13,10 +13,10 @@ from attrs import define, field
 from stepflow.drivers.port.commit import Commit, Fence
 from stepflow.drivers.port.journal import ONCE, JournalRow
 from stepflow.drivers.port.step import Append, Member
+from stepflow.engine.commit.callers import is_inside_transaction
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.pausing import WhilePaused
 from stepflow.engine.execution.executor import AGAIN_S
-from stepflow.engine.inside_transaction import is_inside_transaction
 from stepflow.engine.threads.deferred_signals import user_code
 from stepflow.engine.threads.futures import LOOK_UP_S, running_loop
 from stepflow.errors import CodecError, DefinitionError, LostClaim, StepflowError

@@ -19,9 +19,9 @@ from stepflow.drivers.port.store import Driver, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
 from stepflow.engine.checks import transaction_problem
 from stepflow.engine.clock import Clock
+from stepflow.engine.commit.callers import Inside, inside
 from stepflow.engine.execution.attempt import SteppedAttempt, is_closed
 from stepflow.engine.execution.executor import AGAIN_S, Executor
-from stepflow.engine.inside_transaction import Inside, inside
 from stepflow.engine.threads.deferred_signals import user_code
 from stepflow.engine.threads.futures import keep_task
 from stepflow.errors import Full, StepflowError, StoreError, Unavailable
