@@ -25,24 +25,22 @@ def flows_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]
     return click.option("--flows", "modules", multiple=True, metavar="MODULE", envvar="STEPFLOW_FLOWS", help=text)
 
 
-def flows_of(target: str) -> list[Flow[Any, Any]]:
-    """Every definition at the top level of a module, or the one that `module:name` names."""
+def flows_of(target: str, hint: str = "") -> list[Flow[Any, Any]]:
+    """Every definition at the top level of a module, or the one that `module:name` names; `hint` says what a name that is no module may be."""
     name, colon, attribute = target.partition(":")
     if colon and not attribute:
         raise click.UsageError(f"{target!r} names nothing after the colon: give {name}, or {name}:order_flow")
     module = _import(
         name,
-        ""
-        if colon
-        else f"; if it is a flow, name its module, too: MODULE:{name}, or start it by --remote if hosts serve it",
+        "" if colon else f"; if it is a flow, name its module, too: MODULE:{name}{hint}",
     )
     found = {key: value for key, value in vars(module).items() if isinstance(value, Flow)}
     if attribute:
         return [_named(module, attribute, found)]
     if not found:
         chains = [key for key, value in vars(module).items() if callable(getattr(value, "compile", None))]
-        hint = f"; {', '.join(chains)}: call .compile() on the chain" if chains else ""
-        raise click.UsageError(f"{target} defines no flow at its top level{hint}")
+        uncompiled = f"; {', '.join(chains)}: call .compile() on the chain" if chains else ""
+        raise click.UsageError(f"{target} defines no flow at its top level{uncompiled}")
     return list({id(flow): flow for flow in found.values()}.values())
 
 
@@ -51,9 +49,9 @@ def distinct_flows(modules: Iterable[str]) -> list[Flow[Any, Any]]:
     return list({flow.name: flow for module in modules for flow in flows_of(module)}.values())
 
 
-def flow_of(target: str) -> Flow[Any, Any]:
-    """The one definition that `target` names."""
-    flows = flows_of(target)
+def flow_of(target: str, hint: str = "") -> Flow[Any, Any]:
+    """The one definition that `target` names; `hint` is that of `flows_of`."""
+    flows = flows_of(target, hint)
     if len(flows) > 1:
         names = ", ".join(sorted(flow.name for flow in flows))
         raise click.UsageError(f"{target} defines several flows ({names}): name one, e.g. {target}:order_flow")

@@ -65,7 +65,7 @@ def command(
     dedup_window: timedelta,
 ) -> None:
     """Start a run and print its id."""
-    definition = remote_flow(flow) if remote else flow_of(flow)
+    definition = remote_flow(flow) if remote else flow_of(flow, ", or start it by --remote if hosts serve it")
     when = None if at is None else at.isoformat()
     change = audited(target, "start_run", "run", run_id or "", flow=definition.name, at=when)
     exchange = read_input(definition, "null" if input is None else input, change)

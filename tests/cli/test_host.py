@@ -82,3 +82,5 @@ def test_an_input_is_none_of_a_flow_that_hosts_serve(stepflow, folder):
 def test_a_name_that_is_no_module_leads_to_the_option(stepflow, folder):
     stepflow("start", "mail.send")
     assert "MODULE:mail.send, or start it by --remote if hosts serve it" in stepflow.err
+    stepflow("worker", "mail.send")
+    assert "--remote" not in stepflow.err
