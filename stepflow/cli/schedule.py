@@ -50,9 +50,8 @@ def show(target: StoreTarget, schedule_id: str, limit: int) -> None:
 
 
 def _state(info: ScheduleInfo) -> str:
-    if info.paused:
-        return "paused"
-    return f"{len(info.queued)} queued" if info.queued else "active"
+    state = "paused" if info.paused else f"{len(info.queued)} queued" if info.queued else "active"
+    return f"{state}, input unreadable" if info.unreadable else state
 
 
 def _verb(name: str, text: str, done: str, work: Callable[[AsyncSchedule[Any]], Awaitable[Any]]) -> None:

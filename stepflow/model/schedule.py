@@ -11,7 +11,7 @@ import attrs
 from attrs import evolve, field, frozen
 
 from stepflow.errors import StepflowError
-from stepflow.model.codec import SEALED, UNOPENED, Unopened
+from stepflow.model.codec import SEALED, UNOPENED, Unopened, tags_of
 from stepflow.model.timetable import SECOND, Times, jitter_of, last_before, tick_text, times_of
 
 SCHEDULE = "stepflow.schedule"  # label of a run: the id of the schedule that started it
@@ -67,6 +67,13 @@ class ScheduleRecord:
         return _times(self.cron, self.every, self.tz, self.anchor)
 
     @property
+    def unreadable(self) -> str:
+        """Why no run can be started with its input here; empty if one can."""
+        if self.exchange[:1] != SEALED:
+            return ""
+        return f"{UNOPENED}; the input of the schedule has the stages {tags_of(self.exchange)}"
+
+    @property
     def timing(self) -> tuple[str, int, str]:
         """What decides its ticks, beside the anchor."""
         return self.cron, self.every, self.tz
@@ -110,7 +117,7 @@ def dump_schedule(record: ScheduleRecord) -> str:
 
 def parse_schedule(text: str) -> ScheduleRecord:
     """The record of a stored form. Raises StepflowError for one of a newer version of the library, CodecError for one whose key is not here."""
-    if text[:1] == SEALED:
+    if text[:1] == SEALED:  # as a whole, by a version before the first release
         raise Unopened(f"a schedule is stored sealed: {UNOPENED}")
     fields = json.loads(text)
     if (found := fields.pop("format")) != FORMAT:

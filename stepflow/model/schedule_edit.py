@@ -1,6 +1,6 @@
 """schedule_edit: changes of schedules that came with a caller's transaction: kept beside the record until that is stored anew.
 
-A store that applies such a change may not be able to read the record, which may be encrypted. So it puts the text of the change
+A store that applies such a change does not interpret the record. So it puts the text of the change
 behind it, and says that a worker shall look at the schedule now. Each reader applies the changes in their order, and the next one
 that stores the record leaves them out.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
+from stepflow.model.codec import SEALED
 from stepflow.model.schedule import ScheduleRecord, dump_schedule, parse_schedule
 
 WANTED = (
@@ -19,6 +20,8 @@ WANTED = (
     "priority",
 )  # fmt: skip
 """The fields of a record that the caller of `engine.schedule` decides."""
+VALUES = ("exchange", "input_hash")  # the fields that payload stages seal
+_BEGIN, _BEGIN_EDIT = '{"format":', '{"verb":"'  # of a record, of a change
 
 
 def put(wanted: ScheduleRecord, at: int) -> str:
@@ -69,6 +72,22 @@ def each_part(body: str, fn: Callable[[str], str]) -> str:
     """The stored form in which `fn` replaced each part."""
     parts = [None if part is None else fn(part) for part in parts_of(body)]
     return parts[0] if len(parts) == 1 and parts[0] is not None else _stack(parts)
+
+
+def each_value(body: str, fn: Callable[[str], str]) -> str:
+    """The stored form in which `fn` replaced the values that runs are started with; all else stays readable without the keys. Of a body without them all is replaced."""
+    return each_part(body, lambda part: part if part[:1] == SEALED else _with_values(part, fn))
+
+
+def _with_values(text: str, fn: Callable[[str], str]) -> str:
+    raw = json.loads(text) if text.startswith((_BEGIN, _BEGIN_EDIT)) else {}
+    if "format" in raw:
+        raw |= {name: fn(raw[name]) for name in VALUES if name in raw}
+    elif "record" in raw:
+        raw["record"] = _with_values(raw["record"], fn)
+    elif "verb" not in raw:
+        return fn(text)
+    return json.dumps(raw, separators=(",", ":"))
 
 
 def read_schedule(body: str) -> ScheduleRecord:

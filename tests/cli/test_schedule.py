@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from stepflow import Engine, named
+from stepflow import Engine, Fernet, named
 
 FLOW = named("report", dict).do("a", lambda: None).compile()
 
@@ -47,3 +47,17 @@ def test_pause_resume_trigger_and_delete(scheduled):
 def test_one_that_is_not_there(scheduled):
     assert scheduled("schedule", "pause", "nobody") == ""
     assert (scheduled.code, "there is no schedule 'nobody'" in scheduled.err) == (1, True)
+
+
+def test_a_schedule_whose_input_cannot_be_read_here_is_listed_and_shown(stepflow):
+    with Engine("sqlite:///shop.db", payload=[Fernet([Fernet.generate_key()])]) as engine:
+        engine.schedule("nightly", FLOW, {"n": 1}, cron="30 2 * * *")
+    assert scheduled_state(stepflow("schedule", "list")) == "active, input unreadable"
+    assert "a worker that has the key starts its runs" in stepflow("schedule", "show", "nightly")
+    assert "has the stages fernet" in stepflow.json("schedule", "show", "nightly")["info"]["unreadable"]
+    stepflow("schedule", "pause", "nightly")
+    assert scheduled_state(stepflow("schedule", "list")) == "paused, input unreadable"
+
+
+def scheduled_state(listed: str) -> str:
+    return listed.splitlines()[-1].split("\t")[-1]

@@ -10,7 +10,7 @@ from stepflow.drivers.port.commit import Claim, Commit, CommitResult, Created, H
 from stepflow.drivers.port.notes import ChangeNote, EndNote, NotePage
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, RunList
-from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Driver, Maintenance, Query, Store
 from stepflow.drivers.port.user_transaction import UserTransaction
@@ -114,8 +114,6 @@ class PayloadStore(Store):
     def read(self, query: Query) -> Any:
         """Opened answers."""
         answers: Any = self._inside.read(query)
-        if isinstance(query, ScheduleQuery):
-            return self._pipeline.schedules(answers, due=query.until is not None)
         opened = map(self._pipeline.opened, answers)
         return RunList(opened, answers.end) if isinstance(answers, RunList) else list(opened)
 
@@ -163,7 +161,7 @@ class PayloadStore(Store):
         return [claim._replace(record=self._opened(claim.record)) for claim in found]
 
     def _opened_schedule(self, row: ScheduleRow | None) -> ScheduleRow | None:
-        return None if row is None else self._pipeline.schedules([row], due=False)[0]
+        return None if row is None else self._pipeline.schedule(row)
 
     def _opened(self, record: Record | None) -> Record | None:
         return None if record is None else self._pipeline.record(record)

@@ -20,7 +20,7 @@ from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, Schedu
 from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.errors import CodecError, StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, UNREADABLE, Unopened
-from stepflow.model.schedule_edit import each_part, parts_of
+from stepflow.model.schedule_edit import each_part, each_value
 from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
@@ -133,13 +133,9 @@ class Pipeline:
         delay = None if record.delay is None else self.opened(record.delay)
         return record._replace(state=state, exchange=exchange, events=events, row=row, delay=delay)
 
-    def schedules(self, found: Sequence[ScheduleRow], due: bool) -> list[ScheduleRow]:
-        """The schedules as they were given. If one cannot be opened, a worker sees it closed, and looks later; else Unopened is raised."""
-        opened = [row._replace(body=each_part(row.body, self.open)) for row in found]
-        closed = [row.id for row in opened if any(part and part[:1] == SEALED for part in parts_of(row.body))]
-        if closed and not due:
-            raise Unopened(f"schedule {closed[0]!r}: {UNOPENED}")
-        return opened
+    def schedule(self, row: ScheduleRow) -> ScheduleRow:
+        """A schedule as it was given, but for what cannot be opened."""
+        return row._replace(body=each_value(each_part(row.body, self.open), self.open))
 
     def seal_blocked(self, text: str) -> str:
         """Why a run is blocked: the text may quote a value, but for the kind of the reason in front. Never fails."""
@@ -165,6 +161,8 @@ class Pipeline:
                 return self.record(found)
             case Revision():
                 return Revision(self._opened_state(found.state), self.open(found.exchange))
+            case ScheduleRow():
+                return self.schedule(found)
             case Delay():
                 return evolve(found, state=self._opened_state(found.state))
             case StoredData():
@@ -207,10 +205,10 @@ class Pipeline:
     def _schedule(self, change: ScheduleChange | None) -> ScheduleChange | None:
         if change is None or change.body is None:
             return change
-        return change._replace(body=each_part(change.body, self.seal))
+        return change._replace(body=each_value(change.body, self.seal))
 
     def _edit(self, edit: ScheduleEdit | None) -> ScheduleEdit | None:
-        return edit if edit is None or edit.text is None else edit._replace(text=self.seal(edit.text))
+        return edit if edit is None or edit.text is None else edit._replace(text=each_value(edit.text, self.seal))
 
     def _event(self, event: Event) -> Event:
         return evolve(event, payload=self.seal(event.payload))

@@ -30,6 +30,7 @@ class ScheduleInfo:
     `timing` is its cron expression, or the interval in words. `next` is the next tick (None while it is paused), `last` the
     last one that started a run, whose id is `last_run`; `skipped` is the last tick that started none, `why` tells the reason. `queued` are
     ticks whose runs begin when the earlier ones have ended, `active` runs that may not have ended.
+    `unreadable` says why this engine cannot start a run with its input, with the payload stages that are needed; empty if it can.
     """
 
     id: str
@@ -50,6 +51,7 @@ class ScheduleInfo:
     labels: Mapping[str, str]
     priority: int
     created_at: datetime
+    unreadable: str = ""
 
 
 class AsyncSchedule(Generic[E]):
@@ -119,7 +121,7 @@ def schedule_info(record: ScheduleRecord) -> ScheduleInfo:
         skipped=_at(record.skipped), why=record.why, queued=tuple(moment(tick) for tick in record.queued),
         active=record.active, overlap=record.overlap, catch_up=timedelta(microseconds=record.catch_up),
         jitter=timedelta(microseconds=record.jitter), labels=record.labels, priority=record.priority,
-        created_at=moment(record.created_at),
+        created_at=moment(record.created_at), unreadable=record.unreadable,
     )  # fmt: skip
 
 
@@ -156,6 +158,8 @@ def explained(
         )
     if record.skipped is not None:
         lines.append(f"the tick {utc_text(moment(record.skipped))} started no run: {record.why}")
+    if record.unreadable:
+        lines.append(f"a worker that has the key starts its runs, this engine cannot: {record.unreadable}")
     if flow_paused:
         lines.append(
             f"flow {record.flow!r} was paused, no worker takes its runs: `stepflow resume --flow {shell_word(record.flow)}`"

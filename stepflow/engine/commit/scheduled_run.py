@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
 from stepflow.drivers.port.schedules import ScheduleChange
+from stepflow.model.codec import Unopened
 from stepflow.model.schedule import SCHEDULE, ScheduleRecord, dump_schedule
 from stepflow.model.state import State, Transition
 
@@ -14,7 +15,12 @@ def change_of(record: ScheduleRecord, version: int, now: int) -> ScheduleChange:
 
 
 def run_of(record: ScheduleRecord, run_id: str, now: int, first: Transition | None = None) -> Commit:
-    """The commit that creates a run, due now; `first` is its first transition, if this process knows the flow."""
+    """The commit that creates a run, due now; `first` is its first transition, if this process knows the flow.
+
+    Raises Unopened if the input of the schedule cannot be read here: a run of it needs the key.
+    """
+    if record.unreadable:
+        raise Unopened(f"schedule {record.id!r} cannot start a run: {record.unreadable}")
     transition = first or Transition(record.to, record.notes)
     if record.limit:
         transition = transition.with_notes(deadline=str(now + record.limit))

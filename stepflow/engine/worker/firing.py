@@ -13,12 +13,13 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import DueSummary, EndedQuery, RunQuery
-from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery, ScheduleRow
+from stepflow.drivers.port.schedules import ScheduleQuery, ScheduleRow
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock, moment, utc_text
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.errors import NotFound, RevMismatch, RunEnded, StoreError
+from stepflow.model.codec import Unopened
 from stepflow.model.flow import Flow
 from stepflow.model.schedule import SCHEDULE, Look, ScheduleRecord, look, why_missed
 from stepflow.model.schedule_edit import read_schedule
@@ -26,7 +27,8 @@ from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
 PAGE = 100
-# Until the next look at a schedule that this process cannot read, or fire: less than ticks may be late.
+# Until the next look at a schedule that this process cannot read, or fire: less than ticks may be late. It does not write that down: another
+# worker, which may have the key, or be of a newer version, looks at the schedule when it is due.
 BROKEN = 5 * SECOND
 
 
@@ -47,6 +49,7 @@ class Firing:
         self._next = NEVER  # when the first schedule is due, as far as this worker knows
         self._ended: set[str] = set()  # schedules of which a run ended here
         self._failing: dict[str, int] = {}  # schedules that could not be fired here, and when to look at them again
+        self._logged: set[str] = set()  # those of them that cannot be read here
 
     def first(self, ahead: DueSummary) -> int:
         """When the first run or schedule is due; NEVER if none is."""
@@ -120,19 +123,29 @@ class Firing:
                 return False  # a run of it ended, for which no tick waits
             ended = await self._ended_of(record)
             found = look(record, self._clock.now(), ended)
+            if found.fire is not None and record.unreadable:
+                raise Unopened(record.unreadable)
         except StoreError:
             raise
-        except Exception:
-            log.exception("schedule %s cannot be read here; next look in 5 s, another worker may read it", row.id)
-            change = ScheduleChange(row.id, row.version, self._clock.now() + BROKEN, row.body)
-            await self._commit(Commit(schedule=change))
-            return True
+        except Exception as error:  # noqa: BLE001 - logged
+            self._leave(row.id, error)
+            return False
+        self._logged.discard(row.id)
         if found.record == record and found.fire is None and row.due is not None and row.due > self._clock.now():
             return False
         for run_id in found.cancel:
             await self._cancelled(run_id)
         await self._apply(row, found)
         return True
+
+    def _leave(self, schedule_id: str, error: Exception) -> None:
+        """Leave a schedule that cannot be read here to other workers, for a while."""
+        self._failing[schedule_id] = self._clock.now() + BROKEN
+        if schedule_id not in self._logged:
+            trace = None if isinstance(error, Unopened) else error
+            text = "schedule %s cannot be read here, it waits for a worker that can: %s"
+            log.error(text, schedule_id, error, exc_info=trace)
+            self._logged.add(schedule_id)
 
     async def _cancelled(self, run_id: str) -> None:
         try:
