@@ -35,6 +35,7 @@ ONCE = "once"  # the kind of rows that are not of the workflow's own calls
 OPTIONAL = "?"  # ends the kind of such a row
 GATHER = "wf.gather(...)"  # in place of the key of a gather, which has none
 CANCELLED = "cancelled"  # the kind of the row of the call that raised Cancelled; recorded as failed
+MADE = f"{CANCELLED}:"  # begins the kind of such a row whose call was made: behind it is the kind that it had, and its text is the value
 
 
 _ANY: Codec[Any] = Codec()
@@ -112,6 +113,11 @@ class Journal:
                 row = left.pop(key)
                 kind = row.kind.removesuffix(OPTIONAL)
                 journal.optional[key] = _plain(row, kind.partition(MARK)[0])
+        if any(kind.startswith(MADE) for kind in kinds):
+            for key, row in left.items():
+                if row.kind.startswith(MADE):
+                    _kind, mark, path = row.kind.partition(MARK)
+                    left[key] = _plain(row, f"{CANCELLED}{mark}{path}")
         if any(MARK in kind for kind in kinds):
             journal.later = sort_out(left, _plain)
         return journal
@@ -343,10 +349,31 @@ def cancelled_in_last(rows: Sequence[Row]) -> Row | None:
     None if a call has raised Cancelled, or none is recorded.
     """
     calls = [row for row in rows if row.kind != ONCE and not row.kind.endswith(OPTIONAL)]
-    if not calls or any(row.kind.partition(MARK)[0] == CANCELLED for row in calls):
+    if not calls or any(is_cancel(row.kind) for row in calls):
         return None
-    _kind, mark, path = calls[-1].kind.partition(MARK)
-    return calls[-1]._replace(kind=f"{CANCELLED}{mark}{path}", failed=True)
+    last = calls[-1]
+    kind, mark, path = last.kind.partition(MARK)
+    made = CANCELLED if last.failed or kind in UNFINISHED else f"{MADE}{kind}"
+    return last._replace(kind=f"{made}{mark}{path}", failed=True)
+
+
+def is_cancel(kind: str) -> bool:
+    """Whether a row of this kind is that of a call which raised Cancelled."""
+    return kind.partition(MARK)[0].partition(":")[0] == CANCELLED
+
+
+def as_if_uncancelled(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows that a run had when it first raised Cancelled, without that: what came later undid it. A call that was made has its value."""
+    rows = list(rows)
+    first = min([row.seq for row in rows if is_cancel(row.kind)], default=None)
+    if first is None:
+        return tuple(rows)
+    made = [
+        row._replace(kind=row.kind.removeprefix(MADE), failed=False)
+        for row in rows
+        if row.seq == first and row.kind.startswith(MADE)
+    ]
+    return (*[row for row in rows if row.seq < first], *made)
 
 
 def is_key(key: object) -> bool:

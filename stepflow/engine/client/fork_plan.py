@@ -31,7 +31,7 @@ from stepflow.model.state import (
     Transition,
 )
 from stepflow.replay.branches import MARK
-from stepflow.replay.journal import CANCELLED, OPTIONAL, UNFINISHED, optional_after
+from stepflow.replay.journal import MADE, OPTIONAL, UNFINISHED, as_if_uncancelled, is_cancel, optional_after
 
 KEPT = (POSITION, RENEWED, STYLE, TOPICS)
 RANDOM = ("random_uuid7", "random_uint64", "now")
@@ -69,8 +69,10 @@ def at_revision(state: State, rows: Sequence[JournalRow], flow: str) -> ForkPoin
         raise StepflowError(f"revision {state.rev} is the end of run {state.id!r}: name an earlier one, or a step")
     if not transition.to and FLOW not in transition.annotations and not transition.status:
         raise StepflowError(f"at revision {state.rev} run {state.id!r} was parked: nothing would go on from there")
-    kept, dropped = _split(transition, rows) if is_workflow(transition) else ((), tuple(rows))
-    return ForkPoint(state, again(transition, flow), kept, dropped)
+    if not is_workflow(transition):
+        return ForkPoint(state, again(transition, flow), (), tuple(rows))
+    kept, dropped = _split(transition, rows)
+    return _uncancelled(ForkPoint(state, again(transition, flow), kept, dropped))
 
 
 def _split(transition: Transition, rows: Sequence[JournalRow]) -> tuple[tuple[JournalRow, ...], tuple[JournalRow, ...]]:
@@ -102,7 +104,7 @@ def _keys(transition: Transition) -> set[str]:
 def _of_calls(rows: Sequence[JournalRow], keys: set[str]) -> list[JournalRow]:
     """The rows of the calls with these keys: of a call for several items, such as `wf.map`, those of the items, and the one of its end, if it has one."""
     own = {row.key: row.kind.partition(MARK)[0].removesuffix(OPTIONAL) for row in rows if row.key in keys}
-    several = {key for key in keys if own.get(key, "map") in ("map", CANCELLED)}
+    several = {key for key in keys if key not in own or own[key] == "map" or is_cancel(own[key])}
     return [row for row in rows if row.key in own or _of_item(row.key) in several]
 
 
@@ -120,9 +122,31 @@ def before_call(state: State, rows: Sequence[JournalRow], key: str) -> ForkPoint
         raise NotFound(
             f"run {state.id!r} has recorded no call {key!r}: name one of its journal, the last ones are {known}"
         )
-    notes = {name: note for name, note in state.transition.annotations.items() if name in (RENEWED, STYLE, TOPICS)}
     kept, rest = (tuple(row for row in rows if (row.seq < first) is before) for before in (True, False))
-    return ForkPoint(state, Transition(state.transition.to, notes), kept, rest)
+    return _uncancelled(ForkPoint(state, _unplaced(state.transition), kept, rest))
+
+
+def _unplaced(transition: Transition) -> Transition:
+    """The transition of a workflow that is at no call."""
+    notes = {name: note for name, note in transition.annotations.items() if name in (RENEWED, STYLE, TOPICS)}
+    return Transition(transition.to, notes)
+
+
+def _uncancelled(target: ForkPoint) -> ForkPoint:
+    """The target if the run had not been cancelled: what undid it is not made again, nor what came beside that in other branches."""
+    if not any(is_cancel(row.kind) for row in target.rows):
+        return target
+    kept = as_if_uncancelled(target.rows)
+    known = {row.key for row in kept}
+    later = tuple(row for row in target.rows if row.key not in known)
+    return ForkPoint(target.state, _unplaced(target.transition), kept, (*later, *target.dropped))
+
+
+def moment_of(target: ForkPoint) -> int:
+    """When the run was there, microseconds UTC, as its journal tells: what ended its children later was the end of the run, or came after it."""
+    if target.dropped:
+        return min(row.at for row in target.dropped)
+    return max([row.at for row in target.rows], default=0)
 
 
 def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None, created: str) -> ForkPoint | None:
@@ -157,7 +181,8 @@ def started(run_id: str, rows: Iterable[JournalRow]) -> dict[str, list[str]]:
     """The children whose start each of these rows records, by key of the row; those of a fork are the children of the first run."""
     found: dict[str, list[str]] = {}
     for row in rows:
-        if row.kind.partition(MARK)[0] == "child" and not row.failed:
+        made = row.kind.removeprefix(MADE)
+        if made.partition(MARK)[0] == "child" and (not row.failed or made is not row.kind):
             told = _told(row)
             count, parent = (told["count"], told["of"]) if isinstance(told, dict) else (told, run_id)
             stem, bracket, number = row.key.rpartition("[")
@@ -190,19 +215,19 @@ def rewound(transition: Transition, state: State, unwanted: list[str]) -> Transi
 
 
 def copied(
-    run_id: str, rows: Sequence[JournalRow], children: dict[str, list[str]], open_ones: set[str]
+    run_id: str, rows: Sequence[JournalRow], children: dict[str, list[str]], anew_ones: set[str]
 ) -> tuple[JournalRow, ...]:
-    """The rows for a fork: its calls find the children that have ended; a start of open ones is made anew, and what came later may differ."""
+    """The rows for a run that goes on from there: its calls find the children that have ended; the start of others is made anew, and what came later may differ."""
     found: list[JournalRow] = []
     for row in rows:
-        if any(child in open_ones for child in children.get(row.key, ())):
+        if any(child in anew_ones for child in children.get(row.key, ())):
             continue
         if row.key in children:
             told = _told(row)
             if not isinstance(told, dict):
                 row = row._replace(text=json.dumps({"count": told, "of": run_id}))
         found.append(row)
-    anew = [row for row in rows if any(child in open_ones for child in children.get(row.key, ()))]
+    anew = [row for row in rows if any(child in anew_ones for child in children.get(row.key, ()))]
     if not anew:
         return tuple(found)
     first = min(row.seq for row in anew)

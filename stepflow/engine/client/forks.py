@@ -8,7 +8,7 @@ from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Created, Enqueue, Record, Write
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
-from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, Revision
+from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, Revision, RunQuery
 from stepflow.engine.client import fork_plan as plans
 from stepflow.engine.client.fork_plan import ForkPoint
 from stepflow.engine.clock import Clock
@@ -53,8 +53,9 @@ class Forks:
                 raise StepflowError(f"fork of run {run_id!r}: with input= get the run with its flow, get(flow, id)")
             text, created = flow.codec.encode_input(given), created._replace(input_hash=flow.codec.digest(given))
         children = plans.started(run_id, target.rows)
-        still_open = await self._open([one for some in children.values() for one in some])
-        kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, set(still_open))
+        all_children = [one for some in children.values() for one in some]
+        anew = {*await self._open(all_children), *await self._cancelled(all_children, plans.moment_of(target))}
+        kept = plans.copied(run_id, plans.without_open_calls(target.rows), children, anew)
         now, to = self._clock.now(), target.transition.to
         labels = _users(target.state.labels)
         transition = target.transition.with_notes(note=f"forked from run {run_id!r} at revision {target.state.rev}")
@@ -81,12 +82,16 @@ class Forks:
             raise StepflowError(f"run {run_id!r} is held by a worker: pause it, and rewind it when it is paused")
         text, state, now = await self._exchange(target.state), record.state, self._clock.now()
         labels, transition = {**_users(target.state.labels), **reserved(state.labels)}, target.transition
-        unwanted = await self._open(plans.started_later(run_id, state, target))
+        children = plans.started(run_id, target.rows)
+        anew = set(await self._cancelled([one for some in children.values() for one in some], plans.moment_of(target)))
+        beside = [one for some in children.values() if anew.intersection(some) for one in some]
+        unwanted = await self._open([*plans.started_later(run_id, state, target), *beside])
         if plans.is_workflow(transition):
             transition = plans.rewound(transition, state, unwanted)
         transition = transition.with_notes(note=f"rewound to revision {target.state.rev}")
         moved = State(run_id, state.rev, transition, labels, target.state.annotations)
         kept = target.rows if plans.resumes_failed(target) else plans.without_open_calls(target.rows)
+        kept = plans.copied(run_id, kept, children, anew) if anew else kept
         queue = Enqueue(run_id, transition.to, now, SAME_PRIORITY)
         changed = () if kept == rows else ("",)
         write = Write(moved, text, None, state.labels if labels != state.labels else None)
@@ -160,6 +165,15 @@ class Forks:
         """Those of these runs that have not ended."""
         ended = set(await self._reader.read(EndedQuery(tuple(ids)))) if ids else set()
         return [one for one in ids if one not in ended]
+
+    async def _cancelled(self, ids: list[str], since: int) -> list[str]:
+        """Those of these runs that were cancelled then or later."""
+        if not ids:
+            return []
+        query = RunQuery(self._clock.now(), ids=tuple(ids), limit=len(ids))
+        records: list[Record] = await self._reader.read(query)
+        states = [record.state for record in records]
+        return [one.id for one in states if one.transition.status == "cancelled" and one.committed_at >= since]
 
     async def _exchange(self, state: State) -> str:
         query = HistoryQuery(state.id, since_rev=state.rev - 1, until_rev=state.rev, limit=1)

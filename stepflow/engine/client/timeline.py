@@ -19,7 +19,7 @@ from stepflow.errors import NotFound, error_line
 from stepflow.model.codec import SEALED, UNREADABLE
 from stepflow.model.state import FAILED_CALL, NOTE, POSITION, STYLE, WAITING, Transition
 from stepflow.replay.branches import MARK
-from stepflow.replay.journal import CANCELLED, OPTIONAL
+from stepflow.replay.journal import CANCELLED, OPTIONAL, is_cancel
 
 LINE = 200  # characters of a value that is shown
 LONGEST = 1 << 20  # characters of an error that is read for its message
@@ -195,7 +195,7 @@ def _calls(rows: Sequence[JournalRow], oldest: int) -> list[_TimedEntry]:
     found: list[_TimedEntry] = []
     for row in rows:
         text, attempt = _told(row)
-        kind = row.kind.partition(MARK)[0].removesuffix(OPTIONAL)
+        kind = CANCELLED if is_cancel(row.kind) else row.kind.partition(MARK)[0].removesuffix(OPTIONAL)
         at = moment(row.at) if row.at else None
         failed = row.failed and kind != CANCELLED  # that row has no error
         entry = TimelineEntry(
@@ -215,7 +215,7 @@ def _second(at: int) -> str:
 def _told(row: JournalRow) -> tuple[str, int]:
     """The beginning of a recorded value, of an error its message, of a sleep or a wait its end; and the number of the try, if it tells."""
     kind, text = row.kind.partition(MARK)[0].removesuffix(OPTIONAL), row.text
-    if kind == CANCELLED and text == "null":
+    if is_cancel(kind) and text == "null":
         return "", 1
     if text[:1] == SEALED:
         return UNREADABLE, 1
