@@ -299,3 +299,49 @@ def test_a_cancel_keeps_what_undoes(bank: Bank) -> None:
         engine.run_until_idle()
         assert run.info().status == "cancelled"
     assert bank.names() == ["one", "undone"]
+
+
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_deadlock_outside_of_the_steps_makes_the_whole_attempt_again(server: Server, replayed: bool) -> None:
+    bank, calls = postgres_bank(server), list[int]()
+
+    @workflow("w", atomic=True)
+    def flow(wf: Context) -> int:
+        wf.execute("one", insert, wf.tx, "one")
+        if replayed:
+            wf.sleep("nap", 1)
+        calls.append(1)
+        insert(wf.tx, f"n{len(calls)}")
+        if len(calls) == 1:
+            wf.tx.execute("do $$ begin raise exception 'x' using errcode = '40001'; end $$")
+        return wf.execute("two", len, [1, 2])
+
+    with Engine(bank.driver, clock=VirtualClock()) as engine:
+        engine.register(flow)
+        run = engine.start(flow)
+        engine.run_until_idle(advance=True)
+        assert run.result() == 2
+    assert bank.names() == ["n2", "one"]
+
+
+def test_a_statement_that_fails_outside_of_the_steps_fails_the_run_with_its_own_error(bank: Bank) -> None:
+    @workflow("w", atomic=True)
+    def flow(wf: Context) -> None:
+        wf.execute("one", insert, wf.tx, "one")
+        bad(wf.tx, "two")
+
+    @workflow("a", atomic=True)
+    def swallowing(wf: Context) -> None:
+        try:
+            bad(wf.tx, "two")
+        except (psycopg.Error, sqlite3.Error) as error:
+            raise LookupError("no account") from error
+
+    with Engine(bank.driver, clock=VirtualClock()) as engine:
+        engine.register(flow, swallowing)
+        runs = [engine.start(one) for one in (flow, swallowing)]
+        engine.run_until_idle(advance=True)
+        found = [run.info().error for run in runs]
+    assert [one is not None and "nowhere" in one.message + one.traceback for one in found] == [True, True]
+    assert found[1] is not None and found[1].type == "LookupError"
+    assert bank.names() == []

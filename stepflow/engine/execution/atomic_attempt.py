@@ -68,6 +68,7 @@ class AtomicAttempt(WorkflowAttempt):
     _collected: Commit = field(init=False, factory=Commit)
     _before: tuple[Transition, Any] = field(init=False)  # the transition and the labels as stored
     _fatal: BaseException | None = field(init=False, default=None)  # what ended the transaction before the function
+    _raised: Exception | None = field(init=False, default=None)  # what the function raised
 
     def connection(self) -> Any:
         """The connection that `wf.tx` is."""
@@ -97,7 +98,8 @@ class AtomicAttempt(WorkflowAttempt):
             if is_closed(self.task) or self.interrupted:
                 raise
             keep_task(self.task)
-            return await self._rolled_back(own_error(error))
+            # The error of a transaction that a statement spoiled says less than that of the statement.
+            return await self._rolled_back(own_error(self._raised or error))
         return release  # type: ignore[no-any-return]
 
     def _called(self, connection: Any, value: Any) -> tuple[Any, BaseException | None]:
@@ -133,13 +135,18 @@ class AtomicAttempt(WorkflowAttempt):
 
     def _restore(self) -> None:
         """Nothing is collected, and what follows is committed by itself."""
-        self.tx, self._fatal = None, None
+        self.tx, self._fatal, self._raised = None, None, None
         self.transition, self.labels = self._before
         self._collected = Commit(self.fence)
 
     def _unless_fatal(self, found: tuple[Any, BaseException | None]) -> tuple[Any, BaseException | None]:
         if self._fatal is not None:
             raise self._fatal
+        raised = found[1]
+        if is_a(raised, Exception):
+            if self.transactions.trouble(self, raised):  # of a statement outside of the steps
+                raise raised
+            self._raised = raised
         return found
 
     def _ending(self, found: tuple[Any, BaseException | None]) -> tuple[Member, Release | None]:
