@@ -230,6 +230,15 @@ def test_backfill_starts_the_runs_that_are_missing(engine, clock):
             schedule.backfill(start, end)
 
 
+def test_the_clock_of_who_backfills_may_be_ahead_of_that_of_the_store(engine, clock):
+    schedule = engine.schedule("s", QUICK, Order(), cron="@hourly")
+    clock.advance(2 * HOUR - timedelta(seconds=30))
+    assert [run.id for run in schedule.backfill(START, clock.datetime() + timedelta(seconds=40))] == [
+        "s@2026-03-28T00:00:00Z",
+        "s@2026-03-28T01:00:00Z",
+    ]
+
+
 def test_a_tick_that_was_backfilled_is_not_done_again(engine, clock):
     schedule = engine.schedule("s", QUICK, Order(), every=HOUR)
     clock.advance(HOUR)

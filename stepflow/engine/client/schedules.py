@@ -26,7 +26,7 @@ from stepflow.model import schedule_edit as edits
 from stepflow.model.checks import checked_id, checked_own_labels, checked_priority, checked_size
 from stepflow.model.cron import interval_of, parse_cron
 from stepflow.model.flow import Flow
-from stepflow.model.schedule import OVERLAPS, SCHEDULE, ScheduleRecord
+from stepflow.model.schedule import GRACE, OVERLAPS, SCHEDULE, ScheduleRecord
 from stepflow.model.schedule_edit import read_schedule
 from stepflow.model.state import DEADLINE
 from stepflow.model.timetable import ticks, zone_of
@@ -132,17 +132,20 @@ class Schedules:
                 return run_id
 
     async def backfill(self, schedule_id: str, start: datetime, end: datetime) -> list[str]:
-        """Start the runs of the ticks from `start` to `end` (both included) that have none; the ids of all of them."""
+        """Start the runs of the ticks from `start` to `end` (both included) that have none; the ids of all of them.
+
+        The clock of the caller may be ahead of that of the store: an `end` that is less than a minute in the future means now.
+        """
         self._lifetime.check_open()
         now, first, last = self._clock.now(), _moment("start", start), _moment("end", end)
         if first > last:
             raise StepflowError(f"backfill({start}, {end}): start is after end: give the earlier time first")
-        if last > now:
+        if last > now + GRACE:
             raise StepflowError(
                 f"backfill(end={end}): that is in the future: give a time up to now; later ticks fire by themselves"
             )
         _row, record = await self.load(schedule_id)
-        found = list(islice(ticks(record.times, first - 1, last), MOST_BACKFILLED + 1))
+        found = list(islice(ticks(record.times, first - 1, min(last, now)), MOST_BACKFILLED + 1))
         if len(found) > MOST_BACKFILLED:
             raise StepflowError(
                 f"backfill({start}, {end}): there are more than {MOST_BACKFILLED} ticks: give a shorter range, several times"
