@@ -343,5 +343,6 @@ def test_a_statement_that_fails_outside_of_the_steps_fails_the_run_with_its_own_
         engine.run_until_idle(advance=True)
         found = [run.info().error for run in runs]
     assert [one is not None and "nowhere" in one.message + one.traceback for one in found] == [True, True]
-    assert found[1] is not None and found[1].type == "LookupError"
+    assert found[1] is not None
+    assert found[1].type == "LookupError"
     assert bank.names() == []
