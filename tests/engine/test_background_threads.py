@@ -14,6 +14,7 @@ from stepflow import AsyncEngine, Engine, MemoryDriver, StepflowError, StoreErro
 from stepflow.drivers.memory.session import MemoryStore
 from stepflow.engine import session
 from stepflow.engine.commit.committer import Committer
+from stepflow.engine.commit.pending import CalledBack
 from stepflow.engine.threads.thread_pool import ThreadPool
 from tests.engine.committers import WatchedStore, create, held_up, submit, with_committer
 from tests.engine.heard import heard
@@ -239,5 +240,15 @@ def test_whatever_is_submitted_while_the_writer_ends_is_answered():
         refused = [answer for answer in answers if isinstance(answer, StepflowError)]
         assert len(refused) >= 200
         assert all("closed meanwhile" in str(answer) for answer in refused)
+
+    with_committer(test)
+
+
+def test_what_a_thread_posts_after_the_writer_has_ended_is_answered():
+    async def test(_store: WatchedStore, committer: Committer) -> None:
+        answers: list[Any] = []
+        await asyncio.to_thread(committer.close)
+        committer.post(CalledBack(create("late"), answers.append))
+        assert ["closed meanwhile" in str(answer) for answer in answers] == [True]
 
     with_committer(test)
