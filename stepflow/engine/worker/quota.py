@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from stepflow.engine.execution.attempt import Attempt
@@ -32,9 +32,29 @@ class Turns:
         return dict(sorted(flows.items(), key=lambda item: (counts[item[0]], self._served.get(item[0], 0))))
 
 
-def definitions(flows: Flows) -> dict[str, str]:
-    """The flows of which runs may be claimed now, as the store takes them: name -> definition hash."""
-    return {name: flow.definition for name, flow in flows.items() if flow.available}
+class Definitions(Mapping[str, str]):
+    """Flows as the store takes them: name -> definition hash.
+
+    A hash is made when it is asked for: that of a chain of a thousand steps takes as long as several steps, and what asks for it
+    most is a look at what may be due later, behind the claim.
+    """
+
+    def __init__(self, flows: Flows) -> None:
+        self._flows = flows
+
+    def __getitem__(self, name: str) -> str:
+        return self._flows[name].definition
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._flows)
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+
+def definitions(flows: Flows, without: Collection[str] = ()) -> Mapping[str, str]:
+    """The flows of which runs may be claimed now, but for those."""
+    return Definitions({name: flow for name, flow in flows.items() if flow.available and name not in without})
 
 
 def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
@@ -46,15 +66,16 @@ def free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, int]:
     }
 
 
-def flows_with_free_slots(flows: Flows, held: Collection[Attempt]) -> dict[str, str]:
+def flows_with_free_slots(flows: Flows, held: Collection[Attempt]) -> Mapping[str, str]:
     """The definitions of the flows that are not at their own limit."""
-    slots = free_slots(flows, held)
-    return {name: mine for name, mine in definitions(flows).items() if slots.get(name) != 0}
+    return definitions(flows, without=[name for name, slots in free_slots(flows, held).items() if slots == 0])
 
 
-def quota(flows: Flows, held: Collection[Attempt], free: int) -> list[tuple[dict[str, str], int]]:
+def quota(flows: Flows, held: Collection[Attempt], free: int) -> list[tuple[Mapping[str, str], int]]:
     """What to claim: flows that may fill all `free` slots together, the others each up to its own limit; in their order."""
     tight = {name: slots for name, slots in free_slots(flows, held).items() if slots < free}
-    wide = {name: mine for name, mine in definitions(flows).items() if name not in tight}
-    found = [({name: flows[name].definition}, slots) for name, slots in tight.items() if slots]
+    wide = definitions(flows, without=tight)
+    found: list[tuple[Mapping[str, str], int]] = [
+        (Definitions({name: flows[name]}), slots) for name, slots in tight.items() if slots
+    ]
     return [*found, (wide, free)] if wide else found
