@@ -10,6 +10,7 @@ import pytest
 
 from stepflow import AsyncEngine, Context, Engine, RetryPolicy, Status, Steps, named, workflow
 from stepflow.drivers.port.commit import Commit, Dequeue
+from stepflow.drivers.port.queries import OwnerQuery
 from stepflow.engine.client.explain import command, why
 from stepflow.engine.clock import utc_text
 from tests.engine.flows import Flaky, Order, chain
@@ -172,6 +173,29 @@ def test_the_step_that_is_executed_is_told_with_its_attempt(engine):
     engine.run_until_idle(advance=True)
     at = "executes x/payRetry/charge"
     assert told == [at, f"{at}, attempt 2", f"{at}, attempt 3"]
+
+
+def test_owners_are_read_for_the_info_of_a_run_that_is_held_and_not_for_its_status(engine, store):
+    def look(_order: Order) -> None:
+        run = engine.get("one")
+        for read in (run.status, run.info):
+            before = len(asked)
+            read()
+            counts.append(len(asked) - before)
+
+    asked: list[Any] = []
+    counts: list[int] = []
+    session = engine._engine._session.store
+    read, session.read = (
+        session.read,
+        lambda query: (isinstance(query, OwnerQuery) and asked.append(query), read(query))[1],
+    )
+    engine.register(named("x", Order).do("look", look).compile())
+    engine.start(named("x", Order).do("look", look).compile(), Order(), id="one")
+    engine.run_until_idle()
+    counts.append(len(asked))
+    assert engine.get("one").info().owner == ""
+    assert (counts, len(asked)) == ([0, 1, 1], 1)
 
 
 def test_the_step_of_a_flow_that_is_not_known_here_is_told_by_the_position_before_it(engine, store, clock):

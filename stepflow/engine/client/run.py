@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -75,12 +75,12 @@ class AsyncRun(Generic[E]):
         if tx is not None:
             return await self._info(await self._client.load_in(tx, self.id))
         record = await self._client.load(self.id)
-        return evolve(await self._info(record), input=await self._input(record))
-
-    async def _info(self, record: Record) -> RunInfo:
-        paused = record.created.flow in await self._client.pauses.names()
         dead = await self._client.finder.dead_owners([record])
-        return info_of(record, self._clock.now(), await self._client.delay_of(record), paused=paused, dead=dead)
+        return evolve(await self._info(record, dead), input=await self._input(record))
+
+    async def _info(self, record: Record, dead: Collection[str] = ()) -> RunInfo:
+        paused, delay = record.created.flow in await self._client.pauses.names(), await self._client.delay_of(record)
+        return info_of(record, self._clock.now(), delay, paused=paused, dead=dead)
 
     async def _input(self, record: Record) -> Any:
         """The JSON value of the input of a workflow; None of another run, and of one that cannot be read here.
