@@ -68,6 +68,10 @@ def test_a_parent_tells_why_the_child_for_which_it_waits_does_not_move(store: Dr
         engine.run_until_idle()
         assert why(run.info()) == "child p/kid"
         assert "waits for child p/kid" in [entry.text for entry in run.timeline()]
+        with pytest.raises(
+            StepflowError, match=r"run 'p' waits for child p/kid: explain\(\) tells why that does not come"
+        ):
+            run.wake()
         *_, child = run.explain().splitlines()
         assert child.startswith("child 'p/kid': it is due since ")
         assert f"; no worker has taken it: run `stepflow worker MODULE --store {store.url}`" in child

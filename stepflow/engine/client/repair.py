@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Enqueue, Record, Write
+from stepflow.engine.client.info import awaited
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.lifecycle import UNSET, Status, status_of
 from stepflow.model.state import NOTE, POSITION, STYLE, State, Transition
 from stepflow.steps import StepFlow
+
+LISTED = 5  # children and topics that an error names
 
 
 def redriven(record: Record, now: int) -> Commit:
@@ -31,8 +34,11 @@ def woken(record: Record, now: int) -> Commit:
     """A run that sleeps, polls or is blocked is looked at now."""
     status, transition, run_id = _status(record, now, "woken"), record.state.transition, record.state.id
     if status is Status.WAITING and transition.events:
-        names = ", ".join(map(repr, transition.events))
-        raise StepflowError(f"run {run_id!r} waits for event {names}: publish it")
+        names = [name for name in transition.events if awaited(run_id, name) == name]
+        if not names:
+            others = ", ".join(awaited(run_id, name) for name in transition.events[:LISTED])
+            raise StepflowError(f"run {run_id!r} waits for {others}: explain() tells why that does not come")
+        raise StepflowError(f"run {run_id!r} waits for event {', '.join(map(repr, names))}: publish it")
     if status not in (Status.SLEEPING, Status.WAITING, Status.BLOCKED):
         other = "; redrive lets it go on" if status is Status.FAILED else ""
         raise StepflowError(
