@@ -22,32 +22,34 @@ General = Callable[[Commit], Committed | StepflowError]
 def apply(
     overlay: Overlay, tables: RocksdbTables, batch: Sequence[Member], now: int, usual: General
 ) -> list[CommitResult]:
-    """Apply the commits of a batch, in its order: fenced writes of one run that goes on or ends here, all others by the `usual` way.
-
-    That one also finds out why a step may not be applied. The runs and rows of the batch are in memory.
-    """
+    """Apply a batch in its order: steps of runs that go on or end here, all others by the `usual` way, which also tells why not, and reads runs."""
     runs, rows = tables.cached()
     keys, puts, head, results = tables.keys, overlay.puts, overlay.head, list[CommitResult]()
     history, tagged, block = keys.history, keys.tagged, Block(keys, puts, now)
+    codes = block.codes
     positions: dict[str, str] = {}  # of runs without labels and annotations, by transition
     for member in batch:
         if type(member) is not Step:
             if type(member) is Append and _may_append(member, runs, rows):
                 results.append(_appended(overlay, tables, member, now))
             else:
+                block.write(head.rev)
                 results.append(answer(member, usual(whole(member))))
             continue
         step, run, row = member, runs.get(member.id), rows.get(member.id)
-        if run is None or row is None or row.epoch != step.epoch or not row.owner:
-            results.append(answer(step, usual(whole(step))))
-            continue
         transition, part, labels, last = step.transition, step.part, step.labels, step.rev
-        fits = not (transition.status or row.paused) if part is None else _leaves(step, part, run, row)
-        if not fits or run.rev != last or run.transition.status:
+        if (
+            run is None
+            or row is None
+            or row.epoch != step.epoch
+            or run.rev != last
+            or run.transition.status
+            or (transition.status or row.paused if part is None else not _leaves(step, part, run, row))
+        ):
+            block.write(head.rev)
             results.append(answer(step, usual(whole(step))))
             continue
-        exchange, annotations = step.exchange, step.annotations
-        rev = head.rev + 1
+        exchange, annotations, rev = step.exchange, step.annotations, head.rev + 1
         try:
             place = number(rev)
             if labels or annotations:
@@ -61,23 +63,21 @@ def apply(
             continue
         head.rev = rev
         puts[history + run.code + place] = record
-        block.add(rev, run.code)
-        relabelled = labels is not run.labels and labels != run.labels
-        if part is not None or relabelled:  # the indexes change: they are told by what the run was before
-            run = overlay.copy(run)
-        if part is not None:
-            overlay.rows[step.id] = None
-        if relabelled:
-            run.labels = dict(labels)
+        codes.append(run.code)
         for tag in tags:
             puts[tag] = b""
+        if part is not None or (labels is not run.labels and labels != run.labels):
+            run = overlay.copy(run)  # the indexes change: they are told by what the run was before
+            run.labels = dict(labels)
+            if part is not None:
+                overlay.rows[step.id] = None
         run.rev, run.transition, run.committed_at = rev, transition, now
         if annotations is not run.annotations:  # a copy: later changes by the caller do not reach the store
             run.annotations = dict(annotations)
         if exchange is not None:
             run.exchange_rev = rev
         results.append((rev, now))
-    block.write()
+    block.write(head.rev)
     return results
 
 

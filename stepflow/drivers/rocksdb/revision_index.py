@@ -20,24 +20,16 @@ Place = tuple[bytes, int]
 class Block:
     """Consecutive revisions that are not written yet; `codes` are the ids of their runs as parts of keys."""
 
-    __slots__ = ("_first", "_now", "_puts", "_revs", "codes")
+    __slots__ = ("_now", "_puts", "_revs", "codes")
 
     def __init__(self, keys: Keys, puts: Change, now: int) -> None:
-        self._revs, self._puts, self._now = keys.revs, puts, number(now)
-        self._first, self.codes = 0, list[bytes]()
+        self._revs, self._puts, self._now, self.codes = keys.revs, puts, number(now), list[bytes]()
 
-    def add(self, rev: int, code: bytes) -> None:
-        """Add the next revision."""
-        if rev != self._first + len(self.codes):
-            self.write()
-            self._first = rev
-        self.codes.append(code)
-
-    def write(self) -> None:
-        """Write the revisions that were added."""
+    def write(self, last: int) -> None:
+        """Write the revisions of these runs, the last of which is `last`; other ones may follow."""
         if self.codes:
-            self._puts[self._revs + number(self._first)] = self._now + b"".join(self.codes)
-            self.codes = []
+            self._puts[self._revs + number(last + 1 - len(self.codes))] = self._now + b"".join(self.codes)
+            self.codes.clear()
 
 
 def alone(keys: Keys, rev: int, now: int, code: bytes) -> tuple[bytes, bytes]:

@@ -23,7 +23,7 @@ from stepflow.drivers.port.commit import (
 from stepflow.drivers.port.pauses import without
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import DueSummary, OwnerQuery
-from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Query, Store
 from stepflow.drivers.rocksdb import commit as member
 from stepflow.drivers.rocksdb import commit_fast as fast
@@ -115,7 +115,9 @@ class RocksdbStore(Store):
     def commit(self, batch: Sequence[Member], now: int) -> list[CommitResult]:
         with self._changed:
             tables = self._tables()
-            tables.prefetch(_written(batch))
+            commits = [one for one in batch if type(one) is Commit]
+            if commits:  # the runs of steps were read when they were claimed
+                tables.prefetch([write.state.id for one in commits for write in one.writes])
             overlay = self._database.overlay(tables)
             try:
                 results = fast.apply(
@@ -125,7 +127,7 @@ class RocksdbStore(Store):
                 self._database.invalidate()
                 raise
             self._database.apply(tables, overlay)
-            if any(one.flow_pause is not None for one in batch if type(one) is Commit):
+            if any(one.flow_pause is not None for one in commits):
                 tables.paused_flows = None
             if tables.held.get(self._owner.id):
                 tables.owners.setdefault(self._owner.id, self._owner)
@@ -234,17 +236,6 @@ class RocksdbStore(Store):
 
     def _news(self) -> int:
         return self._database.changes - self._elsewhere
-
-
-def _written(batch: Sequence[Member]) -> list[str]:
-    """The ids of the States that are written."""
-    found: list[str] = []
-    for one in batch:
-        if isinstance(one, Step):
-            found.append(one.id)
-        elif isinstance(one, Commit):
-            found += [write.state.id for write in one.writes]
-    return found
 
 
 def _limits(tables: RocksdbTables, key: str) -> str:
