@@ -48,7 +48,7 @@ class Executor:
     def run(self, attempt: GeneratorAttempt) -> Awaitable[Release | None]:
         """Run an attempt to its end."""
         if self._clock.virtual or not attempt.flow.inline:
-            return run_on_loop(attempt, self.committer.submit, self.call_step, self.limits)
+            return run_on_loop(attempt, self)
         future: asyncio.Future[Release | None] = self.loop.create_future()
         in_threads = self._in_threads or attempt.flow.options.hung_after_s is not None
         push = self._pool.push_marked if in_threads or not self._pool.has_caller else self._pool.push
@@ -99,15 +99,10 @@ class Executor:
 
 
 @coroutine
-def run_on_loop(
-    attempt: GeneratorAttempt,
-    commit: Callable[[Member, PendingCommit | None], Awaitable[Any]],
-    call: Callable[..., Awaitable[Any]],
-    limits: TimeLimits,
-) -> Generator[Any, Any, Release | None]:
-    """Run an attempt on the event loop; `call(context, fn, *args)` runs a sync user function where it may block."""
+def run_on_loop(attempt: GeneratorAttempt, executor: Executor) -> Generator[Any, Any, Release | None]:
+    """Run an attempt on the event loop; the executor calls sync user functions where they may block."""
     enter(attempt.current)
-    effects, forks = attempt.effects(), LINEAGE.forks
+    effects, forks, committer = attempt.effects(), LINEAGE.forks, executor.committer
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
     last: PendingCommit | None = None  # the last commit, once it was answered
     try:
@@ -117,7 +112,7 @@ def run_on_loop(
                 if type(effect) is not Call:
                     if LINEAGE.forks != forks:
                         end_if_forked(forks)
-                    made: Any = commit(effect, last)
+                    made: Any = committer.submit(effect, last)
                     if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
                         last, value = made, made.outcome
                         if value is PENDING:
@@ -131,7 +126,7 @@ def run_on_loop(
                         value = yield from _awaited(made)
                 else:
                     if effect.limit_s is not None:
-                        value = yield from _awaited(limits.run(attempt, effect, call))
+                        value = yield from _awaited(executor.limits.run(attempt, effect, executor.call_step))
                         attempt.awaits = False
                     elif effect.is_async:
                         made, attempt.awaits = effect.fn(*effect.args), True
@@ -139,7 +134,7 @@ def run_on_loop(
                         attempt.awaits = False
                     else:
                         context = copy_context()
-                        made = call(context, effect.fn, *effect.args)
+                        made = executor.call_step(context, effect.fn, *effect.args)
                         value = yield from _awaited(_of_thread(made, context, task, attempt))
                     if task.cancelling():
                         yield from _awaited(_absorb(task, attempt))

@@ -7,7 +7,7 @@ the exception), and returns the `Release` that ends the claim, or None when a co
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Generator, Sequence
 from typing import Any
 from weakref import ref
 
@@ -41,13 +41,13 @@ class StepAttempt(TransactedSteps):
     _encoded: str = field(init=False, default="")  # the one that the next commit stores, if it changed
     _parts: ExchangeParts = field(init=False)  # as which `text` is stored
     _timed: bool = field(init=False)  # whether the time of each commit is noted
-    _events: list[Event] = field(init=False)
-    _taken: list[Event] = field(init=False, factory=list)  # events that the next commit consumes
+    _events: Sequence[Event] = field(init=False)
+    _taken: Sequence[Event] = field(init=False, default=())  # events that the next commit consumes
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         record = self.record
-        self.text, self._parts, self._events = record.exchange, record.parts, list(record.events)
+        self.text, self._parts, self._events = record.exchange, record.parts, record.events
         state = self.state
         self.transition, self._timed = state.transition, self.flow.options.hung_after_s is not None
         self._step = Step(state.id, self.claim.fence.epoch, *state[1:5])
@@ -193,7 +193,7 @@ class StepAttempt(TransactedSteps):
         except KeyboardInterrupt:
             raise
         except BaseException as refusal:  # noqa: BLE001 - CodecError, TooLarge, and what user classes raise
-            self._taken = []
+            self._taken = ()
             return self._end("cancelled", outcomes.describe(refusal)) if self.cancel else self._unstorable(refusal)
         changed = None if text == self.text else self._stored(text)
         forget = self._forgotten(move, note) if self._journal else ()
@@ -258,7 +258,7 @@ class StepAttempt(TransactedSteps):
             return step
         seqs = tuple(e.seq for e in self._taken)
         self._events = [e for e in self._events if e.seq not in seqs]
-        self._taken = []
+        self._taken = ()
         return step.commit()._replace(consume=seqs, forget=forget)
 
     def _on_done(self, done: Committed | StepCommitted) -> None:
@@ -314,7 +314,7 @@ class StepAttempt(TransactedSteps):
             return None
         taken = self._taken
         if type(failure) is not _BadPayload:
-            self._taken = []  # only success consumes an event, or a retry would wait for another one
+            self._taken = ()  # only success consumes an event, or a retry would wait for another one
         try:
             found = yield from task.after_error(failure, self.exchange, self._restore)
             if isinstance(found, Move):
