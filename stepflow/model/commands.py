@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from attrs import frozen
 
@@ -52,6 +52,7 @@ class Transit:
 class Park:
     """Park a State: no flow advances it until a command moves it."""
 
+    to: ClassVar[str] = ""
     ctx: StateCtx
     annotations: Mapping[str, str] = EMPTY
 
@@ -260,6 +261,7 @@ _OUTSIDE: dict[type[Any], str] = {
 }
 INSIDE = frozenset(Command.__args__) - frozenset(_OUTSIDE)  # what a commit may contain
 ENDS_WITH_A_WRITE = (Transit, Park)  # a commit writes one revision for each of these
+GOES_ON = (Transit, Execute)  # a function that ends with one of these goes on with its State
 
 
 def no_command(command: object) -> StepflowError:

@@ -97,11 +97,11 @@ def to_its_end(pending: Awaitable[T]) -> Generator[Any, Any, tuple[T, bool]]:
     """The answer to a write, and whether the task was cancelled meanwhile: the write is done all the same."""
     if type(pending) is not PendingCommit:
         return (yield from pending.__await__()), False
-    cancelled = False
-    outcome: Any
-    while (outcome := pending.outcome) is PENDING:
+    outcome, cancelled = pending.outcome, False
+    while outcome is PENDING:
         yield pending
-        if pending.outcome is PENDING:
+        outcome = pending.outcome
+        if outcome is PENDING:
             if cancelled:
                 raise asyncio.CancelledError
             cancelled = True

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar, Token, copy_context
 from typing import Any
 
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
-from stepflow.engine.states.lease import ExecutionContext
+from stepflow.engine.states.lease import ExecutionContext, Lease
 from stepflow.engine.threads.futures import end_of_cancelled
 from stepflow.errors import StepflowError, Stopping
 
 MAX_BACKGROUND = 1000  # executions that no caller awaits
 
 _current: ContextVar[tuple[Executions, ExecutionContext] | None] = ContextVar("stepflow_execution", default=None)
+Entered = Token[tuple["Executions", ExecutionContext] | None]
 
 
 class Executions:
@@ -32,9 +33,20 @@ class Executions:
         found = _current.get()
         return found[1] if found is not None and found[0] is self else None
 
+    def lease(self) -> Lease | None:
+        """The lease of that execution."""
+        found = _current.get()
+        return found[1].lease if found is not None and found[0] is self else None
+
     def enter(self, execution: ExecutionContext) -> Entered:
-        """`with` this, what is called inside is part of the execution, also in the threads and tasks that it starts."""
-        return Entered(self, execution)
+        """From now on the calling code is part of the execution, with the threads and tasks that it starts; what `leave` takes."""
+        self.running.add(execution)
+        return _current.set((self, execution))
+
+    def leave(self, execution: ExecutionContext, entered: Entered) -> None:
+        """The calling code is part of what it was part of before `enter`."""
+        _current.reset(entered)
+        self.running.discard(execution)
 
     @property
     def busy(self) -> bool:
@@ -83,18 +95,3 @@ class Executions:
         self._background.discard(task)
         self._slots.release()
         self._notifier.schedule_at(0)
-
-
-class Entered:
-    """The context of one execution. Not a generator: `contextlib` assigns to the exceptions that pass, and some refuse it."""
-
-    def __init__(self, executions: Executions, execution: ExecutionContext) -> None:
-        self._executions, self._execution = executions, execution
-
-    def __enter__(self) -> None:
-        self._executions.running.add(self._execution)
-        self._token = _current.set((self._executions, self._execution))
-
-    def __exit__(self, *_error: object) -> None:
-        _current.reset(self._token)
-        self._executions.running.discard(self._execution)

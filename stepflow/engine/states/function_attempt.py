@@ -79,6 +79,9 @@ class FunctionAttempt(Attempt):
         self.awaits = self.at is not None and self.at.awaits
         Attempt.request_cancel(self)
 
+    def _stops(self) -> bool:
+        return self.stop
+
     async def run(self) -> Release | None:
         """Advance the State; the Release that ends the claim, None when a commit ended it."""
         self.lease.rows.update({row.key: row for row in self.rows})
@@ -101,7 +104,7 @@ class FunctionAttempt(Attempt):
 
     async def _advance(self, ctx: StateCtx, lease: Lease) -> Release | None:
         self.at = at = ExecutionContext(
-            ctx, lease, lambda: self.stop, attempt=self.number, should_retry_commit=self.should_retry_commit
+            ctx, lease, self._stops, attempt=self.number, should_retry_commit=self.should_retry_commit
         )
         try:
             outcome = await self.runner.advance(at)
@@ -170,7 +173,7 @@ class FunctionAttempt(Attempt):
     async def _snapshot(self, delay: Delay, over: Dequeue) -> Release | None:
         """A delay without commit: call its function once, wherever the State is now, and not again if it raises."""
         if self.claim.row.crashes < self.flow.options.max_crashes and not self.cancel:
-            at = ExecutionContext(StateCtx.of(delay.state), Lease(delay.state.id), lambda: self.stop)
+            at = ExecutionContext(StateCtx.of(delay.state), Lease(delay.state.id), self._stops)
             try:
                 outcome = await self.runner.advance(at)
                 _outcome, release, _idle = await finish_execution(self.runner, at, outcome, self.clock.now())

@@ -76,36 +76,36 @@ class FunctionRunner:
 
         Raises what a function raised; its State stays as last committed. `at` tells how far the execution came.
         """
-        calls = FunctionCalls(at, self._executor, self._clock)
-        token = enter(calls.current)
+        calls, ctx = FunctionCalls(at, self._executor, self._clock), at.ctx
+        token, entered = enter(calls.current), self._executions.enter(at)
         try:
-            with self._executions.enter(at):
-                while True:
-                    if self._look is not None:
-                        await self._look_for(at.ctx.transition.to)
-                    flow = self.flow(at.ctx)
-                    calls.begin(flow)
-                    try:
-                        command = await self._call(flow, at.ctx)
-                    except BaseException as error:
-                        at.raised = None if ends_claim(at.once, error) else own_error(error)
-                        raise
-                    finally:
-                        calls.end()
-                    if at.ctx.id != at.lease.id:
-                        raise _renamed(at)
-                    if type(command) is c.Execute:  # which is only a way to go on
-                        following: StateCtx | Outcome = command.ctx
-                    else:
-                        following = await self.interpret(command, flow, at)
-                    if not isinstance(following, StateCtx):
-                        return following
-                    if following.id != at.lease.id:
-                        await self._leases.release_lease(at.lease)
-                        at.lease = self._leases.take(following)
-                    at.ctx, at.attempt = following, 1
-                    if at.stopping():
-                        return Done()
+            while True:
+                if self._look is not None:
+                    await self._look_for(ctx.transition.to)
+                flow = self.flow(ctx)
+                calls.begin(flow)
+                try:
+                    command = await self._call(flow, ctx)
+                except BaseException as error:
+                    at.raised = None if ends_claim(at.once, error) else own_error(error)
+                    raise
+                finally:
+                    calls.end()
+                if ctx.id != at.lease.id:
+                    raise _renamed(at)
+                if type(command) is c.Execute:  # which is only a way to go on
+                    following: StateCtx | Outcome = command.ctx
+                else:
+                    following = await self.interpret(command, flow, at)
+                if not isinstance(following, StateCtx):
+                    return following
+                if following.id != at.lease.id:
+                    await self._leases.release_lease(at.lease)
+                    at.lease = self._leases.take(following)
+                at.ctx = ctx = following
+                at.attempt = 1
+                if at.stopping():
+                    return Done()
         except RunPaused:
             at.lease.fence = None
             raise
@@ -114,6 +114,7 @@ class FunctionRunner:
                 raise
             return Conflict((at.ctx.id,))
         finally:
+            self._executions.leave(at, entered)
             leave(token)
             if at.left:
                 await self._leases.release(at.left)
@@ -121,18 +122,18 @@ class FunctionRunner:
     async def call(self, at: ExecutionContext) -> c.Command:
         """Call the function of the flow that the State goes to, once: the command that it returned, which is not carried out."""
         calls = FunctionCalls(at, self._executor, self._clock)
-        token = enter(calls.current)
+        token, entered = enter(calls.current), self._executions.enter(at)
         try:
-            with self._executions.enter(at):
-                flow = self.flow(at.ctx)
-                calls.begin(flow)
-                try:
-                    command = await self._call(flow, at.ctx)
-                finally:
-                    calls.end()
-                _following(_checked(command, flow), at.ctx)  # raises if no function may end with it
-                return command  # type: ignore[no-any-return]
+            flow = self.flow(at.ctx)
+            calls.begin(flow)
+            try:
+                command = await self._call(flow, at.ctx)
+            finally:
+                calls.end()
+            _following(_checked(command, flow), at.ctx)  # raises if no function may end with it
+            return command  # type: ignore[no-any-return]
         finally:
+            self._executions.leave(at, entered)
             leave(token)
             if at.left:
                 await self._leases.release(at.left)
@@ -159,8 +160,7 @@ class FunctionRunner:
 
     def flow(self, ctx: StateCtx) -> FlowFunction:
         """The flow that the State goes to; UnknownFlow if it is not one that can be executed here."""
-        to = ctx.transition.to
-        flow = self._flows.get(to)
+        flow = self._flows.get(to := ctx.transition.to)
         if isinstance(flow, FlowFunction) and ctx.id:
             return flow
         if not ctx.id:
@@ -229,10 +229,11 @@ def _checked(command: Any, flow: FlowFunction) -> c.Command:
 def _following(command: c.Command, ctx: StateCtx) -> StateCtx | Outcome:
     """The State that an execution at `ctx` goes on with, once the returned command is done; or how the execution ends."""
     if isinstance(command, c.CommitCommand):
-        if len(command.commands) > 1:
-            return _after_several(command.commands, ctx)
-        command = command.commands[0]
-    if isinstance(command, (c.Transit, c.Execute)):
+        commands = command.commands
+        if len(commands) > 1:
+            return _after_several(commands, ctx)
+        command = commands[0]
+    if isinstance(command, c.GOES_ON):
         return command.ctx
     if isinstance(command, c.Park):
         return Parked()

@@ -39,7 +39,7 @@ class KeptLeases:
         """Keep the claim that a commit gave on this State."""
         until = self._clock.now() + microseconds(retry_after_s(state, KEEP_S))
         if (execution := self._executions.current()) is not None:
-            execution.left.add(fence.id)
+            execution.left |= {fence.id}
         self._kept[fence.id] = Lease(
             fence.id, fence, state.transition.to, rev=state.rev, until=until, exclusive=left_alone(state)
         )

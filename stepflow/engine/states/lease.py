@@ -57,7 +57,7 @@ class ExecutionContext:
     stopping: Callable[[], bool]
     waiting: bool = False
     awaits: bool = False
-    left: set[str] = field(factory=set)
+    left: frozenset[str] = frozenset()
     attempt: int = 1
     should_retry_commit: Callable[[object], bool] = field(default=lambda _refusal: False)
     once: OnceCalls | None = None

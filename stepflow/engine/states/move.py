@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from stepflow.drivers.port.commit import Commit, Created, Dequeue, Enqueue, StepCommitted
 from stepflow.drivers.port.step import Step
 from stepflow.engine.clock import Clock
@@ -19,29 +17,27 @@ NO_CLAIM = 0  # instead of an epoch
 
 def plan_move(command: c.Transit | c.Park, lease: Lease, clock: Clock) -> Step:
     """The step that this command alone is under the lease; what a Script would write. Raises what is wrong with the command."""
-    ctx = command.ctx
-    if type(ctx.labels) is not dict or type(ctx.annotations) is not dict:
-        ctx = copy_of(ctx)
-    to = command.to if isinstance(command, c.Transit) else ""
-    run_id, committed, before = ctx.id, ctx.committed, None
-    if not run_id or run_id != committed.id:
+    ctx, to, fence = command.ctx, command.to, lease.fence
+    run_id, before = ctx.id, None
+    committed_id, rev, _transition, labels, annotations, _then = ctx.committed
+    if not run_id or run_id != committed_id:
         checked_state_id(run_id)
-    labels: Mapping[str, str] = committed.labels
     if ctx.labels != labels:
+        if type(ctx.labels) is not dict:
+            ctx = copy_of(ctx)
         before, labels = labels, relabelled(ctx.labels, labels)
-    annotations: Mapping[str, str] = committed.annotations
     if ctx.annotations != annotations:
+        if type(ctx.annotations) is not dict:
+            ctx = copy_of(ctx)
         annotations = ctx.annotations.copy()
         checked_notes(annotations)
-    epoch = lease.fence.epoch if lease.fence is not None and lease.id == run_id else NO_CLAIM
+    epoch = fence.epoch if fence is not None and lease.id == run_id else NO_CLAIM
     part: Enqueue | Dequeue | None = None
     if not to:
         part = Dequeue(run_id)
     elif to != lease.to or not epoch:
         part = Enqueue(run_id, to, clock.now(), owned=True)
-    return Step(
-        run_id, epoch, committed.rev, transition_to(to, command.annotations), labels, annotations, None, part, before
-    )
+    return Step(run_id, epoch, rev, transition_to(to, command.annotations), labels, annotations, None, part, before)
 
 
 def whole_move(step: Step, now: int) -> Commit:

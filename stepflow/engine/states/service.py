@@ -65,19 +65,19 @@ class StateService:
 
     def commit(self, command: c.CommitCommand, lease: Lease | None = None) -> Awaitable[None]:
         """All or nothing; the callers' objects change only when it is durable. Raises RevMismatch, LostClaim."""
-        first = command.commands[0]
-        if len(command.commands) == 1 and isinstance(first, c.ENDS_WITH_A_WRITE):
-            return self._move(first, lease)
-        return self._perform(command.commands, lease, atomic=True)
+        commands = command.commands
+        if len(commands) == 1 and isinstance(commands[0], c.ENDS_WITH_A_WRITE):
+            return self._move(commands[0], lease)
+        return self._perform(commands, lease, atomic=True)
 
     async def _move(self, command: c.Transit | c.Park, lease: Lease | None) -> None:
         """Commit one transit or park alone."""
-        mine, forgets = lease or self._lease_for(()), False
+        mine = lease or self._executions.lease() or Lease()
         step = plan_move(command, mine, self._clock)
         member: Member = step
         if not (step.rev and step.epoch):
             member = whole_move(step, self._clock.now())
-        elif forgets := bool(mine.rows):
+        elif mine.rows:
             member = step.commit()._replace(forget=("",))
         try:
             done, cancelled = await to_its_end(self._committer.submit(member))
@@ -90,12 +90,13 @@ class StateService:
         if isinstance(done, Committed):
             done = step_numbers(done)
         apply_move(command.ctx, step, done)
-        if forgets:
+        if type(member) is Commit and member.forget:
             mine.rows.clear()
         if step.part is not None:
             self._note_row(step.part, done[2] if len(done) > 2 else 0, command.ctx.committed, mine)
             self._tell_due()
-        self._note_move(step.id, step.transition.to, mine)
+        if step.id == mine.id:
+            mine.to, mine.commits, mine.delayed = step.transition.to, mine.commits + 1, False
         mine.moved_at = self._clock.monotonic()
         if cancelled:
             raise asyncio.CancelledError
@@ -190,9 +191,8 @@ class StateService:
 
     def _lease_for(self, delays: Sequence[Delay]) -> Lease:
         """The lease under which a commit is made: of the execution that makes it, or of a kept State that it delays."""
-        execution = self._executions.current()
-        if execution is not None:
-            return execution.lease
+        if (lease := self._executions.lease()) is not None:
+            return lease
         kept = (self._leases.find(delay.state.id, delay.state.rev) for delay in delays)
         return next((lease for lease in kept if lease is not None), None) or Lease()
 
@@ -213,19 +213,14 @@ class StateService:
         epochs = iter(done.epochs)
         for row in commit.queue:
             self._note_row(row, next(epochs) if isinstance(row, Enqueue) else 0, moved.get(row.id), lease)
-        for state in moved.values():
-            self._note_move(state.id, state.transition.to, lease)
+        if (state := moved.get(lease.id)) is not None:
+            lease.to, lease.commits, lease.delayed = state.transition.to, lease.commits + 1, False
         for delay in plan.delays:
             lease.delayed = lease.delayed or (delay.commit and delay.state.id == lease.id)
             self._notifier.run_changed(delay.state.id)
         lease.moved_at = self._clock.monotonic()
         if commit.queue or plan.delays:  # else the store has the same due times as before
             self._tell_due()
-
-    def _note_move(self, run_id: str, to: str, lease: Lease) -> None:
-        if run_id == lease.id:
-            lease.to, lease.commits, lease.delayed = to, lease.commits + 1, False
-        self._notifier.run_changed(run_id)
 
     def _note_row(self, row: Enqueue | Dequeue, epoch: int, state: State | None, lease: Lease) -> None:
         """A queue row is held from now on, under this epoch, or it is gone."""
