@@ -48,6 +48,7 @@ class Silent:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = []
+        self.asked = threading.Event()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._take, daemon=True).start()
 
@@ -59,6 +60,8 @@ class Silent:
         while True:
             try:
                 self._open.append(self._listener.accept()[0])
+                self._open[-1].recv(1)
+                self.asked.set()
             except OSError:
                 return
 
@@ -98,5 +101,31 @@ def test_a_session_that_ends_waits_once_for_a_server_that_does_not_answer(monkey
     with pytest.raises((StepflowError, Unanswered), match="Read timed out"):
         ask(writes)
     assert silent.taken == 2
+    own.close()
+    silent.close()
+
+
+@pytest.mark.parametrize("asking", [ask_stepflow, ask_flowstate])
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_request_that_was_sent_before_the_session_is_asked_to_end_is_given_up_then(monkeypatch, asking, writes):
+    """It would else wait for the rest of READ_S: a supervisor kills the worker by then."""
+    monkeypatch.setattr(client, "LAST_READ_S", 0.1)
+    monkeypatch.setattr(client, "RETRY_S", 0.0)
+    silent, told = Silent(), []
+    own, ask = asking(silent.url)
+
+    def request() -> None:
+        try:
+            ask(writes)
+        except (StepflowError, Unanswered) as error:
+            told.append(str(error))
+
+    sent = threading.Thread(target=request)
+    sent.start()
+    silent.asked.wait()
+    own.hurry(ending=True)
+    sent.join(client.READ_S / 2)
+    assert not sent.is_alive()
+    assert ["Read timed out" in text for text in told] == [True]
     own.close()
     silent.close()

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 
 from stepflow.drivers.http.codec import BadValue, from_bytes, load_error, to_bytes
+from stepflow.drivers.http.pools import pool_manager
 from stepflow.errors import OutcomeUnknown, ReadOnly, StoreError, TooLarge, Unavailable
 
 CONNECT_S, READ_S = 5.0, 30.0
@@ -81,9 +82,15 @@ class Connections:
 
     def _new_pool(self) -> urllib3.PoolManager:
         timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
-        return urllib3.PoolManager(
-            num_pools=1, maxsize=CONNECTIONS, timeout=timeout, retries=False, headers=self._headers
+        return pool_manager(
+            self._limit_s, num_pools=1, maxsize=CONNECTIONS, timeout=timeout, retries=False, headers=self._headers
         )
+
+    def _limit_s(self, given_s: float, silent_s: float) -> float:
+        """How long a silence may last of which READ_S and what the request takes were given: LAST_READ_S from now on if the session ends."""
+        if self._left_s is None or given_s < READ_S:
+            return given_s
+        return max(given_s - READ_S, silent_s) + LAST_READ_S
 
     def post(self, path: str, body: bytes, content_type: str, wait_s: float = 0.0) -> urllib3.BaseHTTPResponse:
         """The answer, which the server may take `wait_s` longer for. Raises HTTPError or OSError where there is none, Unavailable if TLS forbids it."""
