@@ -32,18 +32,36 @@ async def alive_file(path: Path | None, engine: AsyncEngine) -> AsyncIterator[No
     except OSError as error:
         raise StepflowError(f"--alive-file {path}: {error.strerror}: name a file that this user may write") from error
 
-    async def turn() -> bool:
-        await asyncio.sleep(RENEW_S)
-        _renew(path, engine)
-        return True
-
-    renewing = asyncio.create_task(Guard("alive file").run_task(turn, asyncio.sleep))
+    renewal = _Renewal(path, engine)
     try:
         yield
     finally:
-        renewing.cancel()
-        await asyncio.wait([renewing])
+        renewal.stop()
         _forget(path)
+
+
+class _Renewal:
+    """Renews the file every RENEW_S. A timer and no task: steps may cancel all tasks of the loop."""
+
+    def __init__(self, path: Path, engine: AsyncEngine) -> None:
+        self._path, self._engine, self._guard = path, engine, Guard("alive file")
+        self._set_timer(RENEW_S)
+
+    def _set_timer(self, pause_s: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._turn)
+
+    def _turn(self) -> None:
+        try:
+            _renew(self._path, self._engine)
+        except Exception as error:  # noqa: BLE001 - logged
+            self._set_timer(self._guard.failed(error))
+        else:
+            self._guard.succeeded()
+            self._set_timer(RENEW_S)
+
+    def stop(self) -> None:
+        """Renew it no more."""
+        self._timer.cancel()
 
 
 def _renew(path: Path, engine: AsyncEngine) -> None:

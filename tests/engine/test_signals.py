@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _signal
-import asyncio
 import os
 import signal
 import threading
@@ -13,16 +12,17 @@ from typing import Any
 import pytest
 
 from stepflow import Engine, Status, current, named
+from stepflow.engine.threads import loop_thread
 from tests.engine.flows import Order, chain
 from tests.engine.test_caller import WAIT_S, in_thread
 
 
 def test_a_signal_while_work_is_given_to_the_thread_leaves_the_engine_usable(store, monkeypatch):
     flow, entered = chain("x", "a", "b"), threading.Event()
-    give = asyncio.run_coroutine_threadsafe
+    give = loop_thread.future_of
 
-    def interrupted(work: Any, loop: Any) -> Any:
-        given = give(work, loop)
+    def interrupted(make: Any, loop: Any) -> Any:
+        given = give(make, loop)
         monkeypatch.undo()
         assert entered.wait(WAIT_S)
         signal.raise_signal(signal.SIGINT)
@@ -43,7 +43,7 @@ def test_a_signal_while_work_is_given_to_the_thread_leaves_the_engine_usable(sto
             while not (engine._loop_thread._awaited or engine._loop_thread._caller):
                 threading.Event().wait(0.001)
             engine.tally()  # from now on the thread runs the loop
-            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+            monkeypatch.setattr(loop_thread, "future_of", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 engine.run_until_idle()
             engine.run_until_idle()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Engine, RunFailed, Status, StepflowError, named
+from stepflow import AsyncEngine, Engine, RunFailed, Status, named
 from stepflow.drivers.memory import MemoryDriver
 from stepflow.engine import session
 from stepflow.engine.worker.retention import Pruner
@@ -155,11 +154,61 @@ def test_old_runs_are_pruned_afterwards(store, monkeypatch):
     with Engine(store, keep=timedelta(seconds=1)) as engine, engine.worker():
         assert pruned.acquire(timeout=WAIT_S)
         engine.register(bad)
-        run, ended = engine.start(bad, {}, id="r"), False
-        while not ended:
-            with suppress(StepflowError):  # the call may be cancelled with the other tasks
-                ended = run.status() == Status.COMPLETED
+        engine.start(bad, {}, id="r").result(WAIT_S)
         while pruned.acquire(blocking=False):
             pass
         for _time in range(2):
             assert pruned.acquire(timeout=WAIT_S)
+
+
+def take(exchange: dict[str, Any], value: int) -> None:
+    exchange["value"] = value
+
+
+GATE = named("gate", dict).wait_event("open", "go", int, take).compile()
+
+
+def test_calls_of_other_threads_go_on(store):
+    bad, answers = named("bad", dict).do("a", all_others).compile(), []
+    with Engine(store) as engine, engine.worker():
+        engine.register(bad, GATE)
+        run, watch = engine.start(GATE, {}, id="gate"), engine.watch(since=0)
+        waiting = threading.Thread(target=lambda: answers.append(run.result(WAIT_S)))
+        waiting.start()
+        for number in range(10):
+            engine.start(bad, {}, id=f"bad-{number}").result(WAIT_S)
+            assert run.status() is Status.WAITING
+        run.publish("go", 7)
+        waiting.join(WAIT_S)
+        assert answers == [{"value": 7}]
+        revs, last = [0], run.history()[-1].rev
+        while revs[-1] < last:
+            revs.append(watch.next(WAIT_S).rev)
+        assert revs == sorted(set(revs))
+
+
+@pytest.mark.parametrize("turns", range(8))
+def test_who_waits_for_a_run_hears_of_its_end(store, turns):
+    """Wherever the cancel meets the task that reads the news for all who wait, also before that has begun."""
+    kept: list[asyncio.Future[Any]] = []
+
+    async def program() -> None:
+        own = asyncio.current_task()
+        async with AsyncEngine(store) as engine:
+
+            async def step(_exchange: Any) -> None:
+                kept.append(asyncio.ensure_future(run.result(WAIT_S)))
+                for _turn in range(turns):
+                    await asyncio.sleep(0)
+                for task in asyncio.all_tasks() - {own, kept[-1], asyncio.current_task()}:
+                    task.cancel()
+
+            bad = named("bad", dict).do("a", step).compile()
+            engine.register(bad, GATE)
+            run = await engine.start(GATE, {}, id="gate")
+            async with engine.worker():
+                await (await engine.start(bad, {})).result(WAIT_S)
+                await run.publish("go", 7)
+                assert await run.result(WAIT_S) == await kept[0] == {"value": 7}
+
+    asyncio.run(program())

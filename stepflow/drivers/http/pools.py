@@ -19,21 +19,21 @@ def pool_manager(limit: Limit, **options: Any) -> urllib3.PoolManager:
     How many seconds may the silence last that has lasted `silent_s`, if `given_s` is the read timeout?
     """
 
-    class Plain(HTTPConnection):
+    class AnsweredConnection(HTTPConnection):
         def getresponse(self) -> Any:
             _wait(self, limit)
             return super().getresponse()
 
-    class Secure(HTTPSConnection):
+    class AnsweredSecureConnection(HTTPSConnection):
         def getresponse(self) -> Any:
             _wait(self, limit)
             return super().getresponse()
 
     class HTTPConnectionPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Plain
+        ConnectionCls = AnsweredConnection
 
     class HTTPSConnectionPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = Secure
+        ConnectionCls = AnsweredSecureConnection
 
     manager = urllib3.PoolManager(**options)
     manager.pool_classes_by_scheme = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}

@@ -127,15 +127,19 @@ class RunWaiters:
 
     def _begin(self) -> None:
         if self._looking is None:
-            self._looking = self._loop.create_task(self._read_news(), context=Context())
+            look, context = self.guard.run_task(self._turn, asyncio.sleep), Context()
+            self._looking = self._loop.create_task(look, context=context)
+            self._looking.add_done_callback(self._looked, context=context)
 
-    async def _read_news(self) -> None:
-        try:
-            await self.guard.run_task(self._turn, asyncio.sleep)
-        finally:
-            self._looking = None
-            self._set_timer()
-        if not self._named.isdisjoint(self._waiting):  # a task began to wait, or a run changed, behind the last look
+    def _looked(self, looking: asyncio.Task[None]) -> None:
+        """The news are read. A step may have cancelled all tasks of the loop, this one before it began: then soon anew."""
+        self._looking = None
+        if looking.cancelled():
+            self._all = True
+        self._set_timer()
+        if not self._all and not self._named.isdisjoint(
+            self._waiting
+        ):  # a task began to wait behind the last look, or a run changed
             self._begin()
 
     async def _turn(self) -> bool:

@@ -44,18 +44,24 @@ class StoreTime:
         """Read it no more."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _set_timer(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(REFRESH_S, self._begin)
 
     def _begin(self) -> None:
         self._task = asyncio.create_task(self._guard.run_task(self._turn, asyncio.sleep))
+        self._task.add_done_callback(self._read_over)
+
+    def _read_over(self, task: asyncio.Task[None]) -> None:
+        """The clock is read, or `stop` or a step cancelled the task."""
+        if self._task is task:
+            self._set_timer()
 
     async def _turn(self) -> bool:
         await self._call(self.read)
         self._guard.succeeded()
-        self._set_timer()
         return False

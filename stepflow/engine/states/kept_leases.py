@@ -99,19 +99,13 @@ class KeptLeases:
 
     def beat_while_held(self) -> None:
         """Beat, and release what has expired, until no lease is kept and no execution is under way."""
-        if self._beating is None and not self._clock.virtual:
-            self._beating = asyncio.get_running_loop().create_task(self._beat())
+        if (self._beating is None or self._beating.done()) and not self._clock.virtual:
+            self._beating = asyncio.get_running_loop().create_task(self.guard.run_task(self._turn, asyncio.sleep))
 
     def close(self) -> None:
         """End the beats."""
         if self._beating is not None:
             self._beating.cancel()
-
-    async def _beat(self) -> None:
-        try:
-            await self.guard.run_task(self._turn, asyncio.sleep)
-        finally:
-            self._beating = None
 
     async def _turn(self) -> bool:
         if not self._kept and not self._executions.running:

@@ -87,7 +87,8 @@ class RevisionFeed:
         progress = self._progress
         self._waiting += 1
         if self._reader is None:
-            self._reader = self._loop.create_task(self._read_on())
+            self._reader = self._loop.create_task(self.guard.run_task(self._turn, self._pause))
+            self._reader.add_done_callback(self._read_over)
         try:
             await asyncio.shield(progress)
         finally:
@@ -104,21 +105,20 @@ class RevisionFeed:
             found = [r.state for r in await self._store_reader.read(query)]
         return found, found[-1].rev if len(found) == PAGE else max(since, head)
 
-    async def _read_on(self) -> None:
-        """Follow the visible revision of the store while a watcher waits."""
-        try:
-            await self.guard.run_task(self._turn, self._pause)
-        finally:
-            self._reader = None
-            self.wake()
+    def _read_over(self, _reader: asyncio.Task[None]) -> None:
+        """No watcher waits, or a step cancelled all tasks of the loop, the reader perhaps before it began."""
+        self._reader = None
+        self.wake()
 
     async def _turn(self) -> bool:
+        """Follow the visible revision of the store while a watcher waits."""
         if not self._waiting or self.closed:
             return False
         self._told.clear()
         await self.look()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._told.wait(), None if self._clock.virtual else POLL_S)
+            async with asyncio.timeout(None if self._clock.virtual else POLL_S):
+                await self._told.wait()
         return True
 
     async def look(self) -> None:
@@ -133,7 +133,8 @@ class RevisionFeed:
     async def _pause(self, pause_s: float) -> None:
         """Wait after a failure; `close` ends it."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._closing.wait()
 
     def _news(self, known: int) -> tuple[int | None, int, list[State] | None]:
         """The visible revision of the store, and the States after `known` up to it; None if they are too many to keep.
@@ -256,7 +257,8 @@ class Watch:
         if timeout is not None and timeout <= 0:
             return await self._at_once()
         try:
-            return await asyncio.wait_for(self.__anext__(), timeout)
+            async with asyncio.timeout(timeout):
+                return await self.__anext__()
         except TimeoutError:
             return None
 

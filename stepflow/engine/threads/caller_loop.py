@@ -15,11 +15,18 @@ from attrs import frozen
 
 from stepflow.engine.threads.futures import end_of_cancelled
 from stepflow.errors import StepflowError
+from stepflow.model.current import current_run
 
 T = TypeVar("T")
 DESCRIPTORS = (
     "the file descriptors of this engine were closed by other code of the process, such as os.closerange in a step, so nothing goes on"
     " here: let that code close only what it has opened, and start the process again; runs that were held go on elsewhere, or then"
+)
+
+CLOSED_MEANWHILE = "the engine was closed meanwhile"
+CANCELLED = (
+    "this call was cancelled on the event loop of its engine, as by a step that cancels what it does not know: what was asked for may have"
+    " been done; look, and call again"
 )
 
 
@@ -61,6 +68,21 @@ class LoopOwner(Protocol):
 
     def end(self, why: str) -> None:
         """The loop cannot run any more: let every call, of now and later, raise StepflowError with this; from any thread."""
+
+
+class CallTask(asyncio.Task[T]):
+    """The task of a caller's call. A step that cancels all tasks of the loop does not cancel it, unless the step made the call."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(work, loop=loop)
+        self._made_by, self._exposed = current_run(), False
+
+    def expose(self, exposed: bool) -> None:
+        """Whether steps may cancel it all the same: the call advances runs itself, and finds out that a step did."""
+        self._exposed = exposed
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        return super().cancel(msg) if self._exposed or current_run() in ("", self._made_by) else False
 
 
 @frozen
@@ -129,7 +151,7 @@ class CallerLoop(asyncio.SelectorEventLoop):
         """Cancel what is left on the loop, and end what belongs to it."""
         left = asyncio.all_tasks() - {asyncio.current_task()}  # with those of the last calls, which begin here
         for task in left:
-            task.cancel()
+            asyncio.Task.cancel(task)
         await end_of_cancelled(left)  # a task that goes on although it was cancelled must not keep the process
         await self.shutdown_asyncgens()
         with suppress(RuntimeError):  # it starts a thread, which Python 3.12.0 to 3.12.2 refuse at exit
@@ -150,10 +172,15 @@ class CallerLoop(asyncio.SelectorEventLoop):
 
         self.call_soon = schedule  # type: ignore[assignment,method-assign]
         try:
-            task = super().create_task(work)
+            task = CallTask(work, loop=self)
         finally:
             del self.call_soon
         return task, scheduled[0]
+
+    def begin_call(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """The task of a call, on the loop while it runs."""
+        self._had_tasks = True
+        return CallTask(work, loop=self)
 
     def has_tasks(self, begun: asyncio.Task[Any]) -> bool:
         """Whether a task is left, after the call of the task that was `begun`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -124,9 +125,14 @@ def value_of(outcome: Ending[T]) -> T:
     return result  # type: ignore[return-value]  # None only with an interrupt
 
 
-def future_of(task: asyncio.Task[T], loop: asyncio.AbstractEventLoop) -> Future[T]:
-    """What another thread may wait for: done when the task is; to cancel it cancels the task."""
+def future_of(make: Callable[[], asyncio.Task[T]], loop: asyncio.AbstractEventLoop) -> Future[T]:
+    """What another thread may wait for: done when the task is that `make` gives on the loop; to cancel it cancels the task."""
     future: Future[T] = Future()
+
+    def begin() -> None:
+        task = make()
+        task.add_done_callback(done)
+        future.add_done_callback(partial(cancel, task))
 
     def done(task: asyncio.Task[T]) -> None:
         if not future.set_running_or_notify_cancel():
@@ -138,11 +144,10 @@ def future_of(task: asyncio.Task[T], loop: asyncio.AbstractEventLoop) -> Future[
         else:
             future.set_result(task.result())
 
-    def cancel(future: Future[T]) -> None:
+    def cancel(task: asyncio.Task[T], future: Future[T]) -> None:
         if future.cancelled():
             with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(asyncio.Task.cancel, task)
 
-    future.add_done_callback(cancel)
-    loop.call_soon_threadsafe(task.add_done_callback, done)
+    loop.call_soon_threadsafe(begin)
     return future

@@ -28,16 +28,9 @@ from typing import Any, TypeVar
 from stepflow.drivers.port.background import JOIN_S, join, start_thread
 from stepflow.engine.clock import SystemClock
 from stepflow.engine.lifetime import CLOSED
-from stepflow.engine.threads.caller_loop import CallerLoop, FirstStep, StepThreads
+from stepflow.engine.threads.caller_loop import CANCELLED, CLOSED_MEANWHILE, CallerLoop, FirstStep, StepThreads
 from stepflow.engine.threads.deferred_signals import DeferredSignals, user_code
-from stepflow.engine.threads.futures import (
-    Ending,
-    answer_of,
-    future_of,
-    running_loop,
-    uninterrupted,
-    value_of,
-)
+from stepflow.engine.threads.futures import Ending, answer_of, future_of, running_loop, uninterrupted, value_of
 from stepflow.engine.threads.hidden_loop import HiddenLoop, hidden_loop, run_inline
 from stepflow.errors import StepflowError
 
@@ -122,7 +115,7 @@ class LoopThread:
                     self._caller = threading.get_ident()
                     return None
                 self._hand_over()
-                future = asyncio.run_coroutine_threadsafe(uninterrupted(work), self._loop)
+                future = future_of(lambda: self._loop.begin_call(uninterrupted(work)), self._loop)
                 self._awaited.add(future)
                 return future
         except BaseException:
@@ -228,7 +221,7 @@ class LoopThread:
             if future is not None:
                 return self._follow(work, future)
             if task.cancelled():
-                raise StepflowError("the engine was closed meanwhile")
+                raise StepflowError(CLOSED_MEANWHILE if self._closing else CANCELLED)
             return value_of(task.result())
         except KeyboardInterrupt:
             if user_code.interruption is not None:
@@ -302,12 +295,12 @@ class LoopThread:
         with self._changed:
             self._caller, future = 0, None
             if broken and not task.done():
-                self._loop.call_soon_threadsafe(task.cancel)
+                self._loop.call_soon_threadsafe(asyncio.Task.cancel, task)
             if not self._closing and not self._threaded and self._loop.has_tasks(task):
                 with suppress(StepflowError):  # no thread can be started: the tasks go on with the next call
                     self._hand_over()
             if not broken and not task.done():
-                future = future_of(task, self._loop)
+                future = future_of(lambda: task, self._loop)
                 self._awaited.add(future)
             if self._closing:
                 self._changed.notify_all()
@@ -325,7 +318,7 @@ class LoopThread:
             return value_of(outcome)
         except CancelledError:
             work.close()  # it may not have begun
-            raise StepflowError("the engine was closed meanwhile") from None
+            raise StepflowError(CLOSED_MEANWHILE if self._closing else CANCELLED) from None
         except BaseException:
             future.cancel()
             raise

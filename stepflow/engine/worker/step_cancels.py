@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
 from stepflow.engine.execution.attempt import Attempt, GeneratorAttempt
+from stepflow.engine.threads.caller_loop import CallTask
 from stepflow.model.current import current_run
 
 FORGET_S = 1.0
@@ -40,6 +41,8 @@ class StepCancels:
     async def run(self, turn: Callable[[], Awaitable[bool | None]]) -> bool:
         """Await turns until one gives an answer; after one that a step cancelled, and `recover`, comes the next."""
         self._task, self._made = asyncio.current_task(), 0
+        if isinstance(self._task, CallTask):
+            self._task.expose(True)
         try:
             while True:
                 try:
@@ -52,6 +55,8 @@ class StepCancels:
                     for recover in self._recover:
                         recover()
         finally:
+            if isinstance(self._task, CallTask):
+                self._task.expose(False)
             await self._end()
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
