@@ -50,6 +50,8 @@ def show(target: StoreTarget, schedule_id: str, limit: int) -> None:
 
 
 def _state(info: ScheduleInfo) -> str:
+    if info.created_at is None:
+        return f"unreadable: {info.unreadable}"
     state = "paused" if info.paused else f"{len(info.queued)} queued" if info.queued else "active"
     return f"{state}, input unreadable" if info.unreadable else state
 

@@ -30,7 +30,7 @@ from stepflow.engine.checks import (
     checked_transactions,
 )
 from stepflow.engine.client.pauses import PausedFlow, flow_name
-from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, schedule_info
+from stepflow.engine.client.schedule import AsyncSchedule, ScheduleInfo, info_of_row
 from stepflow.engine.client.schedules import planned_schedule
 from stepflow.engine.clock import Clock, moment, utc_text
 from stepflow.engine.flow_engine import AsyncFlowEngine, In, Out
@@ -211,8 +211,8 @@ class AsyncEngine(AsyncWith, AsyncFlowEngine):
         return AsyncSchedule(self._session.schedules, self._clock, checked_id(id), self.get)
 
     async def schedules(self) -> list[ScheduleInfo]:
-        """All schedules of the namespace, by id."""
-        return [schedule_info(record) for record in await self._session.schedules.every()]
+        """All schedules of the namespace, by id; one that cannot be read here is among them, and says why in `unreadable`."""
+        return [info_of_row(row) for row in await self._session.schedules.every()]
 
     async def pause_flow(self, flow: Flow[Any, Any] | str) -> None:
         """Let no worker take runs of this flow until `resume_flow`; runs that are held go on. It takes starts, which are `paused`.

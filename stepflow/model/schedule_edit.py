@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from attrs import evolve
 
+from stepflow.errors import CodecError
 from stepflow.model.codec import SEALED
 from stepflow.model.schedule import ScheduleRecord, dump_schedule, parse_schedule
 
@@ -20,6 +21,8 @@ WANTED = (
     "priority",
 )  # fmt: skip
 """The fields of a record that the caller of `engine.schedule` decides."""
+DAMAGED = ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError
+"""What is raised at a text that is not the stored form of a schedule."""
 VALUES = ("exchange", "input_hash")  # the fields that payload stages seal
 _BEGIN, _BEGIN_EDIT = '{"format":', '{"verb":"'  # of a record, of a change
 
@@ -91,13 +94,16 @@ def _with_values(text: str, fn: Callable[[str], str]) -> str:
 
 
 def read_schedule(body: str) -> ScheduleRecord:
-    """The record of a stored form, with its changes. Raises StepflowError for one of a newer version of the library."""
-    first, *edits = parts_of(body)
-    record = None if first is None else parse_schedule(first)
-    for edit in edits:
-        assert edit is not None
-        record = _edited(record, edit)
-    assert record is not None
+    """The record of a stored form, with its changes. Raises StepflowError for one of a newer version of the library, CodecError for a damaged one."""
+    try:
+        first, *edits = parts_of(body)
+        record = None if first is None else parse_schedule(first)
+        for edit in edits:
+            assert edit is not None
+            record = _edited(record, edit)
+        assert record is not None
+    except DAMAGED as error:
+        raise CodecError(f"its stored form is damaged: {type(error).__name__}: {error}") from error
     return record
 
 

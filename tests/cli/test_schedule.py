@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -57,6 +59,21 @@ def test_a_schedule_whose_input_cannot_be_read_here_is_listed_and_shown(stepflow
     assert "has the stages fernet" in stepflow.json("schedule", "show", "nightly")["info"]["unreadable"]
     stepflow("schedule", "pause", "nightly")
     assert scheduled_state(stepflow("schedule", "list")) == "paused, input unreadable"
+
+
+def test_one_that_is_damaged_is_listed_as_such_and_can_be_deleted(scheduled):
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("UPDATE stepflow_schedules SET body = 'nonsense' WHERE id = 'nightly'")
+    _head, bad, good = scheduled("schedule", "list").splitlines()
+    assert bad.startswith("nightly\t")
+    assert "unreadable: its stored form is damaged" in bad
+    assert good.startswith("often\treport\t")
+    assert [bool(one["unreadable"]) for one in scheduled.json("schedule", "list")] == [True, False]
+    assert "cannot be read here: its stored form is damaged" in scheduled("schedule", "show", "nightly")
+    assert scheduled("schedule", "pause", "nightly") == ""
+    assert (scheduled.code, "schedule 'nightly' cannot be read here" in scheduled.err) == (1, True)
+    assert scheduled("schedule", "delete", "nightly") == "nightly: is deleted\n"
+    assert [one["id"] for one in scheduled.json("schedule", "list")] == ["often"]
 
 
 def scheduled_state(listed: str) -> str:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stepflow import Limit, named
+from stepflow.drivers.port.commit import Commit
+from stepflow.drivers.port.schedules import ScheduleChange, ScheduleQuery
 from stepflow.server.tokens import Token, TokenTable, digest
 from tests.ui.browser import expect, follow, inaccessible
 from tests.ui.conftest import LIMIT_S, Site, serving
@@ -109,6 +111,25 @@ def test_a_schedule_is_deleted(page, nightly):
     page.wait_for_url(f"{nightly.url}/ui/schedules")
     expect(page.get_by_role("main")).to_contain_text("There are no schedules")
     assert entry(page, nightly) == ["delete_schedule", "nightly", "done"]
+
+
+def test_a_damaged_schedule_is_shown_as_such_and_deleted(page, nightly):
+    shop_store = nightly.engine._engine._session.store
+    (row,) = shop_store.read(ScheduleQuery("nightly"))
+    (done,) = shop_store.commit([Commit(schedule=ScheduleChange("nightly", row.version, None, "nonsense"))], 1)
+    assert not isinstance(done, Exception)
+    nightly.engine.schedule("other", report_flow, {"month": 1}, cron="30 2 * * *")
+    page.goto(f"{nightly.url}/ui/schedules")
+    expect(page.locator("tbody tr", has_text="other")).to_contain_text("active")
+    expect(page.locator("tbody tr", has_text="nightly")).to_contain_text("unreadable")
+    follow(page.get_by_role("link", name="nightly"))
+    expect(page.locator("#live")).to_contain_text("its stored form is damaged")
+    assert inaccessible(page) == []
+    expect(page.get_by_role("link", name="Start a run now")).to_have_count(0)
+    follow(page.get_by_role("link", name="Delete"))
+    follow(page.get_by_role("button", name="Delete"))
+    page.wait_for_url(f"{nightly.url}/ui/schedules")
+    expect(page.locator("tbody tr")).to_contain_text("other")
 
 
 def test_workers_and_what_they_hold_and_limits(page, shop):

@@ -20,7 +20,7 @@ from stepflow.drivers.port.schedules import ScheduleChange, ScheduleEdit, Schedu
 from stepflow.drivers.port.step import Append, Member, Step, whole
 from stepflow.errors import CodecError, StepflowError, Unavailable
 from stepflow.model.codec import SEALED, UNOPENED, UNREADABLE, Unopened
-from stepflow.model.schedule_edit import each_part, each_value
+from stepflow.model.schedule_edit import DAMAGED, each_part, each_value
 from stepflow.model.state import ERROR, RESOLVED, State, Transition
 
 BLOB = b"stepflow.sealed.1:"  # begins each blob
@@ -134,8 +134,11 @@ class Pipeline:
         return record._replace(state=state, exchange=exchange, events=events, row=row, delay=delay)
 
     def schedule(self, row: ScheduleRow) -> ScheduleRow:
-        """A schedule as it was given, but for what cannot be opened."""
-        return row._replace(body=each_value(each_part(row.body, self.open), self.open))
+        """A schedule as it was given, but for what cannot be opened; a damaged one as it is stored: who reads its record is told."""
+        try:
+            return row._replace(body=each_value(each_part(row.body, self.open), self.open))
+        except DAMAGED:
+            return row
 
     def seal_blocked(self, text: str) -> str:
         """Why a run is blocked: the text may quote a value, but for the kind of the reason in front. Never fails."""

@@ -9,18 +9,22 @@ from typing import Any, Generic, TypeVar
 from attrs import frozen
 
 from stepflow.drivers.port.commit import Owner
+from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.engine.client.explain import shell_word
 from stepflow.engine.client.info import RunInfo
 from stepflow.engine.client.run import AsyncRun
 from stepflow.engine.client.schedules import Schedules
 from stepflow.engine.clock import Clock, moment, utc_text
+from stepflow.errors import StepflowError
 from stepflow.model.checks import checked_limit
 from stepflow.model.own_flows import OWN_FLOWS
 from stepflow.model.schedule import ScheduleRecord, without_missed
+from stepflow.model.schedule_edit import read_schedule
 from stepflow.model.timetable import zone_of
 
 E = TypeVar("E")
 SHOWN = 5  # names in an explanation
+NOTHING = timedelta(0)
 
 
 @frozen
@@ -31,6 +35,7 @@ class ScheduleInfo:
     last one that started a run, whose id is `last_run`; `skipped` is the last tick that started none, `why` tells the reason. `queued` are
     ticks whose runs begin when the earlier ones have ended, `active` runs that may not have ended.
     `unreadable` says why this engine cannot start a run with its input, with the payload stages that are needed; empty if it can.
+    Of one whose stored form is damaged, or of a newer version, it says that: then only the id is known, all else is empty, and `created_at` is None.
     """
 
     id: str
@@ -50,7 +55,7 @@ class ScheduleInfo:
     jitter: timedelta
     labels: Mapping[str, str]
     priority: int
-    created_at: datetime
+    created_at: datetime | None
     unreadable: str = ""
 
 
@@ -68,7 +73,7 @@ class AsyncSchedule(Generic[E]):
 
     async def info(self) -> ScheduleInfo:
         """Everything that is known of the schedule, except its input."""
-        return schedule_info((await self._schedules.load(self.id))[1])
+        return info_of_row(await self._schedules.row(self.id))
 
     async def pause(self, *, tx: Any = None) -> None:
         """Let no tick start a run until `resume`; runs that exist go on.
@@ -97,7 +102,7 @@ class AsyncSchedule(Generic[E]):
         """The newest runs that it started, the newest first."""
         found = await self._schedules.runs(self.id, checked_limit(limit))
         if not found:
-            await self._schedules.load(self.id)
+            await self._schedules.row(self.id)
         return found
 
     async def delete(self, *, tx: Any = None) -> None:
@@ -106,15 +111,32 @@ class AsyncSchedule(Generic[E]):
 
     async def explain(self) -> str:
         """When it fires next, why its last ticks started no run, and whether a worker is there to do it."""
-        _row, record = await self._schedules.load(self.id)
+        row = await self._schedules.row(self.id)
+        try:
+            record = read_schedule(row.body)
+        except StepflowError as error:
+            return (
+                f"schedule {self.id!r} cannot be read here: {error}\nno tick of it starts a run while workers cannot read it either: update"
+                f" stepflow, or delete it, `stepflow schedule delete {shell_word(self.id)}`, and make it again"
+            )
         known, workers = self._schedules.knows(record.flow), await self._schedules.workers()
         return explained(
             record, self._clock.now(), workers, known, flow_paused=await self._schedules.is_paused(record.flow)
         )
 
 
-def schedule_info(record: ScheduleRecord) -> ScheduleInfo:
-    """What callers see of a record."""
+def info_of_row(row: ScheduleRow) -> ScheduleInfo:
+    """What callers see of a schedule."""
+    try:
+        return _info_of(read_schedule(row.body))
+    except StepflowError as error:
+        return ScheduleInfo(
+            id=row.id, flow="", timing="", tz="UTC", paused=False, next=None, last=None, last_run="", skipped=None, why="", queued=(), active=(),
+            overlap="", catch_up=NOTHING, jitter=NOTHING, labels={}, priority=0, created_at=None, unreadable=str(error),
+        )  # fmt: skip
+
+
+def _info_of(record: ScheduleRecord) -> ScheduleInfo:
     return ScheduleInfo(
         id=record.id, flow=record.flow, timing=_timing(record), tz=record.tz, paused=record.paused,
         next=None if record.paused else _at(record.tick), last=_at(record.last), last_run=record.last_run,

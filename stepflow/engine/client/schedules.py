@@ -21,7 +21,7 @@ from stepflow.engine.commit.scheduled_run import change_of, run_of
 from stepflow.engine.lifetime import Lifetime
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
-from stepflow.errors import RevMismatch, StepflowError
+from stepflow.errors import CodecError, RevMismatch, StepflowError
 from stepflow.model import schedule_edit as edits
 from stepflow.model.checks import checked_id, checked_own_labels, checked_priority, checked_size
 from stepflow.model.cron import interval_of, parse_cron
@@ -64,24 +64,18 @@ class Schedules:
         while True:
             row = await self._row(wanted.id)
             now = self._clock.now()
-            known, version = (None, 0) if row is None else (read_schedule(row.body), row.version)
+            known, version = (None, 0) if row is None else (record_of(row), row.version)
             record = edits.merged(wanted, known, now)
             if await self._changed(change_of(record, version, now)):
                 return
 
-    async def change(self, schedule_id: str, by: Callable[[ScheduleRecord], ScheduleRecord | None]) -> None:
-        """Replace the record by `by(record)`, or delete the schedule (None)."""
+    async def change(self, schedule_id: str, by: Callable[[ScheduleRecord], ScheduleRecord]) -> None:
+        """Replace the record by `by(record)`."""
         self._lifetime.check_open()
         while True:
             row, record = await self.load(schedule_id)
             changed = by(record)
-            if changed is None:
-                change = ScheduleChange(schedule_id, row.version)
-            elif changed == record:
-                return
-            else:
-                change = change_of(changed, row.version, self._clock.now())
-            if await self._changed(change):
+            if changed == record or await self._changed(change_of(changed, row.version, self._clock.now())):
                 return
 
     async def pause(self, schedule_id: str, tx: Any = None) -> None:
@@ -99,11 +93,13 @@ class Schedules:
         await self.change(schedule_id, lambda record: edits.resumed(record, self._clock.now()))
 
     async def delete(self, schedule_id: str, tx: Any = None) -> None:
-        """Delete a schedule."""
+        """Delete a schedule, also one that cannot be read here."""
         if tx is not None:
             await self._edit(tx, schedule_id, None)
             return
-        await self.change(schedule_id, lambda _record: None)
+        self._lifetime.check_open()
+        while not await self._changed(ScheduleChange(schedule_id, (await self.row(schedule_id)).version)):
+            pass
 
     async def _edit(self, tx: Any, schedule_id: str, text: Callable[[int], str] | None) -> None:
         """Change the schedule, as it is then, when the caller's own transaction commits."""
@@ -116,7 +112,7 @@ class Schedules:
         self._lifetime.check_open()
         run_id = f"{schedule_id}@trigger-{uuid7(self._clock)}"
         if tx is not None:
-            record = read_schedule((await self._load_in(tx, schedule_id)).body)
+            record = record_of(await self._load_in(tx, schedule_id))
             now = self._clock.now()
             edit = ScheduleEdit(schedule_id, now, edits.started(run_id, now), "ignore")
             await self._client.post(tx, run_of(record, run_id, now)._replace(edit=edit))
@@ -157,11 +153,16 @@ class Schedules:
         return ids
 
     async def load(self, schedule_id: str) -> tuple[ScheduleRow, ScheduleRecord]:
-        """A schedule; NotFound if there is none."""
+        """A schedule; NotFound if there is none, CodecError for one that cannot be read here."""
+        row = await self.row(schedule_id)
+        return row, record_of(row)
+
+    async def row(self, schedule_id: str) -> ScheduleRow:
+        """A schedule as it is stored; NotFound if there is none."""
         row = await self._row(schedule_id)
         if row is None:
             raise no_schedule(schedule_id)
-        return row, read_schedule(row.body)
+        return row
 
     async def _load_in(self, tx: Any, schedule_id: str) -> ScheduleRow:
         """A schedule as the caller's own transaction sees it."""
@@ -170,15 +171,15 @@ class Schedules:
             raise no_schedule(schedule_id)
         return row
 
-    async def every(self) -> list[ScheduleRecord]:
-        """All schedules, by id."""
+    async def every(self) -> list[ScheduleRow]:
+        """All schedules as they are stored, by id."""
         self._lifetime.check_open()
         found: list[ScheduleRow] = []
         after = None
         while page := await self._reader.read(ScheduleQuery(after=after, limit=PAGE)):
             found += page
             after = page[-1].id
-        return [read_schedule(row.body) for row in found]
+        return found
 
     async def runs(self, schedule_id: str, limit: int) -> list[RunInfo]:
         """The newest runs that a schedule started, the newest first."""
@@ -219,6 +220,16 @@ class Schedules:
                 raise
             return False
         return True
+
+
+def record_of(row: ScheduleRow) -> ScheduleRecord:
+    """The record of a schedule. Raises CodecError for one that cannot be read here."""
+    try:
+        return read_schedule(row.body)
+    except StepflowError as error:
+        raise CodecError(
+            f"schedule {row.id!r} cannot be read here: {error}; delete it, and make it again, if it is damaged"
+        ) from error
 
 
 def planned_schedule(

@@ -29,11 +29,10 @@ async def show_one(view: View) -> Mapping[str, Any]:
     if not schedule_id:
         raise Refusal(400, "invalid_argument", "the address of the page has no id: follow a link to it")
     found = await read(view, "get_schedule", id=schedule_id, limit=RUNS)
-    paused = found.info.paused
-    asks = [TRIGGER, RESUME if paused else PAUSE, BACKFILL, DELETE]
+    asks = [] if found.info.created_at is None else [TRIGGER, RESUME if found.info.paused else PAUSE, BACKFILL]
     actions = [
         RunButton(ask.button, view.url(ask.page.path, id=schedule_id), ask.name, ask.danger)
-        for ask in asks
+        for ask in (*asks, DELETE)
         if view.may(BY_NAME[ask.name].scope)
     ]
     return {"found": found, "actions": actions}
