@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from stepflow import Context, Engine, RunFilter, StepflowError, named, workflow
@@ -98,3 +100,33 @@ def test_a_run_that_is_held_is_not_rewound(store):
 def test_forks_and_rewinds_that_cannot_be_meant(engine, call, why):
     with pytest.raises(StepflowError, match=why):
         call(engine)
+
+
+@pytest.mark.parametrize("verb", ["rewind", "fork"])
+def test_a_dry_run_reads_many_runs_at_a_time(engine, monkeypatch, verb):
+    bad = named("bad", Order).do("first", lambda: None).do("x", Flaky(1000)).compile()
+    engine.register(bad, WAITS)
+    engine.start_many(bad, [(f"f{number}", Order()) for number in range(150)])
+    engine.start_many(WAITS, [(f"w{number}", Order()) for number in range(150)])
+    engine.run_until_idle()
+    store, asked = engine._engine._session.store, Counter[str]()
+    read, load = store.read, store.load
+
+    def counted_read(query):
+        asked[type(query).__name__] += 1
+        return read(query)
+
+    def counted_load(ids):
+        asked["load"] += 1
+        return load(ids)
+
+    monkeypatch.setattr(store, "read", counted_read)
+    monkeypatch.setattr(store, "load", counted_load)
+    more = {"suffix": "-b"} if verb == "fork" else {}
+    assert getattr(engine, verb)(RunFilter(flow="bad"), "x", **more).count == 150
+    assert asked.pop("HistoryQuery") == 150, "one question for a run that ended"
+    assert asked.total() < 30
+    (position,) = engine.get("w0").info().position
+    asked.clear()
+    assert getattr(engine, verb)(RunFilter(flow="waits"), position, **more).count == 150
+    assert (asked["HistoryQuery"], asked.total() < 30) == (0, True), "a run that stands at the step needs none"

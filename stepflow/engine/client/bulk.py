@@ -29,11 +29,9 @@ from stepflow.model.lifecycle import OPEN, Status
 from stepflow.model.state import STYLE
 
 FIRST, FEWEST, MOST = 20, 5, 100  # runs of one batch of commits
-QUICK_S, SLOW_S = (
-    0.010,
-    0.030,
-)  # of a batch, while others that write to the store may wait: then the next one is larger, or smaller
+QUICK_S, SLOW_S = 0.010, 0.030  # of a batch, while others that write may wait: then the next one is larger, or smaller
 PAGE = 500  # runs that are read at once
+GONE = "it changed meanwhile"
 KEPT = 100_000  # ids that an answer has, and reasons
 TRIES = 20  # of a run that moves on each time
 TOGETHER = 16  # runs that take more than one commit, or reads of their own: their commits share transactions, their reads go side by side
@@ -64,8 +62,9 @@ class Verb(ABC):
     async def alone(self, record: Record) -> None:  # noqa: B027 - called only after a plan that is None
         """Do it to a run of which `plan` knows no commit; the record is a full one."""
 
-    async def check(self, record: Record) -> None:  # noqa: B027 - called only after a plan that is None
-        """Find out in a dry run whether `alone` could do it. Raises StepflowError for a run to which it cannot be done."""
+    async def refusals(self, records: Sequence[Record]) -> Mapping[str, str]:  # noqa: ARG002 - for verbs that have to read
+        """Find out in a dry run to which of these runs, of which `plan` knew no commit, `alone` could not do it, and why, by id; the records are full ones."""
+        return {}
 
     def done(self, record: Record, notifier: Notifier) -> None:
         """Tell the other parts of the engine that it was done to a run."""
@@ -190,7 +189,7 @@ class Bulk:
     async def do(
         self, verb: Verb, runs: RunFilter | Sequence[str], dry_run: bool, report: Callable[[int], object] | None
     ) -> Affected:
-        """Do it to the runs, or only find out to which; `report` is called with the number of runs so far."""
+        """Do it to the runs, or only find out to which; `report` hears the number of runs so far."""
         wanted = narrowed(runs, verb.statuses) if isinstance(runs, RunFilter) else None
         work, size, way_s = _Work(self, verb, wanted, dry_run), FIRST, await self._way_s()
         async for records in self._found(wanted, runs if not isinstance(runs, RunFilter) else (), work):
@@ -240,7 +239,7 @@ class Bulk:
 
     async def read(self, ids: Iterable[str]) -> dict[str, Record]:
         """The records of those of these runs that are there, by id."""
-        found: list[Record] = await self._reader.read(RunQuery(self._clock.now(), ids=tuple(ids)))
+        found: list[Record] = await self._reader.read(RunQuery(self.now(), ids=tuple(ids)))
         return {record.state.id: record for record in found}
 
     async def means(self, wanted: RunFilter, record: Record) -> bool:
@@ -282,11 +281,9 @@ class _Work:
 
     async def do(self, records: Sequence[Record]) -> float:
         """Do it to these runs: in one batch, and to those that it cannot have, or that moved on meanwhile, alone. The seconds that the batch took."""
-        planned: list[tuple[Record, Commit]] = []
-        apart: list[str] = []
+        planned, apart = list[tuple[Record, Commit]](), list[str]()
         for record in records:
-            commit = self._planned(record)
-            if commit is not None:
+            if (commit := self._planned(record)) is not None:
                 planned.append((record, commit))
             elif record.state.id not in self.skipped:
                 apart.append(record.state.id)
@@ -303,9 +300,11 @@ class _Work:
                     moved.append(record.state.id)
                 else:
                     self._answered(record, answer)
-        for first in range(0, len(apart), TOGETHER):
-            some = apart[first : first + TOGETHER]
-            await _all(map(self._apart, some, await self.bulk.load(some)))
+        size = MOST if self.dry_run else TOGETHER
+        for first in range(0, len(apart), size):
+            some = apart[first : first + size]
+            full = await self.bulk.load(some)
+            await (self._look_at(some, full) if self.dry_run else _all(map(self._apart, some, full)))
         for first in range(0, len(moved), TOGETHER):
             await _all(map(self._again, moved[first : first + TOGETHER]))
         self._sort(records, before)
@@ -317,12 +316,21 @@ class _Work:
         self.ids[before:] = sorted(self.ids[before:], key=order.__getitem__)
         self.skipped |= {run_id: self.skipped.pop(run_id) for run_id in order if run_id in self.skipped}
 
+    async def _look_at(self, ids: Sequence[str], records: Sequence[Record | None]) -> None:
+        """Find out to which of these runs, of which `plan` knows no commit, it could be done."""
+        refused = await self.verb.refusals([record for record in records if record is not None])
+        for run_id, record in zip(ids, records, strict=True):
+            if record is None or run_id in refused:
+                self.skip(run_id, refused.get(run_id, GONE))
+            else:
+                self._count(run_id)
+
     async def _apart(self, run_id: str, record: Record | None) -> None:
-        """Do it to a run of which `plan` knows no commit, or find out whether it could be done."""
+        """Do it to a run of which `plan` knows no commit."""
         if record is None:
-            return self.skip(run_id, "it changed meanwhile")
+            return self.skip(run_id, GONE)
         try:
-            await (self.verb.check(record) if self.dry_run else self.verb.alone(record))
+            await self.verb.alone(record)
         except StoreError:
             raise
         except StepflowError as refusal:
@@ -334,7 +342,7 @@ class _Work:
         for _try in range(TRIES):
             record = (await self.bulk.read((run_id,))).get(run_id)
             if record is None or (self.wanted and not await self.bulk.means(self.wanted, record)):
-                return self.skip(run_id, "it changed meanwhile")
+                return self.skip(run_id, GONE)
             commit = self._planned(record)
             if run_id in self.skipped:
                 return None

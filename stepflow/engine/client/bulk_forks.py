@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -10,7 +10,8 @@ from attrs import define
 from stepflow.drivers.port.commit import Commit, Record
 from stepflow.engine.checks import checked_new_id
 from stepflow.engine.client.bulk import Verb
-from stepflow.engine.client.forks import Forks, Known
+from stepflow.engine.client.fork_targets import Known
+from stepflow.engine.client.forks import Forks
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -35,9 +36,9 @@ class RewindVerb(Verb):
         """As a single run is rewound."""
         await self.forks.rewind(record, None, self.step, self.known)
 
-    async def check(self, record: Record) -> None:
-        """Whether it was ever about to make the step, and no outcome is unknown."""
-        await self.forks.check(record, self.step, self.known, rewinds=True)
+    async def refusals(self, records: Sequence[Record]) -> Mapping[str, str]:
+        """Whether they were ever about to make the step, and no outcome is unknown."""
+        return await self.forks.refusals(records, self.step, self.known, rewinds=True)
 
 
 @define
@@ -62,12 +63,18 @@ class ForkVerb(Verb):
         if not await self.forks.fork(record, None, self.step, new_id, ..., self.known):
             raise _taken(new_id)
 
-    async def check(self, record: Record) -> None:
-        """Whether it was ever about to make the step, and its fork is not there. An id that is kept after its run was pruned is not found."""
-        new_id = checked_new_id(f"{record.state.id}{self.suffix}")
-        await self.forks.check(record, self.step, self.known)
-        if await self.forks.exists(new_id):
-            raise _taken(new_id)
+    async def refusals(self, records: Sequence[Record]) -> Mapping[str, str]:
+        """Whether they were ever about to make the step, and their forks are not there. An id that is kept after its run was pruned is not found."""
+        new_ids, refused = dict[str, str](), dict[str, str]()
+        for record in records:
+            try:
+                new_ids[record.state.id] = checked_new_id(f"{record.state.id}{self.suffix}")
+            except StepflowError as refusal:
+                refused[record.state.id] = str(refusal)
+        left = [record for record in records if record.state.id in new_ids]
+        refused |= await self.forks.refusals(left, self.step, self.known)
+        taken = await self.forks.existing([new_ids[one.state.id] for one in left if one.state.id not in refused])
+        return refused | {run_id: str(_taken(new_id)) for run_id, new_id in new_ids.items() if new_id in taken}
 
 
 def rewinding(forks: Forks, flows: Mapping[str, Flow[Any, Any]], step: Any) -> RewindVerb:

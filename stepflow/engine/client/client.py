@@ -104,7 +104,7 @@ class Client:
         self.pauses = Pauses(clock, committer, notifier, reader)
         self.finder = RunFinder(reader, clock, self.pauses)
         self.bulk = Bulk(reader, clock, committer, notifier, self.finder, self.pauses)
-        self.forks = Forks(clock, committer, notifier, reader, canceller)
+        self.forks = Forks(clock, committer, notifier, reader, canceller, store)
 
     async def create(self, commit: Commit) -> Existing | None:
         """Make a planned start; None, or what there is of this id: how its run was created before, or that this was pruned."""

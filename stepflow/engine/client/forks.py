@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Created, Enqueue, Record, Write
-from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, Revision, RunQuery
+from stepflow.drivers.port.store import Store
 from stepflow.engine.client import fork_plan as plans
 from stepflow.engine.client.fork_plan import ForkPoint
+from stepflow.engine.client.fork_targets import ForkTargets, Known
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer
@@ -18,13 +20,9 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.family import RESERVED, reserved
-from stepflow.model.flow import Flow
 from stepflow.model.state import State
 
 log = logging.getLogger("stepflow")
-Known = Callable[[str], Flow[Any, Any] | None]
-"""The flow of a name, if it is known here."""
-PAGE = 200  # revisions that are looked through at a time
 
 
 class Forks:
@@ -37,9 +35,10 @@ class Forks:
         notifier: Notifier,
         reader: StoreReader,
         canceller: Canceller,
+        store: Store,
     ) -> None:
         self._clock, self._committer, self._notifier, self._reader = clock, committer, notifier, reader
-        self._canceller = canceller
+        self._canceller, self._targets = canceller, ForkTargets(store)
 
     async def fork(
         self, record: Record, rev: int | None, step: str | None, new_id: str, given: Any, known: Known
@@ -107,17 +106,16 @@ class Forks:
         self._warn(run_id, run_id, kept)
         self._notifier.schedule_at(now)
 
-    async def check(self, record: Record, step: str, known: Known, *, rewinds: bool = False) -> None:
-        """Find out whether there is such a place to fork at, or to rewind to: raises what these raise for it."""
-        rows, target = await self._target(record, None, step, known)
-        if rewinds:
-            plans.refuse_unknown(record.state, rows)
-        await self._exchange(target.state)
+    async def refusals(
+        self, records: Sequence[Record], step: str, known: Known, *, rewinds: bool = False
+    ) -> Mapping[str, str]:
+        """Why there is no such place to fork the runs of full records at, or to rewind them to, by id."""
+        return await self._reader.call(self._targets.refusals, records, step, known, rewinds)
 
-    async def exists(self, run_id: str) -> bool:
-        """Whether there is a run of this id."""
-        (record,) = await self._reader.load([run_id])
-        return record is not None
+    async def existing(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of these ids of which there is a run."""
+        found: list[Record] = await self._reader.read(RunQuery(self._clock.now(), ids=tuple(ids)))
+        return frozenset(record.state.id for record in found)
 
     def _warn(self, run_id: str, into: str, rows: tuple[JournalRow, ...]) -> None:
         if used := plans.used_random(rows):
@@ -130,36 +128,14 @@ class Forks:
     async def _target(
         self, record: Record, rev: int | None, step: str | None, known: Known
     ) -> tuple[tuple[JournalRow, ...], ForkPoint]:
-        run_id = record.state.id
         if (rev is None) == (step is None):
-            raise StepflowError(f"run {run_id!r}: give rev=, a revision of its history, or step=, one of the two")
-        rows: tuple[JournalRow, ...] = ()
-        if record.journaled:
-            (rows,) = await self._reader.read(JournalQuery((run_id,)))
-        created = record.created.flow
+            raise StepflowError(
+                f"run {record.state.id!r}: give rev=, a revision of its history, or step=, one of the two"
+            )
         if rev is not None:
-            return rows, plans.at_revision(await self._revision(run_id, rev), rows, created)
+            return await self._reader.call(self._targets.at_revision, record, rev)
         assert step is not None
-        flow, open_one, pages = known(created), None, []
-        async for page in self._pages(run_id):
-            pages.append(page)
-            open_one = open_one or next((state for state in page if not state.transition.status), None)
-            if open_one is None and len(page) == PAGE:
-                continue  # the newest revision at which it had not ended tells whether it is a workflow
-            if open_one is not None and plans.is_workflow(open_one.transition):
-                return rows, plans.before_call(open_one, rows, step)
-            while pages:
-                if (found := plans.before_step(pages.pop(0), step, flow, created)) is not None:
-                    return rows, ForkPoint(found.state, found.transition, (), rows)
-        raise NotFound(_unmade(run_id, step, flow is not None))
-
-    async def _revision(self, run_id: str, rev: int) -> State:
-        found: list[Revision] = await self._reader.read(
-            HistoryQuery(run_id, since_rev=rev - 1, until_rev=rev, limit=1, exchange=False)
-        )
-        if not found:
-            raise NotFound(f"run {run_id!r} has no revision {rev}: it is of another run, or was pruned")
-        return found[0].state
+        return await self._reader.call(self._targets.before, record, step, known)
 
     async def _open(self, ids: list[str]) -> list[str]:
         """Those of these runs that have not ended."""
@@ -182,29 +158,7 @@ class Forks:
             raise NotFound(f"revision {state.rev} of run {state.id!r} was pruned")
         return found[0].exchange
 
-    async def _pages(self, run_id: str) -> AsyncIterator[list[State]]:
-        """The revisions of a run, the newest first."""
-        until: int | None = None
-        while True:
-            query = HistoryQuery(run_id, limit=PAGE, last=True, until_rev=until, exchange=False)
-            page: list[Revision] = await self._reader.read(query)
-            yield [one.state for one in reversed(page)]
-            if len(page) < PAGE:
-                return
-            until = page[0].state.rev - 1
-
 
 def _users(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels that the library did not give."""
     return {name: value for name, value in labels.items() if not name.startswith(RESERVED)}
-
-
-def _unmade(run_id: str, step: str, known: bool) -> str:
-    """Why there is no such step to go back to, and how to name one with, or without, the flow's definition."""
-    how = "give a position of its history"
-    if not known:
-        how = (
-            "its flow is not registered here: register it (`--flows MODULE` on the command line), or name a step of a chain by the"
-            " position before it, one of its history"
-        )
-    return f"run {run_id!r} was never about to make step {step!r}: {how} (`run.history()`, `stepflow show`)"
