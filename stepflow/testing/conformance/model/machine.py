@@ -107,17 +107,17 @@ class DriverMachine(DelayAndDataRules, JournalRules, ScheduleRules, PauseRules, 
 
     @rule(
         moves=st.dictionaries(
-            ids, st.tuples(transitions, exchanges, st.integers(0, 9), labels), min_size=1, max_size=6
+            ids, st.tuples(transitions, exchanges, st.integers(0, 9), labels, st.booleans()), min_size=1, max_size=6
         ),
         then=st.sampled_from(["stay", "end", "later", "consume"]),
         due=offsets,
     )
-    def steps(self, moves: dict[str, tuple[Any, str | None, int, dict[str, str]]], then: str, due: int) -> None:
-        """A batch of steps under the fences that were claimed last; one in ten knows an old revision."""
+    def steps(self, moves: dict[str, tuple[Any, str | None, int, dict[str, str], bool]], then: str, due: int) -> None:
+        """A batch of steps under the fences that were claimed last, some as Steps; one in ten knows a wrong revision."""
 
         def batch(side: Side) -> list[Member]:
             found: list[Member] = []
-            for (run_id, (transition, exchange, luck, given)), record in zip(
+            for (run_id, (transition, exchange, luck, given, usual)), record in zip(
                 moves.items(), side.session("main").load(list(moves)), strict=True
             ):
                 rev = record.state.rev if record and luck else 7_777_777
@@ -130,7 +130,7 @@ class DriverMachine(DelayAndDataRules, JournalRules, ScheduleRules, PauseRules, 
                 first = tuple(event.seq for event in record.events[:1]) if record and then == "consume" else ()
                 writes = (Write(State(run_id, rev, transition, given), exchange),)
                 commit = Commit(fence, writes=writes, consume=first, queue=queue)
-                found.append(as_member(commit) if luck % 2 else commit)
+                found.append(as_member(commit) if usual else commit)
             return found
 
         self.commit(batch)
