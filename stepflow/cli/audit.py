@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +18,7 @@ from stepflow.drivers.port.notes import AUDIT, OUTCOMES, VERBS, NoteKind, NotePa
 from stepflow.drivers.registry import driver_for
 from stepflow.engine.async_engine import AsyncEngine
 from stepflow.engine.client.filters import RunFilter
-from stepflow.errors import NotFound
+from stepflow.errors import CodecError, NotFound
 from stepflow.wire.audit_entry import entry_of, labels_wanted
 from stepflow.wire.json_form import to_json_value
 
@@ -66,22 +67,23 @@ def command(target: StoreTarget, name: str | None, limit: int, cursor: str | Non
 async def _stored(engine: AsyncEngine, wanted: RunFilter, limit: int, cursor: str | None) -> NotePage:
     """The entries that the store itself has."""
     found = await engine.runs(wanted, limit=limit, cursor=cursor)
-    stored = await asyncio.gather(*(_value(engine, run.id) for run in found))
+    stored = await asyncio.gather(*(_text(engine, run.id) for run in found))
     entries = [
-        to_json_value(entry_of(value, run.created_at, run.updated_at))
-        for run, value in zip(found, stored, strict=True)
-        if value is not None
+        to_json_value(entry_of(text, run.labels, run.created_at, run.updated_at))
+        for run, text in zip(found, stored, strict=True)
+        if text is not None
     ]
     return NotePage(entries, found.next)
 
 
-async def _value(engine: AsyncEngine, entry_id: str) -> Mapping[str, Any] | None:
-    """What an entry is stored as; None if it was pruned meanwhile."""
+async def _text(engine: AsyncEngine, entry_id: str) -> str | None:
+    """What an entry is stored as, empty if that is damaged; None if it was pruned meanwhile."""
     try:
-        value: Mapping[str, Any] = await engine.get(entry_id).exchange()
+        return json.dumps(await engine.get(entry_id).exchange())
     except NotFound:
         return None
-    return value
+    except CodecError:
+        return ""
 
 
 def _cell(entry: Mapping[str, Any], column: str) -> Any:

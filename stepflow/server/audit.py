@@ -116,5 +116,5 @@ def _storable(entry: AuditEntry) -> AuditEntry:
 
 
 def _entry(record: Record) -> AuditEntry:
-    stored, made, changed = json.loads(record.exchange), record.created.created_at, record.state.committed_at
-    return entry_of(stored, moment(made), moment(changed))
+    made, changed = record.created.created_at, record.state.committed_at
+    return entry_of(record.exchange, record.state.labels, moment(made), moment(changed))

@@ -6,6 +6,7 @@ The server and the command line on the server's store read the same entries, so 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
@@ -48,10 +49,21 @@ class AuditEntry:
 STORED = tuple(field.name for field in fields(AuditEntry))
 
 
-def entry_of(stored: Mapping[str, Any], at: datetime, changed: datetime) -> AuditEntry:
-    """The entry that is stored so, in a State that was made and changed at these times; what a newer server adds is left out."""
-    known = {name: stored[name] for name in STORED if name in stored}
-    return AuditEntry(**known | {"at": at, "ended": None if stored["outcome"] == BEGUN else changed})
+def entry_of(text: str, labels: Mapping[str, str], at: datetime, changed: datetime) -> AuditEntry:
+    """The entry that is stored as this text in a State that was made and changed at these times; what a newer server adds is left out.
+
+    Of a damaged one there is what its labels tell, and `message` says so.
+    """
+    try:
+        stored: Mapping[str, Any] = json.loads(text)
+        known = {name: stored[name] for name in STORED if name in stored}
+        return AuditEntry(**known | {"at": at, "ended": None if stored["outcome"] == BEGUN else changed})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        facts: dict[str, Any] = {name: labels.get(name, "") for name in FACTS}
+        message = f"the stored entry is damaged: {type(error).__name__}: {error}"
+        return AuditEntry(
+            **facts, at=at, ended=None if facts["outcome"] == BEGUN else changed, target="", message=message
+        )
 
 
 def labels_of(entry: AuditEntry) -> dict[str, str]:

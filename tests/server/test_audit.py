@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from stepflow import AsyncEngine, MemoryDriver, Unavailable
+from stepflow.cli.app import run
 from stepflow.errors import Full, ReadOnly
 from stepflow.wire.audit_entry import MOST_NAMES, AuditEntry, labels_of, labels_wanted
 from tests.server.operating import Order, entries, nightly_flow, operating, order_flow
@@ -220,3 +223,24 @@ async def test_an_odd_id_is_escaped_in_the_log(store, caplog):
         "local: cancel_run run a\\u2028b:",
         "local: cancel_run run a\\nb:",
     ]
+
+
+async def test_a_damaged_entry_keeps_no_other_one_from_being_listed(tmp_path, capsys):
+    path = tmp_path / "audited.db"
+    async with operating(f"sqlite:///{path}") as operator:
+        for run_id in ("one", "two"):
+            await operator.engine.start(order_flow, Order(1), id=run_id)
+            await operator.post("/run/pause", id=run_id)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            changed = connection.execute(
+                """UPDATE stepflow_history SET exchange = 'nonsense' WHERE exchange LIKE '%"two"%' AND exchange LIKE '%pause_run%'"""
+            )
+            assert changed.rowcount
+        bad, good = await entries(operator)
+        assert (good["verb"], good["target"], good["message"]) == ("pause_run", "one", "")
+        assert (bad["verb"], bad["who"], bad["outcome"], bad["target"]) == ("pause_run", "local", "done", "")
+        assert "the stored entry is damaged" in bad["message"]
+        assert await asyncio.to_thread(run, ["audit", "--store", f"sqlite:///{path}", "--json"]) == 0
+        page = json.loads(capsys.readouterr().out)
+        assert [one["verb"] for one in page] == ["pause_run", "pause_run"]
+        assert "the stored entry is damaged" in page[0]["message"]
