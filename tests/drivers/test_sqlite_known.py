@@ -15,7 +15,7 @@ from stepflow.drivers.port.commit import Commit, Enqueue, Fence, Owner, Pause, R
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.drivers.sqlite.database import SqliteDatabase
 from stepflow.drivers.sqlite.session import SqliteStore
-from stepflow.errors import LostClaim, OutcomeUnknown, StoreError
+from stepflow.errors import LostClaim, OutcomeUnknown, RevMismatch, StoreError
 from stepflow.testing.conformance.kit import (
     FLOW,
     NOW,
@@ -215,3 +215,11 @@ def test_runs_that_were_known_before_others_wrote_are_found_by_their_rowids(path
     by_id = [one for one in statements if "q.id IN (VALUES" in one]
     assert bool(by_id) == (change != "nothing")
     assert len([one for one in statements if "total(" in one]) < 8
+
+
+def test_a_lone_step_of_another_revision_is_refused(store):
+    held, rev = begun(store, "a")
+    (newer,) = make(store, step(held, rev))
+    (answer,) = store.commit([as_member(step(held, rev))], NOW)
+    assert isinstance(answer, RevMismatch)
+    assert record(store, "a").state.rev == newer
