@@ -117,7 +117,7 @@ class Engine(EngineBase):
         return Schedule(self._engine.get_schedule(id), self._call)
 
     def schedules(self) -> list[ScheduleInfo]:
-        """All schedules of the namespace, by id."""
+        """All schedules of the namespace, by id; one that cannot be read here is among them, and says why in `unreadable`."""
         return self._call(self._engine.schedules())
 
     def pause_flow(self, flow: Flow[Any, Any] | str) -> None:
