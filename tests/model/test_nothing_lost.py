@@ -241,12 +241,19 @@ def test_a_value_that_does_not_fit_is_reported_with_its_path(text, says):
     assert not isinstance(caught.value, UnknownFields)
 
 
-@pytest.mark.parametrize("type_", [Plain, list[Plain], Locked, Box[Plain], 3, "int", threading.Lock, Plain()])
+@pytest.mark.parametrize("type_", [Plain, list[Plain], Locked, Box[Plain], 3, threading.Lock, Plain()])
 def test_a_type_that_cannot_be_restored_is_refused_before_a_value_is_stored(type_):
     with pytest.raises(
         CodecError, match=r"cannot be stored as JSON: .* cannot be restored from JSON: make it one of dataclasses"
     ):
         Codec(type_)
+
+
+def test_the_text_of_a_type_is_refused_as_a_text():
+    with pytest.raises(
+        CodecError, match=r"cannot be stored as JSON: int is the text 'int', not a type: give the type itself"
+    ):
+        Codec("int")
 
 
 def test_an_unknown_name_in_an_annotation_is_reported_with_its_remedy():

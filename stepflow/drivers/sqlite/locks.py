@@ -26,7 +26,11 @@ RESERVED_BYTE, WRITE_BYTE = (
 )  # locked by a writer: in the file without a write-ahead log, in its -shm with one
 AT_ONCE = LOCK_EX | LOCK_NB
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.000_05, 0.002
-seconds = time.monotonic  # measures how long a lock was waited for
+
+
+def seconds() -> float:
+    """A clock that measures how long a lock was waited for."""
+    return time.monotonic()
 
 
 class WouldBlock(Exception):
