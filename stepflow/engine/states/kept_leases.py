@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import Context
 
 from stepflow.drivers.port.background import Guard
 from stepflow.drivers.port.commit import Fence, Release
@@ -100,7 +101,10 @@ class KeptLeases:
     def beat_while_held(self) -> None:
         """Beat, and release what has expired, until no lease is kept and no execution is under way."""
         if (self._beating is None or self._beating.done()) and not self._clock.virtual:
-            self._beating = asyncio.get_running_loop().create_task(self.guard.run_task(self._turn, asyncio.sleep))
+            beats = self.guard.run_task(self._turn, asyncio.sleep)
+            self._beating = asyncio.get_running_loop().create_task(
+                beats, context=Context()
+            )  # not the calling execution's
 
     def close(self) -> None:
         """End the beats."""

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from contextvars import Context
 from itertools import islice
 from typing import Any
 
@@ -87,8 +88,9 @@ class RevisionFeed:
         progress = self._progress
         self._waiting += 1
         if self._reader is None:
-            self._reader = self._loop.create_task(self.guard.run_task(self._turn, self._pause))
-            self._reader.add_done_callback(self._read_over)
+            reads, context = self.guard.run_task(self._turn, self._pause), Context()  # not the calling execution's
+            self._reader = self._loop.create_task(reads, context=context)
+            self._reader.add_done_callback(self._read_over, context=context)
         try:
             await asyncio.shield(progress)
         finally:
