@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from stepflow import Engine
-from stepflow.drivers.port import fork
+from stepflow.drivers.port import process_fork
 from stepflow.drivers.port.store import Driver
 from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.sqlite import SqliteDriver
@@ -20,14 +20,14 @@ def test_no_handler_is_registered_per_engine(tmp_path, monkeypatch):
     for driver in drivers:
         with Engine(driver):
             pass
-    before = list(fork._live)  # held here: what other tests have left may be freed at any time
+    before = list(process_fork._live)  # held here: what other tests have left may be freed at any time
     for _turn in range(3):
         for driver in drivers:
             with Engine(driver):
                 pass
     gc.collect()
     assert registered == []
-    assert [holder for holder in fork._live if not any(holder is other for other in before)] == []
+    assert [holder for holder in process_fork._live if not any(holder is other for other in before)] == []
 
 
 def test_what_cannot_be_dropped_in_a_child_keeps_nothing_else_from_it():
@@ -40,7 +40,7 @@ def test_what_cannot_be_dropped_in_a_child_keeps_nothing_else_from_it():
 
     holders = Holder(), Holder()
     for holder in holders:
-        fork.on_fork(holder)
+        process_fork.on_fork(holder)
     child = os.fork()
     if not child:
         os._exit(len(dropped))
