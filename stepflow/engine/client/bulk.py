@@ -189,7 +189,7 @@ class Bulk:
     async def do(
         self, verb: Verb, runs: RunFilter | Sequence[str], dry_run: bool, report: Callable[[int], object] | None
     ) -> Affected:
-        """Do it to the runs, or only find out to which; `report` hears the number of runs so far."""
+        """Do it to the runs, or only find out to which; `report` is called with the number of runs so far."""
         wanted = narrowed(runs, verb.statuses) if isinstance(runs, RunFilter) else None
         work, size, way_s = _Work(self, verb, wanted, dry_run), FIRST, await self._way_s()
         async for records in self._found(wanted, runs if not isinstance(runs, RunFilter) else (), work):

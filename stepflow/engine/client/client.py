@@ -263,7 +263,10 @@ class Client:
         return reached
 
     async def post(self, tx: Any, *commits: Commit) -> list[Existing | None]:
-        """Make planned starts, or publish, through the caller's own transaction; the answers of `create`. If one cannot be posted, none is.        Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent."""
+        """Make planned starts, or publish, through the caller's own transaction; the answers of `create`. If one cannot be posted, none is.
+
+        Raises TypeError for an asynchronous connection that a blocking engine is given, before any statement is sent.
+        """
         self._lifetime.check_open()
         note_post()
         return await self._within(tx, self._store.post, self._store.apost, *commits)

@@ -6,10 +6,8 @@ from collections.abc import Collection
 
 from stepflow.engine.execution.attempt import Attempt
 
-STAND_ASIDE_S, STAND_ASIDE_PAUSE_S = (
-    5.0,
-    30.0,
-)  # how long a busy worker releases runs for a suspect, and the pause after that
+STAND_ASIDE_S = 5.0  # for which a busy worker releases runs for a suspect
+STAND_ASIDE_PAUSE_S = 30.0  # after that
 
 
 class Quarantine:
