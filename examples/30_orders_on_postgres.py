@@ -56,4 +56,6 @@ def main(store: str) -> None:
     shop.ledger.close()
 
 
-main(*sys.argv[1:])
+if len(sys.argv) != 2:
+    sys.exit("give the store: python examples/30_orders_on_postgres.py postgresql://user@host/database")
+main(sys.argv[1])
