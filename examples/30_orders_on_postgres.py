@@ -58,4 +58,4 @@ def main(store: str) -> None:
 
 if len(sys.argv) != 2:
     sys.exit("give the store: python examples/30_orders_on_postgres.py postgresql://user@host/database")
-main(sys.argv[1])
+main(*sys.argv[1:])
