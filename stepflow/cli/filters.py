@@ -69,7 +69,7 @@ OPTIONS = (
     click.option(
         "--position",
         metavar="TEXT",
-        help="Only runs at this position, e.g. completed:order/pay; order/pay: those that did this step last, or failed in it.",
+        help="Only runs at this position, e.g. completed:order/pay; pay, or order/pay: those that did this step last, or failed in it.",
     ),
     click.option("--parent", metavar="ID", help="Only the runs that this run started as its children."),
 )

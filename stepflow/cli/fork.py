@@ -24,12 +24,12 @@ from stepflow.model.flow import Flow
 @click.option("--rev", type=int, help="At this revision of the history of the one run ID.")
 @click.option(
     "--step",
-    help="Before this step: of a chain the position before the step, as `stepflow show` prints it, or with --flows the step's path;"
+    help="Before this step: of a chain the position before the step, as `stepflow show` prints it, or with --flows its name or path;"
     " of a workflow the key of a call; of a flow function its name.",
 )
 @click.option("--id", "new_id", help="The id of the new run of the one run ID; default: a new UUID.")
 @click.option("--suffix", metavar="TEXT", help="What is put behind the id of each run for that of its new run.")
-@flows_option("whose steps may be named by their paths, e.g. order/pay")
+@flows_option("whose steps may be called by their names or paths, e.g. pay or order/pay")
 @with_store
 @on_many
 def command(

@@ -25,10 +25,10 @@ from stepflow.model.flow import Flow
 @click.option("--rev", type=int, help="To this revision of the history of the one run ID.")
 @click.option(
     "--step",
-    help="To before this step: of a chain the position before the step, as `stepflow show` prints it, or with --flows the step's path;"
+    help="To before this step: of a chain the position before the step, as `stepflow show` prints it, or with --flows its name or path;"
     " of a workflow the key of a call; of a flow function its name.",
 )
-@flows_option("whose steps may be named by their paths, e.g. order/pay")
+@flows_option("whose steps may be called by their names or paths, e.g. pay or order/pay")
 @with_store
 @on_many
 def command(

@@ -169,6 +169,10 @@ class Flow(ABC, Generic[I_contra, O_co]):
     def resume(self, transition: Transition) -> Move:
         """The Move that leads to a stored transition (the same object is in the Move); raises UnknownState."""
 
+    def step_path(self, name: str) -> str:
+        """What a task calls the step of this name, as users may say it."""
+        return name
+
     def waits_at(self, transition: Transition) -> bool:  # noqa: ARG002
         """Whether a run that waits at this transition waits there as this definition says."""
         return True

@@ -175,6 +175,10 @@ class StepFlow(Flow[E, E]):
         """The Move that leads to a stored transition; one without a position starts the flow. Raises UnknownState."""
         return self._plan.at(transition)
 
+    def step_path(self, name: str) -> str:
+        """The path, below the flow, of the step of this name. Raises NotFound, or StepflowError if several may be meant."""
+        return self._table.path_of(name)
+
     def waits_at(self, transition: Transition) -> bool:
         """Whether a run that waits at this transition waits there as this definition says, for such payloads if it has stored them; False also at an unknown position."""
         notes = transition.annotations

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 
-from stepflow.errors import DefinitionError
+from stepflow.errors import DefinitionError, NotFound, StepflowError
+from stepflow.model.step_names import StepNames, is_body
+from stepflow.model.suggest import suggest
 from stepflow.steps.kinds.base import Expand, Node, Placed, Scope
 from stepflow.steps.kinds.sequence import name_problem
 from stepflow.steps.values import CallTransition, StaticTransition, Target
@@ -98,6 +100,38 @@ class Table:
             item = self._items[source] = item.row()
         assert isinstance(item, CallTransition)
         return item
+
+    @cached_property
+    def _named(self) -> tuple[StepNames, dict[str, str]]:
+        """What its steps and groups may be called, and the source of each of them by its path below the flow."""
+        steps = (
+            (step.scope if isinstance(step, CallTransition) else step.scope.path, step.source) for step in self.steps
+        )
+        begun = (
+            (one.partition(":")[2], one)
+            for one in self._items
+            if one.startswith("start:") and one != self.start and not is_body(one)
+        )
+        sources = {path.removeprefix(f"{self.name}/"): source for path, source in (*begun, *steps)}
+        return StepNames(self.name, sources), sources
+
+    def path_of(self, name: str) -> str:
+        """The path, below the flow, of the step that is meant by this name; of a group that of its first step.
+
+        Raises NotFound if there is none, StepflowError if there are several.
+        """
+        names, sources = self._named
+        found = names.found(name)
+        if not found:
+            near = suggest(name, names.known())
+            hint = f"; the most similar one is {near!r}" if near else ""
+            raise NotFound(f"chain {self.name!r} has no step {name!r:.200}{hint}")
+        if len(found) > 1:
+            raise StepflowError(
+                f"step {name!r:.200} of chain {self.name!r} can be several: {', '.join(map(repr, found))}: give the path of one"
+            )
+        row = self.row_at(sources[found[0]])
+        return found[0] if row is None else row.scope.removeprefix(f"{self.name}/")
 
     @cached_property
     def rows(self) -> tuple[CallTransition, ...]:

@@ -65,7 +65,7 @@ def test_fork_and_rewind_take_paths_of_steps_with_the_flows(waiting):
         == waiting.json("show", "order-1")["history"][0]["position"]
     )
     waiting("rewind", "order-1", "--step", "chek", "--flows", "shop")
-    assert (waiting.code, "give a position of its history" in waiting.err) == (1, True)
+    assert (waiting.code, "the most similar one is 'check'" in waiting.err) == (1, True)
     waiting("fork", "order-1", "--step", "check", "--flows", "none")
     assert (waiting.code, "there is no module 'none'" in waiting.err) == (2, True)
 

@@ -89,7 +89,7 @@ def waiting(engine: Engine, run: Any) -> Any:
     return run
 
 
-@pytest.mark.parametrize("step", ["inner/b", "chain/inner/b"])
+@pytest.mark.parametrize("step", ["b", "inner/b", "chain/inner/b", "inner"])
 def test_a_chain_is_forked_and_rewound_before_a_step(engine: Engine, step: str) -> None:
     run = engine.start(CHAIN, Order(), id="r", labels={"k": "v"})
     engine.run_until_idle()
@@ -274,6 +274,20 @@ def test_a_held_run_is_not_rewound_and_a_paused_one_stays_paused(
         assert run.result().log == ["a", "t"]
 
 
+@pytest.mark.parametrize("step", ["w", "wWaitEvent", "chain/w"])
+def test_a_wait_is_called_by_the_name_that_it_has_in_the_chain(engine: Engine, step: str) -> None:
+    run = engine.start(CHAIN, Order(), id="r")
+    engine.run_until_idle()
+    run.publish("go", "1")
+    engine.run_until_idle()
+    other = run.fork(step=step, id="f")
+    engine.run_until_idle()
+    assert (other.exchange().log, other.info().waiting_for) == (["a", "b"], "event:go")
+    run.rewind(step=step)
+    engine.run_until_idle()
+    assert (run.exchange().log, run.info().waiting_for) == (["a", "b"], "event:go")
+
+
 def test_wrong_places_are_refused(engine: Engine) -> None:
     run = engine.start(CHAIN, Order(), id="r")
     flowing = waiting(engine, engine.start(work, "w", id="w"))
@@ -283,7 +297,7 @@ def test_wrong_places_are_refused(engine: Engine) -> None:
     for call in (run.fork, run.rewind):
         with pytest.raises(NotFound, match="has no revision 999"):
             call(rev=999)
-        with pytest.raises(NotFound, match="never about to make step 'zzz'"):
+        with pytest.raises(NotFound, match="chain 'chain' has no step 'zzz'"):
             call(step="zzz")
         with pytest.raises(NotFound, match="missing"):
             getattr(engine.get("missing"), call.__name__)(rev=1)

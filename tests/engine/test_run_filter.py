@@ -249,7 +249,7 @@ def test_a_step_finds_the_runs_that_failed_in_it_or_are_about_to_try_it_again(en
     engine.start(ends, Order(), id="ends")
     run = engine.start(tried, Order(), id="tried")
     engine.run_until_idle()
-    for position, found in (("ends/inner/x", ["ends"]), ("inner/x", ["ends"]), ("x", ["tried"]), ("ends/inner/a", ["ends"]), ("inner", [])):  # fmt: skip
+    for position, found in (("ends/inner/x", ["ends"]), ("inner/x", ["ends"]), ("x", ["tried", "ends"]), ("tried/x", ["tried"]), ("ends/inner/a", ["ends"]), ("inner", [])):  # fmt: skip
         assert [one.id for one in engine.runs(RunFilter(position=position))] == found
     assert (engine.get("ends").info().error.step, run.info().error.step) == ("inner/x", "x")
     clock.advance(120)

@@ -30,8 +30,8 @@ ERRORS = frozenset(name for name in stepflow.__all__ if hasattr(errors, name))  
 # Members without an underscore that other modules of stepflow use, and users do not.
 INTERNAL = {
     "Workflow": "kind codec result_codec options definition inline waits events transacted given cancel_grace_s fn is_async input call"
-    " first resume waits_at event_problem available payload_type atomic refuse_types",
-    "StepFlow": "kind codec result_codec options inline waits events refuse_exchange refuse_types first resume waits_at event_problem available payload_type picture",
+    " first resume waits_at step_path event_problem available payload_type atomic refuse_types",
+    "StepFlow": "kind codec result_codec options inline waits events refuse_exchange refuse_types first resume waits_at step_path event_problem available payload_type picture",
     "Steps": "chain of",
     "Limit": "per_us wider",
     "RetryPolicy": "allows covers delay_s",

@@ -96,12 +96,12 @@ class Run(RunBase[E]):
     def fork(
         self, *, rev: int | None = None, step: str | None = None, id: str | None = None, input: Any = ...
     ) -> Run[E]:
-        """Start a new run where this one was: at revision `rev`, or before `step` (its path or position; of a workflow the key of a call).
+        """Start a new run where this one was: at revision `rev`, or before `step` (its name, path or position; of a workflow the key of a call).
 
         It gets the exchange, the labels, and of a workflow the journal of that moment, with the random values and times that were used (a
         warning names them). Children that have ended are its children, too; those that are open are started anew. It gets no events and no
         data. `input` replaces the exchange, for a handle that knows its flow. Raises NotFound for a revision that is not there any more, or a
-        step that was not made, RunExists for an id that is taken.
+        step that was not made, StepflowError for a name that several steps have, RunExists for an id that is taken.
         """
         return self._blocking_run(self._call(self._run.fork(rev=rev, step=step, id=id, input=input)))
 
@@ -129,7 +129,7 @@ class Run(RunBase[E]):
     def resolve(self, step: str, value: Any = None) -> None:
         """Say that an `at_most_once` call whose outcome is unknown took place: the run continues after it.
 
-        `step` is the path of the step, its position, or the key of a workflow's call. `value` is what the workflow's call returned;
+        `step` is the name of the step, its path or position, or the key of a workflow's call. `value` is what the workflow's call returned;
         for a chain it is the exchange after the step, None: as it was before. Raises NotFound for another step, StepflowError for a run
         that has no such call.
         """

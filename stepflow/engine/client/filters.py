@@ -22,7 +22,8 @@ from stepflow.model.family import PARENT
 from stepflow.model.keywords import keywords
 from stepflow.model.lifecycle import OPEN, Status, status_of
 from stepflow.model.own_flows import OWN_FLOWS
-from stepflow.model.state import Transition
+from stepflow.model.state import POSITION, STYLE, Transition
+from stepflow.model.step_names import is_named
 
 T = TypeVar("T")
 Order = Literal["created", "id", "updated", "due"]
@@ -76,8 +77,8 @@ class RunFilter:
     aware datetimes, the second one is left out of the range; `updated_since` and `updated_until` are the same for the last revision.
     `error_type` is the class name of the error that ended the run or that led to its present retry, `error_text` a part of
     `"Class: message"` of it. `position` is one of the
-    strings of its position, e.g. `"completed:order/pay"`, or the path of a step: `"order/pay"` finds the runs of a chain that did this step last, and
-    those with an error of it; of a flow function the one that it goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
+    strings of its position, e.g. `"completed:order/pay"`, or names a step: `"pay"` (also `"group/pay"` or its path, `"order/pay"`) finds the runs of a chain that did
+    this step last, and those with an error of it; of a workflow `"pay"` is the key of a call at which it stands; of a flow function the one that it goes to. `parent` is the id of the run that started it as its child. A wrong value raises StepflowError at once.
     """
 
     flow: str | None = field(default=None, validator=_is_text)
@@ -186,10 +187,15 @@ def _is_at(transition: Transition, flow: str, position: str | None) -> bool:
     if position is None:
         return True
     strings = position_of(transition) or [transition.to]
-    if any(position in (text, text.rpartition(":")[2]) for text in strings):
-        return True
     error = error_of(transition)
-    return error is not None and error.step != "" and position in (error.step, f"{flow}/{error.step}")
+    steps = [error.step] if error is not None and error.step else []
+    if position in strings or position in steps or position in [f"{flow}/{step}" for step in steps]:
+        return True
+    if STYLE in transition.annotations or POSITION not in transition.annotations:
+        return position in [text.partition(":")[2] for text in strings]
+    paths = [path.removeprefix(f"{flow}/") for path in (*(text.rpartition(":")[2] for text in strings), *steps)]
+    names = (position, position.removeprefix(f"{flow}/"))
+    return any(is_named(path, name) for path in paths for name in names)
 
 
 def checked_filter(given: Any, conditions: Mapping[str, Any]) -> RunFilter:

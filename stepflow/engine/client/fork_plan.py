@@ -150,7 +150,10 @@ def moment_of(target: ForkPoint) -> int:
 
 
 def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None, created: str) -> ForkPoint | None:
-    """The target at the newest of these revisions (newest first) that was about to make the step; None if none of them was."""
+    """The target at the newest of these revisions (newest first) that was about to make the step; None if none of them was.
+
+    `step` is a position or the name of a flow function; given the `flow` that is its path in it.
+    """
     for state in states:
         if not state.transition.status and step in _names(state.transition, flow):
             return ForkPoint(state, again(state.transition, created))
@@ -158,7 +161,7 @@ def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None,
 
 
 def _names(transition: Transition, flow: Flow[Any, Any] | None) -> list[str]:
-    """What the step may be called that a run makes next: its position, its path with and without the flow, or the flow function."""
+    """What the step is called that a run makes next: the strings of its position, its path below the flow, or the flow function."""
     position = transition.annotations.get(POSITION)
     if position is None:
         return [transition.to]
@@ -168,7 +171,7 @@ def _names(transition: Transition, flow: Flow[Any, Any] | None) -> list[str]:
             move = flow.resume(transition)
         except StepflowError:
             return names
-        names = names + [name for task in move.tasks for name in (task.step, f"{flow.name}/{task.step}")]
+        names = names + [task.step for task in move.tasks]
     return names
 
 

@@ -64,7 +64,8 @@ class ForkTargets:
 
     def _before(self, record: Record, rows: tuple[JournalRow, ...], step: str, known: Known) -> ForkPoint:
         created = record.created.flow
-        flow, open_one, pages = known(created), None, []
+        flow, open_one, path = known(created), None, None
+        pages: list[list[State]] = []
         for page in self._pages(record.state):
             pages.append(page)
             open_one = open_one or next((state for state in page if not state.transition.status), None)
@@ -72,8 +73,9 @@ class ForkTargets:
                 continue  # the newest revision at which it had not ended tells whether it is a workflow
             if plans.is_workflow(open_one.transition):
                 return plans.before_call(open_one, rows, step)
+            path = path if path is not None else _path(flow, step)
             while pages:
-                if (found := plans.before_step(pages.pop(0), step, flow, created)) is not None:
+                if (found := plans.before_step(pages.pop(0), path, flow, created)) is not None:
                     return ForkPoint(found.state, found.transition, (), rows)
         raise NotFound(_unmade(record.state.id, step, flow is not None))
 
@@ -89,6 +91,11 @@ class ForkTargets:
             if len(page) < PAGE:
                 return
             until = page[0].state.rev - 1
+
+
+def _path(flow: Flow[Any, Any] | None, step: str) -> str:
+    """The path of a step that users may name in several ways; a position stays as it is, as no name has a colon."""
+    return step if flow is None or ":" in step else flow.step_path(step)
 
 
 def _unmade(run_id: str, step: str, known: bool) -> str:

@@ -9,6 +9,7 @@ from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.engine import step_failure
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model.state import POSITION, RESOLVED, STYLE, Transition
+from stepflow.model.step_names import is_named
 from stepflow.replay.branches import MARK
 
 
@@ -22,28 +23,33 @@ def resolved(
         raise StepflowError(
             f"run {state.id!r} has no call of unknown outcome that could be resolved: `run.explain()` tells what it does"
         )
-    key = next((key for key in intents if step in _names(key, state.transition)), None)
+    key = next((key for key in intents if _is_called(key, step, state.transition)), None)
     if key is None:
-        names = ", ".join(repr(_names(key, state.transition)[0]) for key in intents)
+        names = ", ".join(repr(_path(key, state.transition)) for key in intents)
         raise NotFound(f"run {state.id!r}: the outcome of {names} is unknown, not that of {step!r}: name that one")
     if RESOLVED in state.transition.annotations and not row.blocked:
         raise StepflowError(f"run {state.id!r}: {step!r} is resolved already, a worker is about to take that up")
-    text = json.dumps({"step": _names(key, state.transition)[0], "value": value, "error": error})
+    text = json.dumps({"step": _path(key, state.transition), "value": value, "error": error})
     return state.transition.with_notes(resolved=text)
 
 
 def unresolved(record: Record, rows: tuple[JournalRow, ...]) -> list[str]:
-    """What the calls of unknown outcome may be called."""
+    """What the calls of unknown outcome are called."""
     transition = record.state.transition
-    return [_names(row.key, transition)[0] for row in rows if row.kind.partition(MARK)[0] == INTENT]
+    return [_path(row.key, transition) for row in rows if row.kind.partition(MARK)[0] == INTENT]
 
 
-def _names(key: str, transition: Transition) -> list[str]:
-    """What the call may be called: the path of the step with and without the flow, the position, the key of a workflow's call."""
+def _path(key: str, transition: Transition) -> str:
+    """The key of a workflow's call, or the path of a chain's step below the flow."""
+    return key if STYLE in transition.annotations else key[1:]
+
+
+def _is_called(key: str, step: str, transition: Transition) -> bool:
+    """Whether the call may be called so: by the key of a workflow's call; by a name of a chain's step (a run makes one), or the position."""
     if STYLE in transition.annotations:
-        return [key]
-    position = json.loads(transition.annotations.get(POSITION, "[]"))[:1]
-    return [key[1:], f"{transition.to}/{key[1:]}", *position]
+        return key == step
+    path, position = key[1:], json.loads(transition.annotations.get(POSITION, "[]"))[:1]
+    return step in position or is_named(path, step) or is_named(path, step.removeprefix(f"{transition.to}/"))
 
 
 def failure_text(error: Exception | str) -> str:

@@ -97,7 +97,7 @@ class PublishBody(OneRun, frozen=True, kw_only=True):
 
 
 class PlaceBody(OneRun, frozen=True, kw_only=True):
-    """A place in the past of a run: the revision `rev`, or the moment before `step` (its path or position, or the key of a call)."""
+    """A place in the past of a run: the revision `rev`, or the moment before `step` (its name, path or position, or the key of a call)."""
 
     one_of = ("rev", "step")
     rev: Rev | UnsetType = UNSET

@@ -71,7 +71,7 @@ class MoveMany(ManyRuns, frozen=True, kw_only=True):
 
 
 class RewindMany(ManyRuns, frozen=True, kw_only=True):
-    """The step before which each run goes back: its path or position, the key of a workflow's call, or a flow function."""
+    """The step before which each run goes back: its name, path or position, the key of a workflow's call, or a flow function."""
 
     step: Text
 

@@ -85,7 +85,7 @@ async def _place_fields(view: View) -> Sequence[FormField]:
     ]
     journal = await read(view, "get_journal", id=run_id, limit=CALLS)
     places += [(f"step:{row.key}", f"before call {row.key}") for row in journal.rows]
-    hint = "The position or path of a step, e.g. order/pay; goes before the choice above."
+    hint = "The name of a step, e.g. pay, its path or its position; goes before the choice above."
     default = f"rev:{view.query('rev')}" if view.query("rev") else ""
     return (
         FormField(name="place", label="from", kind="select", choices=[("", ""), *places], default=default),
@@ -118,7 +118,7 @@ def _fork_values(view: View, form: FormData, fields: Sequence[FormField]) -> Map
 async def _step_field(view: View) -> FormField:
     """The step whose outcome is unknown: it is filled in already if there is one."""
     found = await view.engine.client.unresolved(view.exact("id"))
-    hint = "Its path, its position, or the key of the call."
+    hint = "Its name, path or position, or the key of the call."
     return FormField(
         name="step", label="step", required=True, hint=hint, schema=NAME, default=found[0] if found else ""
     )

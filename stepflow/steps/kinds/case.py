@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stepflow.model.step_names import BODY, CASE
 from stepflow.steps.kinds.base import Expand, Node, Scope
 from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import condition_check
@@ -17,7 +18,7 @@ class Case(Node):
     """Calls `condition` once; runs `body` if it returned True."""
 
     verb = "case"
-    suffix = "Case"
+    suffix = CASE
     label = "case "
     shape = DIAMOND
 
@@ -25,7 +26,7 @@ class Case(Node):
     body: Node
 
     def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
-        inner = at.child("steps")
+        inner = at.child(BODY)
         targets = (Target(inner.start, "Case condition is met"), Target(at.completed, "Case condition is not met"))
         fn = at.function(self.condition, CONDITION)
         check = condition_check(at.path, met=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from stepflow.model.step_names import BODY, LOOP_UNTIL
 from stepflow.steps.kinds.base import Expand, Node, Scope
 from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import condition_check
@@ -17,7 +18,7 @@ class LoopUntil(Node):
     """Runs `body`, then calls `condition`; runs `body` again while it returns False."""
 
     verb = "loop_until"
-    suffix = "LoopUntil"
+    suffix = LOOP_UNTIL
     label = "loop until "
     shape = DIAMOND
 
@@ -25,7 +26,7 @@ class LoopUntil(Node):
     body: Node
 
     def expand(self, at: Scope) -> Iterator[CallTransition | StaticTransition | Expand]:
-        inner = at.child("steps")
+        inner = at.child(BODY)
         targets = (
             Target(inner.start, "LoopUntil condition is not met"),
             Target(at.completed, "LoopUntil condition is met"),

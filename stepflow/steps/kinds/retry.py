@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stepflow.model.retry import RetryPolicy
+from stepflow.model.step_names import RETRY
 from stepflow.steps.kinds.base import Expand, Node, Scope
 from stepflow.steps.quick import frozen
 from stepflow.steps.signature import HANDLER
@@ -17,7 +18,7 @@ class Retry(Node):
     """Handles the errors of every step in `body`, at any depth; adds no positions of its own."""
 
     verb = "retry"
-    suffix = "Retry"
+    suffix = RETRY
     label = "retry "
 
     on_error: Any

@@ -8,6 +8,7 @@ from typing import Any
 from stepflow.errors import CodecError
 from stepflow.model.checks import event_problem
 from stepflow.model.codec import Codec
+from stepflow.model.step_names import WAIT_EVENT
 from stepflow.steps.exchange import type_problem
 from stepflow.steps.kinds.base import Leaf, Scope
 from stepflow.steps.quick import frozen
@@ -21,7 +22,7 @@ class WaitEvent(Leaf):
     """Calls `then` with the payload of the next event of this name; only an engine delivers events."""
 
     verb = "wait_event"
-    suffix = "WaitEvent"
+    suffix = WAIT_EVENT
     label = "wait for "
     shape = PARALLELOGRAM
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from stepflow.model.step_names import WAIT_FOR
 from stepflow.steps.kinds.base import Leaf, Scope
 from stepflow.steps.quick import frozen
 from stepflow.steps.return_value import condition_check
@@ -19,7 +20,7 @@ class WaitFor(Leaf):
     """Stays at its position while `condition` returns False; `every` and `timeout` are seconds or timedeltas."""
 
     verb = "wait_for"
-    suffix = "WaitFor"
+    suffix = WAIT_FOR
     label = "wait for "
     shape = HEXAGON
 
