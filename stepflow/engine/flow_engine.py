@@ -14,15 +14,14 @@ from stepflow.engine.client.bulk import (
     RESUME,
     Affected,
     CancelVerb,
-    RedriveVerb,
     Verb,
-    WakeVerb,
     checked_dry_run,
     checked_runs,
     publishing,
 )
 from stepflow.engine.client.bulk_forks import forking, rewinding
 from stepflow.engine.client.bulk_move import moving
+from stepflow.engine.client.bulk_repair import RedriveVerb, WakeVerb
 from stepflow.engine.client.client import Client, Existing
 from stepflow.engine.client.filters import Page, RunFilter, checked_filter, checked_order, of_flow
 from stepflow.engine.client.info import RunInfo
@@ -255,7 +254,7 @@ class AsyncFlowEngine(AsyncVerbs):
 
         By its id a blocked or waiting run is looked at again too, as by `run.redrive`.
         """
-        return await self._affected("redrive", RedriveVerb(), runs, dry_run, report)
+        return await self._affected("redrive", RedriveVerb(self._parts.client.redrive), runs, dry_run, report)
 
     async def wake(
         self,

@@ -143,7 +143,10 @@ class Run(RunBase[E]):
         self._call(self._run.resolve_failed(step, error))
 
     def redrive(self) -> None:
-        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
+        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once.
+
+        Children that were cancelled when a workflow failed begin anew.
+        """
         self._call(self._run.redrive())
 
     def wake(self) -> None:

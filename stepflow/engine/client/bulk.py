@@ -17,7 +17,6 @@ from stepflow.engine.client.filters import RunFilter, matches, narrowed, parse_c
 from stepflow.engine.client.finder import RunFinder
 from stepflow.engine.client.pauses import Pauses
 from stepflow.engine.client.payload_check import check_payload
-from stepflow.engine.client.repair import redriven, woken
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
@@ -98,26 +97,6 @@ class CancelVerb(Verb):
             notifier.cancel_requested(record.state.id)
         else:
             Verb.done(self, record, notifier)
-
-
-class RedriveVerb(Verb):
-    """Let it go on where it failed."""
-
-    statuses = (Status.FAILED,)
-
-    def plan(self, record: Record, now: int) -> Commit | None:
-        """Its failure is taken back."""
-        return redriven(record, now)
-
-
-class WakeVerb(Verb):
-    """Let it be looked at now."""
-
-    statuses = (Status.SLEEPING, Status.WAITING, Status.BLOCKED)
-
-    def plan(self, record: Record, now: int) -> Commit | None:
-        """It is due now."""
-        return woken(record, now)
 
 
 @define

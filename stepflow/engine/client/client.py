@@ -39,7 +39,7 @@ from stepflow.engine.client.finder import RunFinder
 from stepflow.engine.client.forks import Forks
 from stepflow.engine.client.info import RunInfo, info_of
 from stepflow.engine.client.pauses import Pauses
-from stepflow.engine.client.repair import due_now, redriven, woken
+from stepflow.engine.client.repair import due_now, had_children, redriven, woken
 from stepflow.engine.client.resolve import resolved, unresolved
 from stepflow.engine.client.waiters import RunWaiters, not_found, too_late
 from stepflow.engine.clock import Clock
@@ -315,7 +315,12 @@ class Client:
 
     async def redrive(self, run_id: str) -> None:
         """Let a failed run go on at the step that failed, its crashes forgiven; a blocked or waiting one be looked at now."""
-        await self._resume(run_id, redriven(await self.load(run_id), self._clock.now()))
+        record = await self.load(run_id)
+        commit = redriven(record, self._clock.now())
+        if had_children(record):
+            await self.forks.redrive(record, commit)
+        else:
+            await self._resume(run_id, commit)
 
     async def wake(self, run_id: str) -> None:
         """Let a run that sleeps, polls or is blocked be looked at now."""

@@ -19,8 +19,8 @@ from stepflow.engine.commit.committer import Committer
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
-from stepflow.model.family import RESERVED, reserved
-from stepflow.model.state import State
+from stepflow.model.family import PARENT, RESERVED, reserved
+from stepflow.model.state import NOTE, State
 
 log = logging.getLogger("stepflow")
 
@@ -79,15 +79,36 @@ class Forks:
         plans.refuse_unknown(record.state, rows)
         if record.row is not None and record.row.owner:
             raise StepflowError(f"run {run_id!r} is held by a worker: pause it, and rewind it when it is paused")
-        text, state, now = await self._exchange(target.state), record.state, self._clock.now()
+        await self._go_back(record, rows, target, f"rewound to revision {target.state.rev}")
+
+    async def redrive(self, record: Record, commit: Commit) -> None:
+        """Let a failed workflow that had children go on behind its failure, by this commit unless some of them were cancelled: these begin anew."""
+        run_id = record.state.id
+        query = RunQuery(self._clock.now(), status="cancelled", labels={PARENT: run_id}, limit=1)
+        if await self._reader.read(query):
+            rows, target = await self._reader.call(self._targets.at_revision, record, record.state.rev)
+            if await self._anew(run_id, target):
+                await self._go_back(record, rows, target, commit.writes[0].state.transition.annotations[NOTE])
+                return
+        await self._committer.submit(commit)
+        self._notifier.run_changed(run_id)
+        self._notifier.schedule_at(0)
+
+    async def _anew(self, run_id: str, target: ForkPoint) -> set[str]:
+        """The children that the run had at the target, and that were cancelled since then."""
+        children = [one for some in plans.started(run_id, target.rows).values() for one in some]
+        return set(await self._cancelled(children, plans.moment_of(target)))
+
+    async def _go_back(self, record: Record, rows: tuple[JournalRow, ...], target: ForkPoint, note: str) -> None:
+        run_id, state, now = record.state.id, record.state, self._clock.now()
+        text, anew = await self._exchange(target.state), await self._anew(run_id, target)
         labels, transition = {**_users(target.state.labels), **reserved(state.labels)}, target.transition
         children = plans.started(run_id, target.rows)
-        anew = set(await self._cancelled([one for some in children.values() for one in some], plans.moment_of(target)))
         beside = [one for some in children.values() if anew.intersection(some) for one in some]
         unwanted = await self._open([*plans.started_later(run_id, state, target), *beside])
         if plans.is_workflow(transition):
             transition = plans.rewound(transition, state, unwanted)
-        transition = transition.with_notes(note=f"rewound to revision {target.state.rev}")
+        transition = transition.with_notes(note=note)
         moved = State(run_id, state.rev, transition, labels, target.state.annotations)
         kept = target.rows if plans.resumes_failed(target) else plans.without_open_calls(target.rows)
         kept = plans.copied(run_id, kept, children, anew) if anew else kept

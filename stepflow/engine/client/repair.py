@@ -10,7 +10,7 @@ from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
 from stepflow.model.blocked import UNKNOWN_OUTCOME, read
 from stepflow.model.lifecycle import UNSET, Status, status_of
-from stepflow.model.state import NOTE, POSITION, STYLE, State, Transition
+from stepflow.model.state import CHILDREN, NOTE, POSITION, STATUS, STYLE, State, Transition
 from stepflow.steps import StepFlow
 
 LISTED = 5  # children and topics that an error names
@@ -28,6 +28,12 @@ def redriven(record: Record, now: int) -> Commit:
             f"run {record.state.id!r} is {status}: only a failed, blocked or waiting run can be redriven{other}"
         )
     return due_now(record, transition.with_notes(note="redriven") if status is Status.BLOCKED else transition, now)
+
+
+def had_children(record: Record) -> bool:
+    """Whether this failed workflow started children, which ended with it unless they were to go on."""
+    notes = record.state.transition.annotations
+    return notes.get(STATUS) == "failed" and STYLE in notes and CHILDREN in notes
 
 
 def woken(record: Record, now: int) -> Commit:

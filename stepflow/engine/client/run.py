@@ -261,7 +261,10 @@ class AsyncRun(Generic[E]):
         await self._client.resolve(self.id, step, None, failure_text(error))
 
     async def redrive(self) -> None:
-        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once."""
+        """Let a failed run go on at the step that failed, a blocked one be tried again, a waiting one be looked at, at once.
+
+        Children that were cancelled when a workflow failed begin anew.
+        """
         await self._client.redrive(self.id)
 
     async def wake(self) -> None:

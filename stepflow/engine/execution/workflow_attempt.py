@@ -247,6 +247,8 @@ class WorkflowAttempt(WorkflowThreads):
         self.ended, self.error, state = status, error, self.state
         epoch, before = self.claim.fence.epoch, self.transition
         final = outcomes.completed(before) if status == "completed" else outcomes.final(before, status, error)
+        if status == "failed" and self.may_have_children:  # a redrive looks for those that were cancelled
+            final = final.with_notes(children="1")
         if status == "failed" and (key := before.annotations.get(FAILED_CALL)):
             final = final.with_notes(failed_call=key)
         step = Step(state.id, epoch, self.rev, final, self.labels, state.annotations, text, Dequeue(state.id))
