@@ -10,7 +10,7 @@ from stepflow.errors import CodecError, ReplayMismatch
 
 UNKNOWN_OUTCOME = "unknown_outcome"  # also the `blocked_by` of such rows: no definition has this hash
 HOST = "host"  # also the `blocked_by` of such rows: any worker may ask the hosts again
-_STORED = re.compile(rf"\[(payload|replay|{HOST}|{UNKNOWN_OUTCOME})\] ")
+_STORED = re.compile(rf"\[(payload|replay|unreadable|{HOST}|{UNKNOWN_OUTCOME})\] ")
 
 
 @frozen
@@ -18,7 +18,7 @@ class Blocked:
     """Why a run is blocked, in words, and the kind of the reason.
 
     `definition`: the flow has no such position, or its code uses the library wrongly; `payload`: a stored value does not fit its
-    type; `replay`: the workflow leaves the recorded path; `host`: the hosts of the flow refuse it; `unknown_outcome`: a call that is made at most once was interrupted.
+    type; `unreadable`: what the store has of the run cannot be read; `replay`: the workflow leaves the recorded path; `host`: the hosts of the flow refuse it; `unknown_outcome`: a call that is made at most once was interrupted.
     """
 
     kind: str
@@ -38,6 +38,18 @@ def stored(error: BaseException, text: str) -> str:
 def refused(text: str) -> str:
     """The text of a queue row for a run that its hosts refuse."""
     return f"[{HOST}] {text}"
+
+
+def unreadable(text: str) -> str:
+    """The text of a queue row for a run of which something cannot be read."""
+    return f"[unreadable] {text}"
+
+
+def unreadable_run(run_id: str, problem: str) -> CodecError:
+    """The refusal to change a run of which something cannot be read."""
+    return CodecError(
+        f"run {run_id!r}: {problem}; nothing was changed: rewind or fork it at a revision that can be read, or cancel it"
+    )
 
 
 def unknown(text: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stepflow.model.state import UNREAD
+
 RESERVED = "stepflow."  # begins the names of labels and events that only the library gives
 PARENT = "stepflow.parent"  # label: the id of the run that started this one as its child
 ON_PARENT_END = (
@@ -35,5 +37,6 @@ def reserved(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels without those that name a parent, or a topic for which the run waits."""
-    return {k: v for k, v in labels.items() if k not in (PARENT, ON_PARENT_END) and not k.startswith(_TOPIC)}
+    """The labels without those that name a parent, or a topic for which the run waits, and what stands for unreadable ones."""
+    hidden = PARENT, ON_PARENT_END, UNREAD
+    return {k: v for k, v in labels.items() if k not in hidden and not k.startswith(_TOPIC)}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from attrs import field, frozen
 
@@ -42,6 +42,9 @@ WOKEN = "stepflow.woken"  # integer microseconds UTC: when the sleep of a workfl
 NEXT_ATTEMPT = "stepflow.next_attempt"  # decimal: that of the innermost retry group, where its position names only groups around it
 NOTE = "stepflow.note"  # what a person did that made this revision, e.g. "redriven"; no other revision keeps it
 
+# Of what stands for labels or annotations that cannot be read: their stored text, which later revisions keep.
+UNREAD = "stepflow.unreadable"
+
 # Annotations of States, named by W3C: the trace to which a run belongs. They stay with the run, unlike those of transitions.
 TRACEPARENT = "traceparent"  # "00-<32 hex digits of the trace>-<16 of a span>-<flags>"
 
@@ -51,6 +54,9 @@ def trace_of(annotations: Mapping[str, str]) -> str:
     parts = annotations.get(TRACEPARENT, "").split("-")
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
+
+DAMAGED = ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
+"""What is raised at a stored text of another form."""
 
 _OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE, NOTE, WOKEN})
 
@@ -65,6 +71,44 @@ def encode_map(mapping: Mapping[str, str]) -> str:
         return "{" + ",".join([f"{_quoted(key)}:{_quoted(mapping[key])}" for key in sorted(mapping)]) + "}"
     except TypeError:  # not all of them are texts
         return json.dumps(dict(mapping), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def checked_map(found: Any) -> dict[str, str]:
+    """The same if it is a map of texts; raises TypeError or AttributeError for anything else."""
+    "".join(found.values())
+    return found  # type: ignore[no-any-return]
+
+
+def _check_texts(text: str) -> None:
+    found = json.loads(text)
+    if type(found) is not list:
+        raise TypeError("it is no list")
+    "".join(found)
+
+
+def _check_map(text: str) -> None:
+    json.loads(text).keys()
+
+
+def _check_error(text: str) -> None:
+    raw = json.loads(text)
+    "".join([raw["type"], raw["message"], raw["traceback"], raw.get("step", "")])
+
+
+def _check_status(text: str) -> None:
+    if text not in ENDED:
+        raise ValueError(f"a run cannot be {text!r:.80}")
+
+
+ENDED = ("completed", "failed", "cancelled")
+_FORMS: Mapping[str, Callable[[str], object]] = {
+    **dict.fromkeys((POSITION, ALSO, UNWANTED), _check_texts),
+    **dict.fromkeys((PAYLOADS, TOPICS), _check_map),
+    **dict.fromkeys((DEADLINE, ATTEMPT, CANCEL, UNFINISHED, REWOUND, ONCE_SINCE, WOKEN, NEXT_ATTEMPT), int),
+    ERROR: _check_error,
+    STATUS: _check_status,
+}
+"""What raises one of DAMAGED for a text that a note of the library cannot have."""
 
 
 # Parts of nearly every transition of a chain, and the control characters that stand for them in the stored form: JSON escapes
@@ -85,7 +129,8 @@ def _shortened(text: str) -> str:
     return text
 
 
-def _lengthened(text: str) -> str:
+def lengthened(text: str) -> str:
+    """The JSON of a stored transition."""
     for part, character in reversed(_SHORT):
         text = text.replace(character, part)
     return text
@@ -111,6 +156,9 @@ class Transition:
     events: tuple[str, ...] = _derived()
     polls: bool = _derived()
     plain: bool = _derived()
+
+    problem: ClassVar[str] = ""
+    """Why the State cannot be read from which this stands (`Unreadable`)."""
 
     @text.default
     def _text(self) -> str:
@@ -139,9 +187,15 @@ class Transition:
 
     @classmethod
     def parse(cls, text: str) -> Transition:
-        """The transition of a stored text, also of one without short parts."""
-        raw = json.loads(_lengthened(text))
-        return cls(raw["to"], raw["annotations"])
+        """The transition of a stored text, also of one without short parts. Raises one of DAMAGED for any other text."""
+        raw = json.loads(lengthened(text))
+        to, notes = raw["to"], checked_map(raw["annotations"])
+        for name in _FORMS.keys() & notes.keys():
+            try:
+                _FORMS[name](notes[name])
+            except DAMAGED as error:
+                raise ValueError(f"its annotation {name!r}: {type(error).__name__}: {error}") from error
+        return Transition(to + "", notes)
 
     def with_notes(self, **annotations: str) -> Transition:
         """A copy with `stepflow.<name>` annotations added."""
@@ -150,6 +204,20 @@ class Transition:
 
 
 PARKED = Transition()
+
+
+@frozen
+class Unreadable(Transition):
+    """Stands for the transition of a State of which a part cannot be read: `problem` says which one, and why.
+
+    It has what can be read; its text is the stored one, so a write of it changes nothing. No worker advances such a run.
+    """
+
+    stored: str = field(default="", kw_only=True)
+    problem: str = field(default="", kw_only=True)  # type: ignore[misc]
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "text", self.stored)
 
 
 def wait_notes(events: Sequence[str], deadline: int | None = None, payloads: str = "") -> dict[str, str]:

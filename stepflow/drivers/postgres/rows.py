@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from stepflow.drivers.port import stored
 from stepflow.drivers.port.commit import Created, Event, Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.deltas import UNKNOWN, ExchangeParts
-from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.lifecycle import SUSPECT, QueueRow
@@ -98,10 +98,7 @@ def partition(
 
 def read_state(row: Sequence[Any]) -> State:
     """A State from the columns `STATE`."""
-    run_id, rev, transition, labels, annotations, committed_at = row
-    return State(
-        restored(run_id), rev, read_transition(transition), read_map(labels), read_map(annotations), committed_at
-    )
+    return stored.read_state(restored(row[0]), *row[1:])
 
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:

@@ -90,6 +90,7 @@ delete from stepflow.labels t using unnest($2::text[], $3::text[]) as u (id, lab
 LABEL = f"""
 insert into stepflow.labels (shard, id, label, created_at)
 select $1, u.id, u.label, s.created_at from unnest($2::text[], $3::text[]) as u (id, label) {_CREATED}
+on conflict do nothing
 """
 CONSUME = f"""
 update stepflow.events t set taken = true, payload = '' from unnest($2::text[], $3::bigint[]) as u (run_id, seq)

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.port.commit import Created, Event, Owner
-from stepflow.drivers.port.stored import read_map, read_transition
+from stepflow.drivers.port.stored import read_state
 from stepflow.errors import SchemaMismatch
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.state import EMPTY, State, Transition, encode_map, new_tuple
@@ -137,7 +137,7 @@ def parse_revision(record: bytes, run_id: str, rev: int) -> tuple[State, int, st
     if fields[0] != str(FORMAT):
         raise _newer(fields[0])
     _format, _prev, exchange_rev, at, transition, labels, annotations, exchange = fields
-    state = State(run_id, rev, read_transition(transition), read_map(labels), read_map(annotations), int(at))
+    state = read_state(run_id, rev, transition, labels, annotations, int(at))
     return state, int(exchange_rev), exchange
 
 

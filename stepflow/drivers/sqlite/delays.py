@@ -9,8 +9,8 @@ from typing import Any
 from attrs import define
 
 from stepflow.drivers.port.delays import DataQuery, DataWrite, Delay, DelayQuery, StoredData, delay_key
-from stepflow.drivers.port.stored import map_text, read_map
-from stepflow.drivers.sqlite.rows import STATE, read_state
+from stepflow.drivers.port.stored import map_text, read_map, read_state
+from stepflow.drivers.sqlite.rows import STATE
 from stepflow.model.state import encode_map
 
 DELAY = f"{STATE}, s.due, s.binding, s.number, s.fired"
@@ -96,7 +96,7 @@ class SqliteDelaysAndData:
 def read_delay(row: tuple[Any, ...]) -> Delay:
     """A delay from the columns `DELAY`."""
     due, commit, number, fired = row[6:10]
-    return Delay(read_state(row[:6]), due, bool(commit), number, bool(fired))
+    return Delay(read_state(*row[:6]), due, bool(commit), number, bool(fired))
 
 
 def remember(connection: sqlite3.Connection) -> None:

@@ -25,10 +25,11 @@ from stepflow.drivers.port.inbox import (
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.port.schedules import ScheduleRow
+from stepflow.drivers.port.stored import read_state
 from stepflow.drivers.sqlite.callers_connection import callers_connection
 from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.query import SqliteReader
-from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue, read_state
+from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue
 from stepflow.drivers.sqlite.schedules import ONE as SCHEDULE
 from stepflow.errors import StepflowError
 
@@ -68,7 +69,7 @@ def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
     with callers_connection(tx, path) as connection:
         row = connection.execute(RUN, (shard, run_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
-    record = None if row is None else Record(read_state(row[:6]), Created(*row[6:9]), "", read_queue(row[9:22]))
+    record = None if row is None else Record(read_state(*row[:6]), Created(*row[6:9]), "", read_queue(row[9:22]))
     return as_posted(record, run_id, [parse(body)[0] for (body,) in posted])
 
 

@@ -40,6 +40,7 @@ from stepflow.drivers.port.queries import (
 )
 from stepflow.drivers.port.schedules import ScheduleQuery
 from stepflow.drivers.port.store import Answer, TableQuery
+from stepflow.drivers.port.stored import read_state
 from stepflow.drivers.port.tallied import Tallied
 from stepflow.drivers.sqlite.bulk import many_rows
 from stepflow.drivers.sqlite.delays import DELAY, SqliteDelaysAndData, read_delay
@@ -48,7 +49,7 @@ from stepflow.drivers.sqlite.limits import SqliteLimits
 from stepflow.drivers.sqlite.lists import RUN, SqliteLists
 from stepflow.drivers.sqlite.pauses import SqlitePausedFlows
 from stepflow.drivers.sqlite.revisions import SqliteRevisionSearch, is_plain
-from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue, read_state
+from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_queue
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.drivers.sqlite.tally import SqliteTally
 from stepflow.model.lifecycle import QueueRow
@@ -276,7 +277,7 @@ class SqliteReader:
                 holders[rev], text = self._exchange(row[0], prev)
                 stored[holders[rev]] = text
         texts = self._restored(stored, set(holders.values()))
-        return [Revision(read_state(row[:6]), texts[holders[row[1]]]) for row in rows]
+        return [Revision(read_state(*row[:6]), texts[holders[row[1]]]) for row in rows]
 
     def _exchange(self, run_id: str, rev: int) -> tuple[int, str]:
         """Which revision holds the exchange as of a revision, and its stored form: usually the current one of the run."""
@@ -302,5 +303,5 @@ def _record(
     journaled: bool = False,
     parts: ExchangeParts = UNKNOWN,
 ) -> Record:
-    state, created = read_state(run[:6]), new_tuple(Created, run[6:])
+    state, created = read_state(*run[:6]), new_tuple(Created, run[6:])
     return new_tuple(Record, (state, created, exchange, row, events, None, journaled, parts))

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepflow.drivers.port.commit import Event
-from stepflow.drivers.port.stored import read_map, read_transition
 from stepflow.model.lifecycle import SUSPECT, QueueRow
-from stepflow.model.state import State, Transition, new_tuple
+from stepflow.model.state import Transition
 
 STATE = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
 QUEUE = (
@@ -27,13 +26,6 @@ HEAD = (
 def derived_of(transition: Transition) -> tuple[str, str, bool]:
     """The columns status, event and polls of a transition; `event` is empty if the run waits for none."""
     return transition.status, "\n".join(transition.events), transition.polls
-
-
-def read_state(row: Sequence[Any]) -> State:
-    """A State from the columns `STATE`."""
-    run_id, rev, transition, labels, annotations, committed_at = row
-    maps = read_map(labels), read_map(annotations)
-    return new_tuple(State, (run_id, rev, read_transition(transition), *maps, committed_at))
 
 
 def read_queue(row: Sequence[Any]) -> QueueRow | None:

@@ -61,7 +61,8 @@ def explain(
 
     `of_children` are the explanations of children, by id; `hosts` are the URLs of those that serve its flow, `left` of those that did; the flow is itself `flow_paused`.
     """
-    where = info.position[0] if info.position else info.to or ("" if info.status in FINAL else "its start")
+    start = "" if info.status in FINAL or info.unreadable else "its start"
+    where = info.position[0] if info.position else info.to or start
     at = where and f" at {where}"  # a workflow that has ended has no position
     lines = [f"run {info.id!r} of flow {info.flow!r} is {info.status}{at} since {utc_text(info.updated_at)}"]
     due = "" if info.due is None else utc_text(info.due)
@@ -99,8 +100,8 @@ def explain(
     lines += _unread(info)
     if info.crashes:
         lines.append(f"{info.crashes} process(es) died while they held it without making progress")
-    if info.unreadable:
-        lines.append(f"its values cannot be read here: {info.unreadable}")
+    if info.unreadable and (info.blocked is None or info.blocked.kind != "unreadable"):
+        lines.append(f"it cannot be read here: {info.unreadable}")
     return "\n".join(lines)
 
 
@@ -183,6 +184,7 @@ def _untaken(flow: str, store: str, workers: Sequence[Owner], hosts: Sequence[st
 _REMEDIES = {
     "definition": "it goes on when a definition without this fault is deployed",
     "payload": "deploy a definition, or payload stages with the key, that can read it",
+    "unreadable": "`stepflow show` lists its revisions, `stepflow rewind --rev REV` goes back to one",
     "replay": "deploy code that takes the recorded way",
     "host": "mend what they refuse, or start another host",
 }

@@ -11,6 +11,7 @@ from attrs import frozen
 from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import unreadable_run
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.family import child_id
 from stepflow.model.flow import Flow
@@ -52,6 +53,11 @@ def is_workflow(transition: Transition) -> bool:
     return STYLE in transition.annotations
 
 
+def is_open(transition: Transition) -> bool:
+    """Whether the run had not ended there, as far as that can be read."""
+    return not (transition.status or transition.problem)
+
+
 def again(transition: Transition, flow: str) -> Transition:
     """The transition that leads on from an earlier revision: its waits, retries and errors begin anew."""
     notes = transition.annotations
@@ -65,6 +71,8 @@ def again(transition: Transition, flow: str) -> Transition:
 def at_revision(state: State, rows: Sequence[JournalRow], flow: str) -> ForkPoint:
     """The target of a revision. Raises StepflowError for the end of a run, but for a failure, which is undone."""
     transition = state.transition
+    if transition.problem:
+        raise unreadable_run(state.id, f"at revision {state.rev}, {transition.problem}")
     if transition.status in ("completed", "cancelled"):
         raise StepflowError(f"revision {state.rev} is the end of run {state.id!r}: name an earlier one, or a step")
     if not transition.to and FLOW not in transition.annotations and not transition.status:
@@ -155,7 +163,7 @@ def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None,
     `step` is a position or the name of a flow function; given the `flow` that is its path in it.
     """
     for state in states:
-        if not state.transition.status and step in _names(state.transition, flow):
+        if is_open(state.transition) and step in _names(state.transition, flow):
             return ForkPoint(state, again(state.transition, created))
     return None
 

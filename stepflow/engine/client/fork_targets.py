@@ -68,7 +68,7 @@ class ForkTargets:
         pages: list[list[State]] = []
         for page in self._pages(record.state):
             pages.append(page)
-            open_one = open_one or next((state for state in page if not state.transition.status), None)
+            open_one = open_one or next((state for state in page if plans.is_open(state.transition)), None)
             if open_one is None:
                 continue  # the newest revision at which it had not ended tells whether it is a workflow
             if plans.is_workflow(open_one.transition):

@@ -20,7 +20,7 @@ from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.store_reader import StoreReader
 from stepflow.errors import LostClaim, NotFound, RevMismatch, StepflowError
 from stepflow.model.family import PARENT, RESERVED, reserved
-from stepflow.model.state import NOTE, State
+from stepflow.model.state import NOTE, UNREAD, State
 
 log = logging.getLogger("stepflow")
 
@@ -102,7 +102,8 @@ class Forks:
     async def _go_back(self, record: Record, rows: tuple[JournalRow, ...], target: ForkPoint, note: str) -> None:
         run_id, state, now = record.state.id, record.state, self._clock.now()
         text, anew = await self._exchange(target.state), await self._anew(run_id, target)
-        labels, transition = {**_users(target.state.labels), **reserved(state.labels)}, target.transition
+        own, transition = target.state if UNREAD in state.labels else state, target.transition
+        labels = {**_users(target.state.labels), **reserved(own.labels)}
         children = plans.started(run_id, target.rows)
         beside = [one for some in children.values() if anew.intersection(some) for one in some]
         unwanted = await self._open([*plans.started_later(run_id, state, target), *beside])

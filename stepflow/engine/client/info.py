@@ -14,6 +14,7 @@ from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.delays import Delay
 from stepflow.drivers.port.queries import Revision
 from stepflow.engine.clock import moment
+from stepflow.errors import CodecError
 from stepflow.model.blocked import Blocked, read
 from stepflow.model.codec import SEALED, UNOPENED, Codec, tags_of
 from stepflow.model.data import ALIAS_PREFIX
@@ -25,6 +26,7 @@ from stepflow.model.recovery import TRIED
 from stepflow.model.state import (
     ATTEMPT,
     CANCEL,
+    DAMAGED,
     DEADLINE,
     ERROR,
     NEXT_ATTEMPT,
@@ -66,7 +68,7 @@ class RunInfo:
     `input` is the JSON value of what a workflow was started with, if `info()` was asked, and if that can be read here.
     `trace_id` is that of its OpenTelemetry trace, 32 hex digits; empty if it has none.
     `annotations` are those that users gave the State and its present transition, of one name that of the transition.
-    `unreadable` says why the values of the run cannot be read here, with the payload stages and the key; empty if they can, or were not looked at (`runs()`).
+    `unreadable` says why the run cannot be read here, or its values, with the payload stages and the key; empty if they can, or the values were not looked at (`runs()`).
     """
 
     id: str
@@ -105,7 +107,7 @@ class RunInfo:
 class HistoryEntry:
     """One revision of a run: its position, the JSON value of the exchange then, and the error that led to it, if any.
 
-    `unreadable` says why that value, which is None then, cannot be read here.
+    `unreadable` says why that value, which is None then, or the revision cannot be read here.
     """
 
     rev: int
@@ -140,8 +142,28 @@ def info_of(
 ) -> RunInfo:
     """The public view of a record; `delay` is the pending one that will move it on, if any; `paused`: its flow is paused.
 
-    `dead` are the ids of owners that died.
+    `dead` are the ids of owners that died. What cannot be read is left out.
     """
+    try:
+        return _info_of(record, now, delay, paused, dead)
+    except DAMAGED as error:
+        state = record.state
+        status = Status(state.transition.status) if state.transition.status else Status.BLOCKED
+        return RunInfo(
+            state.id, record.created.flow, status, [], state.rev, own_labels(state.labels), _moment(record.created.created_at),
+            _moment(state.committed_at), unreadable=f"a number or text of its rows: {type(error).__name__}: {error}",
+        )  # fmt: skip
+
+
+def _moment(at: Any) -> datetime:
+    """The time, or the beginning of all times if it cannot be read."""
+    try:
+        return moment(at)
+    except DAMAGED:
+        return moment(0)
+
+
+def _info_of(record: Record, now: int, delay: Delay | None, paused: bool, dead: Collection[str]) -> RunInfo:
     state, row, notes = record.state, record.row, record.state.transition.annotations
     due = delay.due if delay is not None else None if row is None else row.due
     deadline = notes.get(DEADLINE)
@@ -174,7 +196,7 @@ def info_of(
         paused=not state.transition.status and row is not None and row.paused,
         trace_id=trace_of(state.annotations),
         payload_schemas={} if delay is not None or PAYLOADS not in notes else json.loads(notes[PAYLOADS]),
-        unreadable=unreadable(record),
+        unreadable=state.transition.problem or unreadable(record),
         annotations=_of_users(state.annotations) | _of_users(notes),
     )
 
@@ -206,16 +228,14 @@ def _waiting_for(transition: Transition) -> str:
 
 def entry_of(revision: Revision) -> HistoryEntry:
     """The public view of a revision."""
-    state, sealed = revision.state, revision.exchange[:1] == SEALED
-    return HistoryEntry(
-        state.rev,
-        moment(state.committed_at),
-        position_of(state.transition),
-        None if sealed else PLAIN_JSON.decode(revision.exchange),
-        state.transition.status,
-        error_of(state.transition),
-        UNOPENED if sealed else "",
-    )
+    state, exchange, why = revision.state, None, ""
+    try:
+        exchange = PLAIN_JSON.decode(revision.exchange)
+    except CodecError as error:
+        why = UNOPENED if revision.exchange[:1] == SEALED else str(error)
+    transition, at = state.transition, _moment(state.committed_at)
+    failed, why = error_of(transition), transition.problem or why
+    return HistoryEntry(state.rev, at, position_of(transition), exchange, transition.status, failed, why)
 
 
 def _unfinished(state: State, row: QueueRow | None) -> int:

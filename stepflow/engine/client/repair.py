@@ -8,7 +8,7 @@ from stepflow.drivers.port.commit import SAME_PRIORITY, Commit, Enqueue, Record,
 from stepflow.engine.client.info import awaited
 from stepflow.errors import StepflowError
 from stepflow.model import outcome as outcomes
-from stepflow.model.blocked import UNKNOWN_OUTCOME, read
+from stepflow.model.blocked import UNKNOWN_OUTCOME, read, unreadable_run
 from stepflow.model.lifecycle import UNSET, Status, status_of
 from stepflow.model.state import CHILDREN, NOTE, POSITION, STATUS, STYLE, State, Transition
 from stepflow.steps import StepFlow
@@ -18,6 +18,7 @@ LISTED = 5  # children and topics that an error names
 
 def redriven(record: Record, now: int) -> Commit:
     """A failed run goes on at the step that failed, its crashes forgiven; a blocked or waiting one is looked at now."""
+    refuse_unreadable(record.state)
     status, transition = _status(record, now, "redriven"), record.state.transition
     if status is Status.FAILED:
         again = outcomes.resumed(transition, record.created.flow).with_notes(note="redriven")
@@ -38,6 +39,7 @@ def had_children(record: Record) -> bool:
 
 def woken(record: Record, now: int) -> Commit:
     """A run that sleeps, polls or is blocked is looked at now."""
+    refuse_unreadable(record.state)
     status, transition, run_id = _status(record, now, "woken"), record.state.transition, record.state.id
     if status is Status.WAITING and transition.events:
         names = [name for name in transition.events if awaited(run_id, name) == name]
@@ -53,6 +55,12 @@ def woken(record: Record, now: int) -> Commit:
     if status is Status.SLEEPING and STYLE in transition.annotations and record.row is not None:
         transition = transition.with_notes(woken=str(record.row.due))
     return due_now(record, transition, now)
+
+
+def refuse_unreadable(state: State) -> None:
+    """Raises CodecError for a State of which something cannot be read."""
+    if state.transition.problem:
+        raise unreadable_run(state.id, state.transition.problem)
 
 
 def at_position(record: Record, flow: StepFlow[Any], text: str, now: int) -> Commit:

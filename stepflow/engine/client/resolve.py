@@ -7,6 +7,7 @@ import json
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.engine import step_failure
+from stepflow.engine.client.repair import refuse_unreadable
 from stepflow.errors import NotFound, StepflowError
 from stepflow.model.state import POSITION, RESOLVED, STYLE, Transition
 from stepflow.model.step_names import is_named
@@ -18,6 +19,7 @@ def resolved(
 ) -> Transition:
     """The transition that holds the resolution of the step's call: `value` or `error` as text."""
     state, row = record.state, record.row
+    refuse_unreadable(state)
     intents = [one.key for one in rows if one.kind.partition(MARK)[0] == INTENT]  # a branch marks the kind
     if state.transition.status or row is None or row.owner or not intents:
         raise StepflowError(

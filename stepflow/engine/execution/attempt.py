@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 from attrs import define, field
 
-from stepflow.drivers.port.commit import Claim, Fence, Record, Release
+from stepflow.drivers.port.commit import Claim, Dequeue, Fence, Record, Release
 from stepflow.drivers.port.journal import JournalRow
-from stepflow.drivers.port.step import Member
+from stepflow.drivers.port.step import Member, Step
 from stepflow.engine.clock import SECOND, Clock
+from stepflow.engine.commit.committer import Committer
 from stepflow.engine.threads.deferred_signals import Interruption
 from stepflow.errors import Full, PauseRequested, StepflowError, Unavailable
-from stepflow.model.blocked import stored
+from stepflow.model import outcome as outcomes
+from stepflow.model.blocked import stored, unreadable, unreadable_run
 from stepflow.model.codec import SEALED, UNOPENED, Unopened
 from stepflow.model.current import Current
 from stepflow.model.error_text import kind_of, message_of
@@ -69,7 +71,9 @@ class Attempt(ABC):
     _interrupted: bool = field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
-        self.state = self.record.state
+        self.state = state = self.record.state
+        if state.transition.problem:
+            raise unreadable_run(state.id, state.transition.problem)
         self.cancel = self.cancel or self.claim.row.cancel
         self._moved_at = self.clock.monotonic()
 
@@ -136,6 +140,12 @@ class Attempt(ABC):
         crashes = 0 if self.progressed else self.claim.row.crashes + int(unasked)
         return Release(self.fence, self.clock.now(), crashes=crashes, unfinished=self.unfinished + 1)
 
+    def blocked_by(self, error: BaseException) -> Release:
+        """Releases a run that this worker cannot advance, for a reason that no attempt foresees; the error is logged with that."""
+        self.failure = error
+        why, due = f"{kind_of(error)}: {message_of(error)}", self.clock.now() + BLOCKED_RETRY
+        return self.release()._replace(due=due, crashes=None, blocked=why, blocked_by=self.flow.definition)
+
     def should_retry_commit(self, refusal: object) -> bool:
         """Whether to try a commit again: nothing was written, the claim may still be ours, and the step's work is done."""
         if not self.retry_commits or not isinstance(refusal, (Unavailable, Full)):
@@ -199,6 +209,38 @@ class GeneratorAttempt(SteppedAttempt):
     @abstractmethod
     def effects(self) -> AttemptEffects:
         """Yields a Call or a commit, receives its result or error, and returns what `run` returns."""
+
+
+@define(eq=False)
+class UnreadableAttempt(Attempt):
+    """A claim on a run of which something cannot be read, as `failure` says: nothing of it is changed, but for a cancel that was requested."""
+
+    committer: Committer = field(kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.state, self._moved_at = self.record.state, self.clock.monotonic()
+        self.cancel = self.cancel or self.claim.row.cancel
+
+    @property
+    def step(self) -> str:
+        """Unknown."""
+        return self.state.transition.to
+
+    async def run(self) -> Release | None:
+        """Release it as blocked."""
+        assert self.failure is not None
+        state = self.state
+        if self.cancel:
+            self.ended, over = "cancelled", Dequeue(state.id)
+            end = outcomes.final(state.transition, "cancelled", "")
+            await self.committer.submit(
+                Step(state.id, self.fence.epoch, state.rev, end, state.labels, state.annotations, None, over)
+            )
+            return None
+        text, due = message_of(self.failure), self.clock.now() + BLOCKED_RETRY
+        if not isinstance(self.failure, StepflowError):
+            text = f"{kind_of(self.failure)}: {text}"
+        return Release(self.fence, due, blocked=unreadable(text), blocked_by=NO_DEFINITION)
 
 
 def is_closed(task: asyncio.Task[Any] | None) -> bool:

@@ -12,7 +12,7 @@ from stepflow.drivers.port.commit import Claim, Record
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution.atomic_attempt import AtomicAttempt
-from stepflow.engine.execution.attempt import Attempt
+from stepflow.engine.execution.attempt import Attempt, UnreadableAttempt
 from stepflow.engine.execution.child_calls import ChildCalls
 from stepflow.engine.execution.executor import Executor
 from stepflow.engine.execution.host_attempt import HostAttempt
@@ -37,7 +37,8 @@ class AttemptClasses:
     function: Callable[..., FunctionAttempt] = FunctionAttempt
 
 
-Styles = Mapping[str, Callable[[Flow[Any, Any], Claim, Record], Attempt]]
+Styles = Mapping[str, Callable[..., Attempt]]
+UNREADABLE = "unreadable"  # the key of the attempt for a run for which no other one can be made
 
 
 def styles(
@@ -67,6 +68,7 @@ def styles(
         ),
         "function": partial(made.function, clock=clock, committer=committer, runner=runner),
         "host": partial(HostAttempt, clock=clock, committer=committer),
+        UNREADABLE: partial(UnreadableAttempt, clock=clock, committer=committer),
         "topic": partial(TopicAttempt, clock=clock, committer=committer, reader=reader, wake=children.wake),
     }
 

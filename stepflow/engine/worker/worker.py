@@ -16,7 +16,7 @@ from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import NEVER, SECOND, Clock
 from stepflow.engine.commit.committer import Committer
 from stepflow.engine.execution import run_log
-from stepflow.engine.execution.attempt import BLOCKED_RETRY, Attempt, SteppedAttempt, is_closed
+from stepflow.engine.execution.attempt import Attempt, SteppedAttempt, is_closed
 from stepflow.engine.execution.time_limit import TimeLimits
 from stepflow.engine.membership.heartbeat import Heartbeat
 from stepflow.engine.membership.notifier import Notifier
@@ -33,11 +33,10 @@ from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
 from stepflow.engine.worker.redefinition import Redefinition
 from stepflow.engine.worker.step_cancels import StepCancels
-from stepflow.engine.worker.styles import Styles
+from stepflow.engine.worker.styles import UNREADABLE, Styles
 from stepflow.engine.worker.unreleased import UnreleasedClaims
 from stepflow.errors import LostClaim, OutcomeUnknown, PauseRequested, RevMismatch, StoreError, StoreReplaced
 from stepflow.model.current import Current
-from stepflow.model.error_text import kind_of, message_of
 from stepflow.model.family import PARENT
 from stepflow.model.flow import Flow
 from stepflow.model.lifecycle import Status
@@ -285,7 +284,10 @@ class Worker:
 
     def _begin(self, claim: Claim, record: Record, runs_alone: bool, rows: Rows = ()) -> asyncio.Task[None]:
         flow = self._flows[claim.row.flow]
-        attempt = self._styles[flow.kind](flow, claim, record)
+        try:
+            attempt = self._styles[flow.kind](flow, claim, record)
+        except Exception as error:  # noqa: BLE001 - what is stored of the run cannot be read
+            attempt = self._styles[UNREADABLE](flow, claim, record, failure=error)
         attempt.rows = rows
         attempt.stop, attempt.step_cancels = self._stopping, self._step_cancels
         attempt.retry_commits = self._retry_commits and not self._stopping
@@ -322,9 +324,7 @@ class Worker:
         except BaseException as error:
             if is_closed(attempt.task):  # the loop is gone
                 raise
-            attempt.failure = error  # logged when the run is released as blocked
-            why, due = f"{kind_of(error)}: {message_of(error)}", self._clock.now() + BLOCKED_RETRY
-            release = attempt.release()._replace(due=due, crashes=None, blocked=why, blocked_by=attempt.flow.definition)
+            release = attempt.blocked_by(error)
         await end_of_own_cancels(attempt.task)
         try:
             if release is not None:
