@@ -106,10 +106,11 @@ class Writes:
         ) from None
 
     def _answered(self, request: CommitRequest, answer: m.Answer, seen: int) -> tuple[State, ...]:
-        writes, states = request.commit.writes, [ctx.current for ctx in answer.ctxs]
-        pairs = list(zip(writes, states, strict=False))
-        if len(pairs) == len(writes) and all(s.id == w.state.id and s.rev > w.state.rev for w, s in pairs):
-            return self._taken(request, states[: len(writes)])
+        writes, made = request.commit.writes, dict[str, State]()
+        for ctx in answer.ctxs:  # some list them anew, in the order of the commands, and some of them twice
+            made.setdefault(ctx.current.id, ctx.current)
+        if all(_rev(made.get(write.state.id)) > write.state.rev for write in writes):
+            return self._taken(request, [made[write.state.id] for write in writes])
         text = f"{self._client.address} answered a commit of {_names(writes)} without their new revisions"
         if (found := self._found(request, seen, Unanswered(text))) is None:
             raise OutcomeUnknown(f"{text}, and they are not there: read them again before you repeat it")
@@ -118,8 +119,9 @@ class Writes:
     def _taken(self, request: CommitRequest, states: Sequence[State]) -> tuple[State, ...]:
         """The States that were made; a server that stored something else is told of."""
         self._reads.saw(*states)
-        for state, sent in zip(states, request.ctxs, strict=False):
+        for write, state, sent in zip(request.commit.writes, states, request.ctxs, strict=False):
             kept = (set(state.labels) - set(sent.labels)) | (set(state.annotations) - set(sent.annotations))
+            kept |= set(state.transition.annotations) - {*write.state.transition.annotations, COMMIT_ID}
             kept -= {one.annotation for one in request.commit.placeholders}
             if kept and not self._warned:
                 self._warned = True
@@ -144,9 +146,13 @@ class Writes:
         if not moved:
             return None
         made = {state.id: state for state in newest if state is not None and _has(state, request.token)}
-        if len(made) < len(writes):  # others have moved them on since, or the commit was not made
-            since = max(seen, *(write.state.rev for write in writes))
-            made |= {state.id: state for state in self._reads.log(since) if _has(state, request.token)}
+        first = dict[
+            str, State
+        ]()  # others may have moved them on since, on a server that gives their revisions the token, too
+        for state in self._reads.log(max(seen, *(write.state.rev for write in writes))):
+            if _has(state, request.token):
+                first.setdefault(state.id, state)
+        made |= first
         if len(made) < len(writes):
             raise RevMismatch(moved)
         return self._taken(request, [made[write.state.id] for write in writes])

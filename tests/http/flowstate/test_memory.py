@@ -1,0 +1,82 @@
+"""What the memory driver of the origin answers, from sessions with such a server: memory.py."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from stepflow import Engine, RevMismatch, StateCtx, commit, park, transit
+from stepflow.model.commands import Stack
+from stepflow.wire import flowstate_pb2 as pb
+from tests.http.flowstate.memory import MemoryDriver
+from tests.http.flowstate.scripted import Scripted
+
+
+@pytest.fixture
+def serve():
+    made: list[Scripted] = []
+
+    def serving(answer) -> Scripted:
+        made.append(Scripted(answer))
+        return made[-1]
+
+    yield serving
+    for server in made:
+        server.close()
+
+
+def moved_by_go(driver: MemoryDriver, state_id: str, to: str) -> None:
+    """A Go program moves on the State as it is stored."""
+    command = pb.Command(state_ctxs=[pb.StateCtx()])
+    for state in driver.log:
+        if state.id == state_id:
+            command.state_ctxs[0].current.CopyFrom(state)
+            command.state_ctxs[0].committed.CopyFrom(state)
+    part = command.commit.commands.add()
+    part.transit.to, part.transit.state_ref.idx = to, 0
+    assert driver("Commit", command) is not None
+
+
+def test_a_revision_that_inherits_the_token_of_a_commit_is_not_that_commit(serve):
+    """The answer is lost, and a Go program has moved the State on: its revision has the annotations of ours."""
+    driver, cut = MemoryDriver(), list[str]()
+
+    def answer(method: str, command: pb.Command):
+        given = driver(method, command)
+        if method != "Commit" or cut:
+            return given
+        cut.append("the answer")
+        moved_by_go(driver, "s", "go.flow")
+        return None
+
+    with Engine(serve(answer).url) as engine:
+        ctx = StateCtx("s")
+        engine.do(commit(transit(ctx, "f", k="v")))
+        assert (ctx.rev, ctx.transition.to) == (1, "f")
+        with pytest.raises(RevMismatch):
+            engine.do(commit(park(ctx)))
+    assert [(state.rev, state.transition.to) for state in driver.log] == [(1, "f"), (2, "go.flow")]
+    assert dict(driver.log[1].transition.annotations) == dict(driver.log[0].transition.annotations)
+
+
+def test_an_answer_lists_the_working_copies_as_its_commands_name_them(serve):
+    """The one that is stacked is named twice, so there are more of them than States, and in another order."""
+    server = serve(MemoryDriver())
+    with Engine(server.url) as engine:
+        lock, me, other = StateCtx("lock"), StateCtx("me"), StateCtx("other")
+        engine.do(commit(park(lock), Stack(me, lock, "held"), transit(me, "f"), park(other)))
+    assert [lock.rev, me.rev, other.rev] == [1, 2, 3]
+    assert [method for method, _command in server.asked if method != "GetStates"] == ["Commit"]  # it need not be read
+
+
+def test_annotations_of_a_transition_that_is_over_stay_and_that_is_told_of(serve, caplog):
+    driver = MemoryDriver()
+    with Engine(serve(driver).url) as engine, caplog.at_level(logging.WARNING, "stepflow"):
+        ctx = StateCtx("s")
+        engine.do(commit(transit(ctx, "f", why="new")))
+        assert caplog.text == ""
+        engine.do(commit(park(ctx)))
+    assert dict(driver.log[1].transition.annotations).keys() == {"why", "stepflow.commit"}
+    assert "keeps labels and annotations that a commit takes away" in caplog.text
+    assert "State s, why" in caplog.text
