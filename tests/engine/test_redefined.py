@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stepflow import Engine, Limit, Status, StepflowError, named
+from stepflow import Engine, Limit, Status, StepflowError, Unavailable, named
+from stepflow.engine.worker.redefinition import Redefinition
+from stepflow.testing import VirtualClock
 from tests.engine.flows import Order, note
 
 BASE: Any = named("x", Order).do("a", note("a"))
@@ -165,3 +169,29 @@ def test_redrive_lets_a_worker_look_at_a_waiting_run(store, clock):
         run.cancel()
         with pytest.raises(StepflowError, match="only a failed, blocked or waiting run"):
             run.redrive()
+
+
+def test_a_search_whose_reads_fail_is_logged_once_until_it_works_again(caplog):
+    caplog.set_level(logging.INFO, "stepflow")
+    reads: list[Any] = []
+
+    class Reader:
+        async def read(self, query: Any) -> list[Any]:
+            reads.append(query.flow)
+            if len(reads) in (1, 2, 3, 5):
+                raise Unavailable("the server cannot be reached")
+            return []
+
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    flows = {"x": event(), "y": named("y", Order).wait_event("w", "old", str, take).compile()}
+    search = Redefinition(Reader(), None, None, VirtualClock(), flows)  # type: ignore[arg-type]
+    asyncio.run(search.guard.run_task(search._turn, sleep))
+    assert reads == ["x", "x", "x", "x", "y", "y"], "a flow that was looked through is not looked through again"
+    assert pauses == [0.1, 0.2, 0.4, 0.1]
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        "waits failed", "waits works again after 3 failure", "waits failed", "waits works again after 1 failure",
+    ]  # fmt: skip

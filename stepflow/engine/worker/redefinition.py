@@ -81,12 +81,21 @@ class Redefinition:
 
     async def _turn(self) -> bool:
         """Look at one page; whether to go on."""
-        if len(self._seen) < len(self._flows) and (page := await anext(self._pages, None)) is None:
-            self._pages = self._search()
-        elif page:
+        page = await self._page() if len(self._seen) < len(self._flows) else None
+        if page:
             self._found += page
             self._notifier.schedule_at(0)
         return self.left and not self._found
+
+    async def _page(self) -> list[str] | None:
+        """The runs of the next page; None at the end. A search that failed or ended begins anew, at the flow that it had come to."""
+        page = None
+        try:
+            page = await anext(self._pages, None)
+        finally:
+            if page is None:
+                self._pages = self._search()
+        return page
 
     async def _search(self) -> AsyncIterator[list[str]]:
         for name, flow in list(self._flows.items()):
