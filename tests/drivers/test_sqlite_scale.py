@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit, Created, Enqueue, Write
-from stepflow.drivers.port.queries import LimitUsageQuery, RunQuery
+from stepflow.drivers.port.queries import HistoryQuery, LimitUsageQuery, RunQuery
 from stepflow.drivers.port.step import Step
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.model.limits import Limit, dump
 from stepflow.model.state import State
-from stepflow.testing.conformance.kit import FLOW, FLOWS, NOW, Sessions, creation, ended, going
+from stepflow.testing.conformance.kit import FLOW, FLOWS, NOW, Sessions, creation, ended, going, make, write
 from tests.drivers import rare
 
 Count = Callable[[Callable[[], Any]], int]
@@ -163,3 +164,17 @@ def test_a_step_writes_the_pages_of_its_run_and_of_its_revision(
             program.execute(CHECKPOINT)  # the log begins again
             store.commit(steps, NOW)
             assert program.execute(CHECKPOINT).fetchone()[1] == 2  # no page of an index
+
+
+def test_a_page_of_a_long_history_costs_the_same_wherever_it_is(tmp_path: Path, counting: Count) -> None:
+    with opened(tmp_path / "store.db") as store:
+        revs = make(store, creation("r", due=None))
+        for turn in range(400):
+            make(store, *[creation(f"{turn}-{number}", due=None) for number in range(20)])
+            revs += make(store, write("r", revs[-1]))
+        query = HistoryQuery("r", limit=50, last=True, exchange=False)
+        newest = counting(lambda: store.read(query))
+        for number in (380, 200, 60):
+            page = evolve(query, until_rev=revs[number] - 1)
+            assert [one.state.rev for one in store.read(page)] == revs[number - 50 : number]
+            assert counting(lambda page=page: store.read(page)) <= 1.2 * newest

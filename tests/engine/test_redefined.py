@@ -192,6 +192,6 @@ def test_a_search_whose_reads_fail_is_logged_once_until_it_works_again(caplog):
     asyncio.run(search.guard.run_task(search._turn, sleep))
     assert reads == ["x", "x", "x", "x", "y", "y"], "a flow that was looked through is not looked through again"
     assert pauses == [0.1, 0.2, 0.4, 0.1]
-    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
-        "waits failed", "waits works again after 3 failure", "waits failed", "waits works again after 1 failure",
+    assert [record.getMessage().partition(" (1 in")[0] for record in caplog.records] == [
+        "waits failed", "waits works again after 3 failure(s)", "waits failed", "waits works again after 1 failure(s)",
     ]  # fmt: skip

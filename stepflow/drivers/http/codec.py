@@ -29,6 +29,7 @@ from stepflow.drivers.port.queries import (
     Condition,
     DueSummary,
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     ListKey,
@@ -55,6 +56,7 @@ from stepflow.model.state import State, Transition
 ANSWERS: Mapping[type[Any], Any] = MappingProxyType(
     {
         HistoryQuery: list[Revision],
+        HistoriesQuery: list[tuple[State, ...]],
         RunQuery: RunList,
         TallyQuery: list[Tally],
         NotDueQuery: list[int],

@@ -15,6 +15,7 @@ from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pauses import PausedFlowRow, PausedFlowsQuery
 from stepflow.drivers.port.queries import (
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     NotDueQuery,
@@ -37,6 +38,9 @@ def answer(tables: MemoryTables, query: Query) -> Answer:
     match query:
         case HistoryQuery():
             return _history(tables, query)
+        case HistoriesQuery():
+            known = [tables.runs.get(run_id) for run_id in query.ids]
+            return [() if run is None or query.limit < 1 else tuple(run.states[-query.limit :]) for run in known]
         case RunQuery():
             return _runs(tables, query)
         case TallyQuery():

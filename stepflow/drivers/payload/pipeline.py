@@ -172,6 +172,8 @@ class Pipeline:
                 return evolve(found, blob=self._opened_blob(found.blob))
             case tuple() if found and isinstance(found[0], JournalRow):
                 return tuple(row._replace(text=self.open(row.text)) for row in found)
+            case tuple() if found and isinstance(found[0], State):
+                return tuple(map(self._opened_state, found))
         return found
 
     def _packed(self, data: bytes) -> tuple[str, bytes]:

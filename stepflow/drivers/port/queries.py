@@ -36,6 +36,17 @@ class HistoryQuery:
     max_size: int = MAX_SIZE
 
 
+@frozen
+class HistoriesQuery:
+    """The newest revisions of several runs, at most `limit` of each, without exchanges.
+
+    The answer is a tuple of States for each of `ids`, in that order, ascending by rev; an empty one where there is no such run.
+    """
+
+    ids: tuple[str, ...]
+    limit: int
+
+
 ListKey = tuple[int, str]
 """Where a run stands in a list: when it was created, or when it is due (0 in a list by id), and its id."""
 

@@ -32,6 +32,7 @@ from stepflow.drivers.port.queries import (
     Condition,
     DueSummary,
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     NotDueQuery,
@@ -49,9 +50,11 @@ from stepflow.drivers.port.user_transaction import Transactions, UserTransaction
 from stepflow.errors import StoreError
 from stepflow.model.codec import UNOPENED, Unopened
 from stepflow.model.limits import LimitUsage
+from stepflow.model.state import State
 
 TableQuery = (
     HistoryQuery
+    | HistoriesQuery
     | RunQuery
     | TallyQuery
     | NotDueQuery
@@ -67,6 +70,7 @@ TableQuery = (
 Query = TableQuery | OwnerQuery
 Answer = (
     list[Revision]
+    | list[tuple[State, ...]]
     | list[Record]
     | list[Tally]
     | list[int]
@@ -227,6 +231,8 @@ class Store(ABC):
 
     @overload
     def read(self, query: HistoryQuery) -> list[Revision]: ...
+    @overload
+    def read(self, query: HistoriesQuery) -> list[tuple[State, ...]]: ...
     @overload
     def read(self, query: RunQuery) -> list[Record]: ...
     @overload

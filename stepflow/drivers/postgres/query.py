@@ -18,6 +18,7 @@ from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     NotDueQuery,
@@ -40,7 +41,7 @@ from stepflow.drivers.postgres.lists import Lists
 from stepflow.drivers.postgres.lock_and_read import POSTED, InboxNotEmpty
 from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.pauses import read_paused
-from stepflow.drivers.postgres.revisions import PostgresRevisionSearch
+from stepflow.drivers.postgres.revisions import PostgresRevisionSearch, read_histories
 from stepflow.drivers.postgres.rows import (
     CREATED,
     QUEUE,
@@ -119,6 +120,8 @@ class PostgresReader:
         match query:
             case HistoryQuery():
                 return self._history(query)
+            case HistoriesQuery():
+                return read_histories(self.runner, self.connection, self.shards, query)
             case RunQuery():
                 return Lists(self.runner, self.shards, self.connection).runs(query)
             case TallyQuery():

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from attrs import define, field
 
 from stepflow.drivers.port.deltas import BEGINNING, length_of
-from stepflow.drivers.port.queries import HistoryQuery, Revision
-from stepflow.drivers.postgres.arrays import restored, stored
+from stepflow.drivers.port.queries import HistoriesQuery, HistoryQuery, Revision
+from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.exchanges import stored_texts, whole_texts
-from stepflow.drivers.postgres.lookup import found
+from stepflow.drivers.postgres.lookup import by_id, found
 from stepflow.drivers.postgres.rows import Shards, label_key, read_state
 from stepflow.drivers.postgres.transactions import TransactionRunner, fetch_all
 from stepflow.model.state import State
@@ -30,20 +31,37 @@ FEED = (
     f"select {REVISION}{{text}} from stepflow.history h where h.shard = $1"
     " and h.rev > $2 and h.rev <= $3{more} order by h.rev {order} limit $4"
 )
-# A run's history is a chain from its State backwards; $2 is the revision after which to stop.
+# A run's history is a chain from its State backwards; $2 is the revision after which to stop, $3 the last one that is wanted. The
+# chain begins behind the revision after $3 if that is one of the run, as it is for the next page; `wanted` counts up to the limit $4.
 CHAIN = f"""
-with recursive chain (rev) as (
-    select rev from stepflow.states where shard = $1 and id = $5 and rev > $2
+with recursive chain (rev, wanted) as (
+    select b.rev, (b.rev <= $3)::int from (
+        select coalesce(
+            (select h.prev from {found("history", "x.shard = $1 and x.rev = $3 + 1", "x.prev, x.id")} h where h.id = $5),
+            (select s.rev from stepflow.states s where s.shard = $1 and s.id = $5)
+        ) as rev
+    ) b where b.rev > $2
     union all
-    select h.prev from chain c cross join {found("history", "x.shard = $1 and x.rev = c.rev", "x.prev")} h where h.prev > $2
+    select h.prev, c.wanted + (h.prev <= $3)::int
+    from chain c cross join {found("history", "x.shard = $1 and x.rev = c.rev", "x.prev")} h where h.prev > $2{{limit}}
 )
 """
 # `offset 0` keeps the chain in front: else the whole history might be read just because its index has the order.
 OF_RUN = (
-    f"select {REVISION}{{text}} from (select rev from chain{{first}}) c cross join lateral"
+    f"select {REVISION}{{text}} from chain c cross join lateral"
     " (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h"
     " where h.rev <= $3{more} order by h.rev {order} limit $4"
 )
+HISTORIES = f"""
+with recursive chain (rev, number) as (
+    select s.rev, 1 from unnest($2::text[]) as u (id) cross join {by_id("states", "x.rev")} s where s.rev > 0 and $3 > 0
+    union all
+    select h.prev, c.number + 1
+    from chain c cross join {found("history", "x.shard = $1 and x.rev = c.rev", "x.prev")} h where h.prev > 0 and c.number < $3
+)
+select {REVISION} from chain c cross join lateral
+    (select * from stepflow.history i where i.shard = $1 and i.rev = c.rev offset 0) h
+"""
 # Their index has no order: all of them are looked at, and then the revisions of the first ones read.
 OF_LABELLED = (
     f"select {REVISION}{{text}} from (select s.rev from ({{ids}}) l cross join {found('states', 'x.shard = $1 and x.id = l.id', 'x.*')} s"
@@ -55,7 +73,7 @@ MANY_HAVE = "select count(*) from (select 1 from stepflow.labels where shard = $
 FEW = 5_000  # runs that have the labels, all of which are looked at: fewer revisions than would have to be searched for them
 NEAR = 5_000  # revisions that are scanned rather than to ask which runs have the labels
 NEWEST = " and exists (select 1 from stepflow.states s where s.shard = $1 and s.id = h.id and s.rev = h.rev)"
-ENDLESS = 2**63 - 1
+ENDLESS = 2**63 - 2
 
 Row = tuple[Any, ...]
 """The columns `REVISION`, and if exchanges are asked for the revision that holds it, and the size and beginning of the one set here."""
@@ -151,8 +169,7 @@ class PostgresRevisionSearch:
         how = {"more": more, **self._how()}
         if query.id is None:
             return FEED.format(**how)
-        plain = query.last and not more and query.until_rev is None
-        return CHAIN + OF_RUN.format(first=" limit $4" if plain else "", **how)
+        return CHAIN.format(limit=" and c.wanted < $4" if query.last and not more else "") + OF_RUN.format(**how)
 
     def _filters(self, table: str) -> str:
         """The conditions on time and labels, of history `h` or States `s`."""
@@ -174,6 +191,18 @@ class PostgresRevisionSearch:
     def _fits(self, state: State) -> bool:
         groups = self.query.labels
         return not groups or any(group.items() <= state.labels.items() for group in groups)
+
+
+def read_histories(
+    runner: TransactionRunner, connection: Connection, shards: Shards, query: HistoriesQuery
+) -> list[tuple[State, ...]]:
+    """The newest revisions of each run, ascending."""
+    text, states = runner.sql(HISTORIES), dict[str, list[State]]()
+    parts = [(text, (shard, texts(ids), query.limit)) for shard, ids in shards.split(query.ids).items()]
+    for rows in fetch_all(connection, *parts):
+        for state in map(read_state, rows):
+            states.setdefault(state.id, []).append(state)
+    return [tuple(sorted(states.get(run_id, ()), key=attrgetter("rev"))) for run_id in query.ids]
 
 
 def _part(name: str, value: str) -> str:

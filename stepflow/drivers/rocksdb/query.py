@@ -13,6 +13,7 @@ from stepflow.drivers.port.journal import JournalQuery
 from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.queries import (
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     NotDueQuery,
@@ -51,6 +52,8 @@ class RocksdbReader:
         match query:
             case HistoryQuery():
                 return RocksdbRevisionSearch(self._tables).answer(query, self._lock)
+            case HistoriesQuery():
+                return RocksdbRevisionSearch(self._tables).newest(query, self._lock)
             case RunQuery():
                 return RocksdbLists(self._tables, self._lock).runs(query)
             case TallyQuery():

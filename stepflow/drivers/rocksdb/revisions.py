@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 from threading import Condition
 
 from stepflow.drivers.port.deltas import is_delta, length_of, needed, restore
-from stepflow.drivers.port.queries import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoriesQuery, HistoryQuery, Revision
 from stepflow.drivers.rocksdb.index_scan import common, union
 from stepflow.drivers.rocksdb.keys import after, number, read_number, read_text, text
 from stepflow.drivers.rocksdb.records import exchange_of, parse_revision
@@ -81,6 +81,18 @@ class RocksdbRevisionSearch:
         found = found[: max(query.limit, 0)]
         found = found[::-1] if query.last else found
         return self._revisions(found) if query.exchange else [Revision(state, "") for state, _rev, _own in found]
+
+    def newest(self, query: HistoriesQuery, lock: Condition) -> list[tuple[State, ...]]:
+        """The newest revisions of each run, ascending."""
+        states: dict[str, list[State]] = {run_id: [] for run_id in query.ids}
+        with lock:  # one view of all indexes
+            self._tables.prefetch(states)
+            wanted = [self._places(HistoryQuery(run_id, last=True)) for run_id in states]
+            self._tables.trim()
+        found = [place for places in wanted for place in islice(places, max(query.limit, 0))]
+        for state, _rev, _text in self._rows(found):
+            states[state.id].append(state)
+        return [tuple(reversed(states[run_id])) for run_id in query.ids]
 
     def _revisions(self, found: Sequence[tuple[State, int, str]]) -> list[Revision]:
         """The revision with its exchange, which an earlier revision may have written."""

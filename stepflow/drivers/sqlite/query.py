@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from attrs import define
@@ -28,6 +29,7 @@ from stepflow.drivers.port.pauses import PausedFlowsQuery
 from stepflow.drivers.port.pruning import PrunedId
 from stepflow.drivers.port.queries import (
     EndedQuery,
+    HistoriesQuery,
     HistoryQuery,
     LimitUsageQuery,
     NotDueQuery,
@@ -53,7 +55,7 @@ from stepflow.drivers.sqlite.rows import EVENT, QUEUE, head, read_event, read_qu
 from stepflow.drivers.sqlite.schedules import SqliteSchedules
 from stepflow.drivers.sqlite.tally import SqliteTally
 from stepflow.model.lifecycle import QueueRow
-from stepflow.model.state import new_tuple
+from stepflow.model.state import State, new_tuple
 
 RUNS = (
     f"SELECT {RUN}, {QUEUE}{{more}} FROM stepflow_states AS s"
@@ -93,12 +95,24 @@ ENDED = (
     "SELECT column1, ?1 FROM (VALUES {rows}) WHERE NOT EXISTS"
     " (SELECT 1 FROM stepflow_states WHERE shard = ?1 AND id = column1 AND status = '')"
 )
-# A run's history is a chain from its State backwards; ?2 is the revision after which to stop.
+# A run's history is a chain from its State backwards; ?2 is the revision after which to stop, ?5 the last one that is wanted. The
+# chain begins behind the revision after ?5 if that is one of the run, as it is for the next page; `wanted` counts up to the limit ?4.
 CHAIN = (
-    "WITH RECURSIVE chain(rev) AS (SELECT rev FROM stepflow_states WHERE shard = ?1 AND id = ?3 AND rev > ?2"
-    " UNION ALL SELECT h.prev FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev"
+    "WITH RECURSIVE chain(rev, wanted) AS (SELECT rev, rev <= ?5 FROM (SELECT ifnull((SELECT h.prev FROM stepflow_history AS h"
+    " WHERE h.rev = ?5 + 1 AND h.shard = ?1 AND h.id = ?3),"
+    " (SELECT s.rev FROM stepflow_states AS s WHERE s.shard = ?1 AND s.id = ?3)) AS rev) WHERE rev > ?2"
+    " UNION ALL SELECT h.prev, wanted + (h.prev <= ?5) FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev"
     " WHERE h.prev > ?2{limit})"
 )
+HISTORIES = (
+    "WITH RECURSIVE chain(rev, number) AS (SELECT rev, 1 FROM stepflow_states"
+    " WHERE shard = ?1 AND rev > 0 AND ?2 > 0 AND id IN (VALUES {rows})"
+    " UNION ALL SELECT h.prev, number + 1 FROM chain CROSS JOIN stepflow_history AS h ON h.rev = chain.rev"
+    " WHERE h.prev > 0 AND number < ?2)"
+    " SELECT s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at"
+    " FROM chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
+)
+LAST_REV = 2**63 - 2
 REVISION = "s.id, s.rev, s.transition, s.labels, s.annotations, s.committed_at, s.prev, s.exchange"
 REVISIONS = "SELECT {columns} FROM stepflow_history AS s WHERE s.shard = ?1 AND s.rev IN (VALUES {{rows}})"
 LOAD_DELAY = (
@@ -123,6 +137,8 @@ class SqliteReader:
         match query:
             case HistoryQuery():
                 return self._history(query) if is_plain(query) else self._search(query)
+            case HistoriesQuery():
+                return self._histories(query)
             case RunQuery():
                 rows, end = SqliteLists(self.connection, self.shard).runs(query)
                 return RunList((_record(row[:9], read_queue(row[9:22])) for row in rows), end)
@@ -229,18 +245,25 @@ class SqliteReader:
     def _history(self, query: HistoryQuery) -> list[Revision]:
         order = "DESC" if query.last else "ASC"
         if query.id is None:
-            source = f"stepflow_history AS s WHERE s.shard = ?1 AND s.rev > ?2 AND ?3 IS NULL ORDER BY s.rev {order}"
-            text = f"SELECT {{}} FROM {source} LIMIT ?4"
+            source = "stepflow_history AS s WHERE s.shard = ?1 AND s.rev > ?2 AND s.rev <= ?5 AND ?3 IS NULL"
+            text = f"SELECT {{}} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
         else:
-            chain = CHAIN.format(limit=" LIMIT ?4" if query.last else "")
-            source = "chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev"
+            chain = CHAIN.format(limit=" AND wanted < ?4" if query.last else "")
+            source = "chain CROSS JOIN stepflow_history AS s ON s.rev = chain.rev WHERE s.rev <= ?5"
             text = f"{chain} SELECT {{}} FROM {source} ORDER BY s.rev {order} LIMIT ?4"
-        values = (self.shard, query.since_rev, query.id, max(query.limit, 0))
+        until = LAST_REV if query.until_rev is None else query.until_rev
+        values = (self.shard, query.since_rev, query.id, max(query.limit, 0), until)
         if query.exchange:
             revs = [rev for (rev,) in self.connection.execute(text.format("s.rev"), values)]
             return self._revisions(self._bounded(revs, query.max_size))
         rows = self.connection.execute(text.format(_columns(query)), values).fetchall()
         return self._revisions(sorted(rows, key=lambda row: int(row[1])))
+
+    def _histories(self, query: HistoriesQuery) -> list[tuple[State, ...]]:
+        found: dict[str, list[State]] = {run_id: [] for run_id in query.ids}
+        for row in many_rows(self.connection, HISTORIES, list(found), self.shard, query.limit):
+            found[row[0]].append(read_state(*row))
+        return [tuple(sorted(found[run_id], key=attrgetter("rev"))) for run_id in query.ids]
 
     def _bounded(self, revs: Sequence[int], max_size: int) -> list[tuple[Any, ...]]:
         """The rows of the first revisions whose exchanges have at most this size together; one at least. Ascending."""

@@ -28,8 +28,8 @@ NEWEST = " AND (SELECT rev FROM stepflow_states AS s WHERE s.shard = h.shard AND
 
 
 def is_plain(query: HistoryQuery) -> bool:
-    """Whether the query filters only by the run and the first revision."""
-    return not query.labels and not query.since and not query.latest_only and query.until_rev is None
+    """Whether the query filters only by the run and by revisions."""
+    return not query.labels and not query.since and not query.latest_only
 
 
 @define

@@ -10,7 +10,7 @@ from attrs import define
 from stepflow.drivers.port.commit import Commit, Record
 from stepflow.engine.checks import checked_new_id
 from stepflow.engine.client.bulk import Verb
-from stepflow.engine.client.fork_targets import Known
+from stepflow.engine.client.fork_plan import Known
 from stepflow.engine.client.forks import Forks
 from stepflow.errors import StepflowError
 from stepflow.model.flow import Flow

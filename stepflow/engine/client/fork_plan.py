@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from stepflow.drivers.port.journal import INTENT, JournalRow
 from stepflow.errors import NotFound, StepflowError
@@ -35,6 +35,9 @@ from stepflow.replay.branches import MARK
 from stepflow.replay.journal import MADE, OPTIONAL, UNFINISHED, as_if_uncancelled, is_cancel, optional_after
 
 KEPT = (POSITION, RENEWED, STYLE, TOPICS)
+MOST_KEPT = 10_000  # transitions of which a search keeps whether they make the step
+Known = Callable[[str], Flow[Any, Any] | None]
+"""The flow of a name, if it is known here."""
 RANDOM = ("random_uuid7", "random_uint64", "now")
 
 
@@ -157,15 +160,45 @@ def moment_of(target: ForkPoint) -> int:
     return max([row.at for row in target.rows], default=0)
 
 
-def before_step(states: Iterable[State], step: str, flow: Flow[Any, Any] | None, created: str) -> ForkPoint | None:
-    """The target at the newest of these revisions (newest first) that was about to make the step; None if none of them was.
+@define
+class StepSearch:
+    """Looks for a step in the histories of many runs, whose flows `known` has if they are known here; many runs share their transitions."""
 
-    `step` is a position or the name of a flow function; given the `flow` that is its path in it.
-    """
-    for state in states:
-        if is_open(state.transition) and step in _names(state.transition, flow):
-            return ForkPoint(state, again(state.transition, created))
-    return None
+    step: str
+    known: Known
+    _found: dict[tuple[str, str], bool] = field(factory=dict)
+    _paths: dict[str, str] = field(factory=dict)
+
+    def unmade(self, run_id: str, created: str) -> NotFound:
+        """That there is no such step to go back to, and how to name one with, or without, the flow's definition."""
+        how = "give a position of its history"
+        if self.known(created) is None:
+            how = (
+                "its flow is not registered here: register it (`--flows MODULE` on the command line), or name a step of a chain by the"
+                " position before it, one of its history"
+            )
+        return NotFound(
+            f"run {run_id!r} was never about to make step {self.step!r}: {how} (`run.history()`, `stepflow show`)"
+        )
+
+    def before(self, states: Iterable[State], created: str) -> State | None:
+        """The newest of these revisions (newest first) that was about to make the step; None if none of them was. Raises StepflowError for a step that the flow has not."""
+        return next((one for one in states if is_open(one.transition) and self._makes(one.transition, created)), None)
+
+    def _path(self, created: str) -> str:
+        """The path of the step, which users may name in several ways; a position stays as it is, as no name has a colon."""
+        if created not in self._paths:
+            flow = self.known(created)
+            self._paths[created] = self.step if flow is None or ":" in self.step else flow.step_path(self.step)
+        return self._paths[created]
+
+    def _makes(self, transition: Transition, created: str) -> bool:
+        key = transition.text, created
+        if key not in self._found:
+            if len(self._found) >= MOST_KEPT:
+                self._found.clear()
+            self._found[key] = self._path(created) in _names(transition, self.known(created))
+        return self._found[key]
 
 
 def _names(transition: Transition, flow: Flow[Any, Any] | None) -> list[str]:

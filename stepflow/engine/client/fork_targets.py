@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from stepflow.drivers.port.commit import Record
 from stepflow.drivers.port.journal import JournalQuery, JournalRow
-from stepflow.drivers.port.queries import HistoryQuery, Revision
+from stepflow.drivers.port.queries import HistoriesQuery, HistoryQuery, Revision
 from stepflow.drivers.port.store import Store
 from stepflow.engine.client import fork_plan as plans
-from stepflow.engine.client.fork_plan import ForkPoint
+from stepflow.engine.client.fork_plan import ForkPoint, Known, StepSearch
 from stepflow.errors import NotFound, StepflowError, StoreError
-from stepflow.model.flow import Flow
 from stepflow.model.state import State
 
-Known = Callable[[str], Flow[Any, Any] | None]
-"""The flow of a name, if it is known here."""
+FEW = 20  # revisions of each of many runs that are read together
 PAGE = 200  # revisions that are looked through at a time
 
 
@@ -38,14 +35,16 @@ class ForkTargets:
     def before(self, record: Record, step: str, known: Known) -> tuple[tuple[JournalRow, ...], ForkPoint]:
         """The journal of the run of a full record, and the target before this step."""
         (rows,) = self._journals([record])
-        return rows, self._before(record, rows, step, known)
+        return rows, self._before(record, rows, StepSearch(step, known))
 
     def refusals(self, records: Sequence[Record], step: str, known: Known, rewinds: bool) -> Mapping[str, str]:
         """Why runs of these full records have no target before this step, or may not go back there, by id."""
-        found: dict[str, str] = {}
+        found, search = dict[str, str](), StepSearch(step, known)
+        ids = tuple(record.state.id for record in records if not _is_enough(record, search))
+        pages = dict(zip(ids, self._store.read(HistoriesQuery(ids, FEW)), strict=True)) if ids else {}
         for record, rows in zip(records, self._journals(records), strict=True):
             try:
-                self._before(record, rows, step, known)
+                self._before(record, rows, search, pages.get(record.state.id))
                 if rewinds:
                     plans.refuse_unknown(record.state, rows)
             except StoreError:
@@ -62,29 +61,37 @@ class ForkTargets:
         )
         return [found.get(record.state.id, ()) for record in records]
 
-    def _before(self, record: Record, rows: tuple[JournalRow, ...], step: str, known: Known) -> ForkPoint:
-        created = record.created.flow
-        flow, open_one, path = known(created), None, None
-        pages: list[list[State]] = []
-        for page in self._pages(record.state):
+    def _before(
+        self,
+        record: Record,
+        rows: tuple[JournalRow, ...],
+        search: StepSearch,
+        newest: Sequence[State] | None = None,
+    ) -> ForkPoint:
+        created, open_one, pages = record.created.flow, None, []
+        for page in self._pages(record.state, newest):
             pages.append(page)
             open_one = open_one or next((state for state in page if plans.is_open(state.transition)), None)
             if open_one is None:
                 continue  # the newest revision at which it had not ended tells whether it is a workflow
             if plans.is_workflow(open_one.transition):
-                return plans.before_call(open_one, rows, step)
-            path = path if path is not None else _path(flow, step)
+                return plans.before_call(open_one, rows, search.step)
             while pages:
-                if (found := plans.before_step(pages.pop(0), path, flow, created)) is not None:
-                    return ForkPoint(found.state, found.transition, (), rows)
-        raise NotFound(_unmade(record.state.id, step, flow is not None))
+                if (found := search.before(pages.pop(0), created)) is not None:
+                    return ForkPoint(found, plans.again(found.transition, created), (), rows)
+        raise search.unmade(record.state.id, created)
 
-    def _pages(self, newest: State) -> Iterator[list[State]]:
-        """The revisions of a run, the newest first: that one is known already, and comes a second time, as stores find the last ones most quickly."""
-        yield [newest]
+    def _pages(self, state: State, newest: Sequence[State] | None) -> Iterator[list[State]]:
+        """The revisions of a run, the newest first: `state` is known already, and may come a second time. `newest` are the last `FEW`, if they were read."""
+        yield [state]
         until: int | None = None
+        if newest is not None:
+            yield list(reversed(newest))
+            if len(newest) < FEW:
+                return
+            until = newest[0].rev - 1
         while True:
-            query = HistoryQuery(newest.id, limit=PAGE, last=True, until_rev=until, exchange=False)
+            query = HistoryQuery(state.id, limit=PAGE, last=True, until_rev=until, exchange=False)
             page: list[Revision] = self._store.read(query)
             if page:
                 yield [one.state for one in reversed(page)]
@@ -93,17 +100,12 @@ class ForkTargets:
             until = page[0].state.rev - 1
 
 
-def _path(flow: Flow[Any, Any] | None, step: str) -> str:
-    """The path of a step that users may name in several ways; a position stays as it is, as no name has a colon."""
-    return step if flow is None or ":" in step else flow.step_path(step)
-
-
-def _unmade(run_id: str, step: str, known: bool) -> str:
-    """Why there is no such step to go back to, and how to name one with, or without, the flow's definition."""
-    how = "give a position of its history"
-    if not known:
-        how = (
-            "its flow is not registered here: register it (`--flows MODULE` on the command line), or name a step of a chain by the"
-            " position before it, one of its history"
-        )
-    return f"run {run_id!r} was never about to make step {step!r}: {how} (`run.history()`, `stepflow show`)"
+def _is_enough(record: Record, search: StepSearch) -> bool:
+    """Whether the newest revision of a run tells where it goes back to, or that it has no such step."""
+    transition = record.state.transition
+    if plans.is_open(transition) and plans.is_workflow(transition):
+        return True
+    try:
+        return search.before([record.state], record.created.flow) is not None
+    except StepflowError:
+        return True

@@ -11,8 +11,8 @@ from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.queries import EndedQuery, HistoryQuery, Revision, RunQuery
 from stepflow.drivers.port.store import Store
 from stepflow.engine.client import fork_plan as plans
-from stepflow.engine.client.fork_plan import ForkPoint
-from stepflow.engine.client.fork_targets import ForkTargets, Known
+from stepflow.engine.client.fork_plan import ForkPoint, Known
+from stepflow.engine.client.fork_targets import ForkTargets
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.canceller import Canceller
 from stepflow.engine.commit.committer import Committer

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from stepflow.drivers.port.commit import Commit as Change
 from stepflow.drivers.port.commit import Write
-from stepflow.drivers.port.queries import HistoryQuery, Revision, RunQuery
+from stepflow.drivers.port.queries import HistoriesQuery, HistoryQuery, Revision, RunQuery
 from stepflow.drivers.port.store import Store
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import NOW, Sessions, as_member, claim, creation, ended, going, make, record, step
@@ -94,6 +94,38 @@ class RevisionLaws:
             assert store.read(query) == wanted, query
             without = store.read(evolve(query, exchange=False))
             assert without == [Revision(revision.state, "") for revision in wanted], query
+
+    def test_law_15_the_newest_revisions_of_several_runs(self, sessions: Sessions) -> None:
+        store = sessions.session()
+        make(sessions.session("other"), creation("r1", due=None), creation("elsewhere", due=None))
+        every = [revision.state for revision in landscape(store)]
+        ids = ("r3", "none", "r0", "elsewhere", "r6", "r3", "r1")
+        for limit in (0, 1, 3, 1_000):
+            wanted = [
+                tuple([state for state in every if state.id == run_id][-limit:] if limit else ()) for run_id in ids
+            ]
+            assert store.read(HistoriesQuery(ids, limit)) == wanted, limit
+        assert store.read(HistoriesQuery((), 3)) == []
+
+    @pytest.mark.parametrize("exchange", [False, True])
+    def test_law_15_a_history_is_read_back_page_by_page(self, sessions: Sessions, exchange: bool) -> None:
+        store = sessions.session()
+        every = landscape(store)
+        for run_id in (None, "r3"):
+            wanted = expected(every, HistoryQuery(run_id, limit=1_000))
+            for before in (
+                None,
+                every[-1].state.rev - 1,
+                wanted[-1].state.rev - 1,
+            ):  # also between the revisions of a run
+                found: list[Revision] = []
+                until = before
+                query = HistoryQuery(run_id, limit=2, last=True, until_rev=until, exchange=exchange)
+                while page := store.read(query):
+                    found = page + found
+                    query = evolve(query, until_rev=page[0].state.rev - 1)
+                behind = [one for one in wanted if before is None or one.state.rev <= before]
+                assert found == [one if exchange else one._replace(exchange="") for one in behind]
 
     def test_law_15_a_value_is_compared_whole(self, sessions: Sessions) -> None:
         store = sessions.session()
