@@ -22,6 +22,7 @@ from stepflow.drivers.rocksdb import RocksdbDriver
 from stepflow.drivers.sqlite import SqliteDriver
 from stepflow.testing import VirtualClock
 
+pytestmark = pytest.mark.usefixtures("forking")
 FLOW = named("x", dict).do("a", lambda d: None).wait_event("w", "e", int, lambda d, n: None).compile()
 SUFFIXES = ("", "-wal", "-shm", "-locks")
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.test_cancel import WAIT_S
 
+pytestmark = pytest.mark.usefixtures("forking")
 PROGRAM = """
 import os, select, sys, logging
 from stepflow import Engine, StepflowError, named

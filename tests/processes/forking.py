@@ -1,4 +1,4 @@
-"""A Popen whose processes of modules and scripts are forked from the zygote; all others are started as usual."""
+"""A Popen whose processes of modules, scripts and programs are forked from the zygote; all others are started as usual."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ PLAIN = (None, None, None, -1, False, -1)  # group, groups, user, umask, no sess
 
 
 class ForkingPopen(subprocess.Popen[Any]):
-    """Forks `[sys.executable, "-m", module, ...]` and `[sys.executable, "script.py", ...]`: that saves the start of an interpreter
-    and all imports.
+    """Forks `[sys.executable, "-m", module, ...]`, `[sys.executable, "-c", program, ...]` and `[sys.executable, "script.py", ...]`:
+    that saves the start of an interpreter and all imports.
 
     The process has its own streams, folder, environment and arguments, as if it had been started. Not forked is a process with
     other options of the interpreter or of Popen, or with another stepflow on its path.
@@ -67,10 +67,10 @@ class ForkingPopen(subprocess.Popen[Any]):
 
 
 def _is_program(args: Any) -> bool:
-    """Whether this command runs a module or a script in an interpreter like that of the tests."""
+    """Whether this command runs a module, a program or a script in an interpreter like that of the tests."""
     if not isinstance(args, list) or len(args) < 2 or args[0] != sys.executable:
         return False
-    return (args[1] == "-m" and len(args) > 2) or (Path(args[1]).is_absolute() and args[1].endswith(".py"))
+    return (args[1] in ("-m", "-c") and len(args) > 2) or (Path(args[1]).is_absolute() and args[1].endswith(".py"))
 
 
 def _shadows(folder: Path, env: dict[str, str]) -> bool:

@@ -192,6 +192,9 @@ def run(program: str) -> None:
     if program == "-m":
         del sys.argv[0]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    elif program == "-c":
+        sys.path[0] = ""
+        run_as_main(sys.argv.pop(1), "<string>")
     elif program.endswith(".py"):
         run_script(program)
     else:
@@ -203,9 +206,14 @@ def run_script(program: str) -> None:
     if os.environ.get("PYTHONWARNINGS") == "error":
         warnings.simplefilter("error")
     sys.path[0] = str(Path(program).parent)
+    run_as_main(Path(program).read_bytes(), program, __file__=program)
+
+
+def run_as_main(text: str | bytes, name: str, **names: str) -> None:
+    """Run this text as the main module; `names` are what it finds in it."""
     main = sys.modules["__main__"] = ModuleType("__main__")
-    main.__file__ = program
-    exec(compile(Path(program).read_bytes(), program, "exec"), main.__dict__)
+    main.__dict__.update(names)
+    exec(compile(text, name, "exec"), main.__dict__)
 
 
 def main() -> None:
