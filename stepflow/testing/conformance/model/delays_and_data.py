@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, frozen
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import rule
 
 from stepflow.drivers.port.commit import (
     Commit,
@@ -158,11 +158,6 @@ class DelayAndDataRules:
             return [(c.fence.id, c.row._replace(epoch=0, claim_rev=side.rank(c.row.claim_rev))) for c in claims]
 
         self.both(call)
-
-    @invariant()
-    def same_delays(self) -> None:
-        """Every pending delay looks the same."""
-        self.both(lambda side: [side.record(record) for record in side.session("main").load(KEYS)])
 
     @rule(until=offsets, since=offsets, after=st.integers(0, 2), run_id=st.none() | ids, pending=st.booleans())
     def same_lists_of_delays(self, until: int, since: int, after: int, run_id: str | None, pending: bool) -> None:

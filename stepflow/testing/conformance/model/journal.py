@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import rule
 
 from stepflow.drivers.port.commit import Commit, Fence, Write
 from stepflow.drivers.port.delays import delay_key
-from stepflow.drivers.port.journal import JournalQuery, JournalRow
+from stepflow.drivers.port.journal import JournalRow
 from stepflow.drivers.port.step import Member
 from stepflow.model.state import State
 from stepflow.testing.conformance.kit import as_member
@@ -101,16 +101,3 @@ class JournalRules:
             return [commit._replace(despite_pause=despite_pause)]
 
         self.commit(batch)
-
-    @invariant()
-    def same_journals(self) -> None:
-        """Every run has the same rows in the same order, written by the same claims."""
-
-        def call(side: Side) -> list[Any]:
-            found = side.session("main").read(JournalQuery(KEYS))
-            assert all(sorted({row.seq for row in run}) == [row.seq for row in run] for run in found)
-            records = side.session("main").load(KEYS)
-            assert [bool(run) for run in found] == [record is not None and record.journaled for record in records]
-            return [[row._replace(seq=0, epoch=0) for row in run] for run in found]
-
-        self.both(call)
