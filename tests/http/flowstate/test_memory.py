@@ -7,10 +7,19 @@ import logging
 import pytest
 
 from stepflow import Engine, RevMismatch, StateCtx, commit, park, transit
+from stepflow.drivers.http import HttpDriver
+from stepflow.errors import RevisionsLost
 from stepflow.model.commands import Stack
+from stepflow.testing.conformance.cases.data import DataCases
+from stepflow.testing.conformance.cases.execution import ExecutionCases
+from stepflow.testing.conformance.cases.reads import ReadCases, WatchCases
+from stepflow.testing.conformance.cases.timers import TimerCases
 from stepflow.wire import flowstate_pb2 as pb
 from tests.http.flowstate.memory import MemoryDriver
 from tests.http.flowstate.scripted import Scripted
+from tests.http.flowstate.test_cases import NOT_CARRIED
+
+LIMIT_S = 60
 
 
 @pytest.fixture
@@ -80,3 +89,38 @@ def test_annotations_of_a_transition_that_is_over_stay_and_that_is_told_of(serve
     assert dict(driver.log[1].transition.annotations).keys() == {"why", "stepflow.commit"}
     assert "keeps labels and annotations that a commit takes away" in caplog.text
     assert "State s, why" in caplog.text
+
+
+def test_a_server_that_lost_everything_is_found_out_before_anything_is_written_to_it(serve):
+    driver = MemoryDriver()
+    with Engine(serve(driver).url) as engine:
+        watch, ctx = engine.watch(), StateCtx("s")
+        engine.do(commit(park(ctx)))
+        assert watch.next(timeout=LIMIT_S).id == "s"
+        driver.__init__()  # type: ignore[misc]  # as after its start
+        with pytest.raises(RevisionsLost):
+            watch.next(timeout=LIMIT_S)
+        with pytest.raises(RevMismatch):
+            engine.do(commit(park(ctx)))
+        engine.do(commit(park(StateCtx("s"))))
+        assert watch.next(timeout=LIMIT_S).rev == 1
+
+
+@pytest.mark.soak
+class TestMemoryDriver(ExecutionCases, TimerCases, DataCases, ReadCases, WatchCases):
+    """The cases of flowstate's driver suite on such a server."""
+
+    @pytest.fixture
+    def driver(self, serve):
+        return HttpDriver(serve(MemoryDriver()).url)
+
+
+LEFT_OUT = {
+    **NOT_CARRIED,
+    "test_case_10_call_flow_with_watch": "it takes an annotation away",
+    "test_every_one_of_a_thousand_delays_is_executed_once": "of the queue, not of answers: test_cases.py",
+    "test_more_delays_than_a_page_are_carried_out_behind_as_many_void_ones": "the same",
+}
+for _name in LEFT_OUT:
+    if hasattr(TestMemoryDriver, _name):
+        setattr(TestMemoryDriver, _name, None)

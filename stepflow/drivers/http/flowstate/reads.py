@@ -48,12 +48,14 @@ class Reads:
         if not found:  # a server may not find it while others write, or just after its start
             while page := self._states(self.head, PAGE):
                 self.saw(*page)
-            return self.head
+            if self.head > since or not since or self._states(0, 1):
+                return self.head
+        newest = found[0].rev if found else 0  # nothing is there any more: a store in memory was started again
         with self._lock:
-            if found[0].rev < since:
+            if newest < since:
                 self.timeline += 1
-                self.head = found[0].rev
-            self.head = max(self.head, found[0].rev)
+                self.head = newest
+            self.head = max(self.head, newest)
             return self.head
 
     def state(self, state_id: str, rev: int = 0) -> State | None:
