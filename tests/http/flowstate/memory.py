@@ -27,22 +27,32 @@ class MemoryDriver:
         self._lock = Lock()
 
     def __call__(self, method: str, command: pb.Command) -> Answer:
+        answers = {
+            "GetStateByID": self._state_by_id,
+            "GetStateByLabels": self._state_by_labels,
+            "GetStates": self._states,
+            "GetDelayedStates": self._delayed_states,
+            "Delay": self._lone_delay,
+            "Commit": self._commit,
+            "GetData": self._stored_data,
+            "StoreData": self._store_data,
+        }
         with self._lock:
-            return getattr(self, f"_{method}")(command)
+            return answers[method](command)
 
     def _newest(self, state_id: str) -> pb.State:
         return next((state for state in reversed(self.log) if state.id == state_id), pb.State())
 
-    def _GetStateByID(self, command: pb.Command) -> Answer:
+    def _state_by_id(self, command: pb.Command) -> Answer:
         query = command.get_state_by_id
         found = [s for s in self.log if s.id == query.id and query.rev in (0, s.rev)]
         return _one(command, found, f"id={query.id}" + (f" rev={query.rev}" if query.rev else ""))
 
-    def _GetStateByLabels(self, command: pb.Command) -> Answer:
+    def _state_by_labels(self, command: pb.Command) -> Answer:
         labels = command.get_state_by_labels.labels
         return _one(command, [s for s in self.log if _has(s, labels)], f"labels=map{dict(labels)}")
 
-    def _GetStates(self, command: pb.Command) -> Answer:
+    def _states(self, command: pb.Command) -> Answer:
         query = command.get_states
         groups = [group.labels for group in query.labels]
         matching = [s for s in self.log if not groups or any(_has(s, group) for group in groups)]
@@ -61,7 +71,7 @@ class MemoryDriver:
         query.result.more = len(found) > query.limit
         return said(command)
 
-    def _GetDelayedStates(self, command: pb.Command) -> Answer:
+    def _delayed_states(self, command: pb.Command) -> Answer:
         query = command.get_delayed_states
         until = query.until_time_sec or int(time.time())
         found = [
@@ -72,7 +82,7 @@ class MemoryDriver:
         query.result.more = len(found) > query.limit
         return said(command)
 
-    def _Delay(self, command: pb.Command) -> Answer:
+    def _lone_delay(self, command: pb.Command) -> Answer:
         self._delay(command, command.delay)
         return said(command)
 
@@ -88,14 +98,14 @@ class MemoryDriver:
         part.result.offset = 0
         self.delays.append(delayed)
 
-    def _StoreData(self, command: pb.Command) -> Answer:
+    def _store_data(self, command: pb.Command) -> Answer:
         data = command.state_ctxs[command.store_data.state_ref.idx].datas[command.store_data.alias]
         self._data.append(data)
         data.rev = len(self._data)
         self._data[-1] = pb.Data.FromString(data.SerializeToString())
         return said(command)
 
-    def _GetData(self, command: pb.Command) -> Answer:
+    def _stored_data(self, command: pb.Command) -> Answer:
         ctx = command.state_ctxs[command.get_data.state_ref.idx]
         rev = int(ctx.current.annotations[DATA + command.get_data.alias])
         if not 0 < rev <= len(self._data):
@@ -103,7 +113,7 @@ class MemoryDriver:
         ctx.datas[command.get_data.alias].CopyFrom(self._data[rev - 1])
         return said(command)
 
-    def _Commit(self, command: pb.Command) -> Answer:
+    def _commit(self, command: pb.Command) -> Answer:
         made: list[pb.State] = []
         listed: list[int] = []
         for part in command.commit.commands:
