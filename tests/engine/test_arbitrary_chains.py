@@ -106,7 +106,7 @@ def advance(flow: StepFlow[Any], store: Driver, clock: VirtualClock, commits: in
         worker = engine._engine._session.worker
         made = [0]
 
-        async def submit(commit: Any, *_: Any) -> Any:
+        async def submit(commit: Any) -> Any:
             made[0] += 1
             if made[0] >= commits:
                 worker.quit()

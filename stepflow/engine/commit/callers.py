@@ -11,7 +11,6 @@ from attrs import define
 from stepflow.drivers.port.commit import CommitResult, Release
 from stepflow.drivers.port.step import Member
 from stepflow.engine.commit.committer import Committer
-from stepflow.engine.commit.pending import PendingCommit
 from stepflow.errors import StepflowError
 
 T = TypeVar("T")
@@ -68,9 +67,9 @@ class CallersCommitter(Committer):
     def __init__(self, committer: Committer, store: str) -> None:
         self._committer, self._store = committer, store
 
-    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Any]:
+    def submit(self, commit: Member) -> Awaitable[Any]:
         check_outside_transaction(self._store)
-        return self._committer.submit(commit, before)
+        return self._committer.submit(commit)
 
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
         check_outside_transaction(self._store)

@@ -13,7 +13,7 @@ from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.pausing import stopped
-from stepflow.engine.commit.pending import PENDING, PendingCommit, PostedCommit
+from stepflow.engine.commit.pending import PENDING, PostedCommit
 from stepflow.engine.membership.notifier import Notifier
 from stepflow.engine.threads.last_work import LastWork
 
@@ -34,10 +34,10 @@ class Committer(ABC):
     @overload
     def submit(self, commit: Commit) -> Awaitable[Committed]: ...
     @overload
-    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Committed | StepCommitted]: ...
+    def submit(self, commit: Member) -> Awaitable[Committed | StepCommitted]: ...
     @abstractmethod
-    def submit(self, commit: Member, before: PendingCommit | None = None) -> Awaitable[Any]:
-        """Commit from the event loop; what the store answers, an error is raised. `before`, which was answered, may be used again."""
+    def submit(self, commit: Member) -> Awaitable[Any]:
+        """Commit from the event loop; what the store answers, an error is raised."""
 
     @abstractmethod
     async def submit_all(self, commits: Sequence[Member]) -> list[CommitResult]:
@@ -92,7 +92,7 @@ class InlineCommitter(Committer):
     def __init__(self, store: Store, clock: Clock, notifier: Notifier) -> None:
         self._store, self._clock, self._notifier, self._beside = store, clock, notifier, {}
 
-    async def submit(self, commit: Member, before: PendingCommit | None = None) -> Any:  # noqa: ARG002
+    async def submit(self, commit: Member) -> Any:
         (result,) = self._commit([commit])
         if isinstance(result, Exception):
             raise result

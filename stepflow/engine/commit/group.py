@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from stepflow.drivers.port.background import JOIN_S
 from stepflow.drivers.port.commit import CommitResult, Release
-from stepflow.drivers.port.step import Member, Step
+from stepflow.drivers.port.step import Member
 from stepflow.drivers.port.store import Store
 from stepflow.engine.clock import Clock
 from stepflow.engine.commit.batch import Entry, one_per_run
@@ -80,14 +80,8 @@ class GroupCommitter(Committer):
         self._guard = self._pool.guard
         self.guards = (self._guard,)
 
-    def submit(self, commit: Member | Release, before: PendingCommit | None = None) -> PendingCommit:
-        if before is not None and type(commit) is Step:
-            entry = before
-            entry.outcome = PENDING
-            if entry.write is not commit:
-                entry.write, entry.run = commit, commit.id
-        else:
-            entry = PendingCommit(commit, self._loop)
+    def submit(self, commit: Member | Release) -> PendingCommit:
+        entry = PendingCommit(commit, self._loop)
         if self._closed:
             entry.outcome = _closed()
             return entry

@@ -51,8 +51,7 @@ class PendingCommit:
     """A write with its waiter, the task that awaits it.
 
     To a task it is a future (`asyncio.Task` asks only for what is defined here), but its task goes on inside `answer_all`, and
-    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it. Once that has the answer
-    it may use it again, for another `write` with the `outcome` PENDING.
+    not in a callback of its own later: a batch wakes its tasks at half the cost. One task may await it.
     """
 
     __slots__ = ("_asyncio_future_blocking", "_loop", "context", "outcome", "run", "wake", "write")

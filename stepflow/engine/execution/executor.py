@@ -104,7 +104,6 @@ def run_on_loop(attempt: GeneratorAttempt, executor: Executor) -> Generator[Any,
     enter(attempt.current)
     effects, forks, committer = attempt.effects(), LINEAGE.forks, executor.committer
     task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # the worker makes one for each attempt
-    last: PendingCommit | None = None  # the last commit, once it was answered
     try:
         effect = next(effects)
         while True:
@@ -112,9 +111,9 @@ def run_on_loop(attempt: GeneratorAttempt, executor: Executor) -> Generator[Any,
                 if type(effect) is not Call:
                     if LINEAGE.forks != forks:
                         end_if_forked(forks)
-                    made: Any = committer.submit(effect, last)
+                    made: Any = committer.submit(effect)
                     if type(made) is PendingCommit:  # this is `await made`, without a generator for each of them
-                        last, value = made, made.outcome
+                        value = made.outcome
                         if value is PENDING:
                             yield made
                             while (value := made.outcome) is PENDING:  # the task was cancelled
@@ -144,7 +143,7 @@ def run_on_loop(attempt: GeneratorAttempt, executor: Executor) -> Generator[Any,
                     effects.close()
                     raise
                 keep_task(task)
-                attempt.awaits, last = False, None
+                attempt.awaits = False
                 if type(effect) is not Call and attempt.should_retry_commit(error):
                     yield from _awaited(asyncio.sleep(AGAIN_S))
                     continue
