@@ -132,13 +132,41 @@ def test_an_id_that_exists_with_another_input_is_refused_before_anything_is_writ
     assert engine.get(flow, "one").result() == Order(1, ["a"])
 
 
+def test_an_id_that_the_transaction_started_with_another_input_is_refused(engine, business, sqlite):
+    flow, other = chain("x", "a"), chain("y", "a")
+    engine.register(flow, other)
+    with business:
+        business.execute("INSERT INTO orders VALUES ('one')")
+        engine.start(flow, Order(1), id='o"ne', tx=business)
+        for again in (flow, other):
+            with pytest.raises(RunExists, match="was started before with"):
+                engine.start(again, Order(2), id='o"ne', tx=business)
+        with pytest.raises(RunExists, match="another input"):
+            engine.start_many(flow, [("two", Order(2)), ('o"ne', Order(2))], tx=business)
+        assert engine.start(flow, Order(1), id='o"ne', tx=business).id == 'o"ne'
+        assert len(engine.start_many(flow, [("three", Order(2)), ('o"ne', Order(1))], tx=business)) == 2
+        assert business.execute("SELECT count(*) FROM stepflow_inbox").fetchone() == (3,)
+        business.execute("SAVEPOINT s")
+        engine.start(flow, Order(4), id="four", tx=business)
+        business.execute("ROLLBACK TO s")
+        engine.start(flow, Order(5), id="four", tx=business)
+    with closing(sqlite3.connect(sqlite.path)) as second, pytest.raises(RunExists, match="another input"), second:  # noqa: PT012 - what was committed, and nobody has applied yet
+        second.execute("INSERT INTO orders VALUES ('two')")
+        engine.start(flow, Order(6), id="four", tx=second)
+    assert engine.run_until_idle().completed == 4
+    assert [engine.get(flow, name).result() for name in ('o"ne', "four")] == [Order(1, ["a"]), Order(5, ["a"])]
+
+
 def test_a_start_that_lost_against_another_one_is_logged(engine, business, clock, sqlite, caplog, capsys):
     flow = chain("x", "a")
     engine.register(flow)
     with business:
         engine.start(flow, Order(1), id="one", tx=business)
-        engine.start(flow, Order(2), id="one", tx=business)  # not known yet: neither is applied before the commit
         engine.start(flow, Order(1), id="one", tx=business)
+        engine.start(
+            flow, Order(2), id="two", tx=business
+        )  # made one of the same id, which no transaction posts that sees the first
+        business.execute("UPDATE stepflow_inbox SET body = replace(body, '\"two\"', '\"one\"')")
     assert engine.run_until_idle().completed == 1
     assert engine.get(flow, "one").result() == Order(1, ["a"])
     (record,) = [record for record in caplog.records if hasattr(record, "run_id")]

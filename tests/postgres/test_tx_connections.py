@@ -117,8 +117,14 @@ def test_an_id_of_another_input_is_refused(driver: PostgresDriver, server: Serve
                 assert (await engine.start(FLOW, {"n": 1}, id="one", tx=tx)).id == "one"
                 with pytest.raises(RunExists, match="another input"):
                     await engine.start(FLOW, {"n": 2}, id="one", tx=tx)
+                await engine.start(FLOW, {"n": 3}, id="two", tx=tx)
+                with pytest.raises(RunExists, match="another input"):
+                    await engine.start(FLOW, {"n": 4}, id="two", tx=tx)
+                with pytest.raises(RunExists, match="another input"):
+                    await engine.start_many(FLOW, [("three", {"n": 1}), ("two", {"n": 4})], tx=tx)
+                await engine.start_many(FLOW, [("four", {"n": 1}), ("two", {"n": 3})], tx=tx)
                 await commit()
-            assert len(await engine.runs()) == 1
+            assert sorted(one.id for one in await engine.runs()) == ["four", "one", "three", "two"]
 
     asyncio.run(go())
 

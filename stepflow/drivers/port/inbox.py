@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from stepflow.drivers.port.commit import (
@@ -106,6 +106,22 @@ def parse(body: str) -> tuple[Commit, int]:
 def needle(run_id: str) -> str:
     """A text that the stored text of every commit for this run, or schedule, has in it; those of others may have it, too."""
     return json.dumps(run_id, ensure_ascii=False)
+
+
+def beginning(ids: Collection[str]) -> str:
+    """How the stored text of every commit begins that makes one of these runs; if there are several, that of every commit that makes a run."""
+    begin = '{"writes": [{"id": "'
+    return begin[:-1] + needle(*ids) if len(ids) == 1 else begin
+
+
+def made_by(ids: Collection[str], bodies: Iterable[str]) -> dict[str, Created]:
+    """Those of these runs that are made by the commits with these texts, and how."""
+    found: dict[str, Created] = {}
+    for body in bodies:
+        for write in parse(body)[0].writes:
+            if write.state.id in ids and write.created is not None:
+                found.setdefault(write.state.id, write.created)
+    return found
 
 
 def ending(record: Record | None, run_id: str, now: int) -> Commit | StepflowError | None:

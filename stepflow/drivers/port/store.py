@@ -269,7 +269,7 @@ class Store(ABC):
     def post(self, tx: Any, *commits: Commit) -> list[Created | PrunedId | None]:
         """Put creations, publishes, cancels or edits of schedules into the inbox through `tx`, the caller's own open transaction on this store (law 12).
 
-        A run of that id that exists as of `tx` is left alone; the answer is how it was created, else None; a PrunedId
+        A run of that id that exists as of `tx`, or that an earlier call has posted, is left alone; the answer is how it was created, else None; a PrunedId
         if the id is refused because its run was pruned. Raises StoreError before any of them is written for a `tx` that
         cannot carry all of them: of another store or kind, with no transaction open, or whose encoding lacks a character.
         """

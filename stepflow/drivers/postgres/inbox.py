@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stepflow.drivers.port.commit import Commit, Created, Record
-from stepflow.drivers.port.inbox import as_posted, dump, needle, parse, schedule_as_posted
+from stepflow.drivers.port.inbox import as_posted, beginning, dump, made_by, needle, parse, schedule_as_posted
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
@@ -31,6 +31,7 @@ RUN = (
     " where s.shard = :shard and s.id = :id and s.delay is null and s.rev > 0"
 )
 POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, :needle) > 0 order by seq"
+STARTS = "select body from stepflow.inbox where shard = :shard and left(body, length(:start)) = :start order by seq"
 SCHEDULE = "select id, version, due, body from stepflow.schedules where shard = :shard and id = :id"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
 # A commit that cannot take place; done before it is deleted.
@@ -66,19 +67,32 @@ def post_of(commit: Commit, shards: Shards) -> Post:
 def posting(place: ServerTarget, store: int, posts: Sequence[Post]) -> Dialogue[list[Created | PrunedId | None]]:
     """Insert commits, which take place if the transaction is committed. Of a run that exists, or was pruned, only how."""
     yield from _same_store(place, store, [post.body for post in posts])
-    found = []
+    quoted, found = f'"{place.schema}".', []
+    made = yield from _posted(quoted, posts)
     for post in posts:
-        found.append((yield from _posting(f'"{place.schema}".', post)))  # noqa: PERF401 - a comprehension cannot yield
+        found.append((yield from _posting(quoted, post, made)))  # noqa: PERF401 - a comprehension cannot yield
     return found
 
 
-def _posting(quoted: str, post: Post) -> Dialogue[Created | PrunedId | None]:
+def _posted(quoted: str, posts: Sequence[Post]) -> Dialogue[dict[str, Created]]:
+    """Those of the runs of these posts that are posted already, and not made yet."""
+    found: dict[str, Created] = {}
+    for shard in dict.fromkeys(post.shard for post in posts if post.run_id):
+        ids = {post.run_id for post in posts if post.run_id and post.shard == shard}
+        bodies = yield STARTS.replace("stepflow.", quoted), {"shard": shard, "start": stored(beginning(ids))}
+        found |= made_by(ids, (restored(body) for (body,) in bodies))
+    return found
+
+
+def _posting(quoted: str, post: Post, made: Mapping[str, Created]) -> Dialogue[Created | PrunedId | None]:
     shard, run_id, body = post
     if run_id and (found := (yield KNOWN.replace("stepflow.", quoted), {"shard": shard, "id": stored(run_id)})):
         rev, flow, input_hash, created_at = found[0]
         if rev == PRUNED:
             return PrunedId(run_id, input_hash, created_at)
         return Created(restored(flow), input_hash, created_at)
+    if run_id in made:
+        return made[run_id]
     yield POST.replace("stepflow.", quoted), {"shard": shard, "body": body}
     return None
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 from stepflow.drivers.port.commit import Commit, Created, Record
 from stepflow.drivers.port.inbox import (
     as_posted,
+    beginning,
     conflict,
     dump,
     ending,
     is_made,
     log_conflict,
+    made_by,
     needle,
     parse,
     schedule_as_posted,
@@ -39,6 +41,7 @@ RUN = (
     " LEFT JOIN stepflow_queue AS q ON q.shard = s.shard AND q.id = s.id WHERE s.shard = ? AND s.id = ? AND s.rev > 0"
 )
 POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0 ORDER BY seq"
+STARTS = "SELECT body FROM stepflow_inbox WHERE shard = ? AND substr(body, 1, ?) = ? ORDER BY seq"
 LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 """Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
@@ -52,14 +55,26 @@ def post(tx: Any, path: Path, shard: str, commits: Sequence[Commit]) -> list[Cre
     bodies = [dump(commit) for commit in commits]
     with callers_connection(tx, path) as connection:
         connection.execute(LOCK)
-        return [_post(connection, shard, commit, body) for commit, body in zip(commits, bodies, strict=True)]
+        ids = {write.state.id for commit in commits for write in commit.writes}
+        made = _posted(connection, shard, ids) if ids else {}
+        return [_post(connection, shard, commit, body, made) for commit, body in zip(commits, bodies, strict=True)]
 
 
-def _post(connection: sqlite3.Connection, shard: str, commit: Commit, body: str) -> Created | PrunedId | None:
+def _posted(connection: sqlite3.Connection, shard: str, ids: set[str]) -> dict[str, Created]:
+    """Those of these runs that are posted, by this transaction or before it, and not made yet."""
+    text = beginning(ids)
+    return made_by(ids, (body for (body,) in connection.execute(STARTS, (shard, len(text), text))))
+
+
+def _post(
+    connection: sqlite3.Connection, shard: str, commit: Commit, body: str, made: Mapping[str, Created]
+) -> Created | PrunedId | None:
     for write in commit.writes:
         if found := connection.execute(KNOWN, (shard, write.state.id)).fetchone():
             rev, *created = found
             return PrunedId(write.state.id, *created[1:]) if rev == PRUNED else Created(*created)
+        if write.state.id in made:
+            return made[write.state.id]
     connection.execute("INSERT INTO stepflow_inbox (shard, body) VALUES (?, ?)", (shard, body))
     return None
 

@@ -88,6 +88,18 @@ class InboxLaws:
             tx.commit()
             assert set(claim(sessions.session())) == {"a"}
 
+    def test_law_12_a_start_that_is_posted_already_is_told_and_not_posted_again(
+        self, sessions: Sessions, tx: Any
+    ) -> None:
+        first, second = creation("a"), creation("a", exchange="[3]")
+        if self._post(sessions, tx, first):
+            store, created = sessions.session(), first.writes[0].created
+            assert store.post(tx, second) == [created]
+            assert store.post(tx, creation("b"), second) == [None, created]
+            tx.commit()
+            assert record(store, "a").exchange == "{}"
+            assert sessions.driver.maintenance("").conflicts(10) == []
+
     def test_law_12_a_commit_builds_on_it(self, sessions: Sessions, tx: Any) -> None:
         if self._post(sessions, tx, creation("a")):
             tx.commit()
@@ -97,8 +109,9 @@ class InboxLaws:
     def test_law_12_what_cannot_take_place_is_kept_as_a_conflict(self, sessions: Sessions, tx: Any) -> None:
         other = creation("b", exchange="[3]")
         other = other._replace(writes=(other.writes[0]._replace(created=Created(FLOW, "another digest", NOW)),))
-        posts = creation("a"), creation("b"), creation("b"), other, publish("nobody", "paid", "1")
-        if self._post(sessions, tx, *posts):
+        if self._post(sessions, tx, creation("a"), publish("nobody", "paid", "1")):
+            # none of these is there yet; two transactions may do that, too
+            assert sessions.session().post(tx, creation("b"), creation("b"), other) == [None, None, None]
             tx.commit()
             store = sessions.session()
             assert record(store, "b").exchange == "{}"
@@ -106,9 +119,9 @@ class InboxLaws:
             assert len(store.read(RunQuery(NOW))) == 3
             upkeep = sessions.driver.maintenance("")
             found = upkeep.conflicts(10)
-            assert [(one.run_id, one.posted) for one in found] == [("nobody", "publish"), ("b", "start")]
+            assert [(one.run_id, one.posted) for one in found] == [("b", "start"), ("nobody", "publish")]
             assert all(one.reason and one.at == NOW for one in found)
-            assert [one.run_id for one in upkeep.conflicts(1)] == ["nobody"]
+            assert [one.run_id for one in upkeep.conflicts(1)] == ["b"]
             assert sessions.driver.maintenance("other").conflicts(10) == []
             upkeep.prune(NOW + 1, 10)
             assert upkeep.conflicts(10) == []
