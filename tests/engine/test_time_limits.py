@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +11,20 @@ from typing import Any
 
 import pytest
 
-from stepflow import AsyncEngine, Engine, RetryPolicy, RunCancelled, Status, StepflowError, Steps, TimedOut, named
+from stepflow import (
+    AsyncContext,
+    AsyncEngine,
+    Context,
+    Engine,
+    RetryPolicy,
+    RunCancelled,
+    Status,
+    StepflowError,
+    Steps,
+    TimedOut,
+    named,
+    workflow,
+)
 from tests.engine.flows import Order, chain
 
 WAIT_S = 60.0
@@ -50,6 +64,45 @@ def test_a_sync_step_is_left_behind_and_its_result_is_refused(store):
         until(lambda: engine.health().lost_threads == 0)
         assert run.exchange().log == ["in time", "b"]
         assert {entry.error.type for entry in run.history() if entry.error} == {"TimedOut"}
+
+
+@pytest.mark.parametrize("style", ["chain", "workflow", "async workflow"])
+@pytest.mark.parametrize("ends", ["timeout", "hung"])
+def test_a_call_that_was_given_up_and_fails_later_is_logged(store, style, ends, caplog):
+    release, first = threading.Event(), iter([True])
+
+    def step(*_given: Any) -> None:
+        if next(first, False):
+            assert release.wait(WAIT_S)
+            raise ValueError("too late")
+
+    limit: dict[str, Any] = {"timeout": 0.05} if ends == "timeout" else {}
+    hung: dict[str, Any] = {"hung_after": 0.05} if ends == "hung" else {}
+
+    @workflow("x", retry=AT_ONCE, **hung)
+    def work(wf: Context, _order: Order) -> None:
+        wf.execute("slow", step, **limit)
+
+    @workflow("x", retry=AT_ONCE, **hung)
+    async def awork(wf: AsyncContext, _order: Order) -> None:
+        await wf.execute("slow", step, **limit)
+
+    flows = {"workflow": work, "async workflow": awork}
+    flow: Any = flows.get(style) or named("x", Order).do("slow", step, **limit).compile(retry=AT_ONCE, **hung)
+
+    def logged() -> list[logging.LogRecord]:
+        return [one for one in caplog.records if getattr(one, "event", "") == "late"]
+
+    with caplog.at_level(logging.INFO), Engine(store) as engine:
+        engine.register(flow)
+        run = engine.start(flow, Order(), id="one")
+        engine.run_until_idle()
+        run.result(timeout=WAIT_S)
+        assert logged() == []
+        release.set()
+        until(lambda: (engine.run_until_idle(), bool(logged()))[1])  # its loop turns only while it is asked
+    (record,) = logged()
+    assert (record.run_id, record.step, "ValueError: too late" in record.getMessage()) == ("one", "slow", True)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("how", ["none", "run", "handler"])

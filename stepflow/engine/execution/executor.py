@@ -27,7 +27,7 @@ from stepflow.engine.threads.last_work import IN_OTHER_THREAD, MayBlock
 from stepflow.engine.threads.loop_thread import in_sync_step
 from stepflow.engine.threads.raised import for_generator, own_error
 from stepflow.engine.threads.thread_pool import ThreadPool, end_if_forked
-from stepflow.model.current import enter
+from stepflow.model.current import current_step, enter
 from stepflow.model.flow import Call
 
 T = TypeVar("T")
@@ -190,15 +190,15 @@ async def _to_its_end(future: asyncio.Future[T], task: asyncio.Task[Any], attemp
             if future.cancelled() or future.done():
                 raise
             if attempt.interrupted:
-                future.add_done_callback(partial(_given_up, attempt))
+                future.add_done_callback(partial(_given_up, attempt, current_step()))
                 raise
             keep_task(task)
 
 
-def _given_up(attempt: Attempt, future: asyncio.Future[Any]) -> None:
+def _given_up(attempt: Attempt, step: str, future: asyncio.Future[Any]) -> None:
     """A call that the worker no longer waits for has ended: its result is refused, its error is logged."""
     if not future.cancelled() and (error := future.exception()) is not None:
-        run_log.late(attempt, error)
+        run_log.late(attempt, error, step)
 
 
 async def _absorb(task: asyncio.Task[Any], attempt: GeneratorAttempt) -> None:

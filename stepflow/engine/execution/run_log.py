@@ -80,20 +80,26 @@ def hung(attempt: Attempt, limit_s: float) -> None:
     _log(logging.WARNING, "hung", attempt, text, attempt.state.id, limit_s)
 
 
-def late(attempt: Attempt, error: BaseException) -> None:
-    """A call that the worker had given up ended with an error: it tells why the call took so long."""
+def late(attempt: Attempt, error: BaseException, step: str = "") -> None:
+    """A call that the worker had given up ended with an error: it tells why the call took so long. `step`: of an attempt that went on."""
     text = "run %s of flow %s: a call of %s that was given up has failed: %s"
-    line = error_line(kind_of(error), message_of(error))
-    _log(logging.INFO, "late", attempt, text, *_names(attempt), line, raised=error)
+    line, (run_id, flow, at) = error_line(kind_of(error), message_of(error)), _names(attempt)
+    _log(logging.INFO, "late", attempt, text, run_id, flow, step or at, line, raised=error, step=step)
 
 
 def _log(
-    level: int, event: str, attempt: Attempt, text: str, *args: object, raised: BaseException | None = None
+    level: int,
+    event: str,
+    attempt: Attempt,
+    text: str,
+    *args: object,
+    raised: BaseException | None = None,
+    step: str = "",
 ) -> None:
     if not log.isEnabledFor(level):
         return
-    run_id, flow, step = _names(attempt)
-    extra = {"event": event, "run_id": run_id, "flow": flow, "step": step, "attempt": attempt.number}
+    run_id, flow, at = _names(attempt)
+    extra = {"event": event, "run_id": run_id, "flow": flow, "step": step or at, "attempt": attempt.number}
     if trace := trace_of(attempt.state.annotations):
         extra["trace_id"] = trace
     if event in ("failed", "retried", "blocked"):

@@ -182,6 +182,8 @@ class StepAttempt(TransactedSteps):
             self._once.used.clear()
         if ends_claim(self._once, failure):
             raise failure
+        if self.interrupted:
+            run_log.late(self, failure)
         if (task.limit_s is not None or task.transacted) and issubclass(type(failure), TimedOut):
             self.current = evolve(self.current)
             enter(self.current)

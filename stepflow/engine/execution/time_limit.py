@@ -10,10 +10,12 @@ from typing import Any
 
 from stepflow.drivers.port.background import Guard
 from stepflow.engine.clock import Clock, VirtualClock
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.attempt import SteppedAttempt
 from stepflow.engine.threads.futures import end_of_cancelled, keep_task
 from stepflow.errors import StepflowError, TimedOut
 from stepflow.model.current import current_step
+from stepflow.model.error_text import is_a
 from stepflow.model.flow import Call
 
 Ended = tuple[BaseException | None, Any]
@@ -63,7 +65,7 @@ class TimeLimits:
                 break
             except asyncio.CancelledError:
                 if is_async:
-                    await self._end(work)
+                    await self._end(work, attempt, step)
                     raise
                 if attempt.interrupted:
                     raise
@@ -74,10 +76,10 @@ class TimeLimits:
                 raise error
             return value
         if is_async:
-            await self._end(work)
+            await self._end(work, attempt, step)
         elif not work.done():
             attempt.lost = True
-            self._count(work)
+            self._count(work, attempt, step)
         raise _reached(attempt, step, limit_s)
 
     def call(self, attempt: SteppedAttempt, call: Call, begin: Callable[..., Awaitable[Any]]) -> Any:
@@ -115,19 +117,22 @@ class TimeLimits:
             clock.unsubscribe(moved)
             expired.cancel()
 
-    async def _end(self, work: asyncio.Task[Ended]) -> None:
+    async def _end(self, work: asyncio.Task[Ended], attempt: SteppedAttempt, step: str) -> None:
         """Cancel async work; one that goes on is left behind and counted."""
         work.cancel()
         await end_of_cancelled([work])
         if not work.done():
-            self._count(work)
+            self._count(work, attempt, step)
 
-    def _count(self, work: asyncio.Task[Ended]) -> None:
+    def _count(self, work: asyncio.Task[Ended], attempt: SteppedAttempt, step: str) -> None:
         self.lost += 1
-        work.add_done_callback(self._found)
+        work.add_done_callback(partial(self._found, attempt, step))
 
-    def _found(self, _work: asyncio.Task[Ended]) -> None:
+    def _found(self, attempt: SteppedAttempt, step: str, work: asyncio.Task[Ended]) -> None:
         self.lost -= 1
+        error = None if work.cancelled() else work.result()[0]
+        if error is not None and not is_a(error, asyncio.CancelledError):
+            run_log.late(attempt, error, step)
 
 
 def _reached(attempt: SteppedAttempt, step: str, limit_s: float) -> TimedOut:

@@ -11,6 +11,7 @@ from attrs import define, field
 
 from stepflow.drivers.port.commit import Commit
 from stepflow.drivers.port.step import Member
+from stepflow.engine.execution import run_log
 from stepflow.engine.execution.at_most_once import failure_of, unstorable
 from stepflow.engine.execution.child_calls import journal_row
 from stepflow.engine.execution.executor import AGAIN_S
@@ -88,6 +89,8 @@ class WorkflowThreads(WorkflowCalls):
         except Exception as error:  # noqa: BLE001 - the step's failure
             if error is user_code.interruption:
                 raise KeyboardInterrupt from None
+            if self.interrupted:
+                run_log.late(self, error, call.key)
             return failure_of(self, call, error), None
         finally:
             current.step, self.at_most_once = "", False
