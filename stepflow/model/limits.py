@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 
 from stepflow.model.cache import BoundedCache, size_of_texts
 from stepflow.model.keywords import keywords
+from stepflow.model.state import DAMAGED
 
 MICRO = 1_000_000
 LONGEST_KEY = 200  # characters
@@ -76,7 +77,24 @@ def dump(limits: Iterable[Limit]) -> str:
     return json.dumps(sorted(rows, key=lambda row: str(row[0])), ensure_ascii=False) if rows else ""
 
 
+def _unreadable() -> Limit:
+    limit = Limit("(the stored limits cannot be read)", 1)
+    object.__setattr__(limit, "concurrency", 0)
+    return limit
+
+
+UNREADABLE = (_unreadable(),)
+"""Stands for a text of limits that cannot be read: it admits no run."""
+
+
 def _parsed(text: str) -> tuple[Limit, ...]:
+    try:
+        return _read(text)
+    except DAMAGED:
+        return UNREADABLE
+
+
+def _read(text: str) -> tuple[Limit, ...]:
     rows = json.loads(text) if text else ()
     return tuple(Limit(row[0], row[1], **({"rate": row[2], "per": row[3] / MICRO} if row[2:] else {})) for row in rows)
 
@@ -85,12 +103,12 @@ _limits = BoundedCache(_parsed, lambda text, _parsed: 10 * size_of_texts(text), 
 
 
 def parse(text: str) -> tuple[Limit, ...]:
-    """The limits of a text."""
+    """The limits of a text; UNREADABLE for one that is none."""
     return _limits[text]
 
 
 def _kept(text: str) -> str:
-    if not text:
+    if not text or parse(text) is UNREADABLE:
         return text
     return dump(Limit(limit.key, limit.concurrency) for limit in parse(text) if limit.concurrency is not None)
 

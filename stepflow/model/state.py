@@ -55,7 +55,7 @@ def trace_of(annotations: Mapping[str, str]) -> str:
     return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 else ""
 
 
-DAMAGED = ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
+DAMAGED = ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError
 """What is raised at a stored text of another form."""
 
 _OF_WAITS = frozenset({WAITING, ALSO, PAYLOADS, DEADLINE, NOTE, WOKEN})

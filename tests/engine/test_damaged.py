@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from rocksdict import Options, Rdict
 
-from stepflow import CodecError, Context, Engine, Status, named, workflow
+from stepflow import CodecError, Context, Engine, Limit, Status, named, workflow
 from stepflow.drivers.rocksdb.keys import Keys, text
 from stepflow.testing import VirtualClock
 from tests.postgres.server import Server
@@ -194,3 +194,102 @@ def test_a_run_whose_exchange_is_gone_is_blocked_and_the_others_go_on(tmp_path: 
         engine.run_until_idle()
         assert (engine.get("good").status(), engine.get("bad").status()) == (Status.COMPLETED, Status.BLOCKED)
         assert engine.get("good").exchange() == {"amount": 1, "billed": True}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def tables(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Callable[[str], list[Any]]]:
+    """The URL of a store with SQL, and what executes a statement on it, in which `@` begins the name of a table."""
+    if request.param == "sqlite":
+        path = tmp_path / "runs.db"
+
+        def in_file(statement: str) -> list[Any]:
+            with closing(sqlite3.connect(path)) as program, program:
+                return program.execute(statement.replace("@", "stepflow_")).fetchall()
+
+        return f"sqlite:///{path}", in_file
+    server: Server = request.getfixturevalue("postgres")
+    url = server.url()
+    where, schema = url.split("&schema=")
+
+    def on_server(statement: str) -> list[Any]:
+        with psycopg.connect(where) as program:
+            cursor = program.execute(statement.replace("@", f"{schema}."))  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    return url, on_server
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from @history where id = 'bad'",
+        "update @queue set limits = 'garbage' where id = 'bad'",
+        "update @queue set limits = '[[5]]' where id = 'bad'",
+        "update @history set exchange = 'garbage' where id = 'bad'",
+        "update @history set transition = 'garbage', labels = '[1]' where id = 'bad'",
+        "insert into @owners (shard, id, host, pid, beat, flows) select shard, 'o', 'h', 1, 1, 'garbage' from @states limit 1",
+        "insert into @tallied (shard, rev, prunings, counts) select shard, 1, 0, 'garbage' from @states limit 1",
+        "insert into @tallied (shard, rev, prunings, counts) select shard, 1, 0, '[[1,2]]' from @states limit 1",
+    ],
+    ids=lambda statement: statement[:60],
+)
+def test_a_damaged_row_keeps_no_other_run_from_anything(tables: tuple[str, Callable[[str], list[Any]]], damage: str):
+    others_complete_after(damage, *tables)
+
+
+@pytest.mark.parametrize(
+    "damage", ["update @queue set id = 'nobody' where id = 'bad'", "delete from @states where id = 'bad'"]
+)
+def test_a_row_of_the_queue_without_a_run_is_blocked(tmp_path: Path, damage: str):
+    path = tmp_path / "runs.db"
+
+    def execute(statement: str) -> None:
+        with closing(sqlite3.connect(path)) as program, program:
+            program.execute(statement.replace("@", "stepflow_"))
+
+    others_complete_after(damage, f"sqlite:///{path}", execute)
+    with closing(sqlite3.connect(path)) as program:
+        ((blocked,),) = program.execute("SELECT blocked FROM stepflow_queue").fetchall()
+    assert "there is a row of the queue, but no run" in blocked
+
+
+def others_complete_after(damage: str, url: str, execute: Callable[[str], object]) -> None:
+    """The others of three runs complete after this statement, lists and tallies have them."""
+    clock = VirtualClock()
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        for name in ("bad", "good", "fine"):
+            engine.start(ORDER, {"amount": 1}, id=name, labels={"shop": "a"}, limits=[Limit(f"of-{name}", 1)])
+    if "@tallied" in damage:
+        execute("delete from @tallied")
+    if "@owners" in damage and url.startswith("postgresql:"):
+        damage = damage.replace("beat, flows", "beat, locks, flows").replace("1, 1,", "1, 1, false,")
+    execute(damage)
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        for _time in range(3):
+            engine.run_until_idle()
+            clock.advance(60)
+        assert [engine.get(name).status() for name in ("good", "fine")] == [Status.COMPLETED] * 2
+        assert {"good", "fine"} <= {run.id for run in engine.runs()}
+        assert engine.tally()["order.v1"]["completed"] >= 2
+
+
+def test_what_was_posted_and_cannot_be_read_becomes_a_conflict(tables: tuple[str, Callable[[str], list[Any]]]):
+    (url, execute), clock = tables, VirtualClock()
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        engine.start(ORDER, {"amount": 1}, id="before")
+        engine.run_until_idle()
+    for number, body in enumerate(("garbage", "[]", '{"writes":[]}', '{"writes":[{"id":5}]}'), 1):
+        execute(
+            f"insert into @inbox (shard, seq, body) select shard, {number}, '{body}' from @states where id = 'before'"
+        )
+    with Engine(url, clock=clock) as engine:
+        engine.register(ORDER)
+        engine.start(ORDER, {"amount": 1}, id="after")
+        engine.run_until_idle()
+        assert engine.get("after").status() is Status.COMPLETED
+    assert execute("select posted, body from @conflicts order by seq") == [
+        ("unreadable", body) for body in ("garbage", "[]", '{"writes":[]}', '{"writes":[{"id":5}]}')
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -265,6 +266,15 @@ class Owner:
     pid: int
     beat: int = 0
     flows: tuple[str, ...] = ()
+
+
+def flows_of(stored: str) -> tuple[str, ...]:
+    """The flows of an owner from the stored JSON list; none if that cannot be read."""
+    try:
+        found = json.loads(stored)
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
 
 
 @frozen

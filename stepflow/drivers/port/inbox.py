@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from stepflow.drivers.port.commit import (
@@ -20,14 +21,15 @@ from stepflow.drivers.port.commit import (
 )
 from stepflow.drivers.port.queries import PostConflict
 from stepflow.drivers.port.schedules import ScheduleEdit, ScheduleRow, decide_edit
-from stepflow.errors import NotFound, RevMismatch, RunEnded, StepflowError, StoreError
+from stepflow.errors import CodecError, NotFound, RevMismatch, RunEnded, StepflowError, StoreError
 from stepflow.model import outcome
 from stepflow.model.lifecycle import QueueRow
 from stepflow.model.safe_text import storable
-from stepflow.model.state import CANCEL, CHILDREN, RENEWED, STYLE, State, Transition, without_wait
+from stepflow.model.state import CANCEL, CHILDREN, DAMAGED, RENEWED, STYLE, State, Transition, without_wait
 
 log = logging.getLogger("stepflow")
 CHANGE = "change"  # what was posted, of a schedule
+UNREADABLE = "unreadable"  # what was posted, if that cannot be told
 
 
 def dump(commit: Commit) -> str:
@@ -80,7 +82,21 @@ def _dump_write(write: Write) -> dict[str, Any]:
 
 
 def parse(body: str) -> tuple[Commit, int]:
-    """The commit of a stored text, and the time as of which it takes place, microseconds UTC."""
+    """The commit of a stored text, and the time as of which it takes place, microseconds UTC. Raises CodecError for any other text."""
+    try:
+        return _parsed(body)
+    except DAMAGED as error:
+        raise CodecError(f"what was posted cannot be read ({type(error).__name__}: {error})") from error
+
+
+def readable(bodies: Iterable[str]) -> Iterator[Commit]:
+    """The commits of these texts; those that cannot be read become conflicts when they are applied."""
+    for body in bodies:
+        with suppress(CodecError):
+            yield parse(body)[0]
+
+
+def _parsed(body: str) -> tuple[Commit, int]:
     raw = json.loads(body)
     writes = tuple(
         Write(
@@ -117,8 +133,8 @@ def beginning(ids: Collection[str]) -> str:
 def made_by(ids: Collection[str], bodies: Iterable[str]) -> dict[str, Created]:
     """Those of these runs that are made by the commits with these texts, and how."""
     found: dict[str, Created] = {}
-    for body in bodies:
-        for write in parse(body)[0].writes:
+    for commit in readable(bodies):
+        for write in commit.writes:
             if write.state.id in ids and write.created is not None:
                 found.setdefault(write.state.id, write.created)
     return found
@@ -216,7 +232,9 @@ def subject(commit: Commit) -> tuple[str, str]:
         return commit.edit.id, CHANGE
     if commit.writes:
         return commit.writes[0].state.id, "start"
-    return (commit.publish[0].run_id, "publish") if commit.publish else (commit.cancel[0].id, "cancel")
+    if commit.publish:
+        return commit.publish[0].run_id, "publish"
+    return (commit.cancel[0].id, "cancel") if commit.cancel else ("", UNREADABLE)
 
 
 def conflict(commit: Commit, refusal: StepflowError, at: int) -> PostConflict:

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from stepflow.drivers.port.queries import Tally
 from stepflow.drivers.port.stored import read_transition
+from stepflow.model.state import DAMAGED
 
 KEEP_FROM = 1_000  # revisions or runs that a tally had to read for its answer to be kept
 FEW = 100  # revisions that are read however few runs there are
@@ -63,9 +64,12 @@ class Tallied:
         return json.dumps([[*key, number] for key, number in sorted(self.counts.items())], separators=(",", ":"))
 
 
-def read_counts(text: str) -> Counts:
-    """Counts from their stored form."""
-    return Counter({(flow, status): number for flow, status, number in json.loads(text)})
+def kept(rev: int, prunings: int, counts: str) -> Tallied:
+    """What was counted before, from its stored form; all runs are counted again if that cannot be read."""
+    try:
+        return Tallied(rev, prunings, {(flow, status): number + 0 for flow, status, number in json.loads(counts)})
+    except DAMAGED:
+        return Tallied(0, prunings if isinstance(prunings, int) else 0)
 
 
 def ended_by(transitions: Iterable[tuple[str, str, int]]) -> Counts:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from stepflow.drivers.port.commit import Commit, Created, Record
-from stepflow.drivers.port.inbox import as_posted, beginning, dump, made_by, needle, parse, schedule_as_posted
+from stepflow.drivers.port.inbox import as_posted, beginning, dump, made_by, needle, readable, schedule_as_posted
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
 from stepflow.drivers.port.schedules import ScheduleRow
 from stepflow.drivers.postgres.arrays import restored, stored
@@ -34,6 +34,7 @@ POSTED = "select body from stepflow.inbox where shard = :shard and strpos(body, 
 STARTS = "select body from stepflow.inbox where shard = :shard and left(body, length(:start)) = :start order by seq"
 SCHEDULE = "select id, version, due, body from stepflow.schedules where shard = :shard and id = :id"
 OLDEST = "select seq, body from stepflow.inbox where shard = $1 order by seq limit $2 for update"
+NEWEST = "select committed_at from stepflow.history where shard = $1 order by rev desc limit 1"
 # A commit that cannot take place; done before it is deleted.
 CONFLICT = (
     "insert into stepflow.conflicts (shard, seq, run_id, posted, reason, at, body)"
@@ -104,7 +105,7 @@ def loading(place: ServerTarget, store: int, shard: str, run_id: str) -> Dialogu
     found = yield RUN.replace("stepflow.", quoted), {"shard": shard, "id": key}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(run_id))}
     record = read_record(found[0], read_queue(found[0][9:22])) if found else None
-    return as_posted(record, run_id, [parse(restored(body))[0] for (body,) in bodies])
+    return as_posted(record, run_id, readable(restored(body) for (body,) in bodies))
 
 
 def loading_schedule(place: ServerTarget, store: int, shard: str, schedule_id: str) -> Dialogue[ScheduleRow | None]:
@@ -114,7 +115,7 @@ def loading_schedule(place: ServerTarget, store: int, shard: str, schedule_id: s
     found = yield SCHEDULE.replace("stepflow.", quoted), {"shard": shard, "id": stored(schedule_id)}
     bodies = yield POSTED.replace("stepflow.", quoted), {"shard": shard, "needle": stored(needle(schedule_id))}
     row = read_schedule_row(found[0]) if found else None
-    return schedule_as_posted(row, schedule_id, [parse(restored(body))[0] for (body,) in bodies])
+    return schedule_as_posted(row, schedule_id, readable(restored(body) for (body,) in bodies))
 
 
 def _same_store(place: ServerTarget, store: int, texts: Sequence[str]) -> Dialogue[None]:

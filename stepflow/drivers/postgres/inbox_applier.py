@@ -11,13 +11,13 @@ from stepflow.drivers.postgres.arrays import restored, stored, texts
 from stepflow.drivers.postgres.batch_writer import Batch, Part, Writer
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.errors import concerns_member, member_error
-from stepflow.drivers.postgres.inbox import CONFLICT, DONE, MADE, OLDEST
+from stepflow.drivers.postgres.inbox import CONFLICT, DONE, MADE, NEWEST, OLDEST
 from stepflow.drivers.postgres.lock_and_read import BEGIN, lock_and_read
 from stepflow.drivers.postgres.query import LOAD, read_run
 from stepflow.drivers.postgres.rows import Shards
 from stepflow.drivers.postgres.tokens import Tokens
 from stepflow.drivers.postgres.transactions import TransactionRunner
-from stepflow.errors import StepflowError
+from stepflow.errors import CodecError, StepflowError
 from stepflow.model.family import PARENT
 
 MANY = 1000
@@ -54,10 +54,17 @@ class InboxApplier:
         if not rows:
             connection.execute("rollback")
             return False
+        if isinstance(rows[0][1], CodecError):
+            seq, refusal, _at = rows[0]
+            newest = connection.execute(self._runner.sql(NEWEST), (shard,)).fetchone()
+            unread = (seq, Commit(), newest[0] if newest else 0)
+            self._end(connection, shard, [unread], [(unread, refusal)])
+            return True
         if rows[0][1].cancel:
             self._cancel(connection, shard, rows[0])
             return True
-        rows = rows[: next((n for n, (_seq, commit, _at) in enumerate(rows) if commit.cancel), len(rows))]
+        apart = (n for n, (_seq, commit, _at) in enumerate(rows) if isinstance(commit, CodecError) or commit.cancel)
+        rows = rows[: next(apart, len(rows))]
         self._write(connection, shard, rows, [commit for _seq, commit, _at in rows])
         return True
 
@@ -65,7 +72,7 @@ class InboxApplier:
         """Begin a transaction and lock the oldest rows."""
         connection.execute(BEGIN)
         rows = connection.execute(self._runner.sql(OLDEST), (shard, many)).fetchall()
-        return [(seq, *parse(restored(body))) for seq, body in rows]
+        return [(seq, *_parsed(restored(body))) for seq, body in rows]
 
     def _cancel(self, connection: Connection, shard: str, row: Posted) -> None:
         """Apply a cancel: what it does depends on whether the run is held."""
@@ -137,3 +144,11 @@ class InboxApplier:
             for (seq, commit, at), refusal in refused
             if not is_made(commit, made.get)
         }
+
+
+def _parsed(body: str) -> tuple[Commit | CodecError, int]:
+    """The commit of a posted text, and its time; or why it cannot be read."""
+    try:
+        return parse(body)
+    except CodecError as error:
+        return error, 0

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
+from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer, flows_of
 from stepflow.drivers.port.journal import Progress
 from stepflow.drivers.port.rules import reclaimed, returned
 from stepflow.drivers.postgres.arrays import numbers, restored, stored, texts
@@ -181,7 +181,7 @@ class PostgresOwners:
     def read(self, connection: Connection) -> list[Peer]:
         """All owners. A lock tells that its owner died if it is free under the start of the server under which it was taken."""
         (rows,) = fetch_all(connection, (self._runner.sql(ALL), (self._shards.all[0],)))
-        owners = [Owner(restored(r[0]), restored(r[1]), r[2], r[3], tuple(json.loads(restored(r[4])))) for r in rows]
+        owners = [Owner(restored(r[0]), restored(r[1]), r[2], r[3], flows_of(restored(r[4]))) for r in rows]
         fates = [fate(row[6], self._process) for row in rows]
         keys = [self._key_of(owner.id) for owner in owners]
         asked = [key for key, row in zip(keys, rows, strict=True) if row[5]]

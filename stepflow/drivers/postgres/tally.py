@@ -16,7 +16,7 @@ from attrs import define, evolve
 from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
 from stepflow.drivers.port.queries import Tally
-from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, read_counts, tallies
+from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, kept, tallies
 from stepflow.drivers.postgres.arrays import restored
 from stepflow.drivers.postgres.connector import Connection
 from stepflow.drivers.postgres.list_ways import ROW, STATUS
@@ -73,7 +73,7 @@ def pruned(runner: TransactionRunner, connection: Connection, shard: str, runs: 
     """A pruning deletes these runs (flow, status, revision) in this transaction, which waits for others that do this; so it comes last."""
     ((rev, prunings, counts),) = connection.execute(runner.sql(PRUNING), (shard,)).fetchall()
     if rev:
-        left = Tallied(rev, prunings, read_counts(counts)).without(runs)
+        left = kept(rev, prunings, counts).without(runs)
         connection.execute(runner.sql(PRUNED), (shard, left.rev, left.text))
 
 
@@ -110,7 +110,7 @@ class PostgresTally:
         known, newest = fetch_all(
             self.connection, (self.runner.sql(KNOWN), (shard,)), (self.runner.sql(NEWEST), (shard, visible))
         )
-        before = Tallied(known[0][0], known[0][1], read_counts(known[0][2])) if known else Tallied()
+        before = kept(*known[0]) if known else Tallied()
         ((since,),) = self._rows(SINCE, shard, before.rev, before.most + 1) if before.rev else ((0,),)
         if before.is_near(since):
             counts, read = Counts(before.counts), since

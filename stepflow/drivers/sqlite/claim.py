@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from attrs import define
@@ -141,8 +142,9 @@ class SqliteClaims:
             found = [one for one in found if one[ID] not in skip]
         limited = any(one[LIMITS] for one in found)
         if not limited and (len(self.flows) == 1 or len(found) == 1):
-            found.sort()
-            return self._take(found[:limit])
+            with suppress(TypeError):  # a damaged row has another kind of number
+                found.sort()
+                return self._take(found[:limit])
         candidates = [_candidate(one) for one in found]
         if limited:
             return self._take(self._admitted(candidates, limit))
@@ -189,9 +191,14 @@ class SqliteClaims:
         if lines:
             limit_usage = self._control.limit_usage([text for text, *_head in lines])
             free = {text: admission(text, limit_usage, self.rows.now).free for text, *_head in lines}
-            lines = sorted((line for line in lines if free[line[0]]), key=lambda line: line[1:])
-            for text, *_head in lines[:limit]:
+            free_lines = [line for line in lines if free[line[0]] and isinstance(line[2], int)]
+            lines = sorted(free_lines, key=lambda line: line[1:])
+            left = limit
+            for text, _priority, _due, first_id in lines:
+                if not left:
+                    break
                 found += self._line(flow, min(limit, free[text]), text)
+                left -= first_id != ""  # a line all of whose rows are blocked keeps no other one from being looked at
         return found
 
     def _line(self, flow: str, limit: int, text: str) -> list[Found]:

@@ -22,6 +22,7 @@ from stepflow.drivers.port.inbox import (
     made_by,
     needle,
     parse,
+    readable,
     schedule_as_posted,
 )
 from stepflow.drivers.port.pruning import PRUNED, PrunedId
@@ -33,7 +34,7 @@ from stepflow.drivers.sqlite.commit import CommitApplier
 from stepflow.drivers.sqlite.query import SqliteReader
 from stepflow.drivers.sqlite.rows import HEAD, QUEUE, STATE, head, read_queue
 from stepflow.drivers.sqlite.schedules import ONE as SCHEDULE
-from stepflow.errors import StepflowError
+from stepflow.errors import CodecError, StepflowError
 
 KNOWN = "SELECT rev, flow, input_hash, created_at FROM stepflow_states WHERE shard = ? AND id = ?"
 RUN = (
@@ -44,6 +45,7 @@ POSTED = "SELECT body FROM stepflow_inbox WHERE shard = ? AND instr(body, ?) > 0
 STARTS = "SELECT body FROM stepflow_inbox WHERE shard = ? AND substr(body, 1, ?) = ? ORDER BY seq"
 LOCK = "DELETE FROM stepflow_inbox WHERE 0"
 """Takes the write lock. A transaction that reads first and writes then fails if another one commits in between, without a wait."""
+NEWEST = "SELECT ifnull((SELECT committed_at FROM stepflow_history ORDER BY rev DESC LIMIT 1), 0)"
 WAITING = "EXISTS (SELECT 1 FROM stepflow_inbox)"
 
 
@@ -85,7 +87,7 @@ def load_in(tx: Any, path: Path, shard: str, run_id: str) -> Record | None:
         row = connection.execute(RUN, (shard, run_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(run_id))).fetchall()
     record = None if row is None else Record(read_state(*row[:6]), Created(*row[6:9]), "", read_queue(row[9:22]))
-    return as_posted(record, run_id, [parse(body)[0] for (body,) in posted])
+    return as_posted(record, run_id, readable(body for (body,) in posted))
 
 
 def load_schedule_in(tx: Any, path: Path, shard: str, schedule_id: str) -> ScheduleRow | None:
@@ -94,7 +96,7 @@ def load_schedule_in(tx: Any, path: Path, shard: str, schedule_id: str) -> Sched
         row = connection.execute(SCHEDULE, (shard, schedule_id)).fetchone()
         posted = connection.execute(POSTED, (shard, needle(schedule_id))).fetchall()
     found = None if row is None else ScheduleRow(*row)
-    return schedule_as_posted(found, schedule_id, [parse(body)[0] for (body,) in posted])
+    return schedule_as_posted(found, schedule_id, readable(body for (body,) in posted))
 
 
 def waiting(connection: sqlite3.Connection) -> bool:
@@ -111,9 +113,14 @@ def look(connection: sqlite3.Connection) -> tuple[bool, int]:
 def apply_posts(connection: sqlite3.Connection) -> None:
     """Apply all posted commits in order, with the time of their post; those that cannot take place become conflicts."""
     rows = connection.execute("SELECT seq, shard, body FROM stepflow_inbox ORDER BY seq").fetchall()
+    refusal: object
     for seq, shard, body in rows:
-        posted, now = parse(body)
-        refusal = _apply(connection, shard, posted, now)
+        try:
+            posted, now = parse(body)
+        except CodecError as error:
+            posted, now, refusal = Commit(), connection.execute(NEWEST).fetchone()[0], error
+        else:
+            refusal = _apply(connection, shard, posted, now)
         if isinstance(refusal, StepflowError) and not is_made(posted, partial(_made, connection, shard)):
             log_conflict(found := conflict(posted, refusal, now))
             row = (seq, shard, found.run_id, found.posted, found.reason, found.at, body)

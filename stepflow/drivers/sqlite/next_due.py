@@ -57,7 +57,7 @@ def next_due(
         *found, due_suspects = connection.execute(REST, (shard, flow, definition, now)).fetchone()
         suspects += due_suspects
         dues += [*found, *connection.execute(LINE, (shard, flow, "", definition)).fetchone()]
-    known = [due for due in dues if due is not None]
+    known = [due for due in dues if isinstance(due, int)]  # a text, of a damaged row, is behind all numbers
     special = {flow: definition for flow, definition in flows.items() if has_special(connection, shard, flow)}
     limited, complete = _limited(connection, shard, special, now, windows.MANY_LINES)
     if not complete and not (limited and min(limited) <= now):
@@ -78,7 +78,7 @@ def _limited(
         complete = complete and len(texts) < most
         for (text,) in texts:
             heads = connection.execute(LINE, (shard, flow, text, definition)).fetchone()
-            lines += [(first, text) for first in heads if first is not None]
+            lines += [(first, text) for first in heads if isinstance(first, int)]
     if not lines:
         return [], complete
     usage = SqliteLimits(connection, shard, now).limit_usage({text for _first, text in lines})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer
+from stepflow.drivers.port.commit import HeartbeatReply, Owner, Peer, flows_of
 from stepflow.drivers.sqlite.locks import LockFile, clear, look, owner_path
 from stepflow.drivers.sqlite.queue import ReadyRows
 from stepflow.errors import Unavailable
@@ -80,7 +80,7 @@ class SqliteOwners:
         rows = connection.execute(
             "SELECT id, host, pid, beat, flows FROM stepflow_owners WHERE shard = ? ORDER BY id", (self._shard,)
         )
-        return [Peer(Owner(id_, host, pid, beat, tuple(json.loads(flows)))) for id_, host, pid, beat, flows in rows]
+        return [Peer(Owner(id_, host, pid, beat, flows_of(flows))) for id_, host, pid, beat, flows in rows]
 
     def read(self, connection: sqlite3.Connection) -> list[Peer]:
         """All owners, with the state of their locks."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from attrs import define
 
 from stepflow.drivers.port.queries import Tally
-from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, read_counts, tallies
+from stepflow.drivers.port.tallied import Counts, Tallied, ended_by, kept, tallies
 from stepflow.drivers.sqlite.list_ways import ROW, STATUS
 from stepflow.drivers.sqlite.lists import FLOWS
 from stepflow.drivers.sqlite.rows import head
@@ -46,7 +46,7 @@ KEEP = (
 def known(connection: sqlite3.Connection, shard: str) -> Tallied:
     """What was counted before."""
     row = connection.execute(KNOWN, (shard,)).fetchone()
-    return Tallied() if row is None else Tallied(row[0], row[1], read_counts(row[2]))
+    return Tallied() if row is None else kept(*row)
 
 
 def keep(connection: sqlite3.Connection, shard: str, tallied: Tallied) -> None:

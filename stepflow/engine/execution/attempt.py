@@ -237,10 +237,13 @@ class UnreadableAttempt(Attempt):
                 Step(state.id, self.fence.epoch, state.rev, end, state.labels, state.annotations, None, over)
             )
             return None
-        text, due = message_of(self.failure), self.clock.now() + BLOCKED_RETRY
-        if not isinstance(self.failure, StepflowError):
-            text = f"{kind_of(self.failure)}: {text}"
-        return Release(self.fence, due, blocked=unreadable(text), blocked_by=NO_DEFINITION)
+        return unreadable_claim(self.claim, self.failure, self.clock.now())
+
+
+def unreadable_claim(claim: Claim, error: BaseException, now: int) -> Release:
+    """Releases a run that cannot be read."""
+    text = message_of(error) if isinstance(error, StepflowError) else f"{kind_of(error)}: {message_of(error)}"
+    return Release(claim.fence, now + BLOCKED_RETRY, blocked=unreadable(text), blocked_by=NO_DEFINITION)
 
 
 def is_closed(task: asyncio.Task[Any] | None) -> bool:

@@ -113,7 +113,7 @@ class Redefinition:
     def _differs(self, record: Record) -> bool:
         transition = record.state.transition
         flow = self._flows.get(transition.to)
-        return flow is not None and not flow.waits_at(transition)
+        return flow is not None and not transition.problem and not flow.waits_at(transition)
 
     async def next_claim(self) -> Claim | None:
         """Claim one of the runs that were found; None when there is none, or when it moved on meanwhile."""

@@ -27,7 +27,7 @@ from stepflow.engine.worker.blocks import Blocks
 from stepflow.engine.worker.early_ends import drop_all, give_up, interrupt_hung
 from stepflow.engine.worker.firing import Firing
 from stepflow.engine.worker.idle_looks import MOST_UNKNOWN, SOON, IdleLooks
-from stepflow.engine.worker.journals import Rows, read_journals
+from stepflow.engine.worker.journals import Rows, read_claims, read_journals
 from stepflow.engine.worker.lent_slots import LentSlots
 from stepflow.engine.worker.quarantine import Quarantine
 from stepflow.engine.worker.quota import Turns, definitions, flows_with_free_slots, quota
@@ -270,16 +270,16 @@ class Worker:
             partial(take, self._store.claim_if_free), partial(take, self._store.claim)
         )
         self._claiming = False
-        absent = [claim.fence.id for claim in claims if claim.record is None]
-        loaded = dict(zip(absent, await self._committer.call(self._store.load, absent), strict=True)) if absent else {}
-        records = [(claim, claim.record or loaded[claim.fence.id]) for claim in claims]
-        journals = await read_journals(self._committer, self._store, records)
-        for claim, record in records:
+        for claim in claims:
             self._turns.served(claim.row.flow)
-            if record is not None:
-                task = self._begin(claim, record, suspects, journals.get(claim.fence.id, ()))
-                if self._clock.virtual:
-                    await join_task(task)
+        begun, unread = await read_claims(self._committer, self._store, claims, self._clock.now())
+        for claim, release in unread:
+            await self._committer.release(release)
+            self._unreleased.begun(claim)
+        for claim, record, rows in begun:
+            task = self._begin(claim, record, suspects, rows)
+            if self._clock.virtual:
+                await join_task(task)
         return len(claims)
 
     def _begin(self, claim: Claim, record: Record, runs_alone: bool, rows: Rows = ()) -> asyncio.Task[None]:
