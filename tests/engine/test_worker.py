@@ -16,6 +16,7 @@ from stepflow.drivers.memory.session import MemoryStore
 from stepflow.drivers.port.queries import DueSummary
 from stepflow.drivers.port.store import Store
 from stepflow.drivers.sqlite.session import SqliteStore
+from stepflow.engine.worker.styles import UNREADABLE
 from stepflow.model.flow import Flow
 from stepflow.model.function import FlowFunction
 from stepflow.model.host import HostFlow
@@ -255,7 +256,8 @@ def test_without_hung_after_a_step_may_take_hours(store):
 def test_each_authoring_style_has_an_attempt(store):
     with Engine(store) as engine:
         styles = engine._engine._session.worker._styles
-    assert set(styles) == {style.kind for style in (StepFlow, FlowFunction, Workflow, TopicFlow, HostFlow)}
+    kinds = {style.kind for style in (StepFlow, FlowFunction, Workflow, TopicFlow, HostFlow)}
+    assert set(styles) == kinds | {UNREADABLE}
     assert set(Flow.__subclasses__()) == {StepFlow, FlowFunction, Workflow, TopicFlow, HostFlow}
 
 

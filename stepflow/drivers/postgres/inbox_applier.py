@@ -50,25 +50,28 @@ class InboxApplier:
             return 1
 
     def _apply(self, connection: Connection, shard: str, many: int) -> bool:
-        rows = self._begin(connection, shard, many)
-        if not rows:
+        found = self._begin(connection, shard, many)
+        if not found:
             connection.execute("rollback")
             return False
-        if isinstance(rows[0][1], CodecError):
-            seq, refusal, _at = rows[0]
+        seq, first, at = found[0]
+        if isinstance(first, CodecError):
             newest = connection.execute(self._runner.sql(NEWEST), (shard,)).fetchone()
             unread = (seq, Commit(), newest[0] if newest else 0)
-            self._end(connection, shard, [unread], [(unread, refusal)])
+            self._end(connection, shard, [unread], [(unread, first)])
             return True
-        if rows[0][1].cancel:
-            self._cancel(connection, shard, rows[0])
+        if first.cancel:
+            self._cancel(connection, shard, (seq, first, at))
             return True
-        apart = (n for n, (_seq, commit, _at) in enumerate(rows) if isinstance(commit, CodecError) or commit.cancel)
-        rows = rows[: next(apart, len(rows))]
+        rows = list[Posted]()
+        for seq, commit, at in found:
+            if isinstance(commit, CodecError) or commit.cancel:
+                break
+            rows.append((seq, commit, at))
         self._write(connection, shard, rows, [commit for _seq, commit, _at in rows])
         return True
 
-    def _begin(self, connection: Connection, shard: str, many: int) -> list[Posted]:
+    def _begin(self, connection: Connection, shard: str, many: int) -> list[tuple[int, Commit | CodecError, int]]:
         """Begin a transaction and lock the oldest rows."""
         connection.execute(BEGIN)
         rows = connection.execute(self._runner.sql(OLDEST), (shard, many)).fetchall()
@@ -102,7 +105,8 @@ class InboxApplier:
     def _refuse(self, connection: Connection, shard: str, refusal: StepflowError) -> None:
         """The oldest row cannot be stored."""
         rows = self._begin(connection, shard, 1)
-        self._end(connection, shard, rows, [(row, refusal) for row in rows])
+        refused = [(seq, Commit() if isinstance(commit, CodecError) else commit, at) for seq, commit, at in rows]
+        self._end(connection, shard, refused, [(row, refusal) for row in refused])
 
     def _end(
         self,
